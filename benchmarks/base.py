@@ -1,0 +1,64 @@
+"""What a benchmark is: a set of prompts, and (perhaps) a scorer for images made for them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from harness.records import Cost, Image, Prompt, Score
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Grades images for prompts. Its word is the benchmark's metric, never a strategy's guide."""
+
+    def score(self, prompts: Sequence[Prompt], images: Sequence[Image]) -> list[tuple[Score, Cost]]:
+        """Grade image i for prompt i, in order.
+
+        A row's result depends on its own prompt and image only: not on its neighbours, its
+        position or how many there are. The cost holds what the models can count (FLOPs); the
+        worker that runs them adds the device-seconds.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Benchmark(ABC):
+    """A set of prompts and the scorer that belongs to it.
+
+    A benchmark is a frozen dataclass whose fields are its options (`-B name=value` on the
+    command line); the names and types of the fields are all the declaration that is needed.
+    """
+
+    name: ClassVar[str]
+    """What it is called on the command line and in the log."""
+
+    scored: ClassVar[bool] = True
+    """Whether it has a scorer. Without one a run ends with images and judge's verdicts."""
+
+    @abstractmethod
+    def prompts(self) -> list[Prompt]:
+        """All prompts in their official order.
+
+        Raises:
+            harness.errors.UsageError: The options or a file they name are no good.
+        """
+
+    def load_scorer(
+        self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str
+    ) -> Scorer:
+        """Load the scorer's models on a device.
+
+        Args:
+            checkpoints: Local folder of each part, by the part's name (GenEval: `detector`,
+                `colors`).
+            options: The suite's further scorer settings.
+            device: A torch device.
+
+        Raises:
+            harness.errors.HarnessError: A checkpoint is missing or not what it should be.
+        """
+        raise NotImplementedError(f"{self.name} has no scorer")

@@ -1,0 +1,205 @@
+"""The records everything else passes around: frozen, typed, free of models and files.
+
+These are the project's words (prompt, draw, feedback, candidate, verdict, score, cost) as
+data. A strategy sees `Task`, `Draw` and `Candidate` only; `Score` never reaches it, which is
+what keeps a result from being an unlabelled oracle's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+"""RGB pixels, shape (height, width, 3)."""
+
+Setting = str | int | float | bool | None
+"""A sampler setting: a scalar that has one spelling in canonical JSON."""
+
+
+class Role(StrEnum):
+    """Who does a piece of work, and on whose account its cost is booked."""
+
+    GENERATOR = "generator"
+    JUDGE = "judge"
+    SCORER = "scorer"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One item of a benchmark.
+
+    Attributes:
+        id: Unique within the benchmark and stable between runs; noise seeds hang on it.
+        text: What the generator is asked for.
+        tag: The group it is reported under (GenEval's task), or "" without groups.
+        metadata: What the scorer needs to know, JSON-like. Strategies never see it.
+    """
+
+    id: str
+    text: str
+    tag: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One (rejected image, sentence) pair that a later draw is conditioned on.
+
+    Attributes:
+        draw_id: Identity of the draw whose image it is.
+        sentence: What was wrong with it.
+    """
+
+    draw_id: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A strategy's request for one image.
+
+    Attributes:
+        index: Position in its search, from 0. It alone decides the noise (with run seed,
+            prompt and replicate), so strategies that draw index 3 share its noise.
+        feedback: Context the generator is conditioned on, oldest first.
+        text: A rewritten prompt, or None for the benchmark's own.
+        settings: Sampler settings that differ from the run's, by name.
+    """
+
+    index: int
+    feedback: tuple[Feedback, ...] = ()
+    text: str | None = None
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the judge said of an image.
+
+    Attributes:
+        accepted: Whether the judge takes the image for correct.
+        score: How good it finds the image; comparable within one judge only. Higher is better.
+        sentence: What is wrong, in words; "" if nothing is.
+    """
+
+    accepted: bool
+    score: float
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An answered draw, as a strategy sees it.
+
+    Attributes:
+        draw: The request it answers.
+        id: The draw's identity.
+        image: Digest of the pixels, or None if the draw failed.
+        verdict: The judge's, or None if the draw failed.
+        error: Why the draw failed, or None.
+    """
+
+    draw: Draw
+    id: str
+    image: str | None
+    verdict: Verdict | None
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an image and a verdict to go by."""
+        return self.error is None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the judge accepted it (False for a failed draw)."""
+        return self.verdict is not None and self.verdict.accepted
+
+    @property
+    def score(self) -> float:
+        """The judge's score (minus infinity for a failed draw)."""
+        return self.verdict.score if self.verdict is not None else float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a strategy is told of one search: the prompt's text, never its answer key.
+
+    Attributes:
+        prompt: The prompt's text.
+        budget: The most draws this search may make.
+        seed: 64-bit seed for the strategy's own choices, derived from the run's seed, the
+            prompt and the replicate.
+    """
+
+    prompt: str
+    budget: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One object a detector found, as it is logged.
+
+    Attributes:
+        label: Class name.
+        box: x0, y0, x1, y1 in pixels.
+        score: Confidence between 0 and 1.
+        color: What the colour classifier calls it, or None if it was not asked.
+    """
+
+    label: str
+    box: tuple[float, float, float, float]
+    score: float
+    color: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The scorer's verdict on one image.
+
+    Attributes:
+        correct: Whether the image shows what the prompt asks for.
+        reason: Every failure, one a line; "" if none.
+        detections: All that the detector reported, best first within a class.
+    """
+
+    correct: bool
+    reason: str = ""
+    detections: tuple[Detection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a role spent.
+
+    Attributes:
+        nfe: Evaluations of the denoising network, per image (guidance counts twice).
+        flops: Floating-point operations, a multiply-add counted as two.
+        device_seconds: Seconds a device was held, a batch's time shared by its rows.
+        tokens: Tokens a language model read and wrote.
+    """
+
+    nfe: int = 0
+    flops: float = 0.0
+    device_seconds: float = 0.0
+    tokens: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.nfe + other.nfe,
+            self.flops + other.flops,
+            self.device_seconds + other.device_seconds,
+            self.tokens + other.tokens,
+        )
+
+
+def total(costs: Sequence[Cost]) -> Cost:
+    """Sum costs field by field."""
+    return sum(costs, Cost())

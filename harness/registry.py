@@ -1,0 +1,115 @@
+"""Names to things: strategies, benchmarks, generators, judges and model suites.
+
+Built-ins are named here and imported only when asked for, so that listing names costs nothing.
+Everything else comes from entry points: a package that declares, say,
+
+    [project.entry-points."harness.strategies"]
+    my-search = "my_package:MySearch"
+
+adds `--strategy my-search` without touching this repository.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from harness.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One kind of plug-in.
+
+    Attributes:
+        kind: What one entry is called in messages ("strategy").
+        group: The entry-point group third parties use.
+        builtins: Name to "module:attribute" of what ships with the project.
+    """
+
+    kind: str
+    group: str
+    builtins: Mapping[str, str] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """All known names, sorted."""
+        return sorted({*self.builtins, *(entry.name for entry in self._entries())})
+
+    def get(self, name: str) -> Any:
+        """Import and return what a name stands for.
+
+        Raises:
+            UsageError: The name is unknown, claimed twice, or its package fails to import.
+        """
+        claims = [entry for entry in self._entries() if entry.name == name]
+        targets = {entry.value for entry in claims} | (
+            {self.builtins[name]} if name in self.builtins else set()
+        )
+        if not targets:
+            raise UsageError(f"unknown {self.kind} '{name}'", did_you_mean(name, self.names()))
+        if len(targets) > 1:
+            raise UsageError(
+                f"{self.kind} '{name}' is claimed by several packages: {', '.join(sorted(targets))}",
+                "uninstall one of them, or rename its entry point",
+            )
+        target = targets.pop()
+        module, _, attribute = target.partition(":")
+        try:
+            found: Any = import_module(module)
+            for part in attribute.split(".") if attribute else ():
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            raise UsageError(
+                f"{self.kind} '{name}' ({target}) cannot be imported: {error}",
+                "check that its package and what it depends on are installed",
+            ) from error
+        return found
+
+    def _entries(self) -> list[EntryPoint]:
+        return list(entry_points(group=self.group))
+
+
+STRATEGIES = Registry(
+    "strategy",
+    "harness.strategies",
+    {
+        "single": "strategies.single:Single",
+        "best-of-n": "strategies.best_of_n:BestOfN",
+    },
+)
+
+BENCHMARKS = Registry(
+    "benchmark",
+    "harness.benchmarks",
+    {
+        "geneval": "benchmarks.geneval.benchmark:GenEval",
+        "prompt-file": "benchmarks.prompt_file:PromptFile",
+    },
+)
+
+GENERATORS = Registry(
+    "generator", "harness.generators", {"sana": "harness.models.sana:SanaGenerator"}
+)
+
+JUDGES = Registry(
+    "judge",
+    "harness.judges",
+    {
+        "none": "harness.models.judges.none:NoJudge",
+        "detector": "harness.models.judges.detector:DetectorJudge",
+        "oracle": "harness.models.judges.oracle:OracleJudge",
+    },
+)
+
+SUITES = Registry(
+    "model",
+    "harness.models",
+    {
+        "miniature": "harness.models.suites:MINIATURE",
+        "sana-1.0-1.6b": "harness.models.suites:SANA_1_6B",
+        "reflect-dit": "harness.models.suites:REFLECT_DIT",
+    },
+)
