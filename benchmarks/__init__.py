@@ -1,0 +1,1 @@
+"""Benchmarks: sets of prompts and the scorers that belong to them."""

@@ -6,7 +6,8 @@ Everything else comes from entry points: a package that declares, say,
     [project.entry-points."harness.strategies"]
     my-search = "my_package:MySearch"
 
-adds `--strategy my-search` without touching this repository.
+adds `--strategy my-search` without touching this repository. For a quick try a name may also be
+an import path, `--strategy my_module:MySearch`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Registry:
         Raises:
             UsageError: The name is unknown, claimed twice, or its package fails to import.
         """
+        if ":" in name:
+            return self._load(name, name)
         claims = [entry for entry in self._entries() if entry.name == name]
         targets = {entry.value for entry in claims} | (
             {self.builtins[name]} if name in self.builtins else set()
@@ -52,10 +55,12 @@ class Registry:
             raise UsageError(f"unknown {self.kind} '{name}'", did_you_mean(name, self.names()))
         if len(targets) > 1:
             raise UsageError(
-                f"{self.kind} '{name}' is claimed by several packages: {', '.join(sorted(targets))}",
+                f"{self.kind} '{name}' is claimed twice: {', '.join(sorted(targets))}",
                 "uninstall one of them, or rename its entry point",
             )
-        target = targets.pop()
+        return self._load(name, targets.pop())
+
+    def _load(self, name: str, target: str) -> Any:
         module, _, attribute = target.partition(":")
         try:
             found: Any = import_module(module)

@@ -1,0 +1,1 @@
+"""Search strategies: one file each, written against `strategies.base` and `harness.records`."""

@@ -1,0 +1,82 @@
+"""Writing files so that a crash leaves the old file or the new one, never half of one.
+
+A temporary file in the same folder, flushed to the disk, then renamed: the rename is atomic on
+POSIX file systems. The folder is flushed too, so that the new name survives a power cut. That
+costs a few milliseconds a file, which is why rows are written in shards and not one by one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from harness.errors import HarnessError
+
+TEMPORARY = ".tmp-"
+"""Prefix of files that are being written; leftovers of a crash carry it and mean nothing."""
+
+
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a whole file or nothing.
+
+    Args:
+        path: The final name; replaced if it exists.
+        data: The file's content.
+        durable: Whether to wait until the disk has it.
+
+    Raises:
+        HarnessError: The disk is full, the folder is read-only, or the write failed otherwise.
+    """
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        if durable:
+            _flush_folder(path.parent)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise explain(error, path) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises:
+        HarnessError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, path) from error
+
+
+def explain(error: OSError, path: Path) -> HarnessError:
+    """Turn an OSError into one sentence and a hint."""
+    hints = {
+        errno.ENOSPC: "free some space; what was written before is intact",
+        errno.EDQUOT: "free some space; what was written before is intact",
+        errno.EACCES: "choose a folder you may write to with --out",
+        errno.EPERM: "choose a folder you may write to with --out",
+        errno.EROFS: "choose a folder you may write to with --out",
+        errno.ENOTDIR: "a file stands where a folder is needed; choose another --out",
+        errno.EEXIST: "a file stands where a folder is needed; choose another --out",
+    }
+    reason = error.strerror or type(error).__name__
+    return HarnessError(f"cannot write {path}: {reason}", hints.get(error.errno or 0, ""))
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

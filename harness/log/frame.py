@@ -1,0 +1,46 @@
+"""A run as a pandas frame: one row a draw, with whether its search selected it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from harness.log import store
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
+
+
+def load(run: str | Path) -> pd.DataFrame:
+    """All candidates of a run, in prompt, replicate and draw order.
+
+    Args:
+        run: The run's folder.
+
+    Returns:
+        The columns of `harness.log.schema.CANDIDATES`, and `selected` (bool). The manifest's
+        config, run id and state are in `frame.attrs`.
+
+    Raises:
+        HarnessError: The folder is no run, or its log is damaged.
+    """
+    folder = RunFolder.existing(run)
+    manifest = Manifest.read(folder.manifest)
+    frame = store.read(folder.log, "candidates").to_pandas()
+    chosen = load_searches(run).set_index(["prompt_id", "replicate"])["selected_index"]
+    keys = pd.MultiIndex.from_frame(frame[["prompt_id", "replicate"]])
+    frame["selected"] = frame["draw_index"].to_numpy() == chosen.reindex(keys).to_numpy()
+    frame = frame.sort_values(["prompt_id", "replicate", "draw_index"], ignore_index=True)
+    frame.attrs = {"run": manifest.run, "config": manifest.config, "state": manifest.state}
+    return frame
+
+
+def load_searches(run: str | Path) -> pd.DataFrame:
+    """All ended searches of a run: what each drew and selected, and why it failed if it did.
+
+    Raises:
+        HarnessError: The folder is no run, or its log is damaged.
+    """
+    folder = RunFolder.existing(run)
+    searches: pd.DataFrame = store.read(folder.log, "searches").to_pandas()
+    return searches.sort_values(["prompt_id", "replicate"], ignore_index=True)

@@ -1,0 +1,87 @@
+"""Images by the digest of their pixels, kept for as long as somebody needs them."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+
+from harness.errors import HarnessError
+from harness.log.files import make_folder, write_atomically
+from harness.records import Image
+
+
+def encode(image: Image) -> bytes:
+    """An image as PNG. Lossless, so pixel digests survive; compressed for speed, not size."""
+    buffer = io.BytesIO()
+    Pillow.fromarray(image).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def decode(png: bytes) -> Image:
+    """The RGB pixels of an encoded image."""
+    with Pillow.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+class ImageStore:
+    """The `images` folder of a run. Has state: who still holds which image.
+
+    An image is held by the search that made it until that search ends, and for good if the run
+    keeps it; when nobody holds it any more its file goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._holds: Counter[str] = Counter()
+        make_folder(folder)
+
+    def path(self, digest: str) -> Path:
+        """Where an image is or would be."""
+        return self._folder / digest[:2] / f"{digest}.png"
+
+    def write(self, digest: str, png: bytes) -> None:
+        """Store an encoded image under its pixel digest.
+
+        Raises:
+            HarnessError: It cannot be written.
+        """
+        path = self.path(digest)
+        if not path.exists():
+            make_folder(path.parent)
+            # Not flushed to the disk: an image lost in a power cut can be made again.
+            write_atomically(path, png, durable=False)
+
+    def read(self, digest: str) -> bytes:
+        """The encoded image.
+
+        Raises:
+            HarnessError: It is not there.
+        """
+        try:
+            return self.path(digest).read_bytes()
+        except OSError as error:
+            raise HarnessError(
+                f"image {digest} cannot be read from {self._folder}: {error.strerror}",
+                "the run needs it as feedback; restore it, or run again into a new folder",
+            ) from error
+
+    def hold(self, digest: str) -> None:
+        """Say that an image is needed."""
+        self._holds[digest] += 1
+
+    def release(self, digest: str) -> None:
+        """Say that an image is no longer needed by one of its holders."""
+        self._holds[digest] -= 1
+        if self._holds[digest] <= 0:
+            del self._holds[digest]
+            self.path(digest).unlink(missing_ok=True)
+
+    def prune(self) -> None:
+        """Remove every image that nobody holds, such as a crash may have left."""
+        for path in self._folder.glob("*/*"):
+            if path.stem not in self._holds:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,106 @@
+"""The log's two tables, and which of their columns may differ between equal runs.
+
+`candidates` has one row a draw, failed ones included. `searches` has one row a search that
+ended, with what it selected: a draw's row is written when the draw is answered and scored, which
+may be long before anybody knows whether it will be selected, and rows are never rewritten.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Raised whenever a column changes its meaning; readers refuse newer versions."""
+
+TEXT = pa.string()
+
+DETECTION = pa.struct(
+    [
+        ("label", TEXT),
+        ("box", pa.list_(pa.float32(), 4)),
+        ("score", pa.float32()),
+        ("color", TEXT),
+    ]
+)
+
+FEEDBACK = pa.struct([("draw_id", TEXT), ("sentence", TEXT)])
+
+ROLES = ("generator", "judge", "scorer")
+
+
+def _cost(role: str) -> list[tuple[str, pa.DataType]]:
+    return [
+        (f"{role}_nfe", pa.int64()),
+        (f"{role}_flops", pa.float64()),
+        (f"{role}_device_seconds", pa.float64()),
+        (f"{role}_tokens", pa.int64()),
+        (f"{role}_worker", TEXT),
+        (f"{role}_batch", TEXT),
+    ]
+
+
+CANDIDATES = pa.schema(
+    [
+        ("run", TEXT),
+        ("prompt_id", TEXT),
+        ("prompt", TEXT),
+        ("tag", TEXT),
+        ("replicate", pa.int32()),
+        ("draw_index", pa.int32()),
+        ("draw_id", TEXT),
+        ("seed", pa.int64()),
+        ("text", TEXT),
+        ("settings", TEXT),
+        ("feedback", pa.list_(FEEDBACK)),
+        ("image", TEXT),
+        ("accepted", pa.bool_()),
+        ("judge_score", pa.float64()),
+        ("judge_sentence", TEXT),
+        ("correct", pa.bool_()),
+        ("reason", TEXT),
+        ("detections", pa.list_(DETECTION)),
+        ("error_role", TEXT),
+        ("error", TEXT),
+        *(column for role in ROLES for column in _cost(role)),
+        ("attempts", pa.int32()),
+        ("time", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+SEARCHES = pa.schema(
+    [
+        ("run", TEXT),
+        ("prompt_id", TEXT),
+        ("replicate", pa.int32()),
+        ("draws", pa.int32()),
+        ("rounds", pa.int32()),
+        ("selected_index", pa.int32()),
+        ("selected_id", TEXT),
+        ("error", TEXT),
+        ("time", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+TABLES = {"candidates": CANDIDATES, "searches": SEARCHES}
+
+KEYS = {
+    "candidates": ("prompt_id", "replicate", "draw_index"),
+    "searches": ("prompt_id", "replicate"),
+}
+"""What names a row within a run."""
+
+VOLATILE = frozenset(
+    {
+        "time",
+        "attempts",
+        *(name for role in ROLES for name, _ in _cost(role)),
+    }
+)
+"""Times, workers, attempts and costs: all that may differ between two runs of one config."""
+
+
+def content(table: pa.Table) -> pa.Table:
+    """A table without its volatile columns, in key order: equal for equal runs, bit for bit."""
+    name = "candidates" if "draw_index" in table.column_names else "searches"
+    kept = [column for column in table.column_names if column not in VOLATILE]
+    return table.select(kept).sort_by([(key, "ascending") for key in KEYS[name]])

@@ -1,0 +1,128 @@
+"""Parquet shards that cannot lie about themselves.
+
+A shard's name says which table it belongs to, which numbers it covers and the digest of its
+bytes: `candidates-000003-000003-5f0c….parquet`. So flipped bits, a shard cut short and a
+missing shard are all seen when the log is opened, without a ledger that would itself have to be
+kept consistent. Compaction writes one shard that covers a range and then removes what it
+replaces; a crash in between leaves both, and the wider one wins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.errors import HarnessError
+from harness.log.files import write_atomically
+from harness.log.schema import SCHEMA_VERSION, TABLES
+
+_NAME = re.compile(r"(?P<table>[a-z]+)-(?P<first>\d{6})-(?P<last>\d{6})-(?P<digest>[0-9a-f]{16})")
+
+
+@dataclass(frozen=True, order=True)
+class Shard:
+    """One file of a table.
+
+    Attributes:
+        first: First number it covers.
+        last: Last number it covers; equal to `first` unless it is compacted.
+        digest: First 16 hex characters of the SHA-256 of its bytes.
+        path: Where it is.
+    """
+
+    first: int
+    last: int
+    digest: str
+    path: Path
+
+
+def write(folder: Path, table: str, first: int, last: int, rows: pa.Table) -> Shard:
+    """Write rows as one shard, whole or not at all.
+
+    Raises:
+        HarnessError: The file cannot be written.
+    """
+    buffer = io.BytesIO()
+    stamped = rows.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
+    pq.write_table(stamped, buffer, compression="zstd")
+    data = buffer.getvalue()
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    path = folder / f"{table}-{first:06d}-{last:06d}-{digest}.parquet"
+    write_atomically(path, data)
+    return Shard(first, last, digest, path)
+
+
+def discover(folder: Path, table: str) -> list[Shard]:
+    """The shards that make up a table, in order, without reading them.
+
+    Raises:
+        HarnessError: A number is missing.
+    """
+    found = []
+    for path in folder.glob(f"{table}-*.parquet"):
+        name = _NAME.fullmatch(path.stem)
+        if name is None:
+            raise HarnessError(
+                f"{path.name} in {folder} is no shard of this log",
+                "move files that do not belong to the run out of its folder",
+            )
+        found.append(Shard(int(name["first"]), int(name["last"]), name["digest"], path))
+    chosen: list[Shard] = []
+    covered = 0
+    for shard in sorted(found, key=lambda s: (s.first, -s.last)):
+        if shard.last <= covered:
+            continue
+        if shard.first != covered + 1:
+            raise HarnessError(
+                f"shard {covered + 1:06d} of table '{table}' is missing in {folder}",
+                "restore it from a copy; the other shards are intact",
+            )
+        chosen.append(shard)
+        covered = shard.last
+    return chosen
+
+
+def superseded(folder: Path, table: str) -> list[Path]:
+    """Files that a compacted shard has replaced and that may be removed."""
+    current = {shard.path for shard in discover(folder, table)}
+    return [path for path in folder.glob(f"{table}-*.parquet") if path not in current]
+
+
+def read(shard: Shard, table: str) -> pa.Table:
+    """Read one shard after checking its digest.
+
+    Raises:
+        HarnessError: The bytes are not what was written, or a newer version wrote them.
+    """
+    try:
+        data = shard.path.read_bytes()
+    except OSError as error:
+        raise HarnessError(f"cannot read {shard.path}: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest()[:16] != shard.digest:
+        raise HarnessError(
+            f"{shard.path} is damaged: its bytes do not match the digest in its name",
+            "restore it from a copy; the other shards are intact",
+        )
+    rows = pq.read_table(pa.BufferReader(data))
+    version = int((rows.schema.metadata or {}).get(b"schema_version", b"0"))
+    if version > SCHEMA_VERSION:
+        raise HarnessError(
+            f"{shard.path} has schema version {version}; this program reads up to "
+            f"{SCHEMA_VERSION}",
+            "update the harness",
+        )
+    # The schema is given, not taken from the file: a column added later must not vanish.
+    schema = TABLES[table]
+    columns = [
+        rows[field.name].cast(field.type)
+        if field.name in rows.column_names
+        else pa.nulls(rows.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,110 @@
+"""The log of a run: append rows, read them back.
+
+Rows are buffered and written as whole shards, at least every `SHARD_ROWS` rows and every
+`SHARD_SECONDS` seconds, so a crash costs at most that much work. Until a row is in a shard it
+does not count as acknowledged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from harness.log import shards
+from harness.log.files import TEMPORARY, make_folder
+from harness.log.schema import KEYS, TABLES
+
+SHARD_ROWS = 500
+SHARD_SECONDS = 10.0
+
+
+class LogWriter:
+    """Appends rows to the tables of one run. Has state: buffers and the next shard's number."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        shard_rows: int = SHARD_ROWS,
+        shard_seconds: float = SHARD_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        make_folder(folder)
+        for leftover in folder.glob(f"{TEMPORARY}*"):
+            leftover.unlink(missing_ok=True)
+        self._folder = folder
+        self._shard_rows = shard_rows
+        self._shard_seconds = shard_seconds
+        self._clock = clock
+        self._buffers: dict[str, list[Mapping[str, Any]]] = {name: [] for name in TABLES}
+        self._next = {name: _next_number(folder, name) for name in TABLES}
+        self._flushed = clock()
+
+    def append(self, table: str, row: Mapping[str, Any]) -> None:
+        """Add one row; it is safe once a shard holds it.
+
+        Raises:
+            HarnessError: A shard had to be written and could not be.
+        """
+        self._buffers[table].append(row)
+        if len(self._buffers[table]) >= self._shard_rows:
+            self.flush()
+
+    def tick(self) -> None:
+        """Write what has waited too long. Call it often; it is cheap."""
+        if self._clock() - self._flushed >= self._shard_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all buffered rows.
+
+        Candidates go first: a search's row must never be there before its candidates'.
+
+        Raises:
+            HarnessError: A shard cannot be written. Its rows stay in the buffer.
+        """
+        for table, schema in TABLES.items():
+            rows = self._buffers[table]
+            if rows:
+                number = self._next[table]
+                shards.write(
+                    self._folder, table, number, number, pa.Table.from_pylist(rows, schema)
+                )
+                self._buffers[table] = []
+                self._next[table] = number + 1
+        self._flushed = self._clock()
+
+    def compact(self) -> None:
+        """Merge all shards of each table into one, in key order.
+
+        Raises:
+            HarnessError: A shard is damaged or cannot be written; nothing is lost.
+        """
+        self.flush()
+        for table in TABLES:
+            found = shards.discover(self._folder, table)
+            if len(found) > 1:
+                order = [(key, "ascending") for key in KEYS[table]]
+                merged = read(self._folder, table).sort_by(order)
+                shards.write(self._folder, table, 1, found[-1].last, merged)
+            for path in shards.superseded(self._folder, table):
+                path.unlink()
+
+
+def read(folder: Path, table: str) -> pa.Table:
+    """All rows of a table, in shard order.
+
+    Raises:
+        HarnessError: A shard is missing, damaged, or of a newer schema.
+    """
+    parts = [shards.read(shard, table) for shard in shards.discover(folder, table)]
+    return pa.concat_tables([TABLES[table].empty_table(), *parts])
+
+
+def _next_number(folder: Path, table: str) -> int:
+    found = shards.discover(folder, table)
+    return found[-1].last + 1 if found else 1

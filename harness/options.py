@@ -1,0 +1,79 @@
+"""Options given as `name=value` to the dataclass whose fields declare them.
+
+A plug-in's options are its dataclass fields and nothing else: their types validate, their
+defaults document, a misspelt name is answered with the closest right one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.errors import UsageError, did_you_mean
+
+T = TypeVar("T")
+
+
+def build(plugin: type[T], options: Mapping[str, Any], *, flag: str) -> T:
+    """Make a plug-in from its options.
+
+    Args:
+        plugin: A dataclass.
+        options: Values by field name; strings are converted to the field's type.
+        flag: How such options are given on the command line ("-S"), for messages.
+
+    Raises:
+        UsageError: An unknown name, or a value its field does not take.
+    """
+    title = getattr(plugin, "name", plugin.__name__)
+    if not dataclasses.is_dataclass(plugin):
+        raise UsageError(f"'{title}' is no plug-in: {plugin!r} is not a dataclass")
+    known = [field.name for field in dataclasses.fields(plugin) if field.init]
+    for name in options:
+        if name not in known:
+            raise UsageError(f"'{title}' has no option '{name}'", did_you_mean(name, known))
+    try:
+        return TypeAdapter(plugin).validate_python(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "options"
+        raise UsageError(
+            f"'{title}' cannot take {flag} {name}={first['input']}: {first['msg'].lower()}",
+            f"its options: {describe(plugin)}",
+        ) from error
+
+
+def describe(plugin: type) -> str:
+    """The options with their types and defaults, on one line."""
+    parts = []
+    for field in dataclasses.fields(plugin):
+        default = "" if field.default is dataclasses.MISSING else f"={field.default}"
+        parts.append(f"{field.name}{default} ({field.type})")
+    return "; ".join(parts) or "none"
+
+
+def resolved(plugin: Any) -> dict[str, Any]:
+    """A built plug-in's options with defaults filled in, ready for canonical JSON."""
+    dumped: dict[str, Any] = TypeAdapter(type(plugin)).dump_python(plugin, mode="json")
+    return dumped
+
+
+def parse(pairs: tuple[str, ...], *, flag: str) -> dict[str, str]:
+    """Split `name=value` pairs.
+
+    Raises:
+        UsageError: A pair without "=", or a name given twice.
+    """
+    options: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name:
+            raise UsageError(f"{flag} takes name=value, got '{pair}'", f"e.g. {flag} rounds=3")
+        if name in options:
+            raise UsageError(f"{flag} {name} is given twice", "give it once")
+        options[name] = value
+    return options

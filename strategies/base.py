@@ -1,0 +1,61 @@
+"""What a strategy is: a Python generator that asks for draws and answers with its choice.
+
+It yields the draws it wants, receives the candidates back in the same order, and returns the
+candidate it selects. It never sees models, files, time or the benchmark's score. Because it is
+deterministic given what it is sent, the log of candidates is enough to rebuild any point of any
+search; that is what resume, audit and what-if replays rest on. So a strategy
+
+- takes all randomness from `task.seed`,
+- keeps its state in the generator's local variables,
+- returns one of the candidates it was sent, or None if there is none worth returning.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.records import Candidate, Draw, Task
+
+Rounds = Generator[Sequence[Draw], Sequence[Candidate], Candidate | None]
+"""Yields rounds of draws, is sent their candidates, returns the selected one."""
+
+
+@dataclass(frozen=True)
+class Strategy(ABC):
+    """A search algorithm. A frozen dataclass: its fields are its options (`-S name=value`)."""
+
+    name: ClassVar[str]
+    """What it is called on the command line and in the log."""
+
+    @abstractmethod
+    def search(self, task: Task) -> Rounds:
+        """Search for one prompt.
+
+        Args:
+            task: The prompt's text, the budget and a seed for the strategy's own choices.
+
+        Yields:
+            The next round of draws, with indices never used before in this search. All draws
+            of a run's searches are batched together, so a larger round costs no latency.
+
+        Returns:
+            The selected candidate, or None if every draw failed.
+        """
+
+
+def best(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The candidate the judge scores highest; the earliest draw among equals.
+
+    Failed draws are passed over; None if nothing else is left.
+    """
+    answered = [candidate for candidate in candidates if candidate.ok]
+    return max(answered, key=lambda c: (c.score, -c.draw.index), default=None)
+
+
+def last(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The latest draw that did not fail, or None."""
+    answered = [candidate for candidate in candidates if candidate.ok]
+    return max(answered, key=lambda c: c.draw.index, default=None)
