@@ -1,0 +1,1 @@
+"""GenEval: prompts, detector, rules and colours, each usable on its own."""

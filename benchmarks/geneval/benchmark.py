@@ -1,0 +1,75 @@
+"""GenEval as a benchmark: its prompts, and the scorer that grades images for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from benchmarks.base import Benchmark
+from benchmarks.geneval.prompts import OFFICIAL_SEED, OFFICIAL_SIZE, metadata_rows
+from harness.errors import UsageError
+from harness.records import Prompt
+
+if TYPE_CHECKING:
+    from benchmarks.geneval.scorer import GenEvalScorer
+
+
+@dataclass(frozen=True)
+class GenEval(Benchmark):
+    """The 553 published prompts, or fresh ones drawn by the same recipe.
+
+    Source: Ghosh, Hajishirzi, Schmidt, "GenEval: an object-focused framework for evaluating
+    text-to-image alignment", arXiv 2310.11513.
+
+    Attributes:
+        seed: Seed of the recipe; the published prompts have 43.
+        size: Prompts drawn for each task; the published set has 100. The single-object task
+            has one prompt for each of the 80 classes whatever the size.
+    """
+
+    name: ClassVar[str] = "geneval"
+
+    seed: int = OFFICIAL_SEED
+    size: int = OFFICIAL_SIZE
+
+    def __post_init__(self) -> None:
+        for option, value in (("seed", self.seed), ("size", self.size)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise UsageError(
+                    f"GenEval's {option} is {value!r}, expected a whole number from 0 on",
+                    f"leave it out for the published prompts ({option}="
+                    f"{OFFICIAL_SEED if option == 'seed' else OFFICIAL_SIZE})",
+                )
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts in official order.
+
+        An id is the position in the official order ("00012"). A set of another seed or size
+        carries both in front ("s7n50-00012"), so that its ids never meet the official ones.
+        """
+        official = (self.seed, self.size) == (OFFICIAL_SEED, OFFICIAL_SIZE)
+        prefix = "" if official else f"s{self.seed}n{self.size}-"
+        return [
+            Prompt(id=f"{prefix}{position:05d}", text=row["prompt"], tag=row["tag"], metadata=row)
+            for position, row in enumerate(metadata_rows(self.seed, self.size))
+        ]
+
+    def load_scorer(
+        self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str
+    ) -> GenEvalScorer:
+        """Load the detector and the colour classifier on a device.
+
+        Args:
+            checkpoints: Local folders of `detector` and `colors`.
+            options: Fields of `benchmarks.geneval.scorer.Options`, by name.
+            device: A torch device.
+
+        Raises:
+            harness.errors.UsageError: An option is unknown or its value is no good.
+            harness.errors.HarnessError: A checkpoint is missing or not what it should be.
+        """
+        from benchmarks.geneval.scorer import load_scorer
+
+        return load_scorer(checkpoints, options, device)

@@ -1,0 +1,295 @@
+"""GenEval's rules: from detected objects to a verdict, as pure functions.
+
+The rules need labels, scores and boxes only, and the colours of a few objects, which
+`colors_needed` names beforehand so that a classifier can see the objects of many images in one
+batch. Scores and boxes are float32 throughout, as the detector gives them: thresholds are
+compared and offsets computed in that precision, since a verdict can hang on the last bit.
+
+Source: arXiv 2310.11513, section 3.2; `evaluation/evaluate_images.py` of
+github.com/djghosh13/geneval, with whose verdicts these rules are tested to agree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.geneval.classes import COLORS, RELATIONS
+
+Floats = npt.NDArray[np.float32]
+
+SCORE_THRESHOLD = 0.3
+COUNTING_THRESHOLD = 0.9
+"""Counting asks for more certainty: doubtful detections would be counted as objects."""
+MAX_OBJECTS = 16
+"""Objects of a class that are kept at most."""
+MAX_OVERLAP = 1.0
+"""IoU from which the worse of two objects of a class is dropped; 1.0 drops none."""
+_POSITION_SHRINK = 0.1
+_NO_OFFSET = 1e-3
+_DIRECTION = 0.5
+
+Kept = Mapping[str, tuple[int, ...]]
+"""Objects that count, by class: indices into the image's detections, best first."""
+
+
+class FailureKind(StrEnum):
+    """What can be wrong with an image."""
+
+    MISSING = "missing"
+    TOO_FEW = "too few"
+    TOO_MANY = "too many"
+    WRONG_COLOR = "wrong color"
+    WRONG_RELATION = "wrong relation"
+    NO_TARGET = "no target"
+    """The object is there, but not what it should stand in relation to (a failure of its own)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One thing that is wrong with an image.
+
+    Attributes:
+        kind: What went wrong; it says which of the fields below are set.
+        label: Class of the object in question.
+        count: Objects asked for; for `TOO_MANY` the number that is already too many.
+        found: Objects found; for `WRONG_COLOR` those of the colour asked for.
+        color: The colour asked for, or "".
+        colors: The colour each of the objects looked at is taken for, best object first.
+        relation: The relation asked for, or "".
+        relations: The relations found instead (none, one or two).
+        target: Class of the object that `relation` refers to, or "".
+    """
+
+    kind: FailureKind
+    label: str
+    count: int = 0
+    found: int = 0
+    color: str = ""
+    colors: tuple[str, ...] = ()
+    relation: str = ""
+    relations: tuple[str, ...] = ()
+    target: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The failure as the official evaluator words it."""
+        match self.kind:
+            case FailureKind.MISSING | FailureKind.TOO_FEW:
+                return f"expected {self.label}>={self.count}, found {self.found}"
+            case FailureKind.TOO_MANY:
+                return f"expected {self.label}<{self.count}, found {self.found}"
+            case FailureKind.WRONG_COLOR:
+                tally = Counter(self.colors)
+                seen = ", ".join(f"{tally[color]} {color}" for color in COLORS if tally[color])
+                wanted = f"{self.color} {self.label}>={self.count}"
+                return f"expected {wanted}, found {self.found} {self.color}; and {seen}"
+            case FailureKind.WRONG_RELATION:
+                seen = " and ".join(self.relations)
+                return f"expected {self.label} {self.relation} target, found {seen} target"
+            case FailureKind.NO_TARGET:
+                return f"no target for {self.label} to be {self.relation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The verdict on one image.
+
+    Attributes:
+        failures: Everything that is wrong, in the order the prompt asks for it.
+    """
+
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def correct(self) -> bool:
+        """Whether the image shows what the prompt asks for."""
+        return not self.failures
+
+    @property
+    def reason(self) -> str:
+        """Every failure in the official wording, one a line; "" if none."""
+        return "\n".join(failure.reason for failure in self.failures)
+
+
+def keep(
+    labels: Sequence[str],
+    scores: Floats,
+    boxes: Floats,
+    *,
+    tag: str,
+    max_overlap: float = MAX_OVERLAP,
+) -> dict[str, tuple[int, ...]]:
+    """Choose the detections that count as objects.
+
+    Args:
+        labels: Class of each detection.
+        scores: Confidence of each detection, shape (n,).
+        boxes: x0, y0, x1, y1 of each detection, shape (n, 4).
+        tag: The prompt's task; counting has a higher threshold.
+        max_overlap: An object that overlaps a better one of its class by this IoU or more is
+            dropped; 1.0 switches this off, as the published scores have it.
+
+    Returns:
+        Indices of the kept detections by class, best first. Classes without any are absent.
+    """
+    threshold = COUNTING_THRESHOLD if tag == "counting" else SCORE_THRESHOLD
+    # A stable ascending sort read backwards: of equal scores the last comes first, as officially.
+    order = np.argsort(scores, kind="stable")[::-1]
+    by_class: dict[str, list[int]] = {}
+    for index in order[scores[order] > np.float32(threshold)].tolist():
+        found = by_class.setdefault(labels[index], [])
+        if len(found) < MAX_OBJECTS:
+            found.append(index)
+    if max_overlap == 1.0:
+        return {label: tuple(found) for label, found in by_class.items()}
+    return {label: _suppress(found, boxes, max_overlap) for label, found in by_class.items()}
+
+
+def colors_needed(metadata: Mapping[str, Any], kept: Kept) -> list[int]:
+    """Say which objects' colours `judge` will ask for, given the same arguments.
+
+    Returns:
+        Indices of detections, without repetitions, in the order they are asked for.
+    """
+    needed: dict[int, None] = {}
+    for wanted in metadata.get("include", ()):
+        found = kept.get(wanted["class"], ())
+        if "color" in wanted and len(found) >= wanted["count"]:
+            needed.update(dict.fromkeys(found[: wanted["count"]]))
+    return list(needed)
+
+
+def judge(
+    metadata: Mapping[str, Any], kept: Kept, boxes: Floats, color_of: Callable[[int], str]
+) -> Outcome:
+    """Hold the kept objects against what the prompt asks for.
+
+    Args:
+        metadata: The prompt's row: `include` and `exclude` requirements.
+        kept: What `keep` returned.
+        boxes: Boxes of all detections, shape (n, 4).
+        color_of: Colour of a detection; called for the ones that `colors_needed` names only.
+    """
+    failures: list[Failure] = []
+    groups: list[tuple[int, ...] | None] = []
+    for wanted in metadata.get("include", ()):
+        # More than asked for is no failure here, but only the best are looked at further.
+        group = kept.get(wanted["class"], ())[: wanted["count"]]
+        failure = _check_count(wanted, group) or _check_color(wanted, group, color_of)
+        if failure is None and "position" in wanted:
+            target = metadata["include"][wanted["position"][1]]["class"]
+            failure = _check_position(wanted, group, groups, target, boxes)
+        if failure is not None:
+            failures.append(failure)
+        groups.append(group if failure is None else None)
+    for limit in metadata.get("exclude", ()):
+        label, count = limit["class"], limit["count"]
+        found = len(kept.get(label, ()))
+        if found >= count:
+            failures.append(Failure(FailureKind.TOO_MANY, label, count, found))
+    return Outcome(tuple(failures))
+
+
+def relative_position(box: Floats, target: Floats) -> tuple[str, ...]:
+    """Say where a box is, seen from a target box.
+
+    The offset of the centres is shortened on each axis by a tenth of the two boxes' summed
+    size; nothing left means no relation. What is left, over the length of the whole offset,
+    must pass one half on an axis to count there. (The official evaluator lists two relations
+    in no particular order; here it is that of `RELATIONS`.)
+
+    Returns:
+        None, one or two of `RELATIONS`.
+    """
+    corners = np.stack([box, target]).reshape(2, 2, 2)
+    centre, target_centre = corners.mean(axis=1)
+    sizes = np.abs(corners[:, 1] - corners[:, 0])
+    offset = centre - target_centre
+    slack = np.float32(_POSITION_SHRINK) * (sizes[0] + sizes[1])
+    left = np.maximum(np.abs(offset) - slack, 0) * np.sign(offset)
+    if np.all(np.abs(left) < np.float32(_NO_OFFSET)):
+        return ()
+    x, y = left / np.linalg.norm(offset)
+    holds = (x < -_DIRECTION, x > _DIRECTION, y < -_DIRECTION, y > _DIRECTION)
+    return tuple(name for name, held in zip(RELATIONS, holds, strict=True) if held)
+
+
+def _check_count(wanted: Mapping[str, Any], group: tuple[int, ...]) -> Failure | None:
+    if len(group) >= wanted["count"]:
+        return None
+    kind = FailureKind.TOO_FEW if group else FailureKind.MISSING
+    return Failure(kind, wanted["class"], wanted["count"], len(group))
+
+
+def _check_color(
+    wanted: Mapping[str, Any], group: tuple[int, ...], color_of: Callable[[int], str]
+) -> Failure | None:
+    if "color" not in wanted:
+        return None
+    colors = tuple(color_of(index) for index in group)
+    right = colors.count(wanted["color"])
+    if right >= wanted["count"]:
+        return None
+    return Failure(
+        FailureKind.WRONG_COLOR,
+        wanted["class"],
+        wanted["count"],
+        right,
+        color=wanted["color"],
+        colors=colors,
+    )
+
+
+def _check_position(
+    wanted: Mapping[str, Any],
+    group: tuple[int, ...],
+    groups: Sequence[tuple[int, ...] | None],
+    target: str,
+    boxes: Floats,
+) -> Failure | None:
+    relation, number = wanted["position"]
+    targets = groups[number]
+    named = {"relation": relation, "target": target}
+    if targets is None:
+        return Failure(FailureKind.NO_TARGET, wanted["class"], wanted["count"], len(group), **named)
+    for index in group:
+        for other in targets:
+            found = relative_position(boxes[index], boxes[other])
+            if relation not in found:
+                return Failure(
+                    FailureKind.WRONG_RELATION,
+                    wanted["class"],
+                    wanted["count"],
+                    len(group),
+                    relations=found,
+                    **named,
+                )
+    return None
+
+
+def _suppress(order: Sequence[int], boxes: Floats, max_overlap: float) -> tuple[int, ...]:
+    """Greedy suppression: take the best, drop what overlaps it too much, repeat."""
+    kept: list[int] = []
+    for index in order:
+        if all(_overlap(boxes[better], boxes[index]) < max_overlap for better in kept):
+            kept.append(index)
+    return tuple(kept)
+
+
+def _overlap(a: Floats, b: Floats) -> float:
+    """IoU of two boxes whose last row and column of pixels belong to them."""
+    common = _area(np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])]))
+    union = _area(a) + _area(b) - common
+    return float(common / union) if union else 0.0
+
+
+def _area(box: Floats) -> np.float32:
+    width, height = np.maximum(box[2:] - box[:2] + np.float32(1), 0)
+    return np.float32(width * height)

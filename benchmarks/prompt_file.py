@@ -1,0 +1,175 @@
+"""Prompts from a file of the user's own, JSONL or CSV; images and judge's verdicts, no scores."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from benchmarks.base import Benchmark
+from harness.errors import UsageError, did_you_mean
+from harness.records import Prompt
+
+_FORMATS = (".csv", ".json", ".jsonl", ".ndjson")
+_NUMBERED_FROM = 1
+
+_Row = tuple[int, Mapping[str, Any]]
+"""Line number and content."""
+
+
+@dataclass(frozen=True)
+class PromptFile(Benchmark):
+    """One prompt a line, as JSON objects (.jsonl) or as CSV with a header (.csv).
+
+    The column `prompt` is the text; `id` names the prompt (default: its number, from "00000";
+    noise seeds hang on it, so prompts that will be reordered should carry one); `tag` groups
+    it in reports. Every other column goes to the prompt's metadata.
+
+    Attributes:
+        path: The file.
+    """
+
+    name: ClassVar[str] = "prompt-file"
+    scored: ClassVar[bool] = False
+
+    path: str
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts in the order of the file.
+
+        Raises:
+            UsageError: The file is missing, unreadable, not UTF-8, empty or not in the format
+                its name promises; a row has no text; two rows share an id.
+        """
+        file = Path(self.path)
+        text = _read(file)
+        rows = _csv_rows(file, text) if file.suffix.lower() == ".csv" else _json_rows(file, text)
+        prompts: list[Prompt] = []
+        lines: dict[str, int] = {}
+        for line, row in rows:
+            prompt = _prompt(file, line, row, default_id=f"{len(prompts):05d}")
+            if prompt.id in lines:
+                raise UsageError(
+                    f"{file}, line {line}: line {lines[prompt.id]} has the same id '{prompt.id}'",
+                    "give every prompt an id of its own, or leave the column out",
+                )
+            lines[prompt.id] = line
+            prompts.append(prompt)
+        if not prompts:
+            raise UsageError(
+                f"{file} holds no prompts", 'write one a line: {"prompt": "a photo of a bench"}'
+            )
+        return prompts
+
+
+def _read(file: Path) -> str:
+    if file.suffix.lower() not in _FORMATS:
+        raise UsageError(
+            f"{file} is neither JSONL nor CSV by its name",
+            f"name it with one of {', '.join(_FORMATS)}",
+        )
+    try:
+        # utf-8-sig: spreadsheets put a byte-order mark in front of the CSV they export.
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        siblings = [p.name for p in file.parent.glob("*") if p.suffix.lower() in _FORMATS]
+        hint = did_you_mean(file.name, siblings) if siblings else "check its folder"
+        raise UsageError(f"there is no prompt file {file}", hint) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + _NUMBERED_FROM
+        raise UsageError(
+            f"{file}, line {line}: not UTF-8 text", "save the file with UTF-8 encoding"
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be read: {error.strerror or error}",
+            "check that it is a file and that you may read it",
+        ) from None
+
+
+def _json_rows(file: Path, text: str) -> Iterator[_Row]:
+    # Lines end at newlines only: str.splitlines would also break at U+2028 inside a string.
+    for line, written in enumerate(text.split("\n"), start=_NUMBERED_FROM):
+        if not written.strip():
+            continue
+        try:
+            row = json.loads(written, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(
+                f"{file}, line {line}: not a line of JSON ({error})",
+                'write one object a line: {"prompt": "a photo of a bench"}',
+            ) from None
+        if not isinstance(row, dict):
+            raise UsageError(
+                f"{file}, line {line}: JSON, but not an object",
+                'write one object a line: {"prompt": "a photo of a bench"}',
+            )
+        yield line, row
+
+
+def _no_constant(name: str) -> None:
+    # Python reads NaN and Infinity; JSON has neither, and nothing could be hashed that holds one.
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _csv_rows(file: Path, text: str) -> Iterator[_Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = list(reader.fieldnames or ())
+        if header and "prompt" not in header:
+            raise UsageError(
+                f"{file}, line 1: the header has no column 'prompt'",
+                f"its columns are {', '.join(header)}; name the one with the texts 'prompt'",
+            )
+        for name in header:
+            if header.count(name) > 1:
+                raise UsageError(
+                    f"{file}, line 1: the header names '{name}' twice", "rename one of the columns"
+                )
+        for row in reader:
+            # DictReader collects cells beyond the header under the key None.
+            if None in row:
+                raise UsageError(
+                    f"{file}, line {reader.line_num}: more cells than the header has columns",
+                    'put double quotes around a text with commas: "a cat, a dog"',
+                )
+            yield reader.line_num, {key: cell for key, cell in row.items() if cell is not None}
+    except csv.Error as error:
+        raise UsageError(
+            f"{file}, line {reader.line_num + 1}: not CSV ({error})",
+            "put double quotes around a text that holds commas, quotes or line breaks",
+        ) from None
+
+
+def _prompt(file: Path, line: int, row: Mapping[str, Any], default_id: str) -> Prompt:
+    text = row.get("prompt")
+    if not isinstance(text, str) or not text.strip():
+        others = [key for key in row if key != "prompt"]
+        close = did_you_mean("prompt", others) if "prompt" not in row and others else ""
+        raise UsageError(
+            f"{file}, line {line}: no text under 'prompt'", close or "give the row a text"
+        )
+    # A CSV cell left empty means "not given"; so does JSON's null.
+    identity, tag = (
+        value if (value := row.get(key)) not in (None, "") else default
+        for key, default in (("id", default_id), ("tag", ""))
+    )
+    for key, value in (("id", identity), ("tag", tag)):
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise UsageError(
+                f"{file}, line {line}: '{key}' is {json.dumps(value)}",
+                "give it as text or as a whole number",
+            )
+    try:
+        f"{text}{identity}{tag}".encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{file}, line {line}: half of a surrogate pair, which is no character",
+            "write the character itself, or both halves of its \\u escape",
+        ) from None
+    metadata = {key: value for key, value in row.items() if key not in ("prompt", "id", "tag")}
+    return Prompt(id=str(identity), text=text.strip(), tag=str(tag), metadata=metadata)

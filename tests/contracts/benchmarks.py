@@ -1,0 +1,56 @@
+"""What every benchmark promises. Subclass it for a benchmark of your own:
+
+class TestMine(BenchmarkContract):
+    @pytest.fixture
+    def benchmark(self):
+        return Mine(path="prompts.txt")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from benchmarks.base import Benchmark
+from harness.records import Prompt
+from harness.seeds import canonical_json
+
+
+class BenchmarkContract:
+    @pytest.fixture
+    def benchmark(self) -> Benchmark:
+        raise NotImplementedError("return the benchmark to be tested")
+
+    def test_is_a_frozen_dataclass_with_a_name(self, benchmark: Benchmark) -> None:
+        assert isinstance(benchmark, Benchmark)
+        assert isinstance(benchmark.name, str) and benchmark.name
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            benchmark.anything = 1  # type: ignore[attr-defined]
+
+    def test_prompts_are_deterministic(self, benchmark: Benchmark) -> None:
+        again = dataclasses.replace(benchmark)
+        assert again == benchmark
+        assert benchmark.prompts() == benchmark.prompts() == again.prompts()
+
+    def test_there_are_prompts_with_texts(self, benchmark: Benchmark) -> None:
+        prompts = benchmark.prompts()
+        assert prompts
+        for prompt in prompts:
+            assert isinstance(prompt, Prompt)
+            assert prompt.text == prompt.text.strip() != ""
+            assert isinstance(prompt.tag, str)
+
+    def test_ids_are_unique_and_printable(self, benchmark: Benchmark) -> None:
+        ids = [prompt.id for prompt in benchmark.prompts()]
+        assert len(set(ids)) == len(ids)
+        assert all(isinstance(id, str) and id.strip() for id in ids)
+
+    def test_metadata_can_be_logged(self, benchmark: Benchmark) -> None:
+        for prompt in benchmark.prompts():
+            canonical_json(dict(prompt.metadata))
+
+    def test_a_benchmark_without_scorer_says_so(self, benchmark: Benchmark) -> None:
+        if not benchmark.scored:
+            with pytest.raises(NotImplementedError, match=benchmark.name):
+                benchmark.load_scorer({}, {}, "cpu")
