@@ -1,0 +1,1 @@
+"""Generators, judges, and the suites and checkpoints they are made of."""

@@ -4,14 +4,20 @@ Models take lists and return lists, in order, one result a row. They run at one 
 shape: given fewer rows than their batch size they pad, so that a row's bits depend on the row
 alone, never on its neighbours, its position or how many there are. They report what they count
 (NFE, FLOPs, tokens); the worker that runs them adds the device-seconds.
+
+A plug-in is a class with a `load` (`GeneratorFactory`, `JudgeFactory`). Its module is imported to
+list and check its settings, so torch and its like belong inside functions. What every one must
+keep is published as tests to subclass: `tests/contracts/generators.py` and `judges.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
 
+from benchmarks.base import Benchmark
 from harness.records import Cost, Image, Prompt, Setting, Verdict
 
 
@@ -75,5 +81,69 @@ class Judge(Protocol):
             prompts: What each image was made for.
             images: The images.
             seeds: One a row, derived from the draw's identity, for a judge that samples.
+        """
+        ...
+
+
+class GeneratorFactory(Protocol):
+    """What `harness.generators` entry points name: a class that can be loaded."""
+
+    Settings: ClassVar[type]
+    """A frozen dataclass: names, types and defaults of the sampler settings, known unloaded."""
+
+    def load(
+        self,
+        checkpoints: Mapping[str, Path],
+        *,
+        device: str,
+        dtype: str,
+        batch_size: int,
+        settings: Mapping[str, Setting],
+    ) -> Generator:
+        """Load the models onto a device (a classmethod of the plug-in).
+
+        Args:
+            checkpoints: Local folder of each part, by the part's name in the suite.
+            device: A torch device.
+            dtype: "auto", "float32", "bfloat16" or "float16".
+            batch_size: Rows of the one batch shape it will run at.
+            settings: Sampler settings that a request need not repeat.
+
+        Raises:
+            harness.errors.UsageError: A setting it does not have, a device that is not there.
+            harness.errors.HarnessError: A checkpoint is missing, damaged or another model's.
+        """
+        ...
+
+
+class JudgeFactory(Protocol):
+    """What `harness.judges` entry points name: a class that can be loaded."""
+
+    oracle: ClassVar[bool]
+    """Whether it knows the benchmark's answers. Runs and reports label such a judge."""
+
+    def load(
+        self,
+        checkpoints: Mapping[str, Path],
+        *,
+        device: str,
+        dtype: str,
+        batch_size: int,
+        settings: Mapping[str, Setting],
+        benchmark: Benchmark,
+    ) -> Judge:
+        """Load the models onto a device (a classmethod of the plug-in).
+
+        Args:
+            checkpoints: Local folder of each part. An oracle gets the scorer's.
+            device: A torch device.
+            dtype: "auto", "float32", "bfloat16" or "float16".
+            batch_size: Rows of the one batch shape it will run at.
+            settings: The suite's further settings of the judge.
+            benchmark: What the images are made for.
+
+        Raises:
+            harness.errors.UsageError: A setting it does not have, or a benchmark it cannot judge.
+            harness.errors.HarnessError: A checkpoint is missing, damaged or another model's.
         """
         ...

@@ -1,0 +1,1 @@
+"""Judges: what a strategy may ask about an image."""

@@ -1,0 +1,197 @@
+"""Where a model's files are: references, the places looked at, and what names a folder's content.
+
+A reference is a string: `bundled:NAME` (shipped with the package), a local folder (`~` allowed),
+or a Hugging Face hub id `org/name[@revision]`. Looking never touches the network; only `resolve`
+downloads, and only a hub id that is nowhere on this machine. Pickled weights are neither
+downloaded nor loaded, and no checkpoint's own code is ever run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError, UsageError, did_you_mean
+
+BUNDLED = Path(__file__).resolve().parent.parent / "miniature" / "weights"
+"""The checkpoints that come with the package, one folder each."""
+
+ENVIRONMENT = "HARNESS_CHECKPOINTS"
+"""Environment variable: a folder of checkpoint folders, looked at before the hub's cache."""
+
+PICKLED = (".bin", ".ckpt", ".h5", ".msgpack", ".pkl", ".pt", ".pth")
+"""Weight files that can hold code, or another framework's weights; never read."""
+
+_HUB_ID = re.compile(r"(?P<org>[\w.-]+)/(?P<name>[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_NOT_DOWNLOADED = [
+    *(f"*{suffix}" for suffix in PICKLED),
+    *("*.onnx*", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.mp4", "*.md", "asset*/*"),
+    *("*.fp16.safetensors", "*.bf16.safetensors", "*.fp16-*.safetensors", "*.bf16-*.safetensors"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """What looking for a reference found.
+
+    Attributes:
+        ref: The reference.
+        path: Its local folder, or None if it is not on this machine.
+        looked: Every place looked at, in order.
+    """
+
+    ref: str
+    path: Path | None
+    looked: tuple[str, ...]
+
+
+def look(ref: str) -> Located:
+    """Find a checkpoint on this machine, without network.
+
+    Looked at in this order: the folder the reference names; `$HARNESS_CHECKPOINTS/<name>` and
+    `$HARNESS_CHECKPOINTS/<org>/<name>` (with `@revision` appended where one is asked for, since
+    an unmarked folder may be any revision); the Hugging Face cache.
+
+    Raises:
+        UsageError: The reference has none of the known forms.
+    """
+    if not ref.strip():
+        raise UsageError("an empty checkpoint reference", _FORMS)
+    if ref.startswith("bundled:"):
+        name = ref.removeprefix("bundled:")
+        if not name or name != Path(name).name:
+            raise UsageError(f"'{ref}' is no checkpoint reference", _FORMS)
+        folder = BUNDLED / name
+        return Located(ref, folder if folder.is_dir() else None, (str(folder),))
+    looked: list[str] = []
+    for folder in _folders(ref):
+        looked.append(str(folder))
+        if folder.is_dir():
+            return Located(ref, folder.resolve(), tuple(looked))
+    hub = _hub_id(ref)
+    if hub is not None:
+        looked.append(f"the Hugging Face cache ({_cache_folder()})")
+        return Located(ref, _in_hub_cache(*hub), tuple(looked))
+    return Located(ref, None, tuple(looked))
+
+
+def resolve(ref: str) -> Path:
+    """Find a checkpoint on this machine, or download it from the hub if it has a hub id.
+
+    `HF_HUB_OFFLINE=1` forbids the download.
+
+    Raises:
+        UsageError: The reference has none of the known forms.
+        HarnessError: It is nowhere, and cannot be downloaded.
+    """
+    located = look(ref)
+    if located.path is not None:
+        return located.path
+    hub = _hub_id(ref)
+    if hub is None:
+        raise _missing(located)
+    from huggingface_hub import snapshot_download
+
+    repo, revision = hub
+    try:
+        return Path(snapshot_download(repo, revision=revision, ignore_patterns=_NOT_DOWNLOADED))
+    except Exception as error:
+        # The hub client's errors come from several packages, which change between its versions.
+        raise _missing(located, error) from error
+
+
+def require(folder: Path, files: Iterable[str]) -> None:
+    """Check that a checkpoint folder has the files that a model needs.
+
+    Args:
+        folder: The folder.
+        files: Relative names. A name ending in `.safetensors` is also satisfied by its sharded
+            form, `NAME.safetensors.index.json`.
+
+    Raises:
+        HarnessError: A file is missing; the message says which, of which folder.
+    """
+    if not folder.is_dir():
+        raise HarnessError(f"checkpoint folder {folder} does not exist", _GET)
+    for name in files:
+        wanted = folder / name
+        if wanted.is_file():
+            continue
+        if name.endswith(".safetensors"):
+            if wanted.with_name(wanted.name + ".index.json").is_file():
+                continue
+            pickled = sorted(p.name for p in wanted.parent.glob("*") if p.suffix in PICKLED)
+            if pickled:
+                raise HarnessError(
+                    f"{folder} has no {name}, only pickled weights ({', '.join(pickled)}), "
+                    "which could run code and are not read",
+                    "convert them with save_pretrained(..., safe_serialization=True)",
+                )
+        raise HarnessError(f"{folder} has no {name}", f"it is incomplete or another model: {_GET}")
+
+
+_FORMS = "give bundled:NAME, a folder, or a hub id ORG/NAME[@REVISION]"
+_GET = "get the whole checkpoint, e.g. `hf download ORG/NAME --local-dir FOLDER`"
+
+
+def _folders(ref: str) -> list[Path]:
+    """The local folders a reference may mean, in the order they are looked at."""
+    folders = [Path(ref).expanduser()]
+    root = os.environ.get(ENVIRONMENT)
+    if root and not folders[0].is_absolute() and ".." not in folders[0].parts:
+        hub = _HUB_ID.fullmatch(ref)
+        if hub is None:
+            names = [Path(ref).name, ref]
+        else:
+            mark = f"@{hub['revision'].replace('/', '_')}" if hub["revision"] else ""
+            names = [hub["name"] + mark, f"{hub['org']}/{hub['name']}{mark}"]
+        folders += [Path(root).expanduser() / name for name in dict.fromkeys(names)]
+    return folders
+
+
+def _hub_id(ref: str) -> tuple[str, str | None] | None:
+    match = _HUB_ID.fullmatch(ref)
+    if match is None or match["org"] in (".", ".."):
+        return None
+    return f"{match['org']}/{match['name']}", match["revision"]
+
+
+def _cache_folder() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.HF_HUB_CACHE)
+
+
+def _in_hub_cache(repo: str, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError):
+        return None
+
+
+def _missing(located: Located, error: Exception | None = None) -> HarnessError:
+    ref = located.ref
+    places = "looked at " + ", ".join(located.looked)
+    if ref.startswith("bundled:"):
+        known = [path.name for path in BUNDLED.iterdir()] if BUNDLED.is_dir() else []
+        name = ref.removeprefix("bundled:")
+        return HarnessError(f"no bundled checkpoint '{name}'", did_you_mean(name, known))
+    if error is None:
+        at = os.environ.get(ENVIRONMENT)
+        where = f"${ENVIRONMENT} is {at}" if at else f"${ENVIRONMENT} is not set"
+        return HarnessError(f"no checkpoint '{ref}'", f"{places}; {where}; {_FORMS}")
+    # Only the first sentence: the hub client appends advice and a request id over many lines.
+    why = str(error).strip().split("\n")[0] or type(error).__name__
+    repo, revision = _hub_id(ref) or (ref, None)
+    at_revision = f" --revision {revision}" if revision else ""
+    return HarnessError(
+        f"checkpoint '{ref}' is not on this machine and cannot be downloaded: {why}",
+        f"{places}; where there is network: `hf download {repo}{at_revision}`, or put the folder "
+        f"under ${ENVIRONMENT}",
+    )

@@ -1,0 +1,288 @@
+"""SANA as a generator: diffusers' own pipeline, run so that a row's pixels depend on it alone.
+
+Xie et al., "SANA: Efficient High-Resolution Image Synthesis with Linear Diffusion Transformers",
+arXiv 2410.10629. The stock pipeline does the sampling; this file gives each draw its own noise,
+encodes each prompt once, keeps the batch shape fixed, and counts.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field, FiniteFloat, PositiveInt
+
+from harness import options
+from harness.errors import HarnessError, UsageError
+from harness.models import sana_flops
+from harness.models.base import Request
+from harness.models.devices import prepare
+from harness.models.suites import resolve_dtype
+from harness.records import Cost, Image, Setting
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import SanaPipeline
+
+MultipleOf32 = Annotated[int, Field(gt=0, multiple_of=32)]
+"""A side of an image in pixels; the stock pipeline takes multiples of 32."""
+
+
+@dataclass(frozen=True)
+class SanaSettings:
+    """Sampler settings, with the names and defaults of `SanaPipeline.__call__`.
+
+    Attributes:
+        num_inference_steps: Denoising steps; the multistep solver evaluates once a step.
+        guidance_scale: Classifier-free guidance; 1 or less turns it off and halves the NFE.
+        height: Pixels, a multiple of 32.
+        width: Pixels, a multiple of 32.
+        max_sequence_length: Prompt tokens.
+        complex_human_instruction: Whether SANA's instruction precedes the prompt.
+        negative_prompt: What to guide away from.
+    """
+
+    num_inference_steps: PositiveInt = 20
+    guidance_scale: FiniteFloat = 4.5
+    height: MultipleOf32 = 1024
+    width: MultipleOf32 = 1024
+    max_sequence_length: PositiveInt = 300
+    complex_human_instruction: bool = True
+    negative_prompt: str = ""
+
+
+class _Encoded(NamedTuple):
+    embeds: torch.Tensor  # (1, tokens, channels)
+    mask: torch.Tensor  # (1, tokens)
+
+
+class SanaGenerator:
+    """A SANA pipeline on one device. It holds state: the weights and a cache of encoded prompts."""
+
+    Settings: ClassVar[type] = SanaSettings
+
+    def __init__(
+        self,
+        pipeline: SanaPipeline,
+        *,
+        batch_size: int,
+        settings: Mapping[str, Setting] | None = None,
+        remembered_prompts: int = 128,
+    ) -> None:
+        self.pipeline = pipeline
+        self.batch_size = batch_size
+        self.defaults = dict(settings or {})
+        self._remembered_prompts = remembered_prompts
+        self._prompts: OrderedDict[tuple[str, int, bool], _Encoded] = OrderedDict()
+        self._flops: dict[tuple[Any, ...], float] = {}
+
+    @classmethod
+    def load(
+        cls,
+        checkpoints: Mapping[str, Path],
+        *,
+        device: str,
+        dtype: str,
+        batch_size: int,
+        settings: Mapping[str, Setting],
+    ) -> SanaGenerator:
+        """Load it (see `harness.models.base.GeneratorFactory`).
+
+        Args:
+            checkpoints: `pipeline`: a folder as `SanaPipeline.save_pretrained` writes it.
+            device: A torch device.
+            dtype: "auto" is bfloat16 on a GPU, float32 on a CPU.
+            batch_size: Rows of the one batch shape.
+            settings: Sampler settings a request need not repeat.
+
+        Raises:
+            UsageError: A setting this sampler does not have, or a device that is not there.
+            HarnessError: The checkpoint is missing, damaged or another model's.
+        """
+        from harness.models.sana_loading import load_pipeline
+
+        options.build(SanaSettings, settings, flag="-G")
+        if "pipeline" not in checkpoints:
+            raise UsageError("the sana generator needs a checkpoint named 'pipeline'")
+        pipeline = load_pipeline(
+            checkpoints["pipeline"], device=prepare(device), dtype=resolve_dtype(dtype, device)
+        )
+        return cls(pipeline, batch_size=batch_size, settings=settings)
+
+    def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
+        """Make one image a request (see `harness.models.base.Generator`).
+
+        FLOPs are those of the row itself, not of the padding beside it. Encoding a prompt is
+        charged to the draw that caused it; a draw that finds it in the cache pays nothing.
+
+        Raises:
+            HarnessError: A request brings feedback, requests differ in settings or are too many,
+                or the model's output is not finite.
+        """
+        if not requests:
+            return []
+        settings = self._check(requests)
+        encoding = [self._encode(request.text, settings)[1] for request in requests]
+        if settings.guidance_scale > 1:
+            encoding[0] += self._encode(settings.negative_prompt, settings, negative=True)[1]
+        rows = [requests[i % len(requests)] for i in range(self.batch_size)]
+        noise = self.noise([row.noise_seed for row in rows], settings)
+        pixels = self.sample(noise, [row.text for row in rows], settings)[: len(requests)]
+        images = (pixels.cpu().permute(0, 2, 3, 1).float().numpy() * 255).round().astype(np.uint8)
+        nfe, flops = self._cost(settings)
+        return [
+            (np.ascontiguousarray(image), Cost(nfe=nfe, flops=flops + extra))
+            for image, extra in zip(images, encoding, strict=True)
+        ]
+
+    def noise(self, seeds: Sequence[int], settings: SanaSettings) -> torch.Tensor:
+        """Initial latents, float32 on the CPU: one generator a seed, so one row a seed.
+
+        Independent of device, dtype and batch: `(len(seeds), channels, height, width)`.
+        """
+        import torch
+
+        scale = self.pipeline.vae_scale_factor
+        channels = self.pipeline.transformer.config.in_channels
+        shape = (channels, settings.height // scale, settings.width // scale)
+        return torch.stack(
+            [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        )
+
+    def sample(
+        self, latents: torch.Tensor, texts: Sequence[str], settings: SanaSettings
+    ) -> torch.Tensor:
+        """Denoise given latents and decode them, at whatever batch shape they have.
+
+        Args:
+            latents: Initial noise, (rows, channels, height, width).
+            texts: One prompt a row.
+            settings: Sampler settings.
+
+        Returns:
+            Images (rows, 3, height, width) between 0 and 1.
+
+        Raises:
+            HarnessError: A row came out with NaN or infinite values.
+        """
+        import torch
+
+        pipeline = self.pipeline
+        prompts = [self._encode(text, settings)[0] for text in texts]
+        conditions: dict[str, Any] = {
+            "negative_prompt": None,
+            "prompt_embeds": torch.cat([prompt.embeds for prompt in prompts]),
+            "prompt_attention_mask": torch.cat([prompt.mask for prompt in prompts]),
+        }
+        if settings.guidance_scale > 1:
+            negative = self._encode(settings.negative_prompt, settings, negative=True)[0]
+            conditions["negative_prompt_embeds"] = negative.embeds.repeat(len(texts), 1, 1)
+            conditions["negative_prompt_attention_mask"] = negative.mask.repeat(len(texts), 1)
+        with torch.no_grad():
+            denoised = pipeline(
+                **conditions,
+                latents=latents,
+                num_inference_steps=settings.num_inference_steps,
+                guidance_scale=settings.guidance_scale,
+                height=settings.height,
+                width=settings.width,
+                use_resolution_binning=False,
+                output_type="latent",
+                return_dict=False,
+            )[0]
+            # The stock call decodes too, but it turns running out of memory there into a
+            # warning and an UnboundLocalError, and clamps infinities out of sight.
+            scaled = denoised.to(pipeline.vae.dtype) / pipeline.vae.config.scaling_factor
+            decoded = pipeline.vae.decode(scaled, return_dict=False)[0]
+        finite = decoded.isfinite().flatten(1).all(dim=1)
+        if not bool(finite.all()):
+            bad = int((~finite).sum())
+            raise HarnessError(
+                f"the generator's output has NaN or infinite values in {bad} of {len(texts)} rows",
+                f"its weights may not bear {pipeline.transformer.dtype}: try another dtype",
+            )
+        pixels: torch.Tensor = pipeline.image_processor.postprocess(decoded, output_type="pt")
+        return pixels
+
+    def _check(self, requests: Sequence[Request]) -> SanaSettings:
+        if len(requests) > self.batch_size:
+            raise HarnessError(f"{len(requests)} requests for a batch size of {self.batch_size}")
+        if any(request.feedback for request in requests):
+            raise HarnessError(
+                "plain SANA takes no feedback; a strategy that gives feedback needs a generator "
+                "that reads it",
+                "choose a suite whose generator is conditioned on feedback, or best-of-n",
+            )
+        first = dict(requests[0].settings)
+        if any(dict(request.settings) != first for request in requests):
+            raise HarnessError("the requests of one batch differ in their sampler settings")
+        built = options.build(SanaSettings, {**self.defaults, **first}, flag="-G")
+        step = math.lcm(
+            32, self.pipeline.vae_scale_factor * self.pipeline.transformer.config.patch_size
+        )
+        for side in (built.height, built.width):
+            if side % step:
+                raise UsageError(f"an image side of {side} is no multiple of {step}")
+        return built
+
+    def _encode(
+        self, text: str, settings: SanaSettings, *, negative: bool = False
+    ) -> tuple[_Encoded, float]:
+        """Encode one prompt, or remember it; with the FLOPs that it took just now.
+
+        Always one prompt a call, so that its bits do not depend on what else is encoded.
+        """
+        import torch
+
+        instructed = settings.complex_human_instruction and not negative
+        length = settings.max_sequence_length
+        key = (text, length, instructed)
+        if key in self._prompts:
+            self._prompts.move_to_end(key)
+            return self._prompts[key], 0.0
+        instruction = _instruction() if instructed else None
+        with torch.no_grad():
+            embeds, mask, _, _ = self.pipeline.encode_prompt(
+                text,
+                do_classifier_free_guidance=False,
+                max_sequence_length=length,
+                complex_human_instruction=instruction,
+            )
+        encoded = _Encoded(embeds, mask)
+        self._prompts[key] = encoded
+        while len(self._prompts) > max(self._remembered_prompts, self.batch_size + 1):
+            self._prompts.popitem(last=False)
+        tokens = length
+        if instruction:
+            # As in SanaPipeline: the prompt's own tokens come after the instruction's.
+            tokens += len(self.pipeline.tokenizer.encode("\n".join(instruction))) - 2
+        return encoded, self._counted(sana_flops.encoding, tokens=tokens)
+
+    def _cost(self, settings: SanaSettings) -> tuple[int, float]:
+        rows = 2 if settings.guidance_scale > 1 else 1
+        calls = self.pipeline.num_timesteps
+        size = {"height": settings.height, "width": settings.width}
+        call = self._counted(
+            sana_flops.denoising, rows=rows, tokens=settings.max_sequence_length, **size
+        )
+        return calls * rows, calls * call + self._counted(sana_flops.decoding, **size)
+
+    def _counted(self, what: Any, **shape: int) -> float:
+        key = (what.__name__, *sorted(shape.items()))
+        if key not in self._flops:
+            self._flops[key] = what(self.pipeline, **shape)
+        return self._flops[key]
+
+
+def _instruction() -> list[str]:
+    """SANA's instruction, from the pipeline that owns it."""
+    from diffusers import SanaPipeline
+
+    default = inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"]
+    return list(default.default)

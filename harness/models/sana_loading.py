@@ -1,0 +1,246 @@
+"""Load a SANA pipeline from a local folder, and complain about whatever does not fit exactly.
+
+diffusers and transformers start a missing weight at random and drop a surplus one, with a log
+line at most; a run would go on and measure noise. Here any difference between a checkpoint and
+the classes that read it stops the load, with one exception: the weights that a Reflect-DiT
+transformer has beyond a plain one are dropped by name when it is to run without feedback.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.models.checkpoints import require
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import SanaPipeline
+
+CONTEXT_WEIGHTS = (
+    "clip_norm.",
+    "clip_projection.",
+    "reflection_norm.",
+    "reflection_text_norm.",
+    "reflection_text_projection.",
+    "reflection_transformer.",
+)
+"""Prefixes of the weights that only `SanaTransformer2DModelWithContext` has."""
+
+CONTEXT_CONFIG = (
+    "context_qk_norm",
+    "num_reflection_transformer_layers",
+    "reflection",
+    "reflection_mode",
+    "vision_feature_dim",
+)
+"""Fields of that class's config that a plain transformer does not know."""
+
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+_FILES = (
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/tokenizer_config.json",
+    "transformer/config.json",
+    f"transformer/{_WEIGHTS}",
+    "vae/config.json",
+    f"vae/{_WEIGHTS}",
+)
+_PLAIN_TRANSFORMERS = ("SanaTransformer2DModel", "SanaTransformer2DModelWithContext", None)
+_HINT = "the folder is damaged or holds another model; get it anew, e.g. `hf download ORG/NAME`"
+
+
+def load_pipeline(folder: Path, *, device: torch.device, dtype: str) -> SanaPipeline:
+    """Load diffusers' SANA pipeline, feedback-free, without its progress bar.
+
+    Args:
+        folder: As `SanaPipeline.save_pretrained` writes it; the transformer may also be a
+            Reflect-DiT one, or be left out of `model_index.json`.
+        device: Where to put it.
+        dtype: Of all parts; with float16 only the transformer gets it, the text encoder and the
+            autoencoder bfloat16 (they overflow in float16, says SANA's model card).
+
+    Raises:
+        HarnessError: A file is missing, unreadable, or does not fit the class that reads it.
+    """
+    import diffusers
+    import torch
+    import transformers
+
+    index = read_index(folder)
+    require(folder, _FILES)
+    main = getattr(torch, dtype)
+    side = torch.bfloat16 if dtype == "float16" else main
+    scheduler_class = _class(folder, index, "scheduler", diffusers, diffusers.SchedulerMixin)
+    encoder_class = _class(
+        folder, index, "text_encoder", transformers, transformers.PreTrainedModel
+    )
+    with _quiet(), _explained(folder, "scheduler"):
+        scheduler = scheduler_class.from_pretrained(folder / "scheduler", local_files_only=True)
+    with _quiet(), _explained(folder, "tokenizer"):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder / "tokenizer", local_files_only=True, trust_remote_code=False
+        )
+    text_encoder = _load(encoder_class, folder / "text_encoder", {"dtype": side})
+    vae = load_diffusers(diffusers.AutoencoderDC, folder / "vae", side)
+    transformer = load_diffusers(
+        diffusers.SanaTransformer2DModel,
+        folder / "transformer",
+        main,
+        drop_weights=CONTEXT_WEIGHTS,
+        drop_config=CONTEXT_CONFIG,
+    )
+    pipeline = diffusers.SanaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=text_encoder.eval(),
+        vae=vae.eval(),
+        transformer=transformer.eval(),
+        scheduler=scheduler,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def load_diffusers(
+    cls: Any,
+    folder: Path,
+    dtype: torch.dtype,
+    *,
+    drop_weights: tuple[str, ...] = (),
+    drop_config: tuple[str, ...] = (),
+) -> Any:
+    """Load a diffusers model, strictly.
+
+    Args:
+        cls: Its class.
+        folder: `config.json` and safetensors weights.
+        dtype: Number format to load it in.
+        drop_weights: Prefixes of surplus weights that are expected, and left out.
+        drop_config: Config fields that are expected though the class does not know them.
+
+    Raises:
+        HarnessError: A weight or a config field is missing or surplus, or the file is damaged.
+    """
+    config = _read_json(folder / "config.json")
+    known = inspect.signature(cls.__init__).parameters
+    surplus = [
+        name
+        for name in config
+        if not name.startswith("_") and name not in known and name not in drop_config
+    ]
+    if surplus:
+        raise HarnessError(
+            f"{folder}/config.json has fields {cls.__name__} does not know: {', '.join(surplus)}",
+            "it is another model, or needs a newer diffusers",
+        )
+    return _load(cls, folder, {"torch_dtype": dtype}, drop_weights)
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Read and check a folder's `model_index.json`.
+
+    Raises:
+        HarnessError: There is none, or it is not a SANA pipeline's.
+    """
+    require(folder, ["model_index.json"])
+    index = _read_json(folder / "model_index.json")
+    name = index.get("_class_name")
+    if name != "SanaPipeline":
+        raise HarnessError(
+            f"{folder} is no SANA pipeline: its model_index.json says {name!r}",
+            "point the suite's checkpoint `pipeline` at a SanaPipeline folder",
+        )
+    transformer = (index.get("transformer") or [None, None])[-1]
+    if transformer not in _PLAIN_TRANSFORMERS:
+        raise HarnessError(
+            f"{folder}/model_index.json names the transformer class {transformer!r}",
+            f"expected {_PLAIN_TRANSFORMERS[0]}",
+        )
+    return index
+
+
+def _class(folder: Path, index: Mapping[str, Any], part: str, library: Any, base: type) -> Any:
+    """The class a part is read with: it must come from the library itself, not the checkpoint."""
+    entry = index.get(part)
+    name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    found = getattr(library, name, None) if isinstance(name, str) else None
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise HarnessError(
+            f"{folder}/model_index.json names {entry!r} as its {part}",
+            f"expected a {base.__name__} of {library.__name__}",
+        )
+    return found
+
+
+def _load(
+    cls: Any, folder: Path, dtype: Mapping[str, Any], drop_weights: tuple[str, ...] = ()
+) -> Any:
+    with _quiet(), _explained(folder.parent, folder.name):
+        model, info = cls.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **dtype
+        )
+    missing = sorted(info.get("missing_keys", ()))
+    surplus = sorted(
+        key for key in info.get("unexpected_keys", ()) if not key.startswith(drop_weights or " ")
+    )
+    wrong = sorted(str(item[0]) for item in info.get("mismatched_keys", ()))
+    for what, keys in (("lacks", missing), ("has surplus", surplus), ("has misshapen", wrong)):
+        if keys:
+            listed = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            raise HarnessError(
+                f"{folder} {what} weights for {cls.__name__}: {listed}",
+                f"{len(keys)} of its weights do not fit; {_HINT}",
+            )
+    return model
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"cannot read {path}: {error}", _HINT) from error
+    if not isinstance(found, dict):
+        raise HarnessError(f"{path} holds no JSON object", _HINT)
+    return found
+
+
+@contextmanager
+def _explained(folder: Path, part: str) -> Iterator[None]:
+    """Turn whatever a library raises over a bad file into one sentence that names the file."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:
+        # The libraries raise anything from OSError to their Rust readers' own types here.
+        why = str(error).strip().split("\n")[0] or type(error).__name__
+        raise HarnessError(f"cannot load the {part} of {folder}: {why}", _HINT) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' loading bars and warnings off the terminal; all is checked above."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    levels = [library.get_verbosity() for library in libraries]
+    bars = transformers_logging.is_progress_bar_enabled()
+    for library in libraries:
+        library.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, level in zip(libraries, levels, strict=True):
+            library.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

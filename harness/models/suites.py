@@ -1,0 +1,242 @@
+"""Model suites: which generator, judge and scorer models a run uses, and how they are run.
+
+A suite is a small TOML file (the built-in ones lie in `suite_files/`). A researcher's own is
+given by path: `--model my_suite.toml`. Reading one imports no model library.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness import options
+from harness.errors import UsageError, did_you_mean
+from harness.models.checkpoints import look
+from harness.records import Role, Setting
+from harness.registry import GENERATORS, SUITES
+from harness.seeds import digest
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+_FOLDER = Path(__file__).resolve().parent / "suite_files"
+MINIATURE = _FOLDER / "miniature.toml"
+SANA_1_6B = _FOLDER / "sana-1.0-1.6b.toml"
+
+
+class ModelSpec(BaseModel):
+    """One model of a suite.
+
+    Attributes:
+        kind: Its registry name. "" for a scorer, whose benchmark says what it is.
+        checkpoints: Checkpoint references (`harness.models.checkpoints`) by part.
+        dtype: Number format of the weights; "auto" is bfloat16 on a GPU and float32 on a CPU.
+        batch_size: Rows of the one batch shape it runs at.
+        settings: Further settings; a generator's are its sampler settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = ""
+    checkpoints: dict[str, str] = Field(default_factory=dict)
+    dtype: Dtype = "auto"
+    batch_size: int = Field(default=1, ge=1)
+    settings: dict[str, Setting] = Field(default_factory=dict)
+
+
+class Suite(BaseModel):
+    """The models of a run.
+
+    Attributes:
+        name: What it is called on the command line and in the log.
+        title: One line for people.
+        miniature: Whether its models are miniatures; every result of such a suite says so.
+        generator: Makes the images.
+        judge: Is consulted by strategies.
+        scorer: The benchmark's metric.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    title: str = ""
+    miniature: bool = False
+    generator: ModelSpec
+    judge: ModelSpec = ModelSpec(kind="none")
+    scorer: ModelSpec = ModelSpec()
+
+    def spec(self, role: Role) -> ModelSpec:
+        """The model of a role."""
+        return {
+            Role.GENERATOR: self.generator,
+            Role.JUDGE: self.judge,
+            Role.SCORER: self.scorer,
+        }[role]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One checkpoint of a suite, for `ls models`.
+
+    Attributes:
+        role: Whose it is.
+        kind: The model's registry name.
+        name: The part's name ("pipeline", "detector").
+        ref: Its checkpoint reference.
+        path: Where it lies, or None if it is not on this machine.
+        looked: Every place looked at.
+    """
+
+    role: Role
+    kind: str
+    name: str
+    ref: str
+    path: Path | None
+    looked: tuple[str, ...] = field(default=())
+
+    @property
+    def present(self) -> bool:
+        """Whether it is on this machine."""
+        return self.path is not None
+
+
+def load_suite(name_or_path: str | Path) -> Suite:
+    """Load a suite by its registered name, or from a TOML file.
+
+    A relative folder among a file's checkpoint references is taken from the file's own place,
+    if it exists there or is written with a leading `./` or `../`.
+
+    Raises:
+        UsageError: Unknown name, unreadable file, or a key or value that does not belong there.
+    """
+    if isinstance(name_or_path, Path) or str(name_or_path).endswith(".toml"):
+        return _from_file(Path(name_or_path).expanduser())
+    name = str(name_or_path)
+    found = SUITES.get(name)
+    if callable(found) and not isinstance(found, type):
+        found = found()
+    if isinstance(found, Suite):
+        return found
+    if isinstance(found, Mapping):
+        return _validate(dict(found), f"suite '{name}'")
+    if isinstance(found, str | Path):
+        return _from_file(Path(found).expanduser())
+    raise UsageError(
+        f"suite '{name}' is a {type(found).__name__}",
+        "an entry point gives a Suite, a mapping, or the path of a TOML file",
+    )
+
+
+def sampler_settings(
+    spec: ModelSpec, *overrides: Mapping[str, Setting], flag: str = "-G"
+) -> dict[str, Setting]:
+    """A generator's complete sampler settings: its defaults, the suite's, then the overrides.
+
+    Complete, because they are part of every draw's identity. Nothing is loaded for this.
+
+    Args:
+        spec: The suite's generator.
+        overrides: Later ones win; strings are converted to the setting's type.
+        flag: How such settings are given, for messages.
+
+    Raises:
+        UsageError: Unknown generator, unknown setting, or a value it does not take.
+    """
+    merged: dict[str, Setting] = dict(spec.settings)
+    for layer in overrides:
+        merged.update(layer)
+    factory = GENERATORS.get(spec.kind)
+    return options.resolved(options.build(factory.Settings, merged, flag=flag))
+
+
+def resolve_dtype(dtype: str, device: str) -> str:
+    """The number format that "auto" stands for on a device; other names stay."""
+    if dtype != "auto":
+        return dtype
+    return "float32" if device.startswith("cpu") else "bfloat16"
+
+
+def identity(
+    spec: ModelSpec,
+    digests: Mapping[str, str],
+    device: str = "cpu",
+    settings: Mapping[str, Setting] | None = None,
+) -> str:
+    """Name a model by what determines its outputs: kind, checkpoints, number format, batch shape.
+
+    Args:
+        spec: The model.
+        digests: `folder_digest` of each part.
+        device: A torch device; it decides what dtype "auto" stands for.
+        settings: Settings that change the outputs and are recorded nowhere else. A generator's
+            are in every draw's identity and stay out.
+
+    Returns:
+        64 hex characters.
+    """
+    return digest(
+        {
+            "kind": spec.kind,
+            "checkpoints": dict(digests),
+            "dtype": resolve_dtype(spec.dtype, device),
+            "batch_size": spec.batch_size,
+            "settings": dict(settings or {}),
+        }
+    )
+
+
+def overview(suite: Suite) -> list[Part]:
+    """Every checkpoint of a suite and whether it is here, without network."""
+    parts = []
+    for role in Role:
+        spec = suite.spec(role)
+        for name, ref in spec.checkpoints.items():
+            located = look(ref)
+            parts.append(Part(role, spec.kind, name, ref, located.path, located.looked))
+    return parts
+
+
+def _from_file(path: Path) -> Suite:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read suite {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"suite {path} is no TOML file: {error}") from error
+    suite = _validate(data, f"suite {path}")
+    base = path.resolve().parent
+    specs = {}
+    for role in Role:
+        spec = suite.spec(role)
+        refs = {part: _anchored(ref, base) for part, ref in spec.checkpoints.items()}
+        specs[role.value] = spec.model_copy(update={"checkpoints": refs})
+    return suite.model_copy(update=specs)
+
+
+def _anchored(ref: str, base: Path) -> str:
+    if ref.startswith(("bundled:", "~", "/")):
+        return ref
+    inside = base / ref
+    return str(inside.resolve()) if ref.startswith(".") or inside.is_dir() else ref
+
+
+def _validate(data: dict[str, Any], source: str) -> Suite:
+    try:
+        return Suite.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = [str(part) for part in first["loc"]]
+        key = ".".join(where)
+        if first["type"] == "extra_forbidden":
+            known = (Suite if len(where) == 1 else ModelSpec).model_fields
+            hint = did_you_mean(where[-1], known)
+            raise UsageError(f"{source}: unknown key '{key}'", hint) from error
+        if first["type"] == "missing":
+            raise UsageError(f"{source}: '{key}' is missing") from error
+        # A union reports one error per member; the key it concerns comes before the member.
+        got = f"got {first['input']!r}"
+        raise UsageError(f"{source}: {key}: {first['msg'].lower()}, {got}") from error
