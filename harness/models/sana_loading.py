@@ -83,9 +83,9 @@ def load_pipeline(folder: Path, *, device: torch.device, dtype: str) -> SanaPipe
     encoder_class = _class(
         folder, index, "text_encoder", transformers, transformers.PreTrainedModel
     )
-    with _quiet(), _explained(folder, "scheduler"):
+    with quiet(), _explained(folder, "scheduler"):
         scheduler = scheduler_class.from_pretrained(folder / "scheduler", local_files_only=True)
-    with _quiet(), _explained(folder, "tokenizer"):
+    with quiet(), _explained(folder, "tokenizer"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder / "tokenizer", local_files_only=True, trust_remote_code=False
         )
@@ -183,7 +183,7 @@ def _class(folder: Path, index: Mapping[str, Any], part: str, library: Any, base
 def _load(
     cls: Any, folder: Path, dtype: Mapping[str, Any], drop_weights: tuple[str, ...] = ()
 ) -> Any:
-    with _quiet(), _explained(folder.parent, folder.name):
+    with quiet(), _explained(folder.parent, folder.name):
         model, info = cls.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **dtype
         )
@@ -226,7 +226,7 @@ def _explained(folder: Path, part: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the libraries' loading bars and warnings off the terminal; all is checked above."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
