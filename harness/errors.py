@@ -32,6 +32,12 @@ class UsageError(HarnessError):
     exit_code = 2
 
 
+class Interrupted(HarnessError):
+    """Asked to stop, and stopped cleanly."""
+
+    exit_code = 130
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that names the closest known spelling, or lists all that is known."""
     names = sorted(known)

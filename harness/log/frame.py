@@ -26,11 +26,11 @@ def load(run: str | Path) -> pd.DataFrame:
     """
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)
-    frame = store.read(folder.log, "candidates").to_pandas()
+    frame: pd.DataFrame = store.read(folder.log, "candidates").to_pandas()
     chosen = load_searches(run).set_index(["prompt_id", "replicate"])["selected_index"]
     keys = pd.MultiIndex.from_frame(frame[["prompt_id", "replicate"]])
     frame["selected"] = frame["draw_index"].to_numpy() == chosen.reindex(keys).to_numpy()
-    frame = frame.sort_values(["prompt_id", "replicate", "draw_index"], ignore_index=True)
+    frame.sort_values(["prompt_id", "replicate", "draw_index"], ignore_index=True, inplace=True)
     frame.attrs = {"run": manifest.run, "config": manifest.config, "state": manifest.state}
     return frame
 

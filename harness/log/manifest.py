@@ -38,9 +38,7 @@ class PromptSet:
     @classmethod
     def of(cls, prompts: Sequence[Prompt]) -> PromptSet:
         """The prompt set of a list of prompts."""
-        lines = (
-            canonical_json([p.id, p.text, p.tag, _plain(p.metadata)]) + "\n" for p in prompts
-        )
+        lines = (canonical_json([p.id, p.text, p.tag, _plain(p.metadata)]) + "\n" for p in prompts)
         return cls(len(prompts), hashlib.sha256("".join(lines).encode()).hexdigest())
 
 

@@ -56,4 +56,6 @@ class RunFolder:
 
 def find_runs(root: Path) -> list[RunFolder]:
     """All runs below a folder, sorted by path."""
-    return sorted((RunFolder(p.parent) for p in root.glob("**/manifest.json")), key=lambda r: r.path)
+    return sorted(
+        (RunFolder(p.parent) for p in root.glob("**/manifest.json")), key=lambda r: r.path
+    )

@@ -113,8 +113,7 @@ def read(shard: Shard, table: str) -> pa.Table:
     version = int((rows.schema.metadata or {}).get(b"schema_version", b"0"))
     if version > SCHEMA_VERSION:
         raise HarnessError(
-            f"{shard.path} has schema version {version}; this program reads up to "
-            f"{SCHEMA_VERSION}",
+            f"{shard.path} has schema version {version}; this program reads up to {SCHEMA_VERSION}",
             "update the harness",
         )
     # The schema is given, not taken from the file: a column added later must not vanish.

@@ -1,0 +1,42 @@
+"""`python -m harness`: the command line, and how its errors look."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from harness.cli import cli
+from harness.errors import HarnessError
+
+
+def main() -> None:
+    """Run the command line; errors become a sentence, a hint and an exit code.
+
+    Set `HARNESS_TRACEBACK=1` to see where an error came from.
+    """
+    try:
+        status = cli.main(prog_name="python -m harness", standalone_mode=False)
+    except HarnessError as error:
+        if os.environ.get("HARNESS_TRACEBACK"):
+            raise
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`… | head`): not our error, and nothing to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

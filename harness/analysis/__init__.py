@@ -1,0 +1,1 @@
+"""Tables in, tables out: what a log says. No drawing, no models."""

@@ -1,0 +1,116 @@
+"""What a run came to: scores with intervals, n of N, failures, draws made, what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from harness.analysis.statistics import Estimate, macro_interval, mean_interval
+from harness.log.frame import load, load_searches
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
+from harness.log.schema import ROLES
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers.
+
+    Attributes:
+        manifest: The run's.
+        searches: Searches that ended, of `searches_total`.
+        searches_failed: Searches that selected nothing; they count as wrong in every score.
+        micro: Mean over prompts; None without a scorer or before anything is scored.
+        macro: Mean over tags, GenEval's official overall; None likewise.
+        tags: By tag: the score and how many prompts it is over.
+        accepted: Share of selected images that the judge accepts.
+        draws: Candidates in the log.
+        draws_failed: Candidates that failed.
+        draws_per_search: Mean number of draws of the ended searches.
+        retries: Failed tries that later succeeded or gave up, over all draws.
+        cost: By role, by unit (nfe, flops, device_seconds, tokens): sums over the log.
+        errors: Distinct errors and how often each occurred.
+    """
+
+    manifest: Manifest
+    searches: int
+    searches_total: int
+    searches_failed: int
+    micro: Estimate | None
+    macro: Estimate | None
+    tags: Mapping[str, tuple[Estimate, int]]
+    accepted: float | None
+    draws: int
+    draws_failed: int
+    draws_per_search: float
+    retries: int
+    cost: Mapping[str, Mapping[str, float]]
+    errors: Mapping[str, int]
+
+
+def summarise(run: str | Path) -> Summary:
+    """Summarise a run, finished or not.
+
+    Raises:
+        HarnessError: The folder is no run, or its log is damaged.
+    """
+    manifest = Manifest.read(RunFolder.existing(run).manifest)
+    frame, searches = load(run), load_searches(run)
+    by_prompt = prompt_scores(frame, searches) if manifest.config["scorer"] else None
+    tags: dict[str, tuple[Estimate, int]] = {}
+    micro = macro = None
+    if by_prompt is not None and len(by_prompt):
+        micro = mean_interval(by_prompt["score"].tolist())
+        groups = {str(tag): g["score"].tolist() for tag, g in by_prompt.groupby("tag", sort=False)}
+        macro = macro_interval(list(groups.values()))
+        tags = {tag: (mean_interval(scores), len(scores)) for tag, scores in groups.items()}
+    chosen = frame[frame["selected"]]
+    errors = pd.concat([frame["error"], searches["error"]]).dropna().value_counts()
+    return Summary(
+        manifest=manifest,
+        searches=len(searches),
+        searches_total=manifest.prompt_set.count * manifest.config["replicates"],
+        searches_failed=int(searches["selected_index"].isna().sum()),
+        micro=micro,
+        macro=macro,
+        tags=tags,
+        accepted=float(chosen["accepted"].astype(bool).mean()) if len(chosen) else None,
+        draws=len(frame),
+        draws_failed=int(frame["error"].notna().sum()),
+        draws_per_search=float(searches["draws"].mean()) if len(searches) else 0.0,
+        retries=int((frame["attempts"] - 1).sum()),
+        cost={
+            role: {
+                unit: float(frame[f"{role}_{unit}"].sum())
+                for unit in ("nfe", "flops", "device_seconds", "tokens")
+            }
+            for role in ROLES
+        },
+        errors={str(message): int(count) for message, count in errors.items()},
+    )
+
+
+def prompt_scores(frame: pd.DataFrame, searches: pd.DataFrame) -> pd.DataFrame:
+    """Score of each prompt: the share of its ended searches whose selected image is correct.
+
+    A search that selected nothing, or whose selected image could not be scored, counts as
+    wrong: leaving it out would reward failing.
+
+    Args:
+        frame: Candidates, as `harness.load` gives them.
+        searches: Ended searches, as `harness.log.frame.load_searches` gives them.
+
+    Returns:
+        One row a prompt, in order of prompt id: `prompt_id`, `tag`, `score`, `replicates`.
+    """
+    key = ["prompt_id", "replicate"]
+    chosen = frame.loc[frame["selected"], [*key, "correct"]]
+    merged = searches[key].merge(chosen, on=key, how="left")
+    merged["correct"] = merged["correct"].eq(True)
+    tags = frame.drop_duplicates("prompt_id").set_index("prompt_id")["tag"]
+    scores = merged.groupby("prompt_id")["correct"].agg(score="mean", replicates="size")
+    scores["tag"] = tags.reindex(scores.index).fillna("")
+    return scores.reset_index()

@@ -1,0 +1,63 @@
+"""What `run` and `resume` have in common: do the work, show it going, print what came of it."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from harness.cli.display import display
+from harness.cli.summary_view import print_summary
+from harness.engine.launch import Execution, check_folder, work
+from harness.errors import HarnessError, Interrupted
+from harness.log.run_folder import RunFolder
+from harness.plan import Plan
+
+
+class _Stop:
+    """Turns the first signal into a polite request and the second into an interrupt."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        click.echo("\nstopping after the batch that is running; once more to stop now", err=True)
+
+
+def drive(plan: Plan, execution: Execution, folder: RunFolder) -> int:
+    """Work on a run until it is done or stopped; returns the exit code.
+
+    Raises:
+        HarnessError: The run cannot go on.
+    """
+    resume = f"python -m harness resume {shlex.quote(str(folder.path))}"
+    fresh = check_folder(folder, plan) is None
+    stop = _Stop()
+    handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
+    try:
+        with display(plan, folder, fresh=fresh) as observe:
+            progress = work(
+                plan, execution, folder, command=command, observe=observe, stop=lambda: stop.asked
+            )
+    except Interrupted as error:
+        raise Interrupted(error.message, f"carry on with: {resume}") from error
+    except KeyboardInterrupt:
+        raise Interrupted("stopped at once", f"carry on with: {resume}") from None
+    except HarnessError as error:
+        if folder.is_run:
+            error.hint = "; ".join(filter(None, [error.hint, f"then carry on with: {resume}"]))
+        raise
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if progress is None:
+        click.echo(f"already finished: {folder.path}", err=True)
+    summary = print_summary(folder)
+    return 1 if summary.searches_failed else 0

@@ -1,0 +1,91 @@
+"""The options that say where work is done; `run` and `resume` share them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from harness.engine.launch import Execution
+
+_NAMES = ("executor", "workers", "gpu_share", "address", "device", "threads")
+
+
+def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command, which gets them as one dict, `execution`."""
+
+    @functools.wraps(command)
+    def gathered(**options: Any) -> Any:
+        execution = {name: options.pop(name) for name in _NAMES}
+        return command(execution=execution, **options)
+
+    for option in reversed(
+        [
+            click.option(
+                "--executor", type=click.Choice(["auto", "inline", "ray"]), default="auto",
+                show_default=True,
+                help="Where models run; auto: Ray where there are GPUs, an address or several "
+                "workers, else this process.",
+            ),
+            click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True,
+                         help="Ray actors of each role."),
+            click.option("--gpu-share", multiple=True, metavar="ROLE=GPUS",
+                         help="GPUs an actor of a role holds, such as generator=1."),
+            click.option("--address", metavar="ADDRESS", help="An existing Ray cluster's."),
+            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+                         show_default=True),
+            click.option("--threads", type=click.IntRange(min=1),
+                         help="CPU threads of a worker."),
+        ]
+    ):  # fmt: skip
+        gathered = option(gathered)
+    return gathered
+
+
+def resolve(options: dict[str, Any]) -> Execution:
+    """The execution that the options describe; "auto" takes a GPU where there is one.
+
+    Raises:
+        UsageError: A GPU was asked for and there is none, or a share makes no sense.
+    """
+    from harness.engine.devices import has_gpu
+    from harness.engine.launch import Execution
+
+    device = options["device"]
+    if device != "cpu":
+        found = has_gpu(options["address"])
+        if device == "cuda" and not found:
+            raise UsageError(
+                "no CUDA device was found", "use --device cpu, or give a cluster with --address"
+            )
+        device = "cuda" if found else "cpu"
+    return Execution(
+        executor=options["executor"],
+        workers=options["workers"],
+        gpu_share=_shares(options["gpu_share"]),
+        address=options["address"],
+        device=device,
+        threads=options["threads"],
+    )
+
+
+def _shares(pairs: tuple[str, ...]) -> dict[Any, float]:
+    from harness.options import parse
+    from harness.records import Role
+
+    shares = {}
+    for name, value in parse(pairs, flag="--gpu-share").items():
+        if name not in list(Role):
+            raise UsageError(f"--gpu-share: unknown role '{name}'", did_you_mean(name, Role))
+        try:
+            shares[Role(name)] = float(value)
+        except ValueError:
+            raise UsageError(f"--gpu-share {name} takes a number, got '{value}'") from None
+        if not 0 <= shares[Role(name)] <= 64:
+            raise UsageError(f"--gpu-share {name} must be between 0 and 64, got {value}")
+    return shares

@@ -1,0 +1,70 @@
+"""`ls`: what there is to choose from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="List strategies, benchmarks, models or runs.")
+@click.argument("what", type=click.Choice(["strategies", "benchmarks", "models", "runs"]))
+@click.option("--root", type=click.Path(path_type=Path), default=Path("results"),
+              show_default=True, help="Where to look for runs.")  # fmt: skip
+def ls(what: str, root: Path) -> None:
+    """List what is installed here (third-party packages included), or the runs under a folder.
+
+    For models, each checkpoint's place is shown, or where it was looked for.
+    """
+    if what == "models":
+        _models()
+    elif what == "runs":
+        _runs(root)
+    else:
+        _plugins(what)
+
+
+def _plugins(what: str) -> None:
+    from harness.options import describe
+    from harness.registry import BENCHMARKS, STRATEGIES
+
+    registry = STRATEGIES if what == "strategies" else BENCHMARKS
+    for name in registry.names():
+        plugin = registry.get(name)
+        summary = (plugin.__doc__ or "").strip().partition("\n")[0]
+        click.echo(f"{name}\n    {summary}\n    options: {describe(plugin)}")
+
+
+def _models() -> None:
+    from harness.models.suites import load_suite, overview
+    from harness.registry import SUITES
+
+    for name in SUITES.names():
+        suite = load_suite(name)
+        click.echo(f"{name}\n    {suite.title}")
+        for part in overview(suite):
+            place = f"{part.path}" if part.present else "missing"
+            click.echo(f"    {part.role:<9} {part.name:<9} {part.ref}: {place}")
+            if not part.present:
+                click.echo("".join(f"        looked in {p}\n" for p in part.looked), nl=False)
+
+
+def _runs(root: Path) -> None:
+    from harness.errors import HarnessError
+    from harness.log.manifest import Manifest
+    from harness.log.run_folder import find_runs
+
+    runs = find_runs(root)
+    if not runs:
+        click.echo(f"no runs under {root}", err=True)
+    for folder in runs:
+        try:
+            manifest = Manifest.read(folder.manifest)
+        except HarnessError as error:
+            click.echo(f"{folder.path}  unreadable: {error.message}")
+            continue
+        config = manifest.config
+        click.echo(
+            f"{folder.path}  {manifest.state:<8}  {config['strategy']['name']} "
+            f"{config['budget']} × {manifest.prompt_set.count} prompts on {config['suite']}"
+        )

@@ -1,0 +1,121 @@
+"""`run`: plan a run from the options, do it, and say what it came to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.execution import execution_options
+
+PAIR = "NAME=VALUE"
+
+
+@click.command(short_help="Search with a strategy over a benchmark's prompts.")
+@click.option("--strategy", default="best-of-n", show_default=True, help="How to search.")
+@click.option("-S", "strategy_options", multiple=True, metavar=PAIR, help="Strategy option.")
+@click.option(
+    "--budget",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="The most draws for one prompt.",
+)
+@click.option("--benchmark", default="geneval", show_default=True, help="What to search for.")
+@click.option("-B", "benchmark_options", multiple=True, metavar=PAIR, help="Benchmark option.")
+@click.option("--tags", default="", metavar="TAG,…", help="Only prompts of these tags.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Only so many prompts: a stratified sample, the same for every seed.",
+)
+@click.option(
+    "--replicates",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Independent searches a prompt.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--model",
+    default="miniature",
+    show_default=True,
+    help="Suite of models: a name, or a TOML file.",
+)
+@click.option("--checkpoint", metavar="REF", help="Another checkpoint for the generator.")
+@click.option(
+    "-G",
+    "generator_settings",
+    multiple=True,
+    metavar=PAIR,
+    help="Sampler setting, such as guidance_scale=4.5.",
+)
+@click.option("--judge", metavar="KIND[=REF]", help="Another judge, or judge and checkpoint.")
+@click.option(
+    "--scorer",
+    multiple=True,
+    metavar="PART=REF",
+    help="Another checkpoint for a part of the scorer.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Number type of all models; default bfloat16 on GPUs, float32 on CPUs.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images a generator batch.")
+@click.option(
+    "--keep-images",
+    type=click.Choice(["all", "selected", "none"]),
+    default="all",
+    show_default=True,
+    help="Which images stay once their search has ended.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The run's folder; default: one under results/ named by the config.",
+)
+@execution_options
+def run(
+    strategy: str,
+    strategy_options: tuple[str, ...],
+    benchmark: str,
+    benchmark_options: tuple[str, ...],
+    generator_settings: tuple[str, ...],
+    scorer: tuple[str, ...],
+    tags: str,
+    out: Path | None,
+    execution: dict[str, Any],
+    **rest: Any,
+) -> int:
+    """Search with a strategy over a benchmark's prompts.
+
+    Every candidate image is judged, scored and logged. The same options give the same log, bit
+    for bit, on one worker or many; a run that was stopped goes on when the same command is
+    given again.
+    """
+    # Options are parsed before torch is imported, so that a typo is answered at once.
+    from harness.options import parse
+
+    asked = dict(
+        strategy=strategy,
+        strategy_options=parse(strategy_options, flag="-S"),
+        benchmark=benchmark,
+        benchmark_options=parse(benchmark_options, flag="-B"),
+        generator_settings=parse(generator_settings, flag="-G"),
+        scorer=parse(scorer, flag="--scorer"),
+        tags=tuple(tag.strip() for tag in tags.split(",") if tag.strip()),
+        **rest,
+    )
+    from harness.cli.drive import drive
+    from harness.cli.execution import resolve
+    from harness.engine.launch import default_folder
+    from harness.log.run_folder import RunFolder
+    from harness.plan import Ask, plan
+
+    where = resolve(execution)
+    ready = plan(Ask(**asked, device=where.device))
+    folder = RunFolder(out) if out is not None else default_folder(ready, Path("results"))
+    return drive(ready, where, folder)

@@ -1,0 +1,90 @@
+"""A run's summary as a person reads it, on stdout."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.analysis.statistics import Estimate
+from harness.analysis.summary import Summary, summarise
+from harness.log.manifest import FINISHED
+from harness.log.run_folder import RunFolder
+
+
+def print_summary(folder: RunFolder) -> Summary:
+    """Summarise a run and print it."""
+    summary = summarise(folder.path)
+    config = summary.manifest.config
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(_title(config)), style="bold")
+    if config["miniature"]:
+        console.print("miniature models: this says something about searching, nothing about SANA")
+    if config["oracle"]:
+        console.print("ORACLE run: the judge is the scorer, so the score is an upper bound")
+    if summary.micro and summary.macro:
+        console.print(_scores(summary))
+    elif config["scorer"] is None:
+        console.print("no scorer: this benchmark has images and verdicts only")
+    for line in _facts(summary, folder):
+        console.print(Text(line))
+    return summary
+
+
+def _title(config: Mapping[str, object]) -> str:
+    strategy, benchmark = config["strategy"], config["benchmark"]
+    assert isinstance(strategy, dict) and isinstance(benchmark, dict)
+    options = ", ".join(f"{name}={value}" for name, value in strategy["options"].items())
+    return (
+        f"{strategy['name']}{f' ({options})' if options else ''} · budget {config['budget']} · "
+        f"{benchmark['name']} · {config['suite']} · seed {config['seed']}"
+    )
+
+
+def _scores(summary: Summary) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", "score", "95% interval", "prompts", "method"):
+        table.add_column(name, justify="left" if name in ("", "method") else "right")
+
+    def add(name: str, estimate: Estimate, prompts: int, style: str = "") -> None:
+        interval = f"{estimate.low:.3f}–{estimate.high:.3f}"
+        table.add_row(
+            name, f"{estimate.value:.3f}", interval, str(prompts), estimate.method, style=style
+        )
+
+    for tag, (estimate, prompts) in summary.tags.items():
+        add(tag or "(no tag)", estimate, prompts)
+    everything = sum(prompts for _, prompts in summary.tags.values())
+    assert summary.macro and summary.micro
+    add("macro (mean over tags)", summary.macro, everything, "bold")
+    add("micro (mean over prompts)", summary.micro, everything, "bold")
+    return table
+
+
+def _facts(summary: Summary, folder: RunFolder) -> list[str]:
+    per_search = f"{summary.draws_per_search:.2f} a search"
+    lines = [
+        f"searches  {summary.searches} of {summary.searches_total}, "
+        f"{summary.searches_failed} failed",
+        f"draws     {summary.draws} ({per_search}), {summary.draws_failed} failed, "
+        f"{summary.retries} retried",
+    ]
+    if summary.accepted is not None:
+        lines.append(f"judge     accepts {summary.accepted:.3f} of the selected images")
+    for role, cost in summary.cost.items():
+        parts = [f"{cost['device_seconds']:.1f} device-s", f"{cost['flops'] / 1e12:.3g} TFLOPs"]
+        if cost["nfe"]:
+            parts.append(f"{cost['nfe']:.0f} NFE")
+        if cost["tokens"]:
+            parts.append(f"{cost['tokens']:.0f} tokens")
+        lines.append(f"{role:<9} {', '.join(parts)}")
+    for message, count in summary.errors.items():
+        lines.append(f"error     {count} × {message}")
+    lines.append(f"results   {folder.path}")
+    if summary.manifest.state != FINISHED:
+        quoted = shlex.quote(str(folder.path))
+        lines.append(f"resume    python -m harness resume {quoted}")
+    return lines

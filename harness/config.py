@@ -1,0 +1,117 @@
+"""The config of a run: everything that determines its content, and nothing else.
+
+Validated, frozen, and with one canonical spelling, whose digest names the run. Where work is
+done (executor, workers, devices' number) is not in it: the same config gives the same log
+wherever it runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.errors import HarnessError
+from harness.models.suites import ModelSpec
+from harness.seeds import digest
+
+
+class Plugin(BaseModel):
+    """A named plug-in with its options, defaults filled in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class RunConfig(BaseModel):
+    """One run.
+
+    Attributes:
+        version: Of this record.
+        benchmark: Which prompts and scorer.
+        tags: Only prompts of these tags; empty for all.
+        limit: Only so many prompts, a stratified sample; None for all.
+        replicates: Independent searches a prompt.
+        strategy: Which search.
+        budget: The most draws a search may make.
+        seed: The run's seed.
+        suite: Name of the model suite.
+        miniature: Whether the models are the bundled miniature, so that results say so.
+        generator: The generator's spec, settings complete, dtype resolved.
+        judge: The judge's.
+        scorer: The scorer's, or None for a benchmark without one.
+        oracle: Whether the judge is the scorer itself.
+        digests: Content digest of each checkpoint, by "role.part".
+        keep_images: Which images stay after a search has ended.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    benchmark: Plugin
+    tags: tuple[str, ...] = ()
+    limit: int | None = Field(default=None, ge=1)
+    replicates: int = Field(default=1, ge=1)
+    strategy: Plugin
+    budget: int = Field(ge=1)
+    seed: int = Field(default=0, ge=0)
+    suite: str
+    miniature: bool = False
+    generator: ModelSpec
+    judge: ModelSpec
+    scorer: ModelSpec | None
+    oracle: bool = False
+    digests: dict[str, str] = Field(default_factory=dict)
+    keep_images: Literal["all", "selected", "none"] = "all"
+
+    def identity(self) -> dict[str, Any]:
+        """What the run's name is a digest of.
+
+        Checkpoints count by content, not by where they happen to lie.
+        """
+        fields = self.model_dump(mode="json")
+        for role in ("generator", "judge", "scorer"):
+            if fields[role] is not None:
+                del fields[role]["checkpoints"]
+        return fields
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the identity's canonical JSON."""
+        return digest(self.identity())
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return self.digest[:16]
+
+
+def read_config(fields: dict[str, Any]) -> RunConfig:
+    """A config as a manifest holds it.
+
+    Raises:
+        HarnessError: It is not one, or of another version.
+    """
+    try:
+        return RunConfig.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise HarnessError(
+            f"the manifest's config is not valid: {place}: {first['msg']}",
+            "it was edited by hand, or written by another version",
+        ) from error
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the fields in which two configs differ."""
+    names: list[str] = []
+    for name in sorted(one.keys() | other.keys()):
+        a, b = one.get(name), other.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            names += differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            names.append(f"{prefix}{name}")
+    return names

@@ -1,0 +1,355 @@
+"""Joins searches, scheduler, executor and log: the loop that makes a run.
+
+One loop, one thread. It opens searches, turns their draws into work, hands full batches to
+whoever is free, and gives every answer to its search and its row to the log. Resuming is the
+same loop: a search starts from its beginning and the log answers until it ends. The engine's
+only promise to the executor is that results may come in any order; the content of the log does
+not depend on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+
+from harness.engine.executors.base import Executor
+from harness.engine.jobs import DrawItem, Item, Job, Judged, LookItem, Made, Outcome, Scored
+from harness.engine.progress import Progress
+from harness.engine.restore import Restored, restore
+from harness.engine.rows import Pending, candidate_row, logged_candidate, search_row
+from harness.engine.scheduler import Scheduler, Work
+from harness.engine.searches import Search, SearchKey
+from harness.errors import HarnessError, Interrupted
+from harness.log.images import ImageStore
+from harness.log.run_folder import RunFolder
+from harness.log.store import LogWriter
+from harness.plan import Plan
+from harness.records import Candidate, Draw, Role
+from harness.seeds import canonical_json, draw_id, seed
+
+MAX_ATTEMPTS = 3
+"""Tries a role gets for one draw before the draw becomes a row with its error."""
+
+SCORER_PATIENCE_SECONDS = 5.0
+"""How long scoring may wait for a full batch: rows are only written once scored."""
+
+
+class Engine:
+    """One session of work on one run. Has state: open searches, pending draws, the log.
+
+    Args:
+        plan: What to do.
+        executor: Who does it; started by the caller.
+        folder: Where the run lives.
+        observe: Called after every step with the progress so far.
+        stop: Asked before every step whether to stop there.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        folder: RunFolder,
+        *,
+        observe: Callable[[Progress], None] = lambda progress: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._stop = stop
+        self._plan = plan
+        self._config = plan.config
+        self._executor = executor
+        self._observe = observe
+        self._log = LogWriter(folder.log)
+        self._images = ImageStore(folder.images)
+        specs = {
+            Role.GENERATOR: plan.config.generator,
+            Role.JUDGE: plan.config.judge,
+            Role.SCORER: plan.config.scorer,
+        }
+        self._batch_sizes = {role: spec.batch_size for role, spec in specs.items() if spec}
+        self._scheduler = Scheduler(self._batch_sizes)
+        self._restored: Restored = restore(folder)
+        self._to_open = self._unopened()
+        self._pending: dict[int, Pending] = {}
+        self._in_flight: dict[Role, int] = dict.fromkeys(Role, 0)
+        self._jobs = 0
+        self._job_works: dict[int, list[Work]] = {}
+        self._works = 0
+        self._last_scored = time.monotonic()
+        # Of open searches: draws without a row yet, what was made of each draw so far.
+        self._unlogged: defaultdict[SearchKey, int] = defaultdict(int)
+        self._made: defaultdict[SearchKey, dict[str, str | None]] = defaultdict(dict)
+        self._correct: defaultdict[SearchKey, dict[int, bool]] = defaultdict(dict)
+        self.progress = Progress(
+            searches_total=len(plan.prompts) * plan.config.replicates,
+            searches_ended=len(self._restored.ended),
+            searches_failed=self._restored.failed,
+        )
+        for tag, outcomes in self._restored.outcomes.items():
+            self.progress.outcomes[tag] += outcomes
+        if plan.config.keep_images == "selected":
+            for digest in self._restored.selected_images:
+                self._images.hold(digest)
+
+    def run(self) -> Progress:
+        """Work until every search has ended; then tidy the log.
+
+        Raises:
+            HarnessError: Going on is pointless: the disk is full, models cannot be loaded, the
+                log disagrees with the strategy. What was acknowledged is safe.
+            Interrupted: Asked to stop; the log is flushed first.
+        """
+        self.progress.started = time.monotonic()
+        try:
+            while self._step():
+                if self._stop():
+                    raise Interrupted("stopped before the end")
+                self._log.tick()
+                self._observe(self.progress)
+        except BaseException:
+            with contextlib.suppress(HarnessError):
+                self._log.flush()
+            raise
+        self._log.compact()
+        if self._config.keep_images != "all":
+            self._images.prune()
+        return self.progress
+
+    def _step(self) -> bool:
+        """One turn of the loop; False when there is nothing left to do."""
+        self._open_searches()
+        self._dispatch()
+        if not any(self._in_flight.values()):
+            if any(self._scheduler.waiting(role) for role in Role):
+                # Work waits but nobody is free: a worker is being replaced.
+                for outcome in self._executor.wait(0.2):
+                    self._take(outcome)
+                return True
+            return False
+        for outcome in self._executor.wait(0.5):
+            self._take(outcome)
+        return True
+
+    # Searches
+
+    def _unopened(self) -> Iterator[Search]:
+        for replicate in range(self._config.replicates):
+            for prompt in self._plan.prompts:
+                if SearchKey(prompt.id, replicate) not in self._restored.ended:
+                    yield Search(
+                        self._plan.strategy,
+                        prompt,
+                        replicate,
+                        budget=self._config.budget,
+                        run_seed=self._config.seed,
+                    )
+
+    def _open_searches(self) -> None:
+        """Keep enough draws waiting to fill the next batches, and no more searches open."""
+        size = self._batch_sizes[Role.GENERATOR]
+        places = self._executor.free(Role.GENERATOR, idle=False) + 1
+        while self._scheduler.waiting(Role.GENERATOR) < size * places:
+            search = next(self._to_open, None)
+            if search is None:
+                return
+            self._advance(search, search.start())
+
+    def _advance(self, search: Search, draws: Sequence[Draw]) -> None:
+        """Answer a round from the log as far as it goes; queue the rest."""
+        queue = deque(draws)
+        while queue:
+            pending = self._resolve(search, queue.popleft())
+            row = self._restored.rows.pop((search.key, pending.draw.index), None)
+            if row is None:
+                self._unlogged[search.key] += 1
+                self._pending_work(pending, Role.GENERATOR)
+                continue
+            if row["draw_id"] != pending.id:
+                raise HarnessError(
+                    f"draw {pending.draw.index} of prompt {search.prompt.id} is not the one in "
+                    "the log: the strategy's or the harness's code has changed since",
+                    "resume with the version that started the run, or start a new run",
+                )
+            candidate = logged_candidate(row, pending.draw)
+            if row["correct"] is not None:
+                self._correct[search.key][pending.draw.index] = row["correct"]
+            self._remember_image(search.key, candidate)
+            self.progress.replayed += 1
+            queue.extend(search.answer(candidate))
+        self._close_if_done(search)
+
+    def _resolve(self, search: Search, draw: Draw) -> Pending:
+        noise_seed = seed(
+            self._config.seed, search.prompt.id, search.replicate, draw.index, "noise"
+        )
+        identity = draw_id(
+            generator=self._plan.generator,
+            text=draw.text if draw.text is not None else search.prompt.text,
+            noise_seed=noise_seed,
+            settings={**self._config.generator.settings, **draw.settings},
+            feedback=tuple((f.draw_id, f.sentence) for f in draw.feedback),
+        )
+        return Pending(search, draw, identity, noise_seed)
+
+    def _remember_image(self, key: SearchKey, candidate: Candidate) -> None:
+        self._made[key][candidate.id] = candidate.image
+        if candidate.image is not None:
+            self._images.hold(candidate.image)
+
+    def _close_if_done(self, search: Search) -> None:
+        """Log a search that has ended once all its draws are logged; let its images go."""
+        key = search.key
+        if not search.ended or self._unlogged[key]:
+            return
+        self._log.append("searches", search_row(self._config.run, search))
+        self.progress.searches_ended += 1
+        selected = search.selected
+        if selected is None:
+            self.progress.searches_failed += 1
+        elif (correct := self._correct[key].get(selected.draw.index)) is not None:
+            self.progress.outcomes[search.prompt.tag].append(correct)
+        if self._config.keep_images != "all":
+            keep = self._config.keep_images == "selected" and selected is not None
+            kept = selected.id if keep and selected is not None else None
+            for identity, digest in self._made[key].items():
+                if digest is not None and identity != kept:
+                    self._images.release(digest)
+        for table in (self._unlogged, self._made, self._correct):
+            table.pop(key, None)
+
+    # Work
+
+    def _pending_work(self, pending: Pending, role: Role, *, alone: bool = False) -> None:
+        self._works += 1
+        self._pending[self._works] = pending
+        pending.waiting.add(role)
+        bucket = (
+            (len(pending.draw.feedback), canonical_json(dict(pending.draw.settings)))
+            if role is Role.GENERATOR
+            else ()
+        )
+        self._scheduler.add(Work(self._works, role, bucket, alone))
+
+    def _dispatch(self) -> None:
+        """Full batches to whoever has a place; short ones only where waiting brings nothing.
+
+        The judge goes first because its answers become draws. A short generator batch waits
+        while judging could still fill it. Scoring stands in nobody's way: it runs full, or
+        when nothing else is left, or when its rows have waited too long.
+        """
+        for role in (Role.JUDGE, Role.SCORER, Role.GENERATOR):
+            self._submit(role, full_only=True)
+        self._submit(Role.JUDGE)
+        if not self._busy(Role.JUDGE):
+            self._submit(Role.GENERATOR)
+        overdue = time.monotonic() - self._last_scored > SCORER_PATIENCE_SECONDS
+        if overdue or not (self._busy(Role.GENERATOR) or self._busy(Role.JUDGE)):
+            self._submit(Role.SCORER)
+
+    def _busy(self, role: Role) -> bool:
+        return self._in_flight[role] > 0 or self._scheduler.waiting(role) > 0
+
+    def _submit(self, role: Role, *, full_only: bool = False) -> None:
+        while self._executor.free(role, idle=not full_only) > 0:
+            batch = self._scheduler.next(role, full_only=full_only)
+            if not batch:
+                return
+            self._jobs += 1
+            items = tuple(self._item(self._pending[work.id], role) for work in batch)
+            self._job_works[self._jobs] = batch
+            self._in_flight[role] += 1
+            if role is Role.SCORER:
+                self._last_scored = time.monotonic()
+            self._executor.submit(Job(self._jobs, role, items))
+
+    def _item(self, pending: Pending, role: Role) -> Item:
+        prompt, draw = pending.search.prompt, pending.draw
+        if role is not Role.GENERATOR:
+            assert pending.png is not None
+            return LookItem(prompt, pending.png, int(pending.id[:15], 16))
+        made = self._made[pending.search.key]
+        feedback = []
+        for item in draw.feedback:
+            digest = made.get(item.draw_id)
+            if digest is None:
+                raise HarnessError(f"draw {item.draw_id} has no image to give feedback on")
+            feedback.append((item.draw_id, self._images.read(digest), item.sentence))
+        return DrawItem(
+            pending.id,
+            draw.text if draw.text is not None else prompt.text,
+            pending.seed,
+            {**self._config.generator.settings, **draw.settings},
+            tuple(feedback),
+        )
+
+    # Answers
+
+    def _take(self, outcome: Outcome) -> None:
+        job = outcome.job
+        self._in_flight[job.role] -= 1
+        batch = self._job_works.pop(job.id)
+        pendings = [self._pending.pop(work.id) for work in batch]
+        if outcome.error is not None:
+            self.progress.retries["crash" if outcome.crashed else "error"] += 1
+            for pending in pendings:
+                self._failed(pending, job.role, outcome.error)
+            return
+        for pending, answer in zip(pendings, outcome.answers, strict=True):
+            pending.costs[job.role] = answer.cost
+            pending.workers[job.role] = outcome.worker
+            pending.batches[job.role] = str(job.id)
+            pending.waiting.discard(job.role)
+            match answer:
+                case Made():
+                    self._take_image(pending, answer)
+                case Judged():
+                    pending.verdict = answer.verdict
+                    self._answer(pending)
+                case Scored():
+                    pending.score = answer.score
+                    self._finish_if_done(pending)
+
+    def _take_image(self, pending: Pending, made: Made) -> None:
+        pending.png, pending.image = made.png, made.digest
+        self._images.write(made.digest, made.png)
+        if Role.SCORER in self._batch_sizes:
+            self._pending_work(pending, Role.SCORER)
+        self._pending_work(pending, Role.JUDGE)
+
+    def _failed(self, pending: Pending, role: Role, error: str) -> None:
+        """Try again alone, so that one bad draw cannot take others down; at last give up."""
+        pending.attempts[role] = pending.attempts.get(role, 0) + 1
+        if pending.attempts[role] < MAX_ATTEMPTS:
+            self._pending_work(pending, role, alone=True)
+            return
+        pending.errors[role] = error
+        pending.waiting.discard(role)
+        if role is Role.SCORER:
+            self._finish_if_done(pending)
+        else:
+            self._answer(pending)
+
+    def _answer(self, pending: Pending) -> None:
+        """Tell the search what became of its draw, then see to the row.
+
+        The row comes first, so that a search that ends with this answer finds it logged.
+        """
+        candidate = pending.candidate()
+        self._remember_image(pending.search.key, candidate)
+        self._finish_if_done(pending)
+        draws = pending.search.answer(candidate)
+        self._advance(pending.search, draws)
+
+    def _finish_if_done(self, pending: Pending) -> None:
+        if pending.waiting:
+            return
+        key = pending.search.key
+        self._log.append("candidates", candidate_row(self._config.run, pending))
+        self._unlogged[key] -= 1
+        self.progress.draws += 1
+        self.progress.draws_failed += bool(pending.errors)
+        if pending.score is not None:
+            self._correct[key][pending.draw.index] = pending.score.correct
+        self._close_if_done(pending.search)

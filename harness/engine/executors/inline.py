@@ -1,0 +1,56 @@
+"""Runs everything in this process, one job at a time: a laptop, a test, a debugger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.engine.jobs import Job, Outcome
+from harness.engine.worker import Setup, Worker
+from harness.records import Role
+
+
+class InlineExecutor:
+    """All roles in this process. Has state: the models, and the job that is next."""
+
+    serial = True
+
+    def __init__(self, setup: Setup, roles: Sequence[Role]) -> None:
+        self._setup = setup
+        self._roles = tuple(roles)
+        self._workers: dict[Role, Worker] = {}
+        self._job: Job | None = None
+
+    def start(self) -> None:
+        """Load the models, one after the other."""
+        for role in self._roles:
+            self._workers[role] = Worker(role, self._setup)
+
+    def free(self, role: Role, *, idle: bool = True) -> int:
+        """One if nothing is waiting to run."""
+        return int(self._job is None and role in self._workers)
+
+    def submit(self, job: Job) -> None:
+        """Remember the job; it runs in `wait`."""
+        if self._job is not None:
+            raise ValueError("the inline executor takes one job at a time")
+        self._job = job
+
+    def wait(self, timeout: float) -> Sequence[Outcome]:
+        """Run the job that was submitted, however long it takes."""
+        if self._job is None:
+            return ()
+        job, self._job = self._job, None
+        try:
+            answers = self._workers[job.role].run(job.items)
+        except Exception as error:
+            return [Outcome(job, "inline", error=f"{type(error).__name__}: {error}")]
+        return [Outcome(job, "inline", answers=tuple(answers))]
+
+    def describe(self) -> dict[str, Any]:
+        """The device everything runs on."""
+        return {"executor": "inline", "workers": {"inline": {"device": self._setup.device}}}
+
+    def close(self) -> None:
+        """Drop the models."""
+        self._workers.clear()

@@ -1,0 +1,217 @@
+"""Starts, resumes and finishes a run: lock, executor, manifest, engine, in that order."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.compute as pc
+
+from harness.config import differences
+from harness.engine.engine import Engine
+from harness.engine.executors.base import Executor
+from harness.engine.executors.inline import InlineExecutor
+from harness.engine.progress import Progress
+from harness.engine.worker import Setup
+from harness.errors import HarnessError, UsageError
+from harness.log import shards, store
+from harness.log.environment import environment
+from harness.log.files import make_folder
+from harness.log.lock import exclusive
+from harness.log.manifest import FINISHED, Manifest, PromptSet, now
+from harness.log.run_folder import RunFolder
+from harness.log.schema import ROLES, TABLES
+from harness.plan import Plan
+from harness.records import Role
+
+DEFAULT_GPU_SHARE = {Role.GENERATOR: 0.6, Role.JUDGE: 0.2, Role.SCORER: 0.2}
+"""How the roles share a GPU when nothing else is said: all three on each."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where the work is done. None of it changes what comes out.
+
+    Attributes:
+        executor: "inline", "ray", or "auto": Ray where there are GPUs, an address or several
+            workers, else inline.
+        workers: Actors of each role (Ray only).
+        gpu_share: GPUs an actor of a role holds; default 0.6, 0.2, 0.2 on "cuda", none on "cpu".
+        address: An existing Ray cluster's.
+        device: A torch device ("cpu", "cuda").
+        threads: CPU threads a worker uses, or None for torch's default.
+    """
+
+    executor: Literal["auto", "inline", "ray"] = "auto"
+    workers: int = 1
+    gpu_share: Mapping[Role, float] = field(default_factory=dict)
+    address: str | None = None
+    device: str = "cpu"
+    threads: int | None = None
+
+    @property
+    def uses_ray(self) -> bool:
+        """Whether work goes to Ray actors."""
+        wanted = self.address is not None or self.workers > 1 or self.device.startswith("cuda")
+        return self.executor == "ray" or (self.executor == "auto" and wanted)
+
+
+def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
+    """What is in a run's folder already: its manifest, or None if the folder is free.
+
+    Raises:
+        UsageError: It belongs to another config, or holds something that is no run.
+        HarnessError: Its manifest is damaged.
+    """
+    if not folder.path.exists():
+        return None
+    if not folder.is_run:
+        if not folder.path.is_dir():
+            raise UsageError(f"{folder.path} is a file", "choose another --out")
+        if any(path.name != ".lock" for path in folder.path.iterdir()):
+            raise UsageError(
+                f"{folder.path} holds something that is not a run", "choose another --out"
+            )
+        return None
+    manifest = Manifest.read(folder.manifest)
+    if manifest.config_digest != plan.config.digest:
+        fields = differences(manifest.config, plan.config.model_dump(mode="json"))
+        raise UsageError(
+            f"{folder.path} belongs to another config; it differs in {', '.join(fields)}",
+            "choose another --out, or leave --out away for a folder of its own",
+        )
+    return manifest
+
+
+def work(
+    plan: Plan,
+    execution: Execution,
+    folder: RunFolder,
+    *,
+    command: str,
+    observe: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+    executor: Executor | None = None,
+) -> Progress | None:
+    """Bring a run to its end, from wherever it stands.
+
+    Args:
+        plan: What to run.
+        execution: Where to run it.
+        folder: Where it lives; made if need be.
+        command: The command line, for the manifest.
+        observe: Called with the progress after every step.
+        stop: Asked before every step whether to stop there.
+        executor: Used instead of the one that `execution` describes.
+
+    Returns:
+        The progress made, or None if the run was finished already.
+
+    Raises:
+        UsageError: The folder belongs to something else.
+        HarnessError: Another process holds the folder, models cannot be loaded, the log is
+            damaged or cannot be written.
+        Interrupted: Asked to stop; everything acknowledged is safe.
+    """
+    manifest = check_folder(folder, plan)
+    if manifest is not None and manifest.state == FINISHED:
+        return None
+    make_folder(folder.path)
+    with exclusive(folder.path):
+        executor = executor or make_executor(plan, execution)
+        try:
+            executor.start()
+            manifest = manifest or _new_manifest(plan, command)
+            manifest = manifest.with_session(
+                {
+                    "started": now(),
+                    "host": socket.gethostname(),
+                    "pid": os.getpid(),
+                    "command": command,
+                    **executor.describe(),
+                }
+            )
+            manifest.write(folder.manifest)
+            progress = Engine(plan, executor, folder, observe=observe, stop=stop).run()
+        finally:
+            executor.close()
+        files = [
+            shard.path.name for table in TABLES for shard in shards.discover(folder.log, table)
+        ]
+        manifest.finished(totals(folder), files).write(folder.manifest)
+    return progress
+
+
+def make_executor(plan: Plan, execution: Execution) -> Executor:
+    """The executor an execution describes.
+
+    Raises:
+        UsageError: Several workers asked of the inline executor.
+    """
+    roles = [Role.GENERATOR, Role.JUDGE]
+    if plan.config.scorer is not None:
+        roles.append(Role.SCORER)
+    setup = Setup(plan.config, plan.paths, execution.device, execution.threads)
+    if not execution.uses_ray:
+        if execution.workers > 1:
+            raise UsageError(
+                f"the inline executor has one worker, not {execution.workers}",
+                "use --executor ray",
+            )
+        return InlineExecutor(setup, roles)
+    from harness.engine.executors.ray import Placement, RayExecutor
+
+    on_gpu = execution.device.startswith("cuda")
+    share = {**(DEFAULT_GPU_SHARE if on_gpu else {}), **execution.gpu_share}
+    placement = {
+        role: Placement(
+            workers=execution.workers,
+            gpus=share.get(role, 0.0),
+            # Generators spread over the cores; judges and scorers come along for free.
+            cpus=1.0 if role is Role.GENERATOR else 0.0,
+        )
+        for role in roles
+    }
+    return RayExecutor(setup, placement, address=execution.address)
+
+
+def totals(folder: RunFolder) -> dict[str, Any]:
+    """Draws, failures and costs of a run, summed over its log."""
+    table = store.read(folder.log, "candidates")
+    sums: dict[str, Any] = {
+        "draws": table.num_rows,
+        "draws_failed": table.num_rows - table["error"].null_count,
+    }
+    for role in ROLES:
+        for unit in ("nfe", "flops", "device_seconds", "tokens"):
+            sums[f"{role}_{unit}"] = pc.sum(table[f"{role}_{unit}"]).as_py() or 0
+    return sums
+
+
+def _new_manifest(plan: Plan, command: str) -> Manifest:
+    config = plan.config
+    if not plan.prompts:
+        raise HarnessError("there is nothing to run")
+    return Manifest(
+        run=config.run,
+        config=config.model_dump(mode="json"),
+        config_digest=config.digest,
+        prompt_set=PromptSet.of(plan.prompts),
+        command=command,
+        environment=environment(),
+        created=now(),
+    )
+
+
+def default_folder(plan: Plan, root: Path) -> RunFolder:
+    """Where a run goes unless said otherwise: the same place for the same config."""
+    config = plan.config
+    name = (
+        f"{config.suite}-{config.benchmark.name}-{config.strategy.name}-{config.budget}"
+        f"-s{config.seed}-{config.run[:8]}"
+    )
+    return RunFolder(root / "".join(c if c.isalnum() or c in "-_." else "_" for c in name))

@@ -1,0 +1,45 @@
+"""What a run has got to: numbers for the terminal, kept as the engine goes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Progress:
+    """Counts since the run (`…_total`, `searches_…`) or this session of it (the others) began.
+
+    Attributes:
+        searches_total: Searches the run consists of.
+        searches_ended: Searches that ended, failed ones included.
+        searches_failed: Searches that ended without a selected image.
+        draws: Draws answered in this session.
+        draws_failed: Of these, draws that failed for good.
+        replayed: Draws answered from the log.
+        retries: Failed tries in this session, by what happened ("crash", "error").
+        outcomes: Correctness of each selected image, by tag, as far as scored.
+        started: Monotonic time at which this session began to draw.
+    """
+
+    searches_total: int = 0
+    searches_ended: int = 0
+    searches_failed: int = 0
+    draws: int = 0
+    draws_failed: int = 0
+    replayed: int = 0
+    retries: Counter[str] = field(default_factory=Counter)
+    outcomes: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def draws_per_second(self) -> float:
+        """Answered draws a second in this session."""
+        return self.draws / max(time.monotonic() - self.started, 1e-9)
+
+    @property
+    def micro(self) -> float | None:
+        """Mean correctness over selected images so far; None before the first."""
+        seen = [correct for outcomes in self.outcomes.values() for correct in outcomes]
+        return sum(seen) / len(seen) if seen else None

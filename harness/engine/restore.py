@@ -1,0 +1,70 @@
+"""What an earlier session of a run left in the log, as the engine needs it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.engine.searches import SearchKey
+from harness.log import store
+from harness.log.run_folder import RunFolder
+
+_NEEDED = [
+    "prompt_id",
+    "replicate",
+    "tag",
+    "draw_index",
+    "draw_id",
+    "image",
+    "accepted",
+    "judge_score",
+    "judge_sentence",
+    "correct",
+    "error_role",
+    "error",
+]
+
+
+@dataclass
+class Restored:
+    """The state of a log.
+
+    Attributes:
+        ended: Searches that are over.
+        failed: How many of these selected nothing.
+        rows: Rows of the other searches' draws, by search and draw index.
+        outcomes: Correctness of the selected images, by tag.
+        selected_images: Digests of the selected images.
+    """
+
+    ended: set[SearchKey] = field(default_factory=set)
+    failed: int = 0
+    rows: dict[tuple[SearchKey, int], dict[str, Any]] = field(default_factory=dict)
+    outcomes: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    selected_images: list[str] = field(default_factory=list)
+
+
+def restore(folder: RunFolder) -> Restored:
+    """Read a run's log; empty for a run that has none yet.
+
+    Raises:
+        HarnessError: A shard is missing or damaged.
+    """
+    restored = Restored()
+    selected: dict[SearchKey, int | None] = {}
+    for search in store.read(folder.log, "searches").to_pylist():
+        key = SearchKey(search["prompt_id"], search["replicate"])
+        restored.ended.add(key)
+        restored.failed += search["selected_index"] is None
+        selected[key] = search["selected_index"]
+    for row in store.read(folder.log, "candidates").select(_NEEDED).to_pylist():
+        key = SearchKey(row["prompt_id"], row["replicate"])
+        if key not in restored.ended:
+            restored.rows[key, row["draw_index"]] = row
+        elif row["draw_index"] == selected[key]:
+            if row["correct"] is not None:
+                restored.outcomes[row["tag"]].append(row["correct"])
+            if row["image"] is not None:
+                restored.selected_images.append(row["image"])
+    return restored

@@ -1,0 +1,81 @@
+"""What to run next. Pure: it holds waiting work and knows batch shapes, and does no I/O.
+
+Work waits in buckets of equal shape (the same role, number of feedbacks and settings), because
+only such work can share a batch. A full batch is always worth running; a short one costs as much
+as a full one, so it runs only when there is nothing to wait for. Which rows share a batch never
+changes any row's pixels, so the scheduler is free to do what is fastest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+from harness.records import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One row to be run.
+
+    Attributes:
+        id: The caller's name for it.
+        role: Who runs it.
+        bucket: Only work of equal role and bucket can share a batch.
+        alone: Runs in a batch of its own: after a failure, so that one bad row cannot take
+            its neighbours down with it again.
+    """
+
+    id: int
+    role: Role
+    bucket: Hashable = ()
+    alone: bool = False
+
+
+class Scheduler:
+    """Waiting work. Has state: one queue for each bucket, in order of arrival."""
+
+    def __init__(self, batch_sizes: Mapping[Role, int]) -> None:
+        self._batch_sizes = dict(batch_sizes)
+        self._queues: dict[Role, dict[Hashable, deque[Work]]] = {role: {} for role in Role}
+        self._alone: dict[Role, deque[Work]] = {role: deque() for role in Role}
+        self._waiting = dict.fromkeys(Role, 0)
+
+    def waiting(self, role: Role) -> int:
+        """How many rows wait for a role."""
+        return self._waiting[role]
+
+    def add(self, work: Work) -> None:
+        """Queue one row."""
+        if work.alone:
+            self._alone[work.role].append(work)
+        else:
+            self._queues[work.role].setdefault(work.bucket, deque()).append(work)
+        self._waiting[work.role] += 1
+
+    def next(self, role: Role, *, full_only: bool = False) -> list[Work]:
+        """Take the next batch for a role; empty if there is none worth running.
+
+        The fullest bucket goes first, the longest waiting among equals: full batches keep the
+        device busy, and what is left of a bucket gets time to fill.
+
+        Args:
+            role: Who is free.
+            full_only: Leave short batches waiting.
+        """
+        if self._alone[role]:
+            self._waiting[role] -= 1
+            return [self._alone[role].popleft()]
+        size = self._batch_sizes[role]
+        queues = self._queues[role]
+        if not queues:
+            return []
+        bucket, queue = max(queues.items(), key=lambda item: min(len(item[1]), size))
+        if full_only and len(queue) < size:
+            return []
+        batch = [queue.popleft() for _ in range(min(size, len(queue)))]
+        if not queue:
+            del queues[bucket]
+        self._waiting[role] -= len(batch)
+        return batch

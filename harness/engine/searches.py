@@ -1,0 +1,192 @@
+"""One strategy at work on one prompt, held to the rules.
+
+A strategy is somebody's plug-in. Whatever it does wrong ends its own search with an error that
+says what, and never the run: asking beyond the budget, asking for nothing, reusing an index,
+returning a candidate it was not sent, raising, or not coming back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.engine.deadline import DeadlineExceeded, deadline
+from harness.records import Candidate, Draw, Prompt, Task
+from harness.seeds import seed
+from strategies.base import Rounds, Strategy
+
+STEP_SECONDS = 30.0
+"""The longest a strategy may think between two rounds."""
+
+
+@dataclass(frozen=True)
+class SearchKey:
+    """What names a search within a run."""
+
+    prompt_id: str
+    replicate: int
+
+
+class StrategyError(Exception):
+    """A strategy broke the protocol; the message says how."""
+
+
+class Search:
+    """Drives one strategy's generator. Has state: what was asked, what came back.
+
+    Attributes:
+        prompt: What it searches for.
+        replicate: Which independent search of the prompt.
+        ended: Whether it is over.
+        selected: What it selected, once ended; None if nothing.
+        error: Why it failed, once ended; None if it did not.
+        rounds: Rounds of draws asked for.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        prompt: Prompt,
+        replicate: int,
+        *,
+        budget: int,
+        run_seed: int,
+        step_seconds: float = STEP_SECONDS,
+    ) -> None:
+        self.prompt = prompt
+        self.replicate = replicate
+        self.ended = False
+        self.selected: Candidate | None = None
+        self.error: str | None = None
+        self.rounds = 0
+        self._strategy = strategy
+        self._task = Task(
+            prompt=prompt.text,
+            budget=budget,
+            seed=seed(run_seed, prompt.id, replicate, -1, "strategy"),
+        )
+        self._step_seconds = step_seconds
+        self._generator: Rounds | None = None
+        self._asked: dict[int, Draw] = {}
+        self._round: tuple[int, ...] = ()
+        self._answers: dict[int, Candidate] = {}
+        self._sent: dict[int, Candidate] = {}
+        self._ids: set[str] = set()
+
+    @property
+    def key(self) -> SearchKey:
+        """Its name within the run."""
+        return SearchKey(self.prompt.id, self.replicate)
+
+    @property
+    def draws(self) -> int:
+        """How many draws it has asked for."""
+        return len(self._asked)
+
+    def start(self) -> Sequence[Draw]:
+        """Start it; returns the first round, empty if it ended at once."""
+        return self._step(None)
+
+    def answer(self, candidate: Candidate) -> Sequence[Draw]:
+        """Hand it the answer to one draw of the current round.
+
+        Returns:
+            The next round once the current one is fully answered, else nothing. Nothing, too,
+            when the search has ended: look at `ended`.
+        """
+        index = candidate.draw.index
+        if self.ended or index not in self._round or index in self._answers:
+            raise ValueError(f"draw {index} of {self.key} is not waiting for an answer")
+        self._answers[index] = candidate
+        if len(self._answers) < len(self._round):
+            return ()
+        answers = [self._answers[i] for i in self._round]
+        self._sent |= self._answers
+        self._ids |= {a.id for a in answers}
+        self._answers = {}
+        return self._step(answers)
+
+    def _step(self, answers: list[Candidate] | None) -> Sequence[Draw]:
+        try:
+            with deadline(self._step_seconds):
+                if self._generator is None:
+                    self._generator = self._strategy.search(self._task)
+                    asked = next(self._generator)
+                else:
+                    asked = self._generator.send(answers or [])
+            draws = self._checked(asked)
+        except StopIteration as stop:
+            self._end(stop.value)
+            return ()
+        except StrategyError as error:
+            self._fail(str(error))
+            return ()
+        except DeadlineExceeded:
+            self._fail(f"took more than {self._step_seconds:g} s to ask for its next draws")
+            return ()
+        except Exception as error:
+            self._fail(f"raised {type(error).__name__}: {error}")
+            return ()
+        self.rounds += 1
+        self._round = tuple(draw.index for draw in draws)
+        self._asked |= {draw.index: draw for draw in draws}
+        return draws
+
+    def _checked(self, asked: Sequence[Draw]) -> list[Draw]:
+        if not isinstance(asked, (list, tuple)) or not all(isinstance(d, Draw) for d in asked):
+            raise StrategyError(f"yielded {type(asked).__name__} instead of a list of draws")
+        draws = list(asked)
+        if not draws:
+            raise StrategyError("asked for no draws; return a candidate to end the search")
+        over = len(self._asked) + len(draws) - self._task.budget
+        if over > 0:
+            raise StrategyError(
+                f"asked for {over} draw(s) beyond its budget of {self._task.budget}"
+            )
+        indices = [draw.index for draw in draws]
+        repeated = [i for n, i in enumerate(indices) if i in self._asked or i in indices[:n]]
+        if repeated:
+            raise StrategyError(f"asked for draw {repeated[0]} twice")
+        if min(indices) < 0:
+            raise StrategyError(f"asked for draw {min(indices)}; indices start at 0")
+        for draw in draws:
+            for feedback in draw.feedback:
+                if feedback.draw_id not in self._ids:
+                    raise StrategyError(
+                        f"draw {draw.index} has feedback on '{feedback.draw_id}', "
+                        "which is no draw of this search"
+                    )
+        return draws
+
+    def _end(self, selected: Candidate | None) -> None:
+        if selected is not None:
+            index = selected.draw.index if isinstance(selected, Candidate) else None
+            if index is None or self._sent.get(index) != selected:
+                self._fail("returned a candidate that it was not sent")
+                return
+            if not selected.ok:
+                self._fail(f"selected draw {index}, which failed: {selected.error}")
+                return
+        elif any(candidate.ok for candidate in self._sent.values()):
+            self._fail("returned nothing although it has candidates")
+            return
+        else:
+            self.error = f"every draw failed ({len(self._sent)} of {len(self._sent)})"
+        self.ended = True
+        self.selected = selected
+        self._close()
+
+    def _fail(self, message: str) -> None:
+        self.ended = True
+        self.error = f"strategy '{self._strategy.name}' {message}"
+        self._close()
+
+    def _close(self) -> None:
+        # A generator that swallows GeneratorExit raises here; its search is over all the same.
+        if self._generator is not None:
+            try:
+                with deadline(self._step_seconds):
+                    self._generator.close()
+            except (RuntimeError, DeadlineExceeded):
+                pass
+            self._generator = None

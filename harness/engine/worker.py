@@ -1,0 +1,150 @@
+"""What runs on a worker, whichever executor put it there: one role's model, batch by batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.config import RunConfig
+from harness.engine.jobs import Answer, DrawItem, Item, Judged, LookItem, Made, Scored
+from harness.errors import HarnessError
+from harness.log import images
+from harness.models.base import FeedbackImage, Request
+from harness.options import build
+from harness.records import Cost, Image, Role
+from harness.registry import BENCHMARKS, GENERATORS, JUDGES
+from harness.seeds import pixel_digest
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a worker needs to load its model. Travels to other machines.
+
+    Attributes:
+        config: The run's config.
+        paths: Local folder of each checkpoint, by role and part.
+        device: A torch device.
+        threads: CPU threads for torch, or None for its default.
+    """
+
+    config: RunConfig
+    paths: Mapping[Role, Mapping[str, Path]]
+    device: str = "cpu"
+    threads: int | None = None
+
+
+class BadImage(HarnessError):
+    """A generator handed back something that is no picture."""
+
+
+class Worker:
+    """One role's model and the code around it: decode, run, check, time, encode."""
+
+    def __init__(self, role: Role, setup: Setup) -> None:
+        self.role = role
+        self._settings = setup.config.generator.settings
+        if setup.threads is not None:
+            import torch
+
+            torch.set_num_threads(setup.threads)
+        self._model = load(role, setup)
+
+    def run(self, items: Sequence[Item]) -> list[Answer]:
+        """Run one batch.
+
+        Raises:
+            Exception: Whatever the model raises.
+        """
+        if self.role is Role.GENERATOR:
+            return self._generate([item for item in items if isinstance(item, DrawItem)])
+        return self._look([item for item in items if isinstance(item, LookItem)])
+
+    def _generate(self, items: Sequence[DrawItem]) -> list[Answer]:
+        requests = [
+            Request(
+                item.id,
+                item.text,
+                item.noise_seed,
+                item.settings,
+                tuple(FeedbackImage(i, images.decode(png), s) for i, png, s in item.feedback),
+            )
+            for item in items
+        ]
+        started = time.perf_counter()
+        made = self._model.generate(requests)
+        share = (time.perf_counter() - started) / len(items)
+        _check_length(self.role, len(items), len(made))
+        answers: list[Answer] = []
+        for item, (image, cost) in zip(items, made, strict=True):
+            _check_image(image, item.settings)
+            answers.append(Made(images.encode(image), pixel_digest(image), _timed(cost, share)))
+        return answers
+
+    def _look(self, items: Sequence[LookItem]) -> list[Answer]:
+        prompts = [item.prompt for item in items]
+        pixels = [images.decode(item.png) for item in items]
+        started = time.perf_counter()
+        if self.role is Role.JUDGE:
+            found = self._model.judge(prompts, pixels, [item.seed for item in items])
+        else:
+            found = self._model.score(prompts, pixels)
+        share = (time.perf_counter() - started) / len(items)
+        _check_length(self.role, len(items), len(found))
+        kind = Judged if self.role is Role.JUDGE else Scored
+        return [kind(verdict, _timed(cost, share)) for verdict, cost in found]
+
+
+def load(role: Role, setup: Setup) -> Any:
+    """Load a role's model from its checkpoints.
+
+    Raises:
+        HarnessError: A checkpoint is missing or wrong, or a plug-in is unknown.
+    """
+    config = setup.config
+    paths = setup.paths.get(role, {})
+    if role is Role.GENERATOR:
+        spec = config.generator
+        return GENERATORS.get(spec.kind).load(
+            paths,
+            device=setup.device,
+            dtype=spec.dtype,
+            batch_size=spec.batch_size,
+            settings=spec.settings,
+        )
+    benchmark = build(BENCHMARKS.get(config.benchmark.name), config.benchmark.options, flag="-B")
+    if role is Role.JUDGE:
+        spec = config.judge
+        return JUDGES.get(spec.kind).load(
+            paths,
+            device=setup.device,
+            dtype=spec.dtype,
+            batch_size=spec.batch_size,
+            settings=spec.settings,
+            benchmark=benchmark,
+        )
+    if config.scorer is None:
+        raise HarnessError(f"benchmark '{config.benchmark.name}' has no scorer")
+    spec = config.scorer
+    options = {**spec.settings, "dtype": spec.dtype, "batch_size": spec.batch_size}
+    return benchmark.load_scorer(paths, options, setup.device)
+
+
+def _timed(cost: Cost, seconds: float) -> Cost:
+    return replace(cost, device_seconds=seconds)
+
+
+def _check_length(role: Role, asked: int, answered: int) -> None:
+    if asked != answered:
+        raise HarnessError(f"the {role} answered {answered} of {asked} rows")
+
+
+def _check_image(image: Image, settings: Mapping[str, Any]) -> None:
+    """Refuse what cannot be a picture, so that a broken device is an error and not a score."""
+    expected = (settings.get("height"), settings.get("width"), 3)
+    if None not in expected and image.shape != expected:
+        raise BadImage(f"the generator made an image of shape {image.shape}, not {expected}")
+    if not image.any():
+        raise BadImage("the generator made an entirely black image")

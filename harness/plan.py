@@ -1,0 +1,254 @@
+"""From what the user asked for to what will be done: names resolved, files found, all checked.
+
+Everything that can be wrong with a request is found here, before a folder is made or a model is
+loaded.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.config import Plugin, RunConfig
+from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.models import checkpoints
+from harness.models.digests import folder_digest
+from harness.models.suites import (
+    ModelSpec,
+    Suite,
+    identity,
+    load_suite,
+    resolve_dtype,
+    sampler_settings,
+)
+from harness.options import build, resolved
+from harness.records import Prompt, Role
+from harness.registry import BENCHMARKS, JUDGES, STRATEGIES
+from harness.seeds import digest
+from strategies.base import Strategy
+
+Paths = Mapping[Role, Mapping[str, Path]]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the user asked for, as given; `plan` checks it.
+
+    Attributes mirror the options of `python -m harness run`.
+    """
+
+    strategy: str = "best-of-n"
+    strategy_options: Mapping[str, str] | None = None
+    benchmark: str = "geneval"
+    benchmark_options: Mapping[str, str] | None = None
+    model: str = "miniature"
+    generator_settings: Mapping[str, str] | None = None
+    checkpoint: str | None = None
+    judge: str | None = None
+    scorer: Mapping[str, str] | None = None
+    dtype: str | None = None
+    batch_size: int | None = None
+    budget: int = 4
+    replicates: int = 1
+    seed: int = 0
+    tags: tuple[str, ...] = ()
+    limit: int | None = None
+    keep_images: Literal["all", "selected", "none"] = "all"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is ready to start.
+
+    Attributes:
+        config: What determines its content.
+        prompts: The prompts, in order.
+        strategy: The search.
+        paths: Where each checkpoint lies here.
+    """
+
+    config: RunConfig
+    prompts: tuple[Prompt, ...]
+    strategy: Strategy
+    paths: Paths
+
+    @property
+    def generator(self) -> str:
+        """The generator's identity, part of every draw's."""
+        prefix = f"{Role.GENERATOR}."
+        own = {
+            name.removeprefix(prefix): value
+            for name, value in self.config.digests.items()
+            if name.startswith(prefix)
+        }
+        return identity(self.config.generator, own)
+
+
+def plan(ask: Ask) -> Plan:
+    """Check a request and resolve everything in it.
+
+    Raises:
+        UsageError: A name, option or value is no good, or a prompt file.
+        HarnessError: A checkpoint is missing here.
+    """
+    strategy = build(STRATEGIES.get(ask.strategy), ask.strategy_options or {}, flag="-S")
+    benchmark = build(BENCHMARKS.get(ask.benchmark), ask.benchmark_options or {}, flag="-B")
+    prompts = select_prompts(benchmark.prompts(), ask.tags, ask.limit)
+    suite = override(load_suite(ask.model), ask)
+    scorer = suite.scorer if benchmark.scored else None
+    oracle = bool(getattr(JUDGES.get(suite.judge.kind), "oracle", False))
+    if oracle:
+        if scorer is None:
+            raise UsageError(
+                f"benchmark '{ask.benchmark}' has no scorer, so there is no oracle judge",
+                "choose another --judge",
+            )
+        suite = suite.model_copy(update={"judge": scorer.model_copy(update={"kind": "oracle"})})
+    specs = {Role.GENERATOR: suite.generator, Role.JUDGE: suite.judge}
+    if scorer is not None:
+        specs[Role.SCORER] = scorer
+    specs = {role: with_dtype(spec, ask) for role, spec in specs.items()}
+    paths = locate(specs)
+    config = RunConfig(
+        benchmark=Plugin(name=ask.benchmark, options=resolved(benchmark)),
+        tags=ask.tags,
+        limit=ask.limit,
+        replicates=ask.replicates,
+        strategy=Plugin(name=ask.strategy, options=resolved(strategy)),
+        budget=ask.budget,
+        seed=ask.seed,
+        suite=suite.name,
+        miniature=suite.miniature,
+        generator=specs[Role.GENERATOR],
+        judge=specs[Role.JUDGE],
+        scorer=specs.get(Role.SCORER),
+        oracle=oracle,
+        digests=digests(paths),
+        keep_images=ask.keep_images,
+    )
+    return Plan(config, tuple(prompts), strategy, paths)
+
+
+def replan(config: RunConfig) -> Plan:
+    """The plan of a run that was started before, from its manifest's config.
+
+    Raises:
+        UsageError: A plug-in is not installed here, or its prompts changed.
+        HarnessError: A checkpoint is missing here, or is not the one the run began with.
+    """
+    strategy = build(STRATEGIES.get(config.strategy.name), config.strategy.options, flag="-S")
+    benchmark = build(BENCHMARKS.get(config.benchmark.name), config.benchmark.options, flag="-B")
+    specs = {Role.GENERATOR: config.generator, Role.JUDGE: config.judge}
+    if config.scorer is not None:
+        specs[Role.SCORER] = config.scorer
+    paths = locate(specs)
+    found = digests(paths)
+    for name, expected in config.digests.items():
+        if found.get(name) != expected:
+            raise HarnessError(
+                f"checkpoint {name} is not the one this run was started with",
+                "put the original back, or start a new run",
+            )
+    prompts = select_prompts(benchmark.prompts(), config.tags, config.limit)
+    return Plan(config, tuple(prompts), strategy, paths)
+
+
+def select_prompts(
+    prompts: Sequence[Prompt], tags: Sequence[str], limit: int | None
+) -> list[Prompt]:
+    """The prompts of some tags, or a stratified sample of them, in official order.
+
+    The sample hangs on the prompts' ids alone, not on the run's seed, so runs with different
+    seeds share their prompts. Within a tag prompts are ordered by a hash; the r-th of n prompts
+    of a tag gets the priority (r + ½) / n, and the smallest priorities are taken. So every tag
+    gets its share, and a smaller sample is part of every larger one.
+
+    Raises:
+        UsageError: A tag that no prompt has, or nothing left.
+    """
+    known = {prompt.tag for prompt in prompts}
+    for tag in tags:
+        if tag not in known:
+            raise UsageError(f"no prompt has the tag '{tag}'", did_you_mean(tag, known))
+    chosen = [prompt for prompt in prompts if not tags or prompt.tag in tags]
+    if not chosen:
+        raise UsageError("there are no prompts to run", "check the benchmark's options")
+    if limit is None or limit >= len(chosen):
+        return chosen
+    groups: defaultdict[str, list[Prompt]] = defaultdict(list)
+    for prompt in chosen:
+        groups[prompt.tag].append(prompt)
+    ranked: list[tuple[float, str, str]] = []
+    for group in groups.values():
+        shuffled = sorted(group, key=lambda p: digest(["sample", p.id]))
+        ranked += [
+            ((rank + 0.5) / len(group), digest(["tie", p.id]), p.id)
+            for rank, p in enumerate(shuffled)
+        ]
+    taken = {prompt_id for _, _, prompt_id in sorted(ranked)[:limit]}
+    return [prompt for prompt in chosen if prompt.id in taken]
+
+
+def override(suite: Suite, ask: Ask) -> Suite:
+    """The suite with what the user wants otherwise.
+
+    Raises:
+        UsageError: A part the suite does not have, or a setting the generator does not know.
+    """
+    generator = suite.generator
+    updates: dict[str, Any] = {}
+    if ask.checkpoint is not None:
+        part = next(iter(generator.checkpoints), "pipeline")
+        updates["checkpoints"] = {**generator.checkpoints, part: ask.checkpoint}
+    if ask.batch_size is not None:
+        updates["batch_size"] = ask.batch_size
+    settings = sampler_settings(generator, ask.generator_settings or {})
+    generator = generator.model_copy(update={**updates, "settings": settings})
+    judge = suite.judge
+    if ask.judge is not None:
+        kind, _, reference = ask.judge.partition("=")
+        JUDGES.get(kind)  # an unknown name should fail before anything else does
+        refs = judge.checkpoints if kind == judge.kind else {}
+        if reference:
+            refs = {**refs, "detector": reference}
+        judge = judge.model_copy(update={"kind": kind, "checkpoints": refs})
+    scorer = suite.scorer
+    if ask.scorer:
+        for part in ask.scorer:
+            if part not in scorer.checkpoints:
+                raise UsageError(
+                    f"the scorer has no part '{part}'", did_you_mean(part, scorer.checkpoints)
+                )
+        scorer = scorer.model_copy(update={"checkpoints": {**scorer.checkpoints, **ask.scorer}})
+    return suite.model_copy(update={"generator": generator, "judge": judge, "scorer": scorer})
+
+
+def with_dtype(spec: ModelSpec, ask: Ask) -> ModelSpec:
+    """A spec with its number type settled: bfloat16 on a GPU, float32 on a CPU, unless stated."""
+    wanted = resolve_dtype(ask.dtype or spec.dtype, ask.device)
+    return spec.model_copy(update={"dtype": wanted})
+
+
+def locate(specs: Mapping[Role, ModelSpec]) -> Paths:
+    """Where every checkpoint lies; downloads what a hub id names and is not here yet.
+
+    Raises:
+        HarnessError: One is missing.
+    """
+    return {
+        role: {part: checkpoints.resolve(ref) for part, ref in spec.checkpoints.items()}
+        for role, spec in specs.items()
+    }
+
+
+def digests(paths: Paths) -> dict[str, str]:
+    """Content digest of every checkpoint, by "role.part"."""
+    return {
+        f"{role}.{part}": folder_digest(path)
+        for role, parts in paths.items()
+        for part, path in parts.items()
+    }
