@@ -1,0 +1,269 @@
+"""What colour an object has, by GenEval's procedure: CLIP, zero-shot over ten colours.
+
+Everything around CLIP follows the official evaluator, including what transformers' own image
+processor does a pixel differently (the middle of an odd margin).
+
+Source: arXiv 2310.11513, section 3.2, and `evaluation/evaluate_images.py` of
+github.com/djghosh13/geneval; prompt ensembling after Radford et al., arXiv 2103.00020, 3.1.4.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.geneval.classes import COLORS
+from benchmarks.geneval.detection import read_config
+from benchmarks.geneval.loading import first_line, load_model
+from harness import flops
+from harness.errors import HarnessError
+from harness.records import Image
+
+TEMPLATES = (
+    "a photo of a {color} {name}",
+    "a photo of a {color}-colored {name}",
+    "a photo of a {color} object",
+)
+BACKGROUND = (0x99, 0x99, 0x99)
+"""What the object's surroundings are painted with before CLIP sees it."""
+
+
+class Crop(NamedTuple):
+    """One object of an image.
+
+    Attributes:
+        image: The whole image.
+        mask: Which pixels belong to the object, bool, shape (height, width).
+        box: x0, y0, x1, y1 in pixels.
+        name: The object's class name.
+    """
+
+    image: Image
+    mask: npt.NDArray[np.bool_]
+    box: npt.NDArray[np.float32]
+    name: str
+
+
+@runtime_checkable
+class ColorClassifier(Protocol):
+    """Says which of `benchmarks.geneval.classes.COLORS` an object has."""
+
+    def classify(self, crops: Sequence[Crop]) -> list[str]:
+        """Name each object's colour, in order; it depends on the object alone."""
+        ...
+
+    @property
+    def flops_per_crop(self) -> float:
+        """FLOPs of one object's classification."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClipImageSettings:
+    """How CLIP wants its images; the defaults are those of OpenAI's models.
+
+    Attributes:
+        shortest_edge: Length the shorter side is resized to.
+        crop: Height and width cut from the middle.
+        mean: Of each channel, on the scale from 0 to 1.
+        std: Of each channel.
+        resample: Pillow's number of the resampling filter (3 is bicubic).
+    """
+
+    shortest_edge: int = 224
+    crop: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    resample: int = 3
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> ClipImageSettings:
+        """Read preprocessor_config.json, or its newer place in processor_config.json.
+
+        Raises:
+            HarnessError: Neither is there, or it does not say what is needed.
+        """
+        for name in ("preprocessor_config.json", "processor_config.json"):
+            if not (folder / name).exists():
+                continue
+            try:
+                found = json.loads((folder / name).read_text(encoding="utf-8"))
+                found = found.get("image_processor", found)
+                size, crop = found["size"], found["crop_size"]
+                return cls(
+                    shortest_edge=size if isinstance(size, int) else size["shortest_edge"],
+                    crop=(crop, crop) if isinstance(crop, int) else (crop["height"], crop["width"]),
+                    mean=tuple(found["image_mean"]),
+                    std=tuple(found["image_std"]),
+                    resample=found.get("resample", 3),
+                )
+            except (ValueError, TypeError, AttributeError, KeyError) as error:
+                raise HarnessError(
+                    f"{folder / name} does not describe CLIP's images: {error!r}",
+                    "expected size, crop_size, image_mean and image_std",
+                ) from None
+        raise HarnessError(
+            f"{folder} has no preprocessor_config.json", "get the whole checkpoint folder"
+        )
+
+
+class ClipColorClassifier:
+    """CLIP as a zero-shot colour classifier.
+
+    Attributes:
+        model: A transformers `CLIPModel`, in evaluation mode.
+        tokenizer: The tokenizer that belongs to it.
+        settings: How it wants its images.
+        batch_size: Objects of the one batch shape it runs at; smaller batches are padded.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, settings: ClipImageSettings, *, batch_size: int = 1
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.batch_size = batch_size
+        self._directions = functools.cache(self._embed_colors)
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path, *, device: str = "cpu", dtype: str = "float32", batch_size: int = 1
+    ) -> ClipColorClassifier:
+        """Load a folder with a CLIP model, its tokenizer and its image settings.
+
+        Raises:
+            HarnessError: A part is missing or damaged.
+        """
+        from transformers import CLIPModel, CLIPTokenizer
+
+        model = load_model(CLIPModel, folder, device=device, dtype=dtype)
+        try:
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:
+            # The tokenizers library raises plain exceptions over a damaged file.
+            raise HarnessError(
+                f"{folder} has no CLIP tokenizer that can be read: {first_line(error)}",
+                "get the whole checkpoint folder",
+            ) from error
+        settings = ClipImageSettings.from_folder(folder)
+        return cls(model, tokenizer, settings, batch_size=batch_size)
+
+    def classify(self, crops: Sequence[Crop]) -> list[str]:
+        """Name each object's colour, in order; it depends on the object alone."""
+        return [COLORS[int(row.argmax())] for row in self.similarities(crops)]
+
+    def similarities(self, crops: Sequence[Crop]) -> list[Tensor]:
+        """Cosine of each object with each colour, in the order of `COLORS`."""
+        found = []
+        for start in range(0, len(crops), self.batch_size):
+            chunk = crops[start : start + self.batch_size]
+            for crop, feature in zip(chunk, self._embed_images(chunk), strict=False):
+                found.append(self._directions(crop.name) @ feature)
+        return found
+
+    @property
+    def flops_per_crop(self) -> float:
+        """FLOPs of CLIP's image tower for one object.
+
+        The colours' embeddings are made once a class and kept; they are in no object's cost.
+        """
+        return self._flops_per_crop
+
+    @functools.cached_property
+    def _flops_per_crop(self) -> float:
+        pixels = self._to_device(np.zeros((1, 3, *self.settings.crop), np.float32))
+        return flops.count(lambda: self._image_features(pixels))
+
+    def _embed_images(self, crops: Sequence[Crop]) -> Tensor:
+        rows = [clip_pixels(crop, self.settings) for crop in crops]
+        # Always the same batch shape: at another one a row's last bits may differ.
+        rows += [rows[-1]] * (self.batch_size - len(rows))
+        with torch.inference_mode():
+            features = self._image_features(self._to_device(np.stack(rows)))
+            return functional.normalize(features.float(), dim=-1)
+
+    def _image_features(self, pixels: Tensor) -> Tensor:
+        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
+        features: Tensor = self.model.visual_projection(pooled)
+        return features
+
+    def _embed_colors(self, name: str) -> Tensor:
+        """One direction for each colour: normalised, averaged over templates, normalised again."""
+        texts = [form.format(color=color, name=name) for color in COLORS for form in TEMPLATES]
+        tokens = self.tokenizer(
+            texts,
+            padding="max_length",
+            truncation=True,
+            max_length=self.model.config.text_config.max_position_embeddings,
+            return_tensors="pt",
+        ).to(self.model.device)
+        with torch.inference_mode():
+            pooled = self.model.text_model(
+                input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+            ).pooler_output
+            features = functional.normalize(self.model.text_projection(pooled).float(), dim=-1)
+            mean = features.unflatten(0, (len(COLORS), len(TEMPLATES))).mean(dim=1)  # type: ignore[no-untyped-call]
+            return functional.normalize(mean, dim=-1)
+
+    def _to_device(self, pixels: npt.NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(pixels).to(self.model.device, self.model.dtype)
+
+
+def clip_pixels(crop: Crop, settings: ClipImageSettings) -> npt.NDArray[np.float32]:
+    """Cut an object out of its image and make it CLIP's input, shape (3, height, width)."""
+    whole = Pillow.fromarray(crop.image)
+    grey = Pillow.new("RGB", whole.size, BACKGROUND)
+    alone = Pillow.composite(whole, grey, Pillow.fromarray(crop.mask))
+    x0, y0, x1, y1 = (round(float(edge)) for edge in crop.box)
+    # A detector may draw a box thinner than a pixel, which would leave nothing to look at.
+    cut = alone.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
+    shorter = min(cut.size)
+    width, height = (int(settings.shortest_edge * side / shorter) for side in cut.size)
+    resized = cut.resize((width, height), Pillow.Resampling(settings.resample))
+    top, left = (
+        # torchvision's middle, which rounds halves to even; transformers rounds them down.
+        round((length - wanted) / 2)
+        for length, wanted in zip((height, width), settings.crop, strict=True)
+    )
+    bottom, right = top + settings.crop[0], left + settings.crop[1]
+    middle = np.asarray(resized.crop((left, top, right, bottom)), np.float32) / 255
+    mean, std = (np.array(values, np.float32) for values in (settings.mean, settings.std))
+    normalised = (middle - mean) / std
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+
+
+def load_colors(
+    folder: Path, device: str, dtype: str = "float32", batch_size: int = 1
+) -> ColorClassifier:
+    """Load the kind of colour classifier that a folder's config.json names.
+
+    Args:
+        folder: A checkpoint folder.
+        device: A torch device.
+        dtype: Number format of the network: "float32", "bfloat16" or "float16".
+        batch_size: Objects of the one batch shape it runs at.
+
+    Raises:
+        HarnessError: The folder holds no colour classifier that can be loaded.
+    """
+    kind = read_config(folder, "a CLIP model").get("model_type")
+    if kind != "clip":
+        raise HarnessError(
+            f"{folder / 'config.json'} has model_type {kind!r}, expected 'clip'",
+            "GenEval's colour classifier is openai/clip-vit-large-patch14",
+        )
+    return ClipColorClassifier.from_folder(
+        folder, device=device, dtype=dtype, batch_size=batch_size
+    )

@@ -1,0 +1,206 @@
+"""GenEval's scorer: detect the objects, look at their colours, hold both against the prompt.
+
+`examine` does the work and keeps everything that was seen; the score is the part of it that the
+benchmark reports. A judge that wants to know what is wrong uses `examine` too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from benchmarks.geneval import rules
+from benchmarks.geneval.colors import ColorClassifier, Crop, load_colors
+from benchmarks.geneval.detection import Detections, Detector, load_detector
+from benchmarks.geneval.rules import Kept, Outcome
+from harness import options
+from harness.errors import HarnessError, did_you_mean
+from harness.records import Cost, Detection, Image, Prompt, Score
+
+PARTS = {
+    "detector": "the official one is an mmdet .pth file, to be converted to a folder",
+    "colors": "the official one is openai/clip-vit-large-patch14",
+}
+"""Checkpoints a scorer is made of, and where to get them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Scorer settings; the defaults give the published protocol.
+
+    Attributes:
+        dtype: Number format of both networks.
+        batch_size: Images (for the colour classifier: objects) of the one batch shape.
+        resize: How a Mask2Former's images are resized: "uint8" as mmdet 2.x, which the official
+            scores come from, or "float32" as mmdet 3.x. None leaves it to the detector.
+        max_overlap: IoU from which the worse of two objects of a class is dropped.
+    """
+
+    name: ClassVar[str] = "geneval scorer"
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    resize: Literal["uint8", "float32"] | None = None
+    max_overlap: Annotated[float, Field(gt=0, le=1)] = rules.MAX_OVERLAP
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """Everything that was seen in one image.
+
+    Attributes:
+        detections: What the detector reported, best first.
+        kept: The detections that count as objects, by class, best first.
+        colors: Colour of each detection that was asked for, by its index.
+        outcome: What the rules say, with every failure.
+        cost: FLOPs of looking.
+    """
+
+    detections: Detections
+    kept: Kept
+    colors: Mapping[int, str]
+    outcome: Outcome
+    cost: Cost
+
+    def score(self) -> Score:
+        """The benchmark's verdict, with every detection as it is logged."""
+        found = self.detections
+        logged = (
+            Detection(label, _box(box), float(score), self.colors.get(index))
+            for index, (label, box, score) in enumerate(
+                zip(found.labels, found.boxes, found.scores, strict=True)
+            )
+        )
+        return Score(self.outcome.correct, self.outcome.reason, tuple(logged))
+
+
+class GenEvalScorer:
+    """Grades images for GenEval prompts.
+
+    Attributes:
+        detector: Finds objects.
+        classifier: Names their colours; asked only about objects that the prompt gives a colour.
+        max_overlap: IoU from which the worse of two objects of a class is dropped.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        classifier: ColorClassifier,
+        *,
+        max_overlap: float = rules.MAX_OVERLAP,
+    ) -> None:
+        self.detector = detector
+        self.classifier = classifier
+        self.max_overlap = max_overlap
+
+    def score(self, prompts: Sequence[Prompt], images: Sequence[Image]) -> list[tuple[Score, Cost]]:
+        """Grade image i for prompt i, in order."""
+        return [(seen.score(), seen.cost) for seen in self.examine(prompts, images)]
+
+    def examine(self, prompts: Sequence[Prompt], images: Sequence[Image]) -> list[Examination]:
+        """Look at image i with prompt i in mind, in order.
+
+        A row's result depends on its own prompt and image only. Detection and colours each run
+        in batches over all images.
+
+        Raises:
+            HarnessError: A prompt is none of GenEval's.
+        """
+        if len(prompts) != len(images):
+            raise ValueError(f"{len(prompts)} prompts for {len(images)} images")
+        for prompt in prompts:
+            if "include" not in prompt.metadata:
+                raise HarnessError(
+                    f"prompt '{prompt.id}' does not say which objects it asks for",
+                    "GenEval's scorer grades GenEval's prompts only",
+                )
+        found = self.detector.detect(images)
+        kept = [
+            rules.keep(
+                seen.labels, seen.scores, seen.boxes, tag=prompt.tag, max_overlap=self.max_overlap
+            )
+            for prompt, seen in zip(prompts, found, strict=True)
+        ]
+        colors = self._colors(prompts, images, found, kept)
+        return [
+            Examination(
+                detections=found[row],
+                kept=kept[row],
+                colors=colors[row],
+                outcome=rules.judge(
+                    prompts[row].metadata, kept[row], found[row].boxes, colors[row].__getitem__
+                ),
+                cost=self._cost(images[row], len(colors[row])),
+            )
+            for row in range(len(prompts))
+        ]
+
+    def _colors(
+        self,
+        prompts: Sequence[Prompt],
+        images: Sequence[Image],
+        found: Sequence[Detections],
+        kept: Sequence[Kept],
+    ) -> list[dict[int, str]]:
+        """Colours the rules will ask for, of all images in one go."""
+        needed = [
+            (row, index)
+            for row, prompt in enumerate(prompts)
+            for index in rules.colors_needed(prompt.metadata, kept[row])
+        ]
+        crops = [
+            Crop(images[row], seen.masks[index], seen.boxes[index], seen.labels[index])
+            for row, index in needed
+            for seen in (found[row],)
+        ]
+        colors: list[dict[int, str]] = [{} for _ in prompts]
+        for (row, index), color in zip(needed, self.classifier.classify(crops), strict=True):
+            colors[row][index] = color
+        return colors
+
+    def _cost(self, image: Image, crops: int) -> Cost:
+        looking = self.detector.flops(image.shape[0], image.shape[1])
+        return Cost(flops=looking + (crops * self.classifier.flops_per_crop if crops else 0.0))
+
+
+def load_scorer(
+    checkpoints: Mapping[str, Path], settings: Mapping[str, Any], device: str
+) -> GenEvalScorer:
+    """Load the detector and the colour classifier on a device.
+
+    Args:
+        checkpoints: Local folders of `PARTS`.
+        settings: Fields of `Options`, by name.
+        device: A torch device.
+
+    Raises:
+        UsageError: A setting is unknown or its value is no good.
+        HarnessError: A checkpoint is missing or not what it should be.
+    """
+    chosen = options.build(Options, settings, flag="scorer setting")
+    for part in checkpoints:
+        if part not in PARTS:
+            raise HarnessError(
+                f"GenEval's scorer has no checkpoint '{part}'", did_you_mean(part, PARTS)
+            )
+    for part, source in PARTS.items():
+        if part not in checkpoints:
+            raise HarnessError(f"GenEval's scorer needs a checkpoint '{part}'", source)
+    own = {} if chosen.resize is None else {"resize": chosen.resize}
+    return GenEvalScorer(
+        load_detector(
+            Path(checkpoints["detector"]), device, chosen.dtype, chosen.batch_size, **own
+        ),
+        load_colors(Path(checkpoints["colors"]), device, chosen.dtype, chosen.batch_size),
+        max_overlap=chosen.max_overlap,
+    )
+
+
+def _box(box: Any) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (float(edge) for edge in box)
+    return x0, y0, x1, y1
