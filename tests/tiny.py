@@ -69,7 +69,7 @@ def make_tiny_suite(folder: Path, *, seed: int = 0) -> Path:
 
 
 def make_pipeline(folder: Path) -> None:
-    """Write a SANA pipeline: 4 latent channels, 4× down, two blocks of width 32."""
+    """Write a SANA pipeline: 4 latent channels, 4 times down, two blocks of width 32."""
     from diffusers import (
         AutoencoderDC,
         DPMSolverMultistepScheduler,
@@ -144,7 +144,8 @@ def make_tokenizer() -> Any:
 
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
     names = [word for name in CLASSES for word in (*name.split(), f"{name.split()[-1]}s")]
-    other = "a an photo of and left right above below one two three four".split()
+    other = ["a", "an", "photo", "of", "and", "left", "right", "above", "below"]
+    other += ["two", "three", "four"]
     words = list(dict.fromkeys([*special, *other, *COLORS, *names]))
     tokenizer = Tokenizer(
         models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
@@ -164,7 +165,7 @@ def make_tokenizer() -> Any:
 
 
 def make_detector(folder: Path) -> None:
-    """Write a Mask2Former of GenEval's classes that looks at 64×64 pixels."""
+    """Write a Mask2Former of GenEval's classes that looks at 64x64 pixels."""
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
     swin = SwinConfig(
@@ -204,7 +205,7 @@ def make_detector(folder: Path) -> None:
 
 
 def make_colors(folder: Path) -> None:
-    """Write a CLIP that looks at 16×16 pixels and spells its text in characters."""
+    """Write a CLIP that looks at 16x16 pixels and spells its text in characters."""
     from transformers import (
         CLIPConfig,
         CLIPImageProcessorPil,

@@ -1,0 +1,50 @@
+"""The judge of a suite without a judge: it accepts nothing, ranks all alike and says nothing.
+
+It looks at nothing, so it costs nothing. It is for strategies that never ask (a single draw, a
+plain pool of samples); a search that stops at the first accepted image spends its whole budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from benchmarks.base import Benchmark
+from harness.errors import UsageError
+from harness.records import Cost, Image, Prompt, Setting, Verdict
+
+
+class NoJudge:
+    """Accepts nothing, ranks all alike, says nothing."""
+
+    oracle: ClassVar[bool] = False
+
+    @classmethod
+    def load(
+        cls,
+        checkpoints: Mapping[str, Path],
+        *,
+        device: str,
+        dtype: str,
+        batch_size: int,
+        settings: Mapping[str, Setting],
+        benchmark: Benchmark,
+    ) -> NoJudge:
+        """Load nothing (see `harness.models.base.JudgeFactory`).
+
+        Raises:
+            UsageError: A checkpoint or a setting is given, for which it has no use.
+        """
+        surplus = [*checkpoints, *settings]
+        if surplus:
+            raise UsageError(
+                f"the judge 'none' has no use for '{surplus[0]}'", "leave it out of the suite"
+            )
+        return cls()
+
+    def judge(
+        self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
+    ) -> list[tuple[Verdict, Cost]]:
+        """Say of each image the same: not accepted, score 0, no sentence."""
+        return [(Verdict(accepted=False, score=0.0), Cost()) for _ in images]

@@ -1,0 +1,72 @@
+"""The judge that knows the answers: the benchmark's own scorer, asked by the strategy.
+
+It measures what a search would reach with a perfect verifier, which bounds what better judges
+can bring. Its results are no scores of a method; `oracle = True` is what runs, logs and reports
+label them by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from benchmarks.base import Benchmark, Scorer
+from harness.errors import UsageError
+from harness.records import Cost, Image, Prompt, Setting, Verdict
+
+
+class OracleJudge:
+    """Accepts what the scorer calls correct. Score 1 or 0; the sentence is the scorer's reason."""
+
+    oracle: ClassVar[bool] = True
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+
+    @classmethod
+    def load(
+        cls,
+        checkpoints: Mapping[str, Path],
+        *,
+        device: str,
+        dtype: str,
+        batch_size: int,
+        settings: Mapping[str, Setting],
+        benchmark: Benchmark,
+    ) -> OracleJudge:
+        """Load the benchmark's scorer (see `harness.models.base.JudgeFactory`).
+
+        Args:
+            checkpoints: The scorer's.
+            device: A torch device.
+            dtype: Not used: the scorer's options say what it runs in.
+            batch_size: Not used, likewise.
+            settings: The scorer's options.
+            benchmark: Whose scorer it is.
+
+        Raises:
+            UsageError: The benchmark has no scorer.
+        """
+        if not benchmark.scored:
+            raise UsageError(
+                f"an oracle needs a benchmark with a scorer, and {benchmark.name} has none",
+                "choose another judge, or another benchmark",
+            )
+        return cls(benchmark.load_scorer(checkpoints, settings, device))
+
+    def judge(
+        self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
+    ) -> list[tuple[Verdict, Cost]]:
+        """Ask the scorer; its cost is booked on the judge, who asked."""
+        return [
+            (
+                Verdict(
+                    accepted=score.correct,
+                    score=1.0 if score.correct else 0.0,
+                    sentence=score.reason.replace("\n", ". "),
+                ),
+                cost,
+            )
+            for score, cost in self.scorer.score(prompts, images)
+        ]

@@ -1,0 +1,130 @@
+"""What every generator must keep. Subclass `GeneratorContract` to hold yours against it.
+
+class TestMine(GeneratorContract):
+    @pytest.fixture(scope="class")
+    def generator(self):
+        return MyGenerator.load(...)
+
+    @pytest.fixture(scope="class")
+    def requests(self):
+        return [Request(...), ...]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from harness.errors import HarnessError, UsageError
+from harness.models.base import Generator, Request
+from harness.records import Image
+
+
+class GeneratorContract:
+    """Rows depend on themselves alone, order is kept, costs are sane, bad requests are refused."""
+
+    @pytest.fixture(scope="class")
+    def generator(self) -> Generator:
+        """The generator, loaded on the CPU."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    def requests(self) -> list[Request]:
+        """A full batch of at least two requests, alike in settings, no two alike in noise."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    def images(self, generator: Generator, requests: list[Request]) -> list[Image]:
+        """What the full batch comes out as."""
+        return _images(generator, requests)
+
+    def test_its_settings_are_declared_without_loading_it(self, generator: Generator) -> None:
+        declared = type(generator).Settings  # type: ignore[attr-defined]
+        assert dataclasses.is_dataclass(declared)
+        assert all(
+            isinstance(value, str | int | float | bool | None)
+            for value in dataclasses.asdict(declared()).values()
+        )
+
+    def test_each_request_gets_an_rgb_image(
+        self, images: list[Image], requests: list[Request]
+    ) -> None:
+        assert len(images) == len(requests) >= 2
+        for image in images:
+            assert image.dtype == np.uint8
+            assert image.ndim == 3 and image.shape[2] == 3
+
+    def test_other_noise_gives_another_image(self, images: list[Image]) -> None:
+        assert len({image.tobytes() for image in images}) == len(images)
+
+    def test_a_row_alone_is_bitwise_the_row_in_company(
+        self, generator: Generator, requests: list[Request], images: list[Image]
+    ) -> None:
+        for request, image in zip(requests, images, strict=True):
+            assert np.array_equal(_images(generator, [request])[0], image)
+
+    def test_a_row_is_bitwise_the_same_at_any_position_among_any_neighbours(
+        self, generator: Generator, requests: list[Request], images: list[Image]
+    ) -> None:
+        backwards = _images(generator, requests[::-1])
+        for image, again in zip(images, backwards[::-1], strict=True):
+            assert np.array_equal(image, again)
+        among_copies = _images(generator, [requests[-1]] * (len(requests) - 1) + [requests[0]])
+        assert np.array_equal(among_copies[-1], images[0])
+
+    def test_asking_again_gives_the_same_bits(
+        self, generator: Generator, requests: list[Request], images: list[Image]
+    ) -> None:
+        for image, again in zip(images, _images(generator, requests), strict=True):
+            assert np.array_equal(image, again)
+
+    def test_global_randomness_is_neither_used_nor_moved(
+        self, generator: Generator, requests: list[Request], images: list[Image]
+    ) -> None:
+        torch.manual_seed(12345)
+        before = torch.get_rng_state()
+        again = _images(generator, requests)
+        assert torch.equal(before, torch.get_rng_state())
+        assert np.array_equal(again[0], images[0])
+
+    def test_costs_are_counted_and_do_not_depend_on_company(
+        self, generator: Generator, requests: list[Request]
+    ) -> None:
+        together = [cost for _, cost in generator.generate(requests)]
+        alone = generator.generate(requests[:1])[0][1]
+        for cost in together:
+            assert cost.nfe == alone.nfe > 0
+            assert math.isfinite(cost.flops) and cost.flops >= 0
+            # The worker that runs a model holds the clock.
+            assert cost.device_seconds == 0
+        # Every prompt has been encoded by now, so nothing is charged for that any more.
+        assert together[0].flops == alone.flops
+
+    def test_nothing_asked_nothing_made(self, generator: Generator) -> None:
+        assert generator.generate([]) == []
+
+    def test_an_unknown_setting_is_refused(
+        self, generator: Generator, requests: list[Request]
+    ) -> None:
+        with pytest.raises(UsageError, match="no_such_setting"):
+            generator.generate([_with(requests[0], no_such_setting=1)])
+
+    def test_mixed_settings_are_refused(
+        self, generator: Generator, requests: list[Request]
+    ) -> None:
+        with pytest.raises(HarnessError):
+            generator.generate([requests[0], _with(requests[1], guidance_scale=1.5)])
+
+
+def _images(generator: Generator, requests: Sequence[Request]) -> list[Image]:
+    return [image for image, _ in generator.generate(requests)]
+
+
+def _with(request: Request, **settings: object) -> Request:
+    return replace(request, settings={**request.settings, **settings})  # type: ignore[dict-item]

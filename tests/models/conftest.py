@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.models.suites import Suite, load_suite
+from tests.tiny import make_tiny_suite
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Iterator[None]:
+    # Tiny networks gain nothing from threads, and stall when the machine is busy.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="package")
+def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    return load_suite(make_tiny_suite(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="package")
+def tiny_pipeline(tiny_suite: Suite) -> Path:
+    return Path(tiny_suite.generator.checkpoints["pipeline"])
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HARNESS_CHECKPOINTS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from harness.errors import HarnessError, UsageError
+from harness.models.base import FeedbackImage, Generator, Request
+from harness.models.sana import SanaGenerator, SanaSettings
+from harness.models.suites import Suite, sampler_settings
+from harness.registry import GENERATORS
+from tests.contracts.generators import GeneratorContract
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "reflect_dit"
+PARITY = 1e-4
+
+
+def load(folder: Path, batch_size: int = 4, **settings: object) -> SanaGenerator:
+    return SanaGenerator.load(
+        {"pipeline": folder},
+        device="cpu",
+        dtype="auto",
+        batch_size=batch_size,
+        settings=settings,  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_suite: Suite) -> dict[str, object]:
+    return dict(sampler_settings(tiny_suite.generator))
+
+
+@pytest.fixture(scope="module")
+def requests(settings: dict[str, object]) -> list[Request]:
+    texts = ["a photo of a bench", "a photo of two clocks", "a photo of a bench", "a red cow"]
+    return [Request(f"id{i}", text, 40 + i, settings) for i, text in enumerate(texts)]  # type: ignore[arg-type]
+
+
+class TestTinySana(GeneratorContract):
+    @pytest.fixture(scope="class")
+    def generator(self, tiny_pipeline: Path) -> Generator:
+        return load(tiny_pipeline)
+
+    @pytest.fixture(scope="class")
+    def requests(self, requests: list[Request]) -> list[Request]:
+        return requests
+
+
+@pytest.fixture
+def generator(tiny_pipeline: Path) -> SanaGenerator:
+    return load(tiny_pipeline)
+
+
+def test_it_is_what_the_registry_names(generator: SanaGenerator) -> None:
+    assert GENERATORS.get("sana") is SanaGenerator
+    assert isinstance(generator, Generator)
+
+
+def test_without_feedback_it_agrees_with_the_official_reflect_dit() -> None:
+    generator = load(GOLDEN / "pipeline")
+    with safe_open(GOLDEN / "plain_case.safetensors", "pt") as case:
+        facts = json.loads(case.metadata()["json"])
+        latents, expected = case.get_tensor("case0.latents"), case.get_tensor("case0.image")
+    settings = SanaSettings(
+        num_inference_steps=facts["num_inference_steps"],
+        guidance_scale=facts["guidance_scale"],
+        height=facts["height"],
+        width=facts["width"],
+    )
+    image = generator.sample(latents, [facts["prompt"]], settings)
+    assert (image - expected).abs().max() < PARITY
+
+
+def test_an_image_is_what_the_stock_pipeline_makes_of_the_same_noise(
+    generator: SanaGenerator, requests: list[Request], settings: dict[str, object]
+) -> None:
+    options = SanaSettings(**settings)  # type: ignore[arg-type]
+    stock = generator.pipeline(
+        prompt=[request.text for request in requests],
+        latents=generator.noise([request.noise_seed for request in requests], options),
+        num_inference_steps=options.num_inference_steps,
+        guidance_scale=options.guidance_scale,
+        height=options.height,
+        width=options.width,
+        max_sequence_length=options.max_sequence_length,
+        complex_human_instruction=None,
+        use_resolution_binning=False,
+        output_type="pil",
+    ).images
+    ours = [image for image, _ in generator.generate(requests)]
+    for image, expected in zip(ours, stock, strict=True):
+        # Encoding four prompts at once moves the last bits, so a value may round the other way.
+        difference = image.astype(int) - np.asarray(expected).astype(int)
+        assert np.abs(difference).max() <= 1
+
+
+def test_noise_is_each_seeds_own(generator: SanaGenerator) -> None:
+    options = SanaSettings(height=64, width=32)
+    noise = generator.noise([3, 4, 3], options)
+    assert noise.shape == (3, 4, 16, 8) and noise.dtype == torch.float32
+    assert torch.equal(noise[0], noise[2]) and not torch.equal(noise[0], noise[1])
+    assert torch.equal(noise[1:2], generator.noise([4], options))
+
+
+def test_a_prompt_is_encoded_once_and_charged_once(
+    generator: SanaGenerator, requests: list[Request]
+) -> None:
+    first = [cost.flops for _, cost in generator.generate(requests)]
+    again = [cost.flops for _, cost in generator.generate(requests)]
+    assert len(set(again)) == 1
+    paid = [now - later for now, later in zip(first, again, strict=True)]
+    # Row 0 also pays for the empty prompt of guidance; row 2 repeats row 0's prompt.
+    assert paid == [2 * paid[1], paid[1], 0, paid[1]] and paid[1] > 0
+
+
+def test_forgotten_prompts_are_encoded_anew(tiny_pipeline: Path, requests: list[Request]) -> None:
+    generator = load(tiny_pipeline, batch_size=1)
+    generator._remembered_prompts = 2
+    images = [generator.generate([request])[0][0] for request in requests]
+    assert len(generator._prompts) == 2
+    whole = [generator.generate([request])[0][0] for request in requests]
+    assert all(np.array_equal(a, b) for a, b in zip(images, whole, strict=True))
+
+
+def test_guidance_doubles_the_evaluations(
+    generator: SanaGenerator, requests: list[Request]
+) -> None:
+    plain = replace(requests[0], settings={**requests[0].settings, "guidance_scale": 1.0})
+    longer = replace(requests[0], settings={**requests[0].settings, "num_inference_steps": 5})
+    costs = [generator.generate([request])[0][1] for request in (requests[0], plain, longer)]
+    assert [cost.nfe for cost in costs] == [4, 2, 10]
+
+
+def test_the_evaluations_counted_are_those_made(
+    generator: SanaGenerator, requests: list[Request]
+) -> None:
+    calls = []
+    generator.pipeline.transformer.register_forward_hook(
+        lambda _model, inputs, _output: calls.append(inputs[0].shape[0])
+    )
+    cost = generator.generate(requests)[0][1]
+    assert sum(calls) == cost.nfe * generator.batch_size
+
+
+def test_flops_counted_without_weights_are_those_of_the_real_modules(
+    generator: SanaGenerator, requests: list[Request]
+) -> None:
+    from harness import flops
+
+    generator.generate(requests)
+    charged = sum(cost.flops for _, cost in generator.generate(requests))
+    assert flops.count(lambda: generator.generate(requests)) == charged
+
+
+def test_settings_of_the_suite_need_not_be_repeated(
+    tiny_pipeline: Path, tiny_suite: Suite, requests: list[Request]
+) -> None:
+    generator = load(tiny_pipeline, **tiny_suite.generator.settings)
+    bare = replace(requests[0], settings={})
+    assert np.array_equal(
+        generator.generate([bare])[0][0], load(tiny_pipeline).generate(requests[:1])[0][0]
+    )
+
+
+def test_nan_stops_the_batch(generator: SanaGenerator, requests: list[Request]) -> None:
+    with torch.no_grad():
+        generator.pipeline.transformer.proj_out.weight.fill_(math.nan)
+    with pytest.raises(HarnessError, match="NaN"):
+        generator.generate(requests)
+
+
+def test_feedback_is_refused(generator: SanaGenerator, requests: list[Request]) -> None:
+    seen = FeedbackImage("id", np.zeros((32, 32, 3), np.uint8), "There is no knife in image.")
+    with pytest.raises(HarnessError, match="takes no feedback"):
+        generator.generate([replace(requests[0], feedback=(seen,))])
+
+
+def test_too_many_requests_are_refused(generator: SanaGenerator, requests: list[Request]) -> None:
+    with pytest.raises(HarnessError, match="batch size"):
+        generator.generate([*requests, requests[0]])
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"num_inference_step": 3}, "num_inference_step"),
+        ({"num_inference_steps": 0}, "greater than 0"),
+        ({"num_inference_steps": "many"}, "valid integer"),
+        ({"guidance_scale": math.inf}, "finite"),
+        ({"height": 40}, "multiple of 32"),
+        ({"complex_human_instruction": "perhaps"}, "valid boolean"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_loaded(
+    bad: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        load(Path("/nowhere"), **bad)
+
+
+def test_a_misspelt_setting_is_answered_with_the_right_one() -> None:
+    with pytest.raises(UsageError) as caught:
+        load(Path("/nowhere"), guidance=4.5)
+    assert "did you mean 'guidance_scale'" in caught.value.hint
+
+
+def test_an_unknown_device_is_refused(tiny_pipeline: Path) -> None:
+    for device in ("gpu7", "cuda:99"):
+        with pytest.raises(UsageError, match=device):
+            SanaGenerator.load(
+                {"pipeline": tiny_pipeline}, device=device, dtype="auto", batch_size=1, settings={}
+            )

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from harness.errors import UsageError
+from harness.models.suites import (
+    ModelSpec,
+    Suite,
+    identity,
+    load_suite,
+    overview,
+    resolve_dtype,
+    sampler_settings,
+)
+from harness.records import Role
+from harness.registry import SUITES
+
+MINIMAL = """
+name = "mine"
+[generator]
+kind = "sana"
+checkpoints = { pipeline = "./weights" }
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["miniature", "sana-1.0-1.6b"])
+def test_built_in_suites_load_and_their_settings_are_valid(name: str) -> None:
+    suite = load_suite(name)
+    assert suite.name == name and suite.title
+    assert suite.miniature == (name == "miniature")
+    settings = sampler_settings(suite.generator)
+    assert set(suite.generator.settings) <= set(settings)
+    assert {part.role for part in overview(suite)} >= {Role.GENERATOR, Role.SCORER}
+
+
+def test_a_suite_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        load_suite("miniature").name = "other"
+
+
+def test_an_unknown_suite_is_answered_with_the_right_one() -> None:
+    with pytest.raises(UsageError) as caught:
+        load_suite("minature")
+    assert "did you mean 'miniature'" in caught.value.hint
+
+
+def test_a_file_with_defaults_and_a_folder_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    suite = load_suite(write(tmp_path, MINIMAL))
+    assert suite.judge.kind == "none" and suite.generator.batch_size == 1
+    assert suite.generator.checkpoints == {"pipeline": str(tmp_path / "weights")}
+    assert overview(suite)[0].present
+    again = load_suite(str(write(tmp_path, MINIMAL.replace("./weights", "weights"))))
+    assert again.generator.checkpoints == suite.generator.checkpoints
+
+
+@pytest.mark.parametrize("ref", ["org/name", "org/name@v1", "bundled:base", "~/x", "converted"])
+def test_what_is_no_folder_beside_the_file_stays_as_written(tmp_path: Path, ref: str) -> None:
+    suite = load_suite(write(tmp_path, MINIMAL.replace("./weights", ref)))
+    assert suite.generator.checkpoints == {"pipeline": ref}
+
+
+def test_what_is_missing_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    part = overview(load_suite(write(tmp_path, MINIMAL)))[0]
+    assert (part.role, part.kind, part.name) == (Role.GENERATOR, "sana", "pipeline")
+    assert not part.present and part.looked == (str(tmp_path / "weights"),)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message", "hint"),
+    [
+        ("[generater]\n", "unknown key 'generater'", "did you mean 'generator'"),
+        ("[judge]\nkynd = 'none'\n", "unknown key 'judge.kynd'", "did you mean 'kind'"),
+        ("[judge]\nbatch_size = 0\n", "judge.batch_size", ""),
+        ("[judge]\ndtype = 'float8'\n", "judge.dtype", ""),
+        ("[judge]\nsettings = { a = [1] }\n", "judge.settings.a", ""),
+    ],
+)
+def test_a_bad_key_or_value_is_named_with_its_file(
+    tmp_path: Path, extra: str, message: str, hint: str
+) -> None:
+    path = write(tmp_path, MINIMAL + extra)
+    with pytest.raises(UsageError) as caught:
+        load_suite(path)
+    assert message in caught.value.message and str(path) in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("name = ", "no TOML"), ('name = "x"', "'generator' is missing"), (None, "cannot read")],
+)
+def test_a_bad_file(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "absent.toml" if text is None else write(tmp_path, text)
+    with pytest.raises(UsageError, match=message):
+        load_suite(path)
+
+
+def test_third_parties_may_give_a_suite_a_mapping_a_path_or_a_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, MINIMAL)
+    suite = load_suite(path)
+    forms: list[Any] = [suite, suite.model_dump(), path, str(path), lambda: suite]
+    for form in forms:
+        monkeypatch.setattr(type(SUITES), "get", lambda _self, _name, form=form: form)
+        assert load_suite("theirs") == suite
+    monkeypatch.setattr(type(SUITES), "get", lambda _self, _name: 3)
+    with pytest.raises(UsageError, match="is a int"):
+        load_suite("theirs")
+
+
+def test_sampler_settings_are_complete_and_the_last_word_wins() -> None:
+    spec = load_suite("miniature").generator
+    settings = sampler_settings(spec, {"guidance_scale": "2.5"}, {"num_inference_steps": 3})
+    assert settings["guidance_scale"] == 2.5 and settings["num_inference_steps"] == 3
+    assert settings["height"] == 64 and settings["negative_prompt"] == ""
+    with pytest.raises(UsageError) as caught:
+        sampler_settings(spec, {"guidance": 3})
+    assert "guidance_scale" in caught.value.hint
+    with pytest.raises(UsageError, match="unknown generator"):
+        sampler_settings(ModelSpec(kind="sanna"))
+
+
+def test_with_an_oracle_the_judge_gets_the_scorers_checkpoints() -> None:
+    suite = load_suite("miniature")
+    oracle = suite.with_judge("oracle")
+    assert oracle.judge == suite.scorer.model_copy(update={"kind": "oracle"})
+    assert suite.with_judge("none").judge == ModelSpec(kind="none")
+    assert suite.with_judge("detector") == suite
+    with pytest.raises(UsageError, match="unknown judge"):
+        suite.with_judge("orakle")
+
+
+def test_identity_names_what_determines_the_outputs() -> None:
+    spec = ModelSpec(kind="sana", batch_size=8, checkpoints={"pipeline": "somewhere"})
+    digests = {"pipeline": "a" * 64}
+    name = identity(spec, digests)
+    moved = spec.model_copy(update={"checkpoints": {"pipeline": "elsewhere"}})
+    assert identity(moved, digests) == name
+    same = spec.model_copy(update={"dtype": "float32"})
+    assert identity(same, digests) == name
+    others = [
+        identity(spec.model_copy(update={"batch_size": 4}), digests),
+        identity(spec.model_copy(update={"kind": "other"}), digests),
+        identity(spec, {"pipeline": "b" * 64}),
+        identity(spec, digests, "cuda:0"),
+        identity(spec, digests, settings={"threshold": 0.3}),
+    ]
+    assert len({name, *others}) == 6
+    assert identity(same, digests, "cuda:0") == name
+
+
+def test_auto_is_float32_on_a_cpu_and_bfloat16_elsewhere() -> None:
+    assert resolve_dtype("auto", "cpu") == "float32"
+    assert resolve_dtype("auto", "cuda:1") == "bfloat16"
+    assert resolve_dtype("float16", "cpu") == "float16"
+
+
+def test_every_role_has_a_spec() -> None:
+    suite: Suite = load_suite("miniature")
+    assert [suite.spec(role) for role in Role] == [suite.generator, suite.judge, suite.scorer]
