@@ -115,6 +115,5 @@ SUITES = Registry(
     {
         "miniature": "harness.models.suites:MINIATURE",
         "sana-1.0-1.6b": "harness.models.suites:SANA_1_6B",
-        "reflect-dit": "harness.models.suites:REFLECT_DIT",
     },
 )

@@ -1,0 +1,110 @@
+"""What every strategy must do. Subclass it for your own:
+
+class TestMine(StrategyContract):
+    def strategy(self) -> Strategy:
+        return Mine(rounds=3)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.engine.searches import Search
+from harness.records import Candidate, Draw, Prompt, Verdict
+from harness.seeds import canonical_json
+from strategies.base import Strategy
+
+World = Callable[[Draw], Candidate]
+
+
+def world(seed: int, *, accept: float = 0.2, fail: float = 0.0) -> World:
+    """Answers draws as models might: by a hash of the request, always the same way."""
+
+    def answer(draw: Draw) -> Candidate:
+        fields = [seed, draw.index, draw.text, [[f.draw_id, f.sentence] for f in draw.feedback]]
+        state = hashlib.sha256(canonical_json(fields).encode()).digest()
+        identity = state.hex()[:32]
+        if state[0] / 256 < fail:
+            return Candidate(draw, identity, None, None, "scripted failure")
+        score = state[1] / 256
+        accepted = state[2] / 256 < accept
+        sentence = "" if accepted else f"There is no thing {state[3] % 3} in image."
+        return Candidate(draw, identity, f"image{identity}", Verdict(accepted, score, sentence))
+
+    return answer
+
+
+def play(
+    strategy: Strategy, budget: int, answer: World, seed: int = 0
+) -> tuple[Search, list[Draw], list[Candidate]]:
+    """Run one search to its end; returns it, its draws and their answers."""
+    search = Search(strategy, Prompt("p", "a photo of a cat"), 0, budget=budget, run_seed=seed)
+    draws: list[Draw] = []
+    candidates: list[Candidate] = []
+    waiting = list(search.start())
+    while waiting:
+        draw = waiting.pop(0)
+        draws.append(draw)
+        candidates.append(answer(draw))
+        waiting += search.answer(candidates[-1])
+    return search, draws, candidates
+
+
+# A contract's tests are inherited, so one test function runs as a method of several classes.
+inherited = settings(suppress_health_check=[HealthCheck.differing_executors])
+
+
+class StrategyContract:
+    """Checks that hold for any strategy, budget and luck."""
+
+    def strategy(self) -> Strategy:
+        raise NotImplementedError
+
+    @inherited
+    @given(
+        budget=st.integers(1, 12),
+        luck=st.integers(0, 10**6),
+        accept=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+        fail=st.sampled_from([0.0, 0.3]),
+    )
+    def test_ends_within_budget_with_a_candidate_it_was_sent(
+        self, budget: int, luck: int, accept: float, fail: float
+    ) -> None:
+        search, draws, candidates = play(
+            self.strategy(), budget, world(luck, accept=accept, fail=fail)
+        )
+        assert search.ended
+        assert 1 <= len(draws) <= budget
+        if any(candidate.ok for candidate in candidates):
+            assert search.error is None
+            assert search.selected in candidates and search.selected.ok
+        else:
+            assert search.selected is None
+
+    @inherited
+    @given(budget=st.integers(1, 8), luck=st.integers(0, 10**6))
+    def test_same_answers_same_search(self, budget: int, luck: int) -> None:
+        one, draws, _ = play(self.strategy(), budget, world(luck))
+        two, again, _ = play(self.strategy(), budget, world(luck))
+        assert draws == again and one.selected == two.selected
+
+    @inherited
+    @given(budget=st.integers(1, 6))
+    def test_survives_every_draw_failing(self, budget: int) -> None:
+        search, _, _ = play(self.strategy(), budget, world(0, fail=1.1))
+        assert search.ended and search.selected is None
+        assert search.error is not None and "every draw failed" in search.error
+
+    def test_has_a_name_and_says_what_it_is_for(self) -> None:
+        strategy = self.strategy()
+        assert strategy.name and strategy.name == strategy.name.lower()
+        assert type(strategy).__doc__ and type(strategy).search.__doc__
+
+    def test_is_immutable(self) -> None:
+        with pytest.raises(AttributeError):
+            self.strategy().name = "other"  # type: ignore[misc]

@@ -1,0 +1,215 @@
+"""The log keeps what it acknowledged, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.errors import HarnessError, UsageError
+from harness.log import shards, store
+from harness.log.files import write_atomically
+from harness.log.manifest import Manifest, PromptSet
+from harness.log.schema import CANDIDATES, SCHEMA_VERSION, content
+from harness.records import Prompt
+
+
+def row(index: int, **fields: Any) -> dict[str, Any]:
+    return {"run": "r", "prompt_id": f"{index // 4:05d}", "replicate": 0, "draw_index": index % 4,
+            "draw_id": f"id{index}", "detections": [], "feedback": [], **fields}  # fmt: skip
+
+
+def write(folder: Path, count: int, **options: Any) -> store.LogWriter:
+    writer = store.LogWriter(folder, **options)
+    for index in range(count):
+        writer.append("candidates", row(index))
+    return writer
+
+
+def ids(folder: Path) -> list[str]:
+    return store.read(folder, "candidates")["draw_id"].to_pylist()
+
+
+def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
+    detection = {"label": "cat", "box": [0.0, 1.0, 2.0, 3.5], "score": 0.5, "color": None}
+    full = row(0, accepted=True, judge_score=0.1, detections=[detection], correct=False,
+               feedback=[{"draw_id": "x", "sentence": "no <b>cat</b>\n"}], attempts=2)  # fmt: skip
+    writer = store.LogWriter(tmp_path)
+    writer.append("candidates", full)
+    writer.flush()
+    back = store.read(tmp_path, "candidates").to_pylist()[0]
+    assert {name: back[name] for name in full} == full
+    assert all(value is None for name, value in back.items() if name not in full)
+
+
+def test_a_shard_is_written_every_so_many_rows(tmp_path: Path) -> None:
+    write(tmp_path, 25, shard_rows=10)
+    assert len(list(tmp_path.glob("*.parquet"))) == 2 and len(ids(tmp_path)) == 20
+
+
+def test_a_shard_is_written_every_so_many_seconds(tmp_path: Path) -> None:
+    now = [0.0]
+    writer = write(tmp_path, 3, clock=lambda: now[0])
+    writer.tick()
+    assert ids(tmp_path) == []
+    now[0] = store.SHARD_SECONDS
+    writer.tick()
+    assert len(ids(tmp_path)) == 3
+
+
+def test_a_new_writer_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
+    for _ in range(3):
+        write(tmp_path, 4).flush()
+    assert ids(tmp_path) == [f"id{i}" for i in range(4)] * 3
+
+
+def test_compaction_changes_files_not_rows(tmp_path: Path) -> None:
+    writer = write(tmp_path, 50, shard_rows=7)
+    writer.compact()
+    assert len(list(tmp_path.glob("candidates-*"))) == 1
+    assert ids(tmp_path) == [f"id{i}" for i in range(50)]
+    again = write(tmp_path, 1)
+    again.flush()
+    assert len(ids(tmp_path)) == 51
+
+
+def test_a_crash_in_the_middle_of_compaction_doubles_nothing(tmp_path: Path) -> None:
+    write(tmp_path, 20, shard_rows=5).flush()
+    merged = store.read(tmp_path, "candidates")
+    shards.write(tmp_path, "candidates", 1, 4, merged)  # and then the power went
+    assert len(list(tmp_path.glob("candidates-*"))) == 5
+    assert ids(tmp_path) == [f"id{i}" for i in range(20)]
+    store.LogWriter(tmp_path).compact()
+    assert len(list(tmp_path.glob("candidates-*"))) == 1
+    assert ids(tmp_path) == [f"id{i}" for i in range(20)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(data=st.data())
+def test_any_flipped_bit_or_cut_is_noticed(tmp_path: Path, data: st.DataObject) -> None:
+    write(tmp_path, 9, shard_rows=3)
+    try:
+        path = data.draw(st.sampled_from(sorted(tmp_path.glob("*.parquet"))))
+        intact = path.read_bytes()
+        position = data.draw(st.integers(0, len(intact) - 1))
+        if data.draw(st.booleans()):
+            path.write_bytes(intact[:position])
+        else:
+            flipped = bytearray(intact)
+            flipped[position] ^= 1 << data.draw(st.integers(0, 7))
+            path.write_bytes(bytes(flipped))
+        with pytest.raises(HarnessError, match=path.name):
+            store.read(tmp_path, "candidates")
+    finally:
+        for path in tmp_path.glob("*.parquet"):
+            path.unlink()
+
+
+def test_a_missing_shard_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path, 9, shard_rows=3)
+    sorted(tmp_path.glob("*.parquet"))[1].unlink()
+    with pytest.raises(HarnessError, match="shard 000002 of table 'candidates' is missing"):
+        store.read(tmp_path, "candidates")
+
+
+def test_a_file_that_is_no_shard_is_named(tmp_path: Path) -> None:
+    (tmp_path / "candidates-backup.parquet").write_bytes(b"?")
+    with pytest.raises(HarnessError, match=r"candidates-backup\.parquet"):
+        store.read(tmp_path, "candidates")
+
+
+def test_leftovers_of_a_crash_mean_nothing(tmp_path: Path) -> None:
+    write(tmp_path, 3).flush()
+    (tmp_path / ".tmp-abc").write_bytes(b"half a sh")
+    assert len(ids(tmp_path)) == 3
+    store.LogWriter(tmp_path)
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+        write(tmp_path, 1).flush()
+    with pytest.raises(HarnessError, match="schema version"):
+        store.read(tmp_path, "candidates")
+
+
+def test_a_column_that_an_old_shard_lacks_is_null(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = pa.schema([field for field in CANDIDATES if field.name != "attempts"])
+    with monkeypatch.context() as patch:
+        patch.setitem(store.TABLES, "candidates", old)
+        write(tmp_path, 2).flush()
+    write(tmp_path, 1).flush()
+    table = store.read(tmp_path, "candidates")
+    assert table.schema.equals(CANDIDATES) and table.num_rows == 3
+
+
+def test_content_leaves_out_what_may_differ() -> None:
+    one = pa.Table.from_pylist([row(1, attempts=1), row(0, attempts=3)], CANDIDATES)
+    two = pa.Table.from_pylist(
+        [row(0, generator_worker="x", judge_nfe=3), row(1, generator_device_seconds=1.5)],
+        CANDIDATES,
+    )
+    assert content(one) == content(two)
+    assert content(one) != content(pa.Table.from_pylist([row(0), row(1, seed=5)], CANDIDATES))
+
+
+def test_a_file_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+    import os
+
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(HarnessError, match="No space left") as caught:
+        write_atomically(path, b"new")
+    assert "free some space" in caught.value.hint
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def manifest() -> Manifest:
+    return Manifest("r", {"a": 1}, "d", PromptSet.of([Prompt("0", "a cat")]), "cmd", {})
+
+
+def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    written = manifest().with_session({"host": "h"}).finished({"draws": 3}, ["x.parquet"])
+    written.write(tmp_path / "manifest.json")
+    assert Manifest.read(tmp_path / "manifest.json") == written
+
+
+def test_a_bad_manifest_is_one_clear_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    with pytest.raises(UsageError, match="does not exist"):
+        Manifest.read(path)
+    for text in ("", "{", "[]", "{}", '{"schema_version": 1}'):
+        path.write_text(text)
+        with pytest.raises(HarnessError, match=r"manifest\.json"):
+            Manifest.read(path)
+    manifest().write(path)
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({**fields, "schema_version": SCHEMA_VERSION + 1}))
+    with pytest.raises(HarnessError, match="update|newer|schema version"):
+        Manifest.read(path)
+
+
+def test_the_prompt_set_digest_depends_on_everything_about_the_prompts() -> None:
+    base = [Prompt("0", "a cat", "t", {"n": 1}), Prompt("1", "a dog")]
+    others = [
+        base[::-1], base[:1], [Prompt("0", "a cat", "t", {"n": 2}), base[1]],
+        [Prompt("0", "a cat!", "t", {"n": 1}), base[1]],
+    ]  # fmt: skip
+    digests = {PromptSet.of(prompts).digest for prompts in [base, *others]}
+    assert len(digests) == 5 and PromptSet.of(base) == PromptSet.of(list(base))

@@ -1,0 +1,83 @@
+"""Shorthand for tests that run things."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from harness.engine.executors.base import Executor
+from harness.engine.executors.inline import InlineExecutor
+from harness.engine.jobs import Job, Outcome
+from harness.engine.launch import Execution, work
+from harness.engine.progress import Progress
+from harness.engine.worker import Setup, Worker
+from harness.log import store
+from harness.log.run_folder import RunFolder
+from harness.log.schema import content
+from harness.plan import Ask, Plan, plan
+from harness.records import Role
+
+STUBS: dict[str, Any] = {"benchmark": "tests.stubs:StubBenchmark"}
+
+
+def stub_plan(suite: Path, **ask: Any) -> Plan:
+    return plan(Ask(**{**STUBS, "model": str(suite), "budget": 4, **ask}))
+
+
+def run(
+    ready: Plan,
+    folder: Path,
+    *,
+    execution: Execution | None = None,
+    executor: Executor | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Progress | None:
+    return work(
+        ready,
+        execution or Execution(executor="inline"),
+        RunFolder(folder),
+        command="test",
+        executor=executor,
+        stop=stop,
+    )
+
+
+def contents(folder: Path) -> tuple[pa.Table, pa.Table]:
+    """What must be equal between equal runs."""
+    log = RunFolder(folder).log
+    return content(store.read(log, "candidates")), content(store.read(log, "searches"))
+
+
+class ShuffledExecutor(InlineExecutor):
+    """Holds several jobs at once and answers them in random order, some late."""
+
+    serial = False
+
+    def __init__(self, ready: Plan, seed: int, depth: int = 3) -> None:
+        roles = [Role.GENERATOR, Role.JUDGE, Role.SCORER]
+        super().__init__(Setup(ready.config, ready.paths), roles)
+        self._random = random.Random(seed)
+        self._depth = depth
+        self._held: dict[Role, list[Job]] = {role: [] for role in roles}
+
+    def free(self, role: Role, *, idle: bool = True) -> int:
+        return max(0, (1 if idle else self._depth) - len(self._held[role]))
+
+    def submit(self, job: Job) -> None:
+        self._held[job.role].append(job)
+
+    def wait(self, timeout: float) -> Sequence[Outcome]:
+        busy = [role for role, jobs in self._held.items() if jobs]
+        if not busy:
+            return ()
+        jobs = self._held[self._random.choice(busy)]
+        job = jobs.pop(self._random.randrange(len(jobs)))
+        worker: Worker = self._workers[job.role]
+        try:
+            return [Outcome(job, "shuffled", answers=tuple(worker.run(job.items)))]
+        except Exception as error:
+            return [Outcome(job, "shuffled", error=f"{type(error).__name__}: {error}")]

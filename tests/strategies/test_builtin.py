@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from harness.records import Candidate, Draw, Verdict
+from strategies.base import Strategy, best, last
+from strategies.best_of_n import BestOfN
+from strategies.single import Single
+from tests.contracts.strategies import StrategyContract, play, world
+
+
+class TestSingle(StrategyContract):
+    def strategy(self) -> Strategy:
+        return Single()
+
+    def test_draws_once(self) -> None:
+        assert len(play(Single(), 20, world(0))[1]) == 1
+
+
+class TestBestOfN(StrategyContract):
+    def strategy(self) -> Strategy:
+        return BestOfN()
+
+    def test_draws_all_and_takes_the_best_score(self) -> None:
+        search, draws, candidates = play(BestOfN(), 9, world(3))
+        assert len(draws) == 9 and search.rounds == 1
+        assert search.selected is not None
+        assert search.selected.score == max(c.score for c in candidates)
+
+
+class TestFirstAccepted(StrategyContract):
+    def strategy(self) -> Strategy:
+        return BestOfN(select="first-accepted")
+
+    def test_stops_at_the_first_accepted(self) -> None:
+        search, draws, candidates = play(self.strategy(), 50, world(1, accept=0.2))
+        assert len(draws) < 50 and search.selected == candidates[-1]
+        assert [c.accepted for c in candidates] == [False] * (len(draws) - 1) + [True]
+
+    def test_falls_back_to_the_last(self) -> None:
+        search, draws, candidates = play(self.strategy(), 5, world(1, accept=0.0))
+        assert len(draws) == 5 and search.selected == candidates[-1]
+
+
+def test_best_breaks_ties_by_the_earliest_draw_and_passes_failures_over() -> None:
+    failed = Candidate(Draw(0), "a", None, None, "broke")
+    one, two = (Candidate(Draw(i), str(i), "x", Verdict(False, 0.5)) for i in (1, 2))
+    assert best([failed, two, one]) is one
+    assert best([failed]) is None and last([failed]) is None
+    assert last([two, failed, one]) is two

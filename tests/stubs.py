@@ -1,0 +1,220 @@
+"""Stand-ins for models: instant, deterministic, and able to fail on command.
+
+Named on the command line or in a suite by import path (`tests.stubs:StubGenerator`), so they
+take the very road that real ones take, on every executor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from benchmarks.base import Benchmark
+from harness.models.base import Request
+from harness.records import Cost, Detection, Image, Prompt, Score, Verdict
+
+SIDE = 8
+
+SUITE = """\
+name = "stub"
+miniature = true
+
+[generator]
+kind = "tests.stubs:StubGenerator"
+checkpoints = {{ faults = "{faults}" }}
+dtype = "float32"
+batch_size = 4
+
+[judge]
+kind = "tests.stubs:StubJudge"
+checkpoints = {{ faults = "{faults}" }}
+dtype = "float32"
+batch_size = 4
+
+[scorer]
+checkpoints = {{ faults = "{faults}" }}
+dtype = "float32"
+batch_size = 4
+"""
+
+
+class Faults:
+    """Faults to come, as files in a folder that all workers share.
+
+    A token `ROLE.KIND.NUMBER` strikes once, at the next batch of that role, and is gone. A
+    token `ROLE.KIND.on-WORD` strikes whenever the batch has a prompt with that word. They lie
+    in a hidden folder so that they do not count towards the checkpoint's digest.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / ".faults"
+
+    @classmethod
+    def make(cls, folder: Path) -> Faults:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text("{}")
+        (folder / ".faults").mkdir(exist_ok=True)
+        return cls(folder)
+
+    def add(self, role: str, kind: str, which: int | str) -> None:
+        (self.folder / f"{role}.{kind}.{which}").touch()
+
+    def left(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+    def strike(self, role: str, texts: Sequence[str]) -> str | None:
+        """Suffer the next fault; returns the kind if it is one that spoils the output."""
+        for path in sorted(self.folder.glob(f"{role}.*")):
+            _, kind, which = path.name.split(".")
+            word = which.removeprefix("on-")
+            if word != which:
+                if not any(word in text for text in texts):
+                    continue
+            else:
+                try:
+                    path.unlink()
+                except FileNotFoundError:
+                    continue
+            if kind == "error":
+                raise RuntimeError("scripted failure")
+            if kind == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(60)
+            if kind == "exit":
+                os._exit(1)
+            if kind == "sysexit":
+                sys.exit(1)
+            return kind
+        return None
+
+
+def _hash(*parts: object) -> bytes:
+    return hashlib.sha256(json.dumps([str(p) for p in parts]).encode()).digest()
+
+
+@dataclass(frozen=True)
+class StubSettings:
+    height: int = SIDE
+    width: int = SIDE
+    num_inference_steps: int = 2
+
+
+class StubGenerator:
+    """Pictures made of a hash of everything that should determine them."""
+
+    Settings = StubSettings
+
+    def __init__(self, faults: Faults | None, batch_size: int) -> None:
+        self.faults = faults
+        self.batch_size = batch_size
+
+    @classmethod
+    def load(cls, checkpoints: Mapping[str, Path], *, batch_size: int, **_: Any) -> StubGenerator:
+        folder = checkpoints.get("faults")
+        faults = Faults(folder) if folder else None
+        if faults is not None:
+            faults.strike("load", [])
+        return cls(faults, batch_size)
+
+    def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
+        assert 0 < len(requests) <= self.batch_size
+        assert len({len(r.feedback) for r in requests}) == 1, "mixed buckets"
+        kind = self.faults.strike("generator", [r.text for r in requests]) if self.faults else None
+        made = [(self._paint(r), Cost(nfe=4, flops=1e9)) for r in requests]
+        if kind == "black":
+            made[0] = (np.zeros_like(made[0][0]), made[0][1])
+        if kind == "shape":
+            made[0] = (made[0][0][:-1], made[0][1])
+        if kind == "short":
+            made.pop()
+        return made
+
+    def _paint(self, request: Request) -> Image:
+        context = [(f.sentence, f.image.tobytes()) for f in request.feedback]
+        state = _hash(request.text, request.noise_seed, dict(request.settings), context)
+        rng = np.random.default_rng(int.from_bytes(state[:8], "big"))
+        shape = (int(request.settings["height"]), int(request.settings["width"]), 3)
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+
+
+class StubJudge:
+    """A score from the picture's bytes; accepts one in six."""
+
+    def __init__(self, faults: Faults | None) -> None:
+        self.faults = faults
+
+    @classmethod
+    def load(cls, checkpoints: Mapping[str, Path], **_: Any) -> StubJudge:
+        folder = checkpoints.get("faults")
+        return cls(Faults(folder) if folder else None)
+
+    def judge(
+        self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
+    ) -> list[tuple[Verdict, Cost]]:
+        if self.faults:
+            self.faults.strike("judge", [p.text for p in prompts])
+        found = []
+        for prompt, image, seed in zip(prompts, images, seeds, strict=True):
+            score = _hash("judge", prompt.text, image.tobytes(), seed)[0] / 255
+            verdict = Verdict(
+                score > 5 / 6, score, "" if score > 5 / 6 else f"wrong by {score:.3f}"
+            )
+            found.append((verdict, Cost(flops=1e6, tokens=3)))
+        return found
+
+
+class StubScorer:
+    """Correct or not by the picture's bytes."""
+
+    def __init__(self, faults: Faults | None) -> None:
+        self.faults = faults
+
+    def score(self, prompts: Sequence[Prompt], images: Sequence[Image]) -> list[tuple[Score, Cost]]:
+        if self.faults:
+            self.faults.strike("scorer", [p.text for p in prompts])
+        found = []
+        for prompt, image in zip(prompts, images, strict=True):
+            state = _hash("scorer", prompt.text, image.tobytes())
+            correct = state[0] < 128
+            box = (0.0, 0.0, float(state[1]), float(state[2]))
+            detection = Detection("cat", box, state[3] / 255, "red" if correct else None)
+            score = Score(correct, "" if correct else "expected cat>=1, found 0", (detection,))
+            found.append((score, Cost(flops=1e6)))
+        return found
+
+
+@dataclass(frozen=True)
+class StubBenchmark(Benchmark):
+    """Some prompts in two tags."""
+
+    name: ClassVar[str] = "stub"
+    size: int = 10
+
+    def prompts(self) -> list[Prompt]:
+        return [
+            Prompt(f"{i:05d}", f"thing {i}", "odd" if i % 2 else "even") for i in range(self.size)
+        ]
+
+    def load_scorer(
+        self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str
+    ) -> StubScorer:
+        folder = checkpoints.get("faults")
+        return StubScorer(Faults(folder) if folder else None)
+
+
+def make_stub_suite(folder: Path) -> tuple[Path, Faults]:
+    """A suite of stubs, and the faults that can be made to strike them."""
+    faults = Faults.make(folder / "faults")
+    suite = folder / "stub.toml"
+    suite.write_text(SUITE.format(faults=folder / "faults"))
+    return suite, faults
