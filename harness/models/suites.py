@@ -176,6 +176,15 @@ def resolve_dtype(dtype: str, device: str) -> str:
     return "float32" if device.startswith("cpu") else "bfloat16"
 
 
+def scorer_options(spec: ModelSpec, device: str) -> dict[str, Setting]:
+    """The options a suite's scorer is loaded with (`Benchmark.load_scorer`), dtype resolved."""
+    return {
+        "dtype": resolve_dtype(spec.dtype, device),
+        "batch_size": spec.batch_size,
+        **spec.settings,
+    }
+
+
 def identity(
     spec: ModelSpec,
     digests: Mapping[str, str],

@@ -13,6 +13,8 @@ from typing import ClassVar
 
 from benchmarks.base import Benchmark, Scorer
 from harness.errors import UsageError
+from harness.models.devices import prepare
+from harness.models.suites import resolve_dtype
 from harness.records import Cost, Image, Prompt, Setting, Verdict
 
 
@@ -40,9 +42,9 @@ class OracleJudge:
         Args:
             checkpoints: The scorer's.
             device: A torch device.
-            dtype: Not used: the scorer's options say what it runs in.
-            batch_size: Not used, likewise.
-            settings: The scorer's options.
+            dtype: "auto" is bfloat16 on a GPU, float32 on a CPU.
+            batch_size: Images of the one batch shape.
+            settings: The scorer's further options.
             benchmark: Whose scorer it is.
 
         Raises:
@@ -53,12 +55,16 @@ class OracleJudge:
                 f"an oracle needs a benchmark with a scorer, and {benchmark.name} has none",
                 "choose another judge, or another benchmark",
             )
-        return cls(benchmark.load_scorer(checkpoints, settings, device))
+        prepare(device)
+        chosen = {"dtype": resolve_dtype(dtype, device), "batch_size": batch_size, **settings}
+        return cls(benchmark.load_scorer(checkpoints, chosen, device))
 
     def judge(
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
     ) -> list[tuple[Verdict, Cost]]:
         """Ask the scorer; its cost is booked on the judge, who asked."""
+        if not prompts:
+            return []
         return [
             (
                 Verdict(

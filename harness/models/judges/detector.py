@@ -1,0 +1,159 @@
+"""A judge that looks as GenEval's scorer does, with eyes of its own.
+
+It has another detector (and may have another colour classifier) than the scorer, and errs in
+other places: what it accepts and the scorer rejects is the verifier gap that reports show. It is
+told what a prompt asks for in structured form, which GenEval's prompts state in so many words
+("a photo of two clocks"); it knows nothing of the scorer's findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from benchmarks.base import Benchmark
+from benchmarks.geneval.rules import Failure, FailureKind
+from harness.errors import UsageError
+from harness.models.devices import prepare
+from harness.models.judges.sentences import sentences
+from harness.models.suites import resolve_dtype
+from harness.records import Cost, Image, Prompt, Setting, Verdict
+
+if TYPE_CHECKING:
+    from benchmarks.geneval.scorer import Examination, GenEvalScorer
+
+_STAGE = {
+    FailureKind.MISSING: 0,
+    FailureKind.TOO_FEW: 0,
+    FailureKind.WRONG_COLOR: 1,
+    FailureKind.WRONG_RELATION: 2,
+    FailureKind.NO_TARGET: 2,
+}
+"""The rules ask for number, then colour, then place, and stop at the first that fails."""
+
+
+class DetectorJudge:
+    """Accepts what its own detector finds right, ranks by `rank`, says what is wrong."""
+
+    oracle: ClassVar[bool] = False
+
+    def __init__(self, examiner: GenEvalScorer) -> None:
+        self.examiner = examiner
+
+    @classmethod
+    def load(
+        cls,
+        checkpoints: Mapping[str, Path],
+        *,
+        device: str,
+        dtype: str,
+        batch_size: int,
+        settings: Mapping[str, Setting],
+        benchmark: Benchmark,
+    ) -> DetectorJudge:
+        """Load the judge's own detector and colours (see `harness.models.base.JudgeFactory`).
+
+        Args:
+            checkpoints: `detector` and `colors`, as GenEval's scorer takes them.
+            device: A torch device.
+            dtype: "auto" is bfloat16 on a GPU, float32 on a CPU.
+            batch_size: Images, and objects, of the one batch shape.
+            settings: Further options of GenEval's scorer, e.g. `max_overlap`.
+            benchmark: Its prompts must say in GenEval's form what they ask for.
+
+        Raises:
+            UsageError: Another benchmark's prompts, an unknown setting, no such device.
+            HarnessError: A checkpoint is missing or not what it should be.
+        """
+        if not all(
+            isinstance(prompt.metadata.get("include"), list | tuple)
+            for prompt in benchmark.prompts()
+        ):
+            raise UsageError(
+                f"the judge 'detector' cannot tell what the prompts of {benchmark.name} ask for",
+                "it judges GenEval's prompts; choose another judge, e.g. 'none'",
+            )
+        from benchmarks.geneval.scorer import load_scorer
+
+        prepare(device)
+        chosen = {"dtype": resolve_dtype(dtype, device), "batch_size": batch_size, **settings}
+        return cls(load_scorer(checkpoints, chosen, device))
+
+    def judge(
+        self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
+    ) -> list[tuple[Verdict, Cost]]:
+        """Look at each image with its prompt in mind; seeds are not used, nothing is sampled."""
+        if not prompts:
+            return []
+        return [
+            (self._verdict(prompt, seen), seen.cost)
+            for prompt, seen in zip(prompts, self.examiner.examine(prompts, images), strict=True)
+        ]
+
+    def _verdict(self, prompt: Prompt, seen: Examination) -> Verdict:
+        found: dict[str, list[float]] = {}
+        for label, score in zip(seen.detections.labels, seen.detections.scores, strict=True):
+            found.setdefault(label, []).append(float(score))
+        failures = seen.outcome.failures
+        return Verdict(
+            accepted=seen.outcome.correct,
+            score=rank(prompt.metadata, found, failures),
+            sentence=sentences(failures),
+        )
+
+
+def rank(
+    metadata: Mapping[str, Any],
+    found: Mapping[str, Sequence[float]],
+    failures: Sequence[Failure],
+) -> float:
+    """How good an image is, between 0 and 1; what is accepted is always above what is not.
+
+    A prompt is a fixed list of requirements: for each object asked for its number, its colour
+    (if one is asked for) and its place (likewise), and each limit on a number. With s_i = 1 if
+    requirement i is met, else 0, and c_i how sure that is or how near it came,
+
+        score = (accepted + mean_i (s_i + c_i) / 2) / 2
+
+    c is, for a number, the mean confidence of the best so many detections of the class (0 for
+    each that is not there); for a colour, the share of the objects that have it; for a place, s;
+    for a limit, 1 minus the confidence of the first object too many (0 if there is none). So a
+    rejected image is below 1/2, an accepted one at least at 3/4, and ties are rare.
+
+    Args:
+        metadata: The prompt's `include` and `exclude`.
+        found: Confidence of every detection by class, whatever its confidence.
+        failures: What GenEval's rules say is wrong.
+    """
+    open_failures = [failure for failure in failures if failure.kind is not FailureKind.TOO_MANY]
+    too_many = {(f.label, f.count) for f in failures if f.kind is FailureKind.TOO_MANY}
+    worth: list[float] = []
+    for wanted in metadata.get("include", ()):
+        failure = _failure_of(wanted, open_failures)
+        if failure is not None:
+            open_failures.remove(failure)
+        stage = 3 if failure is None else _STAGE[failure.kind]
+        best = sorted(found.get(wanted["class"], ()), reverse=True)[: wanted["count"]]
+        worth.append(((stage > 0) + sum(best) / wanted["count"]) / 2)
+        if "color" in wanted:
+            share = 0.0 if stage < 1 else 1.0
+            if stage == 1 and failure is not None:
+                share = failure.found / failure.count
+            worth.append(((stage > 1) + share) / 2)
+        if "position" in wanted:
+            worth.append(float(stage > 2))
+    for limit in metadata.get("exclude", ()):
+        ordered = sorted(found.get(limit["class"], ()), reverse=True)
+        surplus = ordered[limit["count"] - 1] if len(ordered) >= limit["count"] else 0.0
+        met = (limit["class"], limit["count"]) not in too_many
+        worth.append((met + 1 - surplus) / 2)
+    mean = sum(worth) / len(worth) if worth else 1.0
+    return ((not failures) + mean) / 2
+
+
+def _failure_of(wanted: Mapping[str, Any], failures: Sequence[Failure]) -> Failure | None:
+    for failure in failures:
+        if failure.label == wanted["class"] and failure.color in ("", wanted.get("color", "")):
+            return failure
+    return None
