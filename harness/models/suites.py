@@ -18,7 +18,7 @@ from harness import options
 from harness.errors import UsageError, did_you_mean
 from harness.models.checkpoints import look
 from harness.records import Role, Setting
-from harness.registry import GENERATORS, JUDGES, SUITES
+from harness.registry import GENERATORS, SUITES
 from harness.seeds import digest
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -76,22 +76,6 @@ class Suite(BaseModel):
             Role.JUDGE: self.judge,
             Role.SCORER: self.scorer,
         }[role]
-
-    def with_judge(self, kind: str) -> Suite:
-        """The suite with another judge, e.g. for `--judge oracle`.
-
-        An oracle gets the scorer's checkpoints and settings; any other kind that is not the
-        suite's own gets none, so a judge that needs checkpoints needs a suite that names them.
-
-        Raises:
-            UsageError: Unknown judge.
-        """
-        if kind == self.judge.kind:
-            return self
-        spec = ModelSpec(kind=kind)
-        if JUDGES.get(kind).oracle:
-            spec = self.scorer.model_copy(update={"kind": kind})
-        return self.model_copy(update={"judge": spec})
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +158,6 @@ def resolve_dtype(dtype: str, device: str) -> str:
     if dtype != "auto":
         return dtype
     return "float32" if device.startswith("cpu") else "bfloat16"
-
-
-def scorer_options(spec: ModelSpec, device: str) -> dict[str, Setting]:
-    """The options a suite's scorer is loaded with (`Benchmark.load_scorer`), dtype resolved."""
-    return {
-        "dtype": resolve_dtype(spec.dtype, device),
-        "batch_size": spec.batch_size,
-        **spec.settings,
-    }
 
 
 def identity(

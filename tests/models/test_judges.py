@@ -19,7 +19,7 @@ from harness.models.judges.detector import DetectorJudge, rank
 from harness.models.judges.none import NoJudge
 from harness.models.judges.oracle import OracleJudge
 from harness.models.judges.sentences import sentence, sentences
-from harness.models.suites import ModelSpec, Suite, scorer_options
+from harness.models.suites import ModelSpec, Suite
 from harness.records import Cost, Image, Prompt, Verdict
 from harness.registry import JUDGES
 from tests.contracts.judges import JudgeContract
@@ -62,7 +62,7 @@ class TestNoJudge(JudgeContract):
 class TestOracleJudge(JudgeContract):
     @pytest.fixture(scope="class")
     def judge(self, tiny_suite: Suite) -> Judge:
-        return load("oracle", tiny_suite.with_judge("oracle").judge)  # type: ignore[no-any-return]
+        return load("oracle", tiny_suite.scorer)  # type: ignore[no-any-return]
 
     @pytest.fixture(scope="class")
     def pairs(self, pairs: Pairs) -> Pairs:
@@ -74,7 +74,7 @@ class TestOracleJudge(JudgeContract):
         spec = tiny_suite.scorer
         scorer = GenEval().load_scorer(
             {part: Path(ref) for part, ref in spec.checkpoints.items()},
-            scorer_options(spec, "cpu"),
+            {"dtype": spec.dtype, "batch_size": spec.batch_size},
             "cpu",
         )
         scores = scorer.score([p for p, _ in pairs], [i for _, i in pairs])

@@ -21,11 +21,20 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "reflect_dit"
 PARITY = 1e-4
 
 
-def load(folder: Path, batch_size: int = 4, **settings: object) -> SanaGenerator:
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+
+
+def load(
+    folder: Path,
+    batch_size: int = 4,
+    device: str = "cpu",
+    dtype: str = "auto",
+    **settings: object,
+) -> SanaGenerator:
     return SanaGenerator.load(
         {"pipeline": folder},
-        device="cpu",
-        dtype="auto",
+        device=device,
+        dtype=dtype,
         batch_size=batch_size,
         settings=settings,  # type: ignore[arg-type]
     )
@@ -50,6 +59,22 @@ class TestTinySana(GeneratorContract):
     @pytest.fixture(scope="class")
     def requests(self, requests: list[Request]) -> list[Request]:
         return requests
+
+
+@needs_gpu
+class TestTinySanaOnAGpu(TestTinySana):
+    @pytest.fixture(scope="class")
+    def generator(self, tiny_pipeline: Path) -> Generator:
+        return load(tiny_pipeline, device="cuda")
+
+    def test_in_float32_it_makes_the_images_of_the_cpu(
+        self, tiny_pipeline: Path, requests: list[Request]
+    ) -> None:
+        there = load(tiny_pipeline, device="cuda", dtype="float32").generate(requests)
+        for (image, _), (expected, _) in zip(
+            there, load(tiny_pipeline).generate(requests), strict=True
+        ):
+            assert np.abs(image.astype(int) - expected.astype(int)).max() <= 2
 
 
 @pytest.fixture
@@ -146,6 +171,43 @@ def test_the_evaluations_counted_are_those_made(
     )
     cost = generator.generate(requests)[0][1]
     assert sum(calls) == cost.nfe * generator.batch_size
+
+
+def test_every_network_runs_at_one_batch_shape(
+    generator: SanaGenerator, requests: list[Request]
+) -> None:
+    # Unpadded batches differ in bits that eight bits a channel rarely show.
+    pipeline = generator.pipeline
+    shapes: dict[str, set[tuple[int, ...]]] = {
+        "transformer": set(),
+        "text": set(),
+        "decoder": set(),
+    }
+    for name, module in (
+        ("transformer", pipeline.transformer),
+        ("text", pipeline.text_encoder),
+        ("decoder", pipeline.vae.decoder),
+    ):
+        module.register_forward_hook(
+            lambda _m, inputs, _o, seen=shapes[name]: seen.add(tuple(inputs[0].shape))
+        )
+    for number in (1, 2, 3, 4):
+        generator.generate(requests[:number])
+    assert shapes == {"transformer": {(8, 4, 8, 8)}, "text": {(1, 12)}, "decoder": {(4, 4, 8, 8)}}
+
+
+def test_before_rounding_too_a_row_is_bitwise_its_own(
+    generator: SanaGenerator, requests: list[Request], settings: dict[str, object]
+) -> None:
+    options = SanaSettings(**settings)  # type: ignore[arg-type]
+
+    def pixels(rows: list[Request]) -> torch.Tensor:
+        noise = generator.noise([row.noise_seed for row in rows], options)
+        return generator.sample(noise, [row.text for row in rows], options)
+
+    whole, backwards = pixels(requests), pixels(requests[::-1])
+    assert torch.equal(whole, backwards.flip(0))
+    assert torch.equal(whole[1], pixels([requests[1]] * 4)[2])
 
 
 def test_flops_counted_without_weights_are_those_of_the_real_modules(

@@ -132,16 +132,6 @@ def test_sampler_settings_are_complete_and_the_last_word_wins() -> None:
         sampler_settings(ModelSpec(kind="sanna"))
 
 
-def test_with_an_oracle_the_judge_gets_the_scorers_checkpoints() -> None:
-    suite = load_suite("miniature")
-    oracle = suite.with_judge("oracle")
-    assert oracle.judge == suite.scorer.model_copy(update={"kind": "oracle"})
-    assert suite.with_judge("none").judge == ModelSpec(kind="none")
-    assert suite.with_judge("detector") == suite
-    with pytest.raises(UsageError, match="unknown judge"):
-        suite.with_judge("orakle")
-
-
 def test_identity_names_what_determines_the_outputs() -> None:
     spec = ModelSpec(kind="sana", batch_size=8, checkpoints={"pipeline": "somewhere"})
     digests = {"pipeline": "a" * 64}
