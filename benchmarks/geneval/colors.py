@@ -146,22 +146,19 @@ class ClipColorClassifier:
         Raises:
             HarnessError: A part is missing or damaged.
         """
-        from transformers import CLIPModel, CLIPTokenizer
+        from transformers import CLIPModel
 
         model = load_model(CLIPModel, folder, device=device, dtype=dtype)
-        try:
-            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as error:
-            # The tokenizers library raises plain exceptions over a damaged file.
-            raise HarnessError(
-                f"{folder} has no CLIP tokenizer that can be read: {first_line(error)}",
-                "get the whole checkpoint folder",
-            ) from error
+        tokenizer = _load_tokenizer(folder, model.config.text_config.vocab_size)
         settings = ClipImageSettings.from_folder(folder)
         return cls(model, tokenizer, settings, batch_size=batch_size)
 
     def classify(self, crops: Sequence[Crop]) -> list[str]:
-        """Name each object's colour, in order; it depends on the object alone."""
+        """Name each object's colour, in order; it depends on the object alone.
+
+        Raises:
+            HarnessError: The network's output is not finite.
+        """
         return [COLORS[int(row.argmax())] for row in self.similarities(crops)]
 
     def similarities(self, crops: Sequence[Crop]) -> list[Tensor]:
@@ -192,6 +189,12 @@ class ClipColorClassifier:
         rows += [rows[-1]] * (self.batch_size - len(rows))
         with torch.inference_mode():
             features = self._image_features(self._to_device(np.stack(rows)))
+            if not bool(torch.isfinite(features).all()):
+                raise HarnessError(
+                    f"the colour classifier's output is not finite ({self.model.dtype} on "
+                    f"{self.model.device})",
+                    "try dtype float32; on a GPU, check that this build of torch supports it",
+                )
             return functional.normalize(features.float(), dim=-1)
 
     def _image_features(self, pixels: Tensor) -> Tensor:
@@ -242,6 +245,31 @@ def clip_pixels(crop: Crop, settings: ClipImageSettings) -> npt.NDArray[np.float
     mean, std = (np.array(values, np.float32) for values in (settings.mean, settings.std))
     normalised = (middle - mean) / std
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+
+
+def _load_tokenizer(folder: Path, vocabulary: int) -> Any:
+    from transformers import CLIPTokenizer
+
+    # Without files the library makes an empty tokenizer, for which all texts are one.
+    if not (folder / "tokenizer.json").exists() and not (folder / "vocab.json").exists():
+        raise HarnessError(
+            f"{folder} has no tokenizer (tokenizer.json, or vocab.json and merges.txt)",
+            "get the whole checkpoint folder",
+        )
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        # The tokenizers library raises plain exceptions over a damaged file.
+        raise HarnessError(
+            f"the tokenizer in {folder} cannot be read: {first_line(error)}",
+            "get the whole checkpoint folder",
+        ) from error
+    if len(tokenizer) > vocabulary:
+        raise HarnessError(
+            f"the tokenizer in {folder} has {len(tokenizer)} tokens, its model {vocabulary}",
+            "they belong to different checkpoints",
+        )
+    return tokenizer
 
 
 def load_colors(

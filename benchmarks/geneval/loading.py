@@ -39,6 +39,7 @@ def load_model(
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below with the names, not as a traceback
             )
     except Exception as error:
         # Anything from OSError to the Rust readers' own types comes out of a damaged folder.

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.detection import SCORE_FLOOR, Detections
+from benchmarks.geneval.known_answer import TOLERANCE, TOLERANCE_HALF, check_answer
 from benchmarks.geneval.loading import load_model
 from benchmarks.geneval.mmdet_pipeline import Resize, TestSize, postprocess, preprocess
 from harness import flops
@@ -36,7 +37,10 @@ class Mask2FormerDetector:
     """Mask2Former with mmdet's preprocessing and post-processing.
 
     Attributes:
-        network: A transformers `Mask2FormerForUniversalSegmentation`, in evaluation mode.
+        network: A transformers `Mask2FormerForUniversalSegmentation`, in evaluation mode, its
+            weights in float32.
+        dtype: Number format it computes in. With a 16-bit format the pixel decoder stays in
+            float32: it computes places in the image, which 8 bits cannot tell apart.
         batch_size: Images of the one batch shape it runs at; smaller batches are padded.
         size: The frame images are fitted into.
         resize: Number format images are resized in.
@@ -47,6 +51,7 @@ class Mask2FormerDetector:
         self,
         network: Any,
         *,
+        dtype: torch.dtype = torch.float32,
         batch_size: int = 1,
         size: TestSize | None = None,
         resize: Resize = "uint8",
@@ -59,11 +64,13 @@ class Mask2FormerDetector:
                 "use a Mask2Former trained on COCO instances",
             )
         self.network = network.eval().requires_grad_(False)
+        self.dtype = dtype
         self.batch_size = batch_size
         self.size = size or TestSize()
         self.resize: Resize = resize
         self.floor = floor
         self._flops = functools.cache(self._count_flops)
+        _keep_in_float32(self.network.model.pixel_level_module.decoder)
 
     @classmethod
     def from_folder(
@@ -79,20 +86,29 @@ class Mask2FormerDetector:
         """Load a folder that `convert` or `save_pretrained` wrote.
 
         Raises:
-            HarnessError: The folder is incomplete, or does not fit its own configuration.
+            HarnessError: The folder is incomplete, does not fit its own configuration, or the
+                network answers its known question wrongly on this device.
         """
         from transformers import Mask2FormerForUniversalSegmentation
 
         network = load_model(
-            Mask2FormerForUniversalSegmentation, folder, device=device, dtype=dtype, unused=UNUSED
+            Mask2FormerForUniversalSegmentation,
+            folder,
+            device=device,
+            dtype="float32",
+            unused=UNUSED,
         )
-        return cls(
+        detector = cls(
             network,
+            dtype=getattr(torch, dtype),
             batch_size=batch_size,
             size=_read_size(folder),
             resize=resize,
             floor=floor,
         )
+        tolerance = TOLERANCE if detector.dtype == torch.float32 else TOLERANCE_HALF
+        check_answer(lambda pixels: detector.forward(pixels)[0], folder, tolerance)
+        return detector
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find the objects of each image; images may differ in size.
@@ -102,12 +118,11 @@ class Mask2FormerDetector:
         """
         found: dict[int, Detections] = {}
         for indices in self._batches(images):
-            rows = [preprocess(images[i], self.size, self.resize) for i in indices]
-            class_logits, mask_logits = self._forward(rows)
-            for index, classes, masks in zip(indices, class_logits, mask_logits, strict=False):
+            rows = self._run([images[index] for index in indices])
+            for index, (class_logits, mask_logits) in zip(indices, rows, strict=True):
                 found[index] = postprocess(
-                    classes.float(),
-                    masks.float(),
+                    class_logits,
+                    mask_logits,
                     image_size=_size(images[index]),
                     size=self.size,
                     floor=self.floor,
@@ -125,9 +140,24 @@ class Mask2FormerDetector:
         """The network's raw output for images of one size: (class, mask) logits of each."""
         outputs: list[tuple[Tensor, Tensor]] = []
         for indices in self._batches(images):
-            rows = [preprocess(images[i], self.size, self.resize) for i in indices]
-            outputs += list(zip(*self._forward(rows), strict=True))[: len(rows)]
+            outputs += self._run([images[index] for index in indices])
         return outputs
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the network.
+
+        Args:
+            pixels: What `mmdet_pipeline.preprocess` makes, shape (batch, 3, height, width).
+
+        Returns:
+            Class logits (batch, queries, classes + 1) and mask logits (batch, queries, height
+            / 4, width / 4), float32.
+        """
+        device = self.network.device
+        half = self.dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(device.type, self.dtype, enabled=half):
+            output = self.network(pixels.to(device))
+        return output.class_queries_logits.float(), output.masks_queries_logits.float()
 
     def _batches(self, images: Sequence[Image]) -> Iterator[list[int]]:
         """Indices of images of equal size, at most a batch of them at a time."""
@@ -138,27 +168,34 @@ class Mask2FormerDetector:
             for start in range(0, len(indices), self.batch_size):
                 yield indices[start : start + self.batch_size]
 
-    def _forward(self, rows: list[Any]) -> tuple[Tensor, Tensor]:
+    def _run(self, images: Sequence[Image]) -> list[tuple[Tensor, Tensor]]:
+        """Logits of at most a batch of images of one size."""
+        rows = [preprocess(image, self.size, self.resize) for image in images]
         # Always the same batch shape: at another one a row's last bits may differ.
-        padding = [rows[-1]] * (self.batch_size - len(rows))
-        pixels = torch.from_numpy(np.stack(rows + padding))
-        with torch.inference_mode():
-            output = self.network(pixels.to(self.network.device, self.network.dtype))
-        class_logits: Tensor = output.class_queries_logits
-        mask_logits: Tensor = output.masks_queries_logits
+        rows += [rows[-1]] * (self.batch_size - len(rows))
+        class_logits, mask_logits = self.forward(torch.from_numpy(np.stack(rows)))
         if not bool(torch.isfinite(class_logits).all() & torch.isfinite(mask_logits).all()):
             raise HarnessError(
-                f"the detector's output is not finite ({self.network.dtype} on "
-                f"{self.network.device})",
+                f"the detector's output is not finite ({self.dtype} on {self.network.device})",
                 "try dtype float32; on a GPU, check that this build of torch supports it",
             )
-        return class_logits, mask_logits
+        return list(zip(class_logits, mask_logits, strict=True))[: len(images)]
 
     def _count_flops(self, height: int, width: int) -> float:
-        pixels = torch.zeros(
-            1, 3, height, width, dtype=self.network.dtype, device=self.network.device
-        )
-        return flops.count(lambda: self.network(pixels))
+        pixels = torch.zeros(1, 3, height, width)
+        return flops.count(lambda: self.forward(pixels))
+
+
+def _keep_in_float32(module: Any) -> None:
+    """Switch autocast off inside a module, whose first argument is a list of tensors."""
+    forward = module.forward
+
+    @functools.wraps(forward)
+    def in_float32(features: Sequence[Tensor], *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(features[0].device.type, enabled=False):
+            return forward([feature.float() for feature in features], *args, **kwargs)
+
+    module.forward = in_float32
 
 
 def _size(image: Image) -> tuple[int, int]:

@@ -1,0 +1,422 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.geneval import convert as conversion
+from benchmarks.geneval.classes import CLASSES
+from benchmarks.geneval.convert import convert, translate
+from benchmarks.geneval.detection import Detections, Detector, load_detector
+from benchmarks.geneval.mask2former import Mask2FormerDetector
+from benchmarks.geneval.mmdet_architecture import relative_positions
+from benchmarks.geneval.mmdet_pipeline import TestSize, postprocess, preprocess
+from harness.errors import HarnessError, UsageError
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "mask2former"
+REFERENCE = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"mmdet's reference networks (10 MB) are not at {SHARED}"
+)
+SMALL = TestSize(long=256, short=160)
+
+
+@pytest.fixture(scope="module", params=["tiny_mmdet2.pth", "tiny_mmdet3.pth"])
+def converted(request: Any, tmp_path_factory: Any) -> Path:
+    folder: Path = tmp_path_factory.mktemp("converted")
+    convert(SHARED / request.param, folder, SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cases() -> Iterator[Any]:
+    from safetensors import safe_open
+
+    with safe_open(SHARED / "tiny_cases.safetensors", "np") as file:
+        yield file
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Any:
+    """A random network that finds something: weights large enough for sure classes."""
+    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
+
+    torch.manual_seed(0)
+    swin = SwinConfig(
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=4,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    config = Mask2FormerConfig(
+        backbone_config=swin,
+        feature_size=32,
+        mask_feature_size=32,
+        hidden_dim=32,
+        encoder_feedforward_dim=32,
+        dim_feedforward=32,
+        encoder_layers=1,
+        decoder_layers=3,
+        num_attention_heads=2,
+        num_queries=12,
+        num_labels=80,
+    )
+    network = Mask2FormerForUniversalSegmentation(config)
+    with torch.no_grad():
+        network.class_predictor.weight.mul_(60)
+    return network
+
+
+def images(*sizes: tuple[int, int]) -> list[Any]:
+    rng = np.random.default_rng(1)
+    return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+
+
+def identical(a: Detections, b: Detections) -> bool:
+    return a.labels == b.labels and all(
+        np.array_equal(getattr(a, name), getattr(b, name)) for name in ("scores", "boxes", "masks")
+    )
+
+
+@REFERENCE
+def test_detects_what_mmdet_detects(converted: Path, cases: Any) -> None:
+    detector = Mask2FormerDetector.from_folder(converted, resize="float32", batch_size=2)
+    for number in range(3):
+        image = cases.get_tensor(f"image{number}")
+        [(class_logits, mask_logits)] = detector.logits([image])
+        expected = cases.get_tensor(f"class_logits{number}")
+        assert np.abs(class_logits.numpy() - expected).max() < 1e-3
+        full = torch.nn.functional.interpolate(
+            mask_logits[None],
+            size=SMALL.padded(*image.shape[:2]),
+            mode="bilinear",
+            align_corners=False,
+        )[0]
+        reference = cases.get_tensor(f"mask_logits{number}").astype(np.float32)
+        # The reference is stored in float16.
+        assert np.allclose(full.numpy(), reference, rtol=1e-3, atol=5e-3)
+
+        [found] = detector.detect([image])
+        reported = cases.get_tensor(f"scores{number}") > 0.05
+        assert len(found) == reported.sum() > 30
+        expected_labels = cases.get_tensor(f"labels{number}")[reported]
+        assert found.labels == tuple(CLASSES[label] for label in expected_labels)
+        expected_scores = cases.get_tensor(f"scores{number}")[reported]
+        assert np.abs(found.scores - expected_scores).max() < 1e-3
+        expected_boxes = cases.get_tensor(f"boxes{number}")[reported]
+        assert np.abs(found.boxes - expected_boxes).max() <= 1
+        areas = cases.get_tensor(f"mask_areas{number}")[reported]
+        assert np.abs(found.masks.sum(axis=(1, 2)) - areas).max() <= 5
+
+
+@REFERENCE
+def test_backbone_features_are_mmdets(converted: Path, cases: Any) -> None:
+    detector = Mask2FormerDetector.from_folder(converted, resize="float32")
+    pixels = torch.from_numpy(preprocess(cases.get_tensor("image0"), SMALL, "float32"))[None]
+    with torch.inference_mode():
+        maps = detector.network.model.pixel_level_module.encoder(pixels).feature_maps
+    for stage, features in enumerate(maps):
+        expected = cases.get_tensor(f"backbone0.{stage}")
+        assert np.abs(features[0].numpy() - expected).max() < 1e-3
+
+
+@REFERENCE
+def test_the_two_layouts_give_the_same_folder(tmp_path: Path) -> None:
+    old = convert(SHARED / "tiny_mmdet2.pth", tmp_path / "2", SMALL)
+    new = convert(SHARED / "tiny_mmdet3.pth", tmp_path / "3", SMALL)
+    assert (old.layout, new.layout) == ("mmdet 2.x", "mmdet 3.x")
+    assert old.tensors == new.tensors == 211
+    names = sorted(file.name for file in old.folder.iterdir())
+    assert names == sorted(file.name for file in new.folder.iterdir())
+    for name in names:
+        assert (old.folder / name).read_bytes() == (new.folder / name).read_bytes()
+
+
+@REFERENCE
+def test_a_network_that_answers_otherwise_is_refused(converted: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(converted, tmp_path, dirs_exist_ok=True)
+    for dtype in ("float32", "bfloat16"):
+        Mask2FormerDetector.from_folder(tmp_path, dtype=dtype)
+    weights = load_file(tmp_path / "model.safetensors")
+    eye = "model.pixel_level_module.encoder.embeddings.patch_embeddings.projection.weight"
+    blind = weights | {eye: torch.zeros_like(weights[eye])}
+    save_file(blind, tmp_path / "model.safetensors", {"format": "pt"})
+    for dtype in ("float32", "bfloat16"):
+        with pytest.raises(HarnessError, match="answers its known question wrongly"):
+            Mask2FormerDetector.from_folder(tmp_path, dtype=dtype)
+    (tmp_path / "known_answer.safetensors").write_bytes(b"damaged")
+    with pytest.raises(HarnessError, match="known_answer"):
+        Mask2FormerDetector.from_folder(tmp_path)
+
+
+@REFERENCE
+def test_official_test_size_is_the_default(tmp_path: Path) -> None:
+    folder = convert(SHARED / "tiny_mmdet3.pth", tmp_path).folder
+    assert Mask2FormerDetector.from_folder(folder).size == TestSize(1333, 800)
+
+
+def altered(tmp_path: Path, change: Any) -> Path:
+    content = torch.load(SHARED / "tiny_mmdet2.pth", weights_only=True)
+    change(content)
+    torch.save(content, tmp_path / "altered.pth")
+    return tmp_path / "altered.pth"
+
+
+def rename(content: dict[str, Any], old: str, new: str) -> None:
+    content["state_dict"][new] = content["state_dict"].pop(old)
+
+
+QUERY = "panoptic_head.query_embed.weight"
+POSITIONS = "backbone.stages.0.blocks.0.attn.w_msa.relative_position_index"
+
+
+@REFERENCE
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["state_dict"].pop(QUERY), "missing .*queries_embedder"),
+        (lambda c: rename(c, QUERY, "panoptic_head.query.weight"), "panoptic_head.query.weight"),
+        (
+            lambda c: c["state_dict"].update({QUERY: torch.zeros(3, 64)}),
+            "misshapen .*queries_embedder",
+        ),
+        (lambda c: c["state_dict"].update({"roi_head.weight": torch.zeros(1)}), "roi_head.weight"),
+        (lambda c: c["state_dict"].pop("panoptic_head.query_feat.weight"), "no Mask2Former"),
+        (lambda c: c["state_dict"][POSITIONS].add_(1), "orders the pixels"),
+        (lambda c: c["meta"].update(CLASSES=["cat", "dog"]), "2 classes"),
+        (lambda c: c["meta"]["CLASSES"].reverse(), "not on COCO's"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, change: Any, said: str) -> None:
+    with pytest.raises(HarnessError, match=said):
+        convert(altered(tmp_path, change), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"weight": Path("x")}}, tmp_path / "evil.pth")
+    with pytest.raises(UsageError, match="more than tensors"):
+        convert(tmp_path / "evil.pth", tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_a_damaged_file_is_a_usage_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.pth").write_bytes(content)
+    with pytest.raises(UsageError, match=r"broken\.pth"):
+        convert(tmp_path / "broken.pth", tmp_path / "out")
+    with pytest.raises(UsageError, match="there is no checkpoint"):
+        convert(tmp_path / "absent.pth", tmp_path / "out")
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    with pytest.raises(UsageError, match="no weights by name"):
+        convert(tmp_path / "list.pth", tmp_path / "out")
+
+
+def test_no_tensor_is_overwritten_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "renamed", lambda key: "class_predictor.weight")
+    with pytest.raises(HarnessError, match="two tensors for class_predictor"):
+        translate({"one.weight": torch.zeros(1), "another.weight": torch.zeros(1)})
+
+
+def test_relative_positions_are_swins() -> None:
+    expected = [[4, 3, 1, 0], [5, 4, 2, 1], [7, 6, 4, 3], [8, 7, 5, 4]]
+    assert relative_positions(2).tolist() == expected
+
+
+def test_a_rows_bits_depend_on_the_row_alone(tiny: Any) -> None:
+    detector = Mask2FormerDetector(tiny, batch_size=3, size=TestSize(96, 64))
+    batch = images((64, 64), (48, 80), (64, 64), (64, 64), (64, 64), (48, 80))
+    together = detector.detect(batch)
+    assert all(len(found) > 0 for found in together)
+    for image, found in zip(batch, together, strict=True):
+        assert identical(detector.detect([image])[0], found)
+    for found, again in zip(together[::-1], detector.detect(batch[::-1]), strict=True):
+        assert identical(found, again)
+
+
+def test_no_images_and_no_detections(tiny: Any) -> None:
+    detector = Mask2FormerDetector(tiny, size=TestSize(96, 64), floor=1.0)
+    assert detector.detect([]) == []
+    [nothing] = detector.detect(images((40, 60)))
+    assert len(nothing) == 0 and nothing.masks.shape == (0, 40, 60)
+
+
+def test_a_floor_below_the_rules_threshold_changes_nothing_above_it(tiny: Any) -> None:
+    [image] = images((64, 64))
+    low, high = (
+        Mask2FormerDetector(tiny, size=TestSize(96, 64), floor=floor).detect([image])[0]
+        for floor in (0.0, 0.05)
+    )
+    assert 0 < len(high) < len(low)
+    assert low.labels[: len(high)] == high.labels
+    assert np.array_equal(low.scores[: len(high)], high.scores)
+    assert np.array_equal(low.masks[: len(high)], high.masks)
+
+
+def test_resizing_as_uint8_and_as_float32_differ_by_rounding() -> None:
+    [image] = images((50, 70))
+    versions = [preprocess(image, TestSize(96, 64), resize) for resize in ("uint8", "float32")]
+    difference = np.abs(versions[0] - versions[1]) * 57
+    assert 0.1 < difference.max() < 2
+    assert all(version.shape == (3, 64, 96) for version in versions)
+
+
+def test_images_are_fitted_as_mmdet_fits_them() -> None:
+    official = TestSize()
+    assert official.fit(1024, 1024) == (800, 800)
+    assert official.fit(480, 640) == (800, 1067)
+    assert official.fit(100, 1000) == (133, 1333)
+    assert official.padded(480, 640) == (800, 1088)
+    assert SMALL.fit(120, 200) == (154, 256) and SMALL.fit(300, 220) == (218, 160)
+
+
+def plainly(class_logits: Any, mask_logits: Any, size: TestSize, shape: tuple[int, int]) -> Any:
+    """The documented post-processing, one detection at a time."""
+    fitted, padded = size.fit(*shape), size.padded(*shape)
+    masks = torch.nn.functional.interpolate(mask_logits[None], padded, mode="bilinear")
+    masks = masks[..., : fitted[0], : fitted[1]]
+    masks = torch.nn.functional.interpolate(masks, shape, mode="bilinear")[0]
+    found = []
+    pairs = [(q, c) for q in range(len(class_logits)) for c in range(80)]
+    probabilities = class_logits.softmax(-1)
+    pairs.sort(key=lambda pair: -float(probabilities[pair]))
+    for query, label in pairs[:100]:
+        inside = masks[query] > 0
+        mean = masks[query].sigmoid()[inside].sum() / (inside.sum() + 1e-6)
+        rows, columns = torch.where(inside)
+        box = (
+            [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
+            if len(rows)
+            else [0, 0, 0, 0]
+        )
+        found.append((float(probabilities[query, label] * mean), CLASSES[label], box))
+    return sorted(found, reverse=True)
+
+
+def test_postprocessing_against_a_plain_computation() -> None:
+    generator = torch.Generator().manual_seed(3)
+    class_logits = torch.randn(7, 81, generator=generator) * 3
+    mask_logits = torch.randn(7, 16, 24, generator=generator)
+    mask_logits[2] = -1  # a query without a mask
+    size = TestSize(90, 60)
+    found = postprocess(class_logits, mask_logits, image_size=(40, 70), size=size, floor=-1.0)
+    expected = plainly(class_logits, mask_logits, size, (40, 70))
+    assert len(found) == len(expected) == 100
+    positive = [row for row in expected if row[0] > 0]
+    assert len(positive) < 100  # the query without a mask is among them
+    for index, (score, label, box) in enumerate(positive):
+        assert found.scores[index] == pytest.approx(score, abs=1e-6)
+        assert found.labels[index] == label and found.boxes[index].tolist() == box
+    assert not found.boxes[len(positive) :].any() and not found.masks[len(positive) :].any()
+
+
+def test_flops_are_counted_once_for_each_shape(tiny: Any, monkeypatch: Any) -> None:
+    detector = Mask2FormerDetector(tiny, batch_size=2, size=TestSize(96, 64))
+    counted = detector.flops(64, 64)
+    assert counted > 1e6
+    monkeypatch.setattr("harness.flops.count", lambda forward: pytest.fail("counted again"))
+    assert detector.flops(128, 128) == counted
+
+
+def test_output_that_is_not_finite_stops_the_run(tiny: Any) -> None:
+    class Broken(torch.nn.Module):
+        config, device, model = tiny.config, tiny.device, tiny.model
+
+        def forward(self, pixels: Any) -> Any:
+            output = tiny(pixels)
+            output.masks_queries_logits[0, 0, 0, 0] = float("nan")
+            return output
+
+    with pytest.raises(HarnessError, match="not finite"):
+        Mask2FormerDetector(Broken(), size=TestSize(96, 64)).detect(images((64, 64)))
+
+
+def test_a_saved_folder_is_loaded_by_its_model_type(tiny: Any, tmp_path: Path) -> None:
+    tiny.save_pretrained(tmp_path)
+    (tmp_path / "test_size.json").write_text(json.dumps({"long": 96, "short": 64}))
+    loaded = load_detector(tmp_path, "cpu", batch_size=3, resize="float32")
+    assert isinstance(loaded, Mask2FormerDetector) and isinstance(loaded, Detector)
+    direct = Mask2FormerDetector(tiny, batch_size=3, size=TestSize(96, 64), resize="float32")
+    batch = images((64, 64), (48, 80))
+    for one, other in zip(loaded.detect(batch), direct.detect(batch), strict=True):
+        assert identical(one, other)
+
+
+@REFERENCE
+def test_bfloat16_is_close(converted: Path, cases: Any) -> None:
+    # Coordinates must not be computed in 8 bits: then hardly any probability would be right.
+    detector = load_detector(converted, "cpu", dtype="bfloat16", resize="float32")
+    for number in range(3):
+        [(class_logits, _)] = detector.logits([cases.get_tensor(f"image{number}")])
+        found = class_logits.softmax(-1).numpy()
+        logits = torch.from_numpy(cases.get_tensor(f"class_logits{number}"))
+        expected = logits.softmax(-1).numpy()
+        assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
+
+
+def test_a_folder_that_is_no_detector_is_named(tiny: Any, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="no such folder"):
+        load_detector(tmp_path / "absent", "cpu")
+    with pytest.raises(HarnessError, match=r"no config\.json"):
+        load_detector(tmp_path, "cpu")
+    for content, said in (("{", "cannot be read"), ("[]", "not a JSON object")):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(HarnessError, match=said):
+            load_detector(tmp_path, "cpu")
+    (tmp_path / "config.json").write_text('{"model_type": "detr"}')
+    with pytest.raises(HarnessError, match="'detr', expected one of mask2former, centernet"):
+        load_detector(tmp_path, "cpu")
+    (tmp_path / "config.json").write_text('{"model_type": "centernet"}')
+    with pytest.raises(UsageError, match="'resize' means nothing"):
+        load_detector(tmp_path, "cpu", resize="uint8")
+
+
+def test_incomplete_weights_are_refused(tiny: Any, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tiny.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    removed = weights.pop("class_predictor.weight")
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(HarnessError, match=r"missing class_predictor\.weight"):
+        load_detector(tmp_path, "cpu")
+    weights |= {"class_predictor.weight": removed, "spare": torch.zeros(1)}
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(HarnessError, match="unused spare"):
+        load_detector(tmp_path, "cpu")
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(HarnessError, match="cannot be loaded"):
+        load_detector(tmp_path, "cpu")
+
+
+def test_a_detector_of_other_classes_is_refused(tiny: Any) -> None:
+    class Other(torch.nn.Module):
+        config = type("Config", (), {"num_labels": 3})
+
+    with pytest.raises(HarnessError, match="knows 3 classes"):
+        Mask2FormerDetector(Other())
+
+
+@pytest.mark.parametrize("content", ["{", '{"long": 3, "wide": 4}'])
+def test_a_bad_size_file_is_named(tiny: Any, tmp_path: Path, content: str) -> None:
+    tiny.save_pretrained(tmp_path)
+    (tmp_path / "test_size.json").write_text(content)
+    with pytest.raises(HarnessError, match=r"test_size\.json"):
+        load_detector(tmp_path, "cpu")
+
+
+def test_detections_hold_as_many_of_each() -> None:
+    with pytest.raises(ValueError, match="1 labels"):
+        Detections(
+            ("cat",),
+            np.zeros(2, np.float32),
+            np.zeros((1, 4), np.float32),
+            np.zeros((1, 2, 2), np.bool_),
+        )
