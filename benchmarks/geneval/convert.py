@@ -24,10 +24,10 @@ from torch import Tensor
 from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.known_answer import write_answer
 from benchmarks.geneval.loading import first_line, quiet, some, weights_astray
-from benchmarks.geneval.mask2former import SIZE_FILE, UNUSED, Mask2FormerDetector
+from benchmarks.geneval.mask2former import FRAME_FILE, UNUSED, Mask2FormerDetector
 from benchmarks.geneval.mmdet_architecture import infer_config, relative_positions, window_of
 from benchmarks.geneval.mmdet_names import modernise, renamed
-from benchmarks.geneval.mmdet_pipeline import TestSize
+from benchmarks.geneval.mmdet_pipeline import Frame
 from harness.errors import HarnessError, UsageError
 
 _COCO_NAMES = {"computer mouse": "mouse", "tv remote": "remote", "computer keyboard": "keyboard"}
@@ -50,14 +50,14 @@ class Conversion:
     parameters: int
 
 
-def convert(checkpoint: Path, out: Path, size: TestSize | None = None) -> Conversion:
+def convert(checkpoint: Path, out: Path, frame: Frame | None = None) -> Conversion:
     """Convert an mmdet Mask2Former with a Swin backbone, trained on COCO instances.
 
     Args:
         checkpoint: An mmdet .pth file, 2.x or 3.x. It is read without running any code in it.
-        out: Folder to write: config.json, model.safetensors, test_size.json and
+        out: Folder to write: config.json, model.safetensors, frame.json and
             known_answer.safetensors.
-        size: The frame images are fitted into; default the official 1333 by 800.
+        frame: The frame images are fitted into; default the official 1333 by 800.
 
     Raises:
         UsageError: The file is missing or cannot be read as a checkpoint.
@@ -92,8 +92,8 @@ def convert(checkpoint: Path, out: Path, size: TestSize | None = None) -> Conver
     out.mkdir(parents=True, exist_ok=True)
     with quiet():
         network.save_pretrained(out)
-    size_file = json.dumps(asdict(size or TestSize())) + "\n"
-    (out / SIZE_FILE).write_text(size_file, encoding="utf-8")
+    written = json.dumps(asdict(frame or Frame())) + "\n"
+    (out / FRAME_FILE).write_text(written, encoding="utf-8")
     detector = Mask2FormerDetector(network)
     write_answer(lambda pixels: detector.forward(pixels)[0], out)
     return Conversion(

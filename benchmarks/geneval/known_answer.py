@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.geneval.loading import first_line
-from benchmarks.geneval.mmdet_pipeline import TestSize, preprocess
+from benchmarks.geneval.mmdet_pipeline import Frame, preprocess
 from harness.errors import HarnessError
 from harness.records import Image
 
@@ -74,7 +74,7 @@ def check_answer(ask: Ask, folder: Path, tolerance: float) -> None:
 
 
 def _answer(ask: Ask, picture: Image) -> Tensor:
-    pixels = torch.from_numpy(preprocess(picture, TestSize(_SIDE, _SIDE), "float32"))[None]
+    pixels = torch.from_numpy(preprocess(picture, Frame(_SIDE, _SIDE), "float32"))[None]
     return ask(pixels)[0].float().softmax(dim=-1).cpu().clone()
 
 

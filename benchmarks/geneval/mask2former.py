@@ -20,13 +20,13 @@ from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.detection import SCORE_FLOOR, Detections
 from benchmarks.geneval.known_answer import TOLERANCE, TOLERANCE_HALF, check_answer
 from benchmarks.geneval.loading import load_model
-from benchmarks.geneval.mmdet_pipeline import Resize, TestSize, postprocess, preprocess
+from benchmarks.geneval.mmdet_pipeline import Frame, Resize, postprocess, preprocess
 from harness import flops
 from harness.errors import HarnessError
 from harness.records import Image
 
-SIZE_FILE = "test_size.json"
-"""Beside the weights: the test size to use, `{"long": 1333, "short": 800}` where absent."""
+FRAME_FILE = "frame.json"
+"""Beside the weights: the frame to use, `{"long": 1333, "short": 800}` where absent."""
 
 UNUSED = ("pixel_level_module.encoder.swin.layernorm.", "pixel_level_module.encoder.layernorm.")
 """The Swin's final norm, under its names in transformers 5 and 4: features are taken before it,
@@ -42,7 +42,7 @@ class Mask2FormerDetector:
         dtype: Number format it computes in. With a 16-bit format the pixel decoder stays in
             float32: it computes places in the image, which 8 bits cannot tell apart.
         batch_size: Images of the one batch shape it runs at; smaller batches are padded.
-        size: The frame images are fitted into.
+        frame: The frame images are fitted into.
         resize: Number format images are resized in.
         floor: Detections with a score at or below it are not reported.
     """
@@ -53,7 +53,7 @@ class Mask2FormerDetector:
         *,
         dtype: torch.dtype = torch.float32,
         batch_size: int = 1,
-        size: TestSize | None = None,
+        frame: Frame | None = None,
         resize: Resize = "uint8",
         floor: float = SCORE_FLOOR,
     ) -> None:
@@ -66,7 +66,7 @@ class Mask2FormerDetector:
         self.network = network.eval().requires_grad_(False)
         self.dtype = dtype
         self.batch_size = batch_size
-        self.size = size or TestSize()
+        self.frame = frame or Frame()
         self.resize: Resize = resize
         self.floor = floor
         self._flops = functools.cache(self._count_flops)
@@ -102,7 +102,7 @@ class Mask2FormerDetector:
             network,
             dtype=getattr(torch, dtype),
             batch_size=batch_size,
-            size=_read_size(folder),
+            frame=_read_frame(folder),
             resize=resize,
             floor=floor,
         )
@@ -124,7 +124,7 @@ class Mask2FormerDetector:
                     class_logits,
                     mask_logits,
                     image_size=_size(images[index]),
-                    size=self.size,
+                    frame=self.frame,
                     floor=self.floor,
                 )
         return [found[index] for index in range(len(images))]
@@ -134,7 +134,7 @@ class Mask2FormerDetector:
 
         Sampling in deformable attention, as all that is no matrix product, is not counted.
         """
-        return self._flops(*self.size.padded(height, width))
+        return self._flops(*self.frame.padded(height, width))
 
     def logits(self, images: Sequence[Image]) -> list[tuple[Tensor, Tensor]]:
         """The network's raw output for images of one size: (class, mask) logits of each."""
@@ -170,7 +170,7 @@ class Mask2FormerDetector:
 
     def _run(self, images: Sequence[Image]) -> list[tuple[Tensor, Tensor]]:
         """Logits of at most a batch of images of one size."""
-        rows = [preprocess(image, self.size, self.resize) for image in images]
+        rows = [preprocess(image, self.frame, self.resize) for image in images]
         # Always the same batch shape: at another one a row's last bits may differ.
         rows += [rows[-1]] * (self.batch_size - len(rows))
         class_logits, mask_logits = self.forward(torch.from_numpy(np.stack(rows)))
@@ -202,12 +202,12 @@ def _size(image: Image) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
 
 
-def _read_size(folder: Path) -> TestSize:
-    file = folder / SIZE_FILE
+def _read_frame(folder: Path) -> Frame:
+    file = folder / FRAME_FILE
     if not file.exists():
-        return TestSize()
+        return Frame()
     try:
-        return TestSize(**json.loads(file.read_text(encoding="utf-8")))
+        return Frame(**json.loads(file.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise HarnessError(
             f"{file} cannot be read: {error}", 'expected {"long": 1333, "short": 800}'

@@ -36,10 +36,11 @@ _MASKS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class TestSize:
-    """The frame an image is fitted into, keeping its proportions, long side by short side."""
+class Frame:
+    """What an image is fitted into, keeping its proportions: long side by short side.
 
-    __test__ = False  # pytest collects classes whose name starts with Test
+    mmdet calls it the test scale; whichever way the image lies, the frame lies too.
+    """
 
     long: int = 1333
     short: int = 800
@@ -55,13 +56,13 @@ class TestSize:
         return _round_up(fitted_height), _round_up(fitted_width)
 
 
-def preprocess(image: Image, size: TestSize, resize: Resize) -> npt.NDArray[np.float32]:
-    """Fit an image into the test size, normalise it, pad it with zeros on the right and below.
+def preprocess(image: Image, frame: Frame, resize: Resize) -> npt.NDArray[np.float32]:
+    """Fit an image into the frame, normalise it, pad it with zeros on the right and below.
 
     Returns:
         Network input, shape (3, padded height, padded width).
     """
-    height, width = size.fit(*image.shape[:2])
+    height, width = frame.fit(*image.shape[:2])
     source = image if resize == "uint8" else image.astype(np.float32)
     resized = cv2.resize(source, (width, height), interpolation=cv2.INTER_LINEAR)
     normalised = (resized.astype(np.float32) - _MEAN) / _STD
@@ -75,7 +76,7 @@ def postprocess(
     mask_logits: Tensor,
     *,
     image_size: tuple[int, int],
-    size: TestSize,
+    frame: Frame,
     floor: float,
 ) -> Detections:
     """Turn the network's output for one image into detections.
@@ -84,7 +85,7 @@ def postprocess(
         class_logits: Float32, shape (queries, classes + 1); the last class means "no object".
         mask_logits: Float32, shape (queries, height, width) at a quarter of the input's size.
         image_size: Height and width of the original image.
-        size: The test size the image was fitted into.
+        frame: The frame the image was fitted into.
         floor: Detections with a score at or below it are left out.
 
     Returns:
@@ -99,7 +100,7 @@ def postprocess(
     scores, pairs = scores[above], pairs[above]
     # A query can stand for several classes, but has one mask.
     queries, mask_of = torch.unique(pairs // classes, return_inverse=True)
-    masks, qualities = _masks(mask_logits[queries], image_size, size)
+    masks, qualities = _masks(mask_logits[queries], image_size, frame)
     scores = scores * qualities[mask_of]
     order = torch.sort(scores, descending=True, stable=True).indices
     order = order[scores[order] > floor]
@@ -117,18 +118,18 @@ _NO_BOXES = np.zeros((0, 4), np.float32)
 
 
 def _masks(
-    logits: Tensor, image_size: tuple[int, int], size: TestSize
+    logits: Tensor, image_size: tuple[int, int], frame: Frame
 ) -> tuple[npt.NDArray[np.bool_], Tensor]:
     """Masks at the original size, and the mean probability inside each.
 
     In small chunks: at full size all queries of one image would take gigabytes.
     """
-    height, width = size.fit(*image_size)
+    height, width = frame.fit(*image_size)
     masks = np.zeros((len(logits), *image_size), np.bool_)
     qualities = []
     for start in range(0, len(logits), _MASKS_AT_ONCE):
         chunk = logits[start : start + _MASKS_AT_ONCE, None]
-        chunk = _interpolate(chunk, size.padded(*image_size))[..., :height, :width]
+        chunk = _interpolate(chunk, frame.padded(*image_size))[..., :height, :width]
         chunk = _interpolate(chunk, image_size)[:, 0]
         inside = chunk > 0
         masks[start : start + len(chunk)] = inside.cpu().numpy()

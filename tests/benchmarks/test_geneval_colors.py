@@ -21,49 +21,7 @@ from benchmarks.geneval.colors import (
     load_colors,
 )
 from harness.errors import HarnessError
-
-SIDE = 32
-MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.25]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: Any) -> Path:
-    """A tiny random CLIP whose tokenizer knows single letters."""
-    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
-
-    place: Path = tmp_path_factory.mktemp("clip")
-    letters = "abcdefghijklmnopqrstuvwxyz-"
-    words = [*letters, *(f"{letter}</w>" for letter in letters)]
-    vocabulary = [*words, "<|startoftext|>", "<|endoftext|>"]
-    (place / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(vocabulary)}))
-    (place / "merges.txt").write_text("#version: 0.2\n")
-    CLIPTokenizer(
-        vocab=str(place / "vocab.json"), merges=str(place / "merges.txt")
-    ).save_pretrained(place)
-    end = len(vocabulary) - 1
-    torch.manual_seed(0)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 2, "projection_dim": 16}
-    text = {"vocab_size": len(vocabulary), "bos_token_id": end - 1, "eos_token_id": end}
-    config = CLIPConfig(
-        text_config={**shape, **heads, **text, "pad_token_id": end},
-        vision_config={**shape, **heads, "image_size": SIDE, "patch_size": 8},
-        projection_dim=16,
-    )
-    model = CLIPModel(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(4)
-    model.save_pretrained(place)
-    settings = {
-        "size": {"shortest_edge": SIDE},
-        "crop_size": {"height": SIDE, "width": SIDE},
-        "image_mean": MEAN,
-        "image_std": STD,
-        "resample": 3,
-    }
-    (place / "preprocessor_config.json").write_text(json.dumps(settings))
-    return place
+from tests.benchmarks.conftest import MEAN, SIDE, STD
 
 
 def crops(count: int, seed: int = 0) -> list[Crop]:
@@ -80,9 +38,9 @@ def crops(count: int, seed: int = 0) -> list[Crop]:
     return made
 
 
-def plainly(folder: Path, crop: Crop) -> torch.Tensor:
+def plainly(tiny_clip: Path, crop: Crop) -> torch.Tensor:
     """The published procedure in other means: numpy masking, transformers' processor and model."""
-    model, tokenizer = directly_loaded(folder)
+    model, tokenizer = directly_loaded(tiny_clip)
     grey = np.where(crop.mask[..., None], crop.image, np.uint8(153))
     x0, y0, x1, y1 = np.rint(crop.box).astype(int)
     inputs = torch.from_numpy(transformers_pixels(grey[y0:y1, x0:x1]))[None]
@@ -104,10 +62,10 @@ def plainly(folder: Path, crop: Crop) -> torch.Tensor:
 
 
 @functools.cache
-def directly_loaded(folder: Path) -> tuple[Any, Any]:
+def directly_loaded(tiny_clip: Path) -> tuple[Any, Any]:
     from transformers import CLIPModel, CLIPTokenizer
 
-    return CLIPModel.from_pretrained(folder).eval(), CLIPTokenizer.from_pretrained(folder)
+    return CLIPModel.from_pretrained(tiny_clip).eval(), CLIPTokenizer.from_pretrained(tiny_clip)
 
 
 def transformers_pixels(cut: Any) -> Any:
@@ -130,12 +88,12 @@ def evenly_cut(crop: Crop) -> bool:
     return margin % 4 != 3
 
 
-def test_agrees_with_a_plain_computation(folder: Path) -> None:
-    classifier = load_colors(folder, "cpu", batch_size=3)
+def test_agrees_with_a_plain_computation(tiny_clip: Path) -> None:
+    classifier = load_colors(tiny_clip, "cpu", batch_size=3)
     assert isinstance(classifier, ClipColorClassifier)
     compared = [crop for crop in crops(16) if evenly_cut(crop)]
     assert len(compared) >= 8
-    expected = torch.stack([plainly(folder, crop) for crop in compared])
+    expected = torch.stack([plainly(tiny_clip, crop) for crop in compared])
     found = torch.stack(classifier.similarities(compared))
     assert (found - expected).abs().max() < 1e-5
     named = [COLORS[int(row.argmax())] for row in expected]
@@ -143,8 +101,8 @@ def test_agrees_with_a_plain_computation(folder: Path) -> None:
     assert len(set(named)) > 1
 
 
-def test_pixels_are_those_of_transformers_where_the_middle_is_the_same(folder: Path) -> None:
-    settings = ClipImageSettings.from_folder(folder)
+def test_pixels_are_those_of_transformers_where_the_middle_is_the_same(tiny_clip: Path) -> None:
+    settings = ClipImageSettings.from_folder(tiny_clip)
     compared = [crop for crop in crops(24, seed=1) if evenly_cut(crop)]
     assert len(compared) >= 10
     for crop in compared:
@@ -155,17 +113,19 @@ def test_pixels_are_those_of_transformers_where_the_middle_is_the_same(folder: P
 
 
 @pytest.mark.parametrize(("length", "start"), [(33, 0), (34, 1), (35, 2), (37, 2), (39, 4)])
-def test_the_middle_of_an_odd_margin_is_torchvisions(folder: Path, length: int, start: int) -> None:
+def test_the_middle_of_an_odd_margin_is_torchvisions(
+    tiny_clip: Path, length: int, start: int
+) -> None:
     ramp = np.zeros((SIDE, length, 3), np.uint8)
     ramp[:] = np.arange(length, dtype=np.uint8)[:, None]
     box = np.array([0, 0, length, SIDE], np.float32)
     crop = Crop(ramp, np.ones((SIDE, length), np.bool_), box, "bench")
-    row = clip_pixels(crop, ClipImageSettings.from_folder(folder))[0, 0] * STD[0] + MEAN[0]
+    row = clip_pixels(crop, ClipImageSettings.from_folder(tiny_clip))[0, 0] * STD[0] + MEAN[0]
     assert round(float(row[0]) * 255) == start
 
 
-def test_a_rows_bits_depend_on_the_row_alone(folder: Path) -> None:
-    classifier = ClipColorClassifier.from_folder(folder, batch_size=4)
+def test_a_rows_bits_depend_on_the_row_alone(tiny_clip: Path) -> None:
+    classifier = ClipColorClassifier.from_folder(tiny_clip, batch_size=4)
     batch = crops(6)
     together = classifier.similarities(batch)
     backwards = classifier.similarities(batch[::-1])[::-1]
@@ -174,36 +134,36 @@ def test_a_rows_bits_depend_on_the_row_alone(folder: Path) -> None:
         assert torch.equal(row, other)
 
 
-def test_what_surrounds_the_object_does_not_matter(folder: Path) -> None:
-    classifier = ClipColorClassifier.from_folder(folder)
+def test_what_surrounds_the_object_does_not_matter(tiny_clip: Path) -> None:
+    classifier = ClipColorClassifier.from_folder(tiny_clip)
     [crop] = crops(1)
     painted = np.where(crop.mask[..., None], crop.image, np.uint8(7))
     [one], [other] = (classifier.similarities([c]) for c in (crop, crop._replace(image=painted)))
     assert torch.equal(one, other)
 
 
-def test_a_box_thinner_than_a_pixel_is_looked_at(folder: Path) -> None:
+def test_a_box_thinner_than_a_pixel_is_looked_at(tiny_clip: Path) -> None:
     [crop] = crops(1)
     thin = crop._replace(box=np.array([5.1, 5, 5.2, 9], np.float32))
-    assert ClipColorClassifier.from_folder(folder).classify([thin])[0] in COLORS
+    assert ClipColorClassifier.from_folder(tiny_clip).classify([thin])[0] in COLORS
 
 
-def test_output_that_is_not_finite_stops_the_run(folder: Path) -> None:
-    classifier = ClipColorClassifier.from_folder(folder)
+def test_output_that_is_not_finite_stops_the_run(tiny_clip: Path) -> None:
+    classifier = ClipColorClassifier.from_folder(tiny_clip)
     classifier.model.visual_projection.weight[0, 0] = float("nan")
     with pytest.raises(HarnessError, match="not finite"):
         classifier.classify(crops(1))
 
 
-def test_no_crops_and_flops(folder: Path) -> None:
-    classifier = load_colors(folder, "cpu")
+def test_no_crops_and_flops(tiny_clip: Path) -> None:
+    classifier = load_colors(tiny_clip, "cpu")
     assert isinstance(classifier, ColorClassifier)
     assert classifier.classify([]) == []
     assert classifier.flops_per_crop == classifier.flops_per_crop > 1e5
 
 
-def test_activation_comes_from_the_config(folder: Path) -> None:
-    classifier = ClipColorClassifier.from_folder(folder)
+def test_activation_comes_from_the_config(tiny_clip: Path) -> None:
+    classifier = ClipColorClassifier.from_folder(tiny_clip)
     assert classifier.model.config.vision_config.hidden_act == "quick_gelu"
 
 
@@ -218,13 +178,13 @@ def test_openais_settings_are_the_defaults(tmp_path: Path) -> None:
     assert ClipImageSettings.from_folder(tmp_path) == ClipImageSettings()
 
 
-def test_settings_in_their_newer_place(folder: Path, tmp_path: Path) -> None:
-    settings = json.loads((folder / "preprocessor_config.json").read_text())
+def test_settings_in_their_newer_place(tiny_clip: Path, tmp_path: Path) -> None:
+    settings = json.loads((tiny_clip / "preprocessor_config.json").read_text())
     (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": settings}))
-    assert ClipImageSettings.from_folder(tmp_path) == ClipImageSettings.from_folder(folder)
+    assert ClipImageSettings.from_folder(tmp_path) == ClipImageSettings.from_folder(tiny_clip)
 
 
-def test_a_folder_that_lacks_a_part_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_lacks_a_part_is_named(tiny_clip: Path, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"preprocessor_config\.json"):
         ClipImageSettings.from_folder(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text('{"size": 3}')
@@ -234,7 +194,7 @@ def test_a_folder_that_lacks_a_part_is_named(folder: Path, tmp_path: Path) -> No
     with pytest.raises(HarnessError, match="'siglip', expected 'clip'"):
         load_colors(tmp_path, "cpu")
     for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
+        (tmp_path / name).write_bytes((tiny_clip / name).read_bytes())
     with pytest.raises(HarnessError, match="has no tokenizer"):
         load_colors(tmp_path, "cpu")
     (tmp_path / "tokenizer.json").write_text("{")
@@ -242,11 +202,11 @@ def test_a_folder_that_lacks_a_part_is_named(folder: Path, tmp_path: Path) -> No
         load_colors(tmp_path, "cpu")
 
 
-def test_a_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_model_is_refused(tiny_clip: Path, tmp_path: Path) -> None:
     from transformers import CLIPConfig, CLIPModel
 
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    config = CLIPConfig.from_pretrained(folder)
+    shutil.copytree(tiny_clip, tmp_path, dirs_exist_ok=True)
+    config = CLIPConfig.from_pretrained(tiny_clip)
     config.text_config.vocab_size = 40
     config.text_config.eos_token_id = config.text_config.pad_token_id = 39
     CLIPModel(config).save_pretrained(tmp_path)

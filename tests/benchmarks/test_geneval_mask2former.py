@@ -15,15 +15,15 @@ from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.convert import convert, translate
 from benchmarks.geneval.detection import Detections, Detector, load_detector
 from benchmarks.geneval.mask2former import Mask2FormerDetector
-from benchmarks.geneval.mmdet_architecture import relative_positions
-from benchmarks.geneval.mmdet_pipeline import TestSize, postprocess, preprocess
+from benchmarks.geneval.mmdet_architecture import infer_config, relative_positions
+from benchmarks.geneval.mmdet_pipeline import Frame, postprocess, preprocess
 from harness.errors import HarnessError, UsageError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "mask2former"
 REFERENCE = pytest.mark.skipif(
     not SHARED.is_dir(), reason=f"mmdet's reference networks (10 MB) are not at {SHARED}"
 )
-SMALL = TestSize(long=256, short=160)
+SMALL = Frame(long=256, short=160)
 
 
 @pytest.fixture(scope="module", params=["tiny_mmdet2.pth", "tiny_mmdet3.pth"])
@@ -39,38 +39,6 @@ def cases() -> Iterator[Any]:
 
     with safe_open(SHARED / "tiny_cases.safetensors", "np") as file:
         yield file
-
-
-@pytest.fixture(scope="module")
-def tiny() -> Any:
-    """A random network that finds something: weights large enough for sure classes."""
-    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
-
-    torch.manual_seed(0)
-    swin = SwinConfig(
-        embed_dim=8,
-        depths=[1, 1, 1, 1],
-        num_heads=[1, 1, 2, 2],
-        window_size=4,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
-    config = Mask2FormerConfig(
-        backbone_config=swin,
-        feature_size=32,
-        mask_feature_size=32,
-        hidden_dim=32,
-        encoder_feedforward_dim=32,
-        dim_feedforward=32,
-        encoder_layers=1,
-        decoder_layers=3,
-        num_attention_heads=2,
-        num_queries=12,
-        num_labels=80,
-    )
-    network = Mask2FormerForUniversalSegmentation(config)
-    with torch.no_grad():
-        network.class_predictor.weight.mul_(60)
-    return network
 
 
 def images(*sizes: tuple[int, int]) -> list[Any]:
@@ -160,7 +128,7 @@ def test_a_network_that_answers_otherwise_is_refused(converted: Path, tmp_path: 
 @REFERENCE
 def test_official_test_size_is_the_default(tmp_path: Path) -> None:
     folder = convert(SHARED / "tiny_mmdet3.pth", tmp_path).folder
-    assert Mask2FormerDetector.from_folder(folder).size == TestSize(1333, 800)
+    assert Mask2FormerDetector.from_folder(folder).frame == Frame(1333, 800)
 
 
 def altered(tmp_path: Path, change: Any) -> Path:
@@ -225,13 +193,50 @@ def test_no_tensor_is_overwritten_by_another(monkeypatch: pytest.MonkeyPatch) ->
         translate({"one.weight": torch.zeros(1), "another.weight": torch.zeros(1)})
 
 
+def official_shapes() -> dict[str, tuple[int, ...]]:
+    """Shapes that tell the official network's architecture, as mmdet's config gives them."""
+    shapes: dict[str, tuple[int, ...]] = {"backbone.patch_embed.projection.weight": (96, 3, 4, 4)}
+    for stage, (depth, heads) in enumerate(zip([2, 2, 18, 2], [3, 6, 12, 24], strict=True)):
+        width = 96 * 2**stage
+        for block in range(depth):
+            name = f"backbone.stages.{stage}.blocks.{block}"
+            shapes[f"{name}.attn.w_msa.relative_position_bias_table"] = (169, heads)
+            shapes[f"{name}.attn.w_msa.qkv.bias"] = (3 * width,)
+            shapes[f"{name}.ffn.layers.0.0.weight"] = (4 * width, width)
+    pixel = "panoptic_head.pixel_decoder"
+    for layer in range(6):
+        name = f"{pixel}.encoder.layers.{layer}"
+        shapes[f"{name}.self_attn.attention_weights.weight"] = (96, 256)
+        shapes[f"{name}.ffn.layers.0.0.weight"] = (1024, 256)
+    for layer in range(9):
+        name = f"panoptic_head.transformer_decoder.layers.{layer}"
+        shapes[f"{name}.ffn.layers.0.0.weight"] = (2048, 256)
+    shapes[f"{pixel}.input_convs.0.conv.weight"] = (256, 768, 1, 1)
+    shapes[f"{pixel}.mask_feature.weight"] = (256, 256, 1, 1)
+    shapes["panoptic_head.query_feat.weight"] = (100, 256)
+    return shapes
+
+
+def test_the_official_architecture_is_read_off_its_shapes() -> None:
+    shapes = official_shapes()
+    config = infer_config({key: torch.empty(s, device="meta") for key, s in shapes.items()})
+    swin = config.backbone_config
+    assert (swin.embed_dim, swin.patch_size, swin.window_size, swin.mlp_ratio) == (96, 4, 7, 4)
+    assert list(swin.depths) == [2, 2, 18, 2] and list(swin.num_heads) == [3, 6, 12, 24]
+    assert config.encoder_layers == 6 and config.decoder_layers == 10
+    assert config.num_attention_heads == 8 and config.num_queries == 100
+    assert config.encoder_feedforward_dim == 1024 and config.dim_feedforward == 2048
+    assert config.feature_size == config.mask_feature_size == config.hidden_dim == 256
+    assert config.num_labels == 80 and config.id2label[64] == "computer mouse"
+
+
 def test_relative_positions_are_swins() -> None:
     expected = [[4, 3, 1, 0], [5, 4, 2, 1], [7, 6, 4, 3], [8, 7, 5, 4]]
     assert relative_positions(2).tolist() == expected
 
 
-def test_a_rows_bits_depend_on_the_row_alone(tiny: Any) -> None:
-    detector = Mask2FormerDetector(tiny, batch_size=3, size=TestSize(96, 64))
+def test_a_rows_bits_depend_on_the_row_alone(tiny_mask2former: Any) -> None:
+    detector = Mask2FormerDetector(tiny_mask2former, batch_size=3, frame=Frame(96, 64))
     batch = images((64, 64), (48, 80), (64, 64), (64, 64), (64, 64), (48, 80))
     together = detector.detect(batch)
     assert all(len(found) > 0 for found in together)
@@ -241,17 +246,17 @@ def test_a_rows_bits_depend_on_the_row_alone(tiny: Any) -> None:
         assert identical(found, again)
 
 
-def test_no_images_and_no_detections(tiny: Any) -> None:
-    detector = Mask2FormerDetector(tiny, size=TestSize(96, 64), floor=1.0)
+def test_no_images_and_no_detections(tiny_mask2former: Any) -> None:
+    detector = Mask2FormerDetector(tiny_mask2former, frame=Frame(96, 64), floor=1.0)
     assert detector.detect([]) == []
     [nothing] = detector.detect(images((40, 60)))
     assert len(nothing) == 0 and nothing.masks.shape == (0, 40, 60)
 
 
-def test_a_floor_below_the_rules_threshold_changes_nothing_above_it(tiny: Any) -> None:
+def test_a_floor_below_the_rules_threshold_changes_nothing_above_it(tiny_mask2former: Any) -> None:
     [image] = images((64, 64))
     low, high = (
-        Mask2FormerDetector(tiny, size=TestSize(96, 64), floor=floor).detect([image])[0]
+        Mask2FormerDetector(tiny_mask2former, frame=Frame(96, 64), floor=floor).detect([image])[0]
         for floor in (0.0, 0.05)
     )
     assert 0 < len(high) < len(low)
@@ -262,14 +267,14 @@ def test_a_floor_below_the_rules_threshold_changes_nothing_above_it(tiny: Any) -
 
 def test_resizing_as_uint8_and_as_float32_differ_by_rounding() -> None:
     [image] = images((50, 70))
-    versions = [preprocess(image, TestSize(96, 64), resize) for resize in ("uint8", "float32")]
+    versions = [preprocess(image, Frame(96, 64), resize) for resize in ("uint8", "float32")]
     difference = np.abs(versions[0] - versions[1]) * 57
     assert 0.1 < difference.max() < 2
     assert all(version.shape == (3, 64, 96) for version in versions)
 
 
 def test_images_are_fitted_as_mmdet_fits_them() -> None:
-    official = TestSize()
+    official = Frame()
     assert official.fit(1024, 1024) == (800, 800)
     assert official.fit(480, 640) == (800, 1067)
     assert official.fit(100, 1000) == (133, 1333)
@@ -277,9 +282,9 @@ def test_images_are_fitted_as_mmdet_fits_them() -> None:
     assert SMALL.fit(120, 200) == (154, 256) and SMALL.fit(300, 220) == (218, 160)
 
 
-def plainly(class_logits: Any, mask_logits: Any, size: TestSize, shape: tuple[int, int]) -> Any:
+def plainly(class_logits: Any, mask_logits: Any, frame: Frame, shape: tuple[int, int]) -> Any:
     """The documented post-processing, one detection at a time."""
-    fitted, padded = size.fit(*shape), size.padded(*shape)
+    fitted, padded = frame.fit(*shape), frame.padded(*shape)
     masks = torch.nn.functional.interpolate(mask_logits[None], padded, mode="bilinear")
     masks = masks[..., : fitted[0], : fitted[1]]
     masks = torch.nn.functional.interpolate(masks, shape, mode="bilinear")[0]
@@ -305,9 +310,9 @@ def test_postprocessing_against_a_plain_computation() -> None:
     class_logits = torch.randn(7, 81, generator=generator) * 3
     mask_logits = torch.randn(7, 16, 24, generator=generator)
     mask_logits[2] = -1  # a query without a mask
-    size = TestSize(90, 60)
-    found = postprocess(class_logits, mask_logits, image_size=(40, 70), size=size, floor=-1.0)
-    expected = plainly(class_logits, mask_logits, size, (40, 70))
+    frame = Frame(90, 60)
+    found = postprocess(class_logits, mask_logits, image_size=(40, 70), frame=frame, floor=-1.0)
+    expected = plainly(class_logits, mask_logits, frame, (40, 70))
     assert len(found) == len(expected) == 100
     positive = [row for row in expected if row[0] > 0]
     assert len(positive) < 100  # the query without a mask is among them
@@ -317,33 +322,39 @@ def test_postprocessing_against_a_plain_computation() -> None:
     assert not found.boxes[len(positive) :].any() and not found.masks[len(positive) :].any()
 
 
-def test_flops_are_counted_once_for_each_shape(tiny: Any, monkeypatch: Any) -> None:
-    detector = Mask2FormerDetector(tiny, batch_size=2, size=TestSize(96, 64))
+def test_flops_are_counted_once_for_each_shape(tiny_mask2former: Any, monkeypatch: Any) -> None:
+    detector = Mask2FormerDetector(tiny_mask2former, batch_size=2, frame=Frame(96, 64))
     counted = detector.flops(64, 64)
     assert counted > 1e6
     monkeypatch.setattr("harness.flops.count", lambda forward: pytest.fail("counted again"))
     assert detector.flops(128, 128) == counted
 
 
-def test_output_that_is_not_finite_stops_the_run(tiny: Any) -> None:
+def test_output_that_is_not_finite_stops_the_run(tiny_mask2former: Any) -> None:
     class Broken(torch.nn.Module):
-        config, device, model = tiny.config, tiny.device, tiny.model
+        config, device, model = (
+            tiny_mask2former.config,
+            tiny_mask2former.device,
+            tiny_mask2former.model,
+        )
 
         def forward(self, pixels: Any) -> Any:
-            output = tiny(pixels)
+            output = tiny_mask2former(pixels)
             output.masks_queries_logits[0, 0, 0, 0] = float("nan")
             return output
 
     with pytest.raises(HarnessError, match="not finite"):
-        Mask2FormerDetector(Broken(), size=TestSize(96, 64)).detect(images((64, 64)))
+        Mask2FormerDetector(Broken(), frame=Frame(96, 64)).detect(images((64, 64)))
 
 
-def test_a_saved_folder_is_loaded_by_its_model_type(tiny: Any, tmp_path: Path) -> None:
-    tiny.save_pretrained(tmp_path)
-    (tmp_path / "test_size.json").write_text(json.dumps({"long": 96, "short": 64}))
+def test_a_saved_folder_is_loaded_by_its_model_type(tiny_mask2former: Any, tmp_path: Path) -> None:
+    tiny_mask2former.save_pretrained(tmp_path)
+    (tmp_path / "frame.json").write_text(json.dumps({"long": 96, "short": 64}))
     loaded = load_detector(tmp_path, "cpu", batch_size=3, resize="float32")
     assert isinstance(loaded, Mask2FormerDetector) and isinstance(loaded, Detector)
-    direct = Mask2FormerDetector(tiny, batch_size=3, size=TestSize(96, 64), resize="float32")
+    direct = Mask2FormerDetector(
+        tiny_mask2former, batch_size=3, frame=Frame(96, 64), resize="float32"
+    )
     batch = images((64, 64), (48, 80))
     for one, other in zip(loaded.detect(batch), direct.detect(batch), strict=True):
         assert identical(one, other)
@@ -361,7 +372,7 @@ def test_bfloat16_is_close(converted: Path, cases: Any) -> None:
         assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
 
 
-def test_a_folder_that_is_no_detector_is_named(tiny: Any, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_detector_is_named(tiny_mask2former: Any, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no such folder"):
         load_detector(tmp_path / "absent", "cpu")
     with pytest.raises(HarnessError, match=r"no config\.json"):
@@ -378,10 +389,10 @@ def test_a_folder_that_is_no_detector_is_named(tiny: Any, tmp_path: Path) -> Non
         load_detector(tmp_path, "cpu", resize="uint8")
 
 
-def test_incomplete_weights_are_refused(tiny: Any, tmp_path: Path) -> None:
+def test_incomplete_weights_are_refused(tiny_mask2former: Any, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    tiny.save_pretrained(tmp_path)
+    tiny_mask2former.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     removed = weights.pop("class_predictor.weight")
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
@@ -396,7 +407,7 @@ def test_incomplete_weights_are_refused(tiny: Any, tmp_path: Path) -> None:
         load_detector(tmp_path, "cpu")
 
 
-def test_a_detector_of_other_classes_is_refused(tiny: Any) -> None:
+def test_a_detector_of_other_classes_is_refused(tiny_mask2former: Any) -> None:
     class Other(torch.nn.Module):
         config = type("Config", (), {"num_labels": 3})
 
@@ -405,10 +416,10 @@ def test_a_detector_of_other_classes_is_refused(tiny: Any) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", '{"long": 3, "wide": 4}'])
-def test_a_bad_size_file_is_named(tiny: Any, tmp_path: Path, content: str) -> None:
-    tiny.save_pretrained(tmp_path)
-    (tmp_path / "test_size.json").write_text(content)
-    with pytest.raises(HarnessError, match=r"test_size\.json"):
+def test_a_bad_frame_file_is_named(tiny_mask2former: Any, tmp_path: Path, content: str) -> None:
+    tiny_mask2former.save_pretrained(tmp_path)
+    (tmp_path / "frame.json").write_text(content)
+    with pytest.raises(HarnessError, match=r"frame\.json"):
         load_detector(tmp_path, "cpu")
 
 

@@ -183,3 +183,24 @@ def test_missing_and_unknown_checkpoints_are_named(tmp_path: Path) -> None:
     assert "'colors'" in caught.value.hint
     with pytest.raises(HarnessError, match="not a checkpoint folder"):
         GenEval().load_scorer({"detector": tmp_path, "colors": tmp_path}, {}, "cpu")
+
+
+def test_a_scorer_from_folders(tiny_mask2former: Any, tiny_clip: Path, tmp_path: Path) -> None:
+    tiny_mask2former.save_pretrained(tmp_path)
+    (tmp_path / "frame.json").write_text('{"long": 96, "short": 64}')
+    checkpoints = {"detector": tmp_path, "colors": tiny_clip}
+    options = {"batch_size": 3, "resize": "float32", "max_overlap": 0.9}
+    loaded = GenEval().load_scorer(checkpoints, options, "cpu")
+    assert isinstance(loaded, Scorer) and loaded.max_overlap == 0.9
+
+    images = list(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8))
+    sure = loaded.examine([prompt("", {"class": "zebra", "count": 1})] * 4, images)
+    found = [next(iter(seen.kept)) for seen in sure]
+    prompts = [prompt("", {"class": label, "count": 1, "color": "red"}) for label in found]
+    together = loaded.score(prompts, images)
+    alone = [loaded.score([p], [i])[0] for p, i in zip(prompts, images, strict=True)]
+    assert together == alone
+    for score, cost in together:
+        assert sum(detection.color is not None for detection in score.detections) == 1
+        expected = loaded.detector.flops(64, 64) + loaded.classifier.flops_per_crop
+        assert cost == Cost(flops=expected)
