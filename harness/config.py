@@ -44,6 +44,8 @@ class RunConfig(BaseModel):
         scorer: The scorer's, or None for a benchmark without one.
         oracle: Whether the judge is the scorer itself.
         digests: Content digest of each checkpoint, by "role.part".
+        threads: CPU threads of a worker. Sums split over another number of threads can differ
+            in their last bits, so the number belongs to the run and not to the machine.
         keep_images: Which images stay after a search has ended.
     """
 
@@ -64,6 +66,7 @@ class RunConfig(BaseModel):
     scorer: ModelSpec | None
     oracle: bool = False
     digests: dict[str, str] = Field(default_factory=dict)
+    threads: int = Field(default=2, ge=1)
     keep_images: Literal["all", "selected", "none"] = "all"
 
     def identity(self) -> dict[str, Any]:

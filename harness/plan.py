@@ -56,6 +56,7 @@ class Ask:
     seed: int = 0
     tags: tuple[str, ...] = ()
     limit: int | None = None
+    threads: int = 2
     keep_images: Literal["all", "selected", "none"] = "all"
     device: str = "cpu"
 
@@ -128,6 +129,7 @@ def plan(ask: Ask) -> Plan:
         scorer=specs.get(Role.SCORER),
         oracle=oracle,
         digests=digests(paths),
+        threads=ask.threads,
         keep_images=ask.keep_images,
     )
     return Plan(config, tuple(prompts), strategy, paths)
@@ -212,10 +214,12 @@ def override(suite: Suite, ask: Ask) -> Suite:
     if ask.judge is not None:
         kind, _, reference = ask.judge.partition("=")
         JUDGES.get(kind)  # an unknown name should fail before anything else does
-        refs = judge.checkpoints if kind == judge.kind else {}
+        if kind != judge.kind:
+            # Another kind of judge shares neither checkpoints nor settings with the suite's.
+            judge = judge.model_copy(update={"kind": kind, "checkpoints": {}, "settings": {}})
         if reference:
-            refs = {**refs, "detector": reference}
-        judge = judge.model_copy(update={"kind": kind, "checkpoints": refs})
+            refs = {**judge.checkpoints, "detector": reference}
+            judge = judge.model_copy(update={"checkpoints": refs})
     scorer = suite.scorer
     if ask.scorer:
         for part in ask.scorer:

@@ -141,7 +141,8 @@ class StubGenerator:
 
     def _paint(self, request: Request) -> Image:
         context = [(f.sentence, f.image.tobytes()) for f in request.feedback]
-        state = _hash(request.text, request.noise_seed, dict(request.settings), context)
+        settings = sorted(request.settings.items())
+        state = _hash(request.text, request.noise_seed, settings, context)
         rng = np.random.default_rng(int.from_bytes(state[:8], "big"))
         shape = (int(request.settings["height"]), int(request.settings["width"]), 3)
         return rng.integers(0, 256, shape, dtype=np.uint8)

@@ -13,7 +13,7 @@ from harness.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from harness.engine.launch import Execution
 
-_NAMES = ("executor", "workers", "gpu_share", "address", "device", "threads")
+_NAMES = ("executor", "workers", "gpu_share", "address", "device")
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,8 +39,6 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--address", metavar="ADDRESS", help="An existing Ray cluster's."),
             click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
                          show_default=True),
-            click.option("--threads", type=click.IntRange(min=1),
-                         help="CPU threads of a worker."),
         ]
     ):  # fmt: skip
         gathered = option(gathered)
@@ -70,7 +68,6 @@ def resolve(options: dict[str, Any]) -> Execution:
         gpu_share=_shares(options["gpu_share"]),
         address=options["address"],
         device=device,
-        threads=options["threads"],
     )
 
 

@@ -66,6 +66,13 @@ PAIR = "NAME=VALUE"
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a generator batch.")
 @click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="CPU threads of a worker; part of the run's identity.",
+)
+@click.option(
     "--keep-images",
     type=click.Choice(["all", "selected", "none"]),
     default="all",

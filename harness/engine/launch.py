@@ -43,7 +43,9 @@ class Execution:
         gpu_share: GPUs an actor of a role holds; default 0.6, 0.2, 0.2 on "cuda", none on "cpu".
         address: An existing Ray cluster's.
         device: A torch device ("cpu", "cuda").
-        threads: CPU threads a worker uses, or None for torch's default.
+
+    Raises:
+        UsageError: Several workers asked of the inline executor.
     """
 
     executor: Literal["auto", "inline", "ray"] = "auto"
@@ -51,7 +53,12 @@ class Execution:
     gpu_share: Mapping[Role, float] = field(default_factory=dict)
     address: str | None = None
     device: str = "cpu"
-    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.executor == "inline" and self.workers > 1:
+            raise UsageError(
+                f"the inline executor has one worker, not {self.workers}", "use --executor ray"
+            )
 
     @property
     def uses_ray(self) -> bool:
@@ -147,21 +154,12 @@ def work(
 
 
 def make_executor(plan: Plan, execution: Execution) -> Executor:
-    """The executor an execution describes.
-
-    Raises:
-        UsageError: Several workers asked of the inline executor.
-    """
+    """The executor an execution describes."""
     roles = [Role.GENERATOR, Role.JUDGE]
     if plan.config.scorer is not None:
         roles.append(Role.SCORER)
-    setup = Setup(plan.config, plan.paths, execution.device, execution.threads)
+    setup = Setup(plan.config, plan.paths, execution.device)
     if not execution.uses_ray:
-        if execution.workers > 1:
-            raise UsageError(
-                f"the inline executor has one worker, not {execution.workers}",
-                "use --executor ray",
-            )
         return InlineExecutor(setup, roles)
     from harness.engine.executors.ray import Placement, RayExecutor
 

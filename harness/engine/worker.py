@@ -27,13 +27,11 @@ class Setup:
         config: The run's config.
         paths: Local folder of each checkpoint, by role and part.
         device: A torch device.
-        threads: CPU threads for torch, or None for its default.
     """
 
     config: RunConfig
     paths: Mapping[Role, Mapping[str, Path]]
     device: str = "cpu"
-    threads: int | None = None
 
 
 class BadImage(HarnessError):
@@ -46,10 +44,9 @@ class Worker:
     def __init__(self, role: Role, setup: Setup) -> None:
         self.role = role
         self._settings = setup.config.generator.settings
-        if setup.threads is not None:
-            import torch
+        import torch
 
-            torch.set_num_threads(setup.threads)
+        torch.set_num_threads(setup.config.threads)
         self._model = load(role, setup)
 
     def run(self, items: Sequence[Item]) -> list[Answer]:

@@ -201,7 +201,7 @@ def test_a_bad_manifest_is_one_clear_sentence(tmp_path: Path) -> None:
     manifest().write(path)
     fields = json.loads(path.read_text())
     path.write_text(json.dumps({**fields, "schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(HarnessError, match="update|newer|schema version"):
+    with pytest.raises(HarnessError, match="schema version"):
         Manifest.read(path)
 
 

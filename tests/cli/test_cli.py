@@ -1,0 +1,267 @@
+"""The command line as a person meets it: what it prints, where, and what it exits with."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.__main__ import main
+from tests.conftest import ROOT
+from tests.stubs import make_stub_suite
+
+STUB = ["--benchmark", "tests.stubs:StubBenchmark"]
+
+
+class Terminal:
+    """Runs commands in this process and remembers what they said."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        self._patch = patch
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str | Path) -> int:
+        self._capsys.readouterr()
+        self._patch.setattr(sys, "argv", ["harness", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        self.out, self.err = self._capsys.readouterr()
+        assert "Traceback" not in self.err
+        return int(caught.value.code or 0)
+
+
+@pytest.fixture
+def harness(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Terminal:
+    monkeypatch.chdir(tmp_path)
+    return Terminal(capsys, monkeypatch)
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    return make_stub_suite(tmp_path)[0]
+
+
+def test_run_show_resume_and_ls(harness: Terminal, suite: Path) -> None:
+    assert harness("run", "--model", suite, *STUB, "--budget", 3, "--out", "r") == 0
+    for piece in ("macro", "micro", "even", "odd", "10 of 10", "30 (3.00 a search)", "results   r"):
+        assert piece in harness.out
+    assert "miniature" in harness.out
+    first = harness.out
+    assert harness("show", "r") == 0 and harness.out == first
+    assert harness("resume", "r") == 0 and "already finished" in harness.err
+    assert harness.out == first
+    assert harness("ls", "runs", "--root", ".") == 0 and "finished" in harness.out
+
+
+def test_the_same_command_has_the_same_folder(harness: Terminal, suite: Path) -> None:
+    command = ["run", "--model", str(suite), *STUB, "--budget", "1"]
+    assert harness(*command) == 0
+    (folder,) = Path("results").iterdir()
+    assert harness(*command) == 0 and "already finished" in harness.err
+    assert harness(*command, "--seed", "1") == 0
+    assert len(list(Path("results").iterdir())) == 2 and folder.exists()
+
+
+def test_plain_lines_without_colour_when_piped(harness: Terminal, suite: Path) -> None:
+    harness("run", "--model", suite, *STUB, "--out", "r")
+    assert "\x1b" not in harness.out + harness.err and "\r" not in harness.err
+
+
+def test_ls_names_what_there_is(harness: Terminal) -> None:
+    assert harness("ls", "strategies") == 0
+    assert "best-of-n" in harness.out and "select=score" in harness.out
+    assert harness("ls", "benchmarks") == 0 and "geneval" in harness.out
+    assert harness("ls", "models") == 0
+    assert "sana-1.0-1.6b" in harness.out and "looked in" in harness.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "hint"),
+    [
+        (["--strategy", "best-of-m"], "unknown strategy 'best-of-m'", "did you mean 'best-of-n'?"),
+        (["-S", "selekt=score"], "has no option 'selekt'", "did you mean 'select'?"),
+        (["-S", "select=luck"], "cannot take -S select=luck", "select"),
+        (["-S", "select"], "takes name=value", "-S rounds=3"),
+        (["-S", "select=score", "-S", "select=score"], "given twice", "once"),
+        (["--benchmark", "genevil"], "unknown benchmark 'genevil'", "did you mean 'geneval'?"),
+        (["--model", "miniatur"], "unknown model 'miniatur'", "did you mean 'miniature'?"),
+        (["--model", "none.toml"], "none.toml", ""),
+        (["-G", "widht=8"], "has no option 'widht'", "did you mean 'width'?"),
+        (["-G", "width=wide"], "width=wide", ""),
+        (["--judge", "jury"], "unknown judge 'jury'", ""),
+        (["--scorer", "detektor=x"], "no part 'detektor'", ""),
+        (["--tags", "evn"], "no prompt has the tag 'evn'", "did you mean 'even'?"),
+        (["-B", "size=few"], "-B size=few", ""),
+        (["--gpu-share", "generater=1"], "unknown role 'generater'", "generator"),
+        (["--gpu-share", "generator=all"], "takes a number", ""),
+        (["--device", "cuda"], "no CUDA device", "--device cpu"),
+        (["--workers", "2", "--executor", "inline"], "one worker", "ray"),
+        (["--checkpoint", "./nowhere"], "nowhere", ""),
+    ],
+)
+def test_a_bad_request_is_a_sentence_a_hint_and_nothing_else(
+    harness: Terminal, suite: Path, arguments: list[str], says: str, hint: str
+) -> None:
+    before = sorted(Path().rglob("*"))
+    base = ["run", "--model", str(suite), *STUB, "--out", "r"]
+    assert harness(*base, *arguments) in (1, 2)
+    assert harness.out == ""
+    error, *hints = harness.err.strip().splitlines()
+    assert error.startswith("error: ") and says in error
+    assert hint in "".join(hints)
+    assert sorted(p for p in Path().rglob("*") if p.name != ".lock" and p != Path("r")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--budget", "0"], ["--limit", "-1"], ["--replicates", "x"], ["--keep-images", "some"],
+     ["--seed", "-1"], ["--nonsense"]],
+)  # fmt: skip
+def test_a_bad_flag_exits_with_2(harness: Terminal, suite: Path, arguments: list[str]) -> None:
+    assert harness("run", "--model", suite, *STUB, "--out", "r", *arguments) == 2
+    assert "Error" in harness.err and not Path("r").exists()
+
+
+def test_unknown_commands_get_a_suggestion(harness: Terminal) -> None:
+    assert harness("rum") == 2
+    assert "unknown command 'rum'" in harness.err and "did you mean 'run'" in harness.err
+
+
+@pytest.mark.parametrize("command", ["show", "resume"])
+def test_a_folder_that_is_no_run(harness: Terminal, command: str) -> None:
+    Path("empty").mkdir()
+    assert harness(command, "empty") == 2
+    assert "not a run" in harness.err and "hint:" in harness.err
+
+
+def test_another_configs_folder_is_left_alone(harness: Terminal, suite: Path) -> None:
+    base = ["run", "--model", str(suite), *STUB, "--out", "r"]
+    assert harness(*base) == 0
+    before = {p: p.read_bytes() for p in Path("r").rglob("*") if p.is_file()}
+    assert harness(*base, "--budget", "2") == 2
+    assert "belongs to another config" in harness.err and "budget" in harness.err
+    assert before == {p: p.read_bytes() for p in Path("r").rglob("*") if p.is_file()}
+
+
+def test_a_damaged_shard_is_named(harness: Terminal, suite: Path) -> None:
+    assert harness("run", "--model", suite, *STUB, "--out", "r") == 0
+    (shard,) = Path("r/log").glob("candidates-*")
+    shard.write_bytes(shard.read_bytes()[:-7])
+    assert harness("show", "r") == 1
+    assert shard.name in harness.err and "hint:" in harness.err
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    yield folder
+    folder.chmod(stat.S_IRWXU)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder(harness: Terminal, suite: Path, read_only: Path) -> None:
+    assert harness("run", "--model", suite, *STUB, "--out", read_only / "r") == 1
+    assert "cannot write" in harness.err and "--out" in harness.err
+
+
+def test_a_place_that_cannot_be_a_folder(harness: Terminal, suite: Path) -> None:
+    Path("file").write_text("mine")
+    assert harness("run", "--model", suite, *STUB, "--out", "file/r") == 1
+    assert "cannot write" in harness.err and "--out" in harness.err
+    assert harness("run", "--model", suite, *STUB, "--out", "file") == 2
+    assert Path("file").read_text() == "mine"
+
+
+def test_a_run_with_lost_searches_exits_with_1(harness: Terminal, suite: Path) -> None:
+    from tests.stubs import Faults
+
+    Faults(suite.parent / "faults").add("generator", "error", "on-thing 3")
+    assert harness("run", "--model", suite, *STUB, "--out", "r") == 1
+    assert "10 of 10, 1 failed" in harness.out and "4 × RuntimeError" in harness.out
+
+
+def test_an_oracle_run_says_so(harness: Terminal, suite: Path) -> None:
+    command = ["run", "--model", suite, *STUB, "--out", "r", "--judge", "oracle"]
+    assert harness(*command) == 0
+    assert "ORACLE" in harness.out and "ORACLE" in harness.err
+
+
+def test_prompt_files(harness: Terminal, suite: Path) -> None:
+    Path("p.csv").write_text("prompt,tag\na red cat,x\na blue dog,y\n")
+    base = ["run", "--model", str(suite), "--benchmark", "prompt-file", "--out", "r"]
+    assert harness(*base, "-B", "path=p.csv") == 0
+    assert "no scorer" in harness.out and "2 of 2" in harness.out
+    Path("empty.csv").write_text("")
+    Path("hole.jsonl").write_text('{"prompt": "a"}\n{"prompt": " "}\n')
+    for path, says in (("empty.csv", "empty.csv"), ("hole.jsonl", "2"), ("none.csv", "none.csv")):
+        assert harness(*base[:-1], "q", "-B", f"path={path}") == 2
+        assert says in harness.err and "hint:" in harness.err
+
+
+def start(arguments: list[str], cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_stops_and_resume_finishes(tmp_path: Path, number: int) -> None:
+    from tests.runs import contents
+
+    suite, _ = make_stub_suite(tmp_path)
+    base = ["run", "--model", str(suite), *STUB, "-B", "size=1000", "--budget", "4"]
+    base += ["--keep-images", "none"]
+    process = start([*base, "--out", "r"], tmp_path)
+    for _ in range(1200):
+        if list((tmp_path / "r" / "log").glob("candidates-*")):
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+        command = ["resume", "r"]
+    else:
+        assert process.returncode == 130
+        found = re.search(r"carry on with: python -m harness (resume \S+)", err)
+        assert found, err
+        command = found[1].split()
+    again = start(command, tmp_path)
+    out, err = again.communicate(timeout=120)
+    assert again.returncode == 0, err
+    assert "1000 of 1000" in out
+    whole = start([*base, "--out", "whole"], tmp_path)
+    assert whole.wait(120) == 0
+    assert contents(tmp_path / "r") == contents(tmp_path / "whole")
+
+
+def test_help_is_quick_and_heavy_things_stay_unimported() -> None:
+    code = (
+        "import sys; from harness.cli import cli; import contextlib, io\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    cli.main(['--help'], standalone_mode=False)\n"
+        "print([m for m in ('torch','ray','pandas','pyarrow','diffusers','pydantic','rich')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

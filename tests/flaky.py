@@ -1,0 +1,29 @@
+"""A real generator that can be made to fail: SANA behind the stubs' scripted faults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.models.base import Request
+from harness.models.sana import SanaGenerator
+from harness.records import Cost, Image
+from tests.stubs import Faults
+
+
+class FlakySana:
+    Settings = SanaGenerator.Settings
+
+    def __init__(self, sana: SanaGenerator, faults: Faults) -> None:
+        self._sana = sana
+        self._faults = faults
+
+    @classmethod
+    def load(cls, checkpoints: Mapping[str, Path], **options: Any) -> FlakySana:
+        rest = {part: path for part, path in checkpoints.items() if part != "faults"}
+        return cls(SanaGenerator.load(rest, **options), Faults(checkpoints["faults"]))
+
+    def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
+        self._faults.strike("generator", [request.text for request in requests])
+        return self._sana.generate(requests)

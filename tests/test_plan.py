@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.config import differences, read_config
+from harness.errors import HarnessError, UsageError
+from harness.plan import replan, select_prompts
+from harness.records import Prompt
+from tests.runs import stub_plan
+from tests.stubs import make_stub_suite
+
+PROMPTS = [Prompt(f"{i:05d}", f"p{i}", "abc"[(i * i) % 3]) for i in range(90)]
+
+
+@given(st.integers(1, 90), st.integers(1, 90))
+def test_a_smaller_sample_is_part_of_a_larger_one(one: int, two: int) -> None:
+    small, large = (
+        {p.id for p in select_prompts(PROMPTS, (), limit)} for limit in sorted((one, two))
+    )
+    assert len(small) == min(one, two) and small <= large
+
+
+@given(st.integers(3, 90))
+def test_every_tag_gets_its_share(limit: int) -> None:
+    sizes = Counter(p.tag for p in PROMPTS)
+    taken = Counter(p.tag for p in select_prompts(PROMPTS, (), limit))
+    for tag, size in sizes.items():
+        assert abs(taken[tag] - limit * size / len(PROMPTS)) <= 1
+
+
+def test_a_sample_is_no_prefix_and_keeps_the_official_order() -> None:
+    ids = [p.id for p in select_prompts(PROMPTS, (), 30)]
+    assert ids == sorted(ids) and ids != [p.id for p in PROMPTS[:30]]
+    assert ids == [p.id for p in select_prompts(PROMPTS[::-1], (), 30)][::-1]
+
+
+def test_tags_choose() -> None:
+    assert {p.tag for p in select_prompts(PROMPTS, ("a",), None)} == {"a"}
+    with pytest.raises(UsageError, match="no prompt has the tag 'z'"):
+        select_prompts(PROMPTS, ("z",), None)
+    with pytest.raises(UsageError, match="no prompts"):
+        select_prompts([], (), None)
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    return make_stub_suite(tmp_path)[0]
+
+
+def test_the_config_survives_its_manifest(suite: Path) -> None:
+    config = stub_plan(suite, strategy_options={"select": "first-accepted"}).config
+    again = read_config(config.model_dump(mode="json"))
+    assert again == config and again.digest == config.digest
+    assert config.strategy.options == {"select": "first-accepted"}
+
+
+def test_every_choice_changes_the_digest(suite: Path) -> None:
+    base = stub_plan(suite)
+    others = [
+        stub_plan(suite, **change).config.digest
+        for change in (
+            {"budget": 5}, {"seed": 1}, {"replicates": 2}, {"limit": 3}, {"tags": ("odd",)},
+            {"strategy": "single"}, {"strategy_options": {"select": "first-accepted"}},
+            {"generator_settings": {"num_inference_steps": "3"}}, {"batch_size": 2},
+            {"judge": "none"}, {"judge": "oracle"}, {"benchmark_options": {"size": "11"}},
+            {"dtype": "bfloat16"}, {"keep_images": "none"}, {"threads": 1},
+        )
+    ]  # fmt: skip
+    assert len({base.config.digest, *others}) == len(others) + 1
+
+
+def test_where_a_checkpoint_lies_does_not_count_but_its_content_does(
+    suite: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    moved, _ = make_stub_suite(tmp_path / "elsewhere")
+    one, two = stub_plan(suite), stub_plan(moved)
+    assert one.config.generator.checkpoints != two.config.generator.checkpoints
+    assert one.config.digest == two.config.digest and one.generator == two.generator
+    (tmp_path / "elsewhere" / "faults" / "config.json").write_text('{"other": 1}')
+    three = stub_plan(moved)
+    assert three.config.digest != one.config.digest and three.generator != one.generator
+
+
+def test_a_run_does_not_go_on_with_another_checkpoint(suite: Path, tmp_path: Path) -> None:
+    config = stub_plan(suite).config
+    assert replan(config).config == config
+    (tmp_path / "faults" / "config.json").write_text('{"changed": true}')
+    with pytest.raises(HarnessError, match="not the one this run was started with"):
+        replan(config)
+
+
+def test_a_config_of_an_oracle_run_says_so(suite: Path) -> None:
+    config = stub_plan(suite, judge="oracle").config
+    assert config.oracle and config.scorer is not None
+    assert config.judge.checkpoints == config.scorer.checkpoints
+    assert not stub_plan(suite).config.oracle
+
+
+def test_an_edited_config_is_refused(suite: Path) -> None:
+    fields = stub_plan(suite).config.model_dump(mode="json")
+    for change in ({"budget": 0}, {"surplus": 1}, {"version": 2}, {"keep_images": "some"}):
+        with pytest.raises(HarnessError, match="not valid"):
+            read_config({**fields, **change})
+
+
+def test_differences_are_named_with_dots() -> None:
+    one = {"a": 1, "b": {"c": 1, "d": 2}}
+    assert differences(one, one) == []
+    assert differences(one, {"a": 2, "b": {"c": 1, "d": 3}, "e": None}) == ["a", "b.d"]
