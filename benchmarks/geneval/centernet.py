@@ -1,0 +1,360 @@
+"""A small dense detector, for worlds small enough that one can be trained on a laptop.
+
+Each cell of a grid says whether an object's centre lies in it, which class it is and where the
+object's box ends; a finer map says which pixels are foreground. An object's mask is the foreground
+within its box. After "Objects as Points" (arXiv 1904.07850), with the distances to the four sides
+that FCOS regresses (arXiv 1904.01355) in place of size and offset.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.geneval.detection import SCORE_FLOOR, Detections, read_config
+from harness import flops
+from harness.errors import HarnessError, UsageError
+
+Image = npt.NDArray[np.uint8]
+
+STRIDE = 4
+"""Pixels from one cell of the grid to the next."""
+REACH = 16.0
+"""Pixels that one unit of a predicted distance stands for."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What turns the network's maps into detections.
+
+    Attributes:
+        score: Detections below it are not reported.
+        overlap: Intersection over union with a better box from which a centre is a second find of
+            the same object.
+        foreground: Probability from which a pixel belongs to an object.
+        centre_temperature: Divides the centres' logits.
+        class_temperature: Divides the classes' logits.
+        centres: The most centres looked at in an image.
+        classes: The most classes reported for a centre.
+    """
+
+    score: float = SCORE_FLOOR
+    overlap: float = 0.5
+    foreground: float = 0.5
+    centre_temperature: float = 1.0
+    class_temperature: float = 1.0
+    centres: int = 24
+    classes: int = 2
+
+
+@dataclass(frozen=True)
+class CenterNetConfig:
+    """What a checkpoint's ``config.json`` says.
+
+    Attributes:
+        classes: Class names, in the order of the class channels.
+        widths: Channels at half, a quarter and an eighth of the resolution.
+        image_size: Side of the square images it was trained on, in pixels.
+        thresholds: What turns maps into detections.
+    """
+
+    classes: tuple[str, ...]
+    widths: tuple[int, int, int]
+    image_size: int = 64
+    thresholds: Thresholds = Thresholds()
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The network's answer for a batch; h and w are a quarter of the image's.
+
+    Attributes:
+        centres: Logits, (n, h, w).
+        classes: Logits, (n, classes, h, w).
+        sides: Distances to left, top, right and bottom from the cell's middle, (n, 4, h, w), in
+            units of ``REACH`` pixels.
+        foreground: Logits, (n, 4h, 4w).
+    """
+
+    centres: Tensor
+    classes: Tensor
+    sides: Tensor
+    foreground: Tensor
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.norm1(self.conv1(x)))
+        return functional.relu(x + self.norm2(self.conv2(y)))
+
+
+def _step(width_in: int, width_out: int, kernel: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width_in, width_out, kernel, stride, padding=(kernel - 1) // 2, bias=False),
+        nn.BatchNorm2d(width_out),
+        nn.ReLU(),
+    )
+
+
+class CenterNet(nn.Module):
+    """The network: three levels down, one up, four heads."""
+
+    def __init__(self, config: CenterNetConfig) -> None:
+        """Build it with fresh weights."""
+        super().__init__()
+        fine, middle, coarse = config.widths
+        self.stem = nn.Sequential(_step(3, fine, 4, 2), _Block(fine))
+        self.down = nn.Sequential(_step(fine, middle, 4, 2), _Block(middle), _Block(middle))
+        self.deep = nn.Sequential(_step(middle, coarse, 4, 2), _Block(coarse), _Block(coarse))
+        self.lift = nn.Conv2d(coarse, middle, 1)
+        self.join = nn.Sequential(_step(middle, middle, 3, 1), _Block(middle))
+        self.centres = nn.Sequential(_step(middle, fine, 3, 1), nn.Conv2d(fine, 1, 1))
+        self.classes = nn.Sequential(
+            _step(middle, middle, 3, 1), nn.Conv2d(middle, len(config.classes), 1)
+        )
+        self.sides = nn.Sequential(_step(middle, fine, 3, 1), nn.Conv2d(fine, 4, 1))
+        self.raise_mask = nn.Conv2d(middle, fine, 1)
+        self.foreground = nn.Sequential(_step(fine, fine, 3, 1), nn.Conv2d(fine, 4, 1))
+        # Nearly all cells are empty; starting from that belief saves the first steps.
+        nn.init.constant_(self.centres[-1].bias, -4.0)
+
+    def forward(self, pixels: Tensor) -> Maps:
+        """Look at images in -1 to 1, (n, 3, height, width), sides divisible by 8."""
+        fine = self.stem(pixels)
+        middle = self.down(fine)
+        lifted = functional.interpolate(self.lift(self.deep(middle)), scale_factor=2.0)
+        middle = self.join(middle + lifted)
+        raised = functional.interpolate(self.raise_mask(middle), scale_factor=2.0)
+        foreground = functional.pixel_shuffle(self.foreground(fine + raised), 2)
+        return Maps(
+            self.centres(middle)[:, 0], self.classes(middle), self.sides(middle), foreground[:, 0]
+        )
+
+
+def cell_middles(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The x (1, width) and y (height, 1) of the grid cells' middles, in pixels."""
+    xs = (torch.arange(width, device=device) + 0.5) * STRIDE
+    ys = (torch.arange(height, device=device) + 0.5) * STRIDE
+    return xs[None], ys[:, None]
+
+
+def decode(maps: Maps, config: CenterNetConfig) -> list[Detections]:
+    """Read the detections off the network's maps."""
+    limits = config.thresholds
+    sure = (maps.centres.float() / limits.centre_temperature).sigmoid()
+    peak = functional.max_pool2d(sure[:, None], 3, 1, 1)[:, 0] == sure
+    xs, ys = cell_middles(sure.shape[1], sure.shape[2], sure.device)
+    left, top, right, bottom = (maps.sides.float() * REACH).unbind(1)
+    boxes = torch.stack([xs - left, ys - top, xs + right, ys + bottom], dim=-1)
+    boxes = boxes.clamp(min=0)
+    boxes = torch.minimum(boxes, boxes.new_tensor([xs.shape[1], ys.shape[0]] * 2) * STRIDE)
+    classes = (maps.classes.float() / limits.class_temperature).softmax(1)
+    best, which = classes.topk(min(limits.classes, classes.shape[1]), dim=1)
+    foreground = maps.foreground.float().sigmoid() > limits.foreground
+    sure = (sure * peak).flatten(1)
+    scores, cells = sure.topk(min(limits.centres, sure.shape[1]), dim=1)
+    return [
+        _read(
+            scores[row].numpy(force=True),
+            boxes[row].flatten(0, 1)[cells[row]].numpy(force=True),
+            best[row].flatten(1).T[cells[row]].numpy(force=True),
+            which[row].flatten(1).T[cells[row]].numpy(force=True),
+            foreground[row].numpy(force=True),
+            config,
+        )
+        for row in range(len(sure))
+    ]
+
+
+def _read(
+    sure: npt.NDArray[np.float32],
+    boxes: npt.NDArray[np.float32],
+    best: npt.NDArray[np.float32],
+    which: npt.NDArray[np.int64],
+    foreground: npt.NDArray[np.bool_],
+    config: CenterNetConfig,
+) -> Detections:
+    """The detections of one image from its centres, best first; shapes (k,), (k, 4), (k, c)."""
+    limits = config.thresholds
+    kept: list[int] = []
+    found: list[tuple[float, int, int]] = []
+    for centre in range(len(sure)):
+        if sure[centre] < limits.score:
+            break
+        if any(_overlap(boxes[centre], boxes[other]) > limits.overlap for other in kept):
+            continue
+        kept.append(centre)
+        for probability, number in zip(best[centre], which[centre], strict=True):
+            score = float(sure[centre] * probability)
+            if score >= limits.score:
+                found.append((score, centre, int(number)))
+    found.sort(key=lambda entry: -entry[0])
+    centres = [centre for _, centre, _ in found]
+    masks = np.zeros((len(found), *foreground.shape), bool)
+    for index, centre in enumerate(centres):
+        x0, y0, x1, y1 = np.rint(boxes[centre]).astype(int)
+        masks[index, y0:y1, x0:x1] = foreground[y0:y1, x0:x1]
+    return Detections(
+        labels=tuple(config.classes[number] for _, _, number in found),
+        scores=np.array([score for score, _, _ in found], np.float32),
+        boxes=boxes[centres].astype(np.float32).reshape(-1, 4),
+        masks=masks,
+    )
+
+
+def _overlap(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    """Intersection over union of two boxes."""
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    shared = float(np.prod(np.maximum(sides, 0)))
+    whole = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
+    return shared / whole if whole > 0 else 0.0
+
+
+class CenterNetDetector:
+    """A trained network behind the benchmark's detector protocol.
+
+    It runs at one batch shape, short batches padded, so that an image's detections do not depend on
+    how many others are waiting.
+    """
+
+    def __init__(
+        self,
+        network: CenterNet,
+        config: CenterNetConfig,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        batch_size: int = 8,
+    ) -> None:
+        """Take a network; it is put into evaluation mode on the device.
+
+        Raises:
+            UsageError: ``dtype`` or ``batch_size`` is none that it could run at.
+        """
+        if dtype not in ("float32", "bfloat16", "float16"):
+            raise UsageError(f"dtype '{dtype}'", "use float32, bfloat16 or float16")
+        if batch_size < 1:
+            raise UsageError(f"batch size {batch_size}", "use 1 or more")
+        self.config = config
+        self.device = torch.device(device)
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.batch_size = batch_size
+        self.network = network.to(self.device, self.dtype).eval()
+        self._flops = functools.cache(self._count_flops)
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path, *, device: str = "cpu", dtype: str = "float32", batch_size: int = 8
+    ) -> CenterNetDetector:
+        """Load ``config.json`` and ``model.safetensors`` as ``save`` writes them.
+
+        Raises:
+            HarnessError: The folder does not hold such a checkpoint.
+            UsageError: ``dtype`` or ``batch_size`` is none that it could run at.
+        """
+        config = _parse(read_config(folder, "a centernet detector"), folder)
+        network = CenterNet(config)
+        file = folder / "model.safetensors"
+        try:
+            network.load_state_dict(load_file(file))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise HarnessError(
+                f"{file} does not hold the weights that config.json describes: {error}",
+                "restore both files from where the checkpoint came from",
+            ) from None
+        return cls(network, config, device=device, dtype=dtype, batch_size=batch_size)
+
+    @torch.no_grad()
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Find the objects of each image, uint8 RGB (height, width, 3).
+
+        An image of another size than the network's is resized to it, and the detections back.
+        """
+        side = self.config.image_size
+        found: list[Detections] = []
+        for start in range(0, len(images), self.batch_size):
+            part = images[start : start + self.batch_size]
+            pixels = torch.zeros(self.batch_size, 3, side, side)
+            for row, image in enumerate(part):
+                pixels[row] = _fit(torch.from_numpy(np.ascontiguousarray(image)), side)
+            pixels = (pixels / 127.5 - 1).to(self.device, self.dtype)
+            answers = decode(self.network(pixels), self.config)[: len(part)]
+            pairs = zip(part, answers, strict=True)
+            found += [_resized(answer, *image.shape[:2]) for image, answer in pairs]
+        return found
+
+    def flops(self, height: int, width: int) -> float:
+        """FLOPs of detecting objects in one image; its size does not matter, as it is resized."""
+        return self._flops()
+
+    def _count_flops(self) -> float:
+        side = self.config.image_size
+        pixels = torch.zeros(1, 3, side, side, device=self.device, dtype=self.dtype)
+        return flops.count(lambda: self.network(pixels))
+
+
+def save(network: CenterNet, config: CenterNetConfig, folder: Path) -> None:
+    """Write a checkpoint folder; weights in float16."""
+    folder.mkdir(parents=True, exist_ok=True)
+    body = {"model_type": "centernet", **asdict(config)}
+    (folder / "config.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+    state = {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in network.state_dict().items()
+    }
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _parse(config: dict[str, Any], folder: Path) -> CenterNetConfig:
+    try:
+        fine, middle, coarse = config["widths"]
+        return CenterNetConfig(
+            classes=tuple(config["classes"]),
+            widths=(int(fine), int(middle), int(coarse)),
+            image_size=int(config["image_size"]),
+            thresholds=Thresholds(**config["thresholds"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise HarnessError(
+            f"{folder / 'config.json'} is not a centernet detector's: {error!r}",
+            "it needs classes, three widths, image_size and thresholds",
+        ) from None
+
+
+def _fit(image: Tensor, side: int) -> Tensor:
+    """A uint8 image (height, width, 3) as float (3, side, side), 0 to 255."""
+    planes = image.permute(2, 0, 1).float()
+    if planes.shape[1:] == (side, side):
+        return planes
+    return functional.interpolate(planes[None], (side, side), mode="bilinear", antialias=True)[0]
+
+
+def _resized(found: Detections, height: int, width: int) -> Detections:
+    """Detections in the coordinates of an image of another size."""
+    here = found.masks.shape[1:]
+    if here == (height, width):
+        return found
+    scale = np.array([width / here[1], height / here[0]] * 2, np.float32)
+    rows = np.arange(height) * here[0] // height
+    columns = np.arange(width) * here[1] // width
+    masks = found.masks[:, rows][:, :, columns]
+    return Detections(found.labels, found.scores, found.boxes * scale, masks)

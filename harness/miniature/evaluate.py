@@ -1,0 +1,193 @@
+"""``python -m harness.miniature.evaluate``: measure the committed miniature.
+
+Three questions, answered with the project's own GenEval scorer: is the scorer right about scenes
+whose truth is known, do judge and scorer agree as much as they should, and is the base model as
+good, and as bad, as a study of search needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.miniature import WEIGHTS
+from harness.miniature.glyphs import CLASSES, COLOURS
+from harness.miniature.prompts import COLOURED_CLASSES, RELATIONS, Request, draw_scene
+from harness.miniature.scenes import render
+
+Image = NDArray[np.uint8]
+
+STEPS, GUIDANCE, TOKENS = 12, 3.5, 16
+"""The miniature's default sampler settings."""
+
+
+def with_fault(rng: np.random.Generator, request: Request) -> Request:
+    """A request whose scenes break the given one in one place."""
+    first = request.wanted[0]
+    if request.tag == "counting":
+        count = int(rng.choice([n for n in range(1, 6) if n != first.count]))
+        return replace(request, wanted=(replace(first, count=count),))
+    if request.relation:
+        others = [relation for relation in RELATIONS if relation != request.relation]
+        return replace(request, relation=str(rng.choice(others)))
+    place = int(rng.integers(len(request.wanted)))
+    group = request.wanted[place]
+    if group.colour and rng.random() < 0.5:
+        other = str(rng.choice([colour for colour in COLOURS if colour != group.colour]))
+        changed = replace(group, colour=other)
+    else:
+        shown = {wanted.name for wanted in request.wanted}
+        pool = COLOURED_CLASSES if group.colour else CLASSES
+        changed = replace(group, name=str(rng.choice([n for n in pool if n not in shown])))
+    wanted = list(request.wanted)
+    wanted[place] = changed
+    return replace(request, wanted=tuple(wanted))
+
+
+def sample(folder: Path, texts: Sequence[str], seed: int, batch: int) -> Iterator[Image]:
+    """Images of the base model, one a text, each from its own noise seed.
+
+    Args:
+        folder: The pipeline's folder.
+        texts: Prompts.
+        seed: Image ``i`` starts from noise seeded with ``seed`` and ``i``.
+        batch: Images of the one batch shape; the last batch is padded.
+    """
+    import torch
+    from diffusers import SanaPipeline
+
+    pipeline = SanaPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    for start in range(0, len(texts), batch):
+        rows = list(texts[start : start + batch])
+        count = len(rows)
+        rows += [rows[-1]] * (batch - count)
+        numbers = range(start, start + batch)
+        noises = [torch.Generator().manual_seed(seed * 1_000_003 + number) for number in numbers]
+        images = pipeline(
+            prompt=rows,
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            height=64,
+            width=64,
+            complex_human_instruction=None,
+            use_resolution_binning=False,
+            max_sequence_length=TOKENS,
+            generator=noises,
+        ).images
+        yield from (np.asarray(image) for image in images[:count])
+
+
+def load_scorer(detector: Path, colours: Path) -> Any:
+    """The project's GenEval scorer over two of the miniature's folders."""
+    from benchmarks.geneval.scorer import load_scorer
+
+    return load_scorer({"detector": detector, "colors": colours}, {"batch_size": 16}, "cpu")
+
+
+def verdicts(scorer: Any, requests: Sequence[Request], images: Sequence[Image]) -> list[bool]:
+    """What a scorer says of image ``i`` for request ``i``."""
+    from harness.records import Prompt
+
+    prompts = [
+        Prompt(str(number), request.text, request.tag, request.metadata)
+        for number, request in enumerate(requests)
+    ]
+    return [bool(score.correct) for score, _ in scorer.score(prompts, images)]
+
+
+def by_tag(requests: Sequence[Request], right: Sequence[bool]) -> dict[str, float]:
+    """Share of true verdicts of each tag, their mean (macro) and the share of all (micro)."""
+    groups: dict[str, list[bool]] = defaultdict(list)
+    for request, verdict in zip(requests, right, strict=True):
+        groups[request.tag].append(verdict)
+    shares = {tag: float(np.mean(group)) for tag, group in groups.items()}
+    shares["macro"] = float(np.mean(list(shares.values())))
+    shares["micro"] = float(np.mean(right))
+    return {name: round(share, 4) for name, share in shares.items()}
+
+
+def benchmark_requests() -> list[Request]:
+    """What the 553 published prompts ask for."""
+    from benchmarks.geneval.prompts import metadata_rows
+    from harness.miniature.prompts import from_metadata
+
+    return [from_metadata(row) for row in metadata_rows()]
+
+
+def measure_scenes(scorer: Any, requests: Sequence[Request], seed: int) -> dict[str, Any]:
+    """Verdicts on scenes that show what is asked for, and on scenes with one planted error."""
+    rng = np.random.default_rng(seed)
+    true = [render(draw_scene(rng, request)).image for request in requests]
+    false = [render(draw_scene(rng, with_fault(rng, request))).image for request in requests]
+    accepted = by_tag(requests, verdicts(scorer, requests, true))
+    rejected = by_tag(requests, [not said for said in verdicts(scorer, requests, false)])
+    return {"true_scenes_accepted": accepted, "planted_errors_rejected": rejected}
+
+
+def measure_speed(folder: Path, batches: Sequence[int]) -> dict[str, float]:
+    """Images a second of the base model, decoding included, at each batch size."""
+    speeds = {}
+    for batch in batches:
+        images = sample(folder, ["a photo of a red bench and a blue cow"] * (batch * 5), 0, batch)
+        for _ in range(batch):
+            next(images)
+        start = time.perf_counter()
+        count = len(list(images))
+        speeds[str(batch)] = round(count / (time.perf_counter() - start), 2)
+    return speeds
+
+
+@click.command()
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=WEIGHTS,
+    help="Folder with base, detector, judge and colors; the package's own by default.",
+)
+@click.option("--images", default=4, show_default=True, help="Images a prompt.")
+@click.option("--batch", default=8, show_default=True, help="Images of the base's batch shape.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--speed/--no-speed", default=False, help="Also time generation at 1 to 32 images.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None)
+def main(
+    weights: Path, images: int, batch: int, seed: int, speed: bool, output: Path | None
+) -> None:
+    """Measure the miniature over all 553 prompts; JSON on standard output."""
+    requests = [request for request in benchmark_requests() for _ in range(images)]
+    scorer = load_scorer(weights / "detector", weights / "colors")
+    judge = load_scorer(weights / "judge", weights / "colors")
+    report: dict[str, Any] = {"images": len(requests), "seed": seed}
+    report["scorer_on_scenes"] = measure_scenes(scorer, requests, seed)
+    report["judge_on_scenes"] = measure_scenes(judge, requests, seed)
+    texts = [request.text for request in requests]
+    start = time.perf_counter()
+    drawn = list(sample(weights / "base", texts, seed, batch))
+    report["images_per_second"] = round(len(drawn) / (time.perf_counter() - start), 2)
+    scored, judged = verdicts(scorer, requests, drawn), verdicts(judge, requests, drawn)
+    pairs = list(zip(scored, judged, strict=True))
+    report["base"] = by_tag(requests, scored)
+    report["judge_on_base"] = {
+        "agreement": round(sum(a == b for a, b in pairs) / len(pairs), 4),
+        "accepts_what_scorer_rejects": round(sum(b and not a for a, b in pairs) / len(pairs), 4),
+        "rejects_what_scorer_accepts": round(sum(a and not b for a, b in pairs) / len(pairs), 4),
+    }
+    if speed:
+        report["images_per_second_by_batch"] = measure_speed(weights / "base", (1, 4, 8, 16, 32))
+    text = json.dumps(report, indent=2)
+    click.echo(text)
+    if output:
+        output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

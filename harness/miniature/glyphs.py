@@ -1,0 +1,235 @@
+"""What the miniature's objects look like: one emoji glyph per GenEval class.
+
+The glyphs come from the font Noto Color Emoji, which only training and rendering need; the trained
+miniature is used without it. A glyph can be recoloured, because GenEval asks for "a red bench".
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from harness.errors import HarnessError
+
+GLYPHS: dict[str, str] = {
+    "person": "\U0001f9cd",
+    "bicycle": "\U0001f6b2",
+    "car": "\U0001f697",
+    "motorcycle": "\U0001f3cd",
+    "airplane": "\u2708",
+    "bus": "\U0001f68c",
+    "train": "\U0001f686",
+    "truck": "\U0001f69a",
+    "boat": "\u26f5",
+    "traffic light": "\U0001f6a6",
+    "fire hydrant": "\U0001f9ef",
+    "stop sign": "\U0001f6d1",
+    "parking meter": "\U0001f17f",
+    "bench": "\U0001fab5",
+    "bird": "\U0001f426",
+    "cat": "\U0001f408",
+    "dog": "\U0001f415",
+    "horse": "\U0001f40e",
+    "sheep": "\U0001f411",
+    "cow": "\U0001f404",
+    "elephant": "\U0001f418",
+    "bear": "\U0001f43b",
+    "zebra": "\U0001f993",
+    "giraffe": "\U0001f992",
+    "backpack": "\U0001f392",
+    "umbrella": "\u2602",
+    "handbag": "\U0001f45c",
+    "tie": "\U0001f454",
+    "suitcase": "\U0001f9f3",
+    "frisbee": "\U0001f94f",
+    "skis": "\U0001f3bf",
+    "snowboard": "\U0001f3c2",
+    "sports ball": "\u26bd",
+    "kite": "\U0001fa81",
+    "baseball bat": "\U0001f3cf",
+    "baseball glove": "\U0001f9e4",
+    "skateboard": "\U0001f6f9",
+    "surfboard": "\U0001f3c4",
+    "tennis racket": "\U0001f3be",
+    "bottle": "\U0001f37e",
+    "wine glass": "\U0001f377",
+    "cup": "\u2615",
+    "fork": "\U0001f374",
+    "knife": "\U0001f52a",
+    "spoon": "\U0001f944",
+    "bowl": "\U0001f963",
+    "banana": "\U0001f34c",
+    "apple": "\U0001f34e",
+    "sandwich": "\U0001f96a",
+    "orange": "\U0001f34a",
+    "broccoli": "\U0001f966",
+    "carrot": "\U0001f955",
+    "hot dog": "\U0001f32d",
+    "pizza": "\U0001f355",
+    "donut": "\U0001f369",
+    "cake": "\U0001f382",
+    "chair": "\U0001fa91",
+    "couch": "\U0001f6cb",
+    "potted plant": "\U0001fab4",
+    "bed": "\U0001f6cf",
+    "dining table": "\U0001f37d",
+    "toilet": "\U0001f6bd",
+    "tv": "\U0001f4fa",
+    "laptop": "\U0001f4bb",
+    "computer mouse": "\U0001f5b1",
+    "tv remote": "\U0001f3ae",
+    "computer keyboard": "\u2328",
+    "cell phone": "\U0001f4f1",
+    "microwave": "\U0001f4fb",
+    "oven": "\U0001f373",
+    "toaster": "\U0001f35e",
+    "sink": "\U0001f6b0",
+    "refrigerator": "\U0001f9ca",
+    "book": "\U0001f4d6",
+    "clock": "\U0001f570",
+    "vase": "\U0001f3fa",
+    "scissors": "\u2702",
+    "teddy bear": "\U0001f9f8",
+    "hair drier": "\U0001f4a8",
+    "toothbrush": "\U0001faa5",
+}
+"""Class name to glyph, in GenEval's detector order."""
+
+STAND_INS: dict[str, str] = {
+    "fire hydrant": "fire extinguisher",
+    "parking meter": "parking sign",
+    "bench": "log",
+    "tie": "shirt with a tie",
+    "baseball bat": "cricket bat and ball",
+    "baseball glove": "gloves",
+    "fork": "fork and knife",
+    "dining table": "plate with cutlery",
+    "tv remote": "game controller",
+    "microwave": "radio",
+    "oven": "egg in a pan",
+    "toaster": "loaf of bread",
+    "sink": "tap sign",
+    "refrigerator": "ice cube",
+    "hair drier": "puff of air",
+}
+"""Classes without a glyph of their own, and what stands in for each."""
+
+CLASSES: tuple[str, ...] = tuple(GLYPHS)
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (215, 30, 35),
+    "orange": (250, 130, 20),
+    "yellow": (245, 215, 35),
+    "green": (35, 155, 55),
+    "blue": (40, 80, 220),
+    "purple": (130, 45, 185),
+    "pink": (250, 130, 185),
+    "brown": (120, 70, 35),
+    "black": (45, 45, 48),
+    "white": (225, 225, 228),
+}
+"""GenEval's ten colours, in its order, as RGB at middling luminance."""
+
+FONT_ENV = "MINIATURE_EMOJI_FONT"
+_FONT_PLACES = (
+    "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
+    "/usr/share/fonts/noto/NotoColorEmoji.ttf",
+    "/usr/share/fonts/google-noto-emoji/NotoColorEmoji.ttf",
+    "/usr/share/fonts/noto-emoji/NotoColorEmoji.ttf",
+    "~/.local/share/fonts/NotoColorEmoji.ttf",
+    "~/Library/Fonts/NotoColorEmoji.ttf",
+)
+# The font holds one bitmap strike; no other size can be asked of it.
+_STRIKE = 109
+
+
+class FontMissingError(HarnessError):
+    """The emoji font is not installed; the message says where it was looked for."""
+
+
+def font_path() -> Path:
+    """Where the emoji font is: the path in ``MINIATURE_EMOJI_FONT``, else the usual places.
+
+    Raises:
+        FontMissingError: The font is nowhere to be found.
+    """
+    named = os.environ.get(FONT_ENV)
+    places = (named,) if named else _FONT_PLACES
+    for place in places:
+        path = Path(place).expanduser()
+        if path.is_file():
+            return path
+    raise FontMissingError(
+        "rendering the miniature's scenes needs the font NotoColorEmoji.ttf, "
+        f"which is not at {', '.join(places)}",
+        "install it (Debian, Ubuntu: apt-get install fonts-noto-color-emoji) "
+        f"or set {FONT_ENV} to the file's path",
+    )
+
+
+@lru_cache(maxsize=1)
+def _font(path: Path) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(path), _STRIKE, layout_engine=ImageFont.Layout.BASIC)
+
+
+@cache
+def _glyph(name: str) -> Image.Image:
+    canvas = Image.new("RGBA", (200, 200))
+    pen = ImageDraw.Draw(canvas)
+    pen.text((30, 30), GLYPHS[name], font=_font(font_path()), embedded_color=True)
+    box = canvas.getbbox()
+    if box is None:
+        raise RuntimeError(f"the font draws nothing for {name!r}; another font file is needed")
+    return canvas.crop(box)
+
+
+def recolour(pixels: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:
+    """Paint a glyph in one colour, keeping its shading.
+
+    Args:
+        pixels: RGBA, shape (h, w, 4).
+        colour: One of ``COLOURS``.
+
+    Returns:
+        RGBA of the same shape; alpha is kept.
+    """
+    seen = pixels[..., 3] > 64
+    luminance = pixels[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    low, high = np.percentile(luminance[seen], (3, 97))
+    # A flat glyph has no shading to stretch; it is painted at middling luminance.
+    shade = np.clip((luminance - low) / (high - low), 0, 1) if high - low > 12 else 0.5
+    shade = np.broadcast_to(np.asarray(shade, np.float32), luminance.shape)[..., None]
+    paint = np.array(COLOURS[colour], np.float32)
+    if colour == "white":
+        rgb = paint - 55 + 85 * shade
+    elif colour == "black":
+        rgb = paint - 38 + 75 * shade
+    else:
+        rgb = paint * (0.68 + 0.5 * shade)
+    painted = np.concatenate([np.clip(rgb, 0, 255), pixels[..., 3:]], axis=-1)
+    return painted.astype(np.uint8)
+
+
+@lru_cache(maxsize=16384)
+def sprite(name: str, colour: str | None, size: int) -> NDArray[np.uint8]:
+    """The glyph of a class, cropped to its alpha box.
+
+    Args:
+        name: One of ``CLASSES``.
+        colour: One of ``COLOURS``, or None for the glyph's own colours.
+        size: Its longer side in pixels.
+
+    Returns:
+        RGBA, shape (h, w, 4) with ``max(h, w) == size``. Do not write to it: it is cached.
+    """
+    glyph = _glyph(name)
+    scale = size / max(glyph.size)
+    width, height = (max(1, round(side * scale)) for side in glyph.size)
+    pixels = np.asarray(glyph.convert("RGBa").resize((width, height), Image.Resampling.BOX))
+    unmultiplied = np.asarray(Image.fromarray(pixels, "RGBa").convert("RGBA"))
+    return recolour(unmultiplied, colour) if colour else unmultiplied

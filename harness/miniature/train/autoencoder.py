@@ -1,0 +1,122 @@
+"""Stage 1: the autoencoder whose latents the base model works in.
+
+The stock pipeline knows one scalar ``scaling_factor``, while diffusion wants every latent channel
+at unit variance. So the latents are normalised per channel while training, and the exact mean and
+variance are folded into the encoder's last convolution on export: the scaling factor is then 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from diffusers import AutoencoderDC
+from torch import Tensor, nn
+
+from harness.miniature.train.data import make_pool, to_signed
+from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
+
+CONFIG = {
+    "in_channels": 3,
+    "latent_channels": 16,
+    # No blocks at full resolution: most of the time would go there, and little of the quality.
+    "encoder_block_out_channels": (32, 64, 128, 128),
+    "decoder_block_out_channels": (32, 64, 128, 128),
+    "encoder_layers_per_block": (0, 1, 2, 2),
+    "decoder_layers_per_block": (0, 2, 2, 2),
+    "encoder_qkv_multiscales": ((), (), (), ()),
+    "decoder_qkv_multiscales": ((), (), (), ()),
+    "encoder_block_types": "ResBlock",
+    "decoder_block_types": "ResBlock",
+    # A shortcut around the encoder's last convolution would stand in the way of folding.
+    "encoder_out_shortcut": False,
+    "decoder_in_shortcut": True,
+    "scaling_factor": 1.0,
+}
+SCENES, HELD_OUT = 40_000, 1_000
+SCHEDULE = Schedule(steps=1_100, batch=48, lr=1.5e-3, cooldown=0.4, ema=0.995)
+NOISE = 0.1
+"""Standard deviation of the noise on unit-variance latents, so that near misses decode well."""
+
+
+class Normalised(nn.Module):
+    """An autoencoder with per-channel latent normalisation in the middle."""
+
+    def __init__(self, vae: AutoencoderDC) -> None:
+        """Wrap an autoencoder."""
+        super().__init__()
+        self.vae = vae
+        self.norm = nn.BatchNorm2d(vae.config["latent_channels"], affine=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Reconstruct images, -1 to 1, (n, 3, 64, 64), with noise on the latents."""
+        latents = self.norm(self.vae.encoder(images))
+        latents = latents + NOISE * torch.randn_like(latents)
+        decoded: Tensor = self.vae.decoder(latents)
+        return decoded
+
+
+def fold(model: Normalised, images: Tensor) -> None:
+    """Fold the latents' normalisation, as measured on some images, into the encoder.
+
+    Args:
+        model: Changed in place; its ``vae`` then gives unit-variance latents by itself.
+        images: -1 to 1, (n, 3, 64, 64).
+    """
+    convolution = model.vae.encoder.conv_out
+    with torch.no_grad():
+        latents = torch.cat([model.vae.encoder(part) for part in images.split(250)])
+        mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+        convolution.weight.div_(std[:, None, None, None])
+        convolution.bias.sub_(mean).div_(std)
+
+
+def measure(vae: AutoencoderDC, images: Tensor) -> dict[str, float]:
+    """Peak signal-to-noise ratio in dB of reconstructing images, -1 to 1."""
+    with torch.no_grad():
+        decoded = [vae.decode(vae.encode(part).latent).sample for part in images.split(250)]
+        error = (torch.cat(decoded).clamp(-1, 1) - images).square().mean()
+    return {"psnr_db": round(10 * math.log10(4 / float(error)), 3)}
+
+
+def train(
+    setting: Setting, schedule: Schedule = SCHEDULE, *, stop_after: int | None = None
+) -> bool:
+    """Train and export to ``out/base/vae``; True once it is done."""
+    pool = make_pool(setting.count(SCENES), setting.seed + 1, free=0.5)
+    held_out = make_pool(setting.count(HELD_OUT), setting.seed + 2)
+    unseen = to_signed(held_out.images).to(setting.device)
+    torch.manual_seed(setting.seed)
+    model = Normalised(AutoencoderDC(**CONFIG)).to(setting.device)
+    model = model.to(memory_format=torch.channels_last)
+    reconstruct = torch.compile(model) if setting.compile else model
+
+    def loss_of(rows: Tensor) -> Tensor:
+        images = to_signed(pool.images[rows]).to(setting.device)
+        # Objects are a sixth of the area and all of the meaning.
+        weight = 1 + 2 * (pool.foreground[rows] > 0).float().to(setting.device)[:, None]
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(setting.device.split(":")[0], torch.bfloat16):
+            error = reconstruct(images).float() - images
+        return ((error.square() + 0.3 * error.abs()) * weight).mean()
+
+    def held() -> dict[str, float]:
+        with torch.no_grad():
+            error = model(unseen[:250]) - unseen[:250]
+        return {"psnr_db": round(10 * math.log10(4 / float(error.square().mean())), 3)}
+
+    fitted = fit(
+        model, loss_of, len(pool), schedule, setting, "autoencoder",
+        measure=held, stop_after=stop_after,
+    )  # fmt: skip
+    if fitted is None:
+        return False
+    fold(model, to_signed(pool.images[:4000]).to(setting.device))
+    folder = setting.out / "base" / "vae"
+    metric = measure(model.vae, unseen)
+    model.vae.to(torch.float16).save_pretrained(folder)
+    write_recipe(
+        folder / "recipe.json", setting, schedule, fitted,
+        scenes=len(pool), held_out_scenes=len(held_out), held_out=metric, latent_noise=NOISE,
+    )  # fmt: skip
+    return True

@@ -1,0 +1,250 @@
+"""Stage 2: the base model, a ``SanaPipeline`` small enough to train on a laptop.
+
+Flow matching as SANA is trained (arXiv 2410.10629): the transformer predicts noise minus data at a
+logit-normal time, shifted towards noise; ``timestep`` is 1000 times that time, as the stock
+scheduler passes it. The text encoder learns together with the transformer, since no pretrained one
+is this small. The unconditional branch is the empty prompt through the same encoder, as the stock
+pipeline runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderDC,
+    DPMSolverMultistepScheduler,
+    SanaPipeline,
+    SanaTransformer2DModel,
+)
+from torch import Tensor, nn
+from transformers import Gemma2Config, Gemma2Model
+
+from harness.errors import HarnessError
+from harness.miniature.train.data import make_pool, to_signed
+from harness.miniature.train.loop import Fitted, Schedule, Setting, fit, write_recipe
+from harness.miniature.words import BOS, EOS, PAD, make_tokenizer, vocabulary, wish
+
+TEXT = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "query_pre_attn_scalar": 32,
+    "max_position_embeddings": 512,
+    "sliding_window": 512,
+}
+TRANSFORMER = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "num_attention_heads": 5,
+    "attention_head_dim": 32,
+    "num_layers": 6,
+    "num_cross_attention_heads": 5,
+    "cross_attention_head_dim": 32,
+    "cross_attention_dim": 160,
+    "mlp_ratio": 2.5,
+    "sample_size": 8,
+    "patch_size": 1,
+    # Sine and cosine positions: places are learnt much sooner than from the convolutions' borders.
+    "interpolation_scale": 1,
+}
+SCHEDULER = {
+    "algorithm_type": "dpmsolver++",
+    "solver_order": 2,
+    "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True,
+    "flow_shift": 3.0,
+}
+SCENES, HELD_OUT = 60_000, 1_024
+SCHEDULE = Schedule(steps=4_000, batch=64, lr=1.2e-3, warmup=200, ema=0.999)
+TOKENS = 24
+"""Length that training pads sentences to; attention is masked, so sampling may use another."""
+TIME_SHIFT = 2.0
+EMPTY_SHARE, WISH_SHARE = 0.1, 0.1
+"""Shares of captions that are left out, and that are replaced by a feedback sentence."""
+
+
+class Denoiser(nn.Module):
+    """The text encoder and the transformer, which learn together."""
+
+    def __init__(self, text: dict[str, Any], transformer: dict[str, Any]) -> None:
+        """Build both from their sizes."""
+        super().__init__()
+        config = Gemma2Config(
+            vocab_size=len(vocabulary()),
+            pad_token_id=PAD,
+            eos_token_id=EOS,
+            bos_token_id=BOS,
+            use_cache=False,
+            **text,
+        )
+        self.text_encoder = Gemma2Model(config)
+        self.transformer = SanaTransformer2DModel(
+            caption_channels=text["hidden_size"], **transformer
+        )
+
+    def forward(self, latents: Tensor, times: Tensor, ids: Tensor) -> Tensor:
+        """Predict noise minus data.
+
+        Args:
+            latents: Noisy latents, (n, channels, 8, 8).
+            times: (n,), 0 for data to 1 for noise.
+            ids: Padded token numbers, (n, tokens).
+        """
+        mask = (ids != PAD).long()
+        embeds = self.text_encoder(ids, attention_mask=mask, use_cache=False)[0]
+        flow: Tensor = self.transformer(
+            latents,
+            encoder_hidden_states=embeds,
+            encoder_attention_mask=mask,
+            timestep=times * 1000,
+            return_dict=False,
+        )[0]
+        return flow
+
+
+def flow_loss(model: Callable[..., Tensor], data: Tensor, ids: Tensor) -> Tensor:
+    """Mean squared error of a denoiser's flow at random times and noises."""
+    times = torch.randn(len(data), device=data.device).sigmoid()
+    times = TIME_SHIFT * times / (1 + (TIME_SHIFT - 1) * times)
+    noise = torch.randn_like(data)
+    at = times[:, None, None, None]
+    with torch.autocast(data.device.type, torch.bfloat16):
+        flow = model((1 - at) * data + at * noise, times, ids)
+    return (flow.float() - (noise - data)).square().mean()
+
+
+def captions(pool_requests: tuple[Any, ...], seed: int) -> tuple[Tensor, Tensor]:
+    """Token numbers of every scene's prompt and of a feedback sentence for it, (n, tokens) each."""
+    tokenizer = make_tokenizer()
+    rng = np.random.default_rng(seed)
+    texts = [request.text for request in pool_requests]
+    wishes = [wish(rng, request) for request in pool_requests]
+    padded = {"padding": "max_length", "max_length": TOKENS, "truncation": True}
+    return (
+        torch.tensor(tokenizer(texts, **padded)["input_ids"]),
+        torch.tensor(tokenizer(wishes, **padded)["input_ids"]),
+    )
+
+
+def encode(vae: AutoencoderDC, images: Tensor, device: str) -> Tensor:
+    """Latents of uint8 images, float16 (n, channels, 8, 8)."""
+    parts = []
+    with torch.no_grad(), torch.autocast(device.split(":")[0], torch.bfloat16):
+        for part in images.split(256):
+            pixels = to_signed(part).to(device, memory_format=torch.channels_last)
+            parts.append(vae.encode(pixels).latent.to("cpu", torch.float16))
+    return torch.cat(parts)
+
+
+def _encoded_pool(
+    vae: AutoencoderDC, size: int, seed: int, setting: Setting
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, prompts and feedback sentences of a pool; kept in the work folder once made."""
+    file = setting.work / f"latents-{seed}-{size}.pt"
+    if file.exists():
+        latents, prompts, wishes = torch.load(file, weights_only=True)
+        return latents, prompts, wishes
+    click.echo(f"base: rendering and encoding {size} scenes")
+    pool = make_pool(size, seed)
+    made = (encode(vae, pool.images, setting.device), *captions(pool.requests, seed))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(made, file)
+    return made
+
+
+def export(model: Denoiser, vae_folder: Path, folder: Path) -> None:
+    """Write the pipeline's folder as ``SanaPipeline.save_pretrained`` does, weights in float16."""
+    vae = AutoencoderDC.from_pretrained(vae_folder, torch_dtype=torch.float16)
+    recipe = (vae_folder / "recipe.json").read_text()
+    pipeline = SanaPipeline(
+        tokenizer=make_tokenizer(),
+        text_encoder=model.text_encoder.to(torch.float16),
+        vae=vae,
+        transformer=model.transformer.to(torch.float16),
+        scheduler=DPMSolverMultistepScheduler(**SCHEDULER),
+    )
+    pipeline.save_pretrained(folder)
+    (folder / "vae" / "recipe.json").write_text(recipe)
+
+
+def train(
+    setting: Setting,
+    schedule: Schedule = SCHEDULE,
+    *,
+    text: dict[str, Any] = TEXT,
+    transformer: dict[str, Any] = TRANSFORMER,
+    stop_after: int | None = None,
+) -> bool:
+    """Train and export to ``out/base``, beside the autoencoder; True once it is done."""
+    vae_folder = setting.out / "base" / "vae"
+    if not (vae_folder / "config.json").exists():
+        raise HarnessError(
+            f"there is no autoencoder in {vae_folder}", "train the stage autoencoder first"
+        )
+    vae = AutoencoderDC.from_pretrained(vae_folder, torch_dtype=torch.float32).to(setting.device)
+    vae = vae.to(memory_format=torch.channels_last).eval()
+    latents, prompts, wishes = _encoded_pool(vae, setting.count(SCENES), setting.seed + 11, setting)
+    unseen, unseen_prompts, _ = _encoded_pool(
+        vae, setting.count(HELD_OUT), setting.seed + 12, setting
+    )
+    del vae
+    torch.manual_seed(setting.seed)
+    model = Denoiser(text, transformer).to(setting.device)
+    run: Any = torch.compile(model) if setting.compile else model
+    empty = torch.full((TOKENS,), PAD)
+    empty[0] = BOS
+
+    def loss_of(rows: Tensor) -> Tensor:
+        ids = torch.where((torch.rand(len(rows), 1) < WISH_SHARE), wishes[rows], prompts[rows])
+        ids = torch.where((torch.rand(len(rows), 1) < EMPTY_SHARE), empty, ids)
+        data = latents[rows].float().to(setting.device)
+        return flow_loss(run, data, ids.to(setting.device))
+
+    def measure() -> dict[str, float]:
+        torch.manual_seed(0)
+        with torch.no_grad():
+            parts = [
+                float(flow_loss(model, data.float().to(setting.device), ids.to(setting.device)))
+                for data, ids in zip(
+                    unseen.split(schedule.batch), unseen_prompts.split(schedule.batch), strict=True
+                )
+                if len(data) == schedule.batch
+            ]
+        return {"flow_loss": round(sum(parts) / max(1, len(parts)), 5)}
+
+    fitted = fit(
+        model, loss_of, len(latents), schedule, setting, "base",
+        measure=measure, stop_after=stop_after,
+    )  # fmt: skip
+    if fitted is None:
+        return False
+    finish(model, setting, schedule, fitted, len(latents), measure())
+    return True
+
+
+def finish(
+    model: Denoiser,
+    setting: Setting,
+    schedule: Schedule,
+    fitted: Fitted,
+    scenes: int,
+    metric: dict[str, float],
+) -> None:
+    """Export the averaged weights and their recipe."""
+    folder = setting.out / "base"
+    export(model, folder / "vae", folder)
+    write_recipe(
+        folder / "recipe.json", setting, schedule, fitted,
+        scenes=scenes, images_seen=schedule.steps * schedule.batch, held_out=metric,
+        time_shift=TIME_SHIFT, empty_share=EMPTY_SHARE, feedback_sentence_share=WISH_SHARE,
+        tokens=TOKENS,
+    )  # fmt: skip

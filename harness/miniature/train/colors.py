@@ -1,0 +1,227 @@
+"""Stage 5: the CLIP that names an object's colour by GenEval's zero-shot procedure.
+
+It is trained through the very steps that the benchmark takes: crops of masked objects over grey,
+and text directions averaged over the benchmark's templates. Masks are made as imperfect as a
+detector's. An object in its natural colours has no one right answer: its target is the share of
+its pixels that are nearest to each colour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+from benchmarks.geneval.colors import TEMPLATES, ClipImageSettings, Crop, clip_pixels
+from harness.miniature.glyphs import CLASSES, COLOURS
+from harness.miniature.scenes import SIDE
+from harness.miniature.train.data import NATURAL, Pool
+from harness.miniature.train.detector import worn_pool
+from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
+from harness.miniature.words import make_clip_tokenizer
+
+SCENES, HELD_OUT, USED = 20_000, 1_000, 10_000
+SCHEDULE = Schedule(steps=1_000, batch=128, lr=2e-3, cooldown=0.5, ema=0.99, weight_decay=0.05)
+SEED = 21
+"""The detector's pool is used again: it is made already."""
+INPUT = 32
+"""Side of CLIP's input in pixels."""
+POSITIONS = 16
+NAMES = 6
+"""Class names whose texts a step compares; an object is not always called what it is, because a
+detector may take it for something else."""
+IMAGES = ClipImageSettings(shortest_edge=INPUT, crop=(INPUT, INPUT))
+
+
+def make_model() -> CLIPModel:
+    """A CLIP with fresh weights and the miniature's vocabulary."""
+    tokenizer = make_clip_tokenizer(POSITIONS)
+    tower = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4}
+    text = {
+        **tower,
+        "num_hidden_layers": 2,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": POSITIONS,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {**tower, "num_hidden_layers": 3, "image_size": INPUT, "patch_size": 8}
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=48))
+
+
+def colour_shares(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The share of an object's pixels that are nearest to each of the ten colours, (10,)."""
+    palette = np.array(list(COLOURS.values()), np.float32)
+    pixels = image[mask].astype(np.float32)
+    nearest = np.square(pixels[:, None] - palette).sum(-1).argmin(1)
+    shares = np.bincount(nearest, minlength=len(palette)) / max(1, len(pixels))
+    return shares.astype(np.float32)
+
+
+def make_crops(pool: Pool, images: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut every object of a pool out of some version of its images.
+
+    Args:
+        pool: Scenes and their truth.
+        images: What to cut from, uint8 (n, 3, 64, 64); the pool's first n scenes.
+        seed: Seed of the masks' imperfections.
+
+    Returns:
+        CLIP's inputs (m, 3, 32, 32) in float16; the colours' target shares (m, 10); the colour
+        numbers (m,), ``NATURAL`` for natural colours.
+    """
+    rng = np.random.default_rng(seed)
+    rendered = pool.images.permute(0, 2, 3, 1).numpy()
+    shown = images.permute(0, 2, 3, 1).contiguous().numpy()
+    crops, targets, colours = [], [], []
+    for row in range(len(images)):
+        foreground = pool.foreground[row].numpy()
+        for number in range(int((pool.classes[row] >= 0).sum())):
+            own = foreground == number + 1
+            colour = int(pool.colours[row, number])
+            if colour == NATURAL:
+                target = colour_shares(rendered[row], own)
+            else:
+                target = np.eye(len(COLOURS), dtype=np.float32)[colour]
+            box = pool.boxes[row, number].numpy() + rng.uniform(-1.5, 1.5, 4).astype(np.float32)
+            box = box.clip(0, SIDE)
+            mask = _imperfect(own, rng)
+            crop = Crop(shown[row], mask, box, CLASSES[int(pool.classes[row, number])])
+            crops.append(clip_pixels(crop, IMAGES).astype(np.float16))
+            targets.append(target)
+            colours.append(colour)
+    return (
+        torch.from_numpy(np.stack(crops)),
+        torch.from_numpy(np.stack(targets)),
+        torch.tensor(colours),
+    )
+
+
+def _imperfect(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """A mask as a detector might give it: grown, shrunk or as it is."""
+    kind = rng.integers(3)
+    if kind == 0:
+        grown: NDArray[np.bool_] = ndimage.binary_dilation(mask)
+        return grown
+    if kind == 1:
+        shrunk: NDArray[np.bool_] = ndimage.binary_erosion(mask)
+        return shrunk if shrunk.sum() > 20 else mask
+    return mask
+
+
+def colour_directions(model: CLIPModel, names: list[str]) -> Tensor:
+    """The text direction of each colour for each class name, (names, 10, projection)."""
+    tokenizer = make_clip_tokenizer(POSITIONS)
+    texts = [
+        template.format(color=colour, name=name)
+        for name in names
+        for colour in COLOURS
+        for template in TEMPLATES
+    ]
+    tokens = tokenizer(
+        texts, padding="max_length", truncation=True, max_length=POSITIONS, return_tensors="pt"
+    ).to(model.device)
+    return _directions(model, tokens["input_ids"], tokens["attention_mask"])
+
+
+def _directions(model: CLIPModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """Normalised, averaged over templates, normalised again: (names, 10, projection)."""
+    pooled = model.text_model(input_ids=ids, attention_mask=mask).pooler_output
+    features = functional.normalize(model.text_projection(pooled).float(), dim=-1)
+    grouped = features.reshape(-1, len(COLOURS), len(TEMPLATES), features.shape[-1])
+    return functional.normalize(grouped.mean(2), dim=-1)
+
+
+def _image_features(model: CLIPModel, crops: Tensor) -> Tensor:
+    pooled = model.vision_model(pixel_values=crops).pooler_output
+    return functional.normalize(model.visual_projection(pooled).float(), dim=-1)
+
+
+def _accuracy(model: CLIPModel, crops: Tensor, colours: Tensor) -> float:
+    """Share of the objects that were painted one colour whose colour is named right."""
+    painted = colours != NATURAL
+    with torch.no_grad():
+        directions = colour_directions(model, list(CLASSES)).mean(0)
+        seen = torch.cat(
+            [_image_features(model, part.float().to(model.device)) for part in crops.split(256)]
+        )
+    named = (seen @ directions.T).argmax(1).cpu()
+    return float((named == colours)[painted].float().mean())
+
+
+def train(
+    setting: Setting, schedule: Schedule = SCHEDULE, *, stop_after: int | None = None
+) -> bool:
+    """Train and export to ``out/colors``; True once it is done."""
+    seed = setting.seed + 41
+    pool, worn_images = worn_pool(setting, setting.count(SCENES), setting.seed + SEED, "colors")
+    unseen, worn_unseen = worn_pool(
+        setting, setting.count(HELD_OUT), setting.seed + SEED + 1, "colors"
+    )
+    click.echo("colors: cutting objects out")
+    used = setting.count(USED)
+    clean = make_crops(pool, pool.images[:used], seed)
+    worn = make_crops(pool, worn_images[:used], seed + 1)
+    crops = torch.cat([clean[0], worn[0]])
+    targets = torch.cat([clean[1], worn[1]])
+    torch.manual_seed(seed)
+    model = make_model().to(setting.device)
+    tokenizer = make_clip_tokenizer(POSITIONS)
+    texts = [
+        template.format(color=colour, name=name)
+        for name in CLASSES
+        for colour in COLOURS
+        for template in TEMPLATES
+    ]
+    tokens = tokenizer(
+        texts, padding="max_length", truncation=True, max_length=POSITIONS, return_tensors="pt"
+    )
+    each = len(COLOURS) * len(TEMPLATES)
+    all_ids = tokens["input_ids"].reshape(len(CLASSES), each, POSITIONS)
+    all_masks = tokens["attention_mask"].reshape(len(CLASSES), each, POSITIONS)
+
+    def loss_of(rows: Tensor) -> Tensor:
+        names = torch.randint(len(CLASSES), (NAMES,))
+        ids = all_ids[names].flatten(0, 1).to(setting.device)
+        masks = all_masks[names].flatten(0, 1).to(setting.device)
+        directions = _directions(model, ids, masks)
+        pixels = crops[rows].float().to(setting.device)
+        strength = 0.3 * torch.rand(len(rows), 1, 1, 1, device=pixels.device)
+        pixels = pixels + strength * torch.randn_like(pixels)
+        called = torch.randint(NAMES, (len(rows),), device=pixels.device)
+        seen = _image_features(model, pixels)
+        logits = torch.einsum("bd,bcd->bc", seen, directions[called]) * model.logit_scale.exp()
+        return functional.cross_entropy(logits, targets[rows].to(setting.device))
+
+    fitted = fit(
+        model, loss_of, len(crops), schedule, replace(setting, seed=seed), "colors",
+        stop_after=stop_after,
+    )  # fmt: skip
+    if fitted is None:
+        return False
+    held_out = {}
+    for what, images in (("rendered", unseen.images), ("worn", worn_unseen)):
+        cut, _, colours = make_crops(unseen, images, seed + 2)
+        held_out[f"{what}_painted_accuracy"] = round(_accuracy(model, cut, colours), 4)
+    click.echo(f"colors: held out {held_out}")
+    folder = setting.out / "colors"
+    model.to(torch.float16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    processor = CLIPImageProcessor(
+        size={"shortest_edge": INPUT}, crop_size={"height": INPUT, "width": INPUT}
+    )
+    processor.save_pretrained(folder)
+    write_recipe(
+        folder / "recipe.json", replace(setting, seed=seed), schedule, fitted,
+        crops=len(crops), held_out_scenes=len(unseen), held_out=held_out,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+    )  # fmt: skip
+    return True

@@ -1,0 +1,255 @@
+"""Stage 3: the detector that scores the miniature's images.
+
+It learns from rendered scenes, half of them after a round trip through the autoencoder with noise
+on the latents, since that is how generated images look; the rest of its blur is made here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import click
+import torch
+from diffusers import AutoencoderDC
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.geneval.centernet import (
+    REACH,
+    STRIDE,
+    CenterNet,
+    CenterNetConfig,
+    Maps,
+    Thresholds,
+    cell_middles,
+    decode,
+    save,
+)
+from harness.errors import HarnessError
+from harness.miniature.glyphs import CLASSES
+from harness.miniature.scenes import SIDE
+from harness.miniature.train.data import MOST_OBJECTS, Pool, make_pool, to_bytes, to_signed
+from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
+
+WEAR = 0.4
+"""Largest standard deviation of the noise on latents in a round trip."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What tells the scorer's detector from the judge's.
+
+    Attributes:
+        name: Name of the stage and of its folder.
+        widths: Channels of the network's levels.
+        scenes: Scenes in the pool.
+        seed: Added to the setting's seed.
+        schedule: How long and how fast.
+    """
+
+    name: str
+    widths: tuple[int, int, int]
+    scenes: int
+    seed: int
+    schedule: Schedule
+
+
+SCORER = Variant(
+    "detector", (32, 80, 128), 20_000, 21,
+    Schedule(steps=1_000, batch=64, lr=2e-3, cooldown=0.5, ema=0.99),
+)  # fmt: skip
+HELD_OUT = 1_000
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the maps should say; h and w are those of the grid.
+
+    Attributes:
+        centres: (n, h, w): 1 in the cell of an object's centre.
+        counted: (n, h, w): 0 in the cells around a centre, which may say either.
+        classes: int64, (n, h, w): class of the object around whose centre a cell lies, else -1.
+        sides: (n, 4, h, w): distances to the object's sides, in units of ``REACH`` pixels.
+        foreground: (n, 4h, 4w): 1 where a pixel shows an object.
+    """
+
+    centres: Tensor
+    counted: Tensor
+    classes: Tensor
+    sides: Tensor
+    foreground: Tensor
+
+
+def make_targets(boxes: Tensor, classes: Tensor, foreground: Tensor) -> Targets:
+    """Targets of a batch from a pool's truth, all as in ``Pool``."""
+    count, side = len(boxes), SIDE // STRIDE
+    xs, ys = cell_middles(side, side, boxes.device)
+    centres = torch.zeros(count, side, side, device=boxes.device)
+    counted = torch.ones_like(centres)
+    near_class = torch.full((count, side, side), -1, dtype=torch.long, device=boxes.device)
+    sides = torch.zeros(count, 4, side, side, device=boxes.device)
+    for number in range(MOST_OBJECTS):
+        left, top, right, bottom = boxes[:, number, :, None, None].unbind(1)
+        there = (classes[:, number] >= 0)[:, None, None]
+        cell_x = ((left + right) / 2 / STRIDE).floor() * STRIDE + STRIDE / 2
+        cell_y = ((top + bottom) / 2 / STRIDE).floor() * STRIDE + STRIDE / 2
+        apart = torch.maximum((xs - cell_x).abs(), (ys - cell_y).abs())
+        near = there & (apart < 1.5 * STRIDE)
+        counted[near] = 0
+        near_class = torch.where(near, classes[:, number, None, None], near_class)
+        reaches = torch.broadcast_tensors(xs - left, ys - top, right - xs, bottom - ys)
+        sides = torch.where(near[:, None], torch.stack(reaches, 1) / REACH, sides)
+        centres = torch.where(there & (apart < STRIDE / 2), 1.0, centres)
+    counted[centres > 0] = 1
+    return Targets(centres, counted, near_class, sides, (foreground > 0).float())
+
+
+def detection_loss(maps: Maps, targets: Targets) -> Tensor:
+    """Sum of the four heads' losses, per object or per pixel."""
+    objects = targets.centres.sum().clamp(min=1)
+    centre = functional.binary_cross_entropy_with_logits(
+        maps.centres.float(), targets.centres, weight=targets.counted, reduction="sum"
+    )
+    near = targets.classes >= 0
+    kinds = functional.cross_entropy(maps.classes.float(), targets.classes, ignore_index=-1)
+    off = (maps.sides.float() - targets.sides).abs().sum(1)
+    sides = (off * near).sum() / near.sum().clamp(min=1)
+    mask = functional.binary_cross_entropy_with_logits(maps.foreground.float(), targets.foreground)
+    return centre / objects + kinds.nan_to_num(0) + 2 * sides + 2 * mask
+
+
+def worn(vae: AutoencoderDC, images: Tensor, seed: int, device: str) -> Tensor:
+    """Images after a round trip through the autoencoder, with noise of random strength."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    with torch.no_grad(), torch.autocast(device.split(":")[0], torch.bfloat16):
+        for part in images.split(128):
+            pixels = to_signed(part).to(device, memory_format=torch.channels_last)
+            latents = vae.encode(pixels).latent.float()
+            strength = WEAR * torch.rand(len(part), 1, 1, 1, generator=generator)
+            noise = strength * torch.randn(latents.shape, generator=generator)
+            parts.append(to_bytes(vae.decode(latents + noise.to(device)).sample).cpu())
+    return torch.cat(parts)
+
+
+def worn_pool(setting: Setting, size: int, seed: int, stage: str) -> tuple[Pool, Tensor]:
+    """A pool and its worn images, uint8 (n, 3, 64, 64); half of the pool is scenes for prompts.
+
+    Raises:
+        HarnessError: The autoencoder is not trained yet.
+    """
+    folder = setting.out / "base" / "vae"
+    if not (folder / "config.json").exists():
+        raise HarnessError(
+            f"there is no autoencoder in {folder}", "train the stage autoencoder first"
+        )
+    click.echo(f"{stage}: rendering {size} scenes, and again through the autoencoder")
+    vae = AutoencoderDC.from_pretrained(folder, torch_dtype=torch.float32).to(setting.device)
+    vae = vae.to(memory_format=torch.channels_last).eval()
+    pool = make_pool(size, seed, free=0.5)
+    file = setting.work / f"worn-{seed}-{size}.pt"
+    if file.exists():
+        images: Tensor = torch.load(file, weights_only=True)
+        return pool, images
+    images = worn(vae, pool.images, seed, setting.device)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(images, file)
+    return pool, images
+
+
+def augment(images: Tensor) -> Tensor:
+    """Random contrast, brightness, blur and noise on images in -1 to 1."""
+    count, device = len(images), images.device
+    contrast = 0.8 + 0.4 * torch.rand(count, 1, 1, 1, device=device)
+    brightness = 0.2 * torch.rand(count, 3, 1, 1, device=device) - 0.1
+    blurred = functional.avg_pool2d(functional.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    share = (torch.rand(count, 1, 1, 1, device=device) - 0.5).clamp(min=0) * 1.6
+    images = images + share * (blurred - images)
+    noise = 0.1 * torch.rand(count, 1, 1, 1, device=device) * torch.randn_like(images)
+    return (images * contrast + brightness + noise).clamp(-1, 1)
+
+
+def look_at(network: CenterNet, images: Tensor, device: str) -> list[Maps]:
+    """The maps of uint8 images, (n, 3, 64, 64), in batches."""
+    network.eval()
+    with torch.no_grad():
+        return [network(to_signed(part).to(device)) for part in images.split(64)]
+
+
+def exact_share(maps: list[Maps], config: CenterNetConfig, pool: Pool, score: float) -> float:
+    """Share of images in which the classes found above a score are exactly those shown."""
+    found = [answer for part in maps for answer in decode(part, config)]
+    right = 0
+    for answer, truth in zip(found, pool.classes, strict=True):
+        seen = Counter(
+            label for label, sure in zip(answer.labels, answer.scores, strict=True) if sure > score
+        )
+        right += seen == Counter(CLASSES[number] for number in truth.tolist() if number >= 0)
+    return right / len(pool)
+
+
+def calibrate(maps: list[Maps], config: CenterNetConfig, pool: Pool) -> CenterNetConfig:
+    """Choose the temperatures with which most images are read exactly, at 0.3 and at 0.9."""
+    best, chosen = -1.0, config
+    for centre, kind in itertools.product((1.0, 0.7, 0.5), repeat=2):
+        limits = replace(config.thresholds, centre_temperature=centre, class_temperature=kind)
+        trial = replace(config, thresholds=limits)
+        value = sum(exact_share(maps, trial, pool, score) for score in (0.3, 0.9))
+        if value > best:
+            best, chosen = value, trial
+    return chosen
+
+
+def train(setting: Setting, variant: Variant = SCORER, *, stop_after: int | None = None) -> bool:
+    """Train and export to ``out/<variant's name>``; True once it is done."""
+    seed = setting.seed + variant.seed
+    pool, worn_images = worn_pool(setting, setting.count(variant.scenes), seed, variant.name)
+    held_out, worn_held_out = worn_pool(
+        setting, setting.count(HELD_OUT), setting.seed + 22, variant.name
+    )
+    torch.manual_seed(seed)
+    config = CenterNetConfig(CLASSES, variant.widths, SIDE, Thresholds())
+    network = CenterNet(config).to(setting.device).to(memory_format=torch.channels_last)
+    look = torch.compile(network) if setting.compile else network
+    kind = setting.device.split(":")[0]
+
+    def loss_of(rows: Tensor) -> Tensor:
+        own = torch.rand(len(rows), 1, 1, 1) < 0.5
+        images = to_signed(torch.where(own, pool.images[rows], worn_images[rows]))
+        images = augment(images.to(setting.device)).contiguous(memory_format=torch.channels_last)
+        targets = make_targets(
+            pool.boxes[rows].to(setting.device),
+            pool.classes[rows].to(setting.device),
+            pool.foreground[rows].to(setting.device),
+        )
+        with torch.autocast(kind, torch.bfloat16):
+            maps = look(images)
+        return detection_loss(maps, targets)
+
+    fitted = fit(
+        network, loss_of, len(pool), variant.schedule, replace(setting, seed=seed), variant.name,
+        stop_after=stop_after,
+    )  # fmt: skip
+    if fitted is None:
+        return False
+    seen = {
+        "rendered": look_at(network, held_out.images, setting.device),
+        "worn": look_at(network, worn_held_out, setting.device),
+    }
+    config = calibrate(seen["worn"], config, held_out)
+    metric = {
+        f"{what}_exact_above_{score}": round(exact_share(maps, config, held_out, score), 4)
+        for what, maps in seen.items()
+        for score in (0.3, 0.9)
+    }
+    click.echo(f"{variant.name}: held out {metric}")
+    folder = setting.out / variant.name
+    save(network, config, folder)
+    write_recipe(
+        folder / "recipe.json", replace(setting, seed=seed), variant.schedule, fitted,
+        scenes=len(pool), held_out_scenes=len(held_out), held_out=metric,
+        parameters=sum(weight.numel() for weight in network.parameters()),
+    )  # fmt: skip
+    return True

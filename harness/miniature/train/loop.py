@@ -1,0 +1,282 @@
+"""The training loop that all stages share: seeded, resumable, with averaged weights.
+
+Promise: a run that was interrupted and resumed ends with the weights of one that was not.
+Everything random in a step comes from the step's own seed, and a checkpoint holds weights, average,
+optimiser state and step, so nothing else needs to be remembered. (On one kind of machine with as
+many threads; floating point gives no more than that.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a stage learns.
+
+    Attributes:
+        steps: Optimiser steps in all.
+        batch: Rows a step.
+        lr: Peak learning rate of AdamW.
+        warmup: Steps of linear warm-up.
+        cooldown: Share of the steps, at the end, over which the rate falls linearly to zero.
+        weight_decay: AdamW's, for matrices only.
+        ema: Decay of the running average of the weights, which is what gets exported.
+        clip: Largest norm of the gradient.
+    """
+
+    steps: int
+    batch: int
+    lr: float
+    warmup: int = 100
+    cooldown: float = 0.25
+    weight_decay: float = 0.01
+    ema: float = 0.999
+    clip: float = 1.0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, as a share of the peak."""
+        tail = max(1.0, self.cooldown * self.steps)
+        return min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / tail)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the command line decides for every stage.
+
+    Attributes:
+        work: Folder for checkpoints and pools; outside of the package.
+        out: Folder of the exported weights; a stage writes one folder in it.
+        device: Torch device.
+        seed: Seed of data and training.
+        scale: Factor on every stage's steps and pool sizes; below 1 for a trial run.
+        compile: Whether to compile the heavy stages while they train (needs a C++ compiler).
+        checkpoint_seconds: Time between checkpoints.
+    """
+
+    work: Path
+    out: Path
+    device: str = "cpu"
+    seed: int = 0
+    scale: float = 1.0
+    compile: bool = False
+    checkpoint_seconds: float = 180.0
+
+    def count(self, full: int) -> int:
+        """A number of steps or scenes at this setting's scale."""
+        return max(1, round(full * self.scale))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a finished loop reports for the recipe.
+
+    Attributes:
+        seconds: Time spent in training steps, over all interruptions.
+        losses: Mean loss over every hundred steps.
+    """
+
+    seconds: float
+    losses: tuple[float, ...]
+
+
+class Average:
+    """Exponential running average of a module's parameters; buffers are copied as they are."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        """Start from the module's present weights."""
+        self.decay = decay
+        self.state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    def update(self, module: nn.Module, step: int) -> None:
+        """Take in the module's weights; early steps weigh more, so that the start is forgotten."""
+        decay = min(self.decay, (step + 1) / (step + 10))
+        kept, fresh = [], []
+        for name, value in module.state_dict().items():
+            if value.dtype.is_floating_point:
+                kept.append(self.state[name])
+                fresh.append(value.detach())
+            else:
+                self.state[name].copy_(value)
+        torch._foreach_lerp_(kept, fresh, 1 - decay)
+
+    @contextmanager
+    def applied(self, module: nn.Module) -> Iterator[None]:
+        """Run a block with the averaged weights in the module."""
+        own = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        module.load_state_dict(self.state)
+        try:
+            yield
+        finally:
+            module.load_state_dict(own)
+
+
+def fit(
+    module: nn.Module,
+    loss_of: Callable[[Tensor], Tensor],
+    rows: int,
+    schedule: Schedule,
+    setting: Setting,
+    name: str,
+    *,
+    measure: Callable[[], dict[str, float]] | None = None,
+    stop_after: int | None = None,
+) -> Fitted | None:
+    """Train a module, from its last checkpoint if there is one; leave it with averaged weights.
+
+    Args:
+        module: What is trained, already on its device.
+        loss_of: Loss of a batch, given the rows' indices into the stage's pool, int64 (batch,).
+            Randomness is to be taken from torch's default generators, which are seeded by the step.
+        rows: Rows in the pool.
+        schedule: How long and how fast.
+        setting: Seed, folders, device.
+        name: The stage's name; its checkpoint is ``work/name.pt``.
+        measure: The held-out metric, run with averaged weights when the training is a half done
+            and at every checkpoint after.
+        stop_after: Stop, with a checkpoint, after this many steps of this call.
+
+    Returns:
+        What to put in the recipe; None if the run was stopped before its last step, by
+        ``stop_after`` or by an interrupt (the checkpoint is written first).
+    """
+    file = setting.work / f"{name}.pt"
+    matrices = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": schedule.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=schedule.lr,
+        betas=(0.9, 0.99),
+    )
+    average = Average(module, schedule.ema)
+    step, seconds, total = 0, 0.0, 0.0
+    losses: list[float] = []
+    if file.exists():
+        saved: dict[str, Any] = torch.load(file, map_location=setting.device, weights_only=True)
+        module.load_state_dict(saved["module"])
+        average.state = saved["average"]
+        optimiser.load_state_dict(saved["optimiser"])
+        step, seconds = saved["step"], saved["seconds"]
+        losses, total = saved["losses"], saved["total"]
+        click.echo(f"{name}: resumed at step {step} of {schedule.steps} from {file}")
+
+    def save() -> None:
+        state = {
+            "module": module.state_dict(),
+            "average": average.state,
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+            "seconds": seconds,
+            "losses": losses,
+            "total": total,
+        }
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".part")
+        torch.save(state, partial)
+        os.replace(partial, file)
+
+    def report(loss: float, speed: float) -> None:
+        line = f"{name}: step {step}/{schedule.steps}  loss {loss:.4f}  {speed:.0f} rows/s"
+        click.echo(f"{line}  {seconds:.0f} s")
+
+    stopping: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopping.append(number)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    begun, last_save, shown, last_shown = step, time.monotonic(), step, time.monotonic()
+    running = 0.0
+    module.train()
+    try:
+        while step < schedule.steps and not stopping:
+            if stop_after is not None and step - begun >= stop_after:
+                break
+            start = time.monotonic()
+            torch.manual_seed(setting.seed * 1_000_003 + step)
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.lr * schedule.rate(step)
+            loss = loss_of(torch.randint(rows, (schedule.batch,)))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(module.parameters(), schedule.clip)
+            optimiser.step()
+            average.update(module, step)
+            value = float(loss.detach())
+            if value != value:
+                raise FloatingPointError(f"{name}: the loss is not a number at step {step}")
+            running = value if step == begun else 0.98 * running + 0.02 * value
+            step += 1
+            total += value
+            if step % 100 == 0 or step == schedule.steps:
+                losses.append(total / (step % 100 or 100))
+                total = 0.0
+            now = time.monotonic()
+            seconds += now - start
+            if now - last_shown > 20 or step == schedule.steps:
+                report(running, (step - shown) * schedule.batch / (now - last_shown))
+                shown, last_shown = step, now
+            if now - last_save > setting.checkpoint_seconds:
+                save()
+                if measure is not None and 2 * step > schedule.steps:
+                    with average.applied(module):
+                        module.eval()
+                        click.echo(f"{name}: held out {json.dumps(measure())}")
+                        module.train()
+                last_save = last_shown = time.monotonic()
+                shown = step
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    save()
+    if step < schedule.steps:
+        click.echo(f"{name}: stopped at step {step} of {schedule.steps}; run it again to go on")
+        if stopping:
+            raise KeyboardInterrupt
+        return None
+    module.load_state_dict(average.state)
+    module.eval()
+    return Fitted(seconds, tuple(losses))
+
+
+def write_recipe(
+    file: Path, setting: Setting, schedule: Schedule, fitted: Fitted, **facts: object
+) -> None:
+    """Write how a stage's weights came about, as JSON beside them.
+
+    Args:
+        file: Where to.
+        setting: Seed and device.
+        schedule: How long and how fast.
+        fitted: Time and losses.
+        facts: The stage's data, sizes and held-out metrics.
+    """
+    recipe: dict[str, object] = {
+        "seed": setting.seed,
+        "device": setting.device,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "schedule": asdict(schedule),
+        "training_seconds": round(fitted.seconds, 1),
+        "losses": [round(loss, 5) for loss in fitted.losses],
+        **facts,
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(recipe, indent=2) + "\n")
