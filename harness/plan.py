@@ -26,7 +26,7 @@ from harness.models.suites import (
 )
 from harness.options import build, resolved
 from harness.records import Prompt, Role
-from harness.registry import BENCHMARKS, JUDGES, STRATEGIES
+from harness.registry import BENCHMARKS, GENERATORS, JUDGES, STRATEGIES
 from harness.seeds import digest
 from strategies.base import Strategy
 
@@ -109,6 +109,7 @@ def plan(ask: Ask) -> Plan:
                 "choose another --judge",
             )
         suite = suite.model_copy(update={"judge": scorer.model_copy(update={"kind": "oracle"})})
+    _check_feedback(strategy, suite.generator)
     specs = {Role.GENERATOR: suite.generator, Role.JUDGE: suite.judge}
     if scorer is not None:
         specs[Role.SCORER] = scorer
@@ -229,6 +230,15 @@ def override(suite: Suite, ask: Ask) -> Suite:
                 )
         scorer = scorer.model_copy(update={"checkpoints": {**scorer.checkpoints, **ask.scorer}})
     return suite.model_copy(update={"generator": generator, "judge": judge, "scorer": scorer})
+
+
+def _check_feedback(strategy: Strategy, generator: ModelSpec) -> None:
+    if strategy.needs_feedback and not GENERATORS.get(generator.kind).takes_feedback:
+        raise UsageError(
+            f"strategy '{strategy.name}' conditions draws on feedback, which generator "
+            f"'{generator.kind}' does not take",
+            "choose a --model whose generator does, such as reflect-dit, or another --strategy",
+        )
 
 
 def with_dtype(spec: ModelSpec, ask: Ask) -> ModelSpec:

@@ -83,6 +83,10 @@ STRATEGIES = Registry(
     {
         "single": "strategies.single:Single",
         "best-of-n": "strategies.best_of_n:BestOfN",
+        "reflect": "strategies.reflect:Reflect",
+        "explore-then-reflect": "strategies.explore_then_reflect:ExploreThenReflect",
+        "reflect-beam": "strategies.reflect_beam:ReflectBeam",
+        "reflect-or-restart": "strategies.reflect_or_restart:ReflectOrRestart",
     },
 )
 

@@ -30,6 +30,9 @@ class Strategy(ABC):
     name: ClassVar[str]
     """What it is called on the command line and in the log."""
 
+    needs_feedback: ClassVar[bool] = False
+    """Whether it conditions draws on feedback, which not every generator takes."""
+
     @abstractmethod
     def search(self, task: Task) -> Rounds:
         """Search for one prompt.

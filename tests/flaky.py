@@ -14,6 +14,7 @@ from tests.stubs import Faults
 
 class FlakySana:
     Settings = SanaGenerator.Settings
+    takes_feedback = SanaGenerator.takes_feedback
 
     def __init__(self, sana: SanaGenerator, faults: Faults) -> None:
         self._sana = sana

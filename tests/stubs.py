@@ -113,6 +113,7 @@ class StubGenerator:
     """Pictures made of a hash of everything that should determine them."""
 
     Settings = StubSettings
+    takes_feedback = True
 
     def __init__(self, faults: Faults | None, batch_size: int) -> None:
         self.faults = faults

@@ -95,6 +95,16 @@ def test_a_run_does_not_go_on_with_another_checkpoint(suite: Path, tmp_path: Pat
         replan(config)
 
 
+def test_a_strategy_that_needs_feedback_needs_a_generator_that_takes_it(
+    suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stub_plan(suite, strategy="reflect").strategy.needs_feedback
+    monkeypatch.setattr("tests.stubs.StubGenerator.takes_feedback", False)
+    with pytest.raises(UsageError, match="conditions draws on feedback"):
+        stub_plan(suite, strategy="reflect")
+    assert stub_plan(suite, strategy="best-of-n")
+
+
 def test_a_config_of_an_oracle_run_says_so(suite: Path) -> None:
     config = stub_plan(suite, judge="oracle").config
     assert config.oracle and config.scorer is not None

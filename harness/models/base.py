@@ -91,6 +91,9 @@ class GeneratorFactory(Protocol):
     Settings: ClassVar[type]
     """A frozen dataclass: names, types and defaults of the sampler settings, known unloaded."""
 
+    takes_feedback: ClassVar[bool]
+    """Whether requests may carry feedback, so that a plan can be refused before loading."""
+
     def load(
         self,
         checkpoints: Mapping[str, Path],

@@ -66,6 +66,7 @@ class SanaGenerator:
     """A SANA pipeline on one device. It holds state: the weights and a cache of encoded prompts."""
 
     Settings: ClassVar[type] = SanaSettings
+    takes_feedback: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -1,0 +1,42 @@
+"""What feedback strategies share: turning rejected candidates into the context of the next draw."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from harness.records import Candidate, Feedback
+
+
+def feedback_on(candidates: Sequence[Candidate]) -> list[Feedback]:
+    """A (image, sentence) pair for each candidate the judge has spoken of, in the same order."""
+    return [
+        Feedback(c.id, c.verdict.sentence) for c in candidates if c.ok and c.verdict is not None
+    ]
+
+
+def choose(pairs: Sequence[Feedback], size: int, rng: random.Random) -> tuple[Feedback, ...]:
+    """The pairs that go into a context of limited size, as Reflect-DiT chooses them.
+
+    All of them while they fit; afterwards a random sample, without replacement, of the pairs
+    with distinct sentences (the first pair of each), so that a judge which repeats itself does
+    not fill the context with one complaint (arXiv 2503.12271 and its public script).
+
+    Args:
+        pairs: All feedback so far, oldest first.
+        size: The most pairs the generator is given.
+        rng: The search's own random numbers.
+    """
+    if len(pairs) <= size:
+        return tuple(pairs)
+    distinct: dict[str, Feedback] = {}
+    for pair in pairs:
+        distinct.setdefault(pair.sentence, pair)
+    population = list(distinct.values())
+    return tuple(rng.sample(population, min(size, len(population))))
+
+
+def first_accepted(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The accepted candidate with the lowest draw index, or None."""
+    accepted = [candidate for candidate in candidates if candidate.accepted]
+    return min(accepted, key=lambda c: c.draw.index, default=None)

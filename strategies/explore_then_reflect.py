@@ -1,0 +1,50 @@
+"""Explore, then reflect: spend a few draws on choosing where to start."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from harness.records import Candidate, Draw, Task
+from strategies.base import Rounds, Strategy, best
+from strategies.context import choose, feedback_on, first_accepted
+
+
+@dataclass(frozen=True)
+class ExploreThenReflect(Strategy):
+    """M plain draws at once; then a chain of reflections from the best rejected one.
+
+    Use it where single draws differ much: one of M is often right or nearly right, and feedback
+    on a nearly right image asks for less than feedback on the first that comes. The first round
+    is one batch, so it costs the latency of a single draw.
+
+    Attributes:
+        explore: Plain draws in the first round (M); cut to the budget.
+        context: The most pairs a draw is conditioned on.
+    """
+
+    name: ClassVar[str] = "explore-then-reflect"
+    needs_feedback: ClassVar[bool] = True
+    explore: Annotated[int, Field(ge=1)] = 4
+    context: Annotated[int, Field(ge=1)] = 3
+
+    def search(self, task: Task) -> Rounds:
+        """Explore in one round, then reflect one draw at a time."""
+        rng = random.Random(task.seed)
+        opened = min(self.explore, task.budget)
+        seen: list[Candidate] = []
+        seen += yield [Draw(index) for index in range(opened)]
+        if (accepted := first_accepted(seen)) is not None:
+            return accepted
+        start = best(seen)
+        chain = [start] if start is not None else []
+        for index in range(opened, task.budget):
+            answers = yield [Draw(index, choose(feedback_on(chain), self.context, rng))]
+            seen += answers
+            chain += answers
+            if answers[0].accepted:
+                return answers[0]
+        return best(seen)

@@ -1,0 +1,56 @@
+"""A beam of reflection chains, pruned by the judge's score."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from harness.records import Candidate, Draw, Task
+from strategies.base import Rounds, Strategy, best
+from strategies.context import choose, feedback_on, first_accepted
+
+
+@dataclass(frozen=True)
+class ReflectBeam(Strategy):
+    """W chains advance together; each branches, and the judge's best W go on.
+
+    Use it where the judge's score tells nearly right from far off, and latency matters more
+    than draws: a round is one batch of W × B draws. With width and branch 1 it is `reflect`
+    that selects by score.
+
+    Attributes:
+        width: Chains kept after each round (W).
+        branch: Draws each chain tries in a round (B), equal but for their noise.
+        context: The most pairs a draw is conditioned on.
+    """
+
+    name: ClassVar[str] = "reflect-beam"
+    needs_feedback: ClassVar[bool] = True
+    width: Annotated[int, Field(ge=1)] = 2
+    branch: Annotated[int, Field(ge=1)] = 2
+    context: Annotated[int, Field(ge=1)] = 3
+
+    def search(self, task: Task) -> Rounds:
+        """Advance all chains a round at a time until one is accepted or the budget is spent."""
+        rng = random.Random(task.seed)
+        seen: list[Candidate] = []
+        # A chain is its candidates, oldest first; the search opens with W × B empty ones.
+        chains: list[list[Candidate]] = [[]] * self.width
+        while len(seen) < task.budget:
+            parents = [chain for chain in chains for _ in range(self.branch)]
+            parents = parents[: task.budget - len(seen)]
+            children = yield [
+                Draw(len(seen) + n, choose(feedback_on(parent), self.context, rng))
+                for n, parent in enumerate(parents)
+            ]
+            seen += children
+            if (accepted := first_accepted(children)) is not None:
+                return accepted
+            grown = [[*p, child] for p, child in zip(parents, children, strict=True) if child.ok]
+            if grown:  # else every branch failed, and the chains stay as they were
+                grown.sort(key=lambda chain: (-chain[-1].score, chain[-1].draw.index))
+                chains = grown[: self.width]
+        return best(seen)

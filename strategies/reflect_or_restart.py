@@ -1,0 +1,49 @@
+"""Reflect while it helps; start afresh when it no longer does."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from harness.records import Candidate, Draw, Task
+from strategies.base import Rounds, Strategy, best
+from strategies.context import choose, feedback_on
+
+
+@dataclass(frozen=True)
+class ReflectOrRestart(Strategy):
+    """A reflection chain that has not improved in R rounds is dropped for a plain draw.
+
+    Use it where chains get stuck: when the judge repeats one complaint that the generator
+    cannot act on, more of the same feedback buys nothing, while fresh noise might.
+
+    Attributes:
+        patience: Draws without a better judge's score before a restart (R).
+        context: The most pairs a draw is conditioned on.
+    """
+
+    name: ClassVar[str] = "reflect-or-restart"
+    needs_feedback: ClassVar[bool] = True
+    patience: Annotated[int, Field(ge=1)] = 3
+    context: Annotated[int, Field(ge=1)] = 3
+
+    def search(self, task: Task) -> Rounds:
+        """Draw one at a time, restarting stuck chains, until accepted or out of budget."""
+        rng = random.Random(task.seed)
+        seen: list[Candidate] = []
+        chain: list[Candidate] = []
+        stuck = 0
+        for index in range(task.budget):
+            if stuck >= self.patience:
+                chain, stuck = [], 0
+            (answer,) = yield [Draw(index, choose(feedback_on(chain), self.context, rng))]
+            seen.append(answer)
+            if answer.accepted:
+                return answer
+            improved = answer.score > max((c.score for c in chain), default=float("-inf"))
+            stuck = 0 if improved else stuck + 1
+            chain.append(answer)
+        return best(seen)
