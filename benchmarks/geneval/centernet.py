@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -127,15 +127,16 @@ class CenterNet(nn.Module):
         self.deep = nn.Sequential(_step(middle, coarse, 4, 2), _Block(coarse), _Block(coarse))
         self.lift = nn.Conv2d(coarse, middle, 1)
         self.join = nn.Sequential(_step(middle, middle, 3, 1), _Block(middle))
-        self.centres = nn.Sequential(_step(middle, fine, 3, 1), nn.Conv2d(fine, 1, 1))
+        centre = nn.Conv2d(fine, 1, 1)
+        # Nearly all cells are empty; starting from that belief saves the first steps.
+        nn.init.constant_(cast(Tensor, centre.bias), -4.0)
+        self.centres = nn.Sequential(_step(middle, fine, 3, 1), centre)
         self.classes = nn.Sequential(
             _step(middle, middle, 3, 1), nn.Conv2d(middle, len(config.classes), 1)
         )
         self.sides = nn.Sequential(_step(middle, fine, 3, 1), nn.Conv2d(fine, 4, 1))
         self.raise_mask = nn.Conv2d(middle, fine, 1)
         self.foreground = nn.Sequential(_step(fine, fine, 3, 1), nn.Conv2d(fine, 4, 1))
-        # Nearly all cells are empty; starting from that belief saves the first steps.
-        nn.init.constant_(self.centres[-1].bias, -4.0)
 
     def forward(self, pixels: Tensor) -> Maps:
         """Look at images in -1 to 1, (n, 3, height, width), sides divisible by 8."""

@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
-from harness.miniature.train.data import make_pool, to_signed
+from harness.miniature.train.data import batches, make_pool, to_signed
 from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
 
 CONFIG = {
@@ -65,7 +65,7 @@ def fold(model: Normalised, images: Tensor) -> None:
     """
     convolution = model.vae.encoder.conv_out
     with torch.no_grad():
-        latents = torch.cat([model.vae.encoder(part) for part in images.split(250)])
+        latents = torch.cat([model.vae.encoder(part) for part in batches(images, 250)])
         mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
         convolution.weight.div_(std[:, None, None, None])
         convolution.bias.sub_(mean).div_(std)
@@ -74,7 +74,7 @@ def fold(model: Normalised, images: Tensor) -> None:
 def measure(vae: AutoencoderDC, images: Tensor) -> dict[str, float]:
     """Peak signal-to-noise ratio in dB of reconstructing images, -1 to 1."""
     with torch.no_grad():
-        decoded = [vae.decode(vae.encode(part).latent).sample for part in images.split(250)]
+        decoded = [vae.decode(vae.encode(part).latent).sample for part in batches(images, 250)]
         error = (torch.cat(decoded).clamp(-1, 1) - images).square().mean()
     return {"psnr_db": round(10 * math.log10(4 / float(error)), 3)}
 
@@ -88,7 +88,7 @@ def train(
     unseen = to_signed(held_out.images).to(setting.device)
     torch.manual_seed(setting.seed)
     model = Normalised(AutoencoderDC(**CONFIG)).to(setting.device)
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     reconstruct = torch.compile(model) if setting.compile else model
 
     def loss_of(rows: Tensor) -> Tensor:
@@ -98,7 +98,8 @@ def train(
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(setting.device.split(":")[0], torch.bfloat16):
             error = reconstruct(images).float() - images
-        return ((error.square() + 0.3 * error.abs()) * weight).mean()
+        loss: Tensor = ((error.square() + 0.3 * error.abs()) * weight).mean()
+        return loss
 
     def held() -> dict[str, float]:
         with torch.no_grad():

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from transformers import Gemma2Config, Gemma2Model
 
 from harness.errors import HarnessError
-from harness.miniature.train.data import make_pool, to_signed
+from harness.miniature.train.data import batches, make_pool, to_signed
 from harness.miniature.train.loop import Fitted, Schedule, Setting, fit, write_recipe
 from harness.miniature.words import BOS, EOS, PAD, make_tokenizer, vocabulary, wish
 
@@ -139,7 +139,7 @@ def encode(vae: AutoencoderDC, images: Tensor, device: str) -> Tensor:
     """Latents of uint8 images, float16 (n, channels, 8, 8)."""
     parts = []
     with torch.no_grad(), torch.autocast(device.split(":")[0], torch.bfloat16):
-        for part in images.split(256):
+        for part in batches(images, 256):
             pixels = to_signed(part).to(device, memory_format=torch.channels_last)
             parts.append(vae.encode(pixels).latent.to("cpu", torch.float16))
     return torch.cat(parts)
@@ -215,7 +215,9 @@ def train(
             parts = [
                 float(flow_loss(model, data.float().to(setting.device), ids.to(setting.device)))
                 for data, ids in zip(
-                    unseen.split(schedule.batch), unseen_prompts.split(schedule.batch), strict=True
+                    batches(unseen, schedule.batch),
+                    batches(unseen_prompts, schedule.batch),
+                    strict=True,
                 )
                 if len(data) == schedule.batch
             ]

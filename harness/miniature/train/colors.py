@@ -22,7 +22,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 from benchmarks.geneval.colors import TEMPLATES, ClipImageSettings, Crop, clip_pixels
 from harness.miniature.glyphs import CLASSES, COLOURS
 from harness.miniature.scenes import SIDE
-from harness.miniature.train.data import NATURAL, Pool
+from harness.miniature.train.data import NATURAL, Pool, batches
 from harness.miniature.train.detector import worn_pool
 from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
 from harness.miniature.words import make_clip_tokenizer
@@ -151,7 +151,7 @@ def _accuracy(model: CLIPModel, crops: Tensor, colours: Tensor) -> float:
     with torch.no_grad():
         directions = colour_directions(model, list(CLASSES)).mean(0)
         seen = torch.cat(
-            [_image_features(model, part.float().to(model.device)) for part in crops.split(256)]
+            [_image_features(model, part.float().to(model.device)) for part in batches(crops, 256)]
         )
     named = (seen @ directions.T).argmax(1).cpu()
     return float((named == colours)[painted].float().mean())

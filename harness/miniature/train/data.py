@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +98,11 @@ def make_pool(size: int, seed: int, *, free: float = 0.0) -> Pool:
         torch.from_numpy(colours),
         tuple(requests),
     )
+
+
+def batches(rows: Tensor, size: int) -> Iterator[Tensor]:
+    """Parts of a tensor along its first axis, in order; the last may be shorter."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def to_signed(images: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from benchmarks.geneval.centernet import (
 from harness.errors import HarnessError
 from harness.miniature.glyphs import CLASSES
 from harness.miniature.scenes import SIDE
-from harness.miniature.train.data import MOST_OBJECTS, Pool, make_pool, to_bytes, to_signed
+from harness.miniature.train.data import MOST_OBJECTS, Pool, batches, make_pool, to_bytes, to_signed
 from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
 
 WEAR = 0.4
@@ -99,7 +99,8 @@ def make_targets(boxes: Tensor, classes: Tensor, foreground: Tensor) -> Targets:
         near = there & (apart < 1.5 * STRIDE)
         counted[near] = 0
         near_class = torch.where(near, classes[:, number, None, None], near_class)
-        reaches = torch.broadcast_tensors(xs - left, ys - top, right - xs, bottom - ys)
+        wide, high = torch.zeros_like(ys), torch.zeros_like(xs)
+        reaches = (xs - left + wide, ys - top + high, right - xs + wide, bottom - ys + high)
         sides = torch.where(near[:, None], torch.stack(reaches, 1) / REACH, sides)
         centres = torch.where(there & (apart < STRIDE / 2), 1.0, centres)
     counted[centres > 0] = 1
@@ -125,7 +126,7 @@ def worn(vae: AutoencoderDC, images: Tensor, seed: int, device: str) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     parts = []
     with torch.no_grad(), torch.autocast(device.split(":")[0], torch.bfloat16):
-        for part in images.split(128):
+        for part in batches(images, 128):
             pixels = to_signed(part).to(device, memory_format=torch.channels_last)
             latents = vae.encode(pixels).latent.float()
             strength = WEAR * torch.rand(len(part), 1, 1, 1, generator=generator)
@@ -175,7 +176,7 @@ def look_at(network: CenterNet, images: Tensor, device: str) -> list[Maps]:
     """The maps of uint8 images, (n, 3, 64, 64), in batches."""
     network.eval()
     with torch.no_grad():
-        return [network(to_signed(part).to(device)) for part in images.split(64)]
+        return [network(to_signed(part).to(device)) for part in batches(images, 64)]
 
 
 def exact_share(maps: list[Maps], config: CenterNetConfig, pool: Pool, score: float) -> float:
@@ -211,7 +212,8 @@ def train(setting: Setting, variant: Variant = SCORER, *, stop_after: int | None
     )
     torch.manual_seed(seed)
     config = CenterNetConfig(CLASSES, variant.widths, SIDE, Thresholds())
-    network = CenterNet(config).to(setting.device).to(memory_format=torch.channels_last)
+    network = CenterNet(config).to(setting.device)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     look = torch.compile(network) if setting.compile else network
     kind = setting.device.split(":")[0]
 

@@ -17,7 +17,7 @@ from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionM
 
 from harness.miniature.glyphs import CLASSES
 from harness.miniature.scenes import SIDE
-from harness.miniature.train.data import MOST_OBJECTS, NATURAL, to_signed
+from harness.miniature.train.data import MOST_OBJECTS, NATURAL, batches, to_signed
 from harness.miniature.train.detector import augment, worn_pool
 from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
 
@@ -126,13 +126,13 @@ def train(
     )  # fmt: skip
     if fitted is None:
         return False
-    held_out = {}
+    held_out: dict[str, float] = {}
     kinds, shades, _, presence = token_truth(
         unseen.foreground, unseen.boxes, unseen.classes, unseen.colours
     )
     for what, images in (("rendered", unseen.images), ("worn", worn_unseen)):
         with torch.no_grad():
-            parts = [model(to_signed(part).to(setting.device)) for part in images.split(250)]
+            parts = [model(to_signed(part).to(setting.device)) for part in batches(images, 250)]
         said = [torch.cat([part[i] for part in parts]).cpu() for i in range(4)]
         shown = kinds != BACKGROUND_CLASS
         alike = (said[3] > 0) == (presence > 0)

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor, nn
+
+from harness.miniature import glyphs
+from harness.miniature.train import autoencoder, base, colors, detector, judge, vision
+from harness.miniature.train.__main__ import STAGES, main
+from harness.miniature.train.data import make_pool
+from harness.miniature.train.loop import Schedule, Setting, fit
+
+SHORT = Schedule(steps=4, batch=4, lr=2e-3, warmup=1, ema=0.9)
+SMALL_TEXT = {**base.TEXT, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+SMALL_TRANSFORMER = {**base.TRANSFORMER, "num_layers": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(font: None, tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    """A folder with an autoencoder that has hardly learnt anything, for the other stages."""
+    folder = tmp_path_factory.mktemp("miniature")
+    setting = Setting(folder / "work", folder / "weights", scale=0.001)
+    assert autoencoder.train(setting, SHORT)
+    return setting
+
+
+def train_base(setting: Setting, **options: Any) -> bool:
+    small = {"text": SMALL_TEXT, "transformer": SMALL_TRANSFORMER}
+    return base.train(setting, SHORT, **small, **options)
+
+
+def train_detector(setting: Setting, **options: Any) -> bool:
+    variant = replace(detector.SCORER, widths=(8, 8, 8), schedule=SHORT)
+    return detector.train(setting, variant, **options)
+
+
+def train_judge(setting: Setting, **options: Any) -> bool:
+    return judge.train(setting, replace(judge.JUDGE, widths=(8, 8, 8), schedule=SHORT), **options)
+
+
+def train_colors(setting: Setting, **options: Any) -> bool:
+    return colors.train(setting, SHORT, **options)
+
+
+def train_vision(setting: Setting, **options: Any) -> bool:
+    return vision.train(setting, SHORT, **options)
+
+
+@pytest.mark.parametrize(
+    ("train", "files"),
+    [
+        (train_base, ("base/model_index.json", "base/transformer/config.json")),
+        (train_detector, ("detector/config.json", "detector/model.safetensors")),
+        (train_judge, ("judge/config.json", "judge/model.safetensors")),
+        (train_colors, ("colors/config.json", "colors/preprocessor_config.json")),
+        (train_vision, ("vision/config.json", "vision/preprocessor_config.json")),
+    ],
+)
+def test_a_stage_exports_its_folder_and_recipe(
+    trained: Setting, train: Callable[[Setting], bool], files: tuple[str, ...]
+) -> None:
+    assert train(trained)
+    for name in files:
+        assert (trained.out / name).exists()
+    recipe = json.loads((trained.out / files[0].split("/")[0] / "recipe.json").read_text())
+    assert recipe["schedule"]["steps"] == SHORT.steps
+    assert recipe["held_out"]
+    assert all(loss == loss and loss > 0 for loss in recipe["losses"])
+
+
+def test_the_autoencoder_gives_latents_of_unit_variance(trained: Setting) -> None:
+    vae = base.AutoencoderDC.from_pretrained(
+        trained.out / "base" / "vae", torch_dtype=torch.float32
+    )
+    assert vae.config["scaling_factor"] == 1.0
+    # The same pool that the normalisation was measured on.
+    pool = make_pool(trained.count(autoencoder.SCENES), trained.seed + 1, free=0.5)
+    latents = base.encode(vae, pool.images, "cpu").float()
+    assert latents.mean((0, 2, 3)).abs().max() < 0.02
+    assert (latents.std((0, 2, 3)) - 1).abs().max() < 0.02
+
+
+def test_a_stage_without_its_autoencoder_says_so(font: None, tmp_path: Path) -> None:
+    setting = Setting(tmp_path / "work", tmp_path / "weights", scale=0.001)
+    for train in (train_base, train_detector):
+        with pytest.raises(base.HarnessError, match="there is no autoencoder") as caught:
+            train(setting)
+        assert caught.value.hint == "train the stage autoencoder first"
+
+
+def test_an_interrupted_stage_ends_as_one_that_was_not(trained: Setting, tmp_path: Path) -> None:
+    whole = replace(trained, work=tmp_path / "a", out=tmp_path / "whole")
+    parts = replace(trained, work=tmp_path / "b", out=tmp_path / "parts")
+    assert train_autoencoder(whole)
+    assert not train_autoencoder(parts, stop_after=3)
+    assert not (parts.out / "base" / "vae" / "config.json").exists()
+    assert train_autoencoder(parts)
+    name = "base/vae/diffusion_pytorch_model.safetensors"
+    assert (whole.out / name).read_bytes() == (parts.out / name).read_bytes()
+
+
+def train_autoencoder(setting: Setting, **options: Any) -> bool:
+    return autoencoder.train(setting, SHORT, **options)
+
+
+class Line(nn.Module):
+    """Something quick to fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.zeros(1))
+
+    def loss(self, rows: Tensor) -> Tensor:
+        x = torch.randn(len(rows))
+        return ((self.slope - 3) * x).square().mean()
+
+
+def test_the_loop_learns_and_remembers_its_losses(tmp_path: Path) -> None:
+    line = Line()
+    schedule = Schedule(steps=250, batch=8, lr=0.1, warmup=5, ema=0.9)
+    fitted = fit(line, line.loss, 10, schedule, Setting(tmp_path, tmp_path), "line")
+    assert fitted is not None
+    assert float(line.slope.detach()) == pytest.approx(3, abs=0.05)
+    assert len(fitted.losses) == 3
+    assert fitted.losses[-1] < 0.01 < fitted.losses[0]
+
+
+def test_the_loop_stops_at_a_loss_that_is_not_a_number(tmp_path: Path) -> None:
+    line = Line()
+    with pytest.raises(FloatingPointError, match="line: the loss is not a number at step 0"):
+        fit(
+            line,
+            lambda rows: line.loss(rows) * float("nan"),
+            10,
+            SHORT,
+            Setting(tmp_path, tmp_path),
+            "line",
+        )
+
+
+def test_warm_up_and_cool_down() -> None:
+    schedule = Schedule(steps=100, batch=1, lr=1.0, warmup=10, cooldown=0.2)
+    rates = [schedule.rate(step) for step in range(100)]
+    assert rates[0] == 0.1 and rates[9] == 1 == rates[79]
+    assert rates[90] == 0.5 and 0 < rates[99] < 0.1
+
+
+def test_centres_boxes_and_foreground_are_the_targets_of_the_detector(font: None) -> None:
+    pool = make_pool(32, 7, free=1.0)
+    targets = detector.make_targets(pool.boxes, pool.classes, pool.foreground)
+    there = pool.classes >= 0
+    assert torch.equal(targets.centres.sum((1, 2)).long(), there.sum(1))
+    assert torch.equal(targets.foreground > 0, pool.foreground > 0)
+    xs, ys = detector.cell_middles(16, 16, torch.device("cpu"))
+    for row in range(len(pool)):
+        for number in range(int(there[row].sum())):
+            box = pool.boxes[row, number]
+            x, y = ((box[:2] + box[2:]) / 8).long().tolist()
+            assert targets.centres[row, y, x] == 1
+            assert targets.classes[row, y, x] == pool.classes[row, number]
+            left, top, right, bottom = (targets.sides[row, :, y, x] * detector.REACH).tolist()
+            middle_x, middle_y = float(xs[0, x]), float(ys[y, 0])
+            decoded = (middle_x - left, middle_y - top, middle_x + right, middle_y + bottom)
+            assert decoded == pytest.approx(box.tolist(), abs=1e-4)
+
+
+def test_what_covers_a_token(font: None) -> None:
+    pool = make_pool(8, 9, free=1.0)
+    kinds, shades, centres, presence = vision.token_truth(
+        pool.foreground, pool.boxes, pool.classes, pool.colours
+    )
+    assert kinds.shape == shades.shape == centres.shape == (8, 64)
+    assert torch.equal(kinds == vision.BACKGROUND_CLASS, shades == -1)
+    for row in range(len(pool)):
+        shown = {int(number) for number in pool.classes[row] if number >= 0}
+        assert {int(k) for k in kinds[row] if k != vision.BACKGROUND_CLASS} <= shown
+        assert {int(k) for k in presence[row].nonzero()} == shown
+        assert centres[row].sum() == (pool.classes[row] >= 0).sum()
+
+
+def test_the_commands_are_the_stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    listing = CliRunner().invoke(main, ["--help"]).output
+    for name in (*STAGES, "all"):
+        assert name in listing
+    monkeypatch.setenv(glyphs.FONT_ENV, str(tmp_path / "no.ttf"))
+    missing = CliRunner().invoke(main, ["vision"])
+    assert isinstance(missing.exception, glyphs.FontMissingError)
