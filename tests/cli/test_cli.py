@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
-import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -162,19 +161,22 @@ def test_a_damaged_shard_is_named(harness: Terminal, suite: Path) -> None:
     assert shard.name in harness.err and "hint:" in harness.err
 
 
-@pytest.fixture
-def read_only(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "locked"
-    folder.mkdir()
-    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    yield folder
-    folder.chmod(stat.S_IRWXU)
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.EROFS])
+def test_a_read_only_folder(
+    harness: Terminal, suite: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    # Permissions do not stop root, so the refusal itself is played.
+    make = Path.mkdir
 
+    def refuse(path: Path, *arguments: object, **options: object) -> None:
+        if "locked" in path.parts:
+            raise OSError(reason, os.strerror(reason))
+        make(path, *arguments, **options)  # type: ignore[arg-type]
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder(harness: Terminal, suite: Path, read_only: Path) -> None:
-    assert harness("run", "--model", suite, *STUB, "--out", read_only / "r") == 1
-    assert "cannot write" in harness.err and "--out" in harness.err
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert harness("run", "--model", suite, *STUB, "--out", "locked/r") == 1
+    assert f"cannot write locked/r: {os.strerror(reason)}" in harness.err
+    assert "--out" in harness.err and not Path("locked").exists()
 
 
 def test_a_place_that_cannot_be_a_folder(harness: Terminal, suite: Path) -> None:

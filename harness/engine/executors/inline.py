@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from harness.engine.devices import device_name
 from harness.engine.jobs import Job, Outcome
 from harness.engine.worker import Setup, Worker
+from harness.errors import HarnessError
 from harness.records import Role
 
 
@@ -22,9 +24,20 @@ class InlineExecutor:
         self._job: Job | None = None
 
     def start(self) -> None:
-        """Load the models, one after the other."""
+        """Load the models, one after the other.
+
+        Raises:
+            HarnessError: One cannot be loaded.
+        """
         for role in self._roles:
-            self._workers[role] = Worker(role, self._setup)
+            try:
+                self._workers[role] = Worker(role, self._setup)
+            except HarnessError:
+                raise
+            except Exception as error:
+                raise HarnessError(
+                    f"the {role}'s model cannot be loaded: {type(error).__name__}: {error}"
+                ) from error
 
     def free(self, role: Role, *, idle: bool = True) -> int:
         """One if nothing is waiting to run."""
@@ -49,7 +62,11 @@ class InlineExecutor:
 
     def describe(self) -> dict[str, Any]:
         """The device everything runs on."""
-        return {"executor": "inline", "workers": {"inline": {"device": self._setup.device}}}
+        device = self._setup.device
+        return {
+            "executor": "inline",
+            "workers": {"inline": {"device": device, "device_name": device_name(device)}},
+        }
 
     def close(self) -> None:
         """Drop the models."""

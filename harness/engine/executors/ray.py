@@ -18,6 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from harness.engine.devices import device_name
 from harness.engine.jobs import Answer, Item, Job, Outcome
 from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
@@ -63,6 +64,7 @@ class _Actor:
             "gpus": context.get_accelerator_ids().get("GPU", []),
             "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
             "device": self._setup.device,
+            "device_name": device_name(self._setup.device),
         }
 
     def run(self, items: Sequence[Item]) -> list[Answer]:
