@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -127,8 +129,7 @@ def work(
     manifest = check_folder(folder, plan)
     if manifest is not None and manifest.state == FINISHED:
         return None
-    make_folder(folder.path)
-    with exclusive(folder.path):
+    with _folder_for(folder.path):
         executor = executor or make_executor(plan, execution)
         try:
             executor.start()
@@ -151,6 +152,21 @@ def work(
         ]
         manifest.finished(totals(folder), files).write(folder.manifest)
     return progress
+
+
+@contextmanager
+def _folder_for(path: Path) -> Iterator[None]:
+    """Hold a run's folder; one that was made for nothing is taken away again."""
+    new = not path.exists()
+    make_folder(path)
+    try:
+        with exclusive(path):
+            yield
+    finally:
+        if new and not (path / "manifest.json").exists():
+            with contextlib.suppress(OSError):
+                (path / ".lock").unlink(missing_ok=True)
+                path.rmdir()
 
 
 def make_executor(plan: Plan, execution: Execution) -> Executor:

@@ -119,7 +119,7 @@ def test_a_bad_request_is_a_sentence_a_hint_and_nothing_else(
     error, *hints = harness.err.strip().splitlines()
     assert error.startswith("error: ") and says in error
     assert hint in "".join(hints)
-    assert sorted(p for p in Path().rglob("*") if p.name != ".lock" and p != Path("r")) == before
+    assert sorted(Path().rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,14 @@ def test_a_folder_that_is_no_run(harness: Terminal, command: str) -> None:
     Path("empty").mkdir()
     assert harness(command, "empty") == 2
     assert "not a run" in harness.err and "hint:" in harness.err
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(harness: Terminal, suite: Path) -> None:
+    from tests.stubs import Faults
+
+    Faults(suite.parent / "faults").add("load", "error", 0)
+    assert harness("run", "--model", suite, *STUB, "--out", "r") == 1
+    assert "cannot be loaded" in harness.err and not Path("r").exists()
 
 
 def test_another_configs_folder_is_left_alone(harness: Terminal, suite: Path) -> None:
