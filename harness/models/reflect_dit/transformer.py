@@ -1,0 +1,296 @@
+"""Reflect-DiT's transformer: diffusers' SANA transformer, whose captions are joined by feedback.
+
+Feedback images and sentences are projected to the transformer's width, pass two context blocks
+under the same timestep modulation as the main blocks, and stand behind the caption tokens in
+every cross-attention. Everything else is the stock forward pass, and without feedback there is
+nothing else. Names and shapes of the weights are those of the published checkpoint.
+
+Source: Li et al., arXiv 2503.12271, section 3, and the public checkpoint's configuration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import SanaTransformer2DModel
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.attention_processor import Attention
+from diffusers.models.embeddings import PixArtAlphaTextProjection, apply_rotary_emb
+from diffusers.models.normalization import RMSNorm
+from torch import nn
+
+from harness.models.reflect_dit.context import Context
+
+Rotary = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines by position, (positions, head size) each."""
+
+
+class SanaTransformer2DModelWithContext(SanaTransformer2DModel):  # type: ignore[misc]
+    """SANA's transformer with feedback (the class name is the published checkpoint's).
+
+    Args: those of `SanaTransformer2DModel`, and
+        vision_feature_dim: Channels of the vision encoder.
+        num_reflection_transformer_layers: Context blocks.
+        reflection: Whether it has the feedback parts; always True here.
+        reflection_mode: "vanilla" is the only one published.
+        context_qk_norm: None is the only one published.
+
+    Raises:
+        ValueError: A configuration of another kind of Reflect-DiT.
+    """
+
+    _no_split_modules = (*SanaTransformer2DModel._no_split_modules, "ContextBlock")
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        in_channels: int = 32,
+        out_channels: int | None = 32,
+        num_attention_heads: int = 70,
+        attention_head_dim: int = 32,
+        num_layers: int = 20,
+        num_cross_attention_heads: int = 20,
+        cross_attention_head_dim: int = 112,
+        cross_attention_dim: int = 2240,
+        caption_channels: int = 2304,
+        mlp_ratio: float = 2.5,
+        dropout: float = 0.0,
+        attention_bias: bool = False,
+        sample_size: int = 32,
+        patch_size: int = 1,
+        norm_elementwise_affine: bool = False,
+        norm_eps: float = 1e-6,
+        interpolation_scale: int | None = None,
+        qk_norm: str | None = None,
+        timestep_scale: float = 1.0,
+        reflection: bool = True,
+        vision_feature_dim: int = 1024,
+        num_reflection_transformer_layers: int = 2,
+        reflection_mode: str = "vanilla",
+        context_qk_norm: str | None = None,
+    ) -> None:
+        if not reflection or reflection_mode != "vanilla" or context_qk_norm is not None:
+            raise ValueError(
+                f"no such Reflect-DiT: reflection={reflection}, "
+                f"reflection_mode={reflection_mode!r}, context_qk_norm={context_qk_norm!r}"
+            )
+        super().__init__(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            num_attention_heads=num_attention_heads,
+            attention_head_dim=attention_head_dim,
+            num_layers=num_layers,
+            num_cross_attention_heads=num_cross_attention_heads,
+            cross_attention_head_dim=cross_attention_head_dim,
+            cross_attention_dim=cross_attention_dim,
+            caption_channels=caption_channels,
+            mlp_ratio=mlp_ratio,
+            dropout=dropout,
+            attention_bias=attention_bias,
+            sample_size=sample_size,
+            patch_size=patch_size,
+            norm_elementwise_affine=norm_elementwise_affine,
+            norm_eps=norm_eps,
+            interpolation_scale=interpolation_scale,
+            qk_norm=qk_norm,
+            timestep_scale=timestep_scale,
+        )
+        width = num_attention_heads * attention_head_dim
+        self.clip_projection = PixArtAlphaTextProjection(vision_feature_dim, width)
+        self.clip_norm = RMSNorm(width, eps=1e-5)
+        self.reflection_text_projection = PixArtAlphaTextProjection(caption_channels, width)
+        self.reflection_text_norm = RMSNorm(width, eps=1e-5)
+        self.reflection_transformer = nn.ModuleList(
+            ContextBlock(
+                width,
+                heads=num_cross_attention_heads,
+                head_dim=cross_attention_head_dim,
+                mlp_width=int(width * mlp_ratio),
+                eps=norm_eps,
+            )
+            for _ in range(num_reflection_transformer_layers)
+        )
+        self.reflection_norm = RMSNorm(width, eps=1e-5)
+        nn.init.zeros_(self.reflection_norm.weight)
+
+    def embed_image(self, features: torch.Tensor) -> torch.Tensor:
+        """A vision encoder's pooled features as context tokens: (tokens, vision channels) in."""
+        embedded: torch.Tensor = self.clip_norm(self.clip_projection(features.to(self.dtype)))
+        return embedded
+
+    def embed_sentence(self, features: torch.Tensor) -> torch.Tensor:
+        """A text encoder's features as context tokens: (tokens, caption channels) in."""
+        projected = self.reflection_text_projection(features.to(self.dtype))
+        embedded: torch.Tensor = self.reflection_text_norm(projected)
+        return embedded
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_attention_mask: torch.Tensor | None = None,
+        attention_kwargs: Mapping[str, Any] | None = None,
+        **others: Any,
+    ) -> Any:
+        """The stock forward pass; feedback comes as `attention_kwargs={"context": Context}`.
+
+        That is the one argument which the stock pipeline passes through as it is.
+        """
+        kwargs = dict(attention_kwargs or {})
+        context: Context | None = kwargs.pop("context", None)
+        inputs = {
+            "encoder_hidden_states": encoder_hidden_states,
+            "timestep": timestep,
+            "encoder_attention_mask": encoder_attention_mask,
+            "attention_kwargs": kwargs or None,
+            **others,
+        }
+        if context is None:
+            return super().forward(hidden_states, **inputs)
+        if encoder_attention_mask is None:
+            encoder_attention_mask = torch.ones(
+                encoder_hidden_states.shape[:2], device=hidden_states.device
+            )
+        inputs["encoder_attention_mask"] = torch.cat(
+            [encoder_attention_mask, context.mask.to(encoder_attention_mask.dtype)], dim=1
+        )
+        tokens = self._context_tokens(context, timestep, hidden_states.dtype)
+        # The stock pass has no door between the captions' norm and the blocks; this is one.
+        door = self.caption_norm.register_forward_hook(
+            lambda _module, _inputs, captions: torch.cat([captions, tokens], dim=1)
+        )
+        try:
+            return super().forward(hidden_states, **inputs)
+        finally:
+            door.remove()
+
+    def _context_tokens(
+        self, context: Context, timestep: torch.Tensor, dtype: torch.dtype
+    ) -> torch.Tensor:
+        tokens = context.tokens.to(dtype)
+        rows, length, _ = tokens.shape
+        modulation, _ = self.time_embed(timestep, batch_size=rows, hidden_dtype=dtype)
+        rotary = rotary_positions(length, self.config.cross_attention_head_dim, tokens.device)
+        attended = context.span[:, None, None, :]
+        for block in self.reflection_transformer:
+            tokens = block(tokens, modulation, rotary, attended)
+        normed: torch.Tensor = self.reflection_norm(tokens)
+        return normed
+
+
+class ContextBlock(nn.Module):
+    """Self-attention with rotary positions and a SwiGLU MLP, both modulated by the timestep."""
+
+    def __init__(self, width: int, *, heads: int, head_dim: int, mlp_width: int, eps: float):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=eps)
+        self.attn1 = Attention(
+            query_dim=width,
+            heads=heads,
+            dim_head=head_dim,
+            bias=False,
+            out_bias=True,
+            processor=RotaryAttnProcessor(),
+        )
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=eps)
+        self.ff = SwiGLU(width, mlp_width)
+        self.scale_shift_table = nn.Parameter(torch.randn(6, width) / width**0.5)
+
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        modulation: torch.Tensor,
+        rotary: Rotary,
+        attended: torch.Tensor,
+    ) -> torch.Tensor:
+        """One block.
+
+        Args:
+            tokens: (rows, length, width).
+            modulation: The main blocks' timestep vector, (rows, 6 x width).
+            rotary: `rotary_positions`.
+            attended: True where a key takes part, (rows, 1, 1, length).
+        """
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (
+            self.scale_shift_table[None] + modulation.reshape(len(tokens), 6, -1)
+        ).chunk(6, dim=1)
+        normed = self.norm1(tokens) * (1 + scale) + shift
+        tokens = tokens + gate * self.attn1(normed, attention_mask=attended, rotary=rotary)
+        normed = self.norm2(tokens) * (1 + mlp_scale) + mlp_shift
+        output: torch.Tensor = tokens + mlp_gate * self.ff(normed)
+        return output
+
+
+class RotaryAttnProcessor:
+    """Softmax attention over queries and keys turned by their positions."""
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        rotary: Rotary | None = None,
+    ) -> torch.Tensor:
+        """Attend; `attention_mask` is True where a key takes part."""
+        query, key, value = (
+            project(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            for project in (attn.to_q, attn.to_k, attn.to_v)
+        )
+        # Llama's layout: a pair is a channel of the first half and one of the second.
+        query, key = (
+            apply_rotary_emb(part, rotary, use_real_unbind_dim=-2) for part in (query, key)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
+        output: torch.Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
+        return output
+
+
+class SwiGLU(nn.Module):
+    """Llama's MLP (Shazeer, arXiv 2002.05202)."""
+
+    def __init__(self, width: int, mlp_width: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(width, mlp_width, bias=False)
+        self.up_proj = nn.Linear(width, mlp_width, bias=False)
+        self.down_proj = nn.Linear(mlp_width, width, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Gate, then project back."""
+        gated = F.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states)
+        output: torch.Tensor = self.down_proj(gated)
+        return output
+
+
+@lru_cache(maxsize=16)
+def rotary_positions(length: int, head_dim: int, device: torch.device) -> Rotary:
+    """Rotary positions with Llama 3.1's stretching of long wavelengths.
+
+    Wavelengths up to a `high`-th of the original length stay, those from a `low`-th of it on are
+    stretched by the factor, those between are interpolated; as in Llama 3.1's reference code
+    (`apply_scaling`) and transformers' `rope_type="llama3"`, with the same theta and factors.
+    The original length is not Llama 3.1's 8192: Reflect-DiT's reference outputs are met to 1e-6
+    with 2048 and missed by up to 0.16 with 8192.
+
+    Always float32: bfloat16 cannot tell neighbouring positions apart.
+
+    Args:
+        length: Positions.
+        head_dim: Channels of one head.
+        device: Where to put them.
+    """
+    theta, factor, low, high, original = 500000.0, 8.0, 1.0, 4.0, 2048
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim
+    frequencies = 1.0 / theta**exponents
+    waves = original * frequencies / (2 * math.pi)
+    smooth = ((waves - low) / (high - low)).clamp(0, 1)
+    frequencies = (1 - smooth) * frequencies / factor + smooth * frequencies
+    place = torch.arange(length, dtype=torch.float32, device=device)
+    angles = torch.outer(place, frequencies).repeat(1, 2)
+    return angles.cos(), angles.sin()
