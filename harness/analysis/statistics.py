@@ -5,7 +5,6 @@ Every interval says which method made it, because the usual one does not always 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +12,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-RESAMPLES = 2000
-LEVEL = 0.95
+from harness.analysis.resampling import LEVEL, RESAMPLES, Bands, Floats, Ints, bca, stratified
+
+__all__ = [
+    "LEVEL",
+    "RESAMPLES",
+    "Estimate",
+    "filled",
+    "macro_bands",
+    "macro_interval",
+    "mean_bands",
+    "mean_interval",
+    "wilson",
+]
+
+BCA, STRATIFIED, WILSON = "BCa bootstrap", "stratified bootstrap", "Wilson"
 
 
 @dataclass(frozen=True)
@@ -66,22 +78,10 @@ def mean_interval(values: Sequence[float], *, seed: int = 0, level: float = LEVE
     scores = np.asarray(values, dtype=float)
     if scores.size == 0:
         raise ValueError("no values to estimate a mean from")
-    mean = float(scores.mean())
-    if scores.size >= 3 and np.ptp(scores) > 0:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = stats.bootstrap(
-                (scores,),
-                np.mean,
-                n_resamples=RESAMPLES,
-                confidence_level=level,
-                method="BCa",
-                rng=np.random.default_rng(seed),
-            ).confidence_interval
-        if np.isfinite(found.low) and np.isfinite(found.high):
-            return Estimate(mean, float(found.low), float(found.high), "BCa bootstrap")
-    low, high = wilson(float(scores.sum()), scores.size, level)
-    return Estimate(mean, low, high, "Wilson")
+    bands, methods = mean_bands(scores[:, None], seed=seed, level=level)
+    return Estimate(
+        float(bands.value[0]), float(bands.low[0]), float(bands.high[0]), str(methods[0])
+    )
 
 
 def macro_interval(
@@ -103,15 +103,51 @@ def macro_interval(
     arrays = [np.asarray(group, dtype=float) for group in groups]
     if not arrays or any(array.size == 0 for array in arrays):
         raise ValueError("every group needs at least one value")
-    value = float(np.mean([array.mean() for array in arrays]))
-    if all(np.ptp(array) == 0 for array in arrays):
-        n = sum(array.size for array in arrays)
-        low, high = wilson(value * n, n, level)
-        return Estimate(value, low, high, "Wilson")
-    rng = np.random.default_rng(seed)
-    resampled: npt.NDArray[np.float64] = np.mean(
-        [rng.choice(array, (RESAMPLES, array.size)).mean(axis=1) for array in arrays], axis=0
+    ends = np.cumsum([array.size for array in arrays])
+    strata = [np.arange(end - a.size, end) for end, a in zip(ends, arrays, strict=True)]
+    bands, methods = macro_bands(np.concatenate(arrays)[:, None], strata, seed=seed, level=level)
+    return Estimate(
+        float(bands.value[0]), float(bands.low[0]), float(bands.high[0]), str(methods[0])
     )
-    tail = (1 - level) / 2
-    low, high = (float(q) for q in np.quantile(resampled, [tail, 1 - tail]))
-    return Estimate(value, low, high, "stratified bootstrap")
+
+
+def mean_bands(
+    values: Floats, *, seed: int = 0, level: float = LEVEL
+) -> tuple[Bands, npt.NDArray[np.str_]]:
+    """`mean_interval` for many columns of scores at once.
+
+    Args:
+        values: Shape (prompts, columns), between 0 and 1.
+        seed: Of the resampling.
+        level: Nominal coverage.
+
+    Returns:
+        The bands, and the method of each column's.
+    """
+    return filled(bca(values, seed=seed, level=level), len(values), BCA, level)
+
+
+def macro_bands(
+    values: Floats, strata: Sequence[Ints], *, seed: int = 0, level: float = LEVEL
+) -> tuple[Bands, npt.NDArray[np.str_]]:
+    """`macro_interval` for many columns of scores at once; `strata` are the tags' row numbers."""
+    bands = stratified(values, strata, seed=seed, level=level)
+    return filled(bands, sum(map(len, strata)), STRATIFIED, level)
+
+
+def filled(bands: Bands, n: int, method: str, level: float) -> tuple[Bands, npt.NDArray[np.str_]]:
+    """Bands with Wilson's interval where the bootstrap has none, and the method of each."""
+    low, high = bands.low.copy(), bands.high.copy()
+    known = np.isfinite(bands.value)
+    methods = np.where(known, method, "")
+    for column in np.flatnonzero(known & ~(np.isfinite(low) & np.isfinite(high))):
+        # Means of replicates may overshoot 1 by a rounding error.
+        successes = float(np.clip(bands.value[column], 0.0, 1.0)) * n
+        low[column], high[column] = wilson(successes, n, level)
+        methods[column] = WILSON
+    return Bands(bands.value, low, high), methods
+
+
+def _first(bands: Bands, methods: npt.NDArray[np.str_]) -> Estimate:
+    value, low, high = (float(ends[0]) for ends in (bands.value, bands.low, bands.high))
+    return Estimate(value, low, high, str(methods[0]))

@@ -27,6 +27,11 @@ def decode(png: bytes) -> Image:
         return np.asarray(image.convert("RGB"))
 
 
+def image_path(folder: Path, digest: str) -> Path:
+    """Where in an `images` folder an image of this pixel digest is or would be."""
+    return folder / digest[:2] / f"{digest}.png"
+
+
 class ImageStore:
     """The `images` folder of a run. Has state: who still holds which image.
 
@@ -41,7 +46,7 @@ class ImageStore:
 
     def path(self, digest: str) -> Path:
         """Where an image is or would be."""
-        return self._folder / digest[:2] / f"{digest}.png"
+        return image_path(self._folder, digest)
 
     def write(self, digest: str, png: bytes) -> None:
         """Store an encoded image under its pixel digest.

@@ -12,10 +12,12 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.errors import HarnessError
@@ -94,8 +96,19 @@ def superseded(folder: Path, table: str) -> list[Path]:
     return [path for path in folder.glob(f"{table}-*.parquet") if path not in current]
 
 
-def read(shard: Shard, table: str) -> pa.Table:
+def read(
+    shard: Shard,
+    table: str,
+    columns: Sequence[str] | None = None,
+    where: pc.Expression | None = None,
+) -> pa.Table:
     """Read one shard after checking its digest.
+
+    Args:
+        shard: Which.
+        table: The table it belongs to.
+        columns: Only these, in this order; all by default.
+        where: Only the rows for which this holds.
 
     Raises:
         HarnessError: The bytes are not what was written, or a newer version wrote them.
@@ -109,8 +122,8 @@ def read(shard: Shard, table: str) -> pa.Table:
             f"{shard.path} is damaged: its bytes do not match the digest in its name",
             "restore it from a copy; the other shards are intact",
         )
-    rows = pq.read_table(pa.BufferReader(data))
-    version = int((rows.schema.metadata or {}).get(b"schema_version", b"0"))
+    file = pq.ParquetFile(pa.BufferReader(data))
+    version = int((file.schema_arrow.metadata or {}).get(b"schema_version", b"0"))
     if version > SCHEMA_VERSION:
         raise HarnessError(
             f"{shard.path} has schema version {version}; this program reads up to {SCHEMA_VERSION}",
@@ -118,10 +131,14 @@ def read(shard: Shard, table: str) -> pa.Table:
         )
     # The schema is given, not taken from the file: a column added later must not vanish.
     schema = TABLES[table]
-    columns = [
+    if columns is not None:
+        schema = pa.schema([schema.field(name) for name in columns])
+    there = [name for name in schema.names if name in file.schema_arrow.names]
+    rows = pq.read_table(pa.BufferReader(data), columns=there, filters=where)
+    typed = [
         rows[field.name].cast(field.type)
         if field.name in rows.column_names
         else pa.nulls(rows.num_rows, field.type)
         for field in schema
     ]
-    return pa.table(columns, schema=schema)
+    return pa.table(typed, schema=schema)

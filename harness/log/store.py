@@ -8,11 +8,12 @@ does not count as acknowledged.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from harness.log import shards
 from harness.log.files import TEMPORARY, make_folder
@@ -95,14 +96,29 @@ class LogWriter:
                 path.unlink()
 
 
-def read(folder: Path, table: str) -> pa.Table:
-    """All rows of a table, in shard order.
+def read(
+    folder: Path,
+    table: str,
+    columns: Sequence[str] | None = None,
+    where: pc.Expression | None = None,
+) -> pa.Table:
+    """The rows of a table, in shard order.
+
+    Args:
+        folder: The log.
+        table: Which table.
+        columns: Only these, in this order; all by default.
+        where: Only the rows for which this holds.
 
     Raises:
         HarnessError: A shard is missing, damaged, or of a newer schema.
     """
-    parts = [shards.read(shard, table) for shard in shards.discover(folder, table)]
-    return pa.concat_tables([TABLES[table].empty_table(), *parts])
+    found = shards.discover(folder, table)
+    parts = [shards.read(shard, table, columns, where) for shard in found]
+    schema = TABLES[table]
+    if columns is not None:
+        schema = pa.schema([schema.field(name) for name in columns])
+    return pa.concat_tables([schema.empty_table(), *parts])
 
 
 def _next_number(folder: Path, table: str) -> int:

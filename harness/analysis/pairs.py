@@ -1,0 +1,167 @@
+"""Paired statistics: two runs over the same prompts and noise, compared prompt by prompt.
+
+Sharing prompts and seeds takes the prompts' difficulty out of the comparison; what is left is
+smaller than the two runs' own intervals suggest, so those must not be compared by eye.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from harness.analysis.resampling import LEVEL, Floats, Ints, bca, stratified
+from harness.analysis.statistics import BCA, STRATIFIED, Estimate, wilson
+
+NEWCOMBE = "Newcombe, paired"
+MCNEMAR = "exact McNemar"
+SIGN_FLIP = "sign flips over prompts"
+FLIPS = 20_000
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Whether two runs differ.
+
+    Attributes:
+        wins: Prompts on which the second run is better.
+        losses: Prompts on which it is worse.
+        p: Two-sided p-value.
+        method: "exact McNemar", or "sign flips over prompts" where scores are no yes or no.
+    """
+
+    wins: int
+    losses: int
+    p: float
+    method: str
+
+
+def difference(first: Floats, second: Floats, *, seed: int = 0, level: float = LEVEL) -> Estimate:
+    """Mean of second minus first over prompts, with a BCa bootstrap interval over prompts.
+
+    Where BCa does not exist (all differences equal, or fewer than three prompts) the interval
+    is Newcombe's for paired proportions, and the method says so.
+
+    Args:
+        first: Scores between 0 and 1, one a prompt.
+        second: The other run's, in the same order.
+        seed: Of the resampling.
+        level: Nominal coverage.
+
+    Raises:
+        ValueError: No prompts.
+    """
+    if first.size == 0:
+        raise ValueError("no common prompts to compare")
+    bands = bca((second - first)[:, None], seed=seed, level=level)
+    value, low, high = (float(x[0]) for x in (bands.value, bands.low, bands.high))
+    if np.isfinite(low) and np.isfinite(high):
+        return Estimate(value, low, high, BCA)
+    return Estimate(value, *newcombe(first, second, level=level), NEWCOMBE)
+
+
+def macro_difference(
+    first: Floats, second: Floats, tags: Sequence[Ints], *, seed: int = 0, level: float = LEVEL
+) -> Estimate:
+    """Difference of the means over tags, prompts resampled within each tag (percentile).
+
+    Args:
+        first: Scores, one a prompt.
+        second: The other run's, in the same order.
+        tags: Row numbers of each tag's prompts.
+        seed: Of the resampling.
+        level: Nominal coverage.
+    """
+    bands = stratified((second - first)[:, None], tags, seed=seed, level=level)
+    value, low, high = (float(x[0]) for x in (bands.value, bands.low, bands.high))
+    if np.isfinite(low) and np.isfinite(high):
+        return Estimate(value, low, high, STRATIFIED)
+    return Estimate(value, *newcombe(first, second, level=level), NEWCOMBE)
+
+
+def newcombe(first: Floats, second: Floats, *, level: float = LEVEL) -> tuple[float, float]:
+    """Score interval for the difference of paired proportions (second minus first).
+
+    Newcombe (1998), "Improved confidence intervals for the difference between binomial
+    proportions based on paired data", Statistics in Medicine 17:2635, method 10 (square and
+    add, with the continuity-corrected correlation).
+    """
+    n = first.size
+    both, neither = float((first * second).sum()), float(((1 - first) * (1 - second)).sum())
+    only_first = float((first * (1 - second)).sum())
+    only_second = float(((1 - first) * second).sum())
+    p1, p2 = float(first.mean()), float(second.mean())
+    l1, u1 = wilson(p1 * n, n, level)
+    l2, u2 = wilson(p2 * n, n, level)
+    margins = (both + only_first) * (only_second + neither)
+    margins *= (both + only_second) * (only_first + neither)
+    product = both * neither - only_first * only_second
+    if product > 0:
+        product = max(product - n / 2, 0.0)
+    phi = product / np.sqrt(margins) if margins > 0 else 0.0
+
+    def reach(a: float, b: float) -> float:
+        return float(np.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b)))
+
+    gap = p2 - p1
+    return gap - reach(p2 - l2, u1 - p1), gap + reach(u2 - p2, p1 - l1)
+
+
+def paired_test(first: Floats, second: Floats, *, seed: int = 0) -> PairedTest:
+    """Test of no difference between two runs over the same prompts, two-sided.
+
+    With one search a prompt every score is 0 or 1 and the test is McNemar's, exact (McNemar
+    1947; the binomial test of the discordant pairs). With replicates the searches of a prompt
+    are not independent, which McNemar's test would ignore; then prompts' differences change
+    sign at random (a randomisation test; `FLIPS` seeded flips, the observed one included).
+
+    Args:
+        first: Scores, one a prompt.
+        second: The other run's, in the same order.
+        seed: Of the sign flips.
+    """
+    gaps = second - first
+    wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
+    if np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all():
+        n = wins + losses
+        p = float(stats.binomtest(wins, n, 0.5).pvalue) if n else 1.0
+        return PairedTest(wins, losses, p, MCNEMAR)
+    gaps = gaps[gaps != 0]
+    rng = np.random.default_rng([seed, 1])
+    signs = rng.integers(0, 2, (FLIPS - 1, gaps.size), dtype=np.int8) * 2 - 1
+    extreme = np.abs(signs @ gaps) >= abs(gaps.sum()) - 1e-9
+    return PairedTest(wins, losses, float((extreme.sum() + 1) / FLIPS), SIGN_FLIP)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given (Holm 1979, Scand. J. Statistics 6:65).
+
+    Rejecting where the adjusted value is at most a level keeps the chance of any false rejection
+    in the family at that level, whatever the tests' dependence.
+    """
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    scaled = p[order] * np.arange(p.size, 0, -1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return [float(value) for value in adjusted]
+
+
+def detectable(spread: float, n: int, *, level: float = LEVEL, power: float = POWER) -> float:
+    """The smallest true difference that a two-sided test finds with the given power.
+
+    Normal approximation: (z of the level + z of the power) · spread / √n (as in Miller 2024,
+    "Adding error bars to evals", arXiv 2411.00640, section 5).
+
+    Args:
+        spread: Standard deviation of what is averaged over prompts: of the paired differences
+            for a paired design; √(p₁(1−p₁) + p₂(1−p₂)) for an unpaired one.
+        n: Prompts.
+        level: One minus the significance level.
+        power: Chance of finding it.
+    """
+    z = float(stats.norm.ppf(0.5 + level / 2) + stats.norm.ppf(power))
+    return z * spread / float(np.sqrt(n))

@@ -1,0 +1,98 @@
+"""The vectorised bootstrap: against scipy's, and by how often its intervals cover."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.analysis.pairs import difference
+from harness.analysis.resampling import bca, quantiles, resamples, stratified
+from harness.analysis.statistics import macro_bands, mean_bands, wilson
+
+PROMPTS = 553
+TRIALS = 2000
+
+
+def test_agrees_with_scipy_on_skewed_values() -> None:
+    rng = np.random.default_rng(0)
+    values = np.column_stack([rng.random(80) < p for p in (0.05, 0.5, 0.95)]).astype(float)
+    bands = bca(values, seed=1, level=0.95)
+    for column in range(3):
+        expected = stats.bootstrap(
+            (values[:, column],), np.mean, n_resamples=9999, rng=np.random.default_rng(0)
+        ).confidence_interval
+        found = (bands.low[column], bands.high[column])
+        assert found == pytest.approx((expected.low, expected.high), abs=0.013)
+
+
+def test_resamples_are_seeded_and_independent_between_strata() -> None:
+    assert resamples(20, 0) is resamples(20, 0)
+    assert not np.array_equal(resamples(20, 0), resamples(20, 1))
+    assert not np.array_equal(resamples(20, 0, 1), resamples(20, 0, 2))
+    assert resamples(20, 0).sum(axis=1) == pytest.approx(np.ones(2000), abs=1e-5)
+
+
+def test_quantiles_are_numpys() -> None:
+    rows = np.sort(np.random.default_rng(0).random((3, 101)).astype(np.float32), axis=1)
+    shares = np.array([[0.025, 0.5, 1.0], [0.975, np.nan, 0.0]])
+    found = quantiles(rows, shares)
+    for (i, j), share in np.ndenumerate(shares):
+        expected = np.nan if np.isnan(share) else np.quantile(rows[j], share)
+        assert found[i, j] == pytest.approx(expected, nan_ok=True, abs=1e-6)
+
+
+def test_a_column_does_not_depend_on_its_neighbours() -> None:
+    values = (np.random.default_rng(2).random((60, 5)) < 0.6).astype(float)
+    together, _ = mean_bands(values)
+    alone, _ = mean_bands(values[:, 2:3])
+    assert (together.low[2], together.high[2]) == (
+        pytest.approx(alone.low[0], abs=1e-6),
+        pytest.approx(alone.high[0], abs=1e-6),
+    )
+
+
+@pytest.mark.parametrize("p", [0.62, 0.81, 0.95])
+def test_nominal_95_covers_93_to_97_at_the_size_of_geneval(p: float) -> None:
+    """2000 simulated benchmarks; the standard error of a coverage of 0.95 is 0.005."""
+    rng = np.random.default_rng(11)
+    values = (rng.random((PROMPTS, TRIALS)) < p).astype(float)
+    bands, _ = mean_bands(values)
+    assert 0.93 <= ((bands.low <= p) & (p <= bands.high)).mean() <= 0.97
+    ends = np.array([wilson(s, PROMPTS) for s in values.sum(axis=0)])
+    assert 0.93 <= ((ends[:, 0] <= p) & (p <= ends[:, 1])).mean() <= 0.97
+
+
+def test_macro_and_replicates_cover_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(5)
+    sizes = (80, 99, 80, 94, 100, 100)  # GenEval's tags
+    rates = rng.uniform(0.2, 0.95, len(sizes))
+    strata = np.split(np.arange(PROMPTS), np.cumsum(sizes)[:-1])
+    # Four replicates a prompt, prompts of unlike difficulty around their tag's.
+    tags = np.repeat(rates, sizes)
+    spread = np.minimum(tags, 1 - tags)[:, None] * rng.uniform(-0.9, 0.9, (PROMPTS, TRIALS))
+    values = rng.binomial(4, tags[:, None] + spread) / 4
+    macro, micro = rates.mean(), tags.mean()
+    bands, _ = macro_bands(values, strata)
+    assert 0.93 <= ((bands.low <= macro) & (macro <= bands.high)).mean() <= 0.97
+    bands, _ = mean_bands(values)
+    # Micro intervals treat the tags' shares as drawn too, so they may be wider than needed.
+    assert ((bands.low <= micro) & (micro <= bands.high)).mean() >= 0.93
+
+
+def test_paired_differences_cover_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(8)
+    shared = rng.random((PROMPTS, TRIALS))  # common noise makes the pairs correlated
+    first = (shared < 0.62).astype(float)
+    second = np.where(rng.random(shared.shape) < 0.8, shared < 0.75, rng.random(shared.shape) < 0.7)
+    true = 0.8 * 0.75 + 0.2 * 0.7 - 0.62
+    bands = bca(second - first, seed=0, level=0.95)
+    assert 0.93 <= ((bands.low <= true) & (true <= bands.high)).mean() <= 0.97
+    single = difference(first[:, 0], second[:, 0].astype(float))
+    assert single.low == pytest.approx(bands.low[0], abs=1e-6)
+
+
+def test_constant_strata_have_no_percentile_interval() -> None:
+    values = np.repeat([[1.0], [0.0]], 5, axis=0)
+    bands = stratified(values, [np.arange(5), np.arange(5, 10)], seed=0, level=0.95)
+    assert np.isnan(bands.low[0]) and bands.value[0] == 0.5
