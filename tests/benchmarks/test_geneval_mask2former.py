@@ -26,11 +26,10 @@ REFERENCE = pytest.mark.skipif(
 SMALL = Frame(long=256, short=160)
 
 
-@pytest.fixture(scope="module", params=["tiny_mmdet2.pth", "tiny_mmdet3.pth"])
-def converted(request: Any, tmp_path_factory: Any) -> Path:
-    folder: Path = tmp_path_factory.mktemp("converted")
-    convert(SHARED / request.param, folder, SMALL)
-    return folder
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: Any) -> Path:
+    """The reference network from the 2.x layout; the 3.x layout gives the same bytes (below)."""
+    return convert(SHARED / "tiny_mmdet2.pth", tmp_path_factory.mktemp("2") / "out", SMALL).folder
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +94,7 @@ def test_backbone_features_are_mmdets(converted: Path, cases: Any) -> None:
 
 
 @REFERENCE
-def test_the_two_layouts_give_the_same_folder(tmp_path: Path) -> None:
+def test_both_layouts_give_the_same_bytes(tmp_path: Path) -> None:
     old = convert(SHARED / "tiny_mmdet2.pth", tmp_path / "2", SMALL)
     new = convert(SHARED / "tiny_mmdet3.pth", tmp_path / "3", SMALL)
     assert (old.layout, new.layout) == ("mmdet 2.x", "mmdet 3.x")
