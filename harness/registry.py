@@ -100,7 +100,12 @@ BENCHMARKS = Registry(
 )
 
 GENERATORS = Registry(
-    "generator", "harness.generators", {"sana": "harness.models.sana:SanaGenerator"}
+    "generator",
+    "harness.generators",
+    {
+        "sana": "harness.models.sana:SanaGenerator",
+        "reflect-dit": "harness.models.reflect_dit.generator:ReflectDiTGenerator",
+    },
 )
 
 JUDGES = Registry(

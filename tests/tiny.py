@@ -7,6 +7,7 @@ prompts come out right by chance.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ title = "Tiny random models, for tests"
 miniature = true
 
 [generator]
-kind = "sana"
-checkpoints = {{ pipeline = "./{name}/pipeline" }}
+kind = "{kind}"
+checkpoints = {{ {checkpoints} }}
 dtype = "float32"
 batch_size = 4
 
@@ -32,7 +33,7 @@ height = 32
 width = 32
 max_sequence_length = 12
 complex_human_instruction = false
-
+{settings}
 [judge]
 kind = "detector"
 checkpoints = {{ detector = "./{name}/judge", colors = "./{name}/colors" }}
@@ -64,12 +65,59 @@ def make_tiny_suite(folder: Path, *, seed: int = 0) -> Path:
         make_detector(root / "judge")
         make_colors(root / "colors")
     suite = folder / "tiny.toml"
-    suite.write_text(TOML.format(name=root.name), encoding="utf-8")
+    parts = f'pipeline = "./{root.name}/pipeline"'
+    text = TOML.format(name=root.name, kind="sana", checkpoints=parts, settings="")
+    suite.write_text(text, encoding="utf-8")
     return suite
 
 
-def make_pipeline(folder: Path) -> None:
-    """Write a SANA pipeline: 4 latent channels, 4 times down, two blocks of width 32."""
+def make_tiny_reflect_suite(folder: Path, *, seed: int = 0) -> Path:
+    """Write the tiny suite with a Reflect-DiT for its generator (`folder/tiny-reflect.toml`).
+
+    Args: as `make_tiny_suite`, whose suite is written beside it.
+
+    Returns:
+        The suite's TOML file.
+    """
+    make_tiny_suite(folder, seed=seed)
+    root = folder / "tiny"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        make_pipeline(root / "reflect", feedback=True)
+        make_vision_encoder(root / "vision")
+    suite = folder / "tiny-reflect.toml"
+    parts = f'pipeline = "./{root.name}/reflect", vision_encoder = "./{root.name}/vision"'
+    settings = "image_tokens = 4\nmax_feedback_length = 40\n"
+    text = TOML.format(name=root.name, kind="reflect-dit", checkpoints=parts, settings=settings)
+    suite.write_text(text.replace('name = "tiny"', 'name = "tiny-reflect"'), encoding="utf-8")
+    return suite
+
+
+def make_vision_encoder(folder: Path) -> None:
+    """Write the vision half of a SigLIP that looks at 16x16 pixels in 4x4 patches."""
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    config = SiglipVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=16,
+        patch_size=4,
+    )
+    with _quiet():
+        SiglipVisionModel(config).save_pretrained(folder)
+        SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+
+
+def make_pipeline(folder: Path, *, feedback: bool = False) -> None:
+    """Write a SANA pipeline: 4 latent channels, 4 times down, two blocks of width 32.
+
+    Args:
+        folder: Where to.
+        feedback: Whether its transformer is a Reflect-DiT one, and heeds what it is told.
+    """
     from diffusers import (
         AutoencoderDC,
         DPMSolverMultistepScheduler,
@@ -77,6 +125,8 @@ def make_pipeline(folder: Path) -> None:
         SanaTransformer2DModel,
     )
     from transformers import Gemma2Config, Gemma2Model
+
+    from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
 
     tokenizer = make_tokenizer()
     text_encoder = Gemma2Model(
@@ -113,7 +163,8 @@ def make_pipeline(folder: Path) -> None:
         decoder_act_fns="silu",
         scaling_factor=0.5,
     )
-    transformer = SanaTransformer2DModel(
+    transformer_class = SanaTransformer2DModelWithContext if feedback else SanaTransformer2DModel
+    transformer = transformer_class(
         in_channels=4,
         out_channels=4,
         num_attention_heads=4,
@@ -125,7 +176,10 @@ def make_pipeline(folder: Path) -> None:
         caption_channels=16,
         sample_size=8,
         patch_size=1,
+        **({"vision_feature_dim": 16} if feedback else {}),
     )
+    if feedback:
+        torch.nn.init.normal_(transformer.reflection_norm.weight)
     scheduler = DPMSolverMultistepScheduler(
         algorithm_type="dpmsolver++",
         prediction_type="flow_prediction",
@@ -135,6 +189,12 @@ def make_pipeline(folder: Path) -> None:
     pipeline = SanaPipeline(tokenizer, text_encoder, vae, transformer, scheduler)
     with _quiet():
         pipeline.save_pretrained(folder)
+    if feedback:
+        # The class is ours, not diffusers': an index that names it needs no module of ours.
+        path = folder / "model_index.json"
+        index = json.loads(path.read_text(encoding="utf-8"))
+        index["transformer"] = [None, None]
+        path.write_text(json.dumps(index, indent=2), encoding="utf-8")
 
 
 def make_tokenizer() -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
@@ -129,14 +129,41 @@ class SanaGenerator:
         if not requests:
             return []
         settings = self._check(requests)
+        if any(request.feedback for request in requests):
+            raise HarnessError(
+                "plain SANA takes no feedback; a strategy that gives feedback needs a generator "
+                "that reads it",
+                "choose a suite whose generator is conditioned on feedback, or best-of-n",
+            )
+        return self._batch(requests, settings)
+
+    def _batch(
+        self,
+        requests: Sequence[Request],
+        settings: SanaSettings,
+        *,
+        condition: Callable[[Sequence[int]], Mapping[str, Any]] | None = None,
+        context: int = 0,
+    ) -> list[tuple[Image, Cost]]:
+        """Fill one batch with the requests, run it, and say what each cost.
+
+        Args:
+            requests: What was asked for.
+            settings: Of all of them.
+            condition: Makes the transformer's further inputs (`attention_kwargs`), given which
+                request each row is.
+            context: Feedback tokens a row attends to.
+        """
         encoding = [self._encode(request.text, settings)[1] for request in requests]
         if settings.guidance_scale > 1:
             encoding[0] += self._encode(settings.negative_prompt, settings, negative=True)[1]
-        rows = [requests[i % len(requests)] for i in range(self.batch_size)]
+        places = [row % len(requests) for row in range(self.batch_size)]
+        rows = [requests[place] for place in places]
         noise = self.noise([row.noise_seed for row in rows], settings)
-        pixels = self.sample(noise, [row.text for row in rows], settings)[: len(requests)]
+        further = condition(places) if condition is not None else None
+        pixels = self.sample(noise, [row.text for row in rows], settings, further)[: len(requests)]
         images = (pixels.cpu().permute(0, 2, 3, 1).float().numpy() * 255).round().astype(np.uint8)
-        nfe, flops = self._cost(settings)
+        nfe, flops = self._cost(settings, context)
         return [
             (np.ascontiguousarray(image), Cost(nfe=nfe, flops=flops + extra))
             for image, extra in zip(images, encoding, strict=True)
@@ -157,7 +184,11 @@ class SanaGenerator:
         )
 
     def sample(
-        self, latents: torch.Tensor, texts: Sequence[str], settings: SanaSettings
+        self,
+        latents: torch.Tensor,
+        texts: Sequence[str],
+        settings: SanaSettings,
+        attention_kwargs: Mapping[str, Any] | None = None,
     ) -> torch.Tensor:
         """Denoise given latents and decode them, at whatever batch shape they have.
 
@@ -165,6 +196,7 @@ class SanaGenerator:
             latents: Initial noise, (rows, channels, height, width).
             texts: One prompt a row.
             settings: Sampler settings.
+            attention_kwargs: What the stock pipeline hands through to the transformer.
 
         Returns:
             Images (rows, 3, height, width) between 0 and 1.
@@ -193,6 +225,7 @@ class SanaGenerator:
                 guidance_scale=settings.guidance_scale,
                 height=settings.height,
                 width=settings.width,
+                attention_kwargs=attention_kwargs,
                 use_resolution_binning=False,
                 output_type="latent",
                 return_dict=False,
@@ -214,16 +247,10 @@ class SanaGenerator:
     def _check(self, requests: Sequence[Request]) -> SanaSettings:
         if len(requests) > self.batch_size:
             raise HarnessError(f"{len(requests)} requests for a batch size of {self.batch_size}")
-        if any(request.feedback for request in requests):
-            raise HarnessError(
-                "plain SANA takes no feedback; a strategy that gives feedback needs a generator "
-                "that reads it",
-                "choose a suite whose generator is conditioned on feedback, or best-of-n",
-            )
         first = dict(requests[0].settings)
         if any(dict(request.settings) != first for request in requests):
             raise HarnessError("the requests of one batch differ in their sampler settings")
-        built = options.build(SanaSettings, {**self.defaults, **first}, flag="-G")
+        built: SanaSettings = options.build(self.Settings, {**self.defaults, **first}, flag="-G")
         step = math.lcm(
             32, self.pipeline.vae_scale_factor * self.pipeline.transformer.config.patch_size
         )
@@ -239,14 +266,20 @@ class SanaGenerator:
 
         Always one prompt a call, so that its bits do not depend on what else is encoded.
         """
-        import torch
-
         instructed = settings.complex_human_instruction and not negative
-        length = settings.max_sequence_length
-        key = (text, length, instructed)
+        key = (text, settings.max_sequence_length, instructed)
         if key in self._prompts:
             self._prompts.move_to_end(key)
             return self._prompts[key], 0.0
+        encoded, flops = self._encode_now(*key)
+        self._prompts[key] = encoded
+        while len(self._prompts) > max(self._remembered_prompts, self.batch_size + 1):
+            self._prompts.popitem(last=False)
+        return encoded, flops
+
+    def _encode_now(self, text: str, length: int, instructed: bool) -> tuple[_Encoded, float]:
+        import torch
+
         instruction = _instruction() if instructed else None
         with torch.no_grad():
             embeds, mask, _, _ = self.pipeline.encode_prompt(
@@ -255,22 +288,22 @@ class SanaGenerator:
                 max_sequence_length=length,
                 complex_human_instruction=instruction,
             )
-        encoded = _Encoded(embeds, mask)
-        self._prompts[key] = encoded
-        while len(self._prompts) > max(self._remembered_prompts, self.batch_size + 1):
-            self._prompts.popitem(last=False)
         tokens = length
         if instruction:
             # As in SanaPipeline: the prompt's own tokens come after the instruction's.
             tokens += len(self.pipeline.tokenizer.encode("\n".join(instruction))) - 2
-        return encoded, self._counted(sana_flops.encoding, tokens=tokens)
+        return _Encoded(embeds, mask), self._counted(sana_flops.encoding, tokens=tokens)
 
-    def _cost(self, settings: SanaSettings) -> tuple[int, float]:
+    def _cost(self, settings: SanaSettings, context: int = 0) -> tuple[int, float]:
         rows = 2 if settings.guidance_scale > 1 else 1
         calls = self.pipeline.num_timesteps
         size = {"height": settings.height, "width": settings.width}
         call = self._counted(
-            sana_flops.denoising, rows=rows, tokens=settings.max_sequence_length, **size
+            sana_flops.denoising,
+            rows=rows,
+            tokens=settings.max_sequence_length,
+            context=context,
+            **size,
         )
         return calls * rows, calls * call + self._counted(sana_flops.decoding, **size)
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from diffusers import SanaPipeline
 
 
-def denoising(pipeline: SanaPipeline, *, rows: int, height: int, width: int, tokens: int) -> float:
+def denoising(
+    pipeline: SanaPipeline, *, rows: int, height: int, width: int, tokens: int, context: int = 0
+) -> float:
     """FLOPs of one call of the transformer.
 
     Args:
@@ -24,18 +26,24 @@ def denoising(pipeline: SanaPipeline, *, rows: int, height: int, width: int, tok
         height: Image height in pixels.
         width: Image width in pixels.
         tokens: Prompt tokens attended to.
+        context: Feedback tokens attended to; only Reflect-DiT's transformer takes any.
     """
     import torch
 
     with torch.device("meta"):
-        model = _bare(pipeline.transformer)
+        model = bare(pipeline.transformer)
         latents = torch.empty(rows, *_latent_shape(pipeline, height, width))
         prompt = torch.empty(rows, tokens, model.config.caption_channels)
         mask = torch.ones(rows, tokens)
         time = torch.zeros(rows)
+        further = {"context": model.blank_context(rows, context)} if context else None
     return count(
         lambda: model(
-            latents, encoder_hidden_states=prompt, encoder_attention_mask=mask, timestep=time
+            latents,
+            encoder_hidden_states=prompt,
+            encoder_attention_mask=mask,
+            timestep=time,
+            attention_kwargs=further,
         )
     )
 
@@ -45,7 +53,7 @@ def decoding(pipeline: SanaPipeline, *, height: int, width: int) -> float:
     import torch
 
     with torch.device("meta"):
-        model = _bare(pipeline.vae)
+        model = bare(pipeline.vae)
         latents = torch.empty(1, *_latent_shape(pipeline, height, width))
     return count(lambda: model.decode(latents))
 
@@ -67,7 +75,7 @@ def _latent_shape(pipeline: SanaPipeline, height: int, width: int) -> tuple[int,
     return pipeline.transformer.config.in_channels, height // scale, width // scale
 
 
-def _bare(model: Any) -> Any:
+def bare(model: Any) -> Any:
     """A weightless copy of a diffusers model, on the device in force."""
     # A config read from a file may hold fields that the class ignores and warns about.
     known = inspect.signature(type(model).__init__).parameters

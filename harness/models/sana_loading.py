@@ -58,8 +58,10 @@ _PLAIN_TRANSFORMERS = ("SanaTransformer2DModel", "SanaTransformer2DModelWithCont
 _HINT = "the folder is damaged or holds another model; get it anew, e.g. `hf download ORG/NAME`"
 
 
-def load_pipeline(folder: Path, *, device: torch.device, dtype: str) -> SanaPipeline:
-    """Load diffusers' SANA pipeline, feedback-free, without its progress bar.
+def load_pipeline(
+    folder: Path, *, device: torch.device, dtype: str, transformer: Any = None
+) -> SanaPipeline:
+    """Load diffusers' SANA pipeline without its progress bar, feedback-free unless told otherwise.
 
     Args:
         folder: As `SanaPipeline.save_pretrained` writes it; the transformer may also be a
@@ -67,6 +69,7 @@ def load_pipeline(folder: Path, *, device: torch.device, dtype: str) -> SanaPipe
         device: Where to put it.
         dtype: Of all parts; with float16 only the transformer gets it, the text encoder and the
             autoencoder bfloat16 (they overflow in float16, says SANA's model card).
+        transformer: A loaded transformer to use in place of the folder's own.
 
     Raises:
         HarnessError: A file is missing, unreadable, or does not fit the class that reads it.
@@ -76,28 +79,32 @@ def load_pipeline(folder: Path, *, device: torch.device, dtype: str) -> SanaPipe
     import transformers
 
     index = read_index(folder)
-    require(folder, _FILES)
+    require(
+        folder,
+        [name for name in _FILES if transformer is None or not name.startswith("transformer/")],
+    )
     main = getattr(torch, dtype)
     side = torch.bfloat16 if dtype == "float16" else main
     scheduler_class = _class(folder, index, "scheduler", diffusers, diffusers.SchedulerMixin)
     encoder_class = _class(
         folder, index, "text_encoder", transformers, transformers.PreTrainedModel
     )
-    with quiet(), _explained(folder, "scheduler"):
+    with quiet(), explained(folder, "scheduler"):
         scheduler = scheduler_class.from_pretrained(folder / "scheduler", local_files_only=True)
-    with quiet(), _explained(folder, "tokenizer"):
+    with quiet(), explained(folder, "tokenizer"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder / "tokenizer", local_files_only=True, trust_remote_code=False
         )
-    text_encoder = _load(encoder_class, folder / "text_encoder", {"dtype": side})
+    text_encoder = load_strictly(encoder_class, folder / "text_encoder", {"dtype": side})
     vae = load_diffusers(diffusers.AutoencoderDC, folder / "vae", side)
-    transformer = load_diffusers(
-        diffusers.SanaTransformer2DModel,
-        folder / "transformer",
-        main,
-        drop_weights=CONTEXT_WEIGHTS,
-        drop_config=CONTEXT_CONFIG,
-    )
+    if transformer is None:
+        transformer = load_diffusers(
+            diffusers.SanaTransformer2DModel,
+            folder / "transformer",
+            main,
+            drop_weights=CONTEXT_WEIGHTS,
+            drop_config=CONTEXT_CONFIG,
+        )
     pipeline = diffusers.SanaPipeline(
         tokenizer=tokenizer,
         text_encoder=text_encoder.eval(),
@@ -141,7 +148,7 @@ def load_diffusers(
             f"{folder}/config.json has fields {cls.__name__} does not know: {', '.join(surplus)}",
             "it is another model, or needs a newer diffusers",
         )
-    return _load(cls, folder, {"torch_dtype": dtype}, drop_weights)
+    return load_strictly(cls, folder, {"torch_dtype": dtype}, drop_weights)
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -180,10 +187,21 @@ def _class(folder: Path, index: Mapping[str, Any], part: str, library: Any, base
     return found
 
 
-def _load(
+def load_strictly(
     cls: Any, folder: Path, dtype: Mapping[str, Any], drop_weights: tuple[str, ...] = ()
 ) -> Any:
-    with quiet(), _explained(folder.parent, folder.name):
+    """Load a model of diffusers or transformers whose weights fit its class exactly.
+
+    Args:
+        cls: Its class.
+        folder: `config.json` and safetensors weights.
+        dtype: The number format, under the name that the class's library has for it.
+        drop_weights: Prefixes of surplus weights that are expected, and left out.
+
+    Raises:
+        HarnessError: A weight is missing, surplus or misshapen, or the file is damaged.
+    """
+    with quiet(), explained(folder.parent, folder.name):
         model, info = cls.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **dtype
         )
@@ -213,7 +231,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _explained(folder: Path, part: str) -> Iterator[None]:
+def explained(folder: Path, part: str) -> Iterator[None]:
     """Turn whatever a library raises over a bad file into one sentence that names the file."""
     try:
         yield

@@ -96,7 +96,13 @@ def test_an_untrained_model_ignores_feedback() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"reflection": False}, {"reflection_mode": "x"}, {"context_qk_norm": "rms_norm"}]
+    "other",
+    [
+        {"reflection": False},
+        {"reflection_mode": "x"},
+        {"context_qk_norm": "rms_norm"},
+        {"guidance_embeds": True},
+    ],
 )
 def test_another_kind_of_reflect_dit_is_refused(other: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="no such Reflect-DiT"):

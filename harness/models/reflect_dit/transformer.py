@@ -33,12 +33,10 @@ Rotary = tuple[torch.Tensor, torch.Tensor]
 class SanaTransformer2DModelWithContext(SanaTransformer2DModel):  # type: ignore[misc]
     """SANA's transformer with feedback (the class name is the published checkpoint's).
 
-    Args: those of `SanaTransformer2DModel`, and
-        vision_feature_dim: Channels of the vision encoder.
-        num_reflection_transformer_layers: Context blocks.
-        reflection: Whether it has the feedback parts; always True here.
-        reflection_mode: "vanilla" is the only one published.
-        context_qk_norm: None is the only one published.
+    Beside the arguments of `SanaTransformer2DModel` it takes `vision_feature_dim`, the channels
+    of the vision encoder, and `num_reflection_transformer_layers`, the number of context blocks.
+    Of `guidance_embeds`, `reflection`, `reflection_mode` and `context_qk_norm` only the defaults
+    were published.
 
     Raises:
         ValueError: A configuration of another kind of Reflect-DiT.
@@ -66,6 +64,8 @@ class SanaTransformer2DModelWithContext(SanaTransformer2DModel):  # type: ignore
         norm_elementwise_affine: bool = False,
         norm_eps: float = 1e-6,
         interpolation_scale: int | None = None,
+        guidance_embeds: bool = False,
+        guidance_embeds_scale: float = 0.1,
         qk_norm: str | None = None,
         timestep_scale: float = 1.0,
         reflection: bool = True,
@@ -74,11 +74,18 @@ class SanaTransformer2DModelWithContext(SanaTransformer2DModel):  # type: ignore
         reflection_mode: str = "vanilla",
         context_qk_norm: str | None = None,
     ) -> None:
-        if not reflection or reflection_mode != "vanilla" or context_qk_norm is not None:
-            raise ValueError(
-                f"no such Reflect-DiT: reflection={reflection}, "
-                f"reflection_mode={reflection_mode!r}, context_qk_norm={context_qk_norm!r}"
+        unknown = {
+            name: value
+            for name, value, published in (
+                ("guidance_embeds", guidance_embeds, False),
+                ("reflection", reflection, True),
+                ("reflection_mode", reflection_mode, "vanilla"),
+                ("context_qk_norm", context_qk_norm, None),
             )
+            if value != published
+        }
+        if unknown:
+            raise ValueError(f"no such Reflect-DiT was published: {unknown}")
         super().__init__(
             in_channels=in_channels,
             out_channels=out_channels,
@@ -97,6 +104,8 @@ class SanaTransformer2DModelWithContext(SanaTransformer2DModel):  # type: ignore
             norm_elementwise_affine=norm_elementwise_affine,
             norm_eps=norm_eps,
             interpolation_scale=interpolation_scale,
+            guidance_embeds=guidance_embeds,
+            guidance_embeds_scale=guidance_embeds_scale,
             qk_norm=qk_norm,
             timestep_scale=timestep_scale,
         )
@@ -128,6 +137,13 @@ class SanaTransformer2DModelWithContext(SanaTransformer2DModel):  # type: ignore
         projected = self.reflection_text_projection(features.to(self.dtype))
         embedded: torch.Tensor = self.reflection_text_norm(projected)
         return embedded
+
+    def blank_context(self, rows: int, length: int) -> Context:
+        """Feedback of a given shape that says nothing; on the meta device, to count with."""
+        width = self.config.num_attention_heads * self.config.attention_head_dim
+        seen = torch.ones(rows, length, dtype=torch.bool, device=self.device)
+        tokens = torch.zeros(rows, length, width, dtype=self.dtype, device=self.device)
+        return Context(tokens, span=seen, mask=seen)
 
     def forward(
         self,

@@ -1,0 +1,259 @@
+"""Reflect-DiT as a generator: SANA's, whose requests may carry feedback.
+
+The stock pipeline does the sampling here, too: feedback goes in through `attention_kwargs`, the
+one argument it hands to the transformer untouched. Requests without feedback take plain SANA's
+road, with plain SANA's bits. Images and sentences are encoded once, on the draw that first
+brings them.
+
+Source: Li et al., "Reflect-DiT", arXiv 2503.12271.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from pydantic import PositiveInt
+
+from harness import options
+from harness.errors import HarnessError, UsageError
+from harness.flops import count
+from harness.models import sana_flops
+from harness.models.base import FeedbackImage, Request
+from harness.models.devices import prepare
+from harness.models.reflect_dit.remembered import Remembered
+from harness.models.sana import SanaGenerator, SanaSettings
+from harness.models.suites import resolve_dtype
+from harness.records import Cost, Image, Setting
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import SanaPipeline
+
+    from harness.models.reflect_dit.vision import VisionEncoder
+
+SHORT_SENTENCE = 32
+"""Text tokens a feedback may have on average to run at the shorter context length.
+
+Padding costs: at 1024 pixels with three feedbacks, a context of 300 tokens a sentence would make
+each step about a sixth dearer, while sentences such as a detector's have some fifteen.
+"""
+
+
+@dataclass(frozen=True)
+class ReflectDiTSettings(SanaSettings):
+    """SANA's sampler settings, and those of feedback.
+
+    Attributes:
+        image_tokens: Tokens a feedback image is pooled to; a square number.
+        max_feedback_length: Tokens a sentence is cut to.
+    """
+
+    image_tokens: PositiveInt = 64
+    max_feedback_length: PositiveInt = 300
+
+
+class _Read(NamedTuple):
+    """A request's feedback, encoded."""
+
+    tokens: torch.Tensor  # (its own length, channels)
+    span: int  # length of the guidance pair
+    positions: int  # length it runs at
+    flops: float  # what encoding it cost just now
+
+
+class ReflectDiTGenerator(SanaGenerator):
+    """A Reflect-DiT pipeline on one device. Has state: weights, caches of what was encoded."""
+
+    Settings: ClassVar[type] = ReflectDiTSettings
+    takes_feedback: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        pipeline: SanaPipeline,
+        vision: VisionEncoder,
+        *,
+        batch_size: int,
+        settings: Mapping[str, Setting] | None = None,
+        remembered_feedbacks: int = 512,
+    ) -> None:
+        super().__init__(pipeline, batch_size=batch_size, settings=settings)
+        self.vision = vision
+        self._images: Remembered[torch.Tensor] = Remembered(remembered_feedbacks)
+        self._sentences: Remembered[torch.Tensor] = Remembered(remembered_feedbacks)
+
+    @classmethod
+    def load(
+        cls,
+        checkpoints: Mapping[str, Path],
+        *,
+        device: str,
+        dtype: str,
+        batch_size: int,
+        settings: Mapping[str, Setting],
+    ) -> ReflectDiTGenerator:
+        """Load it (see `harness.models.base.GeneratorFactory`).
+
+        Args:
+            checkpoints: `pipeline`: a folder as `SanaPipeline.save_pretrained` writes it;
+                `transformer`: Reflect-DiT's, if it is not the pipeline's own; `vision_encoder`:
+                a SigLIP with its image processor.
+            device: A torch device.
+            dtype: "auto" is bfloat16 on a GPU, float32 on a CPU.
+            batch_size: Rows of the one batch shape.
+            settings: Sampler settings a request need not repeat.
+
+        Raises:
+            UsageError: A setting this sampler does not have, a device that is not there, or a
+                checkpoint too many or too few.
+            HarnessError: A checkpoint is missing, damaged or another model's.
+        """
+        import torch
+
+        from harness.models.sana_loading import load_diffusers, load_pipeline
+
+        options.build(cls.Settings, settings, flag="-G")
+        for part in ("pipeline", "vision_encoder"):
+            if part not in checkpoints:
+                raise UsageError(f"the reflect-dit generator needs a checkpoint named '{part}'")
+        from harness.models.checkpoints import require
+        from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
+        from harness.models.reflect_dit.vision import VisionEncoder
+
+        place, number = prepare(device), resolve_dtype(dtype, device)
+        folder = checkpoints.get("transformer", checkpoints["pipeline"] / "transformer")
+        require(folder, ["config.json", "diffusion_pytorch_model.safetensors"])
+        transformer = load_diffusers(
+            SanaTransformer2DModelWithContext, folder, getattr(torch, number)
+        )
+        pipeline = load_pipeline(
+            checkpoints["pipeline"], device=place, dtype=number, transformer=transformer
+        )
+        vision = VisionEncoder.load(checkpoints["vision_encoder"], device=place, dtype=number)
+        if vision.channels != transformer.config.vision_feature_dim:
+            raise HarnessError(
+                f"the transformer reads vision features of {transformer.config.vision_feature_dim}"
+                f" channels, and {checkpoints['vision_encoder']} gives {vision.channels}",
+                "use the vision encoder it was trained with",
+            )
+        return cls(pipeline, vision, batch_size=batch_size, settings=settings)
+
+    def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
+        """Make one image a request (see `harness.models.base.Generator`).
+
+        A row's context length is a function of its own feedback: so many image tokens and
+        `SHORT_SENTENCE` text tokens a feedback if it fits, else `max_feedback_length` text
+        tokens. Requests of either length run as a batch of their own. Looking at an image and
+        reading a sentence are charged to the draw that first brings them.
+
+        Raises:
+            HarnessError: Requests differ in settings or in their number of feedbacks, are too
+                many, or the model's output is not finite.
+        """
+        numbers = {len(request.feedback) for request in requests}
+        if numbers <= {0}:
+            return super().generate(requests)
+        settings: ReflectDiTSettings = self._check(requests)  # type: ignore[assignment]
+        if len(numbers) > 1:
+            raise HarnessError("the requests of one batch differ in their number of feedbacks")
+        read = [self._read(request.feedback, settings) for request in requests]
+        answers: dict[int, tuple[Image, Cost]] = {}
+        for positions in sorted({row.positions for row in read}):
+            chosen = [i for i, row in enumerate(read) if row.positions == positions]
+            made = self._batch(
+                [requests[i] for i in chosen],
+                settings,
+                condition=partial(self._condition, [read[i] for i in chosen], settings),
+                context=positions,
+            )
+            for i, (image, cost) in zip(chosen, made, strict=True):
+                answers[i] = (image, cost + Cost(flops=read[i].flops))
+        return [answers[i] for i in range(len(requests))]
+
+    def condition(
+        self, feedback: Sequence[Sequence[FeedbackImage]], settings: ReflectDiTSettings
+    ) -> dict[str, Any]:
+        """Encode the feedback of several rows into the `attention_kwargs` that `sample` takes.
+
+        Args:
+            feedback: Of each row, at least one and equally many, oldest first.
+            settings: Sampler settings.
+        """
+        read = [self._read(row, settings) for row in feedback]
+        return self._condition(read, settings, range(len(read)))
+
+    def _condition(
+        self, read: Sequence[_Read], settings: ReflectDiTSettings, places: Sequence[int]
+    ) -> dict[str, Any]:
+        from harness.models.reflect_dit.context import lay_out
+
+        rows, spans = [read[place].tokens for place in places], [read[p].span for p in places]
+        if settings.guidance_scale > 1:
+            # The stock pipeline puts the rows without prompt first; they have no feedback either.
+            rows, spans = [row[:0] for row in rows] + rows, spans * 2
+        length = max(row.positions for row in read)
+        return {"context": lay_out(rows, spans, settings.image_tokens, length)}
+
+    def _read(self, feedback: Sequence[FeedbackImage], settings: ReflectDiTSettings) -> _Read:
+        import torch
+
+        from harness.models.reflect_dit.context import DROPPED_TEXT_TOKENS, pair_length
+
+        pieces: list[torch.Tensor] = []
+        lengths, flops = [], 0.0
+        for item in feedback:
+            seen = (item.image, settings.image_tokens)
+            image, looking = self._images.get(
+                (item.draw_id, settings.image_tokens), partial(self._look, *seen)
+            )
+            heard = (item.sentence, settings.max_feedback_length)
+            sentence, reading = self._sentences.get(heard, partial(self._listen, *heard))
+            pieces += [image, sentence]
+            lengths.append(len(sentence))
+            flops += looking + reading
+        span = pair_length(lengths, settings.image_tokens, guided=settings.guidance_scale > 1)
+        number, longest = len(lengths), settings.max_feedback_length
+        positions = number * (settings.image_tokens + min(SHORT_SENTENCE, longest))
+        if span > positions:
+            positions = number * (settings.image_tokens + max(longest, DROPPED_TEXT_TOKENS))
+        return _Read(torch.cat(pieces), span, positions, flops)
+
+    def _look(self, image: Image, tokens: int) -> tuple[torch.Tensor, float]:
+        import torch
+
+        features = self.vision.encode(image, tokens)
+        with torch.no_grad():
+            embedded = self.pipeline.transformer.embed_image(features)
+        return embedded, self.vision.flops + self._counted(_embedding_image, tokens=tokens)
+
+    def _listen(self, sentence: str, length: int) -> tuple[torch.Tensor, float]:
+        import torch
+
+        encoded, flops = self._encode_now(sentence, length, instructed=False)
+        real = encoded.embeds[0, : int(encoded.mask[0].sum())]
+        with torch.no_grad():
+            embedded = self.pipeline.transformer.embed_sentence(real)
+        return embedded, flops + len(real) * self._counted(_embedding_word)
+
+
+def _embedding_image(pipeline: SanaPipeline, *, tokens: int) -> float:
+    """FLOPs of projecting an image's features to the transformer's width."""
+    import torch
+
+    with torch.device("meta"):
+        model = sana_flops.bare(pipeline.transformer)
+        features = torch.empty(tokens, model.config.vision_feature_dim)
+    return count(lambda: model.embed_image(features))
+
+
+def _embedding_word(pipeline: SanaPipeline) -> float:
+    """FLOPs of projecting one text token's features to the transformer's width."""
+    import torch
+
+    with torch.device("meta"):
+        model = sana_flops.bare(pipeline.transformer)
+        features = torch.empty(1, model.config.caption_channels)
+    return count(lambda: model.embed_sentence(features))

@@ -1,0 +1,105 @@
+"""The eyes of Reflect-DiT: a SigLIP encoder whose patches are pooled into a few tokens an image.
+
+Zhai et al., "Sigmoid Loss for Language Image Pre-Training", arXiv 2303.15343; the pooling is
+Reflect-DiT's (arXiv 2503.12271): the last hidden state as a square grid, averaged to 8 x 8.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError, UsageError
+from harness.flops import count
+from harness.models.checkpoints import require
+from harness.models.sana_loading import explained, load_strictly, quiet
+from harness.records import Image
+
+if TYPE_CHECKING:
+    import torch
+
+_TEXT_HALF = ("text_model.", "logit_scale", "logit_bias")
+"""Prefixes of the weights of a whole SigLIP that its vision half does without."""
+
+
+class VisionEncoder:
+    """A SigLIP vision model and its image processor, one image at a time."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model = model
+        self.processor = processor
+
+    @classmethod
+    def load(cls, folder: Path, *, device: torch.device, dtype: str) -> VisionEncoder:
+        """Load it from a folder of a whole SigLIP or of its vision half.
+
+        Raises:
+            HarnessError: A file is missing, damaged, or another model's.
+        """
+        import torch
+        from transformers import SiglipVisionModel
+        from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+        require(folder, ["config.json", "model.safetensors", "preprocessor_config.json"])
+        model = load_strictly(
+            SiglipVisionModel, folder, {"dtype": getattr(torch, dtype)}, drop_weights=_TEXT_HALF
+        )
+        with quiet(), explained(folder, "image processor"):
+            # Pillow's resampling, wherever torchvision may be installed: equal pixels everywhere.
+            processor = SiglipImageProcessorPil.from_pretrained(folder, local_files_only=True)
+        return cls(model.eval().to(device), processor)
+
+    @property
+    def channels(self) -> int:
+        """Channels of a token."""
+        return int(self.model.config.hidden_size)
+
+    @cached_property
+    def flops(self) -> float:
+        """FLOPs of looking at one image."""
+        import torch
+
+        config = self.model.config
+        with torch.device("meta"):
+            model = type(self.model)(config).eval()
+            shape = (1, config.num_channels, config.image_size, config.image_size)
+            pixels = torch.empty(shape)
+        return count(lambda: model(pixels))
+
+    def check(self, tokens: int) -> None:
+        """Refuse a number of tokens that its grid cannot be pooled to.
+
+        Raises:
+            UsageError: It is no square number, or its root does not divide the grid's side.
+        """
+        grid = self.model.config.image_size // self.model.config.patch_size
+        side = math.isqrt(tokens)
+        if side * side != tokens or grid % side:
+            raise UsageError(
+                f"a vision encoder of {grid} x {grid} patches cannot give {tokens} image tokens",
+                "image_tokens is the square of a divisor of the grid's side",
+            )
+
+    def encode(self, image: Image, tokens: int) -> torch.Tensor:
+        """Look at one image: (tokens, channels).
+
+        One image a call, so that its bits do not depend on what else is looked at.
+
+        Raises:
+            UsageError: See `check`.
+        """
+        import torch
+        from PIL import Image as Pillow
+
+        self.check(tokens)
+        pixels = self.processor(Pillow.fromarray(image), return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            patches = self.model(pixels.to(self.model.device, self.model.dtype)).last_hidden_state
+        grid = math.isqrt(patches.shape[1])
+        if grid * grid != patches.shape[1]:
+            raise HarnessError(f"the vision encoder gave {patches.shape[1]} patches, no square")
+        square = patches.transpose(1, 2).unflatten(-1, (grid, grid))
+        pooled = torch.nn.functional.avg_pool2d(square, grid // math.isqrt(tokens))
+        return pooled.flatten(2).transpose(1, 2)[0]

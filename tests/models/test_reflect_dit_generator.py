@@ -1,0 +1,337 @@
+"""The generator against the official outputs, against plain SANA, and against itself alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from harness import flops
+from harness.errors import HarnessError, UsageError
+from harness.models.base import FeedbackImage, Generator, Request
+from harness.models.reflect_dit.generator import (
+    SHORT_SENTENCE,
+    ReflectDiTGenerator,
+    ReflectDiTSettings,
+)
+from harness.models.reflect_dit.remembered import Remembered
+from harness.models.sana import SanaGenerator
+from harness.models.suites import Suite, load_suite, sampler_settings
+from harness.registry import GENERATORS
+from tests.contracts.generators import GeneratorContract
+from tests.tiny import make_tiny_reflect_suite
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "reflect_dit"
+SENTENCES = ["there is no cow", "a red bench", "a " * 30, "and two clocks " * 2]
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+
+
+def load(parts: dict[str, Path], batch_size: int = 4, **changes: Any) -> ReflectDiTGenerator:
+    arguments = {"device": "cpu", "dtype": "auto", "settings": {}, **changes}
+    return ReflectDiTGenerator.load(parts, batch_size=batch_size, **arguments)
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    return load_suite(make_tiny_reflect_suite(tmp_path_factory.mktemp("reflect")))
+
+
+@pytest.fixture(scope="module")
+def parts(suite: Suite) -> dict[str, Path]:
+    return {part: Path(ref) for part, ref in suite.generator.checkpoints.items()}
+
+
+@pytest.fixture(scope="module")
+def plain(suite: Suite) -> list[Request]:
+    settings = sampler_settings(suite.generator)
+    texts = ["a photo of a bench", "a photo of two clocks", "a photo of a bench", "a red cow"]
+    return [Request(f"id{i}", text, 40 + i, settings) for i, text in enumerate(texts)]
+
+
+def with_feedback(requests: list[Request], number: int) -> list[Request]:
+    """Feedbacks of unlike lengths and sizes; the third request's do not fit the short context."""
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (32, 8 * (i + 1), 3), np.uint8) for i in range(8)]
+    return [
+        replace(
+            request,
+            feedback=tuple(
+                FeedbackImage(
+                    f"d{i + k}",
+                    images[i + k],
+                    SENTENCES[(i + k) % 4] + (" a" * 35 if i == 2 else ""),
+                )
+                for k in range(number)
+            ),
+        )
+        for i, request in enumerate(requests)
+    ]
+
+
+@pytest.fixture(scope="module")
+def requests(plain: list[Request]) -> list[Request]:
+    return with_feedback(plain, 2)
+
+
+@pytest.fixture
+def generator(parts: dict[str, Path]) -> ReflectDiTGenerator:
+    return load(parts)
+
+
+class TestTinyReflectDiT(GeneratorContract):
+    @pytest.fixture(scope="class")
+    def generator(self, parts: dict[str, Path]) -> Generator:
+        return load(parts)
+
+    @pytest.fixture(scope="class")
+    def requests(self, requests: list[Request]) -> list[Request]:
+        return requests
+
+
+class TestTinyReflectDiTWithoutFeedback(GeneratorContract):
+    @pytest.fixture(scope="class")
+    def generator(self, parts: dict[str, Path]) -> Generator:
+        return load(parts)
+
+    @pytest.fixture(scope="class")
+    def requests(self, plain: list[Request]) -> list[Request]:
+        return plain
+
+
+@needs_gpu
+class TestTinyReflectDiTOnAGpu(TestTinyReflectDiT):
+    @pytest.fixture(scope="class")
+    def generator(self, parts: dict[str, Path]) -> Generator:
+        return load(parts, device="cuda")
+
+    def test_in_float32_it_makes_the_images_of_the_cpu(
+        self, parts: dict[str, Path], requests: list[Request]
+    ) -> None:
+        there = load(parts, device="cuda", dtype="float32").generate(requests)
+        for (image, _), (expected, _) in zip(there, load(parts).generate(requests), strict=True):
+            assert np.abs(image.astype(int) - expected.astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_it_agrees_with_the_official_pipeline(number: int) -> None:
+    generator = load(
+        {"pipeline": GOLDEN / "pipeline", "vision_encoder": GOLDEN / "vision_encoder"}, 1
+    )
+    with safe_open(GOLDEN / "pipeline_cases.safetensors", "pt") as file:
+        case = json.loads(file.metadata()["json"])["cases"][number]
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    names = ("num_inference_steps", "guidance_scale", "height", "width", "image_tokens")
+    settings = ReflectDiTSettings(**{name: case[name] for name in names})
+    feedback = [
+        FeedbackImage(
+            str(item["image"]), tensors[f"feedback_image{item['image']}"].numpy(), item["text"]
+        )
+        for item in case["feedback"]
+    ]
+    further = generator.condition([feedback], settings) if feedback else None
+    latents = tensors[f"case{number}.latents"]
+    image = generator.sample(latents, [case["prompt"]], settings, further)
+    assert (image - tensors[f"case{number}.image"]).abs().max() < 1e-4
+
+
+def test_it_is_what_the_registry_names(generator: ReflectDiTGenerator) -> None:
+    assert GENERATORS.get("reflect-dit") is ReflectDiTGenerator
+    assert isinstance(generator, Generator)
+    assert ReflectDiTGenerator.takes_feedback
+
+
+def test_without_feedback_it_is_plain_sana_bit_for_bit(
+    generator: ReflectDiTGenerator, parts: dict[str, Path], plain: list[Request]
+) -> None:
+    names = ("image_tokens", "max_feedback_length")
+    bare = [
+        replace(r, settings={k: v for k, v in r.settings.items() if k not in names}) for r in plain
+    ]
+    sana = SanaGenerator.load(
+        {"pipeline": parts["pipeline"]}, device="cpu", dtype="auto", batch_size=4, settings={}
+    )
+    for (image, cost), (expected, paid) in zip(
+        generator.generate(plain), sana.generate(bare), strict=True
+    ):
+        assert np.array_equal(image, expected) and cost == paid
+
+
+def test_what_it_is_told_and_shown_changes_the_image(
+    generator: ReflectDiTGenerator, plain: list[Request], requests: list[Request]
+) -> None:
+    first = requests[0].feedback[0]
+    variants = [
+        plain[0],
+        replace(plain[0], feedback=(first,)),
+        replace(plain[0], feedback=(replace(first, sentence="there is no bench"),)),
+        replace(plain[0], feedback=(replace(first, draw_id="x", image=255 - first.image),)),
+        replace(plain[0], feedback=requests[0].feedback[::-1]),
+        requests[0],
+    ]
+    images = {generator.generate([variant])[0][0].tobytes() for variant in variants}
+    assert len(images) == len(variants)
+
+
+def test_a_rows_context_length_is_its_own(
+    generator: ReflectDiTGenerator, requests: list[Request]
+) -> None:
+    settings = generator._check(requests)
+    assert isinstance(settings, ReflectDiTSettings)
+    lengths = [generator._read(request.feedback, settings).positions for request in requests]
+    short, long = 2 * (4 + SHORT_SENTENCE), 2 * (4 + 40)
+    assert lengths == [short, short, long, short]
+
+
+def test_every_network_runs_at_shapes_that_the_row_decides(
+    generator: ReflectDiTGenerator, requests: list[Request]
+) -> None:
+    pipeline = generator.pipeline
+    shapes: dict[str, set[tuple[int, ...]]] = {"latents": set(), "context": set(), "text": set()}
+    for name, module in (
+        ("latents", pipeline.transformer),
+        ("context", pipeline.transformer.reflection_norm),
+        ("text", pipeline.text_encoder),
+    ):
+        module.register_forward_hook(
+            lambda _m, inputs, _o, seen=shapes[name]: seen.add(tuple(inputs[0].shape))
+        )
+    for number in (1, 2, 3, 4):
+        generator.generate(requests[:number])
+    assert shapes == {
+        "latents": {(8, 4, 8, 8)},
+        "context": {(8, 72, 32), (8, 88, 32)},
+        "text": {(1, 12), (1, 40)},
+    }
+
+
+def test_images_and_sentences_are_encoded_once_and_charged_once(
+    generator: ReflectDiTGenerator, plain: list[Request], requests: list[Request]
+) -> None:
+    looks: list[int] = []
+    generator.vision.model.register_forward_hook(lambda *_: looks.append(1))
+    generator.generate(plain)
+    first = generator.generate(requests)
+    assert len(looks) == 5
+    again = generator.generate(requests)
+    assert len(looks) == 5
+    paid = [now.flops - later.flops for (_, now), (_, later) in zip(first, again, strict=True)]
+    vision = generator.vision.flops
+    # Row 0 brings two images, each later row one more.
+    assert paid[0] > 2 * vision and all(part > vision for part in paid)
+
+
+@pytest.mark.parametrize("guidance_scale", [3.5, 1.0])
+def test_flops_counted_without_weights_are_those_of_the_real_modules(
+    generator: ReflectDiTGenerator, requests: list[Request], guidance_scale: float
+) -> None:
+    chosen = (requests[0], requests[1], requests[3], requests[0])
+    rows = [
+        replace(row, settings={**row.settings, "guidance_scale": guidance_scale}) for row in chosen
+    ]
+    first = sum(cost.flops for _, cost in generator.generate(rows))
+    later = sum(cost.flops for _, cost in generator.generate(rows))
+    assert flops.count(lambda: generator.generate(rows)) == later
+    forgetful = ReflectDiTGenerator(generator.pipeline, generator.vision, batch_size=4)
+    forgetful._flops = generator._flops  # counting is no part of what is counted
+    assert flops.count(lambda: forgetful.generate(rows)) == first > later
+
+
+def test_more_feedback_costs_more(generator: ReflectDiTGenerator, plain: list[Request]) -> None:
+    costs = []
+    for number in range(4):
+        rows = with_feedback(plain, number)[:1]
+        generator.generate(rows)
+        costs.append(generator.generate(rows)[0][1])
+    assert [cost.nfe for cost in costs] == [4] * 4
+    assert sorted({cost.flops for cost in costs}) == [cost.flops for cost in costs]
+
+
+def test_unequal_numbers_of_feedbacks_are_refused(
+    generator: ReflectDiTGenerator, plain: list[Request], requests: list[Request]
+) -> None:
+    with pytest.raises(HarnessError, match="number of feedbacks"):
+        generator.generate([plain[0], requests[1]])
+
+
+@pytest.mark.parametrize("tokens", [3, 9])
+def test_a_grid_that_cannot_be_pooled_is_refused(
+    generator: ReflectDiTGenerator, requests: list[Request], tokens: int
+) -> None:
+    bad = replace(requests[0], settings={**requests[0].settings, "image_tokens": tokens})
+    with pytest.raises(UsageError, match=f"4 x 4 patches cannot give {tokens} image tokens"):
+        generator.generate([bad])
+
+
+def test_the_transformer_may_lie_elsewhere(
+    parts: dict[str, Path], requests: list[Request], tmp_path: Path
+) -> None:
+    pipeline = Path(shutil.copytree(parts["pipeline"], tmp_path / "base"))
+    (pipeline / "transformer").rename(tmp_path / "dit")
+    apart = {**parts, "pipeline": pipeline, "transformer": tmp_path / "dit"}
+    image = load(apart).generate(requests[:1])[0][0]
+    assert np.array_equal(image, load(parts).generate(requests[:1])[0][0])
+    with pytest.raises(HarnessError, match="does not exist"):
+        load({**parts, "pipeline": pipeline})
+
+
+def test_a_plain_transformer_is_no_reflect_dit(parts: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(parts["pipeline"] / "transformer", tmp_path / "transformer"))
+    path = folder / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    save_file({k: v for k, v in weights.items() if not k.startswith(("clip", "refl"))}, path)
+    with pytest.raises(HarnessError, match=r"lacks weights for .*WithContext"):
+        load({**parts, "transformer": folder})
+
+
+def test_another_vision_encoder_is_refused(parts: dict[str, Path]) -> None:
+    with pytest.raises(HarnessError, match="vision features of 16 channels"):
+        load({**parts, "vision_encoder": GOLDEN / "vision_encoder"})
+
+
+def test_a_whole_siglip_will_do_for_its_vision_half(
+    parts: dict[str, Path], requests: list[Request], tmp_path: Path
+) -> None:
+    from transformers import SiglipConfig, SiglipModel, SiglipVisionModel
+
+    vision = SiglipVisionModel.from_pretrained(parts["vision_encoder"])
+    text = {"vocab_size": 8, "hidden_size": 16, "intermediate_size": 16, "projection_size": 16}
+    text |= {"num_hidden_layers": 1, "num_attention_heads": 2}
+    whole = SiglipModel(SiglipConfig(text_config=text, vision_config=vision.config.to_dict()))
+    whole.vision_model.load_state_dict(vision.state_dict())
+    whole.save_pretrained(tmp_path)
+    shutil.copy(parts["vision_encoder"] / "preprocessor_config.json", tmp_path)
+    image = load({**parts, "vision_encoder": tmp_path}).generate(requests[:1])[0][0]
+    assert np.array_equal(image, load(parts).generate(requests[:1])[0][0])
+
+
+@pytest.mark.parametrize("part", ["pipeline", "vision_encoder"])
+def test_what_is_missing_is_named(parts: dict[str, Path], part: str) -> None:
+    with pytest.raises(UsageError, match=f"needs a checkpoint named '{part}'"):
+        load({name: path for name, path in parts.items() if name != part})
+    with pytest.raises(HarnessError, match="does not exist"):
+        load({**parts, part: Path("/nowhere")})
+
+
+def test_bad_settings_are_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(UsageError, match="image_token"):
+        load({}, settings={"image_token": 4})
+
+
+def test_the_least_recently_used_is_forgotten_first() -> None:
+    cache: Remembered[str] = Remembered(2)
+    for key in "abac":
+        cache.get(key, lambda key=key: (key, 1.0))  # type: ignore[misc]
+    assert [cache.get(key, lambda: ("new", 1.0)) for key in "acb"] == [
+        ("a", 0.0),
+        ("c", 0.0),
+        ("new", 1.0),
+    ]
