@@ -83,6 +83,14 @@ def test_of_equal_scores_the_last_comes_first() -> None:
     assert kept == {"cat": (1, 2, 0)}
 
 
+def test_overlap_counts_the_last_row_and_column_and_drops_at_the_limit() -> None:
+    scores = np.array([0.9, 0.8], np.float32)
+    # 10 by 10 and 10 by 5 pixels: an overlap of exactly one half (4/9 without the last ones).
+    boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 4]], np.float32)
+    for limit, kept in ((0.5, (0,)), (0.51, (0, 1)), (1.0, (0, 1))):
+        assert rules.keep(["cat"] * 2, scores, boxes, tag="", max_overlap=limit) == {"cat": kept}
+
+
 def test_a_failure_holds_what_was_wanted_and_found() -> None:
     metadata = {"include": [{"class": "cat", "count": 2, "color": "red"}]}
     outcome = rules.judge(
