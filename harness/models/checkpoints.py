@@ -1,9 +1,10 @@
 """Where a model's files are: references, the places looked at, and what names a folder's content.
 
 A reference is a string: `bundled:NAME` (shipped with the package), a local folder (`~` allowed),
-or a Hugging Face hub id `org/name[@revision]`. Looking never touches the network; only `resolve`
-downloads, and only a hub id that is nowhere on this machine. Pickled weights are neither
-downloaded nor loaded, and no checkpoint's own code is ever run.
+or a Hugging Face hub id `org/name[@revision][//folder]`, where `//folder` names a folder inside
+the repository. Looking never touches the network; only `resolve` downloads, and only what is
+nowhere on this machine. Pickled weights are neither downloaded nor loaded, and no checkpoint's
+own code is ever run.
 """
 
 from __future__ import annotations
@@ -25,12 +26,24 @@ ENVIRONMENT = "HARNESS_CHECKPOINTS"
 PICKLED = (".bin", ".ckpt", ".h5", ".msgpack", ".pkl", ".pt", ".pth")
 """Weight files that can hold code, or another framework's weights; never read."""
 
-_HUB_ID = re.compile(r"(?P<org>[\w.-]+)/(?P<name>[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_PATH = r"[\w.-]+(?:/[\w.-]+)*"
+_HUB_ID = re.compile(
+    rf"(?P<org>[\w.-]+)/(?P<name>[\w.-]+)(?:@(?P<revision>{_PATH}))?(?://(?P<inside>{_PATH}))?"
+)
 _NOT_DOWNLOADED = [
     *(f"*{suffix}" for suffix in PICKLED),
     *("*.onnx*", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.mp4", "*.md", "asset*/*"),
     *("*.fp16.safetensors", "*.bf16.safetensors", "*.fp16-*.safetensors", "*.bf16-*.safetensors"),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    """A hub id taken apart: repository, revision or None, folder inside it or ""."""
+
+    repo: str
+    revision: str | None
+    inside: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +66,7 @@ def look(ref: str) -> Located:
 
     Looked at in this order: the folder the reference names; `$HARNESS_CHECKPOINTS/<name>` and
     `$HARNESS_CHECKPOINTS/<org>/<name>` (with `@revision` appended where one is asked for, since
-    an unmarked folder may be any revision); the Hugging Face cache.
+    an unmarked folder may be any revision), and the folder inside it; the Hugging Face cache.
 
     Raises:
         UsageError: The reference has none of the known forms.
@@ -74,7 +87,7 @@ def look(ref: str) -> Located:
     hub = _hub_id(ref)
     if hub is not None:
         looked.append(f"the Hugging Face cache ({_cache_folder()})")
-        return Located(ref, _in_hub_cache(*hub), tuple(looked))
+        return Located(ref, _in_hub_cache(hub), tuple(looked))
     return Located(ref, None, tuple(looked))
 
 
@@ -95,12 +108,20 @@ def resolve(ref: str) -> Path:
         raise _missing(located)
     from huggingface_hub import snapshot_download
 
-    repo, revision = hub
     try:
-        return Path(snapshot_download(repo, revision=revision, ignore_patterns=_NOT_DOWNLOADED))
+        snapshot = snapshot_download(
+            hub.repo,
+            revision=hub.revision,
+            allow_patterns=f"{hub.inside}/*" if hub.inside else None,
+            ignore_patterns=_NOT_DOWNLOADED,
+        )
     except Exception as error:
         # The hub client's errors come from several packages, which change between its versions.
         raise _missing(located, error) from error
+    folder = Path(snapshot) / hub.inside
+    if not folder.is_dir():
+        raise HarnessError(f"{hub.repo} has no folder '{hub.inside}'", "check the reference's //")
+    return folder
 
 
 def require(folder: Path, files: Iterable[str]) -> None:
@@ -133,7 +154,7 @@ def require(folder: Path, files: Iterable[str]) -> None:
         raise HarnessError(f"{folder} has no {name}", f"it is incomplete or another model: {_GET}")
 
 
-_FORMS = "give bundled:NAME, a folder, or a hub id ORG/NAME[@REVISION]"
+_FORMS = "give bundled:NAME, a folder, or a hub id ORG/NAME[@REVISION][//FOLDER]"
 _GET = "get the whole checkpoint, e.g. `hf download ORG/NAME --local-dir FOLDER`"
 
 
@@ -142,21 +163,23 @@ def _folders(ref: str) -> list[Path]:
     folders = [Path(ref).expanduser()]
     root = os.environ.get(ENVIRONMENT)
     if root and not folders[0].is_absolute() and ".." not in folders[0].parts:
-        hub = _HUB_ID.fullmatch(ref)
+        hub = _hub_id(ref)
         if hub is None:
             names = [Path(ref).name, ref]
         else:
-            mark = f"@{hub['revision'].replace('/', '_')}" if hub["revision"] else ""
-            names = [hub["name"] + mark, f"{hub['org']}/{hub['name']}{mark}"]
+            mark = f"@{hub.revision.replace('/', '_')}" if hub.revision else ""
+            name = f"{hub.repo}{mark}/{hub.inside}"
+            names = [name.partition("/")[2], name]
         folders += [Path(root).expanduser() / name for name in dict.fromkeys(names)]
     return folders
 
 
-def _hub_id(ref: str) -> tuple[str, str | None] | None:
+def _hub_id(ref: str) -> _Hub | None:
     match = _HUB_ID.fullmatch(ref)
-    if match is None or match["org"] in (".", ".."):
+    inside = (match["inside"] or "") if match else ""
+    if match is None or match["org"] in (".", "..") or ".." in inside.split("/"):
         return None
-    return f"{match['org']}/{match['name']}", match["revision"]
+    return _Hub(f"{match['org']}/{match['name']}", match["revision"], inside)
 
 
 def _cache_folder() -> str:
@@ -165,14 +188,16 @@ def _cache_folder() -> str:
     return str(constants.HF_HUB_CACHE)
 
 
-def _in_hub_cache(repo: str, revision: str | None) -> Path | None:
+def _in_hub_cache(hub: _Hub) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
+        snapshot = snapshot_download(hub.repo, revision=hub.revision, local_files_only=True)
     except (LocalEntryNotFoundError, HFValidationError, OSError):
         return None
+    folder = Path(snapshot) / hub.inside
+    return folder if folder.is_dir() else None
 
 
 def _missing(located: Located, error: Exception | None = None) -> HarnessError:
@@ -188,10 +213,11 @@ def _missing(located: Located, error: Exception | None = None) -> HarnessError:
         return HarnessError(f"no checkpoint '{ref}'", f"{places}; {where}; {_FORMS}")
     # Only the first sentence: the hub client appends advice and a request id over many lines.
     why = str(error).strip().split("\n")[0] or type(error).__name__
-    repo, revision = _hub_id(ref) or (ref, None)
-    at_revision = f" --revision {revision}" if revision else ""
+    hub = _hub_id(ref) or _Hub(ref, None, "")
+    further = f" --revision {hub.revision}" if hub.revision else ""
+    further += f" --include '{hub.inside}/*'" if hub.inside else ""
     return HarnessError(
         f"checkpoint '{ref}' is not on this machine and cannot be downloaded: {why}",
-        f"{places}; where there is network: `hf download {repo}{at_revision}`, or put the folder "
+        f"{places}; where there is network: `hf download {hub.repo}{further}`, or put the folder "
         f"under ${ENVIRONMENT}",
     )

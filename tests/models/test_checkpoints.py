@@ -105,11 +105,61 @@ def test_the_hub_cache_is_looked_at_without_network(empty_hub_cache: Path) -> No
     assert look(f"{HUB}@other").path is None
 
 
+@pytest.mark.parametrize("where", ["some-model", "some-org/some-model"])
+def test_a_folder_inside_a_repository(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_hub_cache: Path
+) -> None:
+    ref = f"{HUB}//dit/transformer"
+    snapshot = cached(empty_hub_cache)
+    assert look(ref).path is None
+    (snapshot / "dit" / "transformer").mkdir(parents=True)
+    assert look(ref).path == snapshot / "dit" / "transformer"
+    own = tmp_path / "own" / where / "dit" / "transformer"
+    own.mkdir(parents=True)
+    monkeypatch.setenv("HARNESS_CHECKPOINTS", str(tmp_path / "own"))
+    assert look(ref).path == own
+    assert look(f"{HUB}@a/b//dit").path is None
+    marked = own.parents[1].with_name(own.parents[1].name + "@a_b") / "dit"
+    marked.mkdir(parents=True)
+    assert look(f"{HUB}@a/b//dit").path == marked
+
+
+@pytest.mark.parametrize("ref", [f"{HUB}//", f"{HUB}//../x", f"{HUB}//a//b", f"{HUB}///a"])
+def test_a_bad_folder_inside_a_repository(ref: str) -> None:
+    with pytest.raises(HarnessError, match="no checkpoint"):
+        resolve(ref)
+
+
+def test_only_the_folder_asked_for_is_downloaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub
+
+    asked: dict[str, object] = {}
+
+    def download(repo: str, **options: object) -> str:
+        if options.get("local_files_only"):
+            raise FileNotFoundError
+        asked.update(options, repo=repo)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(HarnessError, match="has no folder 'dit'"):
+        resolve(f"{HUB}@v2//dit")
+    (tmp_path / "dit").mkdir()
+    assert resolve(f"{HUB}@v2//dit") == tmp_path / "dit"
+    assert (asked["repo"], asked["revision"]) == (HUB, "v2")
+    assert asked["allow_patterns"] == "dit/*"
+
+
 def test_what_cannot_be_downloaded_says_where_it_was_looked_for_and_how_to_get_it() -> None:
     with pytest.raises(HarnessError, match="cannot be downloaded") as caught:
         resolve(f"{HUB}@v2")
     assert "\n" not in caught.value.message
-    assert f"hf download {HUB} --revision v2" in caught.value.hint
+    assert f"hf download {HUB} --revision v2`" in caught.value.hint
+    with pytest.raises(HarnessError, match="cannot be downloaded") as caught:
+        resolve(f"{HUB}@v2//dit")
+    assert f"hf download {HUB} --revision v2 --include 'dit/*'" in caught.value.hint
     assert "Hugging Face cache" in caught.value.hint
 
 
