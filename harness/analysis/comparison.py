@@ -1,0 +1,150 @@
+"""Runs against each other, prompt by prompt, as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.logged_run import LoggedRun
+from harness.analysis.pairs import detectable, difference, holm, macro_difference, paired_test
+from harness.analysis.protocol import unlike
+from harness.analysis.resampling import Floats, Ints
+from harness.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Common:
+    """What two runs share.
+
+    Attributes:
+        first: Row numbers of the common prompts in the first run.
+        second: In the second run, in the same order.
+        strata: Positions of each tag's prompts among the common ones, by tag.
+        same_noise: Whether the runs share seed and replicates, so draws share their noise.
+    """
+
+    first: Ints
+    second: Ints
+    strata: dict[str, Ints]
+    same_noise: bool
+
+
+def common(first: LoggedRun, second: LoggedRun) -> Common:
+    """The prompts that both runs have ended searches of.
+
+    Prompts count as the same where id and text are.
+
+    Raises:
+        UsageError: There are none.
+    """
+    keys = ["prompt_id", "prompt"]
+    one = pd.MultiIndex.from_frame(first.prompts[keys])
+    other = pd.MultiIndex.from_frame(second.prompts[keys])
+    place = other.get_indexer(one)
+    left = np.flatnonzero(place >= 0)
+    if not len(left):
+        raise UsageError(
+            f"{first.folder.path} and {second.folder.path} have no prompt in common",
+            "compare runs over the same prompts",
+        )
+    tags = first.prompts["tag"].to_numpy()[left]
+    strata = {str(tag): np.flatnonzero(tags == tag) for tag in sorted(set(tags))}
+    configs = (first.manifest.config, second.manifest.config)
+    alike = all(configs[0][name] == configs[1][name] for name in ("seed", "replicates"))
+    return Common(left, place[left], strata, alike)
+
+
+def comparison_table(
+    runs: Sequence[LoggedRun], names: Sequence[str], *, seed: int = 0
+) -> pd.DataFrame:
+    """Every pair of runs over their common prompts: second minus first.
+
+    Holm's adjustment is over all pairs of runs for the scores over all prompts (micro), and
+    apart from these over all pairs and tags for the tags.
+
+    Args:
+        runs: The runs, as they ended.
+        names: What to call each.
+        seed: Of bootstrap and sign flips.
+
+    Returns:
+        One row a pair and group: `first`, `second`, `kind`, `tag`, `prompts`, `score_first`,
+        `score_second`, `difference`, `low`, `high`, `interval` (its method), `wins`, `losses`,
+        `p`, `p_holm`, `test` (no test for macro), `detectable` (the smallest difference that
+        this pair's design finds with 80% power), `same_noise`, `unlike` (parts of the protocol
+        that differ; "" where runs may be compared), `images_per_prompt`.
+
+    Raises:
+        UsageError: Two runs have no prompt in common.
+    """
+    rows = [
+        {"first": names[i], "second": names[j], **row}
+        for i, j in combinations(range(len(runs)), 2)
+        for row in _pair_rows(runs[i], runs[j], seed)
+    ]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    for kind in ("micro", "tag"):
+        family = frame["kind"] == kind
+        frame.loc[family, "p_holm"] = holm(frame.loc[family, "p"].tolist())
+    return frame
+
+
+COLUMNS = ["first", "second", "kind", "tag", "prompts", "score_first", "score_second",
+           "difference", "low", "high", "interval", "wins", "losses", "p", "p_holm", "test",
+           "detectable", "same_noise", "unlike", "images_per_prompt"]  # fmt: skip
+
+
+def _pair_rows(first: LoggedRun, second: LoggedRun, seed: int) -> Iterator[dict[str, Any]]:
+    shared = common(first, second)
+    one, other = first.scores()[shared.first], second.scores()[shared.second]
+    configs = (first.manifest.config, second.manifest.config)
+    replicates = sorted({config["replicates"] for config in configs})
+    known = {
+        "same_noise": shared.same_noise,
+        "unlike": ", ".join(unlike(first.manifest, second.manifest)),
+        "images_per_prompt": " and ".join(map(str, replicates)),
+    }
+    yield {"kind": "micro", "tag": "", **_tested(one, other, seed), **known}
+    strata = list(shared.strata.values())
+    estimate = macro_difference(one, other, strata, seed=seed)
+    yield {
+        "kind": "macro",
+        "tag": "",
+        "prompts": len(one),
+        "score_first": float(np.mean([one[rows].mean() for rows in strata])),
+        "score_second": float(np.mean([other[rows].mean() for rows in strata])),
+        "difference": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "interval": estimate.method,
+        **known,
+    }
+    if len(strata) > 1:
+        for tag, rows in shared.strata.items():
+            yield {"kind": "tag", "tag": tag, **_tested(one[rows], other[rows], seed), **known}
+
+
+def _tested(one: Floats, other: Floats, seed: int) -> dict[str, Any]:
+    estimate = difference(one, other, seed=seed)
+    test = paired_test(one, other, seed=seed)
+    spread = float((other - one).std(ddof=1)) if len(one) > 1 else float("nan")
+    return {
+        "prompts": len(one),
+        "score_first": float(one.mean()),
+        "score_second": float(other.mean()),
+        "difference": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "interval": estimate.method,
+        "wins": test.wins,
+        "losses": test.losses,
+        "p": test.p,
+        "test": test.method,
+        # Without any difference there is no spread to reckon with.
+        "detectable": detectable(spread, len(one)) if spread > 0 else float("nan"),
+    }

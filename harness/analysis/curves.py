@@ -1,0 +1,242 @@
+"""Scaling curves: the score at every budget that a run's log can answer, with realised costs.
+
+A run whose draws are independent and alike is read at every n ≤ N by exact expectation over
+subsets (`harness.analysis.subsets`). Any other is read by driving its strategy again at smaller
+budgets (`harness.analysis.replay`). Other selectors over the same draws come along: what a
+perfect judge would have taken, what a random pick is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis import subsets
+from harness.analysis.logged_run import UNITS, LoggedRun
+from harness.analysis.replay import Replay, missing_table, replay
+from harness.analysis.resampling import Floats, Ints
+from harness.errors import UsageError
+from harness.log.schema import ROLES
+
+STRATEGY, SCORE, ACCEPTED, ORACLE, RANDOM = "strategy", "score", "accepted", "oracle", "random"
+
+SELECTORS = {
+    STRATEGY: "as the strategy selects",
+    SCORE: "highest judge's score",
+    ACCEPTED: "first accepted by the judge",
+    ORACLE: "oracle (pass@n)",
+    RANDOM: "random draw",
+}
+
+ROLE_SETS: Mapping[str, tuple[str, ...]] = {
+    "": ROLES,
+    "_search": ("generator", "judge"),
+    "_generator": ("generator",),
+}
+"""Suffix of a cost column to the roles it counts."""
+
+AXES = {"draws": "draws", "nfe": "NFE", "tflops": "TFLOPs", "device_seconds": "device-seconds"}
+"""Cost axes, all per image: what a prompt's one selected image cost."""
+
+_UNIT_OF = {"nfe": "nfe", "tflops": "flops", "device_seconds": "device_seconds"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One selector of one run over budgets. P prompts, K budgets, G groups (`run.groups`).
+
+    Attributes:
+        selector: One of `SELECTORS`.
+        own: Whether this is how the run itself selected.
+        basis: "subsets" (exact expectation) or "replay" (the strategy driven again).
+        budgets: The budgets, ascending, (K,).
+        scores: Expected score of every prompt, (P, K); NaN where the log cannot answer.
+        costs: By axis and role suffix, realised mean cost of an image, (G, K).
+    """
+
+    selector: str
+    own: bool
+    basis: str
+    budgets: Ints
+    scores: Floats
+    costs: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class RunCurves:
+    """All curves of a run.
+
+    Attributes:
+        run: The run.
+        curves: Its own selection first.
+        notes: What could not be computed, and why.
+    """
+
+    run: LoggedRun
+    curves: list[Curve]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def own(self) -> Curve:
+        """The curve of what the run did."""
+        return self.curves[0]
+
+    def get(self, selector: str) -> Curve | None:
+        """The curve of a selector, if there is one."""
+        return next((c for c in self.curves if c.selector == selector), None)
+
+
+def run_curves(run: LoggedRun) -> RunCurves:
+    """All curves of a run, by the way its log allows.
+
+    Raises:
+        HarnessError: The strategy installed here is not the one that ran.
+    """
+    if not run.dependent:
+        exact = _from_subsets(run)
+        if _selects_by_score(run):
+            return RunCurves(run, exact)
+        others = [Curve(c.selector, False, c.basis, c.budgets, c.scores, c.costs) for c in exact]
+        replayed, notes = _try_replay(run)
+        own = [c for c in _from_replay(run, replayed) if c.own] if replayed else [_as_run(run)]
+        return RunCurves(run, [*own, *others], notes)
+    replayed, notes = _try_replay(run)
+    if replayed is None:
+        return RunCurves(run, [_as_run(run)], notes)
+    return RunCurves(run, _from_replay(run, replayed), notes)
+
+
+def _from_subsets(run: LoggedRun) -> list[Curve]:
+    n = np.arange(1, run.index.shape[1] + 1)
+    values = {
+        SCORE: subsets.by_score(run.judge_score, run.correct),
+        ACCEPTED: subsets.first_accepted(run.correct, run.accepted, run.answered),
+        ORACLE: subsets.by_oracle(run.correct),
+        RANDOM: subsets.at_random(run.correct, run.answered),
+    }
+    drawn = run.index >= 0
+    count = np.maximum(drawn.sum(axis=1), 1)
+
+    def mean(spent: Floats) -> Floats:
+        return run.by_group(run.by_prompt((spent.sum(axis=1) / count)[:, None])) * n
+
+    all_drawn = {name: mean(spent) for name, spent in _spending(run)}
+    stopping = _stopping_costs(run)
+    return [
+        Curve(
+            selector,
+            own=selector == SCORE,
+            basis="subsets",
+            budgets=n,
+            scores=run.by_prompt(scores),
+            costs=stopping if selector == ACCEPTED else all_drawn,
+        )
+        for selector, scores in values.items()
+    ]
+
+
+def _stopping_costs(run: LoggedRun) -> dict[str, Floats]:
+    """Costs of stopping at the first accepted draw: the rejected before it, then that one."""
+    chances = subsets.hit_chances(run.index.shape[1])[run.accepted.sum(axis=1)]
+    others = subsets.draws_until_accepted(run.accepted) - chances
+    rejected = (run.index >= 0) & ~run.accepted
+
+    def mean(spent: Floats) -> Floats:
+        each = [
+            (spent * kind).sum(axis=1) / np.maximum(kind.sum(axis=1), 1)
+            for kind in (rejected, run.accepted)
+        ]
+        total = each[0][:, None] * others + each[1][:, None] * chances
+        return run.by_group(run.by_prompt(total))
+
+    return {name: mean(spent) for name, spent in _spending(run)}
+
+
+def _from_replay(run: LoggedRun, replayed: Replay) -> list[Curve]:
+    rows = np.arange(len(run.searches))
+    scored: dict[str, list[Floats]] = {s: [] for s in (STRATEGY, SCORE, ORACLE, RANDOM)}
+    for asked, selected in zip(replayed.asked, replayed.selected, strict=True):
+        answered = asked & run.answered
+        top = np.where(answered, run.judge_score, -np.inf).argmax(axis=1)
+        right = run.correct & answered
+        scored[STRATEGY].append(
+            np.where(selected >= 0, run.correct[rows, np.maximum(selected, 0)], 0.0)
+        )
+        scored[SCORE].append(right[rows, top].astype(float))
+        scored[ORACLE].append(right.any(axis=1).astype(float))
+        scored[RANDOM].append(right.sum(axis=1) / np.maximum(answered.sum(axis=1), 1))
+    unknown = replayed.missing.any(axis=1)
+    costs = {
+        name: np.stack(
+            [
+                run.by_group(run.by_prompt((spent * asked).sum(axis=1)[:, None]))[:, 0]
+                for asked in replayed.asked
+            ],
+            axis=1,
+        )
+        for name, spent in _spending(run)
+    }
+    for cost in costs.values():
+        cost[:, unknown] = np.nan
+    curves = []
+    for selector, values in scored.items():
+        scores = run.by_prompt(np.stack(values, axis=1))
+        # A mean over the searches that can be answered would be one over the easy prompts.
+        scores[:, unknown] = np.nan
+        curves.append(
+            Curve(selector, selector == STRATEGY, "replay", replayed.budgets, scores, costs)
+        )
+    return curves
+
+
+def _as_run(run: LoggedRun) -> Curve:
+    """The one point that needs no replay: the run's own budget."""
+    costs = {
+        name: run.by_group(run.by_prompt(spent.sum(axis=1)[:, None]))
+        for name, spent in _spending(run)
+    }
+    budget = np.array([run.manifest.config["budget"]])
+    return Curve(STRATEGY, True, "run", budget, run.scores()[:, None], costs)
+
+
+def _try_replay(run: LoggedRun) -> tuple[Replay | None, list[str]]:
+    try:
+        found = replay(run)
+    except UsageError as error:
+        return None, [f"only the run's own budget: its strategy cannot be replayed here, {error}"]
+    return found, [
+        f"budget {row.budget}: {row.searches_missing} of {row.searches} searches ask for draws "
+        "that are not in the log, so there is no point there"
+        for row in missing_table(found).itertuples()
+    ]
+
+
+def _selects_by_score(run: LoggedRun) -> bool:
+    best = np.where(run.answered, run.judge_score, -np.inf).argmax(axis=1)
+    best = np.where(run.answered.any(axis=1), best, -1)
+    if not np.array_equal(best, run.searches["selected"].to_numpy()):
+        return False
+    # A single draw is its own best, whatever the strategy's rule.
+    return run.index.shape[1] > 1 or bool(run.manifest.config["budget"] == 1)
+
+
+def _spending(run: LoggedRun) -> Iterator[tuple[str, Floats]]:
+    yield "draws", (run.index >= 0).astype(float)
+    for suffix, roles in ROLE_SETS.items():
+        for axis, unit in _UNIT_OF.items():
+            assert unit in UNITS
+            yield axis + suffix, run.spent(unit, roles)
+
+
+def all_curves(runs: Sequence[LoggedRun]) -> list[RunCurves]:
+    """`run_curves` of several runs."""
+    return [run_curves(run) for run in runs]
+
+
+def notes_table(curves: Sequence[RunCurves], names: Sequence[str]) -> pd.DataFrame:
+    """What could not be computed: `run`, `note`."""
+    rows = [(name, note) for name, c in zip(names, curves, strict=True) for note in c.notes]
+    return pd.DataFrame(rows, columns=["run", "note"])

@@ -1,0 +1,286 @@
+"""A run's log as arrays: one row a search, one column a draw, ready for vectorised arithmetic.
+
+Only searches that ended are in it. A score over searches under way would favour those that end
+early; how many are missing is kept, and every table and figure says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harness.analysis.resampling import Floats, Ints
+from harness.config import read_config
+from harness.errors import UsageError
+from harness.log import store
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
+from harness.log.schema import ROLES
+
+Bools = npt.NDArray[np.bool_]
+Number = TypeVar("Number", np.bool_, np.int64, np.float64)
+
+UNITS = {"nfe": 1.0, "flops": 1e12, "device_seconds": 1.0}
+"""Cost columns of a role that curves are drawn against, and what they are divided by."""
+
+_COLUMNS = (
+    "prompt_id",
+    "prompt",
+    "tag",
+    "replicate",
+    "draw_index",
+    "text",
+    "settings",
+    "feedback",
+    "accepted",
+    "judge_score",
+    "correct",
+    "error_role",
+    *(f"{role}_{unit}" for role in ROLES for unit in UNITS),
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one score is averaged over.
+
+    Attributes:
+        kind: "micro" (all prompts), "macro" (mean over tags) or "tag".
+        tag: The tag, "" for micro and macro.
+        rows: Row numbers of its prompts.
+    """
+
+    kind: str
+    tag: str
+    rows: Ints
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """The ended searches of a run. S searches of up to N draws over P prompts.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What it is.
+        prompts: One row a prompt in order of id: `prompt_id`, `prompt`, `tag`.
+        searches: One row a search, in order of prompt and replicate: `prompt` (row number),
+            `replicate`, `draws`, `rounds`, `selected` (draw's column, or -1), `error`.
+        index: Draw indices, (S, N); -1 where a search drew less.
+        answered: Whether there is an image and a verdict, (S, N).
+        accepted: Whether the judge accepted it, (S, N).
+        judge_score: The judge's score, (S, N); minus infinity where there is none.
+        correct: Whether the scorer found it correct, (S, N); False where it could not say.
+        costs: By "unit_role" (flops in TFLOPs): what each draw cost, (S, N); 0 where unknown.
+        draws_failed: Draws of these searches that failed.
+        dependent: Why the draws of a search are not independent and alike, or "".
+    """
+
+    folder: RunFolder
+    manifest: Manifest
+    prompts: pd.DataFrame
+    searches: pd.DataFrame
+    index: Ints
+    answered: Bools
+    accepted: Bools
+    judge_score: Floats
+    correct: Bools
+    costs: Mapping[str, Floats]
+    draws_failed: int
+    dependent: str
+
+    @property
+    def groups(self) -> list[Group]:
+        """Micro, macro, then every tag in order of name; tags only if there are several."""
+        everything = np.arange(len(self.prompts))
+        tags = [
+            Group("tag", str(tag), np.flatnonzero(self.prompts["tag"].to_numpy() == tag))
+            for tag in sorted(self.prompts["tag"].unique())
+        ]
+        return [
+            Group("micro", "", everything),
+            Group("macro", "", everything),
+            *(tags if len(tags) > 1 else []),
+        ]
+
+    @property
+    def strata(self) -> list[Ints]:
+        """Row numbers of every tag's prompts."""
+        return [group.rows for group in self.groups if group.kind == "tag"] or [
+            np.arange(len(self.prompts))
+        ]
+
+    @property
+    def searches_total(self) -> int:
+        """Searches there will be once the run is finished."""
+        return int(self.manifest.prompt_set.count * self.manifest.config["replicates"])
+
+    @property
+    def searches_failed(self) -> int:
+        """Ended searches that selected nothing; they count as wrong."""
+        return int((self.searches["selected"] < 0).sum())
+
+    def by_prompt(self, values: Floats) -> Floats:
+        """Mean over each prompt's searches: (S, …) to (P, …)."""
+        rows = self.searches["prompt"].to_numpy()
+        starts = np.searchsorted(rows, np.arange(len(self.prompts)))
+        counts = np.diff([*starts, len(rows)])
+        sums: Floats = np.add.reduceat(values, starts, axis=0)
+        means: Floats = sums / counts.reshape(-1, *[1] * (values.ndim - 1))
+        return means
+
+    def by_group(self, values: Floats) -> Floats:
+        """Mean of each of `groups`: (P, K) to (groups, K)."""
+        macro = np.mean([values[rows].mean(axis=0) for rows in self.strata], axis=0)
+        return np.stack(
+            [macro if g.kind == "macro" else values[g.rows].mean(axis=0) for g in self.groups]
+        )
+
+    def spent(self, unit: str, roles: Sequence[str] = ROLES) -> Floats:
+        """What each draw cost in a unit over some roles, (S, N)."""
+        total: Floats = np.sum([self.costs[f"{unit}_{role}"] for role in roles], axis=0)
+        return total
+
+    def scores(self) -> Floats:
+        """Score of each prompt as the run selected: the mean over its searches, (P,)."""
+        selected = self.searches["selected"].to_numpy()
+        found = self.correct[np.arange(len(selected)), np.maximum(selected, 0)] & (selected >= 0)
+        return self.by_prompt(found.astype(float))
+
+
+def load_run(path: str | Path) -> LoggedRun:
+    """Read a run's ended searches.
+
+    Raises:
+        UsageError: The folder is no run, the run has no scorer, or no search of it has ended.
+        HarnessError: Its log is damaged.
+    """
+    folder = RunFolder.existing(path)
+    manifest = Manifest.read(folder.manifest)
+    read_config(manifest.config)  # a foreign folder's manifest may hold anything
+    if manifest.config["scorer"] is None:
+        raise UsageError(
+            f"{path} has no scorer, so there are no scores to report",
+            "`python -m harness show` prints what it came to",
+        )
+    columns = ["prompt_id", "replicate", "draws", "rounds", "selected_index", "error"]
+    searches = store.read(folder.log, "searches", columns).to_pandas()
+    if searches.empty:
+        raise UsageError(f"no search of {path} has ended yet", "let it run on, then report")
+    searches.sort_values(["prompt_id", "replicate"], ignore_index=True, inplace=True)
+    table = store.read(folder.log, "candidates", _COLUMNS)
+    return _assemble(folder, manifest, searches, table)
+
+
+def _assemble(
+    folder: RunFolder, manifest: Manifest, searches: pd.DataFrame, table: pa.Table
+) -> LoggedRun:
+    ids = np.asarray(searches["prompt_id"].unique(), dtype=object)
+    searches["prompt"] = np.searchsorted(ids, searches["prompt_id"].to_numpy(dtype=object))
+    row, kept, prompts = _rows_of(searches, table, ids)
+    table = table.take(pa.array(kept))
+    counts = np.bincount(row, minlength=len(searches))
+    column = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = (len(searches), int(counts.max(initial=1)))
+
+    def matrix(values: npt.NDArray[Number], fill: float) -> npt.NDArray[Number]:
+        filled = np.full(shape, fill, dtype=values.dtype)
+        filled[row, column] = values
+        return filled
+
+    failed: Bools = pc.is_in(
+        table["error_role"], value_set=pa.array(["generator", "judge"])
+    ).to_numpy()
+    scores = pc.fill_null(table["judge_score"], float("nan")).to_numpy()
+    index = matrix(_whole(table["draw_index"]), -1)
+    selected = searches["selected_index"].fillna(-1).to_numpy()[:, None]
+    hits = (index == selected) & (index >= 0)
+    searches["selected"] = np.where(hits.any(axis=1), hits.argmax(axis=1), -1)
+    return LoggedRun(
+        folder=folder,
+        manifest=manifest,
+        prompts=prompts,
+        searches=searches[["prompt", "replicate", "draws", "rounds", "selected", "error"]],
+        index=index,
+        answered=matrix(~failed, False),
+        accepted=matrix(_flag(table["accepted"]) & ~failed, False),
+        judge_score=matrix(np.where(failed | np.isnan(scores), -np.inf, scores), -np.inf),
+        correct=matrix(_flag(table["correct"]), False),
+        costs={
+            f"{unit}_{role}": matrix(_cost(table[f"{role}_{unit}"]) / scale, 0.0)
+            for unit, scale in UNITS.items()
+            for role in ROLES
+        },
+        draws_failed=len(table) - table["error_role"].null_count,
+        dependent=_dependence(searches, counts, table),
+    )
+
+
+def _rows_of(
+    searches: pd.DataFrame, table: pa.Table, ids: npt.NDArray[np.object_]
+) -> tuple[Ints, Ints, pd.DataFrame]:
+    """Search of every row of an ended search, those rows in order, and the prompts' texts."""
+    encoded = table["prompt_id"].combine_chunks().dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    place = {name: number for number, name in enumerate(ids)}
+    known = np.array([place.get(n, -1) for n in encoded.dictionary.to_pylist()], dtype=np.int64)
+    prompt = known[codes] if len(known) else np.zeros(0, np.int64)
+    replicate = _whole(table["replicate"])
+    widest = int(max(replicate.max(initial=0), searches["replicate"].max())) + 1
+    search_of = np.full((len(ids) + 1, widest), -1)
+    search_of[searches["prompt"], searches["replicate"]] = np.arange(len(searches))
+    row = search_of[prompt, replicate]  # an unknown prompt is -1: the spare last row
+    order = np.lexsort((_whole(table["draw_index"]), row))
+    kept = order[row[order] >= 0]
+    first = np.full(len(ids), -1)
+    first[prompt[kept][::-1]] = kept[::-1]
+    texts = {
+        name: [
+            value if there else ""
+            for value, there in zip(
+                table[name].take(pa.array(np.maximum(first, 0))).to_pylist()
+                if len(table)
+                else [""] * len(ids),
+                first >= 0,
+                strict=True,
+            )
+        ]
+        for name in ("prompt", "tag")
+    }
+    return row[kept], kept, pd.DataFrame({"prompt_id": ids, **texts})
+
+
+def _dependence(searches: pd.DataFrame, counts: Ints, table: pa.Table) -> str:
+    if (searches["rounds"] > 1).any():
+        return "draws were asked for in several rounds, so later ones hang on earlier answers"
+    if pc.sum(pc.list_value_length(table["feedback"])).as_py():
+        return "draws are conditioned on feedback"
+    if table["text"].null_count < len(table):
+        return "draws have rewritten prompts"
+    if len(pc.unique(table["settings"])) > 1:
+        return "draws have different sampler settings"
+    if len(np.unique(counts[counts > 0])) > 1:
+        return "searches made different numbers of draws"
+    return ""
+
+
+def _whole(column: pa.ChunkedArray) -> Ints:
+    numbers: Ints = column.to_numpy().astype(np.int64)
+    return numbers
+
+
+def _flag(column: pa.ChunkedArray) -> Bools:
+    flags: Bools = pc.fill_null(column, False).to_numpy()
+    return flags
+
+
+def _cost(column: pa.ChunkedArray) -> Floats:
+    values: Floats = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy()
+    return values

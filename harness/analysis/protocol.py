@@ -1,0 +1,121 @@
+"""How a run was measured, and whether two runs may be compared.
+
+Two scores are comparable where the prompts, the resolution and the scorer are the same. What is
+being compared (strategy, budget, judge, generator) may differ; how it is measured may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.logged_run import LoggedRun
+from harness.log.manifest import Manifest
+
+MINIATURE = "miniature models: this says something about searching, nothing about SANA"
+ORACLE = "ORACLE run: the judge is the scorer, so its score is an upper bound"
+
+
+def protocol(manifest: Manifest) -> dict[str, Any]:
+    """What must be equal for two runs' scores to be comparable, by name."""
+    config = manifest.config
+    settings = config["generator"]["settings"]
+    scorer = config["scorer"] or {}
+    digests = {k: v for k, v in config["digests"].items() if k.startswith("scorer.")}
+    return {
+        "benchmark": (config["benchmark"]["name"], sorted(config["benchmark"]["options"].items())),
+        "prompt set": manifest.prompt_set.digest,
+        "resolution": (settings.get("height"), settings.get("width")),
+        # By content where there are digests; a checkpoint's name may be a path of its own place.
+        "scorer": (
+            sorted(digests.items()) or sorted(scorer.get("checkpoints", {}).items()),
+            scorer.get("dtype"),
+            sorted(scorer.get("settings", {}).items()),
+        ),
+        "miniature models": config["miniature"],
+    }
+
+
+def unlike(first: Manifest, second: Manifest) -> list[str]:
+    """Names of the parts of the protocol in which two runs differ; empty if comparable."""
+    one, other = protocol(first), protocol(second)
+    return [name for name in one if one[name] != other[name]]
+
+
+def labels(runs: Sequence[LoggedRun]) -> list[str]:
+    """A short name for each run: strategy, options that tell it apart, budget; all distinct."""
+    configs = [run.manifest.config for run in runs]
+    names = [
+        f"{c['strategy']['name']}-{c['budget']}{' (oracle)' if c['oracle'] else ''}"
+        for c in configs
+    ]
+
+    def extend(describe: Any) -> None:
+        for name in {n for n in names if names.count(n) > 1}:
+            rows = [i for i, n in enumerate(names) if n == name]
+            if len({describe(configs[i]) for i in rows}) > 1:
+                for i in rows:
+                    names[i] = f"{name} {describe(configs[i])}"
+
+    extend(lambda c: ", ".join(f"{k}={v}" for k, v in sorted(c["strategy"]["options"].items())))
+    extend(lambda c: str(c["suite"]))
+    extend(lambda c: f"judge {c['judge']['kind']}")
+    extend(lambda c: f"seed {c['seed']}")
+    for name in {n for n in names if names.count(n) > 1}:
+        for i in [i for i, n in enumerate(names) if n == name]:
+            names[i] = f"{name} [{runs[i].manifest.run[:8]}]"
+    # What is left is the same run given twice.
+    return [f"{n} #{i + 1}" if names.count(n) > 1 else n for i, n in enumerate(names)]
+
+
+def facts(run: LoggedRun) -> dict[str, Any]:
+    """What every table and figure says of a run: how it was measured and how complete it is."""
+    config = run.manifest.config
+    return {
+        "images_per_prompt": config["replicates"],
+        "oracle": config["oracle"],
+        "miniature": config["miniature"],
+        "searches": len(run.searches),
+        "searches_total": run.searches_total,
+        "searches_failed": run.searches_failed,
+        "draws_failed": run.draws_failed,
+        "draws": int((run.index >= 0).sum()),
+    }
+
+
+def caption(label: str, run: LoggedRun) -> str:
+    """One line about a run for under a figure or table."""
+    known = facts(run)
+    parts = [
+        f"{known['images_per_prompt']} image{'s' * (known['images_per_prompt'] != 1)} per prompt",
+        f"{known['searches']} of {known['searches_total']} searches ended",
+        f"{known['searches_failed']} failed",
+        f"{known['draws_failed']} of {known['draws']} draws failed",
+        *(["ORACLE judge"] if known["oracle"] else []),
+        *(["MINIATURE models"] if known["miniature"] else []),
+    ]
+    return f"{label}: {', '.join(parts)}"
+
+
+def warnings(runs: Sequence[LoggedRun]) -> list[str]:
+    """What a reader must be told before the first number."""
+    said = []
+    if any(run.manifest.config["miniature"] for run in runs):
+        said.append(MINIATURE)
+    if any(run.manifest.config["oracle"] for run in runs):
+        said.append(ORACLE)
+    return said
+
+
+def differences_table(runs: Sequence[LoggedRun]) -> pd.DataFrame:
+    """Pairs of runs of unlike protocols: `first`, `second`, `differs_in` (comma-separated)."""
+    names = labels(runs)
+    rows = [
+        (names[i], names[j], ", ".join(found))
+        for i in range(len(runs))
+        for j in range(i + 1, len(runs))
+        if (found := unlike(runs[i].manifest, runs[j].manifest))
+    ]
+    return pd.DataFrame(rows, columns=["first", "second", "differs_in"])

@@ -1,0 +1,143 @@
+"""Published scores beside measured ones, and why most of them may not be compared.
+
+`results/published/geneval.csv` holds scores as printed, with their sources. A published point
+stands beside a run only where prompts, scorer, resolution, generator and the kind of mean are
+the same; otherwise the table says what is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.logged_run import LoggedRun
+from harness.errors import HarnessError
+
+TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
+
+OFFICIAL = {
+    "prompts": 553,
+    "seed": 43,
+    "size": 100,
+    "detector": "mask2former-swin-s-coco",
+    "colors": "openai/clip-vit-large-patch14",
+}
+"""GenEval as its authors run it: their prompts, their detector and colour classifier."""
+
+GENERATORS = {
+    "Efficient-Large-Model/Sana_1600M_1024px_MultiLing_diffusers": ("SANA-1.0-1.6B", 1024),
+}
+"""Checkpoints whose published name and resolution are known."""
+
+_PLACES = (
+    Path(__file__).resolve().parents[2] / "results" / "published" / "geneval.csv",
+    Path(__file__).resolve().parent / "published" / "geneval.csv",
+)
+
+
+def load_published(path: Path | None = None) -> pd.DataFrame:
+    """The published numbers as printed: the columns of `results/published/geneval.csv`.
+
+    Raises:
+        HarnessError: The file is not there or not readable.
+    """
+    place = path or next((p for p in _PLACES if p.is_file()), _PLACES[0])
+    try:
+        return pd.read_csv(place, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"the published numbers cannot be read: {error}") from error
+
+
+def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataFrame:
+    """Published scores as points on a score-over-draws figure.
+
+    A macro score is the printed overall where the source says it is one, else the mean of the
+    six printed tags where all are given.
+
+    Args:
+        frame: As `load_published` gives it.
+        runs: What they would stand beside.
+
+    Returns:
+        One row a point: `method`, `generator`, `selection`, `n`, `kind` (micro, macro, tag),
+        `tag`, `score`, `source`, `derived` (whether computed from printed tags), `reason` (why
+        it may not be compared with these runs; "" where it may).
+    """
+    rows: list[dict[str, Any]] = []
+    for entry in frame.to_dict("records"):
+        why = reasons(str(entry["base_model"]), runs)
+        base = {
+            "method": entry["method"],
+            "generator": entry["base_model"],
+            "selection": entry["selection"],
+            "n": float(entry["n"]),
+            "source": entry["source"],
+        }
+
+        def add(
+            kind: str,
+            score: float,
+            *,
+            tag: str = "",
+            derived: bool = False,
+            base: dict[str, Any] = base,
+            why: str = why,
+        ) -> None:
+            point = {"kind": kind, "tag": tag, "score": score, "derived": derived, "reason": why}
+            rows.append(base | point)
+
+        tags = {tag: float(entry[tag]) for tag in TAGS if pd.notna(entry[tag])}
+        overall = entry["overall_kind"]
+        if pd.notna(entry["overall_reported"]):
+            score = float(entry["overall_reported"])
+            if overall in ("micro", "macro"):
+                add(overall, score)
+            else:
+                unsaid = "whether the printed overall is micro or macro is not known"
+                add("unknown", score, why=f"{unsaid}; {why}" if why else unsaid)
+        if overall != "macro" and len(tags) == len(TAGS):
+            add("macro", sum(tags.values()) / len(tags), derived=True)
+        for tag, score in tags.items():
+            add("tag", score, tag=tag)
+    columns = ["method", "generator", "selection", "n", "kind", "tag", "score", "source",
+               "derived", "reason"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def reasons(generator: str, runs: Sequence[LoggedRun]) -> str:
+    """Why a published GenEval score of a generator is not comparable with some runs, or ""."""
+    found: dict[str, None] = {}
+    for run in runs:
+        for reason in _reasons(generator, run):
+            found[reason] = None
+    return "; ".join(found)
+
+
+def _reasons(generator: str, run: LoggedRun) -> list[str]:
+    config = run.manifest.config
+    benchmark, scorer = config["benchmark"], config["scorer"] or {"checkpoints": {}}
+    if config["miniature"]:
+        return ["the run is of miniature models"]
+    found = []
+    if benchmark["name"] != "geneval":
+        found.append("another benchmark")
+    elif (
+        benchmark["options"] != {"seed": OFFICIAL["seed"], "size": OFFICIAL["size"]}
+        or run.manifest.prompt_set.count != OFFICIAL["prompts"]
+    ):
+        found.append("not GenEval's 553 prompts")
+    parts = scorer["checkpoints"]
+    if any(parts.get(part) != OFFICIAL[part] for part in ("detector", "colors")):
+        found.append("the scorer is not known to be GenEval's own")
+    name, side = GENERATORS.get(config["generator"]["checkpoints"].get("pipeline", ""), ("", 0))
+    if name != generator:
+        found.append("another generator" if name else "the run's generator is not a published one")
+    settings = config["generator"]["settings"]
+    if side and (settings.get("height"), settings.get("width")) != (side, side):
+        found.append("another resolution")
+    if len(run.searches) < run.searches_total:
+        found.append("the run is not finished")
+    return found

@@ -1,0 +1,202 @@
+"""Curves of real runs (of stub models): what they agree with, and what they refuse to guess."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from harness.analysis.curve_tables import curve_table, gap_table
+from harness.analysis.curves import ACCEPTED, ORACLE, RANDOM, SCORE, STRATEGY, run_curves
+from harness.analysis.logged_run import load_run
+from harness.analysis.replay import budget_grid, replay
+from harness.analysis.summary import summarise
+from harness.errors import HarnessError, Interrupted, UsageError
+from harness.records import Candidate, Draw, Task
+from strategies.base import Rounds, Strategy, best
+from tests.analysis.conftest import MakeRun
+from tests.runs import run, stub_plan
+from tests.stubs import Faults
+
+
+@dataclass(frozen=True)
+class Wide(Strategy):
+    """Asks for draws far apart, further apart the larger the budget."""
+
+    name: ClassVar[str] = "wide"
+
+    def search(self, task: Task) -> Rounds:
+        seen: list[Candidate] = []
+        seen += yield [Draw(0)]
+        if task.budget > 1:
+            seen += yield [Draw(100 * task.budget)]
+        return best(seen)
+
+
+@dataclass(frozen=True)
+class Lowest(Strategy):
+    """Takes what the judge likes least: its own rule, in one round."""
+
+    name: ClassVar[str] = "lowest"
+
+    def search(self, task: Task) -> Rounds:
+        seen: Sequence[Candidate] = yield [Draw(i) for i in range(task.budget)]
+        return min((c for c in seen if c.ok), key=lambda c: c.score, default=None)
+
+
+WIDE = "tests.analysis.test_curves:Wide"
+LOWEST = "tests.analysis.test_curves:Lowest"
+
+
+def test_the_last_point_is_what_the_run_reached(make_run: MakeRun, tmp_path: Path) -> None:
+    found = make_run("r", budget=6, replicates=2, seed=2)
+    top = found.judge_score == found.judge_score.max(axis=1, keepdims=True)
+    assert (top.sum(axis=1) == 1).all(), "with ties the curve would average over the tied"
+    summary = summarise(tmp_path / "r")
+    assert summary.micro and summary.macro
+    curves = run_curves(found)
+    assert curves.own.selector == SCORE and curves.own.basis == "subsets" and not curves.notes
+    table = curve_table([curves], ["r"])
+    last = table[(table.selector == SCORE) & (table.budget == 6)].set_index(["kind", "tag"])
+    assert last.loc[("micro", ""), "score"] == pytest.approx(summary.micro.value)
+    assert last.loc[("micro", ""), "low"] == pytest.approx(summary.micro.low)
+    assert last.loc[("macro", ""), "score"] == pytest.approx(summary.macro.value)
+    assert last.loc[("tag", "odd"), "score"] == pytest.approx(summary.tags["odd"][0].value)
+    assert found.scores().mean() == pytest.approx(summary.micro.value)
+    # Costs: 6 draws of 4 NFE and 1 GFLOP; a judge and a scorer of 1 MFLOP each.
+    assert last["draws"].tolist() == [6.0] * 4 and last["nfe"].tolist() == [24.0] * 4
+    assert last["tflops_generator"].iloc[0] == pytest.approx(6e-3)
+    assert last["tflops_search"].iloc[0] == pytest.approx(6e-3 + 6e-6)
+    assert last["tflops"].iloc[0] == pytest.approx(6e-3 + 12e-6)
+    assert last["device_seconds"].iloc[0] > last["device_seconds_generator"].iloc[0] > 0
+
+
+def test_selectors_are_ordered_as_they_must_be(make_run: MakeRun) -> None:
+    curves = run_curves(make_run("r", budget=8))
+    scores = {c.selector: c.scores.mean(axis=0) for c in curves.curves}
+    assert (np.diff(scores[ORACLE]) >= -1e-12).all()
+    assert (scores[ORACLE] >= scores[SCORE] - 1e-12).all()
+    assert np.ptp(scores[RANDOM]) < 1e-12
+    for selector in (SCORE, ACCEPTED, ORACLE):
+        assert scores[selector][0] == pytest.approx(scores[RANDOM][0])
+    stopping = curves.get(ACCEPTED)
+    assert stopping is not None
+    assert stopping.costs["draws"][0, -1] < 8 and stopping.costs["draws"][0, 0] == 1
+
+
+def test_a_shared_noise_subset_is_a_smaller_run(make_run: MakeRun) -> None:
+    """A run at budget 3 is a subset of the run at budget 6, draw for draw."""
+    small, large = make_run("s", budget=3), make_run("l", budget=6)
+    assert np.array_equal(small.judge_score, large.judge_score[:, :3])
+    again = replay(large, [3, 6])
+    assert np.array_equal(again.selected[0], small.searches["selected"])
+
+
+def test_sequential_strategies_are_driven_again(make_run: MakeRun) -> None:
+    options = {"select": "first-accepted"}
+    large = make_run("l", budget=7, strategy_options=options)
+    curves = run_curves(large)
+    assert curves.own.selector == STRATEGY and curves.own.basis == "replay" and not curves.notes
+    for budget in (1, 2, 5):
+        small = make_run(f"s{budget}", budget=budget, strategy_options=options)
+        column = list(curves.own.budgets).index(budget)
+        assert curves.own.scores[:, column] == pytest.approx(small.scores())
+        drawn = (small.index >= 0).sum(axis=1).mean()
+        assert curves.own.costs["draws"][0, column] == pytest.approx(drawn)
+        nfe = small.spent("nfe").sum(axis=1).mean()
+        assert curves.own.costs["nfe"][0, column] == pytest.approx(nfe)
+
+
+@pytest.mark.parametrize(
+    "strategy", ["reflect", "reflect-beam", "explore-then-reflect", "reflect-or-restart"]
+)
+def test_feedback_strategies_too(make_run: MakeRun, strategy: str) -> None:
+    large = make_run("l", strategy=strategy, budget=6, replicates=2)
+    small = make_run("s", strategy=strategy, budget=3, replicates=2)
+    assert "round" in large.dependent
+    own = run_curves(large).own
+    assert own.scores[:, 2] == pytest.approx(small.scores())
+    assert own.scores[:, 5] == pytest.approx(large.scores())
+
+
+def test_draws_that_are_not_in_the_log_are_said_not_guessed(make_run: MakeRun) -> None:
+    curves = run_curves(make_run("w", strategy=WIDE, budget=3))
+    assert [note.split(":")[0] for note in curves.notes] == ["budget 2"]
+    assert "10 of 10 searches ask for draws that are not in the log" in curves.notes[0]
+    assert np.isnan(curves.own.scores[:, 1]).all() and np.isfinite(curves.own.scores[:, 2]).all()
+    gaps = gap_table([curves], ["w"])
+    assert set(gaps["budget"]) == {1, 3}
+    table = curve_table([curves], ["w"])
+    assert table[table.budget == 2]["score"].isna().all()
+    assert (table[table.budget == 2]["method"] == "").all()
+
+
+def test_a_rule_of_its_own_is_replayed_while_the_draws_are_still_subsets(
+    make_run: MakeRun,
+) -> None:
+    found = make_run("o", strategy=LOWEST, budget=4)
+    curves = run_curves(found)
+    assert (curves.own.selector, curves.own.basis) == (STRATEGY, "replay")
+    assert curves.own.scores[:, -1] == pytest.approx(found.scores())
+    by_score = curves.get(SCORE)
+    assert by_score is not None and by_score.basis == "subsets" and not by_score.own
+
+
+def test_another_strategy_under_the_same_name_is_refused(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = make_run("w", strategy=WIDE, budget=3)
+    monkeypatch.setattr(Wide, "search", Lowest.search)
+    with pytest.raises(HarnessError, match="does not do what"):
+        run_curves(found)
+    monkeypatch.delattr("tests.analysis.test_curves.Wide")
+    curves = run_curves(found)
+    assert curves.own.basis == "run" and "cannot be replayed here" in curves.notes[0]
+    assert curves.own.scores[:, 0] == pytest.approx(found.scores())
+
+
+def test_failed_draws_and_searches_count_as_wrong(
+    make_run: MakeRun, suite: tuple[Path, Faults]
+) -> None:
+    suite[1].add("generator", "error", "on-3")
+    found = make_run("f", budget=3)
+    assert found.draws_failed == 3 and found.searches_failed == 1
+    curves = run_curves(found)
+    assert all(c.scores[3].max() == 0 for c in curves.curves)
+    assert curves.own.scores[:, -1] == pytest.approx(found.scores())
+
+
+def test_searches_under_way_are_left_out_and_counted(
+    tmp_path: Path, suite: tuple[Path, Faults]
+) -> None:
+    count = iter(range(1000))
+    with pytest.raises(Interrupted):
+        run(stub_plan(suite[0]), tmp_path / "r", stop=lambda: next(count) > 12)
+    found = load_run(tmp_path / "r")
+    assert 0 < len(found.searches) < 10 and found.searches_total == 10
+    table = curve_table([run_curves(found)], ["r"])
+    assert (table["searches"] == len(found.searches)).all()
+    assert (table["searches_total"] == 10).all()
+
+
+def test_gap_is_oracle_minus_judge(make_run: MakeRun) -> None:
+    curves = run_curves(make_run("r", budget=5))
+    gaps = gap_table([curves], ["r"])
+    micro = gaps[gaps.kind == "micro"]
+    assert micro["gap"].to_numpy() == pytest.approx((micro["oracle"] - micro["own"]).to_numpy())
+    assert micro["gap"].iloc[0] == pytest.approx(0) and (micro["gap"] >= -1e-12).all()
+    assert set(gaps["tag"]) == {"", "even", "odd"}
+
+
+def test_what_is_no_scored_run_is_refused(tmp_path: Path, make_run: MakeRun) -> None:
+    with pytest.raises(UsageError, match="is not a run"):
+        load_run(tmp_path)
+
+
+def test_budget_grid_has_every_small_budget_and_the_last() -> None:
+    assert budget_grid(5) == [1, 2, 3, 4, 5]
+    assert budget_grid(100) == [*range(1, 25), 32, 48, 64, 96, 100]
