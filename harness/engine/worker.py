@@ -13,6 +13,7 @@ from harness.engine.jobs import Answer, DrawItem, Item, Judged, LookItem, Made, 
 from harness.errors import HarnessError
 from harness.log import images
 from harness.models.base import FeedbackImage, Request
+from harness.models.devices import prepare
 from harness.options import build
 from harness.records import Cost, Image, Role
 from harness.registry import BENCHMARKS, GENERATORS, JUDGES
@@ -47,6 +48,7 @@ class Worker:
         import torch
 
         torch.set_num_threads(setup.config.threads)
+        prepare(setup.device)
         self._model = load(role, setup)
 
     def run(self, items: Sequence[Item]) -> list[Answer]:
