@@ -115,6 +115,7 @@ JUDGES = Registry(
         "none": "harness.models.judges.none:NoJudge",
         "detector": "harness.models.judges.detector:DetectorJudge",
         "oracle": "harness.models.judges.oracle:OracleJudge",
+        "vlm": "harness.models.judges.vlm:VLMJudge",
     },
 )
 
@@ -124,5 +125,6 @@ SUITES = Registry(
     {
         "miniature": "harness.models.suites:MINIATURE",
         "sana-1.0-1.6b": "harness.models.suites:SANA_1_6B",
+        "reflect-dit": "harness.models.suites:REFLECT_DIT",
     },
 )

@@ -26,6 +26,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _FOLDER = Path(__file__).resolve().parent / "suite_files"
 MINIATURE = _FOLDER / "miniature.toml"
 SANA_1_6B = _FOLDER / "sana-1.0-1.6b.toml"
+REFLECT_DIT = _FOLDER / "reflect-dit.toml"
 
 
 class ModelSpec(BaseModel):

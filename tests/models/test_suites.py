@@ -33,7 +33,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["miniature", "sana-1.0-1.6b"])
+@pytest.mark.parametrize("name", ["miniature", "sana-1.0-1.6b", "reflect-dit"])
 def test_built_in_suites_load_and_their_settings_are_valid(name: str) -> None:
     suite = load_suite(name)
     assert suite.name == name and suite.title

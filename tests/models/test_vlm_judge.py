@@ -1,0 +1,317 @@
+"""A tiny random Qwen2.5-VL: its answers mean nothing, but each must be its row's own."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from transformers import AutoModelForImageTextToText
+
+from benchmarks.geneval.benchmark import GenEval
+from harness.errors import HarnessError, UsageError
+from harness.models.base import Judge
+from harness.models.judges.vlm import LENGTH_STEP, QUESTION, VLMJudge, feedback
+from harness.models.judges.vlm_sampler import Sampler, Sampling
+from harness.models.sana_loading import quiet
+from harness.records import Cost, Image, Prompt, Verdict
+from harness.registry import JUDGES
+from tests.contracts.judges import JudgeContract
+from tests.models.tiny_vlm import TEMPLATE, WORDS, make_qwen, make_tokenizer
+
+Pairs = list[tuple[Prompt, Image]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("qwen")
+    make_qwen(folder)
+    return folder
+
+
+def load(folder: Path, batch_size: int = 4, **settings: Any) -> VLMJudge:
+    return VLMJudge.load(
+        {"model": folder},
+        device="cpu",
+        dtype="auto",
+        batch_size=batch_size,
+        settings={"max_new_tokens": 12, **settings},
+        benchmark=GenEval(),
+    )
+
+
+@pytest.fixture(scope="module")
+def judge(folder: Path) -> VLMJudge:
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Pairs:
+    """The third prompt is too long for the others' shape, the fourth's image is larger."""
+    texts = ["a photo of a bench", "a photo of a cow", "a bench " * LENGTH_STEP, "a bench"]
+    random = np.random.default_rng(0)
+    sides = [32, 32, 32, 40]
+    images = [random.integers(0, 256, (side, side, 3), np.uint8) for side in sides]
+    return [(Prompt(str(i), text), images[i]) for i, text in enumerate(texts)]
+
+
+def ask(judge: VLMJudge, pairs: Pairs, seeds: list[int]) -> list[tuple[Verdict, Cost]]:
+    return judge.judge([prompt for prompt, _ in pairs], [image for _, image in pairs], seeds)
+
+
+class TestTinyQwen(JudgeContract):
+    @pytest.fixture(scope="class")
+    def judge(self, judge: VLMJudge) -> Judge:
+        return judge
+
+    @pytest.fixture(scope="class")
+    def pairs(self, pairs: Pairs) -> Pairs:
+        return pairs
+
+    def test_every_row_has_something_to_say_and_a_score_of_its_own(
+        self, answers: list[tuple[Verdict, Cost]]
+    ) -> None:
+        assert any(verdict.sentence for verdict, _ in answers)
+        assert len({verdict.score for verdict, _ in answers}) == len(answers)
+
+
+def test_it_is_what_the_registry_names() -> None:
+    assert JUDGES.get("vlm") is VLMJudge and not VLMJudge.oracle
+
+
+def test_what_it_is_asked() -> None:
+    assert QUESTION.replace("{prompt}", "a cow") == (
+        "Please evaluate this generated image based on the following prompt: a cow. "
+        "Focus on text alignment and compositionality."
+    )
+
+
+def test_an_answer_hangs_on_its_seed_and_not_on_the_batchs(judge: VLMJudge, pairs: Pairs) -> None:
+    def sentence(company: list[int], seed: int) -> str:
+        rows = [pairs[0], *(pairs[i] for i in company)]
+        return ask(judge, rows, [seed, *range(len(company))])[0][0].sentence
+
+    answers = [sentence([], seed) for seed in range(6)]
+    assert len(set(answers)) > 3
+    assert [sentence([1, 0, 1], seed) for seed in range(6)] == answers
+
+
+def test_cold_it_says_what_the_stock_model_says(folder: Path, pairs: Pairs) -> None:
+    judge = load(folder, temperature=0)
+    prompt, image = pairs[0]
+    inputs = judge._ask(prompt.text, image)
+    stock = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    written = stock.generate(**inputs, max_new_tokens=12)[0, inputs["input_ids"].shape[1] :]
+    expected = judge._decode([token for token in written.tolist() if token not in (0, 3)])
+    said: list[str] = []
+    judge._decode = lambda tokens: said.append(VLMJudge._decode(judge, tokens)) or said[-1]  # type: ignore[func-returns-value, assignment, method-assign]
+    ask(judge, pairs[:1], [1])
+    assert said == [expected] and expected
+
+
+def test_the_score_is_the_chance_of_the_verdict(folder: Path, pairs: Pairs) -> None:
+    judge = load(folder, stem="The image is", verdict=" correct .")
+    stock = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    for (prompt, image), (verdict, _) in zip(pairs, ask(judge, pairs, [1, 2, 3, 4]), strict=True):
+        inputs = judge._ask(prompt.text, image)
+        own = inputs["input_ids"].shape[1]
+        words = torch.tensor(
+            [[WORDS.index(word) for word in ["The", "image", "is", "correct", "."]]]
+        )
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], words], 1)
+        inputs["attention_mask"] = torch.ones(1, own + 5, dtype=torch.long)
+        kinds = inputs["mm_token_type_ids"]
+        inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(words)], 1)
+        with torch.no_grad():
+            chances = stock(**inputs).logits[0, own + 2 : own + 4].softmax(-1)
+        expected = chances[0, words[0, 3]] * chances[1, words[0, 4]]
+        assert verdict.score == pytest.approx((verdict.accepted + float(expected)) / 2, rel=1e-4)
+
+
+def test_how_an_answer_is_read(judge: VLMJudge) -> None:
+    assert judge._read("The image is correct.", 0.25) == Verdict(True, 0.625, "")
+    wrong = "The image is not correct. There is no cow"
+    assert judge._read(wrong, 0.25) == Verdict(False, 0.125, "There is no cow")
+    assert judge._read("is correct", 0.0).score > judge._read("", 1.0).score
+    assert judge._read("", 1.0) == Verdict(False, (1 - 2**-20) / 2, "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("It is not right. There is no knife in image", "There is no knife in image"),
+        ("It is not right. There is no knife in image.", "There is no knife in image"),
+        ("It is not right. There is no knife. . \n", "There is no knife"),
+        ("no knife", "no knife"),
+        (" ... ", ""),
+        ("", ""),
+    ],
+)
+def test_feedback_is_the_last_sentence(answer: str, expected: str) -> None:
+    assert feedback(answer) == expected
+
+
+def test_what_is_read_and_written_is_counted(folder: Path, pairs: Pairs) -> None:
+    judge, quick = load(folder), load(folder, ranked=False)
+    rows = ask(judge, pairs, [1, 2, 3, 4])
+    for (prompt, image), seed, row in zip(pairs, [1, 2, 3, 4], rows, strict=True):
+        own = judge._ask(prompt.text, image)["input_ids"].shape[1]
+        verdict, cost = quick.judge([prompt], [image], [seed])[0]
+        wrote = cost.tokens - own
+        assert 1 <= wrote <= 12
+        assert row[1].tokens == 2 * own + 4 + wrote  # "The image is correct"
+        assert row[1].flops > 1.5 * cost.flops > 0
+        assert (verdict.accepted, verdict.sentence) == (row[0].accepted, row[0].sentence)
+        assert verdict.score == verdict.accepted / 2
+    patches = [judge._patches(judge._ask("a cow", image)) for _, image in pairs]
+    assert patches == [64, 64, 64, 100]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_every_weight_is_counted_once(tied: bool, tmp_path: Path) -> None:
+    make_qwen(tmp_path, tied=tied)
+    judge = load(tmp_path)
+    seeing, language, head = judge._weights
+    parts = judge.model.model
+    assert seeing == sum(weight.numel() for weight in parts.visual.parameters())
+    assert head == len(WORDS) * 32
+    assert language + head == sum(w.numel() for w in parts.language_model.parameters())
+
+
+def test_by_default_it_draws_as_the_checkpoint_says(
+    folder: Path, pairs: Pairs, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "generation_config.json"
+    stored = json.loads(path.read_text())
+    stored |= {"do_sample": True, "temperature": 1e-6, "top_k": 3, "eos_token_id": [3, 1]}
+    path.write_text(json.dumps(stored))
+    judge = load(tmp_path, top_p=0.9)
+    assert judge._sampling == Sampling(temperature=1e-6, top_p=0.9, top_k=3)
+    assert judge._ends == [3, 1]
+    assert len({ask(judge, pairs[:1], [seed])[0][0].sentence for seed in range(4)}) == 1
+    assert load(folder)._sampling == Sampling(1.0, 1.0, 50)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    chances = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    logits = chances.log().repeat(4000, 1)
+
+    def shares(sampling: Sampling) -> list[float]:
+        drawn = Sampler(sampling, range(4000))(torch.zeros(4000, 1, dtype=torch.long), logits)
+        assert ((drawn == 0).sum(-1) == 1).all() and drawn.isneginf().sum() == 4000 * 3
+        found: list[float] = (drawn == 0).float().mean(0).tolist()
+        return found
+
+    assert shares(Sampling()) == pytest.approx(chances.tolist(), abs=0.03)
+    assert shares(Sampling(top_k=2)) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
+    assert shares(Sampling(top_p=0.9)) == pytest.approx([0.526, 0.316, 0.158, 0], abs=0.03)
+    squared = (chances**2 / (chances**2).sum()).tolist()
+    assert shares(Sampling(temperature=0.5)) == pytest.approx(squared, abs=0.03)
+    assert shares(Sampling(temperature=0)) == [1, 0, 0, 0]
+
+
+def test_the_terminal_stays_quiet(
+    folder: Path, pairs: Pairs, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ask(load(folder, temperature=0.5, top_p=0.9), pairs, [1, 2, 3, 4])
+    captured = capfd.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_nan_stops_the_batch(folder: Path, pairs: Pairs) -> None:
+    for ranked in (False, True):
+        judge = load(folder, ranked=ranked)
+        with torch.no_grad():
+            judge.model.lm_head.weight.fill_(math.nan)
+        with pytest.raises(HarnessError, match="NaN"):
+            ask(judge, pairs[:1], [1])
+
+
+def test_too_many_images_are_refused(judge: VLMJudge, pairs: Pairs) -> None:
+    with pytest.raises(HarnessError, match="batch size"):
+        ask(judge, [*pairs, pairs[0]], [1] * 5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temprature": 1}, "temprature"),
+        ({"temperature": -1}, "greater than or equal to 0"),
+        ({"top_p": 0}, "greater than 0"),
+        ({"question": "Is it good?"}, "does not mention {prompt}"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_loaded(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        load(Path("/nowhere"), **settings)
+
+
+def test_a_verdict_without_a_token_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="has no token"):
+        load(folder, verdict="  ")
+
+
+def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"device": "cpu", "dtype": "auto", "batch_size": 1, "settings": {}}
+    with pytest.raises(UsageError, match="needs a checkpoint named 'model'"):
+        VLMJudge.load({}, benchmark=GenEval(), **arguments)
+    with pytest.raises(HarnessError, match="does not exist"):
+        load(Path("/nowhere"))
+    with pytest.raises(HarnessError, match="cannot load the processor"):
+        VLMJudge.load({"model": folder, "processor": tmp_path}, benchmark=GenEval(), **arguments)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(HarnessError, match="cannot load the"):
+        load(tmp_path)
+
+
+def test_another_family_may_take_its_place(pairs: Pairs, tmp_path: Path) -> None:
+    from transformers import (
+        CLIPImageProcessorPil,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    sizes = {"intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes["hidden_size"] = 16
+    vision = {"model_type": "clip_vision_model", "image_size": 16, "patch_size": 8, **sizes}
+    text = {"model_type": "llama", "vocab_size": len(WORDS), "num_key_value_heads": 2, **sizes}
+    text |= {"bos_token_id": 1, "eos_token_id": 3, "pad_token_id": 0}
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=6, vision_feature_layer=-1
+    )
+    side = {"height": 16, "width": 16}
+    image_processor = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=side)
+    with torch.random.fork_rng(devices=[]), quiet():
+        LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
+        LlavaProcessor(
+            image_processor,
+            make_tokenizer(),
+            patch_size=8,
+            vision_feature_select_strategy="default",
+            num_additional_image_tokens=1,
+            image_token="<|image_pad|>",
+            chat_template=TEMPLATE,
+        ).save_pretrained(tmp_path)
+    judge = load(tmp_path)
+    answers = ask(judge, pairs, [1, 2, 3, 4])
+    assert [verdict for verdict, _ in answers][::-1] == [
+        verdict for verdict, _ in ask(judge, pairs[::-1], [4, 3, 2, 1])
+    ]
+    assert all(cost.tokens > 0 and cost.flops > 0 for _, cost in answers)
+
+
+def test_images_may_be_of_any_size(judge: VLMJudge) -> None:
+    for side in (8, 20, 200):
+        image = np.asarray(Pillow.new("RGB", (side, 2 * side), (side, 0, 9)))
+        assert len(judge.judge([Prompt("0", "a cow")], [image], [1])) == 1
