@@ -132,7 +132,8 @@ def _reasons(generator: str, run: LoggedRun) -> list[str]:
     parts = scorer["checkpoints"]
     if any(parts.get(part) != OFFICIAL[part] for part in ("detector", "colors")):
         found.append("the scorer is not known to be GenEval's own")
-    name, side = GENERATORS.get(config["generator"]["checkpoints"].get("pipeline", ""), ("", 0))
+    known = [GENERATORS[r] for r in config["generator"]["checkpoints"].values() if r in GENERATORS]
+    name, side = known[0] if known else ("", 0)
     if name != generator:
         found.append("another generator" if name else "the run's generator is not a published one")
     settings = config["generator"]["settings"]

@@ -1,0 +1,74 @@
+"""What each run came to, one row a run: the table a paper prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.curve_tables import group_bands
+from harness.analysis.curves import ROLE_SETS
+from harness.analysis.logged_run import LoggedRun
+from harness.analysis.pairs import detectable
+from harness.analysis.protocol import facts
+
+
+def runs_table(runs: Sequence[LoggedRun], names: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
+    """Scores, costs and completeness of runs, each as it selected at its own budget.
+
+    Args:
+        runs: The runs.
+        names: What to call each.
+        seed: Of the bootstrap.
+
+    Returns:
+        One row a run and group: `run`, `kind`, `tag`, `score`, `low`, `high`, `method`,
+        `prompts`; realised mean costs of an image `draws`, `nfe`, `tflops`, `device_seconds`
+        with the suffixes of `harness.analysis.curves.ROLE_SETS`; `detectable_unpaired`, the
+        smallest difference to an independent run of as many prompts that would be found with
+        80% power; and `harness.analysis.protocol.facts` (`draws` as `draws_logged`).
+    """
+    return pd.concat(
+        [_rows(run, name, seed) for run, name in zip(runs, names, strict=True)],
+        ignore_index=True,
+    )
+
+
+def _rows(run: LoggedRun, name: str, seed: int) -> pd.DataFrame:
+    known = {k: v for k, v in facts(run).items() if k != "draws"}
+    known["draws_logged"] = facts(run)["draws"]
+    values = run.scores()[:, None]
+    costs = {"draws": _mean(run, (run.index >= 0).astype(float))}
+    for suffix, roles in ROLE_SETS.items():
+        for axis, unit in (("nfe", "nfe"), ("tflops", "flops"), ("device_seconds",) * 2):
+            costs[axis + suffix] = _mean(run, run.spent(unit, roles))
+    rows: list[dict[str, Any]] = []
+    bands = group_bands(run, values, seed=seed)
+    for g, (group, (band, method)) in enumerate(zip(run.groups, bands, strict=True)):
+        score = float(band.value[0])
+        rows.append(
+            {
+                "run": name,
+                "kind": group.kind,
+                "tag": group.tag,
+                "score": score,
+                "low": float(band.low[0]),
+                "high": float(band.high[0]),
+                "method": str(method[0]),
+                "prompts": len(group.rows),
+                **{axis: float(cost[g]) for axis, cost in costs.items()},
+                "detectable_unpaired": detectable(
+                    float(np.sqrt(2 * max(score * (1 - score), 0.0))), len(group.rows)
+                )
+                if group.kind == "micro"
+                else float("nan"),
+                **known,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _mean(run: LoggedRun, spent: Any) -> Any:
+    return run.by_group(run.by_prompt(spent.sum(axis=1)[:, None]))[:, 0]

@@ -1,0 +1,69 @@
+"""`report`: what runs say, as a page, figures and tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Write a page, figures and tables about runs.")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN…")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for index.html, figures/ and tables/.",
+)
+@click.option(
+    "--force", is_flag=True, help="Show runs of unlike protocols side by side, with a warning."
+)
+@click.option(
+    "--published",
+    is_flag=True,
+    help="Draw published points beside miniature models or another benchmark too.",
+)
+@click.option(
+    "--gallery",
+    default="worst,best,gain,random",
+    show_default=True,
+    metavar="WHICH,…",
+    help="Prompts to show: of worst, best, gain, random; or all, or none.",
+)
+@click.option(
+    "--gallery-size",
+    type=click.IntRange(min=1),
+    default=6,
+    show_default=True,
+    help="Prompts for each of these.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of bootstraps and random choices.")  # fmt: skip
+def report(
+    runs: tuple[Path, ...],
+    out: Path,
+    force: bool,
+    published: bool,
+    gallery: str,
+    gallery_size: int,
+    seed: int,
+) -> None:
+    """Write what the runs in the folders RUN… say: scaling curves, costs, comparisons, images.
+
+    The page is one file that needs no network. Runs measured unlike (prompts, resolution,
+    scorer) are refused unless --force is given.
+    """
+    from harness.report.build import Options
+    from harness.report.build import report as build
+
+    choices = tuple(word.strip() for word in gallery.split(",") if word.strip())
+    options = Options(force, published, choices, gallery_size, seed)
+    done = build(runs, out, options)
+    for text in done.findings.warnings:
+        click.echo(f"warning: {text}", err=True)
+    for text in done.findings.captions:
+        click.echo(text)
+    suffixes = [path.suffix for path in done.files]
+    click.echo(f"figures  {suffixes.count('.png')} as PNG and SVG in {out / 'figures'}")
+    click.echo(f"tables   {suffixes.count('.csv')} as CSV, Markdown and LaTeX in {out / 'tables'}")
+    click.echo(f"page     {done.page}")

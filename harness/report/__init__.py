@@ -1,0 +1,1 @@
+"""Figures, tables and a page from what `harness.analysis` computed. Nothing is computed here."""

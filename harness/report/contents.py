@@ -1,0 +1,199 @@
+"""The report's tables: which rows and columns a reader gets of each frame, and in what words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.curves import AXES, SELECTORS
+from harness.report.tables import Table
+
+_HOW = (
+    "Scores: share of prompts whose selected image the scorer finds correct, 95% intervals. Micro "
+    "is the mean over prompts (BCa bootstrap over prompts), macro the mean over tags (percentile "
+    "bootstrap within tags); Wilson where a bootstrap does not exist. Failed searches are wrong."
+)
+
+
+def results(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """One row a run: micro, macro and tags side by side, and what an image cost."""
+    rows = []
+    for run, of in frame.groupby("run", sort=False):
+        row: dict[str, object] = {"run": run}
+        for kind in ("micro", "macro"):
+            row[kind] = _interval(of[of["kind"] == kind].iloc[0])
+        for _, tag in of[of["kind"] == "tag"].iterrows():
+            row[tag["tag"] or "(no tag)"] = _interval(tag)
+        first = of.iloc[0]
+        row["draws"] = f"{first['draws']:.2f}"
+        row["NFE"] = _number(first["nfe"])
+        row["TFLOPs"] = _number(first["tflops"])
+        row["device-s"] = _number(first["device_seconds"])
+        row["prompts"] = first["prompts"]
+        row["images per prompt"] = first["images_per_prompt"]
+        row["searches"] = f"{first['searches']} of {first['searches_total']}"
+        row["failed"] = first["searches_failed"]
+        row["detectable"] = _number(first["detectable_unpaired"])
+        rows.append(row)
+    unpaired = (
+        "Costs are means for one selected image over all roles (generator, judge, scorer). "
+        "Detectable: the smallest micro difference to an independent run of this size that a 5% "
+        "test finds with 80% power; paired comparisons find smaller ones."
+    )
+    shown = pd.DataFrame(rows)
+    return Table("results", "Scores and costs", frame, shown, [_HOW, unpaired, *notes])
+
+
+def curves(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """Scores at the powers of two and the largest budget; the CSV holds every budget."""
+    own = frame[frame["kind"].isin(["micro", "macro"])]
+    budgets = own["budget"]
+    powers = np.exp2(np.floor(np.log2(budgets))) == budgets
+    largest = budgets == own.groupby("run")["budget"].transform("max")
+    own = own[(powers | largest) & own["score"].notna()]
+    rows = []
+    for (run, selector, budget), of in own.groupby(["run", "selector", "budget"], sort=False):
+        kinds = of.set_index("kind")
+        rows.append(
+            {
+                "run": run,
+                "selector": SELECTORS.get(selector, selector),
+                "budget": budget,
+                **{kind: _interval(kinds.loc[kind]) for kind in ("micro", "macro")},
+                "draws": f"{kinds.loc['micro', 'draws']:.2f}",
+                "TFLOPs": _number(kinds.loc["micro", "tflops"]),
+                "device-s": _number(kinds.loc["micro", "device_seconds"]),
+                "basis": kinds.loc["micro", "basis"],
+            }
+        )
+    how = (
+        "Basis: subsets, the exact expectation over all subsets of the logged draws, equal scores "
+        "of the judge sharing the choice; replay, the strategy driven again at that budget "
+        "against the log; run, the run itself."
+    )
+    shown = pd.DataFrame(rows)
+    return Table("curves", "Score over budget", frame, shown, [how, _HOW, *notes])
+
+
+def comparison(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """Paired differences."""
+    shown = pd.DataFrame(
+        {
+            "first": frame["first"],
+            "second": frame["second"],
+            "over": np.where(frame["kind"] == "tag", frame["tag"], frame["kind"]),
+            "prompts": frame["prompts"],
+            "first score": frame["score_first"].map("{:.3f}".format),
+            "second score": frame["score_second"].map("{:.3f}".format),
+            "second − first": [_difference(row) for _, row in frame.iterrows()],
+            "better : worse": [
+                f"{row['wins']:.0f} : {row['losses']:.0f}" if pd.notna(row["wins"]) else ""
+                for _, row in frame.iterrows()
+            ],
+            "p": frame["p"].map(_p),
+            "p (Holm)": frame["p_holm"].map(_p),
+            "test": frame["test"].fillna(""),
+            "detectable": frame["detectable"].map(_number),
+        }
+    )
+    how = (
+        "Paired over common prompts; intervals by bootstrap over prompts. P-values two-sided; "
+        "Holm's adjustment over all pairs of runs (micro) and, apart, over all pairs and tags. "
+        "Detectable: the smallest difference this pair's design finds with 80% power."
+    )
+    noise = "Runs of one seed share their noise draw for draw; others share prompts only."
+    return Table("comparison", "Paired comparison", frame, shown, [how, noise, *notes])
+
+
+def matched(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """At equal cost."""
+    shown = pd.DataFrame(
+        {
+            "at the cost of": frame["run"],
+            "axis": frame["cost_axis"].map(AXES),
+            "cost": frame["cost"].map(_number),
+            "its score": frame["score"].map("{:.3f}".format),
+            "other run": frame["other"],
+            "reaches": frame["other_score"].map(lambda v: "" if pd.isna(v) else f"{v:.3f}"),
+            "at budget": frame["other_budget"].map(lambda v: "" if pd.isna(v) else f"{v:.1f}"),
+            "run − other": [_difference(row) for _, row in frame.iterrows()],
+            "other needs": frame["other_needs"].map(
+                lambda v: "never" if pd.isna(v) else _number(v)
+            ),
+            "note": frame["note"],
+        }
+    )
+    shown.loc[shown["note"] == "this cost was not recorded", "other needs"] = ""
+    how = (
+        "Micro scores over common prompts, costs of one selected image over all roles. Between "
+        "two budgets the curve is read on the straight line: a coin flip between the two has "
+        "that cost and that score. Other needs: the cost at which the other run's curve first "
+        "reaches the score, within its log."
+    )
+    return Table("matched-cost", "At equal cost", frame, shown, [how, *notes])
+
+
+def gaps(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """Oracle minus own selection at powers of two."""
+    micro = frame[frame["kind"] == "micro"]
+    powers = np.exp2(np.floor(np.log2(micro["budget"].astype(float)))) == micro["budget"]
+    largest = micro["budget"] == micro.groupby("run")["budget"].transform("max")
+    micro = micro[powers | largest]
+    shown = pd.DataFrame(
+        {
+            "run": micro["run"],
+            "budget": micro["budget"],
+            "oracle": micro["oracle"].map("{:.3f}".format),
+            "as selected": micro["own"].map("{:.3f}".format),
+            "gap": [_signed(row["gap"], row["low"], row["high"]) for _, row in micro.iterrows()],
+        }
+    )
+    how = "Micro. Oracle: whether any draw of the budget is correct (pass@n), from the same draws."
+    return Table("gap", "Oracle–judge gap", frame, shown, [how, *notes])
+
+
+def published(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """Published overall scores and why most may not be compared with these runs."""
+    overall = frame[frame["kind"] != "tag"]
+    shown = pd.DataFrame(
+        {
+            "method": overall["method"],
+            "generator": overall["generator"],
+            "n": overall["n"].map("{:g}".format),
+            "mean": np.where(overall["derived"], "macro, from printed tags", overall["kind"]),
+            "score": [
+                f"{score:.3f}" if derived else f"{score:g}"
+                for score, derived in zip(overall["score"], overall["derived"], strict=True)
+            ],
+            "source": overall["source"],
+            "not comparable, since": overall["reason"],
+        }
+    )
+    how = (
+        "As printed by their sources; none was measured here. Sources do not say how many images "
+        "per prompt a score is over."
+    )
+    return Table("published", "Published GenEval scores", frame, shown, [how, *notes])
+
+
+def _interval(row: pd.Series) -> str:
+    return f"{row['score']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _difference(row: pd.Series) -> str:
+    return "" if pd.isna(row["difference"]) else _signed(row["difference"], row["low"], row["high"])
+
+
+def _signed(value: float, low: float, high: float) -> str:
+    ends = "" if pd.isna(low) else f" [{low:+.3f}, {high:+.3f}]"
+    return f"{value:+.3f}{ends}".replace("-", "−")
+
+
+def _number(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _p(value: float) -> str:
+    return "" if pd.isna(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,269 @@
+"""The figures. Each takes frames of `harness.analysis` and draws them; none computes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from harness.analysis.curves import AXES, ORACLE, RANDOM
+from harness.report.style import (
+    COLORS,
+    DASHES,
+    FAINT,
+    INK,
+    MARKERS,
+    frame,
+    legend,
+    log_axis,
+    plain,
+    thin,
+)
+
+MEANS = {"micro": "micro: mean over prompts", "macro": "macro: mean over tags"}
+BUDGET = "budget: draws a prompt"
+
+
+def scaling(
+    table: pd.DataFrame,
+    points: pd.DataFrame,
+    *,
+    warnings: Sequence[str] = (),
+    captions: Sequence[str] = (),
+) -> Figure:
+    """Score over budget, micro and macro side by side, with published points.
+
+    Args:
+        table: Of `curve_table`.
+        points: Of `published_points`; empty for none.
+        warnings: Written above.
+        captions: Written below.
+    """
+    captions = [*captions, *_grey_note(points[points["kind"].isin(MEANS)])]
+    figure, panels = frame("Score over budget", 2, height=3.1, warnings=warnings, captions=captions)
+    for axes, (kind, title) in zip(panels, MEANS.items(), strict=True):
+        _curves(axes, table[table["own"] & (table["kind"] == kind)])
+        _published(axes, points[points["kind"] == kind])
+        axes.set_title(title)
+        axes.set_xlabel(BUDGET)
+        shown = points[points["kind"] == kind]["n"].tolist()
+        log_axis(axes, [*table["budget"], *shown], whole=True)
+    panels[0].set_ylabel("score, 95% interval")
+    _share_y(panels)
+    legend(panels)
+    return figure
+
+
+def by_tag(
+    table: pd.DataFrame,
+    points: pd.DataFrame,
+    *,
+    warnings: Sequence[str] = (),
+    captions: Sequence[str] = (),
+) -> Figure:
+    """Score over budget, one panel a tag, all on one scale."""
+    own = table[table["own"] & (table["kind"] == "tag")]
+    tags = sorted(own["tag"].unique())
+    columns = min(3, len(tags)) or 1
+    rows = -(-len(tags) // columns) or 1
+    captions = [*captions, *_grey_note(points[points["kind"] == "tag"])]
+    figure, panels = frame(
+        "Score over budget, by tag",
+        columns,
+        rows=rows,
+        height=2.1,
+        warnings=warnings,
+        captions=captions,
+    )
+    for axes in panels[len(tags) :]:
+        axes.set_visible(False)
+    for number, (axes, tag) in enumerate(zip(panels, tags, strict=False)):
+        of_tag = own[own["tag"] == tag]
+        _curves(axes, of_tag)
+        _published(axes, points[(points["kind"] == "tag") & (points["tag"] == tag)])
+        axes.set_title(f"{plain(tag, 28)} ({of_tag['prompts'].max()} prompts)")
+        log_axis(axes, own["budget"], whole=True)
+        if number >= len(tags) - columns:
+            axes.set_xlabel(BUDGET)
+        if number % columns == 0:
+            axes.set_ylabel("score, 95% interval")
+    _share_y(panels[: len(tags)])
+    legend(panels)
+    return figure
+
+
+def gap(
+    table: pd.DataFrame,
+    gaps: pd.DataFrame,
+    *,
+    warnings: Sequence[str] = (),
+    captions: Sequence[str] = (),
+) -> Figure:
+    """What the judge leaves behind: oracle, own selection and random pick; and the gap."""
+    figure, panels = frame(
+        "Oracle–judge gap (micro)", 2, height=3.1, warnings=warnings, captions=captions
+    )
+    left, right = panels
+    micro = table[table["kind"] == "micro"]
+    for number, (run, rows) in enumerate(micro.groupby("run", sort=False)):
+        color = COLORS[number % len(COLORS)]
+        for kind, dash, name in (
+            (rows["own"], "-", "as selected"),
+            (rows["selector"] == ORACLE, (0, (5, 1.5)), "oracle (pass@n)"),
+            (rows["selector"] == RANDOM, (0, (1, 1.5)), "random draw"),
+        ):
+            line = _known(rows[kind])
+            left.plot(
+                line["budget"],
+                line["score"],
+                color=color,
+                linestyle=dash,
+                label=f"{plain(run)}: {name}",
+                marker=MARKERS[number % len(MARKERS)] if len(line) < 2 else None,
+            )
+        _band(right, _known(gaps[(gaps["run"] == run) & (gaps["kind"] == "micro")]), "gap", number)
+    left.set_title("score by selector")
+    left.set_ylabel("score")
+    right.set_title("oracle minus as selected")
+    right.set_ylabel("difference of scores, 95% interval")
+    right.axhline(0, color=FAINT, linewidth=0.8)
+    for axes in panels:
+        axes.set_xlabel(BUDGET)
+        log_axis(axes, table["budget"], whole=True)
+    legend([left])
+    return figure
+
+
+def cost(
+    table: pd.DataFrame, *, warnings: Sequence[str] = (), captions: Sequence[str] = ()
+) -> Figure:
+    """Score over what an image really cost: all roles, and the generator alone."""
+    figure, panels = frame(
+        "Score over realised cost of an image (micro)",
+        2,
+        rows=2,
+        height=2.4,
+        warnings=warnings,
+        captions=captions,
+    )
+    own = table[table["own"] & (table["kind"] == "micro")]
+    for axes, (axis, title) in zip(panels, AXES.items(), strict=True):
+        drawn: list[float] = []
+        for number, (run, rows) in enumerate(own.groupby("run", sort=False)):
+            known = _known(rows)
+            drawn += known[axis].tolist()
+            if not (known[axis] > 0).any():
+                continue
+            _band(axes, known, "score", number, x=axis, label=f"{plain(run)}: all roles")
+            alone = f"{axis}_generator"
+            if alone in known and not np.allclose(known[alone], known[axis]):
+                drawn += known[alone].tolist()
+                axes.plot(
+                    known[alone],
+                    known["score"],
+                    color=COLORS[number % len(COLORS)],
+                    linestyle=(0, (1, 1.2)),
+                    linewidth=1.1,
+                    label=f"{plain(run)}: generator only",
+                )
+        axes.set_xlabel(f"{title} an image")
+        axes.set_ylabel("score, 95% interval")
+        if not any(value > 0 for value in drawn):
+            axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=FAINT)
+        log_axis(axes, drawn, whole=axis == "draws")
+    _share_y(panels)
+    legend(panels)
+    return figure
+
+
+def _curves(axes: Axes, table: pd.DataFrame) -> None:
+    for number, (run, rows) in enumerate(table.groupby("run", sort=False)):
+        _band(axes, _known(rows), "score", number, label=plain(run))
+
+
+def _band(
+    axes: Axes,
+    rows: pd.DataFrame,
+    value: str,
+    number: int,
+    *,
+    x: str = "budget",
+    label: str | None = None,
+) -> None:
+    color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+    if len(rows) == 1:
+        point = rows.iloc[0]
+        ends = [[max(0.0, point[value] - point["low"])], [max(0.0, point["high"] - point[value])]]
+        axes.errorbar(
+            [point[x]], [point[value]], ends, color=color, marker=marker, label=label, capsize=2
+        )
+        return
+    axes.fill_between(rows[x], rows["low"], rows["high"], color=color, alpha=0.18, linewidth=0)
+    axes.plot(
+        rows[x],
+        rows[value],
+        color=color,
+        linestyle=DASHES[number % len(DASHES)],
+        marker=marker,
+        markevery=max(1, len(rows) // 12),
+        label=label,
+    )
+
+
+def _known(rows: pd.DataFrame) -> pd.DataFrame:
+    value = "score" if "score" in rows else "gap"
+    rows = rows[rows[value].notna()]
+    return rows.iloc[thin(len(rows))]
+
+
+def _published(axes: Axes, points: pd.DataFrame) -> None:
+    matched = points[points["reason"] == ""]
+    for number, (method, rows) in enumerate(matched.groupby("method", sort=False)):
+        rows = rows.sort_values("n")
+        axes.plot(
+            rows["n"],
+            rows["score"],
+            color=INK,
+            linestyle="none",
+            marker="*Xhd<>"[number % 6],
+            markersize=6,
+            markeredgecolor="none",
+            label=f"published: {plain(method, 30)}",
+        )
+    grey = points[points["reason"] != ""]
+    if len(grey):
+        axes.plot(
+            grey["n"],
+            grey["score"],
+            linestyle="none",
+            marker="o",
+            markersize=4,
+            markerfacecolor="none",
+            markeredgecolor=FAINT,
+            markeredgewidth=0.7,
+            label="published, not comparable",
+            zorder=1,
+        )
+
+
+def _grey_note(points: pd.DataFrame) -> list[str]:
+    grey = points[points["reason"] != ""]
+    if grey.empty:
+        return []
+    counts = grey["reason"].value_counts()
+    listed = "; ".join(f"{reason} ({count})" for reason, count in counts.items())
+    return [f"grey published points are not comparable: {listed}"]
+
+
+def _share_y(panels: Sequence[Axes]) -> None:
+    if not panels:
+        return
+    low = min(axes.get_ylim()[0] for axes in panels)
+    high = max(axes.get_ylim()[1] for axes in panels)
+    for axes in panels:
+        axes.set_ylim(max(low, -0.03), min(high, 1.03))
+        axes.yaxis.set_major_locator(MaxNLocator(6))

@@ -1,0 +1,153 @@
+"""The report as one HTML file that asks the network for nothing.
+
+Everything is in it: figures and thumbnails as data URIs, style and script inline. A content
+security policy names the digests of exactly that style and script, so that even a hole in the
+escaping of prompts and models' words could run or load nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from harness.analysis.logged_run import LoggedRun
+from harness.report.gallery import OUTCOMES, Card
+from harness.report.style import darkened
+from harness.report.tables import Table
+from harness.report.thumbnails import BOXES
+
+_TEMPLATES = files("harness.report") / "templates"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the page.
+
+    Attributes:
+        name: Of its files.
+        caption: What it shows and how.
+        alt: The same for those who do not see it, with the numbers that matter.
+        svg: The drawing.
+        width: In CSS pixels.
+        height: Likewise.
+    """
+
+    name: str
+    caption: str
+    alt: str
+    svg: str
+    width: int
+    height: int
+
+
+def page(
+    *,
+    title: str,
+    subtitle: str,
+    warnings: Sequence[str],
+    drawings: Sequence[Drawing],
+    tables: Sequence[Table],
+    cards: Sequence[Card],
+    runs: Sequence[Mapping[str, Any]],
+) -> str:
+    """The page as HTML text.
+
+    Args:
+        title: Of the page.
+        subtitle: One line below it.
+        warnings: What must be read first.
+        drawings: The figures, in order.
+        tables: The tables, in order.
+        cards: The gallery; none leaves it away.
+        runs: For each run its `label` and `facts`, pairs of name and value.
+    """
+    style, script = _text("page.css"), _text("page.js")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    body = environment.from_string(_text("page.html")).render(
+        title=title,
+        subtitle=subtitle,
+        warnings=warnings,
+        figures=[
+            {
+                "caption": drawing.caption,
+                "alt": drawing.alt,
+                "light": _uri(drawing.svg),
+                "dark": _uri(darkened(drawing.svg)),
+                "width": drawing.width,
+                "height": drawing.height,
+            }
+            for drawing in drawings
+        ],
+        tables=[
+            {
+                "title": table.title,
+                "columns": list(table.shown.columns),
+                "rows": [[_cell(cell) for cell in row] for row in table.shown.to_numpy()],
+                "notes": table.notes,
+            }
+            for table in tables
+        ],
+        cards=cards,
+        tags=sorted({card.tag for card in cards}),
+        outcomes=OUTCOMES,
+        boxes=BOXES,
+        runs=runs,
+        style=Markup(style),
+        style_hash=_digest(style),
+        script_hash=_digest(script),
+    )
+    # The script goes in last and by itself, for it alone is not text to be escaped.
+    return body.replace("</body>", f"<script>{script}</script>\n</body>")
+
+
+def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any]:
+    """What a run was: enough to repeat it."""
+    manifest, config = run.manifest, run.manifest.config
+    strategy, benchmark = config["strategy"], config["benchmark"]
+    git = manifest.environment.get("git") or {}
+    options = ", ".join(f"{k}={v}" for k, v in strategy["options"].items())
+    scorer = ", ".join(f"{k}: {v}" for k, v in config["scorer"]["checkpoints"].items())
+    facts = [
+        ("folder", run.folder.path.name),
+        ("run", manifest.run),
+        ("state", f"{manifest.state}, created {manifest.created}"),
+        ("strategy", f"{strategy['name']}{f' ({options})' if options else ''}"),
+        ("budget", f"{config['budget']} draws a prompt"),
+        ("benchmark", f"{benchmark['name']}, {manifest.prompt_set.count} prompts"),
+        ("prompt set", manifest.prompt_set.digest[:16]),
+        ("images per prompt", config["replicates"]),
+        ("seed", config["seed"]),
+        ("models", f"{config['suite']}{' (miniature)' if config['miniature'] else ''}"),
+        ("sampler", ", ".join(f"{k}={v}" for k, v in config["generator"]["settings"].items())),
+        ("judge", f"{config['judge']['kind']}{' (ORACLE)' if config['oracle'] else ''}"),
+        ("scorer", scorer),
+        ("searches", f"{len(run.searches)} of {run.searches_total}, {run.searches_failed} failed"),
+        ("draws failed", f"{run.draws_failed} of {int((run.index >= 0).sum())}"),
+        ("command", manifest.command),
+        ("commit", f"{git.get('commit', 'unknown')}{' (dirty)' if git.get('dirty') else ''}"),
+        *(("note", note) for note in notes),
+    ]
+    return {"label": label, "facts": facts}
+
+
+def _text(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _uri(drawing: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(drawing.encode()).decode()}"
+
+
+def _digest(text: str) -> Markup:
+    return Markup(f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}")
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None or value != value else str(value)

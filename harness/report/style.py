@@ -1,0 +1,168 @@
+"""How figures look: legible in print, without colour, to colour-blind readers, on dark ground."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any, cast
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+INK, SOFT, FAINT, PAPER, WARNING = "#1b1b1a", "#4a4a49", "#8a8a88", "#ffffff", "#a03500"
+DARK = {INK: "#e8e8e6", SOFT: "#b8b8b6", PAPER: "#161618", WARNING: "#ff9a66"}
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+"""Okabe and Ito's palette (2008), less black and yellow."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), "-", (0, (5, 1.5)))
+POINTS = 120
+"""The most points drawn of one line; a figure is narrower than 2048 of them."""
+
+WIDTH = 7.2
+"""Inches: two columns of a paper."""
+
+STYLE: dict[str, Any] = {
+    "axes.edgecolor": FAINT,
+    "axes.facecolor": PAPER,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8.5,
+    "figure.facecolor": PAPER,
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "grid.alpha": 0.25,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "inference-scaling-harness",
+    "text.color": INK,
+    "text.parse_math": False,  # names may hold dollar signs
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+}
+
+
+def plain(text: object, width: int = 60) -> str:
+    """A name as it may stand in a figure: no control characters, no endless lines."""
+    shown = re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+", " ", str(text)).strip()
+    return shown if len(shown) <= width else shown[: width - 1] + "…"
+
+
+def frame(
+    title: str,
+    columns: int,
+    *,
+    rows: int = 1,
+    height: float = 2.9,
+    warnings: Sequence[str] = (),
+    captions: Sequence[str] = (),
+) -> tuple[Figure, list[Axes]]:
+    """A figure with its warnings above and its facts below, so that they cannot be cropped off.
+
+    Args:
+        title: Of the whole figure.
+        columns: Panels in a row.
+        rows: Rows of panels.
+        height: Of a row, in inches.
+        warnings: What must be said before anything is read from it.
+        captions: How each run was measured.
+    """
+    above = [title, *(w for text in warnings for w in textwrap.wrap(plain(text, 400), 110))]
+    below = [line for text in captions for line in textwrap.wrap(plain(text, 400), 130)]
+    top, bottom = 0.16 * len(above) + 0.06, 0.125 * len(below) + 0.04
+    # Three stacked parts, so that a legend of any length pushes neither facts nor warnings.
+    heights = [top, height * rows + 0.35, bottom]
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    head, body, foot = cast(Any, figure.subfigures(3, 1, height_ratios=heights))
+    for number, line in enumerate(above):
+        head.text(
+            0.01,
+            1 - (0.04 + 0.16 * number) / top,
+            line,
+            va="top",
+            fontsize=10 if number == 0 else 8,
+            fontweight="bold" if number == 0 else "normal",
+            color=INK if number == 0 else WARNING,
+        )
+    foot.text(0.01, 0.96, "\n".join(below), va="top", fontsize=6.2, color=SOFT)
+    return figure, list(body.subplots(rows, columns, squeeze=False).ravel())
+
+
+def thin(count: int) -> npt.NDArray[np.int64]:
+    """Which of so many points to draw: all of a few, else evenly spaced on a log axis."""
+    if count <= POINTS:
+        return np.arange(count)
+    return np.unique(np.geomspace(1, count, POINTS).round().astype(np.int64)) - 1
+
+
+def log_axis(axes: Axes, values: npt.ArrayLike, *, whole: bool = False) -> None:
+    """A logarithmic x axis where values span a factor of four or more."""
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known) & (known > 0)]
+    if not known.size or known.max() / known.min() < 4:
+        return
+    axes.set_xscale("log", base=2 if whole else 10)
+    if not whole:
+        axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def legend(panels: Sequence[Axes]) -> None:
+    """One legend for all panels, below them."""
+    entries: dict[str, Any] = {}
+    for axes in panels:
+        handles, names = axes.get_legend_handles_labels()
+        for handle, name in zip(handles, names, strict=True):
+            entries.setdefault(name, handle)
+    if entries:
+        panels[0].figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="outside lower center",
+            ncols=min(3, len(entries)),
+        )
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, 200 dots an inch."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG, letters as outlines; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue().decode()
+
+
+def darkened(drawing: str) -> str:
+    """An SVG for dark ground: the few colours of ink and paper exchanged."""
+    for light, dark in DARK.items():
+        drawing = drawing.replace(light, dark)
+    return drawing
+
+
+def styled() -> Any:
+    """The context in which figures are drawn and saved."""
+    return matplotlib.rc_context(cast(Any, STYLE))
