@@ -14,6 +14,12 @@ COMMANDS = {
     "run": ("harness.cli.run:run", "Search with a strategy over a benchmark's prompts."),
     "resume": ("harness.cli.resume:resume", "Carry on with a run that was stopped."),
     "show": ("harness.cli.show:show", "Print what a run came to."),
+    "report": ("harness.cli.report:report", "Write a page, figures and tables about runs."),
+    "export": ("harness.cli.export:export", "Write a run's selected images in GenEval's layout."),
+    "convert-detector": (
+        "harness.cli.convert_detector:convert_detector",
+        "Read an mmdet checkpoint into a detector folder.",
+    ),
     "ls": ("harness.cli.ls:ls", "List strategies, benchmarks, models or runs."),
 }
 

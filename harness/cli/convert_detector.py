@@ -1,0 +1,31 @@
+"""`convert-detector`: GenEval's official detector, read without mmdet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("convert-detector", short_help="Read an mmdet checkpoint into a detector folder.")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True,
+              help="The detector's folder; must be new or empty.")  # fmt: skip
+def convert_detector(checkpoint: Path, out: Path) -> None:
+    """Convert CHECKPOINT, an mmdet Mask2Former .pth file (2.x or 3.x), to transformers' format.
+
+    Neither mmdet nor the code that a pickle may carry is run. Every weight of the file is used
+    exactly once and every parameter is filled exactly once, or nothing is written.
+    """
+    from harness.errors import UsageError
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} exists and is not an empty folder", "choose another --out")
+    click.echo(f"reading {checkpoint} …", err=True)
+    from benchmarks.geneval.convert import convert
+
+    done = convert(checkpoint, out)
+    click.echo(
+        f"{done.folder}: {done.tensors} tensors of {done.layout}, each used once; "
+        f"{done.parameters / 1e6:.1f} million parameters"
+    )

@@ -1,0 +1,1 @@
+"""Images that others made or graded: folders in GenEval's layout in, scores and logs out."""

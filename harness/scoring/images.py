@@ -1,0 +1,170 @@
+"""Reading image files that others wrote: pixels the scorer can trust, or a reason why not.
+
+What is done with each kind of file, and why:
+
+- EXIF rotation is applied, as the official evaluator does before it looks at colours.
+- Greyscale, palette, CMYK and black-and-white images become RGB.
+- 16 bits a channel become 8 by their high byte, which is what libpng and Pillow do.
+- An alpha channel that is opaque everywhere is dropped. Real transparency is refused: such an
+  image has no definite pixels, and whoever ignores the channel sees colours that were hidden.
+- Any size from 1×1 is an image, up to `MAX_PIXELS`; larger ones are refused before they are
+  unpacked, so that a small file cannot fill the memory.
+- Damaged, truncated and empty files, formats other than PNG and JPEG (by content, whatever the
+  name says), links that lead out of the folder and files that are no files are refused.
+
+A refusal concerns its file alone: it says which, and why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+
+from harness.errors import HarnessError
+from harness.log import images as encoded
+from harness.records import Image
+from harness.seeds import pixel_digest
+
+MAX_PIXELS = 64 * 2**20
+"""The largest image that is unpacked (8192 × 8192)."""
+
+MAX_BYTES = 512 * 2**20
+"""The largest file that is read."""
+
+FORMATS = ("PNG", "JPEG")
+
+_ORIENTATION = 0x0112
+_TRANSPARENT_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+"""All that Pillow's readers raise over bytes that are not what they should be."""
+
+
+class BadImage(HarnessError):
+    """An image file that is refused, and why. The others go on."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image file, read.
+
+    Attributes:
+        encoded: PNG or JPEG that decodes to exactly these pixels: the file's own bytes where
+            nothing had to be done to them.
+        digest: Digest of the pixels.
+        height: In pixels.
+        width: In pixels.
+        source: SHA-256 of the file's bytes, in hex.
+    """
+
+    encoded: bytes
+    digest: str
+    height: int
+    width: int
+    source: str
+
+
+def read(path: Path, root: Path) -> Picture:
+    """Read an image file.
+
+    Args:
+        path: The file.
+        root: The folder it must not lead out of.
+
+    Raises:
+        BadImage: It is refused; the message names it and says why.
+    """
+    try:
+        data = _bytes(path, root)
+        pixels, plain = decode(data)
+    except BadImage as error:
+        raise BadImage(f"{path}: {error.message}", error.hint) from error
+    except _DAMAGED as error:
+        raise BadImage(f"{path}: damaged ({_first_line(error)})", "make the image again") from error
+    return Picture(
+        encoded=data if plain else encoded.encode(pixels),
+        digest=pixel_digest(pixels),
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        source=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def decode(data: bytes) -> tuple[Image, bool]:
+    """The RGB pixels of a PNG or JPEG file.
+
+    Returns:
+        The pixels, and whether the bytes are those of a plain RGB image, which anybody who
+        ignores rotation and alpha decodes to the same.
+
+    Raises:
+        BadImage: The image is refused.
+        Exception: One of Pillow's, over damaged bytes.
+    """
+    if not data:
+        raise BadImage("an empty file")
+    with warnings.catch_warnings():
+        # Pillow warns of large images from half its own limit on; ours is checked below.
+        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+        try:
+            image = Pillow.open(io.BytesIO(data), formats=FORMATS)
+        except UnidentifiedImageError:
+            raise BadImage("neither PNG nor JPEG by its content, or damaged") from None
+        except Pillow.DecompressionBombError:
+            raise BadImage(f"larger than {MAX_PIXELS} pixels") from None
+    with image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise BadImage(f"{width} × {height} pixels, more than {MAX_PIXELS}")
+        image.load()
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        plain = image.mode == "RGB" and "transparency" not in image.info and orientation == 1
+        upright = ImageOps.exif_transpose(image)
+        return np.asarray(_as_rgb(upright)), plain
+
+
+def _as_rgb(image: Pillow.Image) -> Pillow.Image:
+    if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        if with_alpha.getchannel("A").getextrema() != (255, 255):
+            raise BadImage(
+                "partly transparent, so its colours depend on what lies behind",
+                "save it without an alpha channel, over the background it was meant for",
+            )
+        return with_alpha.convert("RGB")
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # Pillow's own conversion cuts values off at 255 instead of scaling them.
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise BadImage("more than 16 bits a pixel")
+        return Pillow.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise BadImage("floating-point pixels")
+    return image.convert("RGB")
+
+
+def _bytes(path: Path, root: Path) -> bytes:
+    try:
+        resolved = path.resolve(strict=True)
+    except RuntimeError as error:  # a loop of links, until Python 3.12
+        raise BadImage(_first_line(error)) from error
+    if not resolved.is_relative_to(root.resolve()):
+        raise BadImage(f"a link that leads out of {root}", "copy the file instead of linking it")
+    if not resolved.is_file():
+        raise BadImage("not a regular file")
+    size = resolved.stat().st_size
+    if size > MAX_BYTES:
+        raise BadImage(f"{size} bytes, more than {MAX_BYTES}")
+    return resolved.read_bytes()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,44 @@
+"""The commands that exchange files with other people's tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.benchmarks.test_geneval_mask2former import REFERENCE, SHARED
+from tests.cli.test_cli import STUB, Terminal, harness, suite
+
+__all__ = ["harness", "suite"]
+
+
+@REFERENCE
+@pytest.mark.parametrize(("file", "layout"), [("tiny_mmdet2", "2.x"), ("tiny_mmdet3", "3.x")])
+def test_convert_detector(harness: Terminal, file: str, layout: str) -> None:
+    assert harness("convert-detector", SHARED / f"{file}.pth", "--out", "detector") == 0
+    assert f"tensors of mmdet {layout}, each used once" in harness.out
+    assert (Path("detector") / "model.safetensors").is_file()
+    assert harness("convert-detector", SHARED / f"{file}.pth", "--out", "detector") == 2
+    assert "not an empty folder" in harness.err
+
+
+def test_convert_detector_names_what_it_cannot_use(harness: Terminal) -> None:
+    assert harness("convert-detector", "none.pth", "--out", "detector") == 2
+    assert "there is no checkpoint none.pth" in harness.err
+    torch.save({"state_dict": {"bbox_head.fc.weight": torch.zeros(2)}}, "other.pth")
+    assert harness("convert-detector", "other.pth", "--out", "detector") == 1
+    assert "no Mask2Former" in harness.err
+    assert not Path("detector").exists()
+
+
+def test_export(harness: Terminal, suite: Path) -> None:
+    harness("run", "--model", suite, *STUB, "--budget", 2, "--out", "r")
+    assert harness("export", "r", "--out", "images") == 0
+    assert harness.out == "images: 10 images of 10 prompts, 0 missing\n"
+    assert len(list(Path("images").glob("*/samples/0000.png"))) == 10
+    assert harness("export", "r", "--out", "images") == 2
+    for path in Path("r/images").glob("*/*.png"):
+        path.unlink()
+    assert harness("export", "r", "--out", "again") == 1
+    assert "missing: prompt 00000, replicate 0" in harness.err

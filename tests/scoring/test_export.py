@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+import harness
+from harness.errors import UsageError
+from harness.scoring.export import export
+from harness.scoring.layout import read_layout
+from harness.seeds import pixel_digest
+from tests.runs import run, stub_plan
+from tests.stubs import make_stub_suite
+
+
+def test_selected_images_one_sample_a_replicate(tmp_path: Path) -> None:
+    suite, _ = make_stub_suite(tmp_path)
+    run(stub_plan(suite, budget=3, replicates=2), tmp_path / "run")
+    done = export(tmp_path / "run", tmp_path / "out")
+    assert (done.prompts, done.images, done.missing) == (10, 20, ())
+    frame = harness.load(tmp_path / "run")
+    chosen = frame[frame["selected"]].set_index(["prompt_id", "replicate"])["image"]
+    for folder in read_layout(tmp_path / "out"):
+        assert folder.prompt.text == f"thing {int(folder.prompt.id)}"
+        assert [path.name for path in folder.images] == ["0000.png", "0001.png"]
+        for replicate, path in enumerate(folder.images):
+            pixels = np.asarray(Pillow.open(path))
+            assert pixel_digest(pixels) == chosen[folder.prompt.id, replicate]
+
+
+def test_metadata_is_what_the_benchmark_says(tmp_path: Path) -> None:
+    suite, _ = make_stub_suite(tmp_path)
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "a cat", "id": "x", "tag": "t", "k": 1}\n')
+    ask = {"benchmark": "prompt-file", "benchmark_options": {"path": str(prompts)}}
+    run(stub_plan(suite, budget=1, **ask), tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "00000" / "metadata.jsonl").read_text())
+    assert written == {"tag": "t", "k": 1, "prompt": "a cat"}
+
+
+def test_what_is_missing_or_damaged_is_named_and_the_rest_written(tmp_path: Path) -> None:
+    suite, faults = make_stub_suite(tmp_path)
+    faults.add("generator", "error", "on-3")
+    run(stub_plan(suite, budget=1), tmp_path / "run")
+    frame = harness.load(tmp_path / "run")
+    digest = frame.loc[frame["prompt_id"] == "00005", "image"].item()
+    path = tmp_path / "run" / "images" / digest[:2] / f"{digest}.png"
+    Pillow.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+    done = export(tmp_path / "run", tmp_path / "out")
+    assert done.images == 8
+    assert [line.partition(":")[0] for line in done.missing] == [
+        "prompt 00003, replicate 0",
+        "prompt 00005, replicate 0",
+    ]
+    assert "damaged" in done.missing[1] and "every draw failed" in done.missing[0]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    suite, _ = make_stub_suite(tmp_path)
+    run(stub_plan(suite, budget=1), tmp_path / "run")
+    with pytest.raises(UsageError, match="not an empty folder"):
+        export(tmp_path / "run", tmp_path / "run")
+    run(stub_plan(suite, budget=1, keep_images="none"), tmp_path / "bare")
+    with pytest.raises(UsageError, match="keep no images"):
+        export(tmp_path / "bare", tmp_path / "out")
