@@ -121,26 +121,53 @@ class TestTinyReflectDiTOnAGpu(TestTinyReflectDiT):
             assert np.abs(image.astype(int) - expected.astype(int)).max() <= 2
 
 
-@pytest.mark.parametrize("number", range(4))
-def test_it_agrees_with_the_official_pipeline(number: int) -> None:
-    generator = load(
-        {"pipeline": GOLDEN / "pipeline", "vision_encoder": GOLDEN / "vision_encoder"}, 1
-    )
+def golden_cases() -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     with safe_open(GOLDEN / "pipeline_cases.safetensors", "pt") as file:
-        case = json.loads(file.metadata()["json"])["cases"][number]
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return json.loads(file.metadata()["json"])["cases"], tensors
+
+
+def settings_of(case: dict[str, Any]) -> ReflectDiTSettings:
     names = ("num_inference_steps", "guidance_scale", "height", "width", "image_tokens")
-    settings = ReflectDiTSettings(**{name: case[name] for name in names})
-    feedback = [
+    return ReflectDiTSettings(**{name: case[name] for name in names})
+
+
+def feedback_of(case: dict[str, Any], tensors: dict[str, torch.Tensor]) -> list[FeedbackImage]:
+    return [
         FeedbackImage(
             str(item["image"]), tensors[f"feedback_image{item['image']}"].numpy(), item["text"]
         )
         for item in case["feedback"]
     ]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_it_agrees_with_the_official_pipeline(number: int) -> None:
+    generator = load(
+        {"pipeline": GOLDEN / "pipeline", "vision_encoder": GOLDEN / "vision_encoder"}, 1
+    )
+    cases, tensors = golden_cases()
+    settings, feedback = settings_of(cases[number]), feedback_of(cases[number], tensors)
     further = generator.condition([feedback], settings) if feedback else None
     latents = tensors[f"case{number}.latents"]
-    image = generator.sample(latents, [case["prompt"]], settings, further)
+    image = generator.sample(latents, [cases[number]["prompt"]], settings, further)
     assert (image - tensors[f"case{number}.image"]).abs().max() < 1e-4
+
+
+def test_in_a_batch_each_draw_agrees_with_the_official_pipeline_on_it_alone() -> None:
+    generator = load(
+        {"pipeline": GOLDEN / "pipeline", "vision_encoder": GOLDEN / "vision_encoder"}, 1
+    )
+    cases, tensors = golden_cases()
+    chosen = [1, 2, 3]
+    feedback = [feedback_of(cases[number], tensors) for number in chosen]
+    latents = torch.cat([tensors[f"case{number}.latents"] for number in chosen])
+    for row, number in enumerate(chosen):
+        settings = settings_of(cases[number])
+        further = generator.condition(feedback, settings)
+        texts = [cases[number]["prompt"] for number in chosen]
+        image = generator.sample(latents, texts, settings, further)[row]
+        assert (image - tensors[f"case{number}.image"][0]).abs().max() < 1e-4
 
 
 def test_it_is_what_the_registry_names(generator: ReflectDiTGenerator) -> None:
@@ -163,6 +190,26 @@ def test_without_feedback_it_is_plain_sana_bit_for_bit(
         generator.generate(plain), sana.generate(bare), strict=True
     ):
         assert np.array_equal(image, expected) and cost == paid
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_before_rounding_too_a_row_is_bitwise_its_own(
+    parts: dict[str, Path], requests: list[Request], dtype: str
+) -> None:
+    generator = load(parts, dtype=dtype)
+    settings = generator._check(requests)
+    assert isinstance(settings, ReflectDiTSettings)
+
+    def pixels(rows: list[Request]) -> torch.Tensor:
+        noise = generator.noise([row.noise_seed for row in rows], settings)
+        further = generator.condition([row.feedback for row in rows], settings)
+        return generator.sample(noise, [row.text for row in rows], settings, further)
+
+    short = [requests[0], requests[1], requests[3], requests[0]]
+    whole = pixels(short)
+    assert torch.equal(whole.flip(0), pixels(short[::-1]))
+    assert torch.equal(whole[1], pixels([short[1]] * 4)[2])
+    assert len({image.numpy().tobytes() for image in whole.float()}) == 3
 
 
 def test_what_it_is_told_and_shown_changes_the_image(

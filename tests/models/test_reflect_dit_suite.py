@@ -40,17 +40,16 @@ def test_its_settings_are_the_published_ones() -> None:
     assert (settings["num_inference_steps"], settings["guidance_scale"]) == (20, 4.5)
 
 
-@pytest.fixture(scope="module", params=["detector", "vlm"])
-def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     folder = tmp_path_factory.mktemp("suite")
     suite = make_tiny_reflect_suite(folder)
-    if request.param == "vlm":
-        make_qwen(folder / "vlm")
-        before, _, after = suite.read_text().partition("[judge]")
-        _, _, scorer = after.partition("[scorer]")
-        judge = 'kind = "vlm"\ncheckpoints = { model = "./vlm" }\nbatch_size = 4\n'
-        judge += "settings = { max_new_tokens = 8 }\n"
-        suite.write_text(f"{before}[judge]\n{judge}\n[scorer]{scorer}")
+    make_qwen(folder / "vlm")
+    before, _, after = suite.read_text().partition("[judge]")
+    _, _, scorer = after.partition("[scorer]")
+    judge = 'kind = "vlm"\ncheckpoints = { model = "./vlm" }\nbatch_size = 4\n'
+    judge += "settings = { max_new_tokens = 8 }\n"
+    suite.write_text(f"{before}[judge]\n{judge}\n[scorer]{scorer}")
     return plan(Ask(strategy="reflect", model=str(suite), budget=4, limit=3, threads=1))
 
 

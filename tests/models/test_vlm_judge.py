@@ -35,12 +35,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load(folder: Path, batch_size: int = 4, **settings: Any) -> VLMJudge:
+def load(folder: Path, device: str = "cpu", dtype: str = "auto", **settings: Any) -> VLMJudge:
     return VLMJudge.load(
         {"model": folder},
-        device="cpu",
-        dtype="auto",
-        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        batch_size=4,
         settings={"max_new_tokens": 12, **settings},
         benchmark=GenEval(),
     )
@@ -79,6 +79,22 @@ class TestTinyQwen(JudgeContract):
     ) -> None:
         assert any(verdict.sentence for verdict, _ in answers)
         assert len({verdict.score for verdict, _ in answers}) == len(answers)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+class TestTinyQwenOnAGpu(TestTinyQwen):
+    @pytest.fixture(scope="class")
+    def judge(self, folder: Path) -> Judge:
+        return load(folder, device="cuda")
+
+
+def test_it_draws_in_half_precision_too(folder: Path, pairs: Pairs) -> None:
+    judge = load(folder, dtype="bfloat16")
+    assert judge.model.dtype == torch.bfloat16
+    seeds = [1, 2, 3, 4]
+    together = [verdict for verdict, _ in ask(judge, pairs, seeds)]
+    for number, verdict in enumerate(together):
+        assert ask(judge, [pairs[number]], [seeds[number]])[0][0] == verdict
 
 
 def test_it_is_what_the_registry_names() -> None:

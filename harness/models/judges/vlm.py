@@ -35,7 +35,7 @@ QUESTION = (
 )
 
 LENGTH_STEP = 128
-"""Text lengths are padded to a multiple of this, so that one shape serves nearly all prompts."""
+"""Inputs are padded to a multiple of so many tokens: one shape serves nearly all prompts."""
 
 
 @dataclass(frozen=True)
@@ -326,8 +326,8 @@ def feedback(answer: str) -> str:
     """What a rejecting answer says is wrong: its last sentence, without its full stop.
 
     "The image is not correct. There is no knife in image" and the same with a full stop at its
-    end both give "There is no knife in image". (Splitting at full stops and taking the last
-    piece, as the published script does, would give "" for the second.)
+    end both give "There is no knife in image": the paper's rule, the last piece between full
+    stops, where the "" behind a closing full stop is not taken for a piece.
     """
     pieces = [piece.strip() for piece in answer.split(".")]
     return next((piece for piece in reversed(pieces) if piece), "")

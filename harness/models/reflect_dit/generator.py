@@ -179,7 +179,7 @@ class ReflectDiTGenerator(SanaGenerator):
         """Encode the feedback of several rows into the `attention_kwargs` that `sample` takes.
 
         Args:
-            feedback: Of each row, at least one and equally many, oldest first.
+            feedback: Of each row, at least one, oldest first.
             settings: Sampler settings.
         """
         read = [self._read(row, settings) for row in feedback]
