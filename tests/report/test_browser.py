@@ -1,0 +1,99 @@
+"""The page in a real browser: silent console, no request, working filter."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.report.build import Options, report
+from tests.report.browser import Browser
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
+)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Browser:
+    assert CHROMIUM is not None
+    return Browser(CHROMIUM, tmp_path / "profile")
+
+
+def assert_silent(browser: Browser) -> None:
+    assert not browser.named("Runtime.exceptionThrown")
+    assert not browser.named("Runtime.consoleAPICalled")
+    assert not [e["entry"]["text"] for e in browser.named("Log.entryAdded")]
+    assert not browser.named("Page.javascriptDialogOpening")
+    urls = [e["request"]["url"] for e in browser.named("Network.requestWillBeSent")]
+    asked = [url for url in urls if not url.startswith("data:")]
+    assert len(asked) == 1 and asked[0].startswith("file:") and asked[0].endswith("index.html")
+
+
+def test_opens_without_a_word_and_filters(
+    folders: dict[str, Path], tmp_path: Path, browser: Browser
+) -> None:
+    options = Options(gallery=("all",))
+    made = report([folders["wide"], folders["chain"]], tmp_path / "out", options)
+    with browser:
+        browser.open(made.page)
+        assert_silent(browser)
+        cards = "[...document.querySelectorAll('.card')].filter(c => c.offsetParent).length"
+        assert browser.evaluate(cards) == 24
+        change = "form.dispatchEvent(new Event('change'))"
+        pick = "const form = document.getElementById('filter'); form.elements"
+        browser.evaluate(f"{{ {pick}.tag.value = 'odd'; {change} }}")
+        assert browser.evaluate(cards) == 12
+        assert browser.evaluate("document.getElementById('count').textContent").startswith("12 of")
+        browser.evaluate(f"{{ {pick}.outcome.value = 'correct'; {change} }}")
+        shown = browser.evaluate(cards)
+        expected = "document.querySelectorAll('.card[data-tag=odd][data-outcomes~=correct]').length"
+        assert 0 < shown < 12 and shown == browser.evaluate(expected)
+        broken = "[...document.images].filter(i => i.complete && !i.naturalWidth).length"
+        assert browser.evaluate(broken) == 0
+        assert browser.evaluate("getComputedStyle(document.body).maxWidth") != "none", "no style"
+        assert_silent(browser)
+
+
+def test_hostile_texts_do_nothing(
+    folders: dict[str, Path], tmp_path: Path, browser: Browser
+) -> None:
+    made = report([folders["hostile"]], tmp_path / "out", Options(gallery=("all",)))
+    with browser:
+        browser.open(made.page)
+        assert_silent(browser)
+        assert browser.evaluate("document.querySelectorAll('script').length") == 1
+        assert browser.evaluate("document.querySelectorAll('.card').length") == 8
+        assert browser.evaluate("document.querySelector('.card h3').textContent") == (
+            "<script>alert(1)</script>"
+        )
+
+
+def test_a_dark_page_has_dark_figures(
+    folders: dict[str, Path], tmp_path: Path, browser: Browser
+) -> None:
+    made = report([folders["wide"]], tmp_path / "out")
+    with browser:
+        dark = {"name": "prefers-color-scheme", "value": "dark"}
+        browser.call("Emulation.setEmulatedMedia", features=[dark])
+        browser.open(made.page)
+        assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == (
+            "rgb(22, 22, 24)"
+        )
+        source = browser.evaluate("document.querySelector('picture img').currentSrc")
+        expected = browser.evaluate("document.querySelector('picture source').srcset")
+        assert source == expected
+        assert_silent(browser)
+
+
+def test_these_tests_would_hear_a_loud_page(tmp_path: Path, browser: Browser) -> None:
+    page = tmp_path / "index.html"
+    page.write_text("<img src='http://127.0.0.1:9/x.png'><script>console.log(1); gone()</script>")
+    with browser:
+        browser.open(page)
+        assert browser.named("Runtime.exceptionThrown")
+        assert browser.named("Runtime.consoleAPICalled")
+        assert len(browser.named("Network.requestWillBeSent")) == 2
