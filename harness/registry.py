@@ -87,6 +87,7 @@ STRATEGIES = Registry(
         "explore-then-reflect": "strategies.explore_then_reflect:ExploreThenReflect",
         "reflect-beam": "strategies.reflect_beam:ReflectBeam",
         "reflect-or-restart": "strategies.reflect_or_restart:ReflectOrRestart",
+        "recorded": "strategies.recorded:Recorded",
     },
 )
 

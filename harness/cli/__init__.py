@@ -14,7 +14,9 @@ COMMANDS = {
     "run": ("harness.cli.run:run", "Search with a strategy over a benchmark's prompts."),
     "resume": ("harness.cli.resume:resume", "Carry on with a run that was stopped."),
     "show": ("harness.cli.show:show", "Print what a run came to."),
+    "compare": ("harness.cli.compare:compare", "Compare two runs prompt by prompt."),
     "report": ("harness.cli.report:report", "Write a page, figures and tables about runs."),
+    "score": ("harness.cli.score:score", "Score a folder of images in GenEval's layout."),
     "export": ("harness.cli.export:export", "Write a run's selected images in GenEval's layout."),
     "convert-detector": (
         "harness.cli.convert_detector:convert_detector",

@@ -129,7 +129,7 @@ def work(
     manifest = check_folder(folder, plan)
     if manifest is not None and manifest.state == FINISHED:
         return None
-    with _folder_for(folder.path):
+    with folder_for(folder.path):
         executor = executor or make_executor(plan, execution)
         try:
             executor.start()
@@ -155,8 +155,12 @@ def work(
 
 
 @contextmanager
-def _folder_for(path: Path) -> Iterator[None]:
-    """Hold a run's folder; one that was made for nothing is taken away again."""
+def folder_for(path: Path) -> Iterator[None]:
+    """Make a run's folder and hold it; one that was made for nothing is taken away again.
+
+    Raises:
+        HarnessError: It cannot be made, or another process holds it.
+    """
     new = not path.exists()
     make_folder(path)
     try:

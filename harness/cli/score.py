@@ -1,0 +1,101 @@
+"""`score`: GenEval's evaluation of a folder of images, whatever made them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.execution import execution_options
+
+
+@click.command(short_help="Score a folder of images in GenEval's layout.")
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option(
+    "--detector", metavar="REF", help="Detector checkpoint: a folder, a hub id or bundled:NAME."
+)
+@click.option("--colors", metavar="REF", help="CLIP checkpoint for the colours.")
+@click.option(
+    "--model",
+    default="miniature",
+    show_default=True,
+    help="Suite whose scorer is used where no reference is given.",
+)
+@click.option(
+    "-O",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Scorer setting, such as resize=float32 (mmdet 3.x) or max_overlap=0.5.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Number type of the networks; default the suite's.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images of a batch.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="CPU threads of a worker.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for the log, results.jsonl and manifest.",
+)
+@execution_options  # fmt: skip
+def score(
+    images: Path,
+    detector: str | None,
+    colors: str | None,
+    settings: tuple[str, ...],
+    out: Path,
+    execution: dict[str, Any],
+    **rest: Any,
+) -> int:
+    """Score the images in the folder IMAGES, in GenEval's layout.
+
+    The layout is `00000/metadata.jsonl` and `00000/samples/0000.png` (png or jpg). The same
+    command goes on where it was stopped. Images that cannot be read are named, count as wrong,
+    and make the exit code 1.
+    """
+    from harness.options import parse
+
+    given = {"detector": detector, "colors": colors}
+    asked: dict[str, Any] = dict(
+        images=images,
+        scorer={part: ref for part, ref in given.items() if ref is not None},
+        settings=parse(settings, flag="-O"),
+        **rest,
+    )
+    from harness.cli.count_display import count_display
+    from harness.cli.execution import resolve
+    from harness.cli.score_view import print_scores
+    from harness.errors import Interrupted
+    from harness.log.run_folder import RunFolder
+    from harness.scoring.plan import ScoringAsk, plan_scoring
+    from harness.scoring.results import write_results
+    from harness.scoring.session import score as work
+
+    where = resolve(execution)
+    ready = plan_scoring(ScoringAsk(**asked, device=where.device))
+    folder = RunFolder(out)
+    command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
+    click.echo(f"{len(ready.files)} images of {len(ready.plan.prompts)} prompts", err=True)
+    try:
+        with count_display("images") as observe:
+            work(ready, where, folder, command=command, observe=observe)
+    except (Interrupted, KeyboardInterrupt):
+        raise Interrupted("stopped before the end", f"carry on with: {command}") from None
+    results = write_results(folder, images)
+    scores = print_scores(folder, results)
+    for reason in scores.refused:
+        click.echo(f"not scored: {reason}", err=True)
+    return 1 if scores.refused else 0

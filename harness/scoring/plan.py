@@ -1,0 +1,167 @@
+"""From a folder of images and a scorer's references to what will be scored: all checked first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.config import Plugin, RunConfig
+from harness.errors import UsageError, did_you_mean
+from harness.models.suites import ModelSpec, Suite, load_suite, resolve_dtype
+from harness.options import build, resolved
+from harness.plan import Plan, digests, locate
+from harness.records import Prompt, Role
+from harness.scoring.layout import PromptFolder, read_layout
+from harness.seeds import digest
+from strategies.recorded import Recorded
+
+SUITE = "foreign-images"
+"""Name of the suite in the config of such a run: nobody knows what made the images."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image to be scored.
+
+    Attributes:
+        prompt: What it was made for.
+        replicate: Its place among the prompt's images, from 0.
+        path: The file.
+    """
+
+    prompt: Prompt
+    replicate: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class ScoringAsk:
+    """What the user asked for, as given.
+
+    Attributes:
+        images: The folder.
+        model: Suite whose scorer is used.
+        scorer: Other checkpoint references, by part.
+        settings: Scorer settings (`benchmarks.geneval.scorer.Options`).
+        dtype: Number type, or None for the suite's.
+        batch_size: Images of the one batch shape, or None for the suite's.
+        threads: CPU threads of a worker.
+        device: A torch device.
+    """
+
+    images: Path
+    model: str = "miniature"
+    scorer: Mapping[str, str] | None = None
+    settings: Mapping[str, str] | None = None
+    dtype: str | None = None
+    batch_size: int | None = None
+    threads: int = 2
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class ScoringPlan:
+    """What will be scored, and by what.
+
+    Attributes:
+        plan: As of a run with one draw a search, whose images are there already.
+        root: The folder of images.
+        files: The images, in order.
+    """
+
+    plan: Plan
+    root: Path
+    files: tuple[ImageFile, ...]
+
+
+def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
+    """Check a request and resolve everything in it.
+
+    Raises:
+        UsageError: The folder has not the layout, a prompt is none of GenEval's, or a name or
+            value is no good.
+        HarnessError: A checkpoint is missing here.
+    """
+    folders = read_layout(ask.images)
+    files = [
+        ImageFile(folder.prompt, replicate, path)
+        for folder in folders
+        for replicate, path in enumerate(folder.images)
+    ]
+    if not files:
+        raise UsageError(f"{ask.images} holds no images", "expected 00000/samples/0000.png")
+    _check_prompts(folders)
+    suite = load_suite(ask.model)
+    spec = _scorer(suite, ask)
+    paths = locate({Role.SCORER: spec})
+    config = RunConfig(
+        benchmark=Plugin(name="geneval", options={}),
+        replicates=max(len(folder.images) for folder in folders),
+        strategy=Plugin(name=Recorded.name),
+        budget=1,
+        suite=SUITE,
+        miniature=_is_miniature(suite, ask),
+        generator=ModelSpec(
+            kind="recorded-images", dtype="float32", settings={"files": _listing(ask.images, files)}
+        ),
+        judge=ModelSpec(dtype="float32", kind="none"),
+        scorer=spec,
+        digests=digests(paths),
+        threads=ask.threads,
+        keep_images="none",
+    )
+    prompts = tuple(folder.prompt for folder in folders)
+    return ScoringPlan(Plan(config, prompts, Recorded(), paths), ask.images, tuple(files))
+
+
+def _scorer(suite: Suite, ask: ScoringAsk) -> ModelSpec:
+    from benchmarks.geneval.scorer import PARTS, Options
+
+    spec = suite.scorer
+    for part in ask.scorer or {}:
+        if part not in PARTS:
+            raise UsageError(f"the scorer has no part '{part}'", did_you_mean(part, PARTS))
+    settings = {**spec.settings, **(ask.settings or {})}
+    for name, flag in (("dtype", "--dtype"), ("batch_size", "--batch-size")):
+        if name in settings:
+            raise UsageError(f"the scorer's {name} is given with {flag}, not as a setting")
+    complete = resolved(build(Options, settings, flag="-O"))
+    return spec.model_copy(
+        update={
+            "checkpoints": {**spec.checkpoints, **(ask.scorer or {})},
+            "dtype": resolve_dtype(ask.dtype or spec.dtype, ask.device),
+            "batch_size": ask.batch_size or spec.batch_size,
+            "settings": {k: v for k, v in complete.items() if k not in ("dtype", "batch_size")},
+        }
+    )
+
+
+def _is_miniature(suite: Suite, ask: ScoringAsk) -> bool:
+    """Whether any of the scorer's parts is a miniature, so that the scores must say so."""
+    given = dict(ask.scorer or {})
+    from_suite = suite.scorer.checkpoints.keys() - given.keys()
+    return (suite.miniature and bool(from_suite)) or any(
+        ref.startswith("bundled:") for ref in given.values()
+    )
+
+
+def _check_prompts(folders: Sequence[PromptFolder]) -> None:
+    for folder in folders:
+        if not isinstance(folder.prompt.metadata.get("include"), list):
+            raise UsageError(
+                f"{folder.path} does not say which objects its prompt asks for ('include')",
+                "GenEval's scorer grades images made for GenEval's prompts",
+            )
+
+
+def _listing(root: Path, files: Sequence[ImageFile]) -> str:
+    """Digest of which files there are, how large and how old: changed files, another run."""
+    rows = []
+    for file in files:
+        # A link that leads nowhere is refused later, by name, like other bad files.
+        status = file.path.lstat()
+        metadata = dict(file.prompt.metadata)
+        name = str(file.path.relative_to(root))
+        rows.append([name, status.st_size, status.st_mtime_ns, metadata])
+    return digest(rows)[:32]

@@ -1,0 +1,100 @@
+"""GenEval's own `results.jsonl`, written from the log.
+
+Same keys and forms as `evaluation/evaluate_images.py` of github.com/djghosh13/geneval writes, so
+that its `summary_scores.py` and everything built on it reads the file. An image that was refused
+or could not be scored has a line too, as wrong and with the reason: the official script would
+have stopped there, and without a line the score would be one over the other images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.geneval import rules
+from benchmarks.geneval.classes import CLASSES
+from harness.errors import HarnessError
+from harness.log import store
+from harness.log.files import write_atomically
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
+from harness.records import Prompt
+from harness.scoring.prompts import read_prompts
+from harness.scoring.session import FILES
+
+RESULTS = "results.jsonl"
+
+_COLUMNS = ("prompt_id", "replicate", "tag", "correct", "reason", "detections", "error")
+
+
+def write_results(folder: RunFolder, root: Path) -> Path:
+    """Write the results of scored images beside their log.
+
+    Args:
+        folder: Of a run that `harness.scoring.session.score` made.
+        root: The folder of images; file names start with it, as in the official file.
+
+    Returns:
+        The file.
+
+    Raises:
+        HarnessError: The log is damaged, or the file cannot be written.
+    """
+    manifest = Manifest.read(folder.manifest)
+    scorer = manifest.config["scorer"] or {}
+    overlap = float(scorer.get("settings", {}).get("max_overlap", rules.MAX_OVERLAP))
+    prompts = {prompt.id: prompt for prompt in read_prompts(folder, manifest)}
+    names = _names(folder)
+    rows = store.read(folder.log, "candidates", _COLUMNS).to_pylist()
+    found = {(row["prompt_id"], row["replicate"]): row for row in rows}
+    lines = [
+        json.dumps(_line(str(root / name), prompts[key[0]], found[key], overlap)) + "\n"
+        for key, name in names.items()
+        if key in found
+    ]
+    path = folder.path / RESULTS
+    write_atomically(path, "".join(lines).encode())
+    return path
+
+
+def _line(
+    filename: str, prompt: Prompt, row: Mapping[str, Any], max_overlap: float
+) -> dict[str, Any]:
+    scored = row["correct"] is not None
+    return {
+        "filename": filename,
+        "tag": prompt.tag,
+        "prompt": prompt.text,
+        "correct": bool(row["correct"]),
+        "reason": row["reason"] if scored else f"not scored: {row['error']}",
+        "metadata": json.dumps(prompt.metadata),
+        "details": json.dumps(_kept(row["detections"] or [], prompt.tag, max_overlap)),
+    }
+
+
+def _kept(
+    detections: list[dict[str, Any]], tag: str, max_overlap: float
+) -> dict[str, list[list[float]]]:
+    """Boxes with scores of the objects that count, by class in the detector's order."""
+    labels = [d["label"] for d in detections]
+    boxes = np.array([d["box"] for d in detections], np.float32).reshape(-1, 4)
+    scores = np.array([d["score"] for d in detections], np.float32)
+    kept = rules.keep(labels, scores, boxes, tag=tag, max_overlap=max_overlap)
+    return {
+        label: [[*boxes[index].tolist(), float(scores[index])] for index in kept[label]]
+        for label in CLASSES
+        if label in kept
+    }
+
+
+def _names(folder: RunFolder) -> dict[tuple[str, int], str]:
+    file = folder.path / FILES
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+        return {(row["prompt_id"], row["replicate"]): row["file"] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HarnessError(f"{file} cannot be read: {error}", "restore it from a copy") from error

@@ -1,0 +1,313 @@
+"""Scores a folder of images: one session of work on it, from wherever an earlier one stopped.
+
+Files are read and checked in threads while models run. Images of one size share batches, which
+hold several of the scorer's own batch shape, so that the objects whose colours are asked for
+fill whole batches too. Which images share a batch changes nobody's verdict. An image that is
+refused, or cannot be scored, is a row with its error; the others go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from harness.engine.engine import MAX_ATTEMPTS
+from harness.engine.executors.base import Executor
+from harness.engine.executors.inline import InlineExecutor
+from harness.engine.jobs import Job, LookItem, Outcome, Scored
+from harness.engine.launch import Execution, check_folder, folder_for, totals
+from harness.engine.rows import Pending, candidate_row, logged_candidate, search_row
+from harness.engine.scheduler import Scheduler, Work
+from harness.engine.searches import Search
+from harness.engine.worker import Setup
+from harness.errors import HarnessError, Interrupted
+from harness.log import shards, store
+from harness.log.environment import environment
+from harness.log.files import write_atomically
+from harness.log.manifest import FINISHED, Manifest, PromptSet, now
+from harness.log.run_folder import RunFolder
+from harness.log.schema import TABLES
+from harness.log.store import LogWriter
+from harness.records import Draw, Role, Verdict
+from harness.scoring.images import BadImage, Picture, read
+from harness.scoring.plan import ImageFile, ScoringPlan
+from harness.scoring.prompts import write_prompts
+from harness.seeds import digest
+
+FILES = "files.jsonl"
+"""Beside the manifest: which file each row of the log is about, one JSON object a line."""
+
+BATCHES_A_JOB = 4
+"""Batches of the scorer's shape in one job."""
+
+READERS = max(2, min(16, os.cpu_count() or 1))
+"""Threads that read and check files; Pillow unpacks them side by side."""
+
+JOBS_AHEAD = 3
+"""Jobs' worth of images kept in memory for each place a job can go to."""
+
+
+def score(
+    ready: ScoringPlan,
+    execution: Execution,
+    folder: RunFolder,
+    *,
+    command: str,
+    observe: Callable[[int, int], None] = lambda done, total: None,
+    executor: Executor | None = None,
+) -> None:
+    """Score the images that the folder's log does not hold yet.
+
+    Args:
+        ready: What to score, by what.
+        execution: Where to do it.
+        folder: Where log and manifest go; made if need be.
+        command: The command line, for the manifest.
+        observe: Called with how many images are done, of how many.
+        executor: Used instead of the one that `execution` describes.
+
+    Raises:
+        UsageError: The folder belongs to something else, or the images have changed since.
+        HarnessError: A model cannot be loaded or fails its self-test, the disk is full, or the
+            log is damaged. What was acknowledged is safe.
+    """
+    plan = ready.plan
+    manifest = check_folder(folder, plan)
+    if manifest is not None and manifest.state == FINISHED:
+        return
+    with folder_for(folder.path):
+        executor = executor or make_executor(ready, execution)
+        try:
+            executor.start()
+            if manifest is None:
+                write_prompts(folder, plan.prompts)
+                _write_files(ready, folder)
+                manifest = Manifest(
+                    run=plan.config.run,
+                    config=plan.config.model_dump(mode="json"),
+                    config_digest=plan.config.digest,
+                    prompt_set=PromptSet.of(plan.prompts),
+                    command=command,
+                    environment=environment(),
+                    created=now(),
+                )
+            where = executor.describe()
+            session = {"started": now(), "host": socket.gethostname(), "pid": os.getpid()}
+            manifest = manifest.with_session({**session, "command": command, **where})
+            manifest.write(folder.manifest)
+            _Session(ready, executor, folder, observe).run()
+        finally:
+            executor.close()
+        files = [s.path.name for table in TABLES for s in shards.discover(folder.log, table)]
+        manifest.finished(totals(folder), files).write(folder.manifest)
+
+
+def make_executor(ready: ScoringPlan, execution: Execution) -> Executor:
+    """The executor an execution describes: the scorer alone, a GPU for each on "cuda"."""
+    setup = Setup(ready.plan.config, ready.plan.paths, execution.device)
+    if not execution.uses_ray:
+        return InlineExecutor(setup, [Role.SCORER])
+    from harness.engine.executors.ray import Placement, RayExecutor
+
+    own = 1.0 if execution.device.startswith("cuda") else 0.0
+    gpus = execution.gpu_share.get(Role.SCORER, own)
+    placement = {Role.SCORER: Placement(workers=execution.workers, gpus=gpus, cpus=1.0)}
+    return RayExecutor(setup, placement, address=execution.address)
+
+
+class _Session:
+    """The loop. Has state: files being read, images waiting, jobs under way, the log."""
+
+    def __init__(
+        self,
+        ready: ScoringPlan,
+        executor: Executor,
+        folder: RunFolder,
+        observe: Callable[[int, int], None],
+    ) -> None:
+        config = ready.plan.config
+        assert config.scorer is not None
+        self._ready = ready
+        self._executor = executor
+        self._observe = observe
+        self._log = LogWriter(folder.log)
+        ended = self._restore(folder)
+        self._done = len(ended)
+        self._unread: Iterator[ImageFile] = (
+            file for file in ready.files if (file.prompt.id, file.replicate) not in ended
+        )
+        self._all_read = False
+        self._reading: deque[tuple[ImageFile, Future[Picture]]] = deque()
+        self._job_size = config.scorer.batch_size * BATCHES_A_JOB
+        self._scheduler = Scheduler({Role.SCORER: self._job_size})
+        self._pending: dict[int, Pending] = {}
+        self._jobs: dict[int, list[Work]] = {}
+        self._numbers = 0
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(READERS) as readers:
+            try:
+                while self._step(readers):
+                    self._log.tick()
+                    self._observe(self._done, len(self._ready.files))
+            except BaseException as error:
+                readers.shutdown(wait=False, cancel_futures=True)
+                with contextlib.suppress(HarnessError):
+                    self._log.flush()
+                if isinstance(error, KeyboardInterrupt):
+                    raise Interrupted("stopped before the end") from None
+                raise
+        self._log.compact()
+        self._observe(self._done, len(self._ready.files))
+
+    def _restore(self, folder: RunFolder) -> set[tuple[str, int]]:
+        """The images that are in the log, each with the row of its search.
+
+        A crash can come between the two: candidates are written first.
+        """
+        ended = {
+            (row["prompt_id"], row["replicate"])
+            for row in store.read(folder.log, "searches", ["prompt_id", "replicate"]).to_pylist()
+        }
+        files = {(file.prompt.id, file.replicate): file for file in self._ready.files}
+        for row in store.read(folder.log, "candidates").to_pylist():
+            key = (row["prompt_id"], row["replicate"])
+            if key not in ended:
+                ended.add(key)
+                search, draw = self._search(files[key])
+                search.answer(logged_candidate(row, draw))
+                self._log.append("searches", search_row(self._ready.plan.config.run, search))
+        return ended
+
+    def _search(self, file: ImageFile) -> tuple[Search, Draw]:
+        strategy = self._ready.plan.strategy
+        search = Search(strategy, file.prompt, file.replicate, budget=1, run_seed=0)
+        (draw,) = search.start()
+        return search, draw
+
+    def _step(self, readers: ThreadPoolExecutor) -> bool:
+        """One turn of the loop; False when there is nothing left to do."""
+        self._read_ahead(readers)
+        while self._reading and self._reading[0][1].done():
+            self._take_picture(*self._reading.popleft())
+        self._dispatch()
+        if self._reading and not self._jobs:
+            self._take_picture(*self._reading.popleft())
+        elif self._jobs or self._scheduler.waiting(Role.SCORER):
+            # Work that waits while nobody is free: a worker is being replaced.
+            for outcome in self._executor.wait(0.1 if self._reading else 0.5):
+                self._take(outcome)
+        return bool(self._reading or self._pending or not self._all_read)
+
+    def _read_ahead(self, readers: ThreadPoolExecutor) -> None:
+        while not self._all_read and len(self._reading) + len(self._pending) < self._limit():
+            file = next(self._unread, None)
+            if file is None:
+                self._all_read = True
+            else:
+                self._reading.append((file, readers.submit(read, file.path, self._ready.root)))
+
+    def _limit(self) -> int:
+        places = max(1, self._executor.free(Role.SCORER, idle=False) + len(self._jobs))
+        return JOBS_AHEAD * self._job_size * places
+
+    def _take_picture(self, file: ImageFile, future: Future[Picture]) -> None:
+        """An image that was read goes to wait for a batch; one that was refused to the log."""
+        search, draw = self._search(file)
+        try:
+            picture = future.result()
+        except BadImage as error:
+            self._finish(_pending(search, draw, "", error=error.message))
+            return
+        identity = digest(["file", picture.source])[:32]
+        pending = _pending(search, draw, identity, picture=picture)
+        self._wait(pending, bucket=(picture.height, picture.width))
+
+    def _wait(
+        self, pending: Pending, bucket: tuple[int, int] = (0, 0), alone: bool = False
+    ) -> None:
+        self._numbers += 1
+        self._pending[self._numbers] = pending
+        self._scheduler.add(Work(self._numbers, Role.SCORER, bucket, alone))
+
+    def _dispatch(self) -> None:
+        """Full batches first; short ones when no further image can fill them."""
+        self._submit(full_only=True)
+        if not self._reading and (self._all_read or not self._jobs):
+            self._submit(full_only=False)
+
+    def _submit(self, *, full_only: bool) -> None:
+        while self._executor.free(Role.SCORER, idle=not full_only) > 0:
+            batch = self._scheduler.next(Role.SCORER, full_only=full_only)
+            if not batch:
+                return
+            self._numbers += 1
+            pendings = [self._pending[work.id] for work in batch]
+            items = tuple(LookItem(p.search.prompt, p.png or b"") for p in pendings)
+            self._jobs[self._numbers] = batch
+            self._executor.submit(Job(self._numbers, Role.SCORER, items))
+
+    def _take(self, outcome: Outcome) -> None:
+        pendings = [self._pending.pop(work.id) for work in self._jobs.pop(outcome.job.id)]
+        if outcome.error is not None:
+            for pending in pendings:
+                self._failed(pending, outcome.error)
+            return
+        for pending, answer in zip(pendings, outcome.answers, strict=True):
+            assert isinstance(answer, Scored)
+            pending.score = answer.score
+            pending.costs[Role.SCORER] = answer.cost
+            pending.workers[Role.SCORER] = outcome.worker
+            pending.batches[Role.SCORER] = str(outcome.job.id)
+            self._finish(pending)
+
+    def _failed(self, pending: Pending, error: str) -> None:
+        """Try again alone, so that one image cannot take others down; at last give up."""
+        pending.attempts[Role.SCORER] = pending.attempts.get(Role.SCORER, 0) + 1
+        if pending.attempts[Role.SCORER] < MAX_ATTEMPTS:
+            self._wait(pending, alone=True)
+            return
+        pending.errors[Role.SCORER] = error
+        self._finish(pending)
+
+    def _finish(self, pending: Pending) -> None:
+        """Log an image that is done, well or badly, and the search that consists of it."""
+        run = self._ready.plan.config.run
+        pending.search.answer(pending.candidate())
+        # Nobody knows the seed of an image that came from elsewhere.
+        self._log.append("candidates", candidate_row(run, pending) | {"seed": None})
+        self._log.append("searches", search_row(run, pending.search))
+        self._done += 1
+
+
+def _pending(
+    search: Search, draw: Draw, identity: str, *, picture: Picture | None = None, error: str = ""
+) -> Pending:
+    return Pending(
+        search,
+        draw,
+        identity,
+        seed=0,
+        png=picture.encoded if picture else None,
+        image=picture.digest if picture else None,
+        verdict=Verdict(accepted=False, score=0.0) if picture else None,
+        errors={} if picture else {Role.GENERATOR: error},
+    )
+
+
+def _write_files(ready: ScoringPlan, folder: RunFolder) -> None:
+    rows = (
+        {
+            "prompt_id": file.prompt.id,
+            "replicate": file.replicate,
+            "file": str(file.path.relative_to(ready.root)),
+        }
+        for file in ready.files
+    )
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_atomically(folder.path / FILES, text.encode())

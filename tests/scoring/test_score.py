@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image as Pillow
+
+from benchmarks.geneval.scorer import load_scorer
+from harness.engine.executors.inline import InlineExecutor
+from harness.engine.jobs import Job, Outcome
+from harness.engine.launch import Execution
+from harness.errors import HarnessError, Interrupted, UsageError
+from harness.log import store
+from harness.log.files import explain
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
+from harness.log.schema import content
+from harness.records import Prompt, Role
+from harness.scoring import session
+from harness.scoring.plan import ScoringAsk, ScoringPlan, plan_scoring
+from harness.scoring.results import write_results
+from harness.scoring.scores import summarise_scores
+from harness.scoring.session import make_executor, score
+from tests.runs import contents
+
+INLINE = Execution(executor="inline")
+
+
+def ready(images: Path, suite: Path, **ask: Any) -> ScoringPlan:
+    return plan_scoring(ScoringAsk(images, model=str(suite), threads=1, **ask))
+
+
+def scored(images: Path, suite: Path, out: Path, **ask: Any) -> list[dict[str, Any]]:
+    score(ready(images, suite, **ask), INLINE, RunFolder(out), command="test")
+    path = write_results(RunFolder(out), images)
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def one_by_one(images: Path, suite: Path) -> dict[str, Any]:
+    """Every image alone, straight through the scorer, read by Pillow alone."""
+    parts = {name: suite.parent / "tiny" / name for name in ("detector", "colors")}
+    scorer = load_scorer(parts, {"batch_size": 4}, "cpu")
+    found = {}
+    for path in sorted(images.glob("*/samples/*")):
+        metadata = json.loads((path.parents[1] / "metadata.jsonl").read_text())
+        prompt = Prompt("x", metadata["prompt"], metadata["tag"], metadata)
+        pixels = np.asarray(Pillow.open(path).convert("RGB"))
+        [(verdict, _)] = scorer.score([prompt], [pixels])
+        found[str(path)] = verdict
+    return found
+
+
+def test_same_verdicts_as_one_image_at_a_time(
+    images: Path, tiny_suite: Path, tmp_path: Path
+) -> None:
+    lines = scored(images, tiny_suite, tmp_path / "out")
+    expected = one_by_one(images, tiny_suite)
+    assert {line["filename"] for line in lines} == expected.keys()
+    for line in lines:
+        verdict = expected[line["filename"]]
+        assert (line["correct"], line["reason"]) == (verdict.correct, verdict.reason)
+        assert list(line) == [
+            "filename", "tag", "prompt", "correct", "reason", "metadata", "details"
+        ]  # fmt: skip
+        metadata = json.loads(line["metadata"])
+        assert (line["tag"], line["prompt"]) == (metadata["tag"], metadata["prompt"])
+        floor = 0.9 if line["tag"] == "counting" else 0.3
+        details = json.loads(line["details"])
+        kept = sorted((k, *row) for k, rows in details.items() for row in rows)
+        sure = sorted((d.label, *d.box, d.score) for d in verdict.detections if d.score > floor)
+        assert kept == sure
+    assert sum(line["details"] != "{}" for line in lines) > 3
+
+
+def log_of(folder: Path, rows: list[tuple[str, str, bool]]) -> RunFolder:
+    log = store.LogWriter(folder / "log")
+    for number, (prompt, tag, correct) in enumerate(rows):
+        row = {"prompt_id": prompt, "tag": tag, "correct": correct, "replicate": number}
+        log.append("candidates", row)
+    log.flush()
+    return RunFolder(folder)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_summary_is_the_official_one(tmp_path: Path, seed: int) -> None:
+    """As `summary_scores.py` computes it, with uneven numbers of images too."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (f"{prompt:05d}", f"tag {prompt % 3}", bool(rng.random() < 0.2 + 0.2 * (prompt % 3)))
+        for prompt in range(30)
+        for _ in range(4 if seed == 0 else rng.integers(1, 6))
+    ]
+    found = summarise_scores(log_of(tmp_path, rows))
+    frame = pd.DataFrame(rows, columns=["prompt", "tag", "correct"])
+    by_tag = frame.groupby("tag")["correct"].mean()
+    assert {tag: e.value for tag, (e, _, _) in found.tags.items()} == pytest.approx(dict(by_tag))
+    assert found.macro.value == pytest.approx(by_tag.mean())
+    assert found.per_image.value == pytest.approx(frame["correct"].mean())
+    by_prompt = frame.groupby("prompt")["correct"]
+    assert found.per_prompt.value == pytest.approx(by_prompt.any().mean())
+    assert found.micro.value == pytest.approx(by_prompt.mean().mean())
+    assert (found.images, found.prompts) == (len(frame), 30)
+    for estimate in (found.macro, found.micro, found.per_image, found.per_prompt):
+        assert 0 < estimate.low < estimate.value < estimate.high < 1
+
+
+def test_the_interval_of_a_ratio_is_the_bootstrap_s(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    counts = rng.integers(1, 9, 200)
+    chances = rng.random(200)
+    rows = [
+        (f"{p:05d}", "t", bool(rng.random() < chances[p]))
+        for p in range(200)
+        for _ in range(counts[p])
+    ]
+    found = summarise_scores(log_of(tmp_path, rows)).per_image
+    right = pd.DataFrame(rows).groupby(0)[2].sum().to_numpy()
+    picks = rng.integers(0, 200, (4000, 200))
+    low, high = np.quantile(right[picks].sum(1) / counts[picks].sum(1), [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.01)
+
+
+class Stops(InlineExecutor):
+    """Runs so many jobs, then is interrupted."""
+
+    def __init__(self, plan: ScoringPlan, jobs: int, error: BaseException) -> None:
+        made = make_executor(plan, INLINE)
+        assert isinstance(made, InlineExecutor)
+        super().__init__(made._setup, [Role.SCORER])
+        self.jobs, self.error = jobs, error
+        self.seen: list[int] = []
+
+    def wait(self, timeout: float) -> Sequence[Outcome]:
+        if self.jobs == 0:
+            raise self.error
+        self.jobs -= 1
+        return super().wait(timeout)
+
+    def submit(self, job: Job) -> None:
+        self.seen.append(len(job.items))
+        super().submit(job)
+
+
+@pytest.mark.parametrize("jobs", [0, 1, 2, 3])
+def test_resumed_is_the_same_as_in_one_go(
+    images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    monkeypatch.setattr(session, "BATCHES_A_JOB", 1)
+    plan = ready(images, tiny_suite)
+    whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "out")
+    score(plan, INLINE, whole, command="test")
+    stops = Stops(plan, jobs, KeyboardInterrupt())
+    with pytest.raises(Interrupted):
+        score(plan, INLINE, folder, command="test", executor=stops)
+    assert store.read(folder.log, "candidates").num_rows == sum(stops.seen[:jobs])
+    score(plan, INLINE, folder, command="test")
+    assert contents(folder.path) == contents(whole.path)
+    assert Manifest.read(folder.manifest).state == "finished"
+    results = [write_results(f, images).read_bytes() for f in (whole, folder)]
+    assert results[0] == results[1]
+
+
+def test_a_crash_between_the_two_tables(
+    images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = ready(images, tiny_suite)
+    whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "out")
+    score(plan, INLINE, whole, command="test")
+    write = store.shards.write
+
+    def full(where: Path, table: str, *rest: Any) -> Any:
+        if table == "searches":
+            raise explain(OSError(28, "No space left on device"), where)
+        return write(where, table, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.shards, "write", full)
+        with pytest.raises(HarnessError, match="No space"):
+            score(plan, INLINE, folder, command="test")
+    assert store.read(folder.log, "candidates").num_rows > 0
+    assert store.read(folder.log, "searches").num_rows == 0
+    score(plan, INLINE, folder, command="test")
+    assert contents(folder.path) == contents(whole.path)
+
+
+def test_batches_hold_one_size_and_are_full(
+    images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "BATCHES_A_JOB", 1)
+    plan = ready(images, tiny_suite, batch_size=2)
+    executor = Stops(plan, -1, KeyboardInterrupt())
+    score(plan, INLINE, RunFolder(tmp_path / "out"), command="test", executor=executor)
+    sizes = [Pillow.open(file.path).size for file in plan.files]
+    assert sorted(executor.seen) == sorted(
+        [2] * sum(sizes.count(s) // 2 for s in set(sizes))
+        + [1] * sum(sizes.count(s) % 2 for s in set(sizes))
+    )
+
+
+def test_bad_images_are_named_and_the_others_scored(
+    images: Path, tiny_suite: Path, tmp_path: Path
+) -> None:
+    good = scored(images, tiny_suite, tmp_path / "good")
+    samples = sorted(images.glob("*/samples/*"))
+    samples[2].write_bytes(samples[2].read_bytes()[:60])
+    samples[5].write_bytes(b"")
+    with_bad = scored(images, tiny_suite, tmp_path / "bad")
+    bad = {str(samples[2]), str(samples[5])}
+    for before, after in zip(good, with_bad, strict=True):
+        if after["filename"] in bad:
+            assert not after["correct"] and after["reason"].startswith("not scored: ")
+        else:
+            assert before == after
+    refused = summarise_scores(RunFolder(tmp_path / "bad")).refused
+    assert len(refused) == 2 and all(any(name in line for line in refused) for name in bad)
+
+
+def test_an_image_that_makes_the_scorer_fail_takes_nobody_with_it(
+    images: Path, tiny_suite: Path, tmp_path: Path
+) -> None:
+    # So thin that nothing is left of it in the detector's frame.
+    Pillow.new("RGB", (4000, 1)).save(images / "00000" / "samples" / "0009.png")
+    lines = scored(images, tiny_suite, tmp_path / "out")
+    failed = [line for line in lines if line["reason"].startswith("not scored")]
+    assert [Path(line["filename"]).name for line in failed] == ["0009.png"]
+
+
+def test_changed_images_or_options_need_another_folder(
+    images: Path, tiny_suite: Path, tmp_path: Path
+) -> None:
+    scored(images, tiny_suite, tmp_path / "out")
+    with pytest.raises(UsageError, match=r"scorer\.settings\.max_overlap"):
+        scored(images, tiny_suite, tmp_path / "out", settings={"max_overlap": "0.5"})
+    Pillow.new("RGB", (16, 16)).save(next(images.glob("*/samples/*.png")))
+    with pytest.raises(UsageError, match="another config"):
+        scored(images, tiny_suite, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        ({"scorer": {"detektor": "x"}}, "no part 'detektor'"),
+        ({"settings": {"resiz": "uint8"}}, "no option 'resiz'"),
+        ({"settings": {"dtype": "float32"}}, "--dtype"),
+        ({"scorer": {"detector": "/nowhere"}}, "/nowhere"),
+    ],
+)
+def test_bad_requests(images: Path, tiny_suite: Path, ask: dict[str, Any], says: str) -> None:
+    with pytest.raises(HarnessError, match=says):
+        ready(images, tiny_suite, **ask)
+
+
+def test_prompts_of_another_benchmark(images: Path, tiny_suite: Path) -> None:
+    (images / "00000" / "metadata.jsonl").write_text('{"prompt": "a cat"}')
+    with pytest.raises(UsageError, match="which objects"):
+        ready(images, tiny_suite)
+
+
+def test_scores_say_whether_the_scorer_is_a_miniature(images: Path, tiny_suite: Path) -> None:
+    parts = {name: str(tiny_suite.parent / "tiny" / name) for name in ("detector", "colors")}
+    assert ready(images, tiny_suite).plan.config.miniature
+    assert ready(images, tiny_suite, scorer={"detector": parts["detector"]}).plan.config.miniature
+    assert not ready(images, tiny_suite, scorer=parts).plan.config.miniature
+
+
+def test_on_ray_with_two_workers(
+    images: Path, tiny_suite: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    plan = ready(images, tiny_suite)
+    score(plan, INLINE, RunFolder(tmp_path / "one"), command="test")
+    two = Execution(executor="ray", workers=2)
+    score(plan, two, RunFolder(tmp_path / "two"), command="test")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert content(store.read(RunFolder(tmp_path / "two").log, "candidates")).num_rows > 0
