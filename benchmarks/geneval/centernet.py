@@ -296,7 +296,7 @@ class CenterNetDetector:
             part = images[start : start + self.batch_size]
             pixels = torch.zeros(self.batch_size, 3, side, side)
             for row, image in enumerate(part):
-                pixels[row] = _fit(torch.from_numpy(np.ascontiguousarray(image)), side)
+                pixels[row] = _fit(torch.from_numpy(np.array(image)), side)
             pixels = (pixels / 127.5 - 1).to(self.device, self.dtype)
             answers = decode(self.network(pixels), self.config)[: len(part)]
             pairs = zip(part, answers, strict=True)

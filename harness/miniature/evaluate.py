@@ -18,10 +18,11 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from harness.miniature import WEIGHTS
 from harness.miniature.glyphs import CLASSES, COLOURS
-from harness.miniature.prompts import COLOURED_CLASSES, RELATIONS, Request, draw_scene
+from harness.miniature.prompts import COLOURED_CLASSES, RELATIONS, TAGS, Request, draw_scene
 from harness.miniature.scenes import render
 
 Image = NDArray[np.uint8]
@@ -147,6 +148,20 @@ def measure_speed(folder: Path, batches: Sequence[int]) -> dict[str, float]:
     return speeds
 
 
+def grid(requests: Sequence[Request], images: Sequence[Image], columns: int = 10) -> Image:
+    """One row of images a tag, evenly spread over its prompts and not chosen by hand.
+
+    Returns:
+        uint8, at twice the images' size.
+    """
+    rows = []
+    for tag in TAGS:
+        own = [image for r, image in zip(requests, images, strict=True) if r.tag == tag]
+        picked = [own[number * len(own) // columns] for number in range(columns)]
+        rows.append(np.concatenate(picked, axis=1))
+    return np.concatenate(rows).repeat(2, axis=0).repeat(2, axis=1)
+
+
 @click.command()
 @click.option(
     "--weights",
@@ -158,9 +173,11 @@ def measure_speed(folder: Path, batches: Sequence[int]) -> dict[str, float]:
 @click.option("--batch", default=8, show_default=True, help="Images of the base's batch shape.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--speed/--no-speed", default=False, help="Also time generation at 1 to 32 images.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None)
+@click.option(
+    "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Write a grid of samples."
+)
 def main(
-    weights: Path, images: int, batch: int, seed: int, speed: bool, output: Path | None
+    weights: Path, images: int, batch: int, seed: int, speed: bool, picture: Path | None
 ) -> None:
     """Measure the miniature over all 553 prompts; JSON on standard output."""
     requests = [request for request in benchmark_requests() for _ in range(images)]
@@ -183,10 +200,10 @@ def main(
     }
     if speed:
         report["images_per_second_by_batch"] = measure_speed(weights / "base", (1, 4, 8, 16, 32))
-    text = json.dumps(report, indent=2)
-    click.echo(text)
-    if output:
-        output.write_text(text + "\n")
+    if picture:
+        # A palette keeps the file small; the gradients do not need more.
+        Pillow.fromarray(grid(requests, drawn)).quantize(96).save(picture, optimize=True)
+    click.echo(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":
