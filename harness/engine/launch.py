@@ -199,15 +199,14 @@ def make_executor(plan: Plan, execution: Execution) -> Executor:
 
 def totals(folder: RunFolder) -> dict[str, Any]:
     """Draws, failures and costs of a run, summed over its log."""
-    table = store.read(folder.log, "candidates")
-    sums: dict[str, Any] = {
+    units = ("nfe", "flops", "device_seconds", "tokens")
+    costs = [f"{role}_{unit}" for role in ROLES for unit in units]
+    table = store.read(folder.log, "candidates", columns=["error", *costs])
+    return {
         "draws": table.num_rows,
         "draws_failed": table.num_rows - table["error"].null_count,
+        **{cost: pc.sum(table[cost]).as_py() or 0 for cost in costs},
     }
-    for role in ROLES:
-        for unit in ("nfe", "flops", "device_seconds", "tokens"):
-            sums[f"{role}_{unit}"] = pc.sum(table[f"{role}_{unit}"]).as_py() or 0
-    return sums
 
 
 def _new_manifest(plan: Plan, command: str) -> Manifest:

@@ -58,7 +58,7 @@ def restore(folder: RunFolder) -> Restored:
         restored.ended.add(key)
         restored.failed += search["selected_index"] is None
         selected[key] = search["selected_index"]
-    for row in store.read(folder.log, "candidates").select(_NEEDED).to_pylist():
+    for row in store.read(folder.log, "candidates", columns=_NEEDED).to_pylist():
         key = SearchKey(row["prompt_id"], row["replicate"])
         if key not in restored.ended:
             restored.rows[key, row["draw_index"]] = row
