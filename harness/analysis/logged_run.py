@@ -185,7 +185,8 @@ def _assemble(
     ids = np.asarray(searches["prompt_id"].unique(), dtype=object)
     searches["prompt"] = np.searchsorted(ids, searches["prompt_id"].to_numpy(dtype=object))
     row, kept, prompts = _rows_of(searches, table, ids)
-    table = table.take(pa.array(kept))
+    if len(kept) != len(table) or (np.diff(kept) != 1).any():
+        table = table.take(pa.array(kept))  # a finished run's log is in order and complete
     counts = np.bincount(row, minlength=len(searches))
     column = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
     shape = (len(searches), int(counts.max(initial=1)))

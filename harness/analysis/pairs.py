@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scipy.special import ndtri
 
 from harness.analysis.resampling import LEVEL, Floats, Ints, bca, stratified
 from harness.analysis.statistics import BCA, STRATIFIED, Estimate, wilson
@@ -163,5 +164,5 @@ def detectable(spread: float, n: int, *, level: float = LEVEL, power: float = PO
         level: One minus the significance level.
         power: Chance of finding it.
     """
-    z = float(stats.norm.ppf(0.5 + level / 2) + stats.norm.ppf(power))
+    z = float(ndtri(0.5 + level / 2) + ndtri(power))
     return z * spread / float(np.sqrt(n))

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.logged_run import LoggedRun
+from harness.errors import UsageError
 from harness.log.manifest import Manifest
 
 MINIATURE = "miniature models: this says something about searching, nothing about SANA"
@@ -119,3 +120,25 @@ def differences_table(runs: Sequence[LoggedRun]) -> pd.DataFrame:
         if (found := unlike(runs[i].manifest, runs[j].manifest))
     ]
     return pd.DataFrame(rows, columns=["first", "second", "differs_in"])
+
+
+def check_alike(runs: Sequence[LoggedRun], *, force: bool) -> list[str]:
+    """Warnings about unlike protocols.
+
+    Raises:
+        UsageError: There are some, and it was not asked to compare all the same.
+    """
+    unlike = differences_table(runs)
+    said = [
+        f"Unlike protocols: {row['first']} and {row['second']} differ in {row['differs_in']}. "
+        "Their scores are not comparable; they stand side by side because that was asked for."
+        for _, row in unlike.iterrows()
+    ]
+    if said and not force:
+        row = unlike.iloc[0]
+        raise UsageError(
+            f"{row['first']} and {row['second']} were not measured alike: they differ in "
+            f"{row['differs_in']}",
+            "look at them one by one, or add --force to see them side by side with a warning",
+        )
+    return said

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import ndtr, ndtri
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -110,10 +110,10 @@ def bca(
         acceleration = (deviations**3).sum(axis=0) / (6 * squares**1.5)
         below = (means < (value - _EQUAL)[:, None]).mean(axis=1)
         above = (means > (value + _EQUAL)[:, None]).mean(axis=1)
-        bias = stats.norm.ppf(below + (1 - below - above) / 2)
+        bias = ndtri(below + (1 - below - above) / 2)
         ends = np.array([[(1 - level) / 2], [(1 + level) / 2]])
-        z = np.asarray(stats.norm.ppf(ends)) + bias
-        shares = stats.norm.cdf(bias + z / (1 - acceleration * z))
+        z = np.asarray(ndtri(ends)) + bias
+        shares = ndtr(bias + z / (1 - acceleration * z))
     shares[:, ~varied] = np.nan
     low, high = quantiles(np.sort(means, axis=1), shares)
     return Bands(value, low, high)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import ndtri
 
 from harness.analysis.resampling import LEVEL, RESAMPLES, Bands, Floats, Ints, bca, stratified
 
@@ -54,7 +54,7 @@ def wilson(successes: float, n: int, level: float = LEVEL) -> tuple[float, float
         n: Number of trials, at least 1.
         level: Nominal coverage.
     """
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = float(ndtri(0.5 + level / 2))
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))

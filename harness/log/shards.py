@@ -26,6 +26,9 @@ from harness.log.schema import SCHEMA_VERSION, TABLES
 
 _NAME = re.compile(r"(?P<table>[a-z]+)-(?P<first>\d{6})-(?P<last>\d{6})-(?P<digest>[0-9a-f]{16})")
 
+BATCH_ROWS = 65536
+"""Rows that are looked through at once when only some are wanted."""
+
 
 @dataclass(frozen=True, order=True)
 class Shard:
@@ -108,7 +111,7 @@ def read(
         shard: Which.
         table: The table it belongs to.
         columns: Only these, in this order; all by default.
-        where: Only the rows for which this holds.
+        where: Only the rows for which this holds; of columns that are asked for.
 
     Raises:
         HarnessError: The bytes are not what was written, or a newer version wrote them.
@@ -134,7 +137,14 @@ def read(
     if columns is not None:
         schema = pa.schema([schema.field(name) for name in columns])
     there = [name for name in schema.names if name in file.schema_arrow.names]
-    rows = pq.read_table(pa.BufferReader(data), columns=there, filters=where)
+    if where is None:
+        rows = file.read(columns=there)
+    else:
+        # Piece by piece, so that a few rows of a long log do not need room for all of it.
+        pieces = file.iter_batches(BATCH_ROWS, columns=there)
+        found = [pa.Table.from_batches([piece]).filter(where) for piece in pieces]
+        empty = file.schema_arrow.empty_table().select(there)
+        rows = pa.concat_tables([empty.replace_schema_metadata(), *found])
     typed = [
         rows[field.name].cast(field.type)
         if field.name in rows.column_names

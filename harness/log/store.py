@@ -108,7 +108,7 @@ def read(
         folder: The log.
         table: Which table.
         columns: Only these, in this order; all by default.
-        where: Only the rows for which this holds.
+        where: Only the rows for which this holds; of columns that are asked for.
 
     Raises:
         HarnessError: A shard is missing, damaged, or of a newer schema.

@@ -14,7 +14,7 @@ from harness.analysis.curve_tables import curve_table, gap_table
 from harness.analysis.curves import RunCurves, all_curves
 from harness.analysis.logged_run import LoggedRun, load_run
 from harness.analysis.matched import matched_table
-from harness.analysis.protocol import caption, differences_table, labels, warnings
+from harness.analysis.protocol import caption, check_alike, labels, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.run_table import runs_table
 from harness.errors import UsageError
@@ -127,28 +127,6 @@ _FORMATS: dict[str, Callable[[Table], str]] = {
     "md": tables.markdown,
     "tex": tables.latex,
 }
-
-
-def check_alike(runs: Sequence[LoggedRun], *, force: bool) -> list[str]:
-    """Warnings about unlike protocols.
-
-    Raises:
-        UsageError: There are some, and it was not asked to compare all the same.
-    """
-    unlike = differences_table(runs)
-    said = [
-        f"Unlike protocols: {row['first']} and {row['second']} differ in {row['differs_in']}. "
-        "Their scores are not comparable; they stand side by side because that was asked for."
-        for _, row in unlike.iterrows()
-    ]
-    if said and not force:
-        row = unlike.iloc[0]
-        raise UsageError(
-            f"{row['first']} and {row['second']} were not measured alike: they differ in "
-            f"{row['differs_in']}",
-            "report them one by one, or add --force to see them side by side with a warning",
-        )
-    return said
 
 
 def find(runs: list[LoggedRun], options: Options) -> Findings:

@@ -144,62 +144,76 @@ def cards(
     """
     found: dict[str, Card] = {}
     for run, name in zip(runs, names, strict=True):
-        where = pc.field("prompt_id").isin(list(chosen)) & (pc.field("replicate") == 0)
-        table = store.read(run.folder.log, "candidates", _COLUMNS, where)
-        rows: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in table.sort_by("draw_index").to_pylist():
-            rows[row["prompt_id"]].append(row)
-        for number, prompt in run.prompts.iterrows():
-            key = prompt["prompt_id"]
-            if key not in chosen:
-                continue
-            card = found.setdefault(
-                key, Card(key, prompt["prompt"], prompt["tag"], list(chosen[key]))
-            )
-            card.chains.append(_chain(run, name, int(str(number)), rows[key]))
+        numbers = np.flatnonzero(run.prompts["prompt_id"].isin(list(chosen)).to_numpy())
+        opening = np.flatnonzero(run.searches["replicate"].to_numpy() == 0)
+        rows_of = dict(zip(run.searches["prompt"].to_numpy()[opening], opening, strict=True))
+        searches = {int(n): int(rows_of[n]) for n in numbers if n in rows_of}
+        shown = {n: _shown(run, search) for n, search in searches.items()}
+        rows = _rows(run, shown)
+        for number, search in searches.items():
+            row = run.prompts.iloc[number]
+            key = str(row["prompt_id"])
+            card = found.setdefault(key, Card(key, row["prompt"], row["tag"], list(chosen[key])))
+            card.chains.append(_chain(run, name, search, rows[key]))
     return [found[key] for key in chosen if key in found]
 
 
-def _chain(run: LoggedRun, name: str, prompt: int, rows: list[dict[str, Any]]) -> Chain:
-    searches = run.searches
-    mine = searches[(searches["prompt"] == prompt) & (searches["replicate"] == 0)]
-    column = int(mine["selected"].iloc[0]) if len(mine) else -1
-    selected = int(run.index[mine.index[0], column]) if column >= 0 else -1
-    shown = _shown(rows, selected, INDEPENDENT if not run.dependent else CHAIN)
+def _rows(run: LoggedRun, shown: Mapping[int, list[int]]) -> dict[str, list[dict[str, Any]]]:
+    """The log's rows of some draws by prompt: read narrowly, since logs may be long."""
+    ids = {number: str(run.prompts["prompt_id"].iloc[number]) for number in shown}
+    found: dict[str, list[dict[str, Any]]] = {key: [] for key in ids.values()}
+    where = (
+        pc.field("prompt_id").isin(list(ids.values()))
+        & (pc.field("replicate") == 0)
+        & pc.field("draw_index").isin(sorted({i for indices in shown.values() for i in indices}))
+    )
+    wanted = {(ids[number], index) for number, indices in shown.items() for index in indices}
+    table = store.read(run.folder.log, "candidates", _COLUMNS, where)
+    for row in table.sort_by("draw_index").to_pylist():
+        if (row["prompt_id"], row["draw_index"]) in wanted:
+            found[row["prompt_id"]].append(row)
+    return found
+
+
+def _chain(run: LoggedRun, name: str, search: int, rows: list[dict[str, Any]]) -> Chain:
+    column = int(run.searches["selected"].iloc[search])
+    selected = int(run.index[search, column]) if column >= 0 else -1
+    draws = int((run.index[search] >= 0).sum())
     numbers = {row["draw_id"]: row["draw_index"] for row in rows}
     images = run.folder.images
     return Chain(
         run=name,
-        outcome=_outcome(rows, selected),
-        shots=[_shot(row, selected, images, numbers) for row in shown],
-        hidden=len(rows) - len(shown),
-        draws=len(rows),
+        outcome=_outcome(run, search, column),
+        shots=[_shot(row, selected, images, numbers) for row in rows],
+        hidden=draws - len(rows),
+        draws=draws,
         replicates=run.manifest.config["replicates"],
     )
 
 
-def _shown(rows: list[dict[str, Any]], selected: int, most: int) -> list[dict[str, Any]]:
-    if len(rows) <= most:
-        return rows
-    # The selected one, the judge's favourites and a correct one, if any; then in draw order.
-    correct = [row for row in rows if row["correct"]][:1]
-    ranked = sorted(rows, key=lambda r: -(r["judge_score"] if r["judge_score"] is not None else -9))
-    kept = [row for row in rows if row["draw_index"] == selected] + correct
-    kept += ranked[: most // 2] + rows
-    unique = {row["draw_index"]: row for row in reversed(kept)}
-    order = list(dict.fromkeys(row["draw_index"] for row in kept))[:most]
-    return [unique[index] for index in sorted(order)]
+def _shown(run: LoggedRun, search: int) -> list[int]:
+    """Indices of the draws to show: all of a few, else those that explain the outcome."""
+    made = np.flatnonzero(run.index[search] >= 0)
+    most = CHAIN if run.dependent else INDEPENDENT
+    # The selected draw, a correct one, the judge's favourites; then the first ones.
+    order = [
+        int(run.searches["selected"].iloc[search]),
+        *np.flatnonzero(run.correct[search])[:1].tolist(),
+        *np.argsort(-run.judge_score[search], kind="stable")[: most // 2].tolist(),
+        *made.tolist(),
+    ]
+    kept = [column for column in dict.fromkeys(order) if column in set(made.tolist())][:most]
+    return sorted(run.index[search, kept].tolist())
 
 
-def _outcome(rows: list[dict[str, Any]], selected: int) -> str:
-    taken = next((row for row in rows if row["draw_index"] == selected), None)
-    if taken is None:
+def _outcome(run: LoggedRun, search: int, selected: int) -> str:
+    if selected < 0:
         return "failed"
-    if taken["correct"]:
+    if run.correct[search, selected]:
         return "correct"
-    if taken["accepted"]:
+    if run.accepted[search, selected]:
         return "fooled"
-    return "missed" if any(row["correct"] for row in rows) else "none"
+    return "missed" if run.correct[search].any() else "none"
 
 
 def _shot(row: dict[str, Any], selected: int, images: Any, numbers: Mapping[str, int]) -> Shot:
