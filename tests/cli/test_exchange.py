@@ -9,6 +9,7 @@ import torch
 
 from tests.benchmarks.test_geneval_mask2former import REFERENCE, SHARED
 from tests.cli.test_cli import STUB, Terminal, harness, suite
+from tests.scoring.test_import import published, script_output
 
 __all__ = ["harness", "suite"]
 
@@ -42,3 +43,18 @@ def test_export(harness: Terminal, suite: Path) -> None:
         path.unlink()
     assert harness("export", "r", "--out", "again") == 1
     assert "missing: prompt 00000, replicate 0" in harness.err
+
+
+def test_import(harness: Terminal, tmp_path: Path) -> None:
+    source = script_output(tmp_path / "source")
+    command = ["import", source, "--format", "reflect-dit"]
+    assert harness(*command, "--out", "r") == 0
+    expected = published(source)
+    row = ", ".join(f"N={n} {expected[n - 1]:.4f}" for n in (4, 8, 12))
+    assert f"micro at  {row}\n" in harness.out
+    assert "recorded · budget 12 · geneval · reflect-dit-script" in harness.out
+    assert harness("show", "r") == 0 and "20 of 20" in harness.out
+    assert harness(*command, "--out", "r") == 2 and "not empty" in harness.err
+    next(source.glob("00000/samples/*.feedback.json")).write_text("{")
+    assert harness(*command, "--out", "r2") == 1
+    assert "problem: 00000/samples/" in harness.err

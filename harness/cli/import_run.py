@@ -1,0 +1,58 @@
+"""`import`: what other programs produced, as a run."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("import", short_help="Make a run of what another program produced.")
+@click.argument("source", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["reflect-dit"]),
+    required=True,
+    help="Which program's folders they are.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="RUN",
+    help="The run's folder; must be new or empty.",
+)
+@click.option("--images/--no-images", default=True, show_default=True,
+              help="Whether images are copied into the run.")  # fmt: skip
+def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
+    """Import DIR, the output folder of the official Reflect-DiT script, into a run.
+
+    It reads `00012/metadata.jsonl` and `00012/samples/00003.png.feedback.json`. Scores follow
+    the published analysis: the last image counts, carried forward after acceptance. Exits with
+    1 if something was missing or could not be read; that is named, and the rest is imported.
+    """
+    from harness.cli.count_display import count_display
+    from harness.cli.summary_view import print_summary
+    from harness.log.run_folder import RunFolder
+    from harness.scoring.importing import import_reflect_dit, row_of_budgets
+
+    folder = RunFolder(out)
+    command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
+    with count_display("prompts") as observe:
+        found = import_reflect_dit(
+            source, folder, command=command, keep_images=images, observe=observe
+        )
+    summary = print_summary(folder)
+    row = row_of_budgets(folder) if summary.micro else {}
+    if row:
+        click.echo("micro at  " + ", ".join(f"N={n} {score:.4f}" for n, score in row.items()))
+    if summary.micro is None:
+        click.echo("not GenEval's prompts, so the script's own verdicts are no score", err=True)
+    if found.surplus:
+        click.echo(f"left out: {found.surplus} images after an accepted one", err=True)
+    for problem in found.problems:
+        click.echo(f"problem: {problem}", err=True)
+    return 1 if found.problems else 0

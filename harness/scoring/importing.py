@@ -1,0 +1,216 @@
+"""Makes a run folder of what others produced, so that it gets the same curves and tables.
+
+The log says what is known and leaves open what is not: no seeds, no costs, not what a draw was
+conditioned on. What should be there and is not, or cannot be read, is a row with its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.analysis.curves import run_curves
+from harness.analysis.logged_run import load_run
+from harness.config import Plugin, RunConfig
+from harness.engine.launch import folder_for, totals
+from harness.engine.rows import Pending, candidate_row, search_row
+from harness.engine.searches import Search
+from harness.errors import UsageError
+from harness.log import images as encoded
+from harness.log import shards
+from harness.log.environment import environment
+from harness.log.images import ImageStore
+from harness.log.manifest import Manifest, PromptSet, now
+from harness.log.run_folder import RunFolder
+from harness.log.schema import TABLES
+from harness.log.store import LogWriter
+from harness.models.suites import ModelSpec
+from harness.records import Draw, Role
+from harness.scoring.images import BadImage, read
+from harness.scoring.prompts import write_prompts
+from harness.scoring.reflect_dit import Attempt, Chain, read_folders
+from harness.seeds import digest
+from strategies.recorded import Recorded
+
+SUITE = "reflect-dit-script"
+_PNG = b"\x89PNG"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import found.
+
+    Attributes:
+        prompts: Prompts.
+        budget: The most images of a prompt.
+        problems: Feedback files or images that are missing or no good.
+        surplus: Images after an accepted one, which the script would not have made and which
+            are left out; a rerun into an old folder leaves such.
+    """
+
+    prompts: int
+    budget: int
+    problems: tuple[str, ...]
+    surplus: int
+
+
+def import_reflect_dit(
+    source: Path,
+    folder: RunFolder,
+    *,
+    command: str,
+    keep_images: bool = True,
+    observe: Callable[[int, int], None] = lambda done, total: None,
+) -> Imported:
+    """Import the output folder of the official Reflect-DiT script.
+
+    A search is read as published: it ends at the first image the judge accepted, and its last
+    image is what it selected. A chain that breaks off before acceptance has failed draws for
+    the rest, and its last image is carried forward all the same.
+
+    Args:
+        source: The script's output folder, the one with `00000/`, `00001/` and so on.
+        folder: The run folder to make; must not hold anything.
+        command: The command line, for the manifest.
+        keep_images: Whether images are copied into the run.
+        observe: Called with how many prompts are done, of how many.
+
+    Raises:
+        UsageError: `source` has not the layout or no feedback files, or `folder` is taken.
+        HarnessError: A file cannot be written.
+    """
+    chains = read_folders(source)
+    budget = max((index + 1 for chain in chains for index in chain.attempts), default=0)
+    if not budget:
+        raise UsageError(
+            f"{source} holds no feedback files", "expected 00012/samples/00003.png.feedback.json"
+        )
+    if folder.path.exists() and any(path.name != ".lock" for path in folder.path.iterdir()):
+        raise UsageError(f"{folder.path} is not empty", "choose another --out")
+    config = _config(chains, budget, keep_images)
+    prompts = [chain.prompt for chain in chains]
+    manifest = Manifest(
+        run=config.run,
+        config=config.model_dump(mode="json"),
+        config_digest=config.digest,
+        prompt_set=PromptSet.of(prompts),
+        command=command,
+        environment=environment(),
+        created=now(),
+    )
+    with folder_for(folder.path):
+        writer = _Writer(source, folder, config, keep_images)
+        for done, chain in enumerate(chains, start=1):
+            writer.write(chain)
+            observe(done, len(chains))
+        writer.log.compact()
+        write_prompts(folder, prompts)
+        files = [s.path.name for table in TABLES for s in shards.discover(folder.log, table)]
+        # Last, so that a folder without a manifest is an import that was interrupted.
+        manifest.finished(totals(folder), files).write(folder.manifest)
+    return Imported(len(chains), budget, tuple(writer.problems), writer.surplus)
+
+
+def row_of_budgets(folder: RunFolder) -> dict[int, float]:
+    """Micro score at N = 4, 8, 12, … as the published analysis prints it.
+
+    Source: `inference_scripts/analysis.py` of github.com/jacklishufan/Reflect-DiT: the image
+    of index N − 1, or the last before it where the search had ended.
+    """
+    own = run_curves(load_run(folder.path)).own
+    micro = dict(zip(own.budgets.tolist(), np.mean(own.scores, axis=0).tolist(), strict=True))
+    return {n: score for n, score in micro.items() if n % 4 == 0}
+
+
+def _config(chains: Sequence[Chain], budget: int, keep_images: bool) -> RunConfig:
+    # The script's "correct" is GenEval's only for GenEval's prompts: a dummy's for custom ones.
+    geneval = all("include" in chain.prompt.metadata for chain in chains)
+    content = [
+        [c.prompt.id, [[i, _said(attempt)] for i, attempt in sorted(c.attempts.items())]]
+        for c in chains
+    ]
+    return RunConfig(
+        benchmark=Plugin(name="geneval" if geneval else SUITE),
+        strategy=Plugin(name=Recorded.name),
+        budget=budget,
+        suite=SUITE,
+        generator=ModelSpec(kind="recorded-images", settings={"files": digest(content)[:32]}),
+        judge=ModelSpec(kind="recorded-judge"),
+        scorer=ModelSpec(kind="recorded-scorer") if geneval else None,
+        keep_images="all" if keep_images else "none",
+    )
+
+
+def _said(attempt: Attempt) -> list[object]:
+    verdict, score = attempt.verdict, attempt.score
+    judged = [verdict.accepted, verdict.sentence] if verdict else []
+    return [attempt.error, *judged, score.correct if score else None]
+
+
+class _Writer:
+    """Writes chains into a run's log. Has state: the log, and what went wrong."""
+
+    def __init__(
+        self, source: Path, folder: RunFolder, config: RunConfig, keep_images: bool
+    ) -> None:
+        self.log = LogWriter(folder.log)
+        self.problems: list[str] = []
+        self.surplus = 0
+        self._source = source
+        self._config = config
+        self._images = ImageStore(folder.images) if keep_images else None
+
+    def write(self, chain: Chain) -> None:
+        """Follow the script's search through a chain."""
+        config = self._config
+        search = Search(Recorded(), chain.prompt, 0, budget=config.budget, run_seed=0)
+        waiting = list(search.start())
+        asked = set()
+        while waiting:
+            draw = waiting.pop(0)
+            asked.add(draw.index)
+            pending = self._pending(search, draw, chain.attempts.get(draw.index))
+            # Neither the seed of such an image nor what it was conditioned on is on record.
+            unknown = {"seed": None, "feedback": None}
+            self.log.append("candidates", candidate_row(config.run, pending) | unknown)
+            waiting += search.answer(pending.candidate())
+        self.log.append("searches", search_row(config.run, search))
+        self.surplus += len(chain.attempts.keys() - asked)
+        if lacking := sorted(asked - chain.attempts.keys()):
+            where = f"from {lacking[0]:05d} on" if len(lacking) > 1 else f"{lacking[0]:05d}"
+            self.problems.append(
+                f"{chain.prompt.id}: no feedback on {len(lacking)} of {len(asked)} images ({where})"
+            )
+
+    def _pending(self, search: Search, draw: Draw, attempt: Attempt | None) -> Pending:
+        prompt = search.prompt
+        pending = Pending(search, draw, "", 0)
+        if attempt is None:
+            pending.errors[Role.JUDGE] = "no feedback file"
+        elif attempt.error:
+            self.problems.append(attempt.error)
+            pending.errors[Role.JUDGE] = attempt.error
+        else:
+            pending.verdict = attempt.verdict
+            pending.score = attempt.score if self._config.scorer is not None else None
+        if attempt is not None and self._images is not None:
+            pending.image = self._copy(attempt.image)
+        pending.id = digest(["recorded", prompt.id, draw.index, pending.image])[:32]
+        return pending
+
+    def _copy(self, path: Path) -> str | None:
+        """Keep an image; one that is missing or no good is named, and its verdict stands."""
+        assert self._images is not None
+        try:
+            picture = read(path, self._source)
+        except BadImage as error:
+            self.problems.append(error.message)
+            return None
+        data = picture.encoded
+        if not data.startswith(_PNG):
+            data = encoded.encode(encoded.decode(data))
+        self._images.write(picture.digest, data)
+        return picture.digest
