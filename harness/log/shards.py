@@ -142,7 +142,7 @@ def read(
     else:
         # Piece by piece, so that a few rows of a long log do not need room for all of it.
         pieces = file.iter_batches(BATCH_ROWS, columns=there)
-        found = [pa.Table.from_batches([piece]).filter(where) for piece in pieces]
+        found = [pa.Table.from_batches([piece]).select(there).filter(where) for piece in pieces]
         empty = file.schema_arrow.empty_table().select(there)
         rows = pa.concat_tables([empty.replace_schema_metadata(), *found])
     typed = [
