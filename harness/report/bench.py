@@ -42,12 +42,15 @@ class Measured:
         rows: Candidates in the log.
         megabytes: Size of the log.
         seconds: Wall time of the whole command, start of Python included.
+        cpu_seconds: Processor time, all threads: what the wall time hangs on when the machine has
+            other work.
         peak_megabytes: Peak resident memory of its process.
     """
 
     rows: int
     megabytes: float
     seconds: float
+    cpu_seconds: float
     peak_megabytes: float
 
 
@@ -67,9 +70,11 @@ def bench_report(folder: Path, prompts: int = PROMPTS, draws: int = DRAWS) -> Me
     started = time.monotonic()
     subprocess.run([*command, "--out", str(folder / "report")], check=True, stdout=sys.stderr)
     seconds = time.monotonic() - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = used.ru_utime + used.ru_stime
     size = sum(path.stat().st_size for path in run.log.iterdir()) / 2**20
-    return Measured(prompts * draws, round(size, 1), round(seconds, 2), round(peak))
+    peak = round(used.ru_maxrss / 1024)
+    return Measured(prompts * draws, round(size, 1), round(seconds, 2), round(cpu, 2), peak)
 
 
 def make_run(folder: Path, prompts: int, draws: int, *, seed: int = 0) -> RunFolder:
