@@ -37,7 +37,7 @@ def write_answer(ask: Ask, folder: Path) -> None:
     """Ask a network and store picture and answer in its folder."""
     from safetensors.torch import save_file
 
-    picture = _picture()
+    picture = fixed_picture()
     tensors = {"picture": torch.from_numpy(picture), "probabilities": _answer(ask, picture)}
     save_file(tensors, folder / ANSWER_FILE)
 
@@ -78,7 +78,7 @@ def _answer(ask: Ask, picture: Image) -> Tensor:
     return ask(pixels)[0].float().softmax(dim=-1).cpu().clone()
 
 
-def _picture() -> Image:
+def fixed_picture() -> Image:
     """Two shaded discs before a gradient: smooth regions, edges and strong colours."""
     y, x = np.mgrid[0:_SIDE, 0:_SIDE].astype(np.float32)
     picture = np.stack([x / 2 + 60, y / 2 + 90, 255 - (x + y) / 3], axis=-1)

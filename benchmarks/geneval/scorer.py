@@ -7,7 +7,7 @@ benchmark reports. A judge that wants to know what is wrong uses `examine` too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -180,7 +180,8 @@ def load_scorer(
 
     Raises:
         UsageError: A setting is unknown or its value is no good.
-        HarnessError: A checkpoint is missing or not what it should be.
+        HarnessError: A checkpoint is missing or not what it should be, or the networks answer
+            a fixed question on this device otherwise than on the CPU.
     """
     chosen = options.build(Options, settings, flag="scorer setting")
     for part in checkpoints:
@@ -191,6 +192,39 @@ def load_scorer(
     for part, source in PARTS.items():
         if part not in checkpoints:
             raise HarnessError(f"GenEval's scorer needs a checkpoint '{part}'", source)
+    scorer = _assemble(checkpoints, chosen, device)
+    if not device.startswith("cpu"):
+        _check(scorer, checkpoints, chosen)
+    return scorer
+
+
+def self_test(
+    checkpoints: Mapping[str, Path], settings: Mapping[str, Any], device: str
+) -> dict[str, float]:
+    """Load a scorer and compare its networks with the CPU's, whatever the device.
+
+    Args: as `load_scorer`.
+
+    Returns:
+        By part, how far the answers are apart (`benchmarks.geneval.self_test.check`).
+
+    Raises:
+        HarnessError: They answer differently, or a checkpoint is not what it should be.
+    """
+    chosen = options.build(Options, settings, flag="scorer setting")
+    return _check(_assemble(checkpoints, chosen, device), checkpoints, chosen)
+
+
+def _check(
+    scorer: GenEvalScorer, checkpoints: Mapping[str, Path], chosen: Options
+) -> dict[str, float]:
+    from benchmarks.geneval.self_test import check, tolerance_of
+
+    alone = replace(chosen, dtype="float32", batch_size=1)
+    return check(scorer, _assemble(checkpoints, alone, "cpu"), tolerance_of(chosen.dtype))
+
+
+def _assemble(checkpoints: Mapping[str, Path], chosen: Options, device: str) -> GenEvalScorer:
     own = {} if chosen.resize is None else {"resize": chosen.resize}
     return GenEvalScorer(
         load_detector(

@@ -23,6 +23,7 @@ COMMANDS = {
         "harness.cli.convert_detector:convert_detector",
         "Read an mmdet checkpoint into a detector folder.",
     ),
+    "doctor": ("harness.cli.doctor:doctor", "Say what this machine can do, and check it."),
     "ls": ("harness.cli.ls:ls", "List strategies, benchmarks, models or runs."),
 }
 

@@ -1,0 +1,41 @@
+"""`doctor`: what this machine can do, and whether it does it right."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(short_help="Say what this machine can do, and check that it does it right.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the scorers are checked.",
+)
+@click.option("--address", metavar="ADDRESS", help="A Ray cluster to look at.")  # fmt: skip
+def doctor(device: str, address: str | None) -> int:
+    """Print processors, memory, GPUs, versions and checkpoints, and check the scorers.
+
+    Every scorer whose checkpoints are here answers a fixed question on the device and on the
+    CPU. Exits with 1 if the answers differ or a check fails otherwise; a checkpoint that is
+    merely not here is no failure.
+    """
+    from harness.engine.devices import has_gpu
+    from harness.errors import UsageError
+    from harness.scoring.machine import check_ray, check_suites, facts
+
+    for name, value in facts():
+        click.echo(f"{name:<10} {value}")
+    if device == "cuda" and not has_gpu(None):
+        raise UsageError("no CUDA device was found", "use --device cpu")
+    if device == "auto":
+        device = "cuda" if has_gpu(None) else "cpu"
+    click.echo(f"checking scorers on {device} …", err=True)
+    checks = [check_ray(address), *check_suites(device)]
+    for check in checks:
+        word = {True: "ok", False: "FAILED", None: "-"}[check.ok]
+        click.echo(f"{word:<7} {check.name}: {check.said}")
+        if check.hint and check.ok is False:
+            click.echo(f"        hint: {check.hint}")
+    return 1 if any(check.ok is False for check in checks) else 0

@@ -1,0 +1,135 @@
+"""What this machine can do: processor, memory, GPUs, versions, checkpoints; and is it right?
+
+The checks are those that a scorer makes when it starts: a fixed question asked of its networks
+on this device, against the CPU's answer.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.engine.devices import device_name
+from harness.errors import HarnessError
+from harness.log.environment import environment
+from harness.models.suites import Suite, load_suite, overview, resolve_dtype
+from harness.records import Role
+from harness.registry import SUITES
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check and what came of it.
+
+    Attributes:
+        name: What was checked.
+        ok: Whether it is well; None if it could not be made.
+        said: What was found, or what is missing.
+        hint: What to do if it is not well.
+    """
+
+    name: str
+    ok: bool | None
+    said: str
+    hint: str = ""
+
+
+def facts() -> list[tuple[str, str]]:
+    """Versions, processor, memory and GPUs, as (name, value) lines."""
+    known = environment()
+    cores, memory = known["cpus"], _memory()
+    lines = [
+        ("python", f"{known['python']} on {known['platform']}"),
+        ("processor", f"{device_name('cpu')}, {cores} cores, {memory}"),
+        *((f"gpu {number}", text) for number, text in enumerate(_gpus())),
+    ]
+    if len(lines) == 2:
+        lines.append(("gpu", "none that torch can see"))
+    versions: dict[str, Any] = known["packages"]
+    lines.append(("versions", ", ".join(f"{n} {v or 'missing'}" for n, v in versions.items())))
+    git = known["git"]
+    if git is not None:
+        lines.append(("commit", f"{git['commit'][:12]}{' with changes' if git['dirty'] else ''}"))
+    return lines
+
+
+def check_ray(address: str | None) -> Check:
+    """Whether Ray is there and, at an address, what the cluster has.
+
+    Without an address no cluster is started for this: that takes seconds and says little.
+    """
+    import ray
+
+    if address is None:
+        return Check("ray", True, f"version {ray.__version__}; no cluster asked for (--address)")
+    from harness.engine.executors.ray import connect
+
+    try:
+        connect(address)
+        have = ray.cluster_resources()
+    except HarnessError as error:
+        return Check("ray", False, error.message, error.hint)
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    text = ", ".join(f"{have.get(name, 0):g} {name}s" for name in ("CPU", "GPU"))
+    return Check("ray", True, f"{nodes} nodes at {address}: {text}")
+
+
+def check_suites(device: str) -> list[Check]:
+    """For each suite: are its checkpoints here, and do its scorer's networks answer rightly?"""
+    checks = []
+    for name in SUITES.names():
+        suite = load_suite(name)
+        missing = [f"{p.role} {p.name} ({p.ref})" for p in overview(suite) if not p.present]
+        said = "all here" if not missing else f"missing: {', '.join(missing)}"
+        checks.append(Check(f"{name}: checkpoints", None if missing else True, said))
+        checks.append(_check_scorer(suite, device))
+    return checks
+
+
+def _check_scorer(suite: Suite, device: str) -> Check:
+    from benchmarks.geneval.scorer import self_test
+
+    spec, name = suite.scorer, f"{suite.name}: scorer on {device}"
+    parts = {part.name: part.path for part in overview(suite) if part.role is Role.SCORER}
+    paths = {part: path for part, path in parts.items() if path is not None}
+    if not parts or len(paths) < len(parts):
+        return Check(name, None, "not checked: its checkpoints are not here")
+    dtype = resolve_dtype(spec.dtype, device)
+    settings = {**spec.settings, "dtype": dtype, "batch_size": spec.batch_size}
+    started = time.perf_counter()
+    try:
+        distances = self_test(paths, settings, device)
+    except HarnessError as error:
+        return Check(name, False, error.message, error.hint)
+    seconds = time.perf_counter() - started
+    off = ", ".join(f"{part} off by {value:.1g}" for part, value in distances.items())
+    return Check(name, True, f"{dtype}, batches of {spec.batch_size}: {off} ({seconds:.1f} s)")
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    lines = []
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        free, whole = torch.cuda.mem_get_info(number)
+        own = f"sm_{properties.major}{properties.minor}"
+        built = own in torch.cuda.get_arch_list()
+        lines.append(
+            f"{properties.name}, {free / 2**30:.1f} of {whole / 2**30:.1f} GiB free, {own}"
+            f"{'' if built else ' (this build of torch has no kernels made for it)'}"
+        )
+    return lines
+
+
+def _memory() -> str:
+    """Memory of this machine; a container's limit may be lower."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "memory unknown"
+    sizes = {line.partition(":")[0]: line.split()[1] for line in lines if len(line.split()) > 1}
+    free, whole = (int(sizes.get(key, 0)) / 2**20 for key in ("MemAvailable", "MemTotal"))
+    return f"{free:.1f} of {whole:.1f} GiB free"
