@@ -8,6 +8,7 @@ import sys
 import click
 
 from harness.cli import cli
+from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
 
 
@@ -16,6 +17,7 @@ def main() -> None:
 
     Set `HARNESS_TRACEBACK=1` to see where an error came from.
     """
+    patient_threads()
     try:
         status = cli.main(prog_name="python -m harness", standalone_mode=False)
     except HarnessError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.config import RunConfig
 from harness.engine.jobs import Answer, DrawItem, Item, Judged, LookItem, Made, Scored
+from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
 from harness.log import images
 from harness.models.base import FeedbackImage, Request
@@ -45,6 +46,7 @@ class Worker:
     def __init__(self, role: Role, setup: Setup) -> None:
         self.role = role
         self._settings = setup.config.generator.settings
+        patient_threads()
         import torch
 
         torch.set_num_threads(setup.config.threads)
