@@ -17,14 +17,13 @@ import numpy as np
 
 from benchmarks.geneval import rules
 from benchmarks.geneval.classes import CLASSES
-from harness.errors import HarnessError
 from harness.log import store
 from harness.log.files import write_atomically
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.records import Prompt
+from harness.scoring.files import read_files
 from harness.scoring.prompts import read_prompts
-from harness.scoring.session import FILES
 
 RESULTS = "results.jsonl"
 
@@ -48,7 +47,7 @@ def write_results(folder: RunFolder, root: Path) -> Path:
     scorer = manifest.config["scorer"] or {}
     overlap = float(scorer.get("settings", {}).get("max_overlap", rules.MAX_OVERLAP))
     prompts = {prompt.id: prompt for prompt in read_prompts(folder, manifest)}
-    names = _names(folder)
+    names = read_files(folder)
     rows = store.read(folder.log, "candidates", _COLUMNS).to_pylist()
     found = {(row["prompt_id"], row["replicate"]): row for row in rows}
     lines = [
@@ -89,12 +88,3 @@ def _kept(
         for label in CLASSES
         if label in kept
     }
-
-
-def _names(folder: RunFolder) -> dict[tuple[str, int], str]:
-    file = folder.path / FILES
-    try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-        return {(row["prompt_id"], row["replicate"]): row["file"] for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HarnessError(f"{file} cannot be read: {error}", "restore it from a copy") from error

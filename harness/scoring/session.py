@@ -9,7 +9,6 @@ refused, or cannot be scored, is a row with its error; the others go on.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 from collections import deque
@@ -28,19 +27,16 @@ from harness.engine.worker import Setup
 from harness.errors import HarnessError, Interrupted
 from harness.log import shards, store
 from harness.log.environment import environment
-from harness.log.files import write_atomically
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.log.store import LogWriter
 from harness.records import Draw, Role, Verdict
+from harness.scoring.files import write_files
 from harness.scoring.images import BadImage, Picture, read
 from harness.scoring.plan import ImageFile, ScoringPlan
 from harness.scoring.prompts import write_prompts
 from harness.seeds import digest
-
-FILES = "files.jsonl"
-"""Beside the manifest: which file each row of the log is about, one JSON object a line."""
 
 BATCHES_A_JOB = 4
 """Batches of the scorer's shape in one job."""
@@ -86,7 +82,7 @@ def score(
             executor.start()
             if manifest is None:
                 write_prompts(folder, plan.prompts)
-                _write_files(ready, folder)
+                write_files(ready, folder)
                 manifest = Manifest(
                     run=plan.config.run,
                     config=plan.config.model_dump(mode="json"),
@@ -298,16 +294,3 @@ def _pending(
         verdict=Verdict(accepted=False, score=0.0) if picture else None,
         errors={} if picture else {Role.GENERATOR: error},
     )
-
-
-def _write_files(ready: ScoringPlan, folder: RunFolder) -> None:
-    rows = (
-        {
-            "prompt_id": file.prompt.id,
-            "replicate": file.replicate,
-            "file": str(file.path.relative_to(ready.root)),
-        }
-        for file in ready.files
-    )
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    write_atomically(folder.path / FILES, text.encode())
