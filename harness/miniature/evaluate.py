@@ -27,7 +27,7 @@ from harness.miniature.scenes import render
 
 Image = NDArray[np.uint8]
 
-STEPS, GUIDANCE, TOKENS = 12, 3.5, 16
+STEPS, GUIDANCE, TOKENS = 12, 5.0, 16
 """The miniature's default sampler settings."""
 
 
@@ -183,7 +183,13 @@ def main(
     requests = [request for request in benchmark_requests() for _ in range(images)]
     scorer = load_scorer(weights / "detector", weights / "colors")
     judge = load_scorer(weights / "judge", weights / "colors")
-    report: dict[str, Any] = {"images": len(requests), "seed": seed}
+    report: dict[str, Any] = {
+        "images": len(requests),
+        "seed": seed,
+        "batch": batch,
+        "num_inference_steps": STEPS,
+        "guidance_scale": GUIDANCE,
+    }
     report["scorer_on_scenes"] = measure_scenes(scorer, requests, seed)
     report["judge_on_scenes"] = measure_scenes(judge, requests, seed)
     texts = [request.text for request in requests]

@@ -9,6 +9,7 @@ pipeline runs it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,10 @@ def export(model: Denoiser, vae_folder: Path, folder: Path) -> None:
     )
     pipeline.save_pretrained(folder)
     (folder / "vae" / "recipe.json").write_text(recipe)
+    # The autoencoder remembers where it was loaded from, which is nobody's business.
+    config = json.loads((folder / "vae" / "config.json").read_text())
+    config.pop("_name_or_path", None)
+    (folder / "vae" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def train(
