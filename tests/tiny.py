@@ -261,7 +261,7 @@ def make_detector(folder: Path) -> None:
                 weight.mul_(3)
     with _quiet():
         model.save_pretrained(folder)
-    (folder / "test_size.json").write_text('{"long": 64, "short": 64}\n', encoding="utf-8")
+    (folder / "frame.json").write_text('{"long": 64, "short": 64}\n', encoding="utf-8")
 
 
 def make_colors(folder: Path) -> None:
