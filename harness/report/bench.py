@@ -1,4 +1,4 @@
-"""How long a report of a very large run takes: `python -m harness.report.bench`.
+"""How long a report of a very large run takes: `python -m harness bench report`.
 
 The run is made up: every prompt has a difficulty, every draw is correct by chance, the judge's
 score is a noisy look at that. Its log has the size and the columns of a real one (553 prompts ×
@@ -7,12 +7,9 @@ score is a noisy look at that. Its log has the size and the columns of a real on
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +65,7 @@ def bench_report(folder: Path, prompts: int = PROMPTS, draws: int = DRAWS) -> Me
     run = make_run(folder / "run", prompts, draws)
     command = [sys.executable, "-m", "harness", "report", str(run.path)]
     started = time.monotonic()
-    subprocess.run([*command, "--out", str(folder / "report")], check=True, stdout=sys.stderr)
+    subprocess.run([*command, "--out", str(folder / "report")], check=True, capture_output=True)
     seconds = time.monotonic() - started
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = used.ru_utime + used.ru_stime
@@ -205,18 +202,3 @@ def _searches(
         for prompt, best in zip(prompts, scores.argmax(axis=1), strict=True)
     ]
     return pa.Table.from_pylist(rows, SEARCHES)
-
-
-def main() -> None:
-    """Measure once and print the numbers as JSON."""
-    parser = argparse.ArgumentParser(description=bench_report.__doc__)
-    parser.add_argument("--prompts", type=int, default=PROMPTS)
-    parser.add_argument("--draws", type=int, default=DRAWS)
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        measured = bench_report(Path(folder), chosen.prompts, chosen.draws)
-    print(json.dumps(measured.__dict__))
-
-
-if __name__ == "__main__":
-    main()

@@ -43,3 +43,8 @@ def test_a_comparison_is_paired_and_labelled(harness: Terminal) -> None:
 def test_a_folder_that_is_no_run(harness: Terminal, command: list[str]) -> None:
     assert harness(*command) == 2
     assert "not a run" in harness.err and not Path("p").exists()
+
+
+def test_a_report_can_be_measured(harness: Terminal) -> None:
+    assert harness("bench", "report", "--prompts", "12", "--draws", "3") == 0
+    assert "36 candidates" in harness.out and "processor time" in harness.out
