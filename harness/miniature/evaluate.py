@@ -22,13 +22,15 @@ from PIL import Image as Pillow
 
 from harness.miniature import WEIGHTS
 from harness.miniature.glyphs import CLASSES, COLOURS
-from harness.miniature.prompts import COLOURED_CLASSES, RELATIONS, TAGS, Request, draw_scene
+from harness.miniature.prompts import COLOURED_CLASSES, TAGS, Request, draw_scene
 from harness.miniature.scenes import render
 
 Image = NDArray[np.uint8]
 
 STEPS, GUIDANCE, TOKENS = 12, 5.0, 16
 """The miniature's default sampler settings."""
+
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 
 def with_fault(rng: np.random.Generator, request: Request) -> Request:
@@ -38,8 +40,8 @@ def with_fault(rng: np.random.Generator, request: Request) -> Request:
         count = int(rng.choice([n for n in range(1, 6) if n != first.count]))
         return replace(request, wanted=(replace(first, count=count),))
     if request.relation:
-        others = [relation for relation in RELATIONS if relation != request.relation]
-        return replace(request, relation=str(rng.choice(others)))
+        # Only the opposite is surely wrong: what is above may stand to the left as well.
+        return replace(request, relation=OPPOSITE[request.relation])
     place = int(rng.integers(len(request.wanted)))
     group = request.wanted[place]
     if group.colour and rng.random() < 0.5:

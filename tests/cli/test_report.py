@@ -19,7 +19,7 @@ def harness(
     suite = str(make_stub_suite(tmp_path)[0])
     for name, strategy in (("a", "best-of-n"), ("b", "reflect")):
         arguments = ["--model", suite, *STUB, "--strategy", strategy, "--out", name]
-        assert terminal("run", *arguments) == 0
+        assert terminal("run", *arguments) == 0, terminal.err
     return terminal
 
 
