@@ -8,6 +8,7 @@ good, and as bad, as a study of search needs it.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from harness.errors import HarnessError
 from harness.miniature import WEIGHTS
-from harness.miniature.glyphs import CLASSES, COLOURS
+from harness.miniature.glyphs import CLASSES, COLOURS, font_path
 from harness.miniature.prompts import COLOURED_CLASSES, TAGS, Request, draw_scene
 from harness.miniature.scenes import render
 
@@ -182,6 +184,7 @@ def main(
     weights: Path, images: int, batch: int, seed: int, speed: bool, picture: Path | None
 ) -> None:
     """Measure the miniature over all 553 prompts; JSON on standard output."""
+    font_path()
     requests = [request for request in benchmark_requests() for _ in range(images)]
     scorer = load_scorer(weights / "detector", weights / "colors")
     judge = load_scorer(weights / "judge", weights / "colors")
@@ -215,4 +218,8 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HarnessError as error:
+        click.echo(f"error: {error.message}\nhint: {error.hint}", err=True)
+        sys.exit(error.exit_code)
