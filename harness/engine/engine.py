@@ -27,7 +27,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.store import LogWriter
 from harness.plan import Plan
 from harness.records import Candidate, Draw, Role
-from harness.seeds import canonical_json, draw_id, seed
+from harness.seeds import canonical_json, digest, draw_id, seed
 
 MAX_ATTEMPTS = 3
 """Tries a role gets for one draw before the draw becomes a row with its error."""
@@ -135,8 +135,10 @@ class Engine:
     # Searches
 
     def _unopened(self) -> Iterator[Search]:
+        # Not in official order, which goes tag by tag: so the running score means something.
+        prompts = sorted(self._plan.prompts, key=lambda prompt: digest(["order", prompt.id]))
         for replicate in range(self._config.replicates):
-            for prompt in self._plan.prompts:
+            for prompt in prompts:
                 if SearchKey(prompt.id, replicate) not in self._restored.ended:
                     yield Search(
                         self._plan.strategy,
