@@ -6,9 +6,9 @@ summary itself.
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
+
+from harness.cli.lazy import LazyGroup
 
 COMMANDS = {
     "run": ("harness.cli.run:run", "Search with a strategy over a benchmark's prompts."),
@@ -29,35 +29,9 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """A group that knows its commands' names and summaries without importing them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from harness.errors import UsageError, did_you_mean
-
-            raise UsageError(f"unknown command '{args[0]}'", did_you_mean(args[0], COMMANDS))
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-
-
 @click.group(
-    cls=_Commands,
+    cls=LazyGroup,
+    lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Try: python -m harness run --strategy best-of-n --budget 4 --limit 20",
 )

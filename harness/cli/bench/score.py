@@ -1,4 +1,4 @@
-"""`bench`: this project's speed, against the plain way of doing the same."""
+"""`bench score`: scoring against a loop over single images."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.group(short_help="Measure this project's own speed.")
-def bench() -> None:
-    """Measure how fast things are here, each against a plain way of doing the same."""
-
-
-@bench.command("score", short_help="Scoring against a loop over single images.")
+@click.command("score")
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option("--model", default="miniature", show_default=True, help="Suite with the scorer.")
 @click.option(
@@ -66,21 +61,3 @@ def score(
             f"scorer, {side.other_ms:.2f} ms elsewhere"
         )
     click.echo(f"ratio          {found.ratio:8.2f}   ({found.unlike} verdicts differ)")
-
-
-@bench.command("report", short_help="A report of a made-up run of a million draws.")
-@click.option("--prompts", type=click.IntRange(min=6), default=553, show_default=True)
-@click.option("--draws", type=click.IntRange(min=1), default=2048, show_default=True,
-              help="Draws of each prompt.")  # fmt: skip
-def report(prompts: int, draws: int) -> None:
-    """Make up a run and measure its report, start of Python to last file, in its own process."""
-    import tempfile
-
-    from harness.report.bench import bench_report
-
-    with tempfile.TemporaryDirectory() as folder:
-        found = bench_report(Path(folder), prompts, draws)
-    click.echo(
-        f"{found.rows} candidates ({found.megabytes} MB of log): {found.seconds} s, "
-        f"{found.cpu_seconds} s of processor time, {found.peak_megabytes} MB at most"
-    )

@@ -1,0 +1,17 @@
+"""`bench`: this project's speed, against the plain way of doing the same. One file a command."""
+
+from __future__ import annotations
+
+from harness.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "score": ("harness.cli.bench.score:score", "Scoring against a loop over single images."),
+    "report": ("harness.cli.bench.report:report", "A report of a made-up run of a million draws."),
+}
+
+bench = LazyGroup(
+    COMMANDS,
+    name="bench",
+    help="Measure how fast things are here, each against a plain way of doing the same.",
+    short_help="Measure this project's own speed.",
+)
