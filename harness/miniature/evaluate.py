@@ -12,7 +12,6 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,39 +22,15 @@ from PIL import Image as Pillow
 
 from harness.errors import HarnessError
 from harness.miniature import WEIGHTS
-from harness.miniature.glyphs import CLASSES, COLOURS, font_path
-from harness.miniature.prompts import COLOURED_CLASSES, TAGS, Request, draw_scene
+from harness.miniature.corrections import with_fault
+from harness.miniature.glyphs import font_path
+from harness.miniature.prompts import TAGS, Request, draw_scene
 from harness.miniature.scenes import render
 
 Image = NDArray[np.uint8]
 
 STEPS, GUIDANCE, TOKENS = 12, 5.0, 16
 """The miniature's default sampler settings."""
-
-OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-
-
-def with_fault(rng: np.random.Generator, request: Request) -> Request:
-    """A request whose scenes break the given one in one place."""
-    first = request.wanted[0]
-    if request.tag == "counting":
-        count = int(rng.choice([n for n in range(1, 6) if n != first.count]))
-        return replace(request, wanted=(replace(first, count=count),))
-    if request.relation:
-        # Only the opposite is surely wrong: what is above may stand to the left as well.
-        return replace(request, relation=OPPOSITE[request.relation])
-    place = int(rng.integers(len(request.wanted)))
-    group = request.wanted[place]
-    if group.colour and rng.random() < 0.5:
-        other = str(rng.choice([colour for colour in COLOURS if colour != group.colour]))
-        changed = replace(group, colour=other)
-    else:
-        shown = {wanted.name for wanted in request.wanted}
-        pool = COLOURED_CLASSES if group.colour else CLASSES
-        changed = replace(group, name=str(rng.choice([n for n in pool if n not in shown])))
-    wanted = list(request.wanted)
-    wanted[place] = changed
-    return replace(request, wanted=tuple(wanted))
 
 
 def sample(folder: Path, texts: Sequence[str], seed: int, batch: int) -> Iterator[Image]:

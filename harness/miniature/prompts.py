@@ -22,8 +22,8 @@ COLOURED_CLASSES = tuple(name for name in CLASSES if name != "person")
 """GenEval never asks for a coloured person."""
 
 _DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
-# GenEval's rule asks for 0.5; scenes keep a margin, since a detector's boxes are a little off.
-_MARGIN = 0.65
+MARGIN = 0.65
+"""How clear a scene's relation is. GenEval's rule asks for 0.5; a detector's boxes are a bit off."""
 _SMALLEST, _LARGEST = 21, 27
 
 
@@ -177,7 +177,7 @@ def place(
                 x = int(rng.integers(0, SIDE - width + 1))
                 y = int(rng.integers(0, SIDE - height + 1))
                 box = (x, y, x + width, y + height)
-                if all(_apart(box, other) for other in boxes):
+                if all(apart(box, other) for other in boxes):
                     break
             else:
                 break
@@ -185,7 +185,7 @@ def place(
             boxes.append(box)
         if len(placed) < len(objects):
             continue
-        if relation is None or component(boxes[0], boxes[1], relation) > _MARGIN:
+        if relation is None or component(boxes[0], boxes[1], relation) > MARGIN:
             return tuple(placed)
     raise RuntimeError(f"no room found for {len(objects)} objects: {objects}")
 
@@ -197,7 +197,7 @@ def draw_scene(rng: np.random.Generator, request: Request) -> Scene:
     return Scene(place(rng, objects, request.relation), top, bottom)
 
 
-def _apart(
+def apart(
     a: tuple[float, float, float, float], b: tuple[float, float, float, float], gap: int = 2
 ) -> bool:
     """Whether two boxes leave ``gap`` pixels between them."""

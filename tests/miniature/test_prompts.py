@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.geneval import rules
 from benchmarks.geneval.prompts import metadata_rows
-from harness.miniature.evaluate import with_fault
+from harness.miniature.corrections import with_fault
 from harness.miniature.prompts import (
     TAGS,
     Request,

@@ -1,0 +1,209 @@
+"""What goes wrong in a scene, and the same scene with only that put right.
+
+The renderer knows the truth, so what a rejected image should have been costs nothing: objects that
+were found stay where they are, what fails is added, taken away, painted or moved. Reflection is
+trained on such pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.miniature.glyphs import CLASSES, COLOURS, sprite
+from harness.miniature.prompts import (
+    COLOURED_CLASSES,
+    MARGIN,
+    Request,
+    Wanted,
+    apart,
+    component,
+    place,
+)
+from harness.miniature.scenes import RGB, SIDE, Scene, SceneObject
+
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+
+_TRIES = 120
+"""Random places tried for what is missing before one of the found objects is given up."""
+_SIZES = (16, 28)
+"""Bounds on the size of an object that is drawn where one was found."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """An object that was found.
+
+    Attributes:
+        name: Class name.
+        box: x0, y0, x1, y1 in pixels.
+    """
+
+    name: str
+    box: Box
+
+
+def with_fault(rng: np.random.Generator, request: Request) -> Request:
+    """A request whose scenes break the given one in one place."""
+    first = request.wanted[0]
+    if request.tag == "counting":
+        count = int(rng.choice([n for n in range(1, 6) if n != first.count]))
+        return replace(request, wanted=(replace(first, count=count),))
+    if request.relation:
+        # Only the opposite is surely wrong: what is above may stand to the left as well.
+        return replace(request, relation=OPPOSITE[request.relation])
+    number = int(rng.integers(len(request.wanted)))
+    group = request.wanted[number]
+    if group.colour and rng.random() < 0.5:
+        other = str(rng.choice([colour for colour in COLOURS if colour != group.colour]))
+        changed = replace(group, colour=other)
+    else:
+        shown = {wanted.name for wanted in request.wanted}
+        pool = COLOURED_CLASSES if group.colour else CLASSES
+        changed = replace(group, name=str(rng.choice([n for n in pool if n not in shown])))
+    wanted = list(request.wanted)
+    wanted[number] = changed
+    return replace(request, wanted=tuple(wanted))
+
+
+def flawed(rng: np.random.Generator, request: Request) -> Request:
+    """A request whose scenes fail as a generator's images do: also by leaving things out.
+
+    Of two objects one is left out, or both take one colour, or a fault of ``with_fault`` is made.
+    """
+    first, *others = request.wanted
+    fate = rng.random()
+    if others and fate < 0.35:
+        kept = request.wanted[int(rng.integers(2))]
+        return replace(request, tag="single_object", wanted=(kept,), relation=None)
+    if others and first.colour and fate < 0.6:
+        colours = [group.colour for group in request.wanted]
+        mixed = colours[::-1] if fate < 0.48 else [str(rng.choice(colours))] * 2
+        wanted = tuple(
+            replace(group, colour=colour)
+            for group, colour in zip(request.wanted, mixed, strict=True)
+        )
+        return replace(request, wanted=wanted)
+    return with_fault(rng, request)
+
+
+def edge_colours(image: NDArray[np.uint8], seen: Sequence[Sighting]) -> tuple[RGB, RGB]:
+    """The background at an image's top and bottom edge: medians of the pixels outside all boxes."""
+    free = np.ones(image.shape[:2], bool)
+    for sighting in seen:
+        x0, y0, x1, y1 = (round(side) for side in sighting.box)
+        free[max(0, y0) : y1, max(0, x0) : x1] = False
+    ends = []
+    for rows in (slice(0, 3), slice(SIDE - 3, SIDE)):
+        pixels = image[rows][free[rows]]
+        if not len(pixels):
+            pixels = image[rows].reshape(-1, 3)
+        red, green, blue = np.median(pixels, axis=0)
+        ends.append((round(float(red)), round(float(green)), round(float(blue))))
+    return ends[0], ends[1]
+
+
+def corrected(
+    rng: np.random.Generator, request: Request, seen: Sequence[Sighting], edges: tuple[RGB, RGB]
+) -> Scene:
+    """A scene that shows what was asked for and keeps what could stay.
+
+    Args:
+        rng: Places what is missing.
+        request: What was asked for.
+        seen: What was found, the surest first. What nobody asked for is left out.
+        edges: Background at the top and at the bottom.
+    """
+    wanted = [group for group in request.wanted for _ in range(group.count)]
+    slots = _kept(wanted, seen)
+    while any(slots):
+        found = _filled(rng, wanted, slots, request.relation)
+        if found is not None:
+            return Scene(found, *edges)
+        last = max(number for number, item in enumerate(slots) if item)
+        slots[last] = None
+    named = [(group.name, group.colour) for group in wanted]
+    return Scene(place(rng, named, request.relation), *edges)
+
+
+def _kept(wanted: Sequence[Wanted], seen: Sequence[Sighting]) -> list[SceneObject | None]:
+    """For each object asked for, the surest one found that keeps clear of those before it."""
+    left = list(seen)
+    slots: list[SceneObject | None] = []
+    for group in wanted:
+        chosen = None
+        for sighting in [found for found in left if found.name == group.name]:
+            left.remove(sighting)
+            item = _redrawn(group, sighting.box)
+            if all(apart(_box(item), _box(other), 0) for other in slots if other):
+                chosen = item
+                break
+        slots.append(chosen)
+    return slots
+
+
+def _redrawn(group: Wanted, box: Box) -> SceneObject:
+    """An object asked for, as large as the one found and with the same centre."""
+    x0, y0, x1, y1 = box
+    size = int(np.clip(round(max(x1 - x0, y1 - y0)), *_SIZES))
+    height, width = sprite(group.name, group.colour, size).shape[:2]
+    x = int(np.clip(round((x0 + x1 - width) / 2), 0, SIDE - width))
+    y = int(np.clip(round((y0 + y1 - height) / 2), 0, SIDE - height))
+    return SceneObject(group.name, group.colour, x, y, size)
+
+
+def _filled(
+    rng: np.random.Generator,
+    wanted: Sequence[Wanted],
+    slots: Sequence[SceneObject | None],
+    relation: str | None,
+) -> tuple[SceneObject, ...] | None:
+    """The scene with its gaps filled; a pair that stands the wrong way round changes places."""
+    tries = _TRIES if None in slots else 1
+    for _ in range(tries):
+        items = [
+            item if item is not None else _anywhere(rng, group)
+            for group, item in zip(wanted, slots, strict=True)
+        ]
+        if _sound(items, slots, relation):
+            return tuple(items)
+    if relation and None not in slots:
+        first, second = (item for item in slots if item)
+        swapped = [
+            _redrawn(wanted[0], _box(second)),
+            _redrawn(wanted[1], _box(first)),
+        ]
+        if _sound(swapped, [None, None], relation):
+            return tuple(swapped)
+    return None
+
+
+def _anywhere(rng: np.random.Generator, group: Wanted) -> SceneObject:
+    size = int(rng.integers(20, 27))
+    height, width = sprite(group.name, group.colour, size).shape[:2]
+    x, y = int(rng.integers(SIDE - width + 1)), int(rng.integers(SIDE - height + 1))
+    return SceneObject(group.name, group.colour, x, y, size)
+
+
+def _sound(
+    items: Sequence[SceneObject], slots: Sequence[SceneObject | None], relation: str | None
+) -> bool:
+    """Whether new objects keep clear of all others, and the relation holds."""
+    boxes = [_box(item) for item in items]
+    clear = all(
+        apart(boxes[a], boxes[b])
+        for a in range(len(boxes))
+        for b in range(a)
+        if slots[a] is None or slots[b] is None
+    )
+    return clear and (relation is None or component(boxes[0], boxes[1], relation) > MARGIN)
+
+
+def _box(item: SceneObject) -> Box:
+    height, width = sprite(item.name, item.colour, item.size).shape[:2]
+    return (item.x, item.y, item.x + width, item.y + height)
