@@ -11,7 +11,14 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.pairs import detectable, difference, holm, macro_difference, paired_test
+from harness.analysis.pairs import (
+    detectable,
+    difference,
+    holm,
+    macro_difference,
+    macro_test,
+    paired_test,
+)
 from harness.analysis.protocol import unlike
 from harness.analysis.resampling import Floats, Ints
 from harness.errors import UsageError
@@ -64,8 +71,8 @@ def comparison_table(
 ) -> pd.DataFrame:
     """Every pair of runs over their common prompts: second minus first.
 
-    Holm's adjustment is over all pairs of runs for the scores over all prompts (micro), and
-    apart from these over all pairs and tags for the tags.
+    Holm's adjustment is over all pairs of runs for the means over prompts (micro), apart from
+    these for the means over tags (macro), and apart from both over all pairs and tags.
 
     Args:
         runs: The runs, as they ended.
@@ -75,7 +82,7 @@ def comparison_table(
     Returns:
         One row a pair and group: `first`, `second`, `kind`, `tag`, `prompts`, `score_first`,
         `score_second`, `difference`, `low`, `high`, `interval` (its method), `wins`, `losses`,
-        `p`, `p_holm`, `test` (no test for macro), `detectable` (the smallest difference that
+        `p`, `p_holm`, `test`, `detectable` (the smallest difference that
         this pair's design finds with 80% power), `same_noise`, `unlike` (parts of the protocol
         that differ; "" where runs may be compared), `images_per_prompt`.
 
@@ -88,7 +95,7 @@ def comparison_table(
         for row in _pair_rows(runs[i], runs[j], seed)
     ]
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    for kind in ("micro", "tag"):
+    for kind in ("micro", "macro", "tag"):
         family = frame["kind"] == kind
         frame.loc[family, "p_holm"] = holm(frame.loc[family, "p"].tolist())
     return frame
@@ -112,6 +119,8 @@ def _pair_rows(first: LoggedRun, second: LoggedRun, seed: int) -> Iterator[dict[
     yield {"kind": "micro", "tag": "", **_tested(one, other, seed), **known}
     strata = list(shared.strata.values())
     estimate = macro_difference(one, other, strata, seed=seed)
+    test = macro_test(one, other, strata, seed=seed)
+    spread = _macro_spread(other - one, strata)
     yield {
         "kind": "macro",
         "tag": "",
@@ -122,6 +131,12 @@ def _pair_rows(first: LoggedRun, second: LoggedRun, seed: int) -> Iterator[dict[
         "low": estimate.low,
         "high": estimate.high,
         "interval": estimate.method,
+        "wins": test.wins,
+        "losses": test.losses,
+        "p": test.p,
+        "test": test.method,
+        # The standard error of a stratified mean, as that of a mean of as many prompts.
+        "detectable": detectable(spread, len(one)) if spread > 0 else float("nan"),
         **known,
     }
     if len(strata) > 1:
@@ -148,3 +163,10 @@ def _tested(one: Floats, other: Floats, seed: int) -> dict[str, Any]:
         # Without any difference there is no spread to reckon with.
         "detectable": detectable(spread, len(one)) if spread > 0 else float("nan"),
     }
+
+
+def _macro_spread(gaps: Floats, strata: Sequence[Ints]) -> float:
+    if min(map(len, strata)) < 2:
+        return float("nan")
+    errors = [gaps[rows].var(ddof=1) / len(rows) for rows in strata]
+    return float(np.sqrt(sum(errors) * len(gaps)) / len(strata))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from scipy import stats
-from scipy.special import ndtri
+import numpy.typing as npt
+from scipy.special import bdtr, ndtri
 
-from harness.analysis.resampling import LEVEL, Floats, Ints, bca, stratified
+from harness.analysis.resampling import LEVEL, Floats, Ints, bca
 from harness.analysis.statistics import BCA, STRATIFIED, Estimate, wilson
 
 NEWCOMBE = "Newcombe, paired"
@@ -67,7 +68,9 @@ def difference(first: Floats, second: Floats, *, seed: int = 0, level: float = L
 def macro_difference(
     first: Floats, second: Floats, tags: Sequence[Ints], *, seed: int = 0, level: float = LEVEL
 ) -> Estimate:
-    """Difference of the means over tags, prompts resampled within each tag (percentile).
+    """Difference of the means over tags, with a BCa interval, prompts resampled within each tag.
+
+    Where BCa does not exist the interval is Newcombe's for the means over prompts.
 
     Args:
         first: Scores, one a prompt.
@@ -76,7 +79,7 @@ def macro_difference(
         seed: Of the resampling.
         level: Nominal coverage.
     """
-    bands = stratified((second - first)[:, None], tags, seed=seed, level=level)
+    bands = bca((second - first)[:, None], tags, seed=seed, level=level)
     value, low, high = (float(x[0]) for x in (bands.value, bands.low, bands.high))
     if np.isfinite(low) and np.isfinite(high):
         return Estimate(value, low, high, STRATIFIED)
@@ -127,14 +130,45 @@ def paired_test(first: Floats, second: Floats, *, seed: int = 0) -> PairedTest:
     gaps = second - first
     wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
     if np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all():
-        n = wins + losses
-        p = float(stats.binomtest(wins, n, 0.5).pvalue) if n else 1.0
+        # Under no difference the discordant pairs are tosses of a fair coin: twice the tail.
+        p = min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
         return PairedTest(wins, losses, p, MCNEMAR)
+    return PairedTest(wins, losses, _flipped(gaps, seed), SIGN_FLIP)
+
+
+def macro_test(first: Floats, second: Floats, tags: Sequence[Ints], *, seed: int = 0) -> PairedTest:
+    """Test of no difference between two runs' means over tags, two-sided.
+
+    Prompts' differences change sign at random, as in `paired_test`; the statistic is the mean
+    over tags of the mean difference, so a prompt of a small tag weighs more.
+
+    Args:
+        first: Scores, one a prompt.
+        second: The other run's, in the same order.
+        tags: Row numbers of each tag's prompts.
+        seed: Of the sign flips.
+    """
+    gaps = second - first
+    weights = np.zeros_like(gaps)
+    for rows in tags:
+        weights[rows] = gaps.size / (len(tags) * len(rows))
+    wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
+    return PairedTest(wins, losses, _flipped(weights * gaps, seed), SIGN_FLIP)
+
+
+def _flipped(gaps: Floats, seed: int) -> float:
+    """How often the sum of some numbers of random sign is as extreme as theirs."""
     gaps = gaps[gaps != 0]
+    extreme = np.abs(_signs(gaps.size, seed) @ gaps) >= abs(gaps.sum()) - 1e-9
+    return float((extreme.sum() + 1) / FLIPS)
+
+
+@lru_cache(maxsize=4)
+def _signs(count: int, seed: int) -> npt.NDArray[np.int8]:
     rng = np.random.default_rng([seed, 1])
-    signs = rng.integers(0, 2, (FLIPS - 1, gaps.size), dtype=np.int8) * 2 - 1
-    extreme = np.abs(signs @ gaps) >= abs(gaps.sum()) - 1e-9
-    return PairedTest(wins, losses, float((extreme.sum() + 1) / FLIPS), SIGN_FLIP)
+    signs = rng.integers(0, 2, (FLIPS - 1, count), dtype=np.int8) * np.int8(2) - np.int8(1)
+    signs.setflags(write=False)
+    return signs
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -77,46 +77,61 @@ def resampled_means(values: Floats, seed: int, stratum: int = 0) -> npt.NDArray[
     return product
 
 
-def bca(
-    values: Floats, means: npt.NDArray[np.float32] | None = None, *, seed: int, level: float
-) -> Bands:
-    """Mean of every column with its BCa bootstrap interval.
+def bca(values: Floats, strata: Sequence[Ints] | None = None, *, seed: int, level: float) -> Bands:
+    """Mean of every column, or of its strata's means, with the BCa bootstrap interval.
 
-    Efron (1987), "Better bootstrap confidence intervals", JASA 82:171. The acceleration is the
-    jackknife's, which for a mean is a sixth of the values' skewness over the root of n; resamples
-    equal to the mean count half in the bias correction, as in `scipy.stats.bootstrap`.
+    Efron (1987), "Better bootstrap confidence intervals", JASA 82:171. Prompts are resampled
+    within their strata. The acceleration is the jackknife's over prompts; for several samples it
+    is that of Efron and Tibshirani (1993), "An Introduction to the Bootstrap", eq. 14.15 summed
+    over samples, each prompt's influence being its deviation from its stratum's mean over the
+    stratum's size. Resamples equal to the mean count half in the bias correction. Both as in
+    `scipy.stats.bootstrap`.
 
     Args:
         values: Shape (prompts, columns).
-        means: The columns' resampled means if they are known already.
+        strata: Row numbers of each stratum, whose means count alike; by default one of all rows.
         seed: Of the resampling.
         level: Nominal coverage.
 
     Returns:
-        Ends are NaN for columns where BCa does not exist: fewer than three prompts, all values
-        equal, or every resample on one side of the mean.
+        Ends are NaN for columns where BCa does not exist: fewer than three prompts, all values of
+        each stratum equal, or every resample on one side of the mean.
     """
-    n = len(values)
-    value = values.mean(axis=0)
+    parts = [values] if strata is None else [values[rows] for rows in strata]
+    centres = [part.mean(axis=0) for part in parts]
+    value: Floats = np.mean(centres, axis=0)
     nothing = np.full_like(value, np.nan)
-    if n < 3:
+    if sum(map(len, parts)) < 3:
         return Bands(value, nothing, nothing.copy())
-    if means is None:
-        means = resampled_means(values, seed)
-    deviations = values - value
-    squares = (deviations**2).sum(axis=0)
-    varied = squares > 1e-18 * n
+    alone = len(parts) == 1
+    means = np.zeros((values.shape[1], RESAMPLES), np.float32)
+    squares, cubes = np.zeros_like(value), np.zeros_like(value)
+    for number, (part, centre) in enumerate(zip(parts, centres, strict=True)):
+        means += resampled_means(part, seed, 0 if alone else number + 1) / len(parts)
+        influence = (part - centre) / (len(part) * len(parts))
+        squared = influence * influence
+        squares += squared.sum(axis=0)
+        # A power of three would call the general power for every element.
+        cubes += np.einsum("ij,ij->j", squared, influence)
+    varied = squares * len(values) > 1e-18
+    means.sort(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        acceleration = (deviations**3).sum(axis=0) / (6 * squares**1.5)
-        below = (means < (value - _EQUAL)[:, None]).mean(axis=1)
-        above = (means > (value + _EQUAL)[:, None]).mean(axis=1)
+        acceleration = cubes / (6 * squares**1.5)
+        below = np.count_nonzero(means < _single(value - _EQUAL), axis=1) / RESAMPLES
+        above = np.count_nonzero(means > _single(value + _EQUAL), axis=1) / RESAMPLES
         bias = ndtri(below + (1 - below - above) / 2)
         ends = np.array([[(1 - level) / 2], [(1 + level) / 2]])
         z = np.asarray(ndtri(ends)) + bias
         shares = ndtr(bias + z / (1 - acceleration * z))
     shares[:, ~varied] = np.nan
-    low, high = quantiles(np.sort(means, axis=1), shares)
+    low, high = quantiles(means, shares)
     return Bands(value, low, high)
+
+
+def _single(values: Floats) -> npt.NDArray[np.float32]:
+    """A column in the resamples' precision, which compares twice as fast."""
+    column: npt.NDArray[np.float32] = values.astype(np.float32)[:, None]
+    return column
 
 
 def quantiles(ordered: npt.NDArray[np.float32], shares: Floats) -> Floats:
@@ -136,28 +151,3 @@ def quantiles(ordered: npt.NDArray[np.float32], shares: Floats) -> Floats:
     left, right = ordered[rows, lower].astype(float), ordered[rows, upper].astype(float)
     found: Floats = np.where(np.isnan(shares), np.nan, left + (right - left) * (place - lower))
     return found
-
-
-def stratified(values: Floats, strata: Sequence[Ints], *, seed: int, level: float) -> Bands:
-    """Mean of the strata's means with a percentile interval, prompts resampled within strata.
-
-    Args:
-        values: Shape (prompts, columns).
-        strata: Row numbers of each stratum.
-        seed: Of the resampling.
-        level: Nominal coverage.
-
-    Returns:
-        Ends are NaN for columns that are constant within every stratum.
-    """
-    means = sum(
-        (resampled_means(values[rows], seed, i + 1) for i, rows in enumerate(strata)),
-        start=np.zeros((values.shape[1], RESAMPLES), np.float32),
-    ) / len(strata)
-    value: Floats = np.mean([values[rows].mean(axis=0) for rows in strata], axis=0)
-    tail = (1 - level) / 2
-    shares = np.tile(np.array([[tail], [1 - tail]]), (1, values.shape[1]))
-    spread = np.max([np.ptp(values[rows], axis=0) for rows in strata], axis=0)
-    shares[:, spread <= 1e-9] = np.nan
-    low, high = quantiles(np.sort(np.asarray(means, np.float32), axis=1), shares)
-    return Bands(value, low, high)

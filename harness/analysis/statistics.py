@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from harness.analysis.resampling import LEVEL, RESAMPLES, Bands, Floats, Ints, bca, stratified
+from harness.analysis.resampling import LEVEL, RESAMPLES, Bands, Floats, Ints, bca
 
 __all__ = [
     "LEVEL",
@@ -26,7 +26,7 @@ __all__ = [
     "wilson",
 ]
 
-BCA, STRATIFIED, WILSON = "BCa bootstrap", "stratified bootstrap", "Wilson"
+BCA, STRATIFIED, WILSON = "BCa bootstrap", "BCa bootstrap, by tag", "Wilson"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Estimate:
         value: The score.
         low: Lower end of the interval.
         high: Upper end.
-        method: "BCa bootstrap", "stratified bootstrap", or "Wilson".
+        method: "BCa bootstrap", "BCa bootstrap, by tag" (prompts resampled within tags), or
+            "Wilson".
     """
 
     value: float
@@ -87,10 +88,10 @@ def mean_interval(values: Sequence[float], *, seed: int = 0, level: float = LEVE
 def macro_interval(
     groups: Sequence[Sequence[float]], *, seed: int = 0, level: float = LEVEL
 ) -> Estimate:
-    """Mean of group means, with a bootstrap that resamples prompts within each group.
+    """Mean of group means, with a seeded BCa bootstrap that resamples prompts within each group.
 
-    A percentile interval. Where every group is constant it has no width; then Wilson's is given,
-    for as many trials as there are prompts.
+    Where every group is constant, or for fewer than three prompts, BCa does not exist; then the
+    interval is Wilson's for as many trials as there are prompts, and the method says so.
 
     Args:
         groups: The scores of each tag's prompts.
@@ -131,7 +132,7 @@ def macro_bands(
     values: Floats, strata: Sequence[Ints], *, seed: int = 0, level: float = LEVEL
 ) -> tuple[Bands, npt.NDArray[np.str_]]:
     """`macro_interval` for many columns of scores at once; `strata` are the tags' row numbers."""
-    bands = stratified(values, strata, seed=seed, level=level)
+    bands = bca(values, strata, seed=seed, level=level)
     return filled(bands, sum(map(len, strata)), STRATIFIED, level)
 
 
@@ -146,8 +147,3 @@ def filled(bands: Bands, n: int, method: str, level: float) -> tuple[Bands, npt.
         low[column], high[column] = wilson(successes, n, level)
         methods[column] = WILSON
     return Bands(bands.value, low, high), methods
-
-
-def _first(bands: Bands, methods: npt.NDArray[np.str_]) -> Estimate:
-    value, low, high = (float(ends[0]) for ends in (bands.value, bands.low, bands.high))
-    return Estimate(value, low, high, str(methods[0]))

@@ -170,6 +170,7 @@ def draw(findings: Findings) -> tuple[list[Drawing], dict[str, bytes]]:
     table, points = findings.frame, findings.points
 
     def add(name: str, figure: Figure, words: str) -> None:
+        style.settle(figure)
         drawing = style.svg(figure)
         files[f"figures/{name}.svg"] = drawing.encode()
         files[f"figures/{name}.png"] = style.png(figure)

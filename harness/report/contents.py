@@ -12,8 +12,9 @@ from harness.report.tables import Table
 
 _HOW = (
     "Scores: share of prompts whose selected image the scorer finds correct, 95% intervals. Micro "
-    "is the mean over prompts (BCa bootstrap over prompts), macro the mean over tags (percentile "
-    "bootstrap within tags); Wilson where a bootstrap does not exist. Failed searches are wrong."
+    "is the mean over prompts, macro the mean over tags; seeded BCa bootstrap over prompts, for "
+    "macro within tags. Where BCa does not exist (all values equal) Wilson's interval stands, and "
+    "the CSV's column method says so. Failed searches are wrong."
 )
 
 
@@ -99,8 +100,9 @@ def comparison(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
         }
     )
     how = (
-        "Paired over common prompts; intervals by bootstrap over prompts. P-values two-sided; "
-        "Holm's adjustment over all pairs of runs (micro) and, apart, over all pairs and tags. "
+        "Paired over common prompts; BCa bootstrap intervals over prompts, for macro within tags "
+        "(Newcombe's where BCa does not exist). P-values two-sided; Holm's adjustment over all "
+        "pairs of runs, for micro, for macro, and over all pairs and tags, each apart. "
         "Detectable: the smallest difference this pair's design finds with 80% power."
     )
     noise = "Runs of one seed share their noise draw for draw; others share prompts only."

@@ -202,7 +202,8 @@ def _shown(run: LoggedRun, search: int) -> list[int]:
         *np.argsort(-run.judge_score[search], kind="stable")[: most // 2].tolist(),
         *made.tolist(),
     ]
-    kept = [column for column in dict.fromkeys(order) if column in set(made.tolist())][:most]
+    there = set(made.tolist())
+    kept = [column for column in dict.fromkeys(order) if column in there][:most]
     return sorted(run.index[search, kept].tolist())
 
 

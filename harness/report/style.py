@@ -142,6 +142,14 @@ def legend(panels: Sequence[Axes]) -> None:
         )
 
 
+def settle(figure: Figure) -> None:
+    """Lay a figure out once and for all; otherwise each format would do it again, twice."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def png(figure: Figure) -> bytes:
     """The figure as PNG, 200 dots an inch."""
     buffer = io.BytesIO()

@@ -14,6 +14,7 @@ from harness.analysis.pairs import (
     difference,
     holm,
     macro_difference,
+    macro_test,
     newcombe,
     paired_test,
 )
@@ -45,6 +46,32 @@ def test_with_replicates_the_signs_of_prompts_are_flipped() -> None:
     one, other = table(30, 4, 13, 30)
     exact = paired_test(one, other).p
     assert paired_test(one * 0.5, other * 0.5).p == pytest.approx(exact, abs=0.01)
+
+
+def test_the_macro_test_weighs_tags_alike() -> None:
+    tags = [np.arange(10), np.arange(10, 90)]
+    first = np.full(90, 0.5)
+    small = first.copy()
+    small[:10] = 1.0  # ten better prompts of a small tag …
+    large = first.copy()
+    large[10:20] = 1.0  # … weigh more than ten of a large one beside the same noise
+    noise = np.where(np.arange(90) % 3 == 0, 0.25, -0.25) * (np.arange(90) >= 30)
+    found = macro_test(first + noise, small, tags), macro_test(first + noise, large, tags)
+    assert found[0].p < found[1].p and found[0].method == SIGN_FLIP
+    equal = [np.arange(45), np.arange(45, 90)]
+    assert macro_test(first + noise, small, equal).p == paired_test(first + noise, small).p
+    assert macro_test(first, first, tags).p == 1.0
+
+
+def test_the_macro_test_rejects_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(6)
+    tags = np.split(np.arange(120), [20, 60])
+    p_values = []
+    for _ in range(300):
+        first, second = rng.integers(0, 4, (2, 120)) / 3
+        p_values.append(macro_test(first, second, tags).p)
+    # Three standard errors of 0.05 over 300 trials are 0.038.
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.088 and np.mean(p_values) > 0.4
 
 
 def test_newcombe_agrees_with_his_examples() -> None:

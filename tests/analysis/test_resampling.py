@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.analysis.pairs import difference
-from harness.analysis.resampling import bca, quantiles, resamples, stratified
-from harness.analysis.statistics import macro_bands, mean_bands, wilson
+from harness.analysis.pairs import difference, macro_difference
+from harness.analysis.resampling import bca, quantiles, resamples
+from harness.analysis.statistics import STRATIFIED, macro_bands, mean_bands, wilson
 
 PROMPTS = 553
 TRIALS = 2000
@@ -92,7 +92,46 @@ def test_paired_differences_cover_as_often_as_they_say() -> None:
     assert single.low == pytest.approx(bands.low[0], abs=1e-6)
 
 
-def test_constant_strata_have_no_percentile_interval() -> None:
+def test_macro_differences_cover_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(9)
+    sizes = (80, 99, 80, 94, 100, 100)
+    rates = np.repeat(rng.uniform(0.2, 0.9, len(sizes)), sizes)[:, None]
+    strata = np.split(np.arange(PROMPTS), np.cumsum(sizes)[:-1])
+    noise = rng.random((PROMPTS, TRIALS))
+    gaps = (noise < rates + 0.06).astype(float) - (noise < rates)
+    gaps += (rng.random(noise.shape) < 0.05) * rng.choice([-1.0, 1.0], noise.shape)
+    bands = bca(gaps, strata, seed=0, level=0.95)
+    assert 0.93 <= ((bands.low <= 0.06) & (bands.high >= 0.06)).mean() <= 0.97
+    single = macro_difference(np.zeros(PROMPTS), gaps[:, 0], strata)
+    assert (single.low, single.method) == (pytest.approx(bands.low[0], abs=1e-6), STRATIFIED)
+
+
+def test_the_macro_interval_agrees_with_scipys_for_several_samples() -> None:
+    rng = np.random.default_rng(4)
+    groups = [(rng.random(n) < p).astype(float) for n, p in ((12, 0.9), (40, 0.5), (25, 0.95))]
+    values = np.concatenate(groups)[:, None]
+    strata = np.split(np.arange(77), [12, 52])
+    bands = bca(values, strata, seed=3, level=0.95)
+
+    def macro(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        return sum(sample.mean(axis=axis) for sample in samples) / len(samples)
+
+    expected = stats.bootstrap(
+        groups, macro, n_resamples=9999, vectorized=True, rng=np.random.default_rng(0)
+    ).confidence_interval
+    found = (bands.low[0], bands.high[0])
+    assert found == pytest.approx((expected.low, expected.high), abs=0.006)
+    # Skewed to the left, as scores near one are; a percentile interval would be less so.
+    assert bands.value[0] - found[0] > found[1] - bands.value[0]
+
+
+def test_one_stratum_is_none() -> None:
+    values = (np.random.default_rng(2).random((60, 3)) < 0.6).astype(float)
+    whole, one = (bca(values, s, seed=0, level=0.95) for s in (None, [np.arange(60)]))
+    assert np.array_equal(whole.low, one.low) and np.array_equal(whole.high, one.high)
+
+
+def test_constant_strata_have_no_bootstrap_interval() -> None:
     values = np.repeat([[1.0], [0.0]], 5, axis=0)
-    bands = stratified(values, [np.arange(5), np.arange(5, 10)], seed=0, level=0.95)
+    bands = bca(values, [np.arange(5), np.arange(5, 10)], seed=0, level=0.95)
     assert np.isnan(bands.low[0]) and bands.value[0] == 0.5
