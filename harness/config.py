@@ -86,6 +86,11 @@ class RunConfig(BaseModel):
         return digest(self.identity())
 
     @property
+    def judged(self) -> bool:
+        """Whether there is a judge that looks at images."""
+        return self.judge.kind != "none"
+
+    @property
     def run(self) -> str:
         """The run's id."""
         return self.digest[:16]

@@ -14,26 +14,25 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 
+from harness.engine.dispatch import Dispatcher
 from harness.engine.executors.base import Executor
 from harness.engine.jobs import DrawItem, Item, Job, Judged, LookItem, Made, Outcome, Scored
 from harness.engine.progress import Progress
 from harness.engine.restore import Restored, restore
 from harness.engine.rows import Pending, candidate_row, logged_candidate, search_row
-from harness.engine.scheduler import Scheduler, Work
+from harness.engine.scheduler import Work
 from harness.engine.searches import Search, SearchKey
 from harness.errors import HarnessError, Interrupted
 from harness.log.images import ImageStore
 from harness.log.run_folder import RunFolder
 from harness.log.store import LogWriter
+from harness.models.judges.none import UNJUDGED
 from harness.plan import Plan
-from harness.records import Candidate, Draw, Role
+from harness.records import Candidate, Cost, Draw, Role
 from harness.seeds import canonical_json, digest, draw_id, seed
 
 MAX_ATTEMPTS = 3
 """Tries a role gets for one draw before the draw becomes a row with its error."""
-
-SCORER_PATIENCE_SECONDS = 5.0
-"""How long scoring may wait for a full batch: rows are only written once scored."""
 
 
 class Engine:
@@ -59,6 +58,8 @@ class Engine:
         self._stop = stop
         self._plan = plan
         self._config = plan.config
+        self._generator = plan.generator
+        self._judged = plan.config.judged
         self._executor = executor
         self._observe = observe
         self._log = LogWriter(folder.log)
@@ -69,15 +70,13 @@ class Engine:
             Role.SCORER: plan.config.scorer,
         }
         self._batch_sizes = {role: spec.batch_size for role, spec in specs.items() if spec}
-        self._scheduler = Scheduler(self._batch_sizes)
+        self._dispatcher = Dispatcher(self._batch_sizes)
         self._restored: Restored = restore(folder)
         self._to_open = self._unopened()
         self._pending: dict[int, Pending] = {}
-        self._in_flight: dict[Role, int] = dict.fromkeys(Role, 0)
         self._jobs = 0
         self._job_works: dict[int, list[Work]] = {}
         self._works = 0
-        self._last_scored = time.monotonic()
         # Of open searches: draws without a row yet, what was made of each draw so far.
         self._unlogged: defaultdict[SearchKey, int] = defaultdict(int)
         self._made: defaultdict[SearchKey, dict[str, str | None]] = defaultdict(dict)
@@ -121,8 +120,8 @@ class Engine:
         """One turn of the loop; False when there is nothing left to do."""
         self._open_searches()
         self._dispatch()
-        if not any(self._in_flight.values()):
-            if any(self._scheduler.waiting(role) for role in Role):
+        if not self._dispatcher.in_flight:
+            if self._dispatcher.waiting:
                 # Work waits but nobody is free: a worker is being replaced.
                 for outcome in self._executor.wait(0.2):
                     self._take(outcome)
@@ -150,9 +149,7 @@ class Engine:
 
     def _open_searches(self) -> None:
         """Keep enough draws waiting to fill the next batches, and no more searches open."""
-        size = self._batch_sizes[Role.GENERATOR]
-        places = self._executor.free(Role.GENERATOR, idle=False) + 1
-        while self._scheduler.waiting(Role.GENERATOR) < size * places:
+        while self._dispatcher.wants_search(self._executor.free):
             search = next(self._to_open, None)
             if search is None:
                 return
@@ -187,7 +184,7 @@ class Engine:
             self._config.seed, search.prompt.id, search.replicate, draw.index, "noise"
         )
         identity = draw_id(
-            generator=self._plan.generator,
+            generator=self._generator,
             text=draw.text if draw.text is not None else search.prompt.text,
             noise_seed=noise_seed,
             settings={**self._config.generator.settings, **draw.settings},
@@ -232,38 +229,14 @@ class Engine:
             if role is Role.GENERATOR
             else ()
         )
-        self._scheduler.add(Work(self._works, role, bucket, alone))
+        self._dispatcher.add(Work(self._works, role, bucket, alone))
 
     def _dispatch(self) -> None:
-        """Full batches to whoever has a place; short ones only where waiting brings nothing.
-
-        The judge goes first because its answers become draws. A short generator batch waits
-        while judging could still fill it. Scoring stands in nobody's way: it runs full, or
-        when nothing else is left, or when its rows have waited too long.
-        """
-        for role in (Role.JUDGE, Role.SCORER, Role.GENERATOR):
-            self._submit(role, full_only=True)
-        self._submit(Role.JUDGE)
-        if not self._busy(Role.JUDGE):
-            self._submit(Role.GENERATOR)
-        overdue = time.monotonic() - self._last_scored > SCORER_PATIENCE_SECONDS
-        if overdue or not (self._busy(Role.GENERATOR) or self._busy(Role.JUDGE)):
-            self._submit(Role.SCORER)
-
-    def _busy(self, role: Role) -> bool:
-        return self._in_flight[role] > 0 or self._scheduler.waiting(role) > 0
-
-    def _submit(self, role: Role, *, full_only: bool = False) -> None:
-        while self._executor.free(role, idle=not full_only) > 0:
-            batch = self._scheduler.next(role, full_only=full_only)
-            if not batch:
-                return
+        for batch in self._dispatcher.batches(self._executor.free):
+            role = batch[0].role
             self._jobs += 1
-            items = tuple(self._item(self._pending[work.id], role) for work in batch)
             self._job_works[self._jobs] = batch
-            self._in_flight[role] += 1
-            if role is Role.SCORER:
-                self._last_scored = time.monotonic()
+            items = tuple(self._item(self._pending[work.id], role) for work in batch)
             self._executor.submit(Job(self._jobs, role, items))
 
     def _item(self, pending: Pending, role: Role) -> Item:
@@ -290,8 +263,8 @@ class Engine:
 
     def _take(self, outcome: Outcome) -> None:
         job = outcome.job
-        self._in_flight[job.role] -= 1
         batch = self._job_works.pop(job.id)
+        self._dispatcher.ended(job.role, len(batch))
         pendings = [self._pending.pop(work.id) for work in batch]
         if outcome.error is not None:
             self.progress.retries["crash" if outcome.crashed else "error"] += 1
@@ -318,7 +291,12 @@ class Engine:
         self._images.write(made.digest, made.png)
         if Role.SCORER in self._batch_sizes:
             self._pending_work(pending, Role.SCORER)
-        self._pending_work(pending, Role.JUDGE)
+        if self._judged:
+            self._pending_work(pending, Role.JUDGE)
+            return
+        # Nobody is asked, so no worker is kept for it and no image travels.
+        pending.verdict, pending.costs[Role.JUDGE] = UNJUDGED, Cost()
+        self._answer(pending)
 
     def _failed(self, pending: Pending, role: Role, error: str) -> None:
         """Try again alone, so that one bad draw cannot take others down; at last give up."""

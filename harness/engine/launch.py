@@ -175,7 +175,9 @@ def folder_for(path: Path) -> Iterator[None]:
 
 def make_executor(plan: Plan, execution: Execution) -> Executor:
     """The executor an execution describes."""
-    roles = [Role.GENERATOR, Role.JUDGE]
+    roles = [Role.GENERATOR]
+    if plan.config.judged:
+        roles.append(Role.JUDGE)
     if plan.config.scorer is not None:
         roles.append(Role.SCORER)
     setup = Setup(plan.config, plan.paths, execution.device)

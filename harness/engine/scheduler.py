@@ -41,17 +41,24 @@ class Scheduler:
         self._queues: dict[Role, dict[Hashable, deque[Work]]] = {role: {} for role in Role}
         self._alone: dict[Role, deque[Work]] = {role: deque() for role in Role}
         self._waiting = dict.fromkeys(Role, 0)
+        self._full = dict.fromkeys(Role, 0)
 
     def waiting(self, role: Role) -> int:
         """How many rows wait for a role."""
         return self._waiting[role]
+
+    def full(self, role: Role) -> int:
+        """How many batches could run that no further row would make fuller."""
+        return self._full[role] + len(self._alone[role])
 
     def add(self, work: Work) -> None:
         """Queue one row."""
         if work.alone:
             self._alone[work.role].append(work)
         else:
-            self._queues[work.role].setdefault(work.bucket, deque()).append(work)
+            queue = self._queues[work.role].setdefault(work.bucket, deque())
+            queue.append(work)
+            self._full[work.role] += len(queue) % self._batch_sizes[work.role] == 0
         self._waiting[work.role] += 1
 
     def next(self, role: Role, *, full_only: bool = False) -> list[Work]:
@@ -74,6 +81,7 @@ class Scheduler:
         bucket, queue = max(queues.items(), key=lambda item: min(len(item[1]), size))
         if full_only and len(queue) < size:
             return []
+        self._full[role] -= len(queue) >= size
         batch = [queue.popleft() for _ in range(min(size, len(queue)))]
         if not queue:
             del queues[bucket]

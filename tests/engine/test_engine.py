@@ -10,13 +10,15 @@ import pyarrow as pa
 import pytest
 
 import harness
+from harness.engine.executors.inline import InlineExecutor
+from harness.engine.jobs import Job
 from harness.engine.launch import Execution
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log import store
 from harness.log.images import decode
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.records import Candidate, Draw, Feedback, Task
+from harness.records import Candidate, Draw, Feedback, Role, Task
 from harness.seeds import pixel_digest
 from strategies.base import Rounds, Strategy, best
 from tests.runs import ShuffledExecutor, contents, run, stub_plan
@@ -64,6 +66,29 @@ def test_a_run_has_every_draw_and_every_search(suite: Path, tmp_path: Path) -> N
     picked = frame[frame["selected"]].set_index(["prompt_id", "replicate"])["judge_score"]
     assert (frame.groupby(["prompt_id", "replicate"])["judge_score"].max() == picked).all()
     assert Manifest.read(tmp_path / "run" / "manifest.json").state == "finished"
+
+
+@pytest.mark.parametrize("strategy", ["best-of-n", CHAIN])
+def test_without_a_judge_nobody_is_asked_and_nothing_else_changes(
+    suite: Path, tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Role] = []
+    submit = InlineExecutor.submit
+
+    def spy(self: InlineExecutor, job: Job) -> None:
+        asked.append(job.role)
+        submit(self, job)
+
+    monkeypatch.setattr(InlineExecutor, "submit", spy)
+    run(stub_plan(suite, strategy=strategy), tmp_path / "judged")
+    assert Role.JUDGE in asked
+    asked.clear()
+    progress = run(stub_plan(suite, strategy=strategy, judge="none"), tmp_path / "run")
+    assert progress is not None and progress.draws == 40
+    assert set(asked) == {Role.GENERATOR, Role.SCORER}
+    frame = harness.load(tmp_path / "run")
+    assert not frame["accepted"].any() and (frame["judge_score"] == 0).all()
+    assert frame["correct"].notna().all() and frame["judge_worker"].isna().all()
 
 
 def test_images_are_kept_by_the_digest_of_their_pixels(suite: Path, tmp_path: Path) -> None:

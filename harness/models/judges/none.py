@@ -14,6 +14,9 @@ from benchmarks.base import Benchmark
 from harness.errors import UsageError
 from harness.records import Cost, Image, Prompt, Setting, Verdict
 
+UNJUDGED = Verdict(accepted=False, score=0.0)
+"""What it says of every image."""
+
 
 class NoJudge:
     """Accepts nothing, ranks all alike, says nothing."""
@@ -47,4 +50,4 @@ class NoJudge:
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
     ) -> list[tuple[Verdict, Cost]]:
         """Say of each image the same: not accepted, score 0, no sentence."""
-        return [(Verdict(accepted=False, score=0.0), Cost()) for _ in images]
+        return [(UNJUDGED, Cost()) for _ in images]

@@ -1,0 +1,118 @@
+"""Which batch runs next, and when a short one is worth running. Pure but for a clock.
+
+One rule holds it together: the generator is the only thing that should ever be waited for. So
+searches are opened until whole batches wait for it; its places are filled with full batches
+first; judging comes before it only where it would otherwise run dry, since verdicts become
+draws; scoring stands in nobody's way. The engine asks this of real executors, the simulation of
+pretended ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from harness.engine.scheduler import Scheduler, Work
+from harness.records import Role
+
+SCORER_PATIENCE_SECONDS = 5.0
+"""How long scoring may wait for a full batch: rows are only written once scored."""
+
+
+class Free(Protocol):
+    """How many batches a role can take: idle workers only, or places in queues too."""
+
+    def __call__(self, role: Role, *, idle: bool = True) -> int:
+        """As an executor's `free`."""
+
+
+class Dispatcher:
+    """Hands out batches. Has state: waiting rows, and how much each role holds.
+
+    Args:
+        batch_sizes: Rows of each role's one batch shape.
+        clock: Seconds; only differences count.
+    """
+
+    def __init__(
+        self, batch_sizes: Mapping[Role, int], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sizes = dict(batch_sizes)
+        self._scheduler = Scheduler(batch_sizes)
+        self._batches = dict.fromkeys(Role, 0)
+        self._rows = dict.fromkeys(Role, 0)
+        self._clock = clock
+        self._last_scored = clock()
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether anybody is at work."""
+        return any(self._batches.values())
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any row waits for somebody."""
+        return any(self._scheduler.waiting(role) for role in Role)
+
+    def add(self, work: Work) -> None:
+        """Queue one row."""
+        self._scheduler.add(work)
+
+    def ended(self, role: Role, rows: int) -> None:
+        """Take notice that a batch of so many rows came back, well or badly."""
+        self._batches[role] -= 1
+        self._rows[role] -= rows
+
+    def wants_search(self, free: Free) -> bool:
+        """Whether another search should be opened.
+
+        One full batch is kept beyond those that can be handed out now. Full ones count, not
+        rows: rows of different shapes that never fill a batch would keep nobody busy.
+        """
+        return self._scheduler.full(Role.GENERATOR) <= free(Role.GENERATOR, idle=False)
+
+    def batches(self, free: Free) -> Iterator[list[Work]]:
+        """The batches to submit now, in this order; each is to be submitted before the next.
+
+        Args:
+            free: The executor's; asked anew after every batch.
+        """
+        for role in (Role.JUDGE, Role.SCORER, Role.GENERATOR):
+            yield from self._all(role, free, full_only=True)
+        if free(Role.GENERATOR, idle=False) > 0 or not self._batches[Role.GENERATOR]:
+            yield from self._all(Role.JUDGE, free)
+        while self._short_is_worth_it(free) and (batch := self._next(Role.GENERATOR)):
+            yield batch
+        overdue = self._clock() - self._last_scored > SCORER_PATIENCE_SECONDS
+        if overdue or not (self._busy(Role.GENERATOR) or self._busy(Role.JUDGE)):
+            yield from self._all(Role.SCORER, free)
+
+    def _short_is_worth_it(self, free: Free) -> bool:
+        """Whether a generator would stand idle even when all that is being judged came back.
+
+        A short batch takes as long as a full one. While verdicts could still fill it, it only
+        runs if the other idle generators have room for what the verdicts may bring.
+        """
+        idle = free(Role.GENERATOR)
+        judged = self._rows[Role.JUDGE] + self._scheduler.waiting(Role.JUDGE)
+        return idle > 0 and (idle - 1) * self._sizes[Role.GENERATOR] >= judged
+
+    def _busy(self, role: Role) -> bool:
+        return self._batches[role] > 0 or self._scheduler.waiting(role) > 0
+
+    def _all(self, role: Role, free: Free, *, full_only: bool = False) -> Iterator[list[Work]]:
+        while free(role, idle=not full_only) > 0:
+            batch = self._next(role, full_only=full_only)
+            if not batch:
+                return
+            yield batch
+
+    def _next(self, role: Role, *, full_only: bool = False) -> list[Work]:
+        batch = self._scheduler.next(role, full_only=full_only)
+        if batch:
+            self._batches[role] += 1
+            self._rows[role] += len(batch)
+            if role is Role.SCORER:
+                self._last_scored = self._clock()
+        return batch
