@@ -24,6 +24,7 @@ COMMANDS = {
         "Read an mmdet checkpoint into a detector folder.",
     ),
     "doctor": ("harness.cli.doctor:doctor", "Say what this machine can do, and check it."),
+    "simulate": ("harness.cli.simulate:simulate", "What a run would take on more GPUs."),
     "bench": ("harness.cli.bench:bench", "Measure this project's own speed."),
     "ls": ("harness.cli.ls:ls", "List strategies, benchmarks, models or runs."),
 }

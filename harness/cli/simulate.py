@@ -1,0 +1,199 @@
+"""`simulate`: what a run would take on more GPUs, before anybody pays for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from harness.simulate.simulation import Simulated
+    from harness.simulate.workload import Workload
+
+SIZES = (1, 2, 4, 8, 16, 32)
+"""Batch sizes that are tried, up to the given ones."""
+
+GPUS = (1, 4, 16, 64, 256, 1024)
+"""Rows of the table, beside the number that was asked for."""
+
+ASSUMED = {"generator": 3.2, "judge": 1.2, "scorer": 0.6}
+"""Seconds of a batch of eight where nothing better is known; no measurement."""
+
+ASSUMED_BATCH = 8
+ASSUMED_ACCEPTANCE = 0.4
+
+PAIR = "ROLE=VALUE"
+
+
+@click.command("simulate")
+@click.option("--gpus", type=click.IntRange(1, 65536), default=512, show_default=True)
+@click.option("--strategy", default="reflect", show_default=True)
+@click.option("-S", "options", multiple=True, metavar="NAME=VALUE", help="Option of the strategy.")
+@click.option("--budget", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--from", "source", type=click.Path(path_type=Path), metavar="RUN",
+              help="Take batch times, batch sizes and acceptance from this run's log.")  # fmt: skip
+@click.option("--seconds", multiple=True, metavar=PAIR, help="What a batch of a role takes.")
+@click.option("--batch", multiple=True, metavar=PAIR, help="Rows of a role's batch.")
+@click.option("--accept", type=click.FloatRange(0, 1),
+              help="Chance that an image is accepted, the same for every prompt.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1),
+              help="Rows of all batches; default: the fastest up to the given ones.")  # fmt: skip
+@click.option("--alone", type=click.FloatRange(0, 1, min_open=True), default=0.25,
+              show_default=True,
+              help="What one row alone takes, as a share of a full batch's time.")  # fmt: skip
+@click.option("--prompts", type=click.IntRange(min=1), default=553, show_default=True)
+@click.option("--replicates", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--price", type=click.FloatRange(min=0), help="Of a GPU-hour.")
+def simulate(
+    gpus: int,
+    strategy: str,
+    options: tuple[str, ...],
+    budget: int,
+    source: Path | None,
+    batch_size: int | None,
+    price: float | None,
+    **rest: Any,
+) -> None:
+    """Simulate a run on 1 to 1024 GPUs under a virtual clock.
+
+    The searches, the strategy and the scheduler are the real ones; models are their batch times
+    and a chance of acceptance. Every GPU holds a worker of each role, which take turns. The
+    same seed gives the same verdicts on any number of GPUs. Beside it, the published script's
+    way: prompts split over processes beforehand, one image at a time.
+
+    Small batches suit many GPUs: a search that draws one image at a time cannot fill large ones.
+    For each number of GPUs the batch size is the one that ends first.
+    """
+    from harness.options import build, parse
+    from harness.registry import STRATEGIES
+    from harness.simulate.simulation import simulate as run
+    from harness.simulate.simulation import static_split
+
+    search = build(STRATEGIES.get(strategy), parse(options, flag="-S"), flag="-S")
+    workload = _workload(source, **rest)
+    click.echo(_describe(workload, strategy, budget, source))
+    click.echo(
+        "    GPUs  batch   makespan     cost    useful   until tail  tail costs"
+        "   static split: makespan     cost"
+    )
+    asked = None
+    for number in sorted({*GPUS, gpus}):
+        sizes = _sizes(workload, batch_size)
+        tried = {size: run(workload.resized(size), search, budget, number) for size in sizes}
+        size = min(tried, key=lambda size: tried[size].makespan)
+        ours = tried[size]
+        static = static_split(workload, search, budget, number)
+        click.echo(_line(size, ours, static, price))
+        asked = ours if number == gpus else asked
+    assert asked is not None
+    click.echo(_detail(asked))
+
+
+def _sizes(workload: Workload, wanted: int | None) -> list[int]:
+    most = max(workload.batch_sizes[role] for role in workload.seconds)
+    if wanted is not None:
+        return [min(wanted, most)]
+    return sorted({*(size for size in SIZES if size < most), most})
+
+
+def _workload(
+    source: Path | None,
+    *,
+    seconds: tuple[str, ...],
+    batch: tuple[str, ...],
+    accept: float | None,
+    alone: float,
+    prompts: int,
+    replicates: int,
+    seed: int,
+) -> Workload:
+    from harness.records import Role
+    from harness.simulate.workload import Workload, logged_workload
+
+    if source is not None:
+        found = logged_workload(source)
+    else:
+        found = {
+            "seconds": {Role(role): took for role, took in ASSUMED.items()},
+            "batch_sizes": dict.fromkeys(Role, ASSUMED_BATCH),
+            "acceptance": (ASSUMED_ACCEPTANCE,),
+        }
+    times, sizes = dict(found["seconds"]), dict(found["batch_sizes"])
+    times |= {Role(r): float(v) for r, v in _by_role(seconds, "--seconds").items()}
+    for role, value in _by_role(batch, "--batch").items():
+        if value != int(value) or value < 1:
+            raise UsageError(f"--batch {role} takes a whole number above 0, got {value:g}")
+        sizes[Role(role)] = int(value)
+    times = {role: took for role, took in times.items() if took != 0}
+    for role in times:
+        sizes.setdefault(role, ASSUMED_BATCH)
+    chances = (accept,) if accept is not None else found["acceptance"]
+    acceptance = tuple(chances[n % len(chances)] for n in range(prompts))
+    return Workload(times, sizes, acceptance, alone, replicates, seed)
+
+
+def _by_role(pairs: tuple[str, ...], flag: str) -> dict[str, float]:
+    from harness.options import parse
+    from harness.records import Role
+
+    found = {}
+    for name, value in parse(pairs, flag=flag).items():
+        if name not in list(Role):
+            raise UsageError(f"{flag}: unknown role '{name}'", did_you_mean(name, Role))
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise UsageError(f"{flag} {name} takes a number, got '{value}'") from None
+    return found
+
+
+def _describe(workload: Workload, strategy: str, budget: int, source: Path | None) -> str:
+    mean = sum(workload.acceptance) / len(workload.acceptance)
+    roles = ", ".join(
+        f"{role} {workload.seconds[role]:.4g} s for {workload.batch_sizes[role]}"
+        for role in workload.seconds
+    )
+    origin = f"from {source}" if source is not None else "ASSUMED unless given"
+    return (
+        f"{strategy}, budget {budget}, {len(workload.acceptance)} prompts × {workload.replicates}, "
+        f"acceptance {mean:.3f} on average\nbatches: {roles} ({origin})"
+    )
+
+
+def _line(size: int, ours: Simulated, static: Simulated, price: float | None) -> str:
+    before = ours.utilisation_before_tail
+    until = "         –" if before is None else f"{before:10.3f}"
+    return (
+        f"{ours.gpus:8d} {size:6d} {_time(ours.makespan):>10} {_cost(ours.gpu_seconds, price):>8}"
+        f" {ours.utilisation:9.3f}   {until}  {_cost(ours.tail_waste, price):>10}"
+        f" {_time(static.makespan):>24} {_cost(static.gpu_seconds, price):>8}"
+    )
+
+
+def _detail(one: Simulated) -> str:
+    hours = one.tail_waste / 3600
+    share = one.tail_waste / one.gpu_seconds
+    begins = f"after {_time(one.tail)}" if one.tail else "at once, all searches being open"
+    text = (
+        f"on {one.gpus}: {one.draws} draws in {one.searches} searches, {one.most_open} open at "
+        f"most; batches {one.fill:.0%} full. The tail begins {begins}; it leaves "
+        f"{hours:.2f} GPU-hours ({share:.0%} of the cost) idle or as padding."
+    )
+    if share > 0.25:
+        text += "\nhint: there is too little work for so many GPUs; more --replicates fill them"
+    return text
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.1f} s"
+
+
+def _cost(gpu_seconds: float, price: float | None) -> str:
+    hours = gpu_seconds / 3600
+    return f"{hours:.2f} h" if price is None else f"{hours * price:.2f}"

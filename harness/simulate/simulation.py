@@ -1,0 +1,227 @@
+"""Runs a pretended run: real searches, real dispatcher, virtual GPUs; and the static split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from harness.engine.dispatch import Dispatcher
+from harness.engine.scheduler import Work
+from harness.engine.searches import Search
+from harness.errors import HarnessError
+from harness.records import Draw, Prompt, Role
+from harness.simulate.devices import Devices, Ran
+from harness.simulate.workload import Workload
+from strategies.base import Strategy
+
+
+@dataclass
+class Simulated:
+    """What came of one simulation. Times are virtual seconds.
+
+    Attributes:
+        gpus: How many GPUs.
+        makespan: From the start to the last batch's end.
+        tail: When the last search was opened: from then on nothing new can fill a place.
+        searches: Searches that ended.
+        draws: Images made.
+        busy: GPU-seconds at work.
+        useful: Of these, the share that fell to rows and not to padding.
+        useful_before_tail: Useful GPU-seconds before the tail began.
+        batches: Batches run, by role.
+        rows: Rows run, by role.
+        most_open: The most searches that were open at once.
+    """
+
+    gpus: int
+    makespan: float = 0.0
+    tail: float = 0.0
+    searches: int = 0
+    draws: int = 0
+    busy: float = 0.0
+    useful: float = 0.0
+    useful_before_tail: float = 0.0
+    batches: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
+    rows: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
+    most_open: int = 0
+
+    @property
+    def gpu_seconds(self) -> float:
+        """What has to be paid for: every GPU from start to end."""
+        return self.gpus * self.makespan
+
+    @property
+    def utilisation(self) -> float:
+        """Useful share of what has to be paid for."""
+        return self.useful / self.gpu_seconds if self.makespan else 0.0
+
+    @property
+    def utilisation_before_tail(self) -> float | None:
+        """The same until the tail begins; None if it begins at once."""
+        return self.useful_before_tail / (self.gpus * self.tail) if self.tail else None
+
+    @property
+    def tail_waste(self) -> float:
+        """GPU-seconds in the tail that were idle or went into padding."""
+        useful = self.useful - self.useful_before_tail
+        return self.gpus * (self.makespan - self.tail) - useful
+
+    @property
+    def fill(self) -> float:
+        """Mean share of the generator's batches that was no padding; needs `busy` > 0."""
+        return self.useful / self.busy if self.busy else 0.0
+
+
+def simulate(
+    workload: Workload,
+    strategy: Strategy,
+    budget: int,
+    gpus: int,
+    observe: Callable[[Ran], None] = lambda ran: None,
+) -> Simulated:
+    """Run it.
+
+    Args:
+        workload: Models and prompts.
+        strategy: The search.
+        budget: The most draws of a search.
+        gpus: How many GPUs, each with a worker of every role.
+        observe: Called with every batch that ended.
+
+    Raises:
+        HarnessError: The strategy broke its protocol, so there is nothing to learn.
+    """
+    return _Simulation(workload, strategy, budget, gpus, observe).run()
+
+
+class _Simulation:
+    """The engine's loop without models, files and real time. Has state: all that is under way."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        strategy: Strategy,
+        budget: int,
+        gpus: int,
+        observe: Callable[[Ran], None],
+    ) -> None:
+        self._workload = workload
+        self._strategy = strategy
+        self._budget = budget
+        self._observe = observe
+        self._devices = Devices(gpus, workload.seconds)
+        self._dispatcher = Dispatcher(workload.batch_sizes, clock=lambda: self._devices.now)
+        self._unopened: Iterator[Search] | None = self._all_searches()
+        self._rows: dict[int, tuple[Search, Draw]] = {}
+        self._works = 0
+        self._open = 0
+        self._done = Simulated(gpus)
+        self._ran: list[tuple[float, float, float]] = []
+
+    def run(self) -> Simulated:
+        done = self._done
+        while True:
+            self._open_searches()
+            for batch in self._dispatcher.batches(self._devices.free):
+                self._devices.submit(batch)
+            ended = self._devices.wait()
+            if not ended:
+                break
+            for ran in ended:
+                self._take(ran)
+        done.makespan = self._devices.now
+        for start, end, useful in self._ran:
+            if start < done.tail:
+                done.useful_before_tail += useful * (min(end, done.tail) - start) / (end - start)
+        return done
+
+    def _all_searches(self) -> Iterator[Search]:
+        for replicate in range(self._workload.replicates):
+            for prompt in self._workload.prompts:
+                yield _search(self._workload, self._strategy, self._budget, prompt, replicate)
+
+    def _open_searches(self) -> None:
+        while self._unopened and self._dispatcher.wants_search(self._devices.free):
+            search = next(self._unopened, None)
+            if search is None:
+                self._unopened = None
+                return
+            self._open += 1
+            self._done.most_open = max(self._done.most_open, self._open)
+            self._done.tail = self._devices.now
+            self._queue(search, search.start())
+
+    def _queue(self, search: Search, draws: object) -> None:
+        assert isinstance(draws, (list, tuple))
+        for draw in draws:
+            self._add(search, draw, Role.GENERATOR)
+        if search.ended:
+            if search.selected is None:
+                raise HarnessError(f"a search failed: {search.error}")
+            self._open -= 1
+            self._done.searches += 1
+
+    def _add(self, search: Search, draw: Draw, role: Role) -> None:
+        self._works += 1
+        self._rows[self._works] = (search, draw)
+        bucket = (len(draw.feedback),) if role is Role.GENERATOR else ()
+        self._dispatcher.add(Work(self._works, role, bucket))
+
+    def _take(self, ran: Ran) -> None:
+        role, rows = ran.role, len(ran.batch)
+        self._observe(ran)
+        self._dispatcher.ended(role, rows)
+        took = ran.end - ran.start
+        useful = took * rows / self._workload.batch_sizes[role]
+        self._done.busy += took
+        self._done.useful += useful
+        self._done.batches[role] += 1
+        self._done.rows[role] += rows
+        self._ran.append((ran.start, ran.end, useful))
+        for work in ran.batch:
+            search, draw = self._rows.pop(work.id)
+            if role is Role.GENERATOR:
+                self._done.draws += 1
+                if Role.SCORER in self._workload.seconds:
+                    self._add(search, draw, Role.SCORER)
+                if Role.JUDGE in self._workload.seconds:
+                    self._add(search, draw, Role.JUDGE)
+                    continue
+            if role is not Role.SCORER:
+                candidate = self._workload.answer(search.prompt, search.replicate, draw)
+                self._queue(search, search.answer(candidate))
+
+
+def static_split(workload: Workload, strategy: Strategy, budget: int, gpus: int) -> Simulated:
+    """The published script's way: prompts dealt out beforehand, one image at a time.
+
+    Raises:
+        HarnessError: The strategy broke its protocol.
+    """
+    a_draw = sum(workload.resized(1).seconds.values())
+    loads = [0.0] * gpus
+    done = Simulated(gpus, most_open=gpus)
+    number = 0
+    for replicate in range(workload.replicates):
+        for prompt in workload.prompts:
+            search = _search(workload, strategy, budget, prompt, replicate)
+            draws = list(search.start())
+            while draws:
+                asked, draws = draws, []
+                for draw in asked:
+                    draws += search.answer(workload.answer(prompt, replicate, draw))
+            if search.selected is None:
+                raise HarnessError(f"a search failed: {search.error}")
+            loads[number % gpus] += search.draws * a_draw
+            done.draws += search.draws
+            done.searches += 1
+            number += 1
+    done.makespan = max(loads)
+    done.busy = done.useful = sum(loads)
+    return done
+
+
+def _search(
+    workload: Workload, strategy: Strategy, budget: int, prompt: Prompt, replicate: int
+) -> Search:
+    return Search(strategy, prompt, replicate, budget=budget, run_seed=workload.seed)

@@ -1,0 +1,113 @@
+"""What is simulated: how long batches take, and how easily each prompt's images are accepted."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.log import store
+from harness.log.run_folder import RunFolder
+from harness.records import Candidate, Draw, Prompt, Role, Verdict
+from harness.seeds import seed
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The models and prompts of a pretended run.
+
+    Attributes:
+        seconds: What a batch of each role takes, full or padded; a role that is not in it does
+            not take part.
+        batch_sizes: Rows of a batch, by role.
+        acceptance: Probability that one image is accepted, prompt by prompt.
+        alone: What a batch of a single row takes, as a share of the full one's time; in between
+            it goes in a straight line. 1 / rows where a device is busy with one row already.
+        replicates: Searches of each prompt.
+        seed: Of the verdicts. They hang on prompt, replicate and draw alone, so every number of
+            GPUs, and the static split, meets the same ones.
+    """
+
+    seconds: Mapping[Role, float]
+    batch_sizes: Mapping[Role, int]
+    acceptance: tuple[float, ...]
+    alone: float = 0.25
+    replicates: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for role in (Role.GENERATOR, *self.seconds):
+            if not self.seconds.get(role, 0) > 0:
+                raise UsageError(f"a batch of the {role} must take more than 0 seconds")
+            if self.batch_sizes.get(role, 0) < 1:
+                raise UsageError(f"a batch of the {role} must have at least one row")
+        if not all(0 <= p <= 1 for p in self.acceptance):
+            raise UsageError("a probability of acceptance lies between 0 and 1")
+        if not 0 < self.alone <= 1:
+            raise UsageError("a single row takes more than nothing and no more than a full batch")
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """The prompts, told apart by their number alone."""
+        return [Prompt(f"{n:06d}", f"prompt {n}") for n in range(len(self.acceptance))]
+
+    def resized(self, rows: int) -> Workload:
+        """The same with batches of so many rows, where they are larger."""
+        sizes = {role: min(rows, size) for role, size in self.batch_sizes.items()}
+        seconds = {}
+        for role, took in self.seconds.items():
+            full = self.batch_sizes[role]
+            share = (sizes[role] - 1) / (full - 1) if full > 1 else 1.0
+            seconds[role] = took * (self.alone + (1 - self.alone) * share)
+        return replace(self, seconds=seconds, batch_sizes=sizes)
+
+    def answer(self, prompt: Prompt, replicate: int, draw: Draw) -> Candidate:
+        """What became of a draw."""
+        chance = seed(self.seed, prompt.id, replicate, draw.index, "simulated") / 2**63
+        accepted = chance < self.acceptance[int(prompt.id)]
+        sentence = "" if accepted else f"wrong in way {draw.index}"
+        identity = f"{prompt.id}/{replicate}/{draw.index}"
+        return Candidate(draw, identity, identity, Verdict(accepted, 1 - chance, sentence))
+
+
+def logged_workload(path: Path) -> dict[str, Any]:
+    """What a run's log says of batch times, batch sizes and acceptance, as `Workload` takes it.
+
+    A batch's time is the median over the batches of its role. A prompt's acceptance is that of
+    its judged images, drawn towards the mean of all prompts as if by one further image.
+
+    Raises:
+        HarnessError: The log is damaged.
+        UsageError: It is no run, or holds too little.
+    """
+    folder = RunFolder.existing(path)
+    timed = [f"{role}_{what}" for role in Role for what in ("device_seconds", "batch", "worker")]
+    rows = store.read(folder.log, "candidates", ["prompt_id", "accepted", *timed]).to_pylist()
+    seconds: dict[Role, float] = {}
+    sizes: dict[Role, int] = {}
+    for role in Role:
+        batches: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        for row in rows:
+            if row[f"{role}_worker"] is not None and row[f"{role}_device_seconds"] is not None:
+                key = (row[f"{role}_worker"], row[f"{role}_batch"])
+                batches[key].append(row[f"{role}_device_seconds"])
+        if batches:
+            seconds[role] = statistics.median(sum(shares) for shares in batches.values())
+            sizes[role] = max(len(shares) for shares in batches.values())
+    judged: defaultdict[str, list[bool]] = defaultdict(list)
+    for row in rows:
+        if row["accepted"] is not None:
+            judged[row["prompt_id"]].append(row["accepted"])
+    if Role.GENERATOR not in seconds or not judged:
+        raise UsageError(f"the log of {path} holds no timed draws", "choose another --from")
+    verdicts = [accepted for found in judged.values() for accepted in found]
+    mean = sum(verdicts) / len(verdicts)
+    return {
+        "seconds": seconds,
+        "batch_sizes": sizes,
+        "acceptance": tuple((sum(f) + mean) / (len(f) + 1) for _, f in sorted(judged.items())),
+    }
