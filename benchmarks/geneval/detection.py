@@ -6,13 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import HarnessError, UsageError
 from harness.records import Image
+
+Backend = Literal["transformers", "mmdet"]
+"""Which library runs a Mask2Former: the same weights, and the same detections within rounding."""
 
 MODEL_TYPES = ("mask2former", "centernet")
 """Values of `model_type` in a detector folder's config.json that can be loaded."""
@@ -69,7 +72,12 @@ class Detector(Protocol):
 
 
 def load_detector(
-    folder: Path, device: str, dtype: str = "float32", batch_size: int = 1, **options: Any
+    folder: Path,
+    device: str,
+    dtype: str = "float32",
+    batch_size: int = 1,
+    backend: Backend = "transformers",
+    **options: Any,
 ) -> Detector:
     """Load the kind of detector that a folder's config.json names.
 
@@ -78,6 +86,7 @@ def load_detector(
         device: A torch device.
         dtype: Number format of the network: "float32", "bfloat16" or "float16".
         batch_size: Images of the one batch shape it runs at.
+        backend: What runs a Mask2Former; "mmdet" is the original (extra `mmdet`).
         options: Further options of that kind of detector.
 
     Raises:
@@ -85,6 +94,17 @@ def load_detector(
         HarnessError: The folder holds no detector that can be loaded.
     """
     kind = read_config(folder, f"one of {', '.join(MODEL_TYPES)}").get("model_type")
+    if backend == "mmdet" and kind in MODEL_TYPES:
+        if kind != "mask2former":
+            raise UsageError(
+                f"mmdet runs a mask2former detector, and {folder} holds a {kind} one",
+                "name a converted one, --detector mmdet:FOLDER, or the suite of one with --model",
+            )
+        from benchmarks.geneval.mmdet_original import MmdetDetector
+
+        return MmdetDetector.from_folder(
+            folder, device=device, dtype=dtype, batch_size=batch_size, **options
+        )
     if kind == "mask2former":
         from benchmarks.geneval.mask2former import Mask2FormerDetector
 

@@ -102,7 +102,7 @@ class Mask2FormerDetector:
             network,
             dtype=getattr(torch, dtype),
             batch_size=batch_size,
-            frame=_read_frame(folder),
+            frame=read_frame(folder),
             resize=resize,
             floor=floor,
         )
@@ -117,7 +117,7 @@ class Mask2FormerDetector:
             HarnessError: The network's output is not finite.
         """
         found: dict[int, Detections] = {}
-        for indices in self._batches(images):
+        for indices in batches(images, self.batch_size):
             rows = self._run([images[index] for index in indices])
             for index, (class_logits, mask_logits) in zip(indices, rows, strict=True):
                 found[index] = postprocess(
@@ -139,7 +139,7 @@ class Mask2FormerDetector:
     def logits(self, images: Sequence[Image]) -> list[tuple[Tensor, Tensor]]:
         """The network's raw output for images of one size: (class, mask) logits of each."""
         outputs: list[tuple[Tensor, Tensor]] = []
-        for indices in self._batches(images):
+        for indices in batches(images, self.batch_size):
             outputs += self._run([images[index] for index in indices])
         return outputs
 
@@ -158,15 +158,6 @@ class Mask2FormerDetector:
         with torch.inference_mode(), torch.autocast(device.type, self.dtype, enabled=half):
             output = self.network(pixels.to(device))
         return output.class_queries_logits.float(), output.masks_queries_logits.float()
-
-    def _batches(self, images: Sequence[Image]) -> Iterator[list[int]]:
-        """Indices of images of equal size, at most a batch of them at a time."""
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for index, image in enumerate(images):
-            by_size.setdefault(_size(image), []).append(index)
-        for indices in by_size.values():
-            for start in range(0, len(indices), self.batch_size):
-                yield indices[start : start + self.batch_size]
 
     def _run(self, images: Sequence[Image]) -> list[tuple[Tensor, Tensor]]:
         """Logits of at most a batch of images of one size."""
@@ -198,11 +189,26 @@ def _keep_in_float32(module: Any) -> None:
     module.forward = in_float32
 
 
+def batches(images: Sequence[Image], size: int) -> Iterator[list[int]]:
+    """Indices of images of equal height and width, at most `size` of them at a time."""
+    alike: dict[tuple[int, int], list[int]] = {}
+    for index, image in enumerate(images):
+        alike.setdefault(_size(image), []).append(index)
+    for indices in alike.values():
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size]
+
+
 def _size(image: Image) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
 
 
-def _read_frame(folder: Path) -> Frame:
+def read_frame(folder: Path) -> Frame:
+    """The frame that a detector folder asks for, or the official one.
+
+    Raises:
+        HarnessError: Its frame file cannot be read.
+    """
     file = folder / FRAME_FILE
     if not file.exists():
         return Frame()

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from benchmarks.geneval import rules
 from benchmarks.geneval.colors import ColorClassifier, Crop, load_colors
-from benchmarks.geneval.detection import Detections, Detector, load_detector
+from benchmarks.geneval.detection import Backend, Detections, Detector, load_detector
 from benchmarks.geneval.rules import Kept, Outcome
 from harness import options
 from harness.errors import HarnessError, did_you_mean
@@ -37,6 +37,7 @@ class Options:
         batch_size: Images (for the colour classifier: objects) of the one batch shape.
         resize: How a Mask2Former's images are resized: "uint8" as mmdet 2.x, which the official
             scores come from, or "float32" as mmdet 3.x. None leaves it to the detector.
+        backend: What runs a Mask2Former: "transformers", or "mmdet", the original.
         max_overlap: IoU from which the worse of two objects of a class is dropped.
     """
 
@@ -45,6 +46,7 @@ class Options:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_size: Annotated[int, Field(ge=1)] = 1
     resize: Literal["uint8", "float32"] | None = None
+    backend: Backend = "transformers"
     max_overlap: Annotated[float, Field(gt=0, le=1)] = rules.MAX_OVERLAP
 
 
@@ -226,10 +228,16 @@ def _check(
 
 def _assemble(checkpoints: Mapping[str, Path], chosen: Options, device: str) -> GenEvalScorer:
     own = {} if chosen.resize is None else {"resize": chosen.resize}
+    detector = load_detector(
+        Path(checkpoints["detector"]),
+        device,
+        chosen.dtype,
+        chosen.batch_size,
+        chosen.backend,
+        **own,
+    )
     return GenEvalScorer(
-        load_detector(
-            Path(checkpoints["detector"]), device, chosen.dtype, chosen.batch_size, **own
-        ),
+        detector,
         load_colors(Path(checkpoints["colors"]), device, chosen.dtype, chosen.batch_size),
         max_overlap=chosen.max_overlap,
     )

@@ -21,6 +21,7 @@ from benchmarks.geneval.centernet import CenterNetDetector
 from benchmarks.geneval.colors import ClipColorClassifier, Crop
 from benchmarks.geneval.known_answer import TOLERANCE, TOLERANCE_HALF, fixed_picture
 from benchmarks.geneval.mask2former import Mask2FormerDetector
+from benchmarks.geneval.mmdet_original import MmdetDetector
 from benchmarks.geneval.mmdet_pipeline import Frame, preprocess
 from harness.errors import HarnessError
 
@@ -69,7 +70,7 @@ def tolerance_of(dtype: str) -> float:
 def ask_detector(scorer: GenEvalScorer) -> Tensor:
     """The detector's class probabilities for the picture, one vector, float32 on the CPU."""
     detector, picture = scorer.detector, fixed_picture()
-    if isinstance(detector, Mask2FormerDetector):
+    if isinstance(detector, Mask2FormerDetector | MmdetDetector):
         pixels = torch.from_numpy(preprocess(picture, Frame(*picture.shape[:2]), "float32"))
         batch = pixels[None].repeat(detector.batch_size, 1, 1, 1)
         return detector.forward(batch)[0][-1].softmax(dim=-1).flatten().cpu()

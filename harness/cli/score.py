@@ -15,7 +15,10 @@ from harness.cli.execution import execution_options
 @click.command(short_help="Score a folder of images in GenEval's layout.")
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option(
-    "--detector", metavar="REF", help="Detector checkpoint: a folder, a hub id or bundled:NAME."
+    "--detector",
+    metavar="REF",
+    help="Detector checkpoint: a folder, a hub id or bundled:NAME. With mmdet or mmdet:REF it is "
+    "run by mmdet, the original.",
 )
 @click.option("--colors", metavar="REF", help="CLIP checkpoint for the colours.")
 @click.option(

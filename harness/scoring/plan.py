@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.config import Plugin, RunConfig
@@ -18,6 +18,9 @@ from strategies.recorded import Recorded
 
 SUITE = "foreign-images"
 """Name of the suite in the config of such a run: nobody knows what made the images."""
+
+MMDET = "mmdet"
+"""As a detector: run by mmdet, the original. As a prefix, the reference comes after a colon."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class ScoringAsk:
     Attributes:
         images: The folder.
         model: Suite whose scorer is used.
-        scorer: Other checkpoint references, by part.
+        scorer: Other checkpoint references, by part. A detector "mmdet" or "mmdet:REF" is run by
+            mmdet: the suite's own, or REF.
         settings: Scorer settings (`benchmarks.geneval.scorer.Options`).
         dtype: Number type, or None for the suite's.
         batch_size: Images of the one batch shape, or None for the suite's.
@@ -83,6 +87,7 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
             value is no good.
         HarnessError: A checkpoint is missing here.
     """
+    ask = _with_backend(ask)
     folders = read_layout(ask.images)
     files = [
         ImageFile(folder.prompt, replicate, path)
@@ -113,6 +118,19 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
     )
     prompts = tuple(folder.prompt for folder in folders)
     return ScoringPlan(Plan(config, prompts, Recorded(), paths), ask.images, tuple(files))
+
+
+def _with_backend(ask: ScoringAsk) -> ScoringAsk:
+    """The same request with the detector's backend as the scorer setting that it is."""
+    name, _, ref = (ask.scorer or {}).get("detector", "").partition(":")
+    if name != MMDET:
+        return ask
+    others = {part: other for part, other in (ask.scorer or {}).items() if part != "detector"}
+    return replace(
+        ask,
+        scorer={**others, "detector": ref} if ref else others,
+        settings={**(ask.settings or {}), "backend": MMDET},
+    )
 
 
 def _scorer(suite: Suite, ask: ScoringAsk) -> ModelSpec:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
+
+import pytest
 
 from tests.cli.test_cli import Terminal, harness
 from tests.scoring.conftest import images, one_thread, tiny_suite
@@ -38,6 +41,21 @@ def test_refused_images_are_named_and_the_exit_code_says_so(
     assert f"not scored: {bad}: neither PNG nor JPEG" in harness.err
     assert "1 not (counted as wrong)" in harness.out
     assert harness(*command) == 1, "as often as it is asked"
+
+
+def test_the_original_is_an_extra(
+    harness: Terminal, images: Path, tiny_suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    command = ["score", images, "--model", tiny_suite, "--out", "out"]
+    detector = tiny_suite.parent / "tiny" / "detector"
+    for asked in ("mmdet", f"mmdet:{detector}"):
+        assert harness(*command, "--detector", asked) == 1
+        assert "mmdet, which is not installed" in harness.err
+        assert "pip install -e '.[mmdet]'" in harness.err
+        assert not Path("out").exists()
+    assert harness("score", images, "--out", "out", "--detector", "mmdet") == 2
+    assert "holds a centernet one" in harness.err and "--detector mmdet:FOLDER" in harness.err
 
 
 def test_bad_requests(harness: Terminal, images: Path, tiny_suite: Path) -> None:

@@ -255,6 +255,20 @@ def test_bad_requests(images: Path, tiny_suite: Path, ask: dict[str, Any], says:
         ready(images, tiny_suite, **ask)
 
 
+def test_the_detector_s_backend_is_a_setting(images: Path, tiny_suite: Path) -> None:
+    def spec(**ask: Any) -> Any:
+        return ready(images, tiny_suite, **ask).plan.config.scorer
+
+    other = str(tiny_suite.parent / "tiny" / "judge")
+    assert spec().settings["backend"] == "transformers"
+    original = spec(scorer={"detector": "mmdet"})
+    assert original == spec(settings={"backend": "mmdet"})
+    assert original.settings["backend"] == "mmdet"
+    assert original.checkpoints == spec().checkpoints
+    named = spec(scorer={"detector": f"mmdet:{other}"})
+    assert named.checkpoints["detector"] == other and named.settings == original.settings
+
+
 def test_prompts_of_another_benchmark(images: Path, tiny_suite: Path) -> None:
     (images / "00000" / "metadata.jsonl").write_text('{"prompt": "a cat"}')
     with pytest.raises(UsageError, match="which objects"):

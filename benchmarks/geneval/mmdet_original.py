@@ -1,0 +1,342 @@
+"""The original: GenEval's detector run by mmdet itself, for those who want to compare.
+
+Optional (extra `mmdet`: mmdet 3.3.0 and mmcv-lite, neither needs a compiler). The network, its
+preprocessing and its post-processing are mmdet's; the weights are those of the converted folder,
+put back number by number into mmdet's form, so that one folder serves both implementations.
+
+mmcv's compiled operators are what breaks on new GPUs, at times in silence. None is used here:
+deformable attention, the only one that Mask2Former needs, takes mmcv's own PyTorch path on every
+device, and any other call of a compiled operator is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import sys
+import types
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.geneval.classes import CLASSES
+from benchmarks.geneval.convert import translate
+from benchmarks.geneval.detection import SCORE_FLOOR, Detections, read_config
+from benchmarks.geneval.known_answer import TOLERANCE, check_answer
+from benchmarks.geneval.loading import first_line, quiet, some
+from benchmarks.geneval.mask2former import UNUSED, batches, read_frame
+from benchmarks.geneval.mmdet_pipeline import Frame, Resize
+from harness import flops
+from harness.errors import HarnessError, UsageError
+from harness.records import Image
+
+CONFIG = "mask2former/mask2former_swin-s-p4-w7-224_8xb2-lsj-50e_coco.py"
+"""mmdet's own configuration of the official detector."""
+
+_LEFT_OUT = (*UNUSED, "criterion.empty_weight", "relative_position_index")
+"""Parts of the names of tensors that transformers stores and mmdet has no use for."""
+
+
+class MmdetDetector:
+    """mmdet's Mask2Former, from preprocessing to detections.
+
+    Attributes:
+        network: mmdet's `Mask2Former`, in evaluation mode.
+        batch_size: Images of the one batch shape it runs at; smaller batches are padded.
+        frame: The frame images are fitted into.
+        resize: Number format images are resized in.
+        floor: Detections with a score at or below it are not reported.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        *,
+        batch_size: int = 1,
+        frame: Frame | None = None,
+        resize: Resize = "uint8",
+        floor: float = SCORE_FLOOR,
+    ) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.batch_size = batch_size
+        self.frame = frame or Frame()
+        self.resize: Resize = resize
+        self.floor = floor
+        self._prepare = _pipeline(self.frame, resize)
+        self._flops = functools.cache(self._count_flops)
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        batch_size: int = 1,
+        resize: Resize = "uint8",
+        floor: float = SCORE_FLOOR,
+    ) -> MmdetDetector:
+        """Load a folder that `convert` wrote.
+
+        Raises:
+            UsageError: Another number format than float32 is asked for.
+            HarnessError: mmdet is not installed, the folder is incomplete or does not fit its
+                own configuration, or the network answers its known question wrongly.
+        """
+        if dtype != "float32":
+            raise UsageError(f"mmdet's detector runs in float32, not in {dtype}", "--dtype float32")
+        import_mmdet()
+        network = build_network(_read_config(folder))
+        network.load_state_dict(original_weights(_read_weights(folder), network.state_dict()))
+        detector = cls(
+            network.to(device),
+            batch_size=batch_size,
+            frame=read_frame(folder),
+            resize=resize,
+            floor=floor,
+        )
+        check_answer(lambda pixels: detector.forward(pixels)[0], folder, TOLERANCE)
+        return detector
+
+    @torch.no_grad()
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Find the objects of each image; images may differ in size.
+
+        Raises:
+            HarnessError: The network's output is not finite.
+        """
+        found: dict[int, Detections] = {}
+        for indices in batches(images, self.batch_size):
+            # mmdet reads images with OpenCV, so it expects blue before red.
+            rows = [self._prepare({"img": images[index][..., ::-1]}) for index in indices]
+            rows += [rows[-1]] * (self.batch_size - len(rows))
+            samples = self.network.test_step(
+                {
+                    "inputs": [row["inputs"] for row in rows],
+                    "data_samples": [row["data_samples"].clone() for row in rows],
+                }
+            )
+            for index, sample in zip(indices, samples, strict=False):
+                found[index] = self._read(sample.pred_instances)
+        return [found[index] for index in range(len(images))]
+
+    def flops(self, height: int, width: int) -> float:
+        """FLOPs of the network for one image, counted once for each input shape."""
+        return self._flops(*self.frame.padded(height, width))
+
+    @torch.no_grad()
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the network, as `Mask2FormerDetector.forward` does."""
+        device = next(self.network.parameters()).device
+        features = self.network.extract_feat(pixels.to(device))
+        classes, masks = self.network.panoptic_head(features, [])
+        return classes[-1], masks[-1]
+
+    def _read(self, instances: Any) -> Detections:
+        scores = instances.scores
+        if not bool(torch.isfinite(scores).all()):
+            raise HarnessError(
+                f"the detector's output is not finite (mmdet on {scores.device})",
+                "check that this build of torch supports the device, or try --device cpu",
+            )
+        order = torch.sort(scores, descending=True, stable=True).indices
+        order = order[scores[order] > self.floor]
+        return Detections(
+            labels=tuple(CLASSES[label] for label in instances.labels[order].tolist()),
+            scores=scores[order].cpu().numpy(),
+            boxes=instances.bboxes[order].cpu().numpy().astype(np.float32),
+            masks=instances.masks[order].cpu().numpy(),
+        )
+
+    def _count_flops(self, height: int, width: int) -> float:
+        pixels = torch.zeros(1, 3, height, width)
+        return flops.count(lambda: self.forward(pixels))
+
+
+def import_mmdet() -> None:
+    """Import mmdet, without mmcv's compiled operators.
+
+    Raises:
+        HarnessError: It is not installed, or does not work here.
+    """
+    if importlib.util.find_spec("mmdet") is None:
+        raise HarnessError(
+            "the detector backend 'mmdet' needs mmdet, which is not installed here",
+            "pip install -e '.[mmdet]' (an environment of its own is wise, since mmdet brings old "
+            "packages), or leave the backend out: transformers runs the same weights",
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _without_compiled_operators()
+            import mmdet.datasets.transforms
+            import mmdet.models
+            import mmdet.utils
+
+            mmdet.utils.register_all_modules()
+    except (ImportError, AssertionError, AttributeError, KeyError) as error:
+        # A library that is too new for mmdet shows in any of these.
+        raise HarnessError(
+            f"mmdet is installed but cannot be imported: {first_line(error)}",
+            "pip install -c constraints.txt -e '.[mmdet]' in a fresh environment",
+        ) from error
+
+
+class _NoOperators(types.ModuleType):
+    """Stands for mmcv's compiled module: every operator is there, and refuses to run."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise HarnessError(f"mmdet called mmcv's compiled operator '{name}'")
+
+        return refuse
+
+
+class PlainAttention:
+    """In place of the compiled deformable attention, with the same arguments."""
+
+    @staticmethod
+    def apply(
+        value: Tensor, shapes: Tensor, starts: Tensor, places: Tensor, weights: Tensor, step: int
+    ) -> Tensor:
+        """Take mmcv's PyTorch path; `starts` and `step` do not matter to it."""
+        from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+        found: Tensor = multi_scale_deformable_attn_pytorch(value, shapes, places, weights)
+        return found
+
+
+def _without_compiled_operators() -> None:
+    logging.getLogger("mmengine").setLevel(logging.ERROR)
+    import mmcv  # noqa: F401
+
+    sys.modules.setdefault("mmcv._ext", _NoOperators("mmcv._ext"))
+    from mmcv.ops import multi_scale_deform_attn
+
+    multi_scale_deform_attn.MultiScaleDeformableAttnFunction = PlainAttention
+
+
+def build_network(config: Any) -> Any:
+    """Build mmdet's network of a given size; its weights are still to come.
+
+    Args:
+        config: A `transformers.Mask2FormerConfig`. What it does not say is as in `CONFIG`.
+    """
+    import mmdet
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+
+    whole = Config.fromfile(str(Path(mmdet.__file__).parent / ".mim" / "configs" / CONFIG))
+    whole.merge_from_dict({f"model.{name}": value for name, value in _sizes(config).items()})
+    return MODELS.build(whole.model)
+
+
+def _sizes(config: Any) -> dict[str, Any]:
+    """What mmdet's configuration calls the sizes of a network."""
+    swin, width, heads = config.backbone_config, config.hidden_dim, config.num_attention_heads
+    pixel, decoder = "panoptic_head.pixel_decoder", "panoptic_head.transformer_decoder"
+    pixel_layer, layer = f"{pixel}.encoder.layer_cfg", f"{decoder}.layer_cfg"
+    sizes = {
+        "backbone.init_cfg": None,
+        "backbone.embed_dims": swin.embed_dim,
+        "backbone.patch_size": swin.patch_size,
+        "backbone.depths": list(swin.depths),
+        "backbone.num_heads": list(swin.num_heads),
+        "backbone.window_size": swin.window_size,
+        "backbone.mlp_ratio": int(swin.mlp_ratio),
+        "backbone.qkv_bias": swin.qkv_bias,
+        "panoptic_head.in_channels": [swin.embed_dim * 2**i for i in range(len(swin.depths))],
+        "panoptic_head.feat_channels": config.feature_size,
+        "panoptic_head.out_channels": config.mask_feature_size,
+        "panoptic_head.num_queries": config.num_queries,
+        "panoptic_head.positional_encoding.num_feats": width // 2,
+        f"{pixel}.positional_encoding.num_feats": config.feature_size // 2,
+        f"{pixel}.encoder.num_layers": config.encoder_layers,
+        f"{pixel_layer}.ffn_cfg.embed_dims": config.feature_size,
+        f"{pixel_layer}.ffn_cfg.feedforward_channels": config.encoder_feedforward_dim,
+        f"{pixel_layer}.self_attn_cfg.embed_dims": config.feature_size,
+        f"{pixel_layer}.self_attn_cfg.num_heads": heads,
+        # transformers counts the prediction before the first layer as one.
+        f"{decoder}.num_layers": config.decoder_layers - 1,
+        f"{layer}.ffn_cfg.embed_dims": width,
+        f"{layer}.ffn_cfg.feedforward_channels": config.dim_feedforward,
+    }
+    for attention in ("self_attn_cfg", "cross_attn_cfg"):
+        sizes[f"{layer}.{attention}.embed_dims"] = width
+        sizes[f"{layer}.{attention}.num_heads"] = heads
+    return sizes
+
+
+def _pipeline(frame: Frame, resize: Resize) -> Any:
+    """The preprocessing of mmdet up to the network's input, of an image in memory."""
+    from mmcv.transforms import Compose
+    from mmdet.registry import TRANSFORMS
+
+    steps = (
+        # mmdet 3.x reads images as float32, 2.x as uint8.
+        {"type": "LoadImageFromNDArray", "to_float32": resize == "float32"},
+        {"type": "Resize", "scale": (frame.long, frame.short), "keep_ratio": True},
+        {"type": "PackDetInputs", "meta_keys": ("ori_shape", "img_shape", "scale_factor")},
+    )
+    return Compose([TRANSFORMS.build(step) for step in steps])
+
+
+def _read_config(folder: Path) -> Any:
+    from transformers import Mask2FormerConfig
+
+    read_config(folder, "a converted Mask2Former")
+    with quiet():
+        return Mask2FormerConfig.from_pretrained(folder, local_files_only=True)
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    file = folder / "model.safetensors"
+    try:
+        return load_file(file)
+    except Exception as error:
+        # safetensors raises an exception type of its own over a damaged file.
+        raise HarnessError(
+            f"{file} cannot be read: {first_line(error)}", "convert the detector again"
+        ) from error
+
+
+def original_weights(
+    weights: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Put converted weights back into mmdet's form: `translate` backwards, every number moved once.
+
+    Args:
+        weights: Tensors by the name they have in a converted folder.
+        state: mmdet's tensors, of which only names and shapes count (and buffers that are
+            derived are kept).
+
+    Raises:
+        HarnessError: The two do not belong together.
+    """
+    left, restored = set(weights), {}
+    for key, tensor in state.items():
+        if key.endswith(".relative_position_index"):
+            restored[key] = tensor
+            continue
+        numbers = torch.arange(tensor.numel()).reshape(tensor.shape)
+        flat = torch.empty(tensor.numel())
+        for name, places in translate({key: numbers}, "mmdet's network").items():
+            if name not in weights or weights[name].shape != places.shape:
+                raise HarnessError(f"the detector has no weight {name} of shape {places.shape}")
+            flat[places.flatten()] = weights[name].float().flatten()
+            left.discard(name)
+        restored[key] = flat.reshape(tensor.shape)
+    if astray := sorted(n for n in left if not any(part in n for part in _LEFT_OUT)):
+        raise HarnessError(f"mmdet's network has no place for {some(astray)}")
+    return restored
