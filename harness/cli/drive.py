@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from collections.abc import Mapping
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -30,8 +32,19 @@ class _Stop:
         click.echo("\nstopping after the batch that is running; once more to stop now", err=True)
 
 
-def drive(plan: Plan, execution: Execution, folder: RunFolder) -> int:
+def drive(
+    plan: Plan,
+    execution: Execution,
+    folder: RunFolder,
+    notes: Mapping[str, Any] | None = None,
+) -> int:
     """Work on a run until it is done or stopped; returns the exit code.
+
+    Args:
+        plan: What to run.
+        execution: Where to run it.
+        folder: Where it lives.
+        notes: What else the manifest's entry of this session is to say.
 
     Raises:
         HarnessError: The run cannot go on.
@@ -44,7 +57,13 @@ def drive(plan: Plan, execution: Execution, folder: RunFolder) -> int:
     try:
         with display(plan, folder, fresh=fresh) as observe:
             progress = work(
-                plan, execution, folder, command=command, observe=observe, stop=lambda: stop.asked
+                plan,
+                execution,
+                folder,
+                command=command,
+                observe=observe,
+                stop=lambda: stop.asked,
+                notes=notes,
             )
     except Interrupted as error:
         raise Interrupted(error.message, f"carry on with: {resume}") from error

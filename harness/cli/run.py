@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from harness.cli.batch_size import BatchSize
 from harness.cli.execution import execution_options
 
 PAIR = "NAME=VALUE"
@@ -64,7 +65,11 @@ PAIR = "NAME=VALUE"
     type=click.Choice(["float32", "bfloat16", "float16"]),
     help="Number type of all models; default bfloat16 on GPUs, float32 on CPUs.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images a generator batch.")
+@click.option(
+    "--batch-size",
+    type=BatchSize(),
+    help="Images a generator batch; auto: chosen by a short measurement on the device, once.",
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -95,6 +100,7 @@ def run(
     tags: str,
     out: Path | None,
     execution: dict[str, Any],
+    batch_size: int | str | None,
     **rest: Any,
 ) -> int:
     """Search with a strategy over a benchmark's prompts.
@@ -113,9 +119,11 @@ def run(
         benchmark_options=parse(benchmark_options, flag="-B"),
         generator_settings=parse(generator_settings, flag="-G"),
         scorer=parse(scorer, flag="--scorer"),
+        batch_size=None if batch_size == BatchSize.AUTO else batch_size,
         tags=tuple(tag.strip() for tag in tags.split(",") if tag.strip()),
         **rest,
     )
+    from harness.cli.batch_size import settle
     from harness.cli.drive import drive
     from harness.cli.execution import resolve
     from harness.engine.launch import default_folder
@@ -124,5 +132,8 @@ def run(
 
     where = resolve(execution)
     ready = plan(Ask(**asked, device=where.device))
+    notes: dict[str, Any] = {}
+    if batch_size == BatchSize.AUTO:
+        ready, notes = settle(ready, where, out, Path("results"))
     folder = RunFolder(out) if out is not None else default_folder(ready, Path("results"))
-    return drive(ready, where, folder)
+    return drive(ready, where, folder, notes)

@@ -58,6 +58,7 @@ class Engine:
         self._stop = stop
         self._plan = plan
         self._config = plan.config
+        self._run = plan.config.run
         self._generator = plan.generator
         self._judged = plan.config.judged
         self._executor = executor
@@ -194,7 +195,7 @@ class Engine:
 
     def _remember_image(self, key: SearchKey, candidate: Candidate) -> None:
         self._made[key][candidate.id] = candidate.image
-        if candidate.image is not None:
+        if candidate.image is not None and self._config.keep_images != "all":
             self._images.hold(candidate.image)
 
     def _close_if_done(self, search: Search) -> None:
@@ -202,7 +203,7 @@ class Engine:
         key = search.key
         if not search.ended or self._unlogged[key]:
             return
-        self._log.append("searches", search_row(self._config.run, search))
+        self._log.append("searches", search_row(self._run, search))
         self.progress.searches_ended += 1
         selected = search.selected
         if selected is None:
@@ -326,7 +327,7 @@ class Engine:
         if pending.waiting:
             return
         key = pending.search.key
-        self._log.append("candidates", candidate_row(self._config.run, pending))
+        self._log.append("candidates", candidate_row(self._run, pending))
         self._unlogged[key] -= 1
         self.progress.draws += 1
         self.progress.draws_failed += bool(pending.errors)

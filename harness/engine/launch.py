@@ -105,6 +105,7 @@ def work(
     observe: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
     executor: Executor | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> Progress | None:
     """Bring a run to its end, from wherever it stands.
 
@@ -116,6 +117,7 @@ def work(
         observe: Called with the progress after every step.
         stop: Asked before every step whether to stop there.
         executor: Used instead of the one that `execution` describes.
+        notes: What else the manifest's entry of this session is to say.
 
     Returns:
         The progress made, or None if the run was finished already.
@@ -141,6 +143,7 @@ def work(
                     "pid": os.getpid(),
                     "command": command,
                     **executor.describe(),
+                    **(notes or {}),
                 }
             )
             manifest.write(folder.manifest)

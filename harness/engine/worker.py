@@ -55,12 +55,8 @@ class Worker:
         self.role = role
         self._settings = setup.config.generator.settings
         self._coders: ThreadPoolExecutor | None = None
-        patient_threads()
-        import torch
-
-        torch.set_num_threads(setup.config.threads)
-        prepare(setup.device)
-        self._model = load(role, setup)
+        prepare_process(setup)
+        self.model = load(role, setup)
 
     def run(self, items: Sequence[Item]) -> list[Answer]:
         """Run one batch.
@@ -75,7 +71,7 @@ class Worker:
     def _generate(self, items: Sequence[DrawItem]) -> list[Answer]:
         requests = self._threads(_request, items)
         started = time.perf_counter()
-        made = self._model.generate(requests)
+        made = self.model.generate(requests)
         share = (time.perf_counter() - started) / len(items)
         _check_length(self.role, len(items), len(made))
         for item, (image, _) in zip(items, made, strict=True):
@@ -91,9 +87,9 @@ class Worker:
         pixels = self._threads(images.decode, [item.png for item in items])
         started = time.perf_counter()
         if self.role is Role.JUDGE:
-            found = self._model.judge(prompts, pixels, [item.seed for item in items])
+            found = self.model.judge(prompts, pixels, [item.seed for item in items])
         else:
-            found = self._model.score(prompts, pixels)
+            found = self.model.score(prompts, pixels)
         share = (time.perf_counter() - started) / len(items)
         _check_length(self.role, len(items), len(found))
         kind = Judged if self.role is Role.JUDGE else Scored
@@ -109,6 +105,19 @@ class Worker:
         if self._coders is None:
             self._coders = ThreadPoolExecutor(CODERS)
         return list(self._coders.map(work, items))
+
+
+def prepare_process(setup: Setup) -> None:
+    """Settle threads and device, before any model is loaded.
+
+    Raises:
+        UsageError: The device is not there.
+    """
+    patient_threads()
+    import torch
+
+    torch.set_num_threads(setup.config.threads)
+    prepare(setup.device)
 
 
 def load(role: Role, setup: Setup) -> Any:

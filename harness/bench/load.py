@@ -1,0 +1,129 @@
+"""A long run without models: does the driver's memory stay flat, and is resuming quick?
+
+A run is stopped shortly before its end and resumed. Memory is this process's resident set,
+sampled as the run goes; the log's shards are merged at the end, in memory, which is the peak.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.bench.pretend import PretendedExecutor, pretended_plan
+from harness.engine.launch import Execution, work
+from harness.engine.progress import Progress
+from harness.errors import Interrupted
+from harness.log import shards, store
+from harness.log.run_folder import RunFolder
+from harness.records import Role
+from strategies.best_of_n import BestOfN
+
+STOPPED_AT = 0.9
+"""Share of the candidates after which the run is stopped."""
+
+SETTLED_AT = 0.1
+"""Share after which memory counts: buffers have been filled and written by then."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the run took.
+
+    Attributes:
+        candidates: Rows in the log at the end.
+        seconds: Of both sessions together.
+        cpu_seconds: Processor time of both.
+        early_bytes: Resident memory once settled.
+        late_bytes: The most resident memory between then and the stop.
+        peak_bytes: The most at all, merging included.
+        resume_seconds: From the second start to its first new candidate.
+        shards: Files of the log before merging, and after.
+        log_bytes: Size of the merged log.
+    """
+
+    candidates: int
+    seconds: float
+    cpu_seconds: float
+    early_bytes: int
+    late_bytes: int
+    peak_bytes: int
+    resume_seconds: float
+    shards: tuple[int, int]
+    log_bytes: int
+
+
+def measure_load(
+    folder: Path,
+    *,
+    candidates: int,
+    latency: float,
+    workers: int = 2,
+    budget: int = 20,
+    observe: Callable[[int, int], None] = lambda done, total: None,
+) -> Load:
+    """Run, stop, resume and finish a run whose batches take a fixed time.
+
+    Args:
+        folder: Where the run goes.
+        candidates: How many draws in all.
+        latency: Seconds of a batch of eight, of every role.
+        workers: Workers of each role.
+        budget: Draws of a search.
+        observe: Called with how many draws are done, of how many.
+    """
+    prompts = max(1, candidates // budget)
+    plan = pretended_plan(BestOfN(), prompts=prompts, budget=budget)
+    total, run = prompts * budget, RunFolder(folder)
+    samples: list[tuple[int, int]] = []
+    drawn, first_new = 0, 0.0
+
+    def watch(progress: Progress) -> None:
+        nonlocal drawn, first_new
+        if progress.draws and not first_new:
+            first_new = time.monotonic()
+        drawn = progress.draws + progress.replayed
+        if not samples or drawn - samples[-1][0] >= total // 100:
+            samples.append((drawn, _resident()))
+            observe(drawn, total)
+
+    def session(stop: Callable[[], bool]) -> float:
+        executor = PretendedExecutor(dict.fromkeys(Role, latency), workers=workers)
+        started = time.monotonic()
+        work(plan, Execution(), run, command="bench", observe=watch, stop=stop, executor=executor)
+        return started
+
+    began, cpu = time.monotonic(), time.process_time()
+    with contextlib.suppress(Interrupted):
+        session(lambda: drawn >= STOPPED_AT * total)
+    gc.collect()
+    settled = [size for done, size in samples if done >= SETTLED_AT * total]
+    before = sum(len(shards.discover(run.log, table)) for table in ("candidates", "searches"))
+    first_new = 0.0
+    resumed = session(lambda: False)
+    files = list(run.log.iterdir())
+    return Load(
+        candidates=store.read(run.log, "candidates", ["draw_id"]).num_rows,
+        seconds=time.monotonic() - began,
+        cpu_seconds=time.process_time() - cpu,
+        early_bytes=settled[0],
+        late_bytes=max(settled),
+        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        resume_seconds=first_new - resumed,
+        shards=(before, len(files)),
+        log_bytes=sum(path.stat().st_size for path in files),
+    )
+
+
+def _resident() -> int:
+    """This process's resident memory in bytes; the peak so far where Linux's /proc is missing."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")

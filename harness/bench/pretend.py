@@ -1,0 +1,130 @@
+"""A run without models: what the driver does beside them, and nothing else.
+
+The executor keeps the real one's promises (places, queues, outcomes in time), each batch taking
+a fixed time in which nothing is computed. So what is measured is searches, dispatcher, identities,
+rows, log and image store: all that stands between a generator and the next batch.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.config import Plugin, RunConfig
+from harness.engine.jobs import Answer, DrawItem, Item, Job, Judged, LookItem, Made, Outcome, Scored
+from harness.log import images
+from harness.models.suites import ModelSpec
+from harness.options import resolved
+from harness.plan import Plan
+from harness.records import Cost, Detection, Prompt, Role, Score, Verdict
+from harness.seeds import digest
+from strategies.base import Strategy
+
+DEPTH = 2
+"""Batches a worker may hold, as in the Ray executor."""
+
+_PNG = images.encode(np.full((8, 8, 3), 128, dtype=np.uint8))
+
+
+def pretended_plan(
+    strategy: Strategy,
+    *,
+    prompts: int,
+    budget: int,
+    batch_size: int = 8,
+    keep: Literal["all", "selected", "none"] = "none",
+) -> Plan:
+    """A plan over made-up prompts that no model is needed for."""
+    spec = ModelSpec(kind="sana", batch_size=batch_size, dtype="float32")
+    config = RunConfig(
+        benchmark=Plugin(name="pretended", options={"prompts": prompts}),
+        strategy=Plugin(name=strategy.name, options=resolved(strategy)),
+        budget=budget,
+        suite="pretended",
+        generator=spec,
+        judge=spec.model_copy(update={"kind": "pretended"}),
+        scorer=spec,
+        keep_images=keep,
+    )
+    made_up = tuple(
+        Prompt(f"{n:06d}", f"a photo of {n} things", f"tag {n % 6}") for n in range(prompts)
+    )
+    return Plan(config, made_up, strategy, {})
+
+
+@dataclass
+class PretendedExecutor:
+    """Answers every batch after a fixed time. Has state: what it holds.
+
+    Attributes:
+        seconds: What a batch takes, by role.
+        workers: Workers of each role.
+        accept: One draw in so many is accepted.
+    """
+
+    seconds: Mapping[Role, float]
+    workers: int = 1
+    accept: int = 6
+    serial: bool = False
+    _ends: list[tuple[float, int, int, Job]] = field(default_factory=list)
+    _held: dict[Role, list[int]] = field(default_factory=dict)
+    _busy_until: dict[Role, list[float]] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Load nothing."""
+        self._held = {role: [0] * self.workers for role in Role}
+        self._busy_until = {role: [0.0] * self.workers for role in Role}
+        self._ends.clear()
+
+    def free(self, role: Role, *, idle: bool = True) -> int:
+        """As a real executor's."""
+        depth = 1 if idle else DEPTH
+        return sum(max(0, depth - held) for held in self._held[role])
+
+    def submit(self, job: Job) -> None:
+        """Give it to the least busy worker."""
+        held, until = self._held[job.role], self._busy_until[job.role]
+        worker = min(range(self.workers), key=lambda n: held[n])
+        held[worker] += 1
+        until[worker] = max(time.monotonic(), until[worker]) + self.seconds[job.role]
+        heapq.heappush(self._ends, (until[worker], job.id, worker, job))
+
+    def wait(self, timeout: float) -> Sequence[Outcome]:
+        """Sleep until a batch ends; all that have ended by then."""
+        if not self._ends:
+            return ()
+        pause = self._ends[0][0] - time.monotonic()
+        if pause > 0:
+            time.sleep(min(pause, timeout))
+        now, ended = time.monotonic(), []
+        while self._ends and self._ends[0][0] <= now:
+            _, _, worker, job = heapq.heappop(self._ends)
+            self._held[job.role][worker] -= 1
+            answers = tuple(self._answer(job.role, item) for item in job.items)
+            ended.append(Outcome(job, f"{job.role}-{worker}", answers=answers))
+        return ended
+
+    def describe(self) -> dict[str, Any]:
+        """Nobody anywhere."""
+        return {"executor": "pretended", "workers": {}}
+
+    def close(self) -> None:
+        """Let go of nothing."""
+
+    def _answer(self, role: Role, item: Item) -> Answer:
+        cost = Cost(nfe=24, flops=1e9, device_seconds=self.seconds[role], tokens=12)
+        if isinstance(item, DrawItem):
+            return Made(_PNG, digest(["image", item.id])[:32], cost)
+        assert isinstance(item, LookItem)
+        if role is Role.JUDGE:
+            accepted = item.seed % self.accept == 0
+            sentence = "" if accepted else f"There is no thing in image {item.seed % 997}."
+            return Judged(Verdict(accepted, item.seed % 1000 / 1000, sentence), cost)
+        box = (1.0, 2.0, 30.0, 40.0)
+        found = tuple(Detection(label, box, 0.75, "red") for label in ("cat", "dog", "bench"))
+        return Scored(Score(False, "expected thing>=1, found 0", found), cost)

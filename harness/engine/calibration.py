@@ -1,0 +1,251 @@
+"""Choosing a batch size by a short measurement on the device that will do the work.
+
+The batch shape is part of every draw's identity, so it is measured once, before a run begins,
+and written into its config; whatever goes on with the run takes it from there. The smallest
+size that comes close to the best is taken: larger batches would gain next to nothing, hold more
+memory, and be harder to fill when few searches are left.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from harness.engine.launch import DEFAULT_GPU_SHARE, Execution
+from harness.engine.worker import Setup, load, prepare_process
+from harness.errors import HarnessError
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
+from harness.models.base import FeedbackImage, Request
+from harness.plan import Plan
+from harness.records import Role
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+"""Batch sizes that are tried, in this order."""
+
+CLOSE = 0.95
+"""What share of the best images/s is good enough."""
+
+BATCHES = 3
+"""Batches timed at each size, after one to warm up."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What was measured at one batch size.
+
+    Attributes:
+        batch_size: Rows.
+        images_per_second: In the median batch.
+        memory_bytes: The most memory held so far: of the GPU, or of the process on a CPU.
+    """
+
+    batch_size: int
+    images_per_second: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The choice and its grounds.
+
+    Attributes:
+        batch_size: The generator's.
+        sizes: What was measured.
+        stopped: Why no larger size was tried.
+    """
+
+    batch_size: int
+    sizes: tuple[Size, ...]
+    stopped: str
+
+    def record(self) -> dict[str, Any]:
+        """As the manifest keeps it."""
+        return asdict(self)
+
+
+def choose(sizes: Sequence[Size]) -> int:
+    """The smallest batch size that comes close to the fastest."""
+    best = max(size.images_per_second for size in sizes)
+    return min(s.batch_size for s in sizes if s.images_per_second >= CLOSE * best)
+
+
+def calibrate(plan: Plan, execution: Execution) -> Calibration:
+    """Measure a few batch sizes of a plan's generator where it will run.
+
+    Raises:
+        HarnessError: The model cannot be loaded, or not even one image fits.
+    """
+    setup = Setup(plan.config, plan.paths, execution.device)
+    context = int(getattr(plan.strategy, "context", 1)) if plan.strategy.needs_feedback else 0
+    share = {**DEFAULT_GPU_SHARE, **execution.gpu_share}[Role.GENERATOR]
+    if not execution.uses_ray:
+        return _calibrate(setup, context, share)
+    import ray
+
+    from harness.engine.executors.ray import connect
+
+    owned = connect(execution.address)
+    try:
+        on_gpu = execution.device.startswith("cuda")
+        task = ray.remote(_calibrate).options(num_cpus=1, num_gpus=share if on_gpu else 0)
+        found: Calibration = ray.get(task.remote(setup, context, share))
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, HarnessError):
+            raise type(cause)(cause.message, cause.hint) from error
+        raise HarnessError(f"batch sizes cannot be measured: {cause}") from error
+    finally:
+        if owned:
+            ray.shutdown()
+    return found
+
+
+def earlier(plan: Plan, folders: Sequence[RunFolder]) -> int | None:
+    """The batch size of a run that differs from the plan in nothing else and was calibrated.
+
+    So the same command goes on with the same run, although another measurement might choose
+    otherwise.
+    """
+    for folder in folders:
+        try:
+            manifest = Manifest.read(folder.manifest)
+            size = int(manifest.config["generator"]["batch_size"])
+        except (HarnessError, KeyError, TypeError, ValueError):
+            continue  # no run of ours; whoever opens it will say so
+        calibrated = any("calibration" in session for session in manifest.sessions)
+        if calibrated and with_batch_size(plan, size).config.digest == manifest.config_digest:
+            return size
+    return None
+
+
+def with_batch_size(plan: Plan, size: int) -> Plan:
+    """The plan with another batch size of its generator."""
+    generator = plan.config.generator.model_copy(update={"batch_size": size})
+    return replace(plan, config=plan.config.model_copy(update={"generator": generator}))
+
+
+def _calibrate(setup: Setup, context: int, share: float) -> Calibration:
+    prepare_process(setup)
+    return measure_sizes(
+        _Source(setup).generator,
+        lambda size: _requests(setup, size, context),
+        memory=lambda: _memory(setup.device),
+        limit=_limit(setup.device, share),
+    )
+
+
+class _Source:
+    """Gives the generator at any batch size. Has state: the one that is loaded."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._model: Any = None
+
+    def generator(self, size: int) -> Any:
+        if hasattr(self._model, "batch_size"):
+            self._model.batch_size = size
+            return self._model
+        self._model = None  # two at once might not fit
+        gc.collect()
+        config = self._setup.config
+        spec = config.generator.model_copy(update={"batch_size": size})
+        config = config.model_copy(update={"generator": spec})
+        self._model = load(Role.GENERATOR, replace(self._setup, config=config))
+        return self._model
+
+
+def measure_sizes(
+    generator: Callable[[int], Any],
+    requests: Callable[[int], Sequence[Request]],
+    *,
+    memory: Callable[[], int],
+    limit: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Calibration:
+    """Try one size after the other until nothing more is gained or memory runs out.
+
+    Args:
+        generator: Gives a generator of a batch size.
+        requests: Gives a full batch of so many.
+        memory: The most memory held so far.
+        limit: The most it may hold.
+        clock: Seconds.
+
+    Raises:
+        HarnessError: Not even one image fits.
+    """
+    sizes: list[Size] = []
+    stopped = "no larger size is tried"
+    for size in SIZES:
+        try:
+            model, batch = generator(size), requests(size)
+            model.generate(batch)
+            times = []
+            for _ in range(BATCHES):
+                started = clock()
+                model.generate(batch)
+                times.append(clock() - started)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            stopped = f"a batch of {size} does not fit into memory"
+            break
+        held = memory()
+        if held > limit:
+            stopped = f"a batch of {size} holds more memory than the generator's share"
+            break
+        sizes.append(Size(size, size / statistics.median(times), held))
+        if len(sizes) > 2 and choose(sizes) < sizes[-2].batch_size:
+            stopped = "larger batches gained next to nothing"
+            break
+    if not sizes:
+        raise HarnessError(
+            f"the generator cannot be calibrated: {stopped}", "use a device with more memory"
+        )
+    return Calibration(choose(sizes), tuple(sizes), stopped)
+
+
+def _requests(setup: Setup, size: int, context: int) -> list[Request]:
+    settings = setup.config.generator.settings
+    shape = (int(settings.get("height") or 64), int(settings.get("width") or 64), 3)
+    seen = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    feedback = tuple(
+        FeedbackImage(f"calibration-{n}", seen, "There is no dog in image") for n in range(context)
+    )
+    return [
+        Request(f"calibration-{n}", f"a photo of {n} dogs", n, settings, feedback)
+        for n in range(size)
+    ]
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    name = type(error).__name__
+    return (
+        isinstance(error, MemoryError)
+        or name == "OutOfMemoryError"
+        or ("out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower())
+    )
+
+
+def _memory(device: str) -> int:
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_reserved(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _limit(device: str, share: float) -> float:
+    if not device.startswith("cuda"):
+        return float("inf")
+    import torch
+
+    return share * float(torch.cuda.get_device_properties(device).total_memory)

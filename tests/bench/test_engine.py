@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.bench.bookkeeping import log_speed, open_bytes, searches_per_second
+from harness.bench.engine import Side, measure
+from harness.bench.load import measure_load
+from harness.bench.pretend import PretendedExecutor, pretended_plan
+from harness.engine.launch import Execution, work
+from harness.engine.progress import Progress
+from harness.log import store
+from harness.log.run_folder import RunFolder
+from harness.plan import Ask, plan
+from harness.records import Role
+from strategies.best_of_n import BestOfN
+from strategies.reflect import Reflect
+from tests.cli.test_cli import Terminal, harness
+from tests.tiny import make_tiny_suite
+
+__all__ = ["harness"]
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_suite(tmp_path_factory.mktemp("bench"))
+
+
+def test_all_sides_make_the_same_draws(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.models.sana import SanaGenerator
+
+    seen: list[list[int]] = []
+    noise = SanaGenerator.noise
+
+    def spy(self: SanaGenerator, seeds: list[int], settings: object) -> object:
+        seen.append(list(seeds))
+        return noise(self, seeds, settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SanaGenerator, "noise", spy)
+    ready = plan(Ask(model=str(suite), limit=3, budget=2, threads=1, batch_size=4))
+    found = measure(ready, rounds=1, device="cpu", with_ray=False)
+    assert found.ray is None
+    for side in (found.bare, found.inline, found.single, found.judged):
+        assert side.images == 6 and len(side.seconds) == 1
+        assert 0 < side.models[0] <= side.seconds[0]
+    alone = [rows[0] for rows in seen if len(rows) == 1]
+    batched = {seed for rows in seen if len(rows) == 4 for seed in rows}
+    # Two rounds (one to warm up); every draw alone once a round, and the same ones in batches.
+    assert len(alone) == 12 and set(alone) == batched and len(batched) == 6
+
+
+def test_ratios_are_medians_over_rounds() -> None:
+    one = Side((1.0, 4.0, 2.0), (0.5, 1.0, 1.5), 10)
+    other = Side((2.0, 2.0, 6.0), (1.0, 1.0, 1.0), 10)
+    assert one.per_second == 5.0 and (one.model_ms, one.other_ms) == (100.0, 50.0)
+    assert one.ratio(other) == 2.0  # of 2, 0.5 and 3
+
+
+def test_bench_engine(harness: Terminal, suite: Path) -> None:
+    command = ["bench", "engine", "--model", suite, "--prompts", 2, "--budget", 2, "--rounds", 1,
+               "--threads", 1, "--candidates", 40, "--no-ray"]  # fmt: skip
+    assert harness(*command) == 0
+    assert len(re.findall(r"[\d.]+ images/s", harness.out)) == 4
+    assert re.search(r"\d+ candidates/s drawn one by one", harness.out)
+    assert re.search(r"\d+ rows/s, \d+ bytes a row", harness.out)
+
+
+def test_memory_is_linear_in_open_searches() -> None:
+    few, many = open_bytes(50), open_bytes(400)
+    assert few > 0 and many / 400 == pytest.approx(few / 50, rel=0.25)
+
+
+def test_rates_are_counted() -> None:
+    assert searches_per_second(Reflect(), 100) > 0
+    rows, size = log_speed(600)
+    assert rows > 0 and 20 < size < 2000
+
+
+@pytest.mark.parametrize("strategy", [BestOfN(), Reflect()])
+def test_a_pretended_run_is_a_run(strategy: BestOfN | Reflect, tmp_path: Path) -> None:
+    ready = pretended_plan(strategy, prompts=9, budget=5, batch_size=4)
+    folder, executor = RunFolder(tmp_path / "run"), PretendedExecutor(dict.fromkeys(Role, 0.0))
+    most: list[int] = []
+
+    def watch(progress: Progress) -> None:
+        most.append(max(max(held) for held in executor._held.values()))
+
+    progress = work(ready, Execution(), folder, command="test", executor=executor, observe=watch)
+    assert progress is not None and progress.searches_ended == 9
+    log = store.read(folder.log, "candidates")
+    assert log.num_rows == progress.draws <= 45
+    assert log["error"].null_count == log.num_rows and max(most) <= 2
+    assert not list(folder.images.glob("*/*.png"))
+
+
+def test_a_long_run_stops_and_resumes_with_every_row(tmp_path: Path) -> None:
+    found = measure_load(tmp_path / "run", candidates=3000, latency=0.0)
+    assert found.candidates == 3000
+    assert found.shards[0] > 2 and found.shards[1] == 2
+    assert found.resume_seconds > 0
+    assert found.early_bytes <= found.late_bytes <= found.peak_bytes
+    # Were rows, images or pendings kept, 2,400 more of them would show.
+    assert found.late_bytes - found.early_bytes < 24 * 2**20
+
+
+def test_bench_load(harness: Terminal) -> None:
+    assert harness("bench", "load", "--candidates", 400, "--latency", 0) == 0
+    assert "400 candidates in" in harness.out and "merged into 2" in harness.out

@@ -1,0 +1,119 @@
+"""Batch sizes by measurement: chosen with reason, recorded, fixed for the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.engine import calibration
+from harness.engine.calibration import Calibration, Size, calibrate, choose, measure_sizes
+from harness.engine.launch import Execution
+from harness.errors import HarnessError
+from harness.log.manifest import Manifest
+from tests.cli.test_cli import Terminal, harness
+from tests.runs import stub_plan
+from tests.stubs import make_stub_suite
+
+__all__ = ["harness"]
+
+
+class Device:
+    """A pretended one: so long for a batch, so much memory, an error beyond."""
+
+    def __init__(self, seconds: Callable[[int], float], fits: int = 64) -> None:
+        self.seconds, self.fits = seconds, fits
+        self.now, self.size, self.tried = 0.0, 0, list[int]()
+
+    def generator(self, size: int) -> Any:
+        self.size = size
+        self.tried.append(size)
+        return SimpleNamespace(generate=self.generate)
+
+    def generate(self, batch: list[int]) -> None:
+        if len(batch) > self.fits:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 3 GiB")
+        self.now += self.seconds(len(batch))
+
+    def measure(self, limit: float = float("inf")) -> Calibration:
+        return measure_sizes(
+            self.generator,
+            lambda size: list(range(size)),  # type: ignore[arg-type]
+            memory=lambda: self.size * 100,
+            limit=limit,
+            clock=lambda: self.now,
+        )
+
+
+def test_the_smallest_size_close_to_the_best_is_chosen() -> None:
+    assert choose([Size(1, 2.0, 0), Size(2, 3.9, 0), Size(4, 4.0, 0)]) == 2
+    assert choose([Size(1, 2.0, 0), Size(2, 3.0, 0), Size(4, 4.0, 0)]) == 4
+
+
+def test_sizes_are_tried_until_nothing_is_gained() -> None:
+    device = Device(lambda rows: max(rows, 4) / 8)  # a batch of four is as quick as one
+    found = device.measure()
+    assert found.batch_size == 4 and found.stopped == "larger batches gained next to nothing"
+    assert [size.images_per_second for size in found.sizes] == [2.0, 4.0, 8.0, 8.0, 8.0]
+    assert device.tried == [1, 2, 4, 8, 16]
+
+
+def test_sizes_end_where_memory_does() -> None:
+    found = Device(lambda rows: 1.0, fits=8).measure()
+    assert found.batch_size == 8 and "16 does not fit" in found.stopped
+    found = Device(lambda rows: 1.0).measure(limit=450)
+    assert found.batch_size == 4 and "8 holds more memory" in found.stopped
+    with pytest.raises(HarnessError, match="a batch of 1 does not fit"):
+        Device(lambda rows: 1.0, fits=0).measure()
+
+
+def test_other_errors_are_no_matter_of_memory() -> None:
+    def fail(rows: int) -> float:
+        raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        Device(fail).measure()
+
+
+def test_a_real_plan_is_measured_where_it_runs(tmp_path: Path) -> None:
+    ready = stub_plan(make_stub_suite(tmp_path)[0])
+    found = calibrate(ready, Execution(executor="inline"))
+    assert found.batch_size in {size.batch_size for size in found.sizes}
+    assert all(size.images_per_second > 0 and size.memory_bytes > 0 for size in found.sizes)
+
+
+def test_auto_is_measured_once_recorded_and_kept(
+    harness: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite, _ = make_stub_suite(tmp_path)
+    base = ["run", "--model", suite, "--benchmark", "tests.stubs:StubBenchmark", "--threads", 1,
+            "--budget", 2, "--batch-size", "auto", "--executor", "inline"]  # fmt: skip
+    chosen = iter([2, 8])
+
+    def pretend(plan: Any, execution: Any) -> Calibration:
+        size = next(chosen)
+        return Calibration(size, (Size(size, 1.0, 1),), "enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(calibration, "calibrate", pretend)
+    assert harness(*base) == 0 and "batch size: 2 (enough)" in harness.err
+    (path,) = (tmp_path / "results").glob("*/manifest.json")
+    manifest = Manifest.read(path)
+    assert manifest.config["generator"]["batch_size"] == 2
+    assert manifest.sessions[0]["calibration"]["sizes"][0]["batch_size"] == 2
+
+    # The same command finds its run, although a new measurement would choose otherwise.
+    assert harness(*base) == 0
+    assert "batch size: 2, as this run was begun with" in harness.err
+    assert "already finished" in harness.err
+    assert harness("resume", path.parent) == 0
+    assert len(list((tmp_path / "results").glob("*/manifest.json"))) == 1
+
+    # Another run is measured anew; a number is taken as it is.
+    assert harness(*base, "--out", "other") == 0 and "batch size: 8 (enough)" in harness.err
+    assert harness(*base, "--out", "other") == 0 and "batch size: 8, as" in harness.err
+    assert harness(*base[:-3], "4", "--out", "third") == 0 and "batch size" not in harness.err
+    assert harness(*base[:-3], "0", "--out", "fourth") == 2
