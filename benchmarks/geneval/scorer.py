@@ -182,8 +182,9 @@ def load_scorer(
 
     Raises:
         UsageError: A setting is unknown or its value is no good.
-        HarnessError: A checkpoint is missing or not what it should be, or the networks answer
-            a fixed question on this device otherwise than on the CPU.
+        HarnessError: A checkpoint is missing or not what it should be, images with known
+            answers beside one are judged wrongly, or the networks answer a fixed question on
+            this device otherwise than on the CPU.
     """
     chosen = options.build(Options, settings, flag="scorer setting")
     for part in checkpoints:
@@ -195,26 +196,46 @@ def load_scorer(
         if part not in checkpoints:
             raise HarnessError(f"GenEval's scorer needs a checkpoint '{part}'", source)
     scorer = _assemble(checkpoints, chosen, device)
+    _check_known_images(scorer, checkpoints)
     if not device.startswith("cpu"):
         _check(scorer, checkpoints, chosen)
     return scorer
 
 
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """A self-test that was passed.
+
+    Attributes:
+        distances: By part, how far its answer to a fixed question is from the CPU's
+            (`benchmarks.geneval.self_test.check`).
+        images: Questions about images with known answers, all answered rightly.
+    """
+
+    distances: Mapping[str, float]
+    images: int
+
+
 def self_test(
     checkpoints: Mapping[str, Path], settings: Mapping[str, Any], device: str
-) -> dict[str, float]:
-    """Load a scorer and compare its networks with the CPU's, whatever the device.
+) -> SelfTest:
+    """Load a scorer and make all checks, whatever the device.
 
     Args: as `load_scorer`.
-
-    Returns:
-        By part, how far the answers are apart (`benchmarks.geneval.self_test.check`).
 
     Raises:
         HarnessError: They answer differently, or a checkpoint is not what it should be.
     """
     chosen = options.build(Options, settings, flag="scorer setting")
-    return _check(_assemble(checkpoints, chosen, device), checkpoints, chosen)
+    scorer = _assemble(checkpoints, chosen, device)
+    images = _check_known_images(scorer, checkpoints)
+    return SelfTest(_check(scorer, checkpoints, chosen), images)
+
+
+def _check_known_images(scorer: GenEvalScorer, checkpoints: Mapping[str, Path]) -> int:
+    from benchmarks.geneval.known_images import check_known_images
+
+    return check_known_images(scorer, checkpoints)
 
 
 def _check(

@@ -100,12 +100,14 @@ def _check_scorer(suite: Suite, device: str) -> Check:
     settings = {**spec.settings, "dtype": dtype, "batch_size": spec.batch_size}
     started = time.perf_counter()
     try:
-        distances = self_test(paths, settings, device)
+        found = self_test(paths, settings, device)
     except HarnessError as error:
         return Check(name, False, error.message, error.hint)
     seconds = time.perf_counter() - started
-    off = ", ".join(f"{part} off by {value:.1g}" for part, value in distances.items())
-    return Check(name, True, f"{dtype}, batches of {spec.batch_size}: {off} ({seconds:.1f} s)")
+    off = ", ".join(f"{part} off by {value:.1g}" for part, value in found.distances.items())
+    known = f", {found.images} known answers right" if found.images else ""
+    said = f"{dtype}, batches of {spec.batch_size}: {off}{known} ({seconds:.1f} s)"
+    return Check(name, True, said)
 
 
 def _gpus() -> list[str]:

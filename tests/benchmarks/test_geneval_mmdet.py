@@ -169,7 +169,8 @@ def test_as_part_of_a_scorer(folder: Path, tiny_clip: Path) -> None:
     from harness.records import Prompt
 
     parts = {"detector": folder, "colors": tiny_clip}
-    assert max(self_test(parts, {"backend": "mmdet", "batch_size": 2}, "cpu").values()) < 1e-4
+    found = self_test(parts, {"backend": "mmdet", "batch_size": 2}, "cpu")
+    assert max(found.distances.values()) < 1e-4
     batch = images((64, 64), (60, 100))
     include = [{"class": "cat", "count": 1}]
     prompts = [Prompt("0", "a cat", "single_object", {"include": include})] * 2

@@ -17,9 +17,10 @@ def test_doctor(harness: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     for piece in ("python", "processor", "GiB free", "torch", "ok      ray"):
         assert piece in harness.out
     assert "ok      miniature: scorer on cpu: float32, batches of 8: detector off by" in harness.out
+    assert "18 known answers right" in harness.out
     assert "missing: generator pipeline (Efficient-Large-Model/" in harness.out
 
-    def wrong(*_: object) -> dict[str, float]:
+    def wrong(*_: object) -> None:
         raise HarnessError("the detector answers otherwise", "try another build")
 
     monkeypatch.setattr(scorers, "self_test", wrong)

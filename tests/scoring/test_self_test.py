@@ -24,13 +24,13 @@ def parts(request: pytest.FixtureRequest, tiny_suite: Path) -> dict[str, Path]:
 
 
 def test_float32_at_another_batch_shape_is_all_but_equal(parts: dict[str, Path]) -> None:
-    distances = self_test(parts, {"batch_size": 3}, "cpu")
+    distances = self_test(parts, {"batch_size": 3}, "cpu").distances
     assert distances.keys() == {"detector", "colors"}
     assert max(distances.values()) < 1e-4
 
 
 def test_bfloat16_is_near_enough(parts: dict[str, Path]) -> None:
-    distances = self_test(parts, {"dtype": "bfloat16"}, "cpu")
+    distances = self_test(parts, {"dtype": "bfloat16"}, "cpu").distances
     assert 1e-5 < max(distances.values()) < tolerance_of("bfloat16")
 
 
