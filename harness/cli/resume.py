@@ -22,10 +22,22 @@ def resume(run: Path, execution: dict[str, Any]) -> int:
     from harness.cli.drive import drive
     from harness.cli.execution import resolve
     from harness.config import read_config
-    from harness.log.manifest import Manifest
+    from harness.errors import UsageError
+    from harness.log.manifest import FINISHED, Manifest
     from harness.log.run_folder import RunFolder
     from harness.plan import replan
+    from harness.scoring.plan import is_scoring
 
     folder = RunFolder.existing(run)
-    ready = replan(read_config(Manifest.read(folder.manifest).config))
+    manifest = Manifest.read(folder.manifest)
+    if is_scoring(manifest.config):
+        # Its images lie elsewhere, and only the command says where.
+        if manifest.state != FINISHED:
+            raise UsageError(
+                f"{run} holds scores of images, which the same command goes on with",
+                manifest.command,
+            )
+        click.echo(f"already finished: {run}", err=True)
+        return 0
+    ready = replan(read_config(manifest.config))
     return drive(ready, resolve(execution), folder)

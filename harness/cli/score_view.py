@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.statistics import Estimate
-from harness.log.manifest import Manifest
+from harness.log import store
+from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
+from harness.scoring.files import read_files
+from harness.scoring.results import RESULTS
 from harness.scoring.scores import Scores, summarise_scores
 
 
@@ -25,14 +29,27 @@ def print_scores(folder: RunFolder, results: Path) -> Scores:
     scored = scores.images - len(scores.refused)
     seconds = scores.device_seconds
     speed = f", {scored / seconds:.1f} images a device-second" if seconds else ""
+    own = f"{results} (GenEval's format), " if results.exists() else ""
     for line in (
         f"images    {scored} of {scores.images} scored, {len(scores.refused)} not (counted as "
         f"wrong), of {scores.prompts} prompts",
         f"scorer    {seconds:.1f} device-s, {scores.flops / 1e12:.3g} TFLOPs{speed}",
-        f"results   {results} (GenEval's format), {folder.log} (Parquet)",
+        f"results   {own}{folder.log} (Parquet)",
     ):
         console.print(Text(line))
     return scores
+
+
+def show_scores(folder: RunFolder) -> None:
+    """Print what a folder of scored images has come to, and how to go on if it is not finished."""
+    manifest = Manifest.read(folder.manifest)
+    done = store.read(folder.log, "candidates", ["prompt_id"]).num_rows
+    if done:
+        print_scores(folder, folder.path / RESULTS)
+    if manifest.state != FINISHED:
+        total = len(read_files(folder))
+        click.echo(f"unfinished {done} of {total} images are done")
+        click.echo(f"go on with {manifest.command}")
 
 
 def _table(scores: Scores) -> Table:

@@ -79,6 +79,11 @@ class ScoringPlan:
     files: tuple[ImageFile, ...]
 
 
+def is_scoring(config: Mapping[str, object]) -> bool:
+    """Whether a manifest's config is one of scored images, not of a run that makes its own."""
+    return config["suite"] == SUITE
+
+
 def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
     """Check a request and resolve everything in it.
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from harness.engine.executors.inline import InlineExecutor
+from harness.engine.jobs import Outcome
+from harness.scoring import session
 from tests.cli.test_cli import Terminal, harness
 from tests.scoring.conftest import images, one_thread, tiny_suite
 
@@ -41,6 +47,48 @@ def test_refused_images_are_named_and_the_exit_code_says_so(
     assert f"not scored: {bad}: neither PNG nor JPEG" in harness.err
     assert "1 not (counted as wrong)" in harness.out
     assert harness(*command) == 1, "as often as it is asked"
+
+
+def test_an_unfinished_scoring_says_how_to_go_on(
+    harness: Terminal, images: Path, tiny_suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["score", images, "--model", tiny_suite, "--out", "an out", "--threads", 1]
+    total = len(list(images.glob("*/samples/*")))
+
+    def interrupted_after(jobs: int) -> None:
+        wait, left = InlineExecutor.wait, [jobs]
+
+        def stop(self: InlineExecutor, timeout: float) -> Sequence[Outcome]:
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return wait(self, timeout)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "BATCHES_A_JOB", 1)
+            patch.setattr(InlineExecutor, "wait", stop)
+            assert harness(*command) == 130
+
+    again = f"python -m harness {shlex.join(map(str, command))}"
+    interrupted_after(0)
+    assert again in harness.err
+    assert harness("show", "an out") == 0
+    assert f"0 of {total} images" in harness.out and again in harness.out
+    interrupted_after(2)
+    assert harness("show", "an out") == 0
+    scored = int(re.search(r"unfinished (\d+) of", harness.out)[1])  # type: ignore[index]
+    assert 0 < scored < total and f"of {total} images" in harness.out
+    assert "results.jsonl" not in harness.out, "it is written at the end"
+    [said] = re.findall(r"go on with (.*)", harness.out)
+    assert harness("resume", "an out") == 2 and f"hint: {said}" in harness.err
+    # What was said is done, word by word.
+    assert shlex.split(said)[:3] == ["python", "-m", "harness"]
+    assert harness(*shlex.split(said)[3:]) == 0
+    whole = harness.out
+    assert harness("show", "an out") == 0
+    assert "unfinished" not in harness.out and "go on" not in harness.out
+    assert whole.split("results ")[0] == harness.out.split("results ")[0]
+    assert harness("resume", "an out") == 0 and "already finished" in harness.err
 
 
 def test_the_original_is_an_extra(
