@@ -89,9 +89,9 @@ def searches_per_second(strategy: Strategy, candidates: int, budget: int = 20) -
     instant = dict.fromkeys((Role.GENERATOR, Role.JUDGE), 1.0)  # of virtual time
     prompts = max(1, candidates // budget)
     workload = Workload(instant, dict.fromkeys(Role, 8), (0.0,) * prompts)
-    started = time.process_time()
+    started = time.thread_time()
     done = simulate(workload, strategy, budget, gpus=4)
-    return done.draws / (time.process_time() - started)
+    return done.draws / (time.thread_time() - started)
 
 
 def engine_per_second(candidates: int, budget: int = 20) -> float:
@@ -100,10 +100,10 @@ def engine_per_second(candidates: int, budget: int = 20) -> float:
     executor = PretendedExecutor(dict.fromkeys(Role, 0.0), workers=2)
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run")
-        started = time.process_time()
+        started = time.thread_time()
         progress = work(plan, Execution(), folder, command="bench", executor=executor)
         assert progress is not None
-        return progress.draws / (time.process_time() - started)
+        return progress.draws / (time.thread_time() - started)
 
 
 def open_bytes(searches: int, draws: int = 10) -> int:
@@ -131,11 +131,11 @@ def log_speed(rows: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "log"
         log = LogWriter(folder)
-        started = time.process_time()
+        started = time.thread_time()
         for row in made:
             log.append("candidates", row)
         log.compact()
-        seconds = time.process_time() - started
+        seconds = time.thread_time() - started
         size = sum(path.stat().st_size for path in folder.iterdir())
     return rows / seconds, size / rows
 

@@ -100,6 +100,7 @@ def measure(
     rounds: int,
     device: str,
     with_ray: bool = True,
+    compiled: bool = False,
     observe: Callable[[int, int], None] = lambda done, total: None,
 ) -> Measured:
     """Make the plan's draws in every way, several times each, after one warm-up of all.
@@ -109,6 +110,7 @@ def measure(
         rounds: How often.
         device: A torch device.
         with_ray: Whether to measure the engine on Ray too.
+        compiled: Whether the denoiser goes through `torch.compile`, on all sides but Ray's.
         observe: Called with how many rounds are done, of how many.
 
     Raises:
@@ -123,14 +125,17 @@ def measure(
     one_judge = load(Role.JUDGE, Setup(_single_rows(judged), plan.paths, device))
     generator = models.model(Role.GENERATOR)
     actors = _actors(Setup(alone.config, plan.paths, device)) if with_ray else None
+    if compiled:
+        generator.pipeline.transformer.compile(dynamic=False)
+    # What is compared runs one after the other: machines change their pace within minutes.
     ways: dict[str, Callable[[], _Round]] = {
         "bare": lambda: _bare(alone, generator),
         "inline": lambda: _engine(alone, models),
-        "single": lambda: _one_at_a_time(judged, generator, one_judge),
-        "judged": lambda: _engine(judged, models),
     }
     if actors is not None:
         ways["ray"] = lambda: _engine(alone, actors)
+    ways["single"] = lambda: _one_at_a_time(judged, generator, one_judge)
+    ways["judged"] = lambda: _engine(judged, models)
     found: dict[str, list[_Round]] = {name: [] for name in ways}
     try:
         for number in range(rounds + 1):

@@ -1,0 +1,415 @@
+"""Checkpoints of full-size models with random weights, to measure speed and memory by.
+
+Architectures and sizes are those of SANA 1.0 1.6B, Reflect-DiT, Qwen2.5-VL 3B, SigLIP large,
+Mask2Former Swin-S and CLIP ViT-L/14; pictures and verdicts mean nothing. Tokenizers are small
+stand-ins: prompts are padded to a fixed length anyhow. `TINY` has the same parts at a size that
+a CPU runs in a moment, to try the road.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DONE = "complete.json"
+"""Written last, so that a folder that was interrupted is not taken for whole."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of all parts, as their config classes take them."""
+
+    name: str
+    side: int
+    steps: int
+    tokens: int
+    image_tokens: int
+    answer: int
+    batch_sizes: tuple[int, int, int]
+    text: Mapping[str, Any]
+    autoencoder: Mapping[str, Any]
+    transformer: Mapping[str, Any]
+    siglip: Mapping[str, Any]
+    vlm_text: Mapping[str, Any]
+    vlm_vision: Mapping[str, Any]
+    vlm_image: Mapping[str, Any]
+    swin: Mapping[str, Any]
+    mask2former: Mapping[str, Any]
+    frame: Mapping[str, int]
+    clip_text: Mapping[str, Any]
+    clip_vision: Mapping[str, Any]
+    clip_width: int
+
+
+_BLOCKS = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
+_QKV = ((), (), (), (5,), (5,), (5,))
+_WIDTHS = (128, 256, 512, 512, 1024, 1024)
+
+FULL = Scale(
+    name="full",
+    side=1024,
+    steps=20,
+    tokens=300,
+    image_tokens=64,
+    answer=128,
+    batch_sizes=(8, 8, 4),
+    text=dict(
+        vocab_size=256000, hidden_size=2304, intermediate_size=9216, num_hidden_layers=26,
+        num_attention_heads=8, num_key_value_heads=4, head_dim=256, query_pre_attn_scalar=256,
+    ),
+    autoencoder=dict(
+        latent_channels=32, attention_head_dim=32,
+        encoder_block_types=_BLOCKS, decoder_block_types=_BLOCKS,
+        encoder_block_out_channels=_WIDTHS, decoder_block_out_channels=_WIDTHS,
+        encoder_layers_per_block=(2, 2, 2, 3, 3, 3), decoder_layers_per_block=(3, 3, 3, 3, 3, 3),
+        encoder_qkv_multiscales=_QKV, decoder_qkv_multiscales=_QKV,
+        upsample_block_type="interpolate", downsample_block_type="Conv", scaling_factor=0.41407,
+    ),
+    transformer=dict(
+        in_channels=32, out_channels=32, num_attention_heads=70, attention_head_dim=32,
+        num_layers=20, num_cross_attention_heads=20, cross_attention_head_dim=112,
+        cross_attention_dim=2240, caption_channels=2304, mlp_ratio=2.5, sample_size=32,
+        patch_size=1, vision_feature_dim=1024,
+    ),
+    siglip=dict(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
+        image_size=384, patch_size=16,
+    ),
+    vlm_text=dict(
+        vocab_size=151936, hidden_size=2048, intermediate_size=11008, num_hidden_layers=36,
+        num_attention_heads=16, num_key_value_heads=2,
+        rope_parameters=dict(rope_type="default", rope_theta=1e6, mrope_section=[16, 24, 24]),
+    ),
+    vlm_vision=dict(
+        depth=32, hidden_size=1280, intermediate_size=3420, num_heads=16, patch_size=14,
+        window_size=112, out_hidden_size=2048, fullatt_block_indexes=[7, 15, 23, 31],
+    ),
+    vlm_image=dict(patch_size=14, size=dict(shortest_edge=3136, longest_edge=12845056)),
+    swin=dict(
+        image_size=224, embed_dim=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24],
+        window_size=7,
+    ),
+    mask2former=dict(
+        feature_size=256, mask_feature_size=256, hidden_dim=256, encoder_feedforward_dim=1024,
+        dim_feedforward=2048, encoder_layers=6, decoder_layers=10, num_attention_heads=8,
+        num_queries=100,
+    ),
+    frame=dict(long=1333, short=800),
+    clip_text=dict(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+    ),
+    clip_vision=dict(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
+        image_size=224, patch_size=14,
+    ),
+    clip_width=768,
+)  # fmt: skip
+
+TINY = Scale(
+    name="tiny",
+    side=32,
+    steps=2,
+    tokens=12,
+    image_tokens=4,
+    answer=4,
+    batch_sizes=(4, 4, 4),
+    text=dict(
+        vocab_size=256, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=8, query_pre_attn_scalar=8,
+    ),
+    autoencoder=dict(
+        latent_channels=4, attention_head_dim=8,
+        encoder_block_types="ResBlock", decoder_block_types="ResBlock",
+        encoder_block_out_channels=(8, 8, 8), decoder_block_out_channels=(8, 8, 8),
+        encoder_layers_per_block=(1, 1, 1), decoder_layers_per_block=(1, 1, 1),
+        encoder_qkv_multiscales=((), (), ()), decoder_qkv_multiscales=((), (), ()),
+        scaling_factor=0.5,
+    ),
+    transformer=dict(
+        in_channels=4, out_channels=4, num_attention_heads=4, attention_head_dim=8, num_layers=2,
+        num_cross_attention_heads=2, cross_attention_head_dim=16, cross_attention_dim=32,
+        caption_channels=16, sample_size=8, patch_size=1, vision_feature_dim=16,
+    ),
+    siglip=dict(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        image_size=16, patch_size=4,
+    ),
+    vlm_text=dict(
+        vocab_size=256, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2,
+        rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[1, 1, 2]),
+    ),
+    vlm_vision=dict(
+        depth=2, hidden_size=16, intermediate_size=16, num_heads=2, patch_size=4, window_size=16,
+        out_hidden_size=32, fullatt_block_indexes=[1],
+    ),
+    vlm_image=dict(patch_size=4, size=dict(shortest_edge=64, longest_edge=4096)),
+    swin=dict(
+        image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4
+    ),
+    mask2former=dict(
+        feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=16,
+        dim_feedforward=16, encoder_layers=1, decoder_layers=2, num_attention_heads=2,
+        num_queries=16,
+    ),
+    frame=dict(long=64, short=64),
+    clip_text=dict(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    ),
+    clip_vision=dict(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        image_size=16, patch_size=8,
+    ),
+    clip_width=16,
+)  # fmt: skip
+
+_SUITE = """\
+name = "random-{scale}-{kind}"
+title = "Random weights ({scale} size): for measuring speed; pictures and scores mean nothing"
+
+[generator]
+kind = "{kind}"
+checkpoints = {{ {checkpoints} }}
+batch_size = {sizes[0]}
+
+[generator.settings]
+num_inference_steps = {steps}
+guidance_scale = 4.5
+height = {side}
+width = {side}
+max_sequence_length = {tokens}
+{settings}
+[judge]
+kind = "vlm"
+checkpoints = {{ model = "./vlm" }}
+batch_size = {sizes[1]}
+settings = {{ max_new_tokens = {answer} }}
+
+[scorer]
+checkpoints = {{ detector = "./detector", colors = "./colors" }}
+dtype = "float32"
+batch_size = {sizes[2]}
+"""
+
+
+def write_models(
+    folder: Path,
+    scale: Scale,
+    *,
+    device: str = "cpu",
+    observe: Callable[[str], None] = lambda part: None,
+) -> tuple[Path, Path]:
+    """Write all checkpoints, unless they are there, and two suites of them.
+
+    Args:
+        folder: Where to; made if need be.
+        scale: How large.
+        device: Where weights are drawn; a GPU is much quicker for the full size.
+        observe: Called with each part before it is written.
+
+    Returns:
+        The suites' TOML files: plain SANA, Reflect-DiT.
+    """
+    import torch
+
+    parts: dict[str, Callable[[Path], None]] = {
+        "pipeline": lambda path: _pipeline(path, scale),
+        "vision": lambda path: _siglip(path, scale),
+        "vlm": lambda path: _vlm(path, scale),
+        "detector": lambda path: _detector(path, scale),
+        "colors": lambda path: _colors(path, scale),
+    }
+    for name, write in parts.items():
+        path = folder / name
+        if (path / DONE).is_file():
+            continue
+        observe(name)
+        path.mkdir(parents=True, exist_ok=True)
+        half = device.startswith("cuda") and name in ("pipeline", "vision", "vlm")
+        with _drawn_on(device, torch.bfloat16 if half else torch.float32):
+            write(path)
+        (path / DONE).write_text(json.dumps({"scale": scale.name}), encoding="utf-8")
+    values = {
+        "scale": scale.name, "sizes": scale.batch_sizes, "steps": scale.steps, "side": scale.side,
+        "tokens": scale.tokens, "answer": scale.answer,
+    }  # fmt: skip
+    sana, reflect = folder / "sana.toml", folder / "reflect-dit.toml"
+    plain = _SUITE.format(kind="sana", checkpoints='pipeline = "./pipeline"', settings="", **values)
+    sana.write_text(plain, encoding="utf-8")
+    both = 'pipeline = "./pipeline", vision_encoder = "./vision"'
+    own = f"image_tokens = {scale.image_tokens}\n"
+    text = _SUITE.format(kind="reflect-dit", checkpoints=both, settings=own, **values)
+    reflect.write_text(text, encoding="utf-8")
+    return sana, reflect
+
+
+@contextmanager
+def _drawn_on(device: str, dtype: Any) -> Iterator[None]:
+    import torch
+
+    from harness.models.sana_loading import quiet
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device), torch.random.fork_rng(), quiet():
+            torch.manual_seed(0)
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _save(model: Any, folder: Path) -> None:
+    model.save_pretrained(folder, max_shard_size="100GB")
+
+
+def _pipeline(folder: Path, scale: Scale) -> None:
+    import torch
+    from diffusers import AutoencoderDC, DPMSolverMultistepScheduler
+    from transformers import Gemma2Config, Gemma2Model
+
+    from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
+
+    ends = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    _save(Gemma2Model(Gemma2Config(**scale.text, **ends)), folder / "text_encoder")
+    _tokenizer().save_pretrained(folder / "tokenizer")
+    _save(AutoencoderDC(in_channels=3, **scale.autoencoder), folder / "vae")
+    transformer = SanaTransformer2DModelWithContext(**scale.transformer)
+    torch.nn.init.normal_(transformer.reflection_norm.weight)  # else feedback changes nothing
+    _save(transformer, folder / "transformer")
+    DPMSolverMultistepScheduler(
+        algorithm_type="dpmsolver++",
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=3.0,
+    ).save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "SanaPipeline",
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+        "text_encoder": ["transformers", "Gemma2Model"],
+        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+        "transformer": [None, None],
+        "vae": ["diffusers", "AutoencoderDC"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+
+
+def _siglip(folder: Path, scale: Scale) -> None:
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    config = SiglipVisionConfig(**scale.siglip)
+    _save(SiglipVisionModel(config), folder)
+    side = {"height": config.image_size, "width": config.image_size}
+    SiglipImageProcessorPil(size=side).save_pretrained(folder)
+
+
+def _vlm(folder: Path, scale: Scale) -> None:
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    tokenizer = _chat_tokenizer()
+    number = tokenizer.convert_tokens_to_ids
+    ends = {"bos_token_id": 1, "eos_token_id": number("<|im_end|>"), "pad_token_id": 0}
+    config = Qwen2_5_VLConfig(
+        text_config={**scale.vlm_text, **ends},
+        vision_config=dict(scale.vlm_vision),
+        image_token_id=number("<|image_pad|>"),
+        video_token_id=number("<|video_pad|>"),
+        vision_start_token_id=number("<|vision_start|>"),
+        vision_end_token_id=number("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    _save(Qwen2_5_VLForConditionalGeneration(config), folder)
+    tokenizer.save_pretrained(folder)
+    Qwen2VLImageProcessorPil(**scale.vlm_image).save_pretrained(folder)
+
+
+def _detector(folder: Path, scale: Scale) -> None:
+    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
+
+    from benchmarks.geneval.classes import CLASSES
+
+    stages = [f"stage{n}" for n in range(1, 5)]
+    swin = SwinConfig(**scale.swin, patch_size=4, drop_path_rate=0.0, out_features=stages)
+    config = Mask2FormerConfig(
+        backbone_config=swin,
+        id2label=dict(enumerate(CLASSES)),
+        label2id={name: i for i, name in enumerate(CLASSES)},
+        **scale.mask2former,
+    )
+    _save(Mask2FormerForUniversalSegmentation(config), folder)
+    (folder / "frame.json").write_text(json.dumps(dict(scale.frame)), encoding="utf-8")
+
+
+def _colors(folder: Path, scale: Scale) -> None:
+    from transformers import (
+        CLIPConfig,
+        CLIPImageProcessorPil,
+        CLIPModel,
+        CLIPTextConfig,
+        CLIPTokenizer,
+        CLIPVisionConfig,
+    )
+
+    letters = "abcdefghijklmnopqrstuvwxyz-."
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    last = len(words) - 1
+    ends = {"bos_token_id": last - 1, "eos_token_id": last, "pad_token_id": last}
+    width = {"projection_dim": scale.clip_width}
+    text = CLIPTextConfig(vocab_size=len(words), **scale.clip_text, **width, **ends)
+    vision = CLIPVisionConfig(**scale.clip_vision, **width)
+    config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), **width)
+    _save(CLIPModel(config), folder)
+    vocabulary = {token: n for n, token in enumerate(words)}
+    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77).save_pretrained(folder)
+    side = {"height": vision.image_size, "width": vision.image_size}
+    CLIPImageProcessorPil(
+        size={"shortest_edge": vision.image_size}, crop_size=side
+    ).save_pretrained(folder)
+
+
+def _tokenizer() -> Any:
+    """Words of prompts in a small vocabulary, with Gemma's habit of a leading <bos>."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    words = {word: n for n, word in enumerate([*special, "a", "photo", "of", "and"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>",
+        unk_token="<unk>", padding_side="right",
+    )  # fmt: skip
+
+
+_CHAT = """{% for message in messages %}<|im_start|>{{ message.role }}
+{% for part in message.content %}{% if part.type == 'image' %}\
+<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}{% endfor %}\
+<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+def _chat_tokenizer() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    special += ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<unk>"]
+    words = ["The", "image", "is", "correct", "user", "assistant", "."]
+    vocabulary = {word: n for n, word in enumerate([*special, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<|im_end|>",
+        unk_token="<unk>", additional_special_tokens=special[1:8], chat_template=_CHAT,
+    )  # fmt: skip
