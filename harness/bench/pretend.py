@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from harness.config import Plugin, RunConfig
+from harness.engine.executors.base import QUEUE_DEPTH
 from harness.engine.jobs import Answer, DrawItem, Item, Job, Judged, LookItem, Made, Outcome, Scored
 from harness.log import images
 from harness.models.suites import ModelSpec
@@ -24,9 +25,6 @@ from harness.plan import Plan
 from harness.records import Cost, Detection, Prompt, Role, Score, Verdict
 from harness.seeds import digest
 from strategies.base import Strategy
-
-DEPTH = 2
-"""Batches a worker may hold, as in the Ray executor."""
 
 _PNG = images.encode(np.full((8, 8, 3), 128, dtype=np.uint8))
 
@@ -83,7 +81,7 @@ class PretendedExecutor:
 
     def free(self, role: Role, *, idle: bool = True) -> int:
         """As a real executor's."""
-        depth = 1 if idle else DEPTH
+        depth = 1 if idle else QUEUE_DEPTH
         return sum(max(0, depth - held) for held in self._held[role])
 
     def submit(self, job: Job) -> None:

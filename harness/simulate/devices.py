@@ -11,11 +11,9 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from harness.engine.executors.base import QUEUE_DEPTH
 from harness.engine.scheduler import Work
 from harness.records import Role
-
-QUEUE_DEPTH = 2
-"""Batches a worker may hold, as in the Ray executor."""
 
 
 @dataclass(frozen=True)

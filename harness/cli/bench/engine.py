@@ -11,7 +11,7 @@ import click
 @click.option("--budget", type=click.IntRange(min=1), default=4, show_default=True,
               help="Draws of each prompt.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images of a batch.")
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True,
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True,
               help="Rounds of each side, after one to warm up.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--candidates", type=click.IntRange(min=20), default=10_000, show_default=True,

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 from harness.engine.jobs import Job, Outcome
 from harness.records import Role
 
+QUEUE_DEPTH = 2
+"""Jobs a worker may hold: one running, one waiting so that it need not wait for the driver."""
+
 
 class Executor(Protocol):
     """Runs jobs and reports what became of each, once, in whatever order they end.

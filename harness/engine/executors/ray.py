@@ -19,13 +19,11 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from harness.engine.devices import device_name
+from harness.engine.executors.base import QUEUE_DEPTH
 from harness.engine.jobs import Answer, Item, Job, Outcome
 from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
 from harness.records import Role
-
-QUEUE_DEPTH = 2
-"""Jobs an actor may hold: one running, one waiting so that it need not wait for the driver."""
 
 MAX_LOAD_FAILURES = 3
 """Deaths in a row of an actor that never got as far as loading its model."""
@@ -84,6 +82,7 @@ class _Slot:
     jobs: deque[Job] = field(default_factory=deque)
     refs: deque[Any] = field(default_factory=deque)
     load_failures: int = 0
+    given: int = 0
     where: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -136,9 +135,14 @@ class RayExecutor:
         return sum(max(0, depth - len(slot.jobs)) for slot in slots)
 
     def submit(self, job: Job) -> None:
-        """Give the job to the role's least busy actor."""
+        """Give the job to the role's least busy actor; among equals, to the least used.
+
+        Judges and scorers are rarely all busy. Were it always the first idle one, the
+        generators on its GPU would get less of it than the others of theirs.
+        """
         slots = [slot for slot in self._slots if slot.role is job.role and slot.ready]
-        slot = min(slots, key=lambda s: len(s.jobs))
+        slot = min(slots, key=lambda s: (len(s.jobs), s.given))
+        slot.given += 1
         slot.jobs.append(job)
         slot.refs.append(slot.actor.run.remote(job.items))
 

@@ -1,0 +1,33 @@
+"""Which actor gets the next job, without Ray."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+from harness.engine.executors.ray import RayExecutor, _Slot
+from harness.engine.jobs import Job
+from harness.records import Role
+
+
+def test_idle_actors_take_turns() -> None:
+    taken: Counter[str] = Counter()
+
+    def actor(name: str) -> Any:
+        def remote(items: object) -> None:
+            taken[name] += 1
+
+        return SimpleNamespace(run=SimpleNamespace(remote=remote))
+
+    executor = RayExecutor(None, {})  # type: ignore[arg-type]
+    names = [f"judge-{number}" for number in range(4)]
+    executor._slots = [_Slot(name, Role.JUDGE, actor=actor(name)) for name in names]
+    for number in range(12):
+        executor.submit(Job(number, Role.JUDGE, ()))
+        for slot in executor._slots:  # done long before the next one comes
+            slot.jobs.clear()
+    assert [taken[name] for name in names] == [3, 3, 3, 3]
+    executor._slots[0].jobs.append(Job(99, Role.JUDGE, ()))
+    executor.submit(Job(100, Role.JUDGE, ()))
+    assert taken["judge-0"] == 3, "a busy actor was preferred to idle ones"
