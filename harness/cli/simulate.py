@@ -77,8 +77,8 @@ def simulate(
     workload = _workload(source, **rest)
     click.echo(_describe(workload, strategy, budget, source))
     click.echo(
-        "    GPUs  batch   makespan     cost    useful   until tail  tail costs"
-        "   static split: makespan     cost"
+        f"    GPUs  batch   makespan {_unit(price)}    useful   until tail  tail costs"
+        f"   static split: makespan {_unit(price)}"
     )
     asked = None
     for number in sorted({*GPUS, gpus}):
@@ -194,6 +194,10 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.1f} s"
 
 
+def _unit(price: float | None) -> str:
+    return "   GPU-h" if price is None else "    cost"
+
+
 def _cost(gpu_seconds: float, price: float | None) -> str:
     hours = gpu_seconds / 3600
-    return f"{hours:.2f} h" if price is None else f"{hours * price:.2f}"
+    return f"{hours if price is None else hours * price:.2f}"

@@ -16,7 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 from harness.engine.dispatch import Dispatcher
 from harness.engine.executors.base import Executor
-from harness.engine.jobs import DrawItem, Item, Job, Judged, LookItem, Made, Outcome, Scored
+from harness.engine.jobs import (
+    DrawItem,
+    Item,
+    Job,
+    Judged,
+    LookItem,
+    Made,
+    Outcome,
+    Png,
+    Scored,
+)
 from harness.engine.progress import Progress
 from harness.engine.restore import Restored, restore
 from harness.engine.rows import Pending, candidate_row, logged_candidate, search_row
@@ -251,7 +261,7 @@ class Engine:
             digest = made.get(item.draw_id)
             if digest is None:
                 raise HarnessError(f"draw {item.draw_id} has no image to give feedback on")
-            feedback.append((item.draw_id, self._images.read(digest), item.sentence))
+            feedback.append((item.draw_id, Png(self._images.read(digest)), item.sentence))
         return DrawItem(
             pending.id,
             draw.text if draw.text is not None else prompt.text,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.config import RunConfig
-from harness.engine.jobs import Answer, DrawItem, Item, Judged, LookItem, Made, Scored
+from harness.engine.jobs import Answer, DrawItem, Item, Judged, LookItem, Made, Png, Scored
 from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
 from harness.log import images
@@ -160,8 +160,8 @@ def _request(item: DrawItem) -> Request:
     return Request(item.id, item.text, item.noise_seed, item.settings, tuple(feedback))
 
 
-def _encoded(image: Image) -> tuple[bytes, str]:
-    return images.encode(image), pixel_digest(image)
+def _encoded(image: Image) -> tuple[Png, str]:
+    return Png(images.encode(image)), pixel_digest(image)
 
 
 def _timed(cost: Cost, seconds: float) -> Cost:

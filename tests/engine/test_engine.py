@@ -121,6 +121,31 @@ def test_the_order_of_answers_does_not_matter(
     assert contents(tmp_path / "inline") == contents(tmp_path / "shuffled")
 
 
+@pytest.mark.parametrize("options", [("best-of-n", {"select": "first-accepted"}), (CHAIN, {})])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_batches_are_full_for_as_long_as_searches_can_be_opened(
+    suite: Path, tmp_path: Path, options: tuple[str, dict[str, str]], shuffled: bool
+) -> None:
+    ready = stub_plan(
+        suite,
+        strategy=options[0],
+        strategy_options=options[1],
+        benchmark_options={"size": "60"},
+        budget=6,
+    )
+    executor = ShuffledExecutor(ready, seed=1) if shuffled else None
+    run(ready, tmp_path / "run", executor=executor)
+    frame = harness.load(tmp_path / "run")
+    batch = frame["generator_batch"].astype(int)
+    rows = batch.value_counts()
+    last_opened = batch[frame["draw_index"] == 0].max()
+    early = rows[rows.index < last_opened]
+    assert len(early) > 20 and (early == 4).all()
+    # Searches ended on the way, and others took their places.
+    ended = batch[frame["selected"]]
+    assert (ended < last_opened).sum() > 15
+
+
 @pytest.mark.parametrize("strategy", ["best-of-n", CHAIN])
 def test_a_run_stopped_anywhere_resumes_to_the_same_log(
     suite: Path, tmp_path: Path, strategy: str
