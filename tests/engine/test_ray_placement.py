@@ -1,12 +1,16 @@
-"""Which actor gets the next job, without Ray."""
+"""Which actor gets the next job, and how a cluster is started; without one."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
-from harness.engine.executors.ray import RayExecutor, _Slot
+import pytest
+import ray
+
+from harness.engine.executors.ray import RayExecutor, _Slot, connect
 from harness.engine.jobs import Job
 from harness.records import Role
 
@@ -31,3 +35,18 @@ def test_idle_actors_take_turns() -> None:
     executor._slots[0].jobs.append(Job(99, Role.JUDGE, ()))
     executor.submit(Job(100, Role.JUDGE, ()))
     assert taken["judge-0"] == 3, "a busy actor was preferred to idle ones"
+
+
+@pytest.mark.parametrize("own", [None, "7"])
+def test_workers_do_not_step_back_behind_other_processes(
+    monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    seen: list[str | None] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: seen.append(os.environ.get("RAY_worker_niceness")))
+    monkeypatch.delenv("RAY_worker_niceness", raising=False)
+    if own is not None:
+        monkeypatch.setenv("RAY_worker_niceness", own)
+    assert connect(None)
+    assert seen == [own or "0"]
+    monkeypatch.delenv("RAY_worker_niceness")
