@@ -14,6 +14,8 @@ from harness.engine.executors.ray import RayExecutor, _Slot, connect
 from harness.engine.jobs import Job
 from harness.records import Role
 
+NICENESS = "RAY_worker_niceness"
+
 
 def test_idle_actors_take_turns() -> None:
     taken: Counter[str] = Counter()
@@ -43,10 +45,10 @@ def test_workers_do_not_step_back_behind_other_processes(
 ) -> None:
     seen: list[str | None] = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **_: seen.append(os.environ.get("RAY_worker_niceness")))
-    monkeypatch.delenv("RAY_worker_niceness", raising=False)
+    monkeypatch.setattr(ray, "init", lambda **_: seen.append(os.environ.get(NICENESS)))
+    monkeypatch.delenv(NICENESS, raising=False)
     if own is not None:
-        monkeypatch.setenv("RAY_worker_niceness", own)
+        monkeypatch.setenv(NICENESS, own)
     assert connect(None)
     assert seen == [own or "0"]
-    monkeypatch.delenv("RAY_worker_niceness")
+    monkeypatch.delenv(NICENESS)
