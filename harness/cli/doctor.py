@@ -17,13 +17,14 @@ import click
 def doctor(device: str, address: str | None) -> int:
     """Print processors, memory, GPUs, versions and checkpoints, and check the scorers.
 
-    Every scorer whose checkpoints are here answers a fixed question on the device and on the
-    CPU. Exits with 1 if the answers differ or a check fails otherwise; a checkpoint that is
-    merely not here is no failure.
+    Every scorer and every judge with a detector, as far as their checkpoints are here, answers
+    a fixed question on the device (on every GPU) and on the CPU, and judges its images with
+    known answers. Exits with 1 if the answers differ or are wrong, or a check fails otherwise;
+    a checkpoint that is merely not here is no failure.
     """
     from harness.engine.devices import has_gpu
     from harness.errors import UsageError
-    from harness.scoring.machine import check_ray, check_suites, facts
+    from harness.scoring.machine import check_mmdet, check_ray, check_suites, devices_of, facts
 
     for name, value in facts():
         click.echo(f"{name:<10} {value}")
@@ -31,8 +32,9 @@ def doctor(device: str, address: str | None) -> int:
         raise UsageError("no CUDA device was found", "use --device cpu")
     if device == "auto":
         device = "cuda" if has_gpu(None) else "cpu"
-    click.echo(f"checking scorers on {device} …", err=True)
-    checks = [check_ray(address), *check_suites(device)]
+    devices = devices_of(device)
+    click.echo(f"checking scorers and judges on {', '.join(devices)} …", err=True)
+    checks = [check_ray(address), check_mmdet(), *check_suites(devices)]
     for check in checks:
         word = {True: "ok", False: "FAILED", None: "-"}[check.ok]
         click.echo(f"{word:<7} {check.name}: {check.said}")

@@ -6,8 +6,11 @@ on this device, against the CPU's answer.
 
 from __future__ import annotations
 
+import importlib.util
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -76,23 +79,48 @@ def check_ray(address: str | None) -> Check:
     return Check("ray", True, f"{nodes} nodes at {address}: {text}")
 
 
-def check_suites(device: str) -> list[Check]:
-    """For each suite: are its checkpoints here, and do its scorer's networks answer rightly?"""
+def check_mmdet() -> Check:
+    """Whether the detector's original implementation is here; it is an extra."""
+    from benchmarks.geneval.mmdet_original import import_mmdet
+
+    if importlib.util.find_spec("mmdet") is None:
+        return Check("mmdet", None, "not installed (an extra, for --detector mmdet)")
+    try:
+        import_mmdet()
+    except HarnessError as error:
+        return Check("mmdet", False, error.message, error.hint)
+    return Check("mmdet", True, f"version {version('mmdet')}, without compiled operators")
+
+
+def check_suites(devices: Sequence[str]) -> list[Check]:
+    """For each suite: are its checkpoints here, and do its detectors and colours answer rightly?
+
+    Args:
+        devices: Torch devices; the questions are asked on each.
+    """
     checks = []
     for name in SUITES.names():
         suite = load_suite(name)
-        missing = [f"{p.role} {p.name} ({p.ref})" for p in overview(suite) if not p.present]
-        said = "all here" if not missing else f"missing: {', '.join(missing)}"
+        parts = overview(suite)
+        missing = [f"{p.role} {p.name} ({p.ref})" for p in parts if not p.present]
+        found = sorted({str(p.path) for p in parts if p.path is not None})
+        said = f"missing: {', '.join(missing)}" if missing else "all here"
+        if found:
+            said += f"; found: {', '.join(found)}"
         checks.append(Check(f"{name}: checkpoints", None if missing else True, said))
-        checks.append(_check_scorer(suite, device))
+        for device in devices:
+            checks.append(_check_scorer(suite, Role.SCORER, device))
+            if suite.judge.kind == "detector":
+                checks.append(_check_scorer(suite, Role.JUDGE, device))
     return checks
 
 
-def _check_scorer(suite: Suite, device: str) -> Check:
+def _check_scorer(suite: Suite, role: Role, device: str) -> Check:
+    """The self-test of GenEval's scorer, or of a judge that looks as it does."""
     from benchmarks.geneval.scorer import self_test
 
-    spec, name = suite.scorer, f"{suite.name}: scorer on {device}"
-    parts = {part.name: part.path for part in overview(suite) if part.role is Role.SCORER}
+    spec, name = suite.spec(role), f"{suite.name}: {role} on {device}"
+    parts = {part.name: part.path for part in overview(suite) if part.role is role}
     paths = {part: path for part, path in parts.items() if path is not None}
     if not parts or len(paths) < len(parts):
         return Check(name, None, "not checked: its checkpoints are not here")
@@ -108,6 +136,15 @@ def _check_scorer(suite: Suite, device: str) -> Check:
     known = f", {found.images} known answers right" if found.images else ""
     said = f"{dtype}, batches of {spec.batch_size}: {off}{known} ({seconds:.1f} s)"
     return Check(name, True, said)
+
+
+def devices_of(device: str) -> list[str]:
+    """Every GPU torch can see for "cuda", else the device itself."""
+    import torch
+
+    if device != "cuda":
+        return [device]
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cuda"]
 
 
 def _gpus() -> list[str]:

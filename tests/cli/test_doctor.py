@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
+from benchmarks.geneval import mmdet_original
 from benchmarks.geneval import scorer as scorers
+from harness.engine import devices
 from harness.errors import HarnessError
+from harness.models.checkpoints import BUNDLED
+from harness.scoring import machine
 from tests.cli.test_cli import Terminal, harness
 from tests.scoring.conftest import one_thread
 
@@ -17,6 +23,10 @@ def test_doctor(harness: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     for piece in ("python", "processor", "GiB free", "torch", "ok      ray"):
         assert piece in harness.out
     assert "ok      miniature: scorer on cpu: float32, batches of 8: detector off by" in harness.out
+    assert "ok      miniature: judge on cpu: float32, batches of 8: detector off by" in harness.out
+    assert "ok      miniature: checkpoints: all here; found: " in harness.out
+    assert str(BUNDLED / "detector") in harness.out
+    assert "mmdet: " in harness.out
     assert "18 known answers right" in harness.out
     assert "missing: generator pipeline (Efficient-Large-Model/" in harness.out
 
@@ -27,6 +37,39 @@ def test_doctor(harness: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     assert harness("doctor", "--device", "cpu") == 1
     assert "FAILED  miniature: scorer on cpu: the detector answers otherwise" in harness.out
     assert "hint: try another build" in harness.out
+
+
+def test_every_gpu_is_asked(harness: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    asked = []
+
+    def self_test(paths: object, settings: object, device: str) -> scorers.SelfTest:
+        asked.append(device)
+        if device == "cuda:1":
+            raise HarnessError("the detector answers otherwise", "try another build")
+        return scorers.SelfTest({"detector": 0.001, "colors": 0.002}, 0)
+
+    monkeypatch.setattr(scorers, "self_test", self_test)
+    monkeypatch.setattr(devices, "has_gpu", lambda address: True)
+    monkeypatch.setattr(machine, "_gpus", lambda: ["one, 10 of 20 GiB free", "two"])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert harness("doctor") == 1
+    assert asked == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    assert "gpu 0      one, 10 of 20 GiB free" in harness.out and "gpu 1      two" in harness.out
+    assert "ok      miniature: scorer on cuda:0: float32" in harness.out
+    assert "FAILED  miniature: judge on cuda:1" in harness.out
+
+
+def test_mmdet_that_does_not_work_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise HarnessError("mmdet is installed but cannot be imported", "again")
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(mmdet_original, "import_mmdet", broken)
+    assert machine.check_mmdet().ok is False
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert machine.check_mmdet().ok is None
 
 
 def test_no_gpu(harness: Terminal) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,46 @@ def test_bad_images_are_named_and_the_others_scored(
             assert before == after
     refused = summarise_scores(RunFolder(tmp_path / "bad")).refused
     assert len(refused) == 2 and all(any(name in line for line in refused) for name in bad)
+
+
+def test_odd_files_are_scored_as_the_plain_ones_they_mean_or_refused_by_name(
+    images: Path, tiny_suite: Path, tmp_path: Path
+) -> None:
+    """Rotated, with alpha, palette, 16 bits, one pixel, transparent, damaged: the rest go on."""
+    odd = tmp_path / "odd"
+    shutil.copytree(images, odd)
+    names = [path.relative_to(images) for path in sorted(images.glob("*/samples/*.png"))]
+    rng = np.random.default_rng(3)
+    colours = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) // 128 * 255
+    grey = rng.integers(0, 256, (32, 32), dtype=np.uint8)
+    plain = [Pillow.fromarray(colours)] * 3 + [Pillow.fromarray(grey).convert("RGB")]
+    plain.append(Pillow.new("RGB", (1, 1), (9, 200, 30)))
+    for name, picture in zip(names, plain, strict=False):
+        picture.save(images / name)
+    turned = Pillow.Exif()
+    turned[0x0112] = 6
+    Pillow.fromarray(np.rot90(colours).copy()).save(odd / names[0], exif=turned)
+    Pillow.fromarray(colours).convert("RGBA").save(odd / names[1])
+    Pillow.fromarray(colours).convert("P", palette=Pillow.Palette.ADAPTIVE).save(odd / names[2])
+    Pillow.fromarray((grey.astype(np.uint16) << 8) + 77).save(odd / names[3])
+    Pillow.new("RGB", (1, 1), (9, 200, 30)).save(odd / names[4])
+    Pillow.new("RGBA", (32, 32), (9, 9, 9, 100)).save(odd / names[5])
+    (odd / names[6]).write_bytes((odd / names[6]).read_bytes()[:90])
+
+    expected = scored(images, tiny_suite, tmp_path / "plain-out")
+    found = scored(odd, tiny_suite, tmp_path / "odd-out")
+    refused = {str(odd / name) for name in names[5:7]}
+    for plainly, oddly in zip(expected, found, strict=True):
+        name = Path(oddly["filename"]).relative_to(odd)
+        assert str(images / name) == plainly["filename"]
+        if oddly["filename"] in refused:
+            assert oddly["reason"].startswith(f"not scored: {oddly['filename']}: ")
+        else:
+            assert {**oddly, "filename": ""} == {**plainly, "filename": ""}
+    reasons = summarise_scores(RunFolder(tmp_path / "odd-out")).refused
+    assert len(reasons) == 2
+    assert any("transparent" in line for line in reasons)
+    assert sum(line["details"] != "{}" for line in found) > 3
 
 
 def test_an_image_that_makes_the_scorer_fail_takes_nobody_with_it(
