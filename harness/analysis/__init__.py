@@ -1,1 +1,37 @@
-"""Tables in, tables out: what a log says. No drawing, no models."""
+"""Tables in, tables out: what a log says. No drawing, no models.
+
+For notebooks:
+
+    from harness.analysis import analyse
+
+    found = analyse(["results/A", "results/B"])
+    found.results      # a row a run and group: scores, intervals, costs
+    found.scaling      # every curve at every budget
+    found.comparison   # paired differences
+    found.matched      # runs at equal cost
+    found.gaps         # what a perfect judge would add
+    found.seeds        # the seeds of pooled runs, one by one
+    found.published    # published points, and why they may not be compared
+
+All are pandas frames, and hold the very numbers of `python -m harness report` and `compare`.
+"""
+
+from harness.analysis.findings import Findings, analyse
+from harness.analysis.logged_run import LoggedRun, load_run
+from harness.analysis.pooling import pool
+from harness.analysis.statistics import Estimate, macro_interval, mean_interval, wilson
+from harness.analysis.summary import Summary, summarise
+
+__all__ = [
+    "Estimate",
+    "Findings",
+    "LoggedRun",
+    "Summary",
+    "analyse",
+    "load_run",
+    "macro_interval",
+    "mean_interval",
+    "pool",
+    "summarise",
+    "wilson",
+]

@@ -32,7 +32,7 @@ class Common:
         first: Row numbers of the common prompts in the first run.
         second: In the second run, in the same order.
         strata: Positions of each tag's prompts among the common ones, by tag.
-        same_noise: Whether the runs share seed and replicates, so draws share their noise.
+        same_noise: Whether the runs share seeds and replicates, so draws share their noise.
     """
 
     first: Ints
@@ -62,7 +62,7 @@ def common(first: LoggedRun, second: LoggedRun) -> Common:
     tags = first.prompts["tag"].to_numpy()[left]
     strata = {str(tag): np.flatnonzero(tags == tag) for tag in sorted(set(tags))}
     configs = (first.manifest.config, second.manifest.config)
-    alike = all(configs[0][name] == configs[1][name] for name in ("seed", "replicates"))
+    alike = first.seeds == second.seeds and configs[0]["replicates"] == configs[1]["replicates"]
     return Common(left, place[left], strata, alike)
 
 
@@ -109,12 +109,11 @@ COLUMNS = ["first", "second", "kind", "tag", "prompts", "score_first", "score_se
 def _pair_rows(first: LoggedRun, second: LoggedRun, seed: int) -> Iterator[dict[str, Any]]:
     shared = common(first, second)
     one, other = first.scores()[shared.first], second.scores()[shared.second]
-    configs = (first.manifest.config, second.manifest.config)
-    replicates = sorted({config["replicates"] for config in configs})
+    images = sorted({first.images_per_prompt, second.images_per_prompt})
     known = {
         "same_noise": shared.same_noise,
         "unlike": ", ".join(unlike(first.manifest, second.manifest)),
-        "images_per_prompt": " and ".join(map(str, replicates)),
+        "images_per_prompt": " and ".join(map(str, images)),
     }
     yield {"kind": "micro", "tag": "", **_tested(one, other, seed), **known}
     strata = list(shared.strata.values())

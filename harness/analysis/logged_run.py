@@ -1,5 +1,7 @@
 """A run's log as arrays: one row a search, one column a draw, ready for vectorised arithmetic.
 
+Several runs that differ only in their seed may be one `LoggedRun` (`harness.analysis.pooling`).
+
 Only searches that ended are in it. A score over searches under way would favour those that end
 early; how many are missing is kept, and every table and figure says it.
 """
@@ -30,6 +32,8 @@ Number = TypeVar("Number", np.bool_, np.int64, np.float64)
 
 UNITS = {"nfe": 1.0, "flops": 1e12, "device_seconds": 1.0}
 """Cost columns of a role that curves are drawn against, and what they are divided by."""
+
+SEARCH_COLUMNS = ("prompt", "part", "replicate", "draws", "rounds", "selected", "error")
 
 _COLUMNS = (
     "prompt_id",
@@ -64,27 +68,39 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A run's folder and what it is."""
+
+    folder: RunFolder
+    manifest: Manifest
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.manifest.config["seed"])
+
+
+@dataclass(frozen=True)
 class LoggedRun:
     """The ended searches of a run. S searches of up to N draws over P prompts.
 
     Attributes:
-        folder: Where it lies.
-        manifest: What it is.
+        parts: The run; or those that differ in nothing but the seed, pooled, by ascending seed.
         prompts: One row a prompt in order of id: `prompt_id`, `prompt`, `tag`.
-        searches: One row a search, in order of prompt and replicate: `prompt` (row number),
-            `replicate`, `draws`, `rounds`, `selected` (draw's column, or -1), `error`.
+        searches: One row a search, in order of prompt, part and replicate: `prompt` (row
+            number), `part` (number of its run in `parts`), `replicate`, `draws`, `rounds`,
+            `selected` (draw's column, or -1), `error`.
         index: Draw indices, (S, N); -1 where a search drew less.
         answered: Whether there is an image and a verdict, (S, N).
         accepted: Whether the judge accepted it, (S, N).
         judge_score: The judge's score, (S, N); minus infinity where there is none.
         correct: Whether the scorer found it correct, (S, N); False where it could not say.
         costs: By "unit_role" (flops in TFLOPs): what each draw cost, (S, N); 0 where unknown.
-        draws_failed: Draws of these searches that failed.
+        failed: Whether a draw failed, in generation, judging or scoring, (S, N).
         dependent: Why the draws of a search are not independent and alike, or "".
     """
 
-    folder: RunFolder
-    manifest: Manifest
+    parts: tuple[Part, ...]
     prompts: pd.DataFrame
     searches: pd.DataFrame
     index: Ints
@@ -93,8 +109,33 @@ class LoggedRun:
     judge_score: Floats
     correct: Bools
     costs: Mapping[str, Floats]
-    draws_failed: int
+    failed: Bools
     dependent: str
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run, or the first of several, lies."""
+        return self.parts[0].folder
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it is; several runs differ in nothing but their seeds."""
+        return self.parts[0].manifest
+
+    @property
+    def seeds(self) -> list[int]:
+        """The runs' seeds."""
+        return [part.seed for part in self.parts]
+
+    @property
+    def images_per_prompt(self) -> int:
+        """Searches a prompt, over all seeds."""
+        return int(self.manifest.config["replicates"]) * len(self.parts)
+
+    @property
+    def draws_failed(self) -> int:
+        """Draws of these searches that failed."""
+        return int(self.failed.sum())
 
     @property
     def groups(self) -> list[Group]:
@@ -120,7 +161,7 @@ class LoggedRun:
     @property
     def searches_total(self) -> int:
         """Searches there will be once the run is finished."""
-        return int(self.manifest.prompt_set.count * self.manifest.config["replicates"])
+        return int(self.manifest.prompt_set.count) * self.images_per_prompt
 
     @property
     def searches_failed(self) -> int:
@@ -205,10 +246,11 @@ def _assemble(
     hits = (index == selected) & (index >= 0)
     searches["selected"] = np.where(hits.any(axis=1), hits.argmax(axis=1), -1)
     return LoggedRun(
-        folder=folder,
-        manifest=manifest,
+        parts=(Part(folder, manifest),),
         prompts=prompts,
-        searches=searches[["prompt", "replicate", "draws", "rounds", "selected", "error"]],
+        searches=searches.assign(part=0)[
+            ["prompt", "part", "replicate", "draws", "rounds", "selected", "error"]
+        ],
         index=index,
         answered=matrix(~failed, False),
         accepted=matrix(_flag(table["accepted"]) & ~failed, False),
@@ -219,7 +261,7 @@ def _assemble(
             for unit, scale in UNITS.items()
             for role in ROLES
         },
-        draws_failed=len(table) - table["error_role"].null_count,
+        failed=matrix(pc.is_valid(table["error_role"]).to_numpy(), False),
         dependent=_dependence(searches, counts, table),
     )
 

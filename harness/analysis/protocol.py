@@ -63,7 +63,13 @@ def labels(runs: Sequence[LoggedRun]) -> list[str]:
     extend(lambda c: ", ".join(f"{k}={v}" for k, v in sorted(c["strategy"]["options"].items())))
     extend(lambda c: str(c["suite"]))
     extend(lambda c: f"judge {c['judge']['kind']}")
-    extend(lambda c: f"seed {c['seed']}")
+    seeds = [run.seeds for run in runs]
+    for name in {n for n in names if names.count(n) > 1}:
+        rows = [i for i, n in enumerate(names) if n == name]
+        if len({tuple(seeds[i]) for i in rows}) > 1:
+            for i in rows:
+                plural = "s" if len(seeds[i]) > 1 else ""
+                names[i] = f"{name} seed{plural} {', '.join(map(str, seeds[i]))}"
     for name in {n for n in names if names.count(n) > 1}:
         for i in [i for i, n in enumerate(names) if n == name]:
             names[i] = f"{name} [{runs[i].manifest.run[:8]}]"
@@ -75,7 +81,8 @@ def facts(run: LoggedRun) -> dict[str, Any]:
     """What every table and figure says of a run: how it was measured and how complete it is."""
     config = run.manifest.config
     return {
-        "images_per_prompt": config["replicates"],
+        "images_per_prompt": run.images_per_prompt,
+        "seeds": ", ".join(map(str, run.seeds)),
         "oracle": config["oracle"],
         "miniature": config["miniature"],
         "searches": len(run.searches),
@@ -89,8 +96,10 @@ def facts(run: LoggedRun) -> dict[str, Any]:
 def caption(label: str, run: LoggedRun) -> str:
     """One line about a run for under a figure or table."""
     known = facts(run)
+    images = run.images_per_prompt
+    pooled = f" ({images // len(run.parts)} for each of the seeds {known['seeds']})"
     parts = [
-        f"{known['images_per_prompt']} image{'s' * (known['images_per_prompt'] != 1)} per prompt",
+        f"{images} image{'s' * (images != 1)} per prompt{pooled if len(run.parts) > 1 else ''}",
         f"{known['searches']} of {known['searches_total']} searches ended",
         f"{known['searches_failed']} failed",
         f"{known['draws_failed']} of {known['draws']} draws failed",

@@ -32,6 +32,9 @@ GENERATORS = {
 }
 """Checkpoints whose published name and resolution are known."""
 
+ALL_DRAWN = ("base", "best-of-N", "top-4-of-N")
+"""Methods that make every draw they are given; others may stop early, and print the limit only."""
+
 _PLACES = (
     Path(__file__).resolve().parents[2] / "results" / "published" / "geneval.csv",
     Path(__file__).resolve().parent / "published" / "geneval.csv",
@@ -62,9 +65,10 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
         runs: What they would stand beside.
 
     Returns:
-        One row a point: `method`, `generator`, `selection`, `n`, `kind` (micro, macro, tag),
-        `tag`, `score`, `source`, `derived` (whether computed from printed tags), `reason` (why
-        it may not be compared with these runs; "" where it may).
+        One row a point: `method`, `generator`, `selection`, `n` (the budget), `draws` (those
+        really made; NaN where the method may stop early), `kind` (micro, macro, tag), `tag`,
+        `score`, `source`, `derived` (whether computed from printed tags), `reason` (why it may
+        not be compared with these runs; "" where it may).
     """
     rows: list[dict[str, Any]] = []
     for entry in frame.to_dict("records"):
@@ -74,6 +78,7 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
             "generator": entry["base_model"],
             "selection": entry["selection"],
             "n": float(entry["n"]),
+            "draws": float(entry["n"]) if entry["method"] in ALL_DRAWN else float("nan"),
             "source": entry["source"],
         }
 
@@ -102,7 +107,7 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
             add("macro", sum(tags.values()) / len(tags), derived=True)
         for tag, score in tags.items():
             add("tag", score, tag=tag)
-    columns = ["method", "generator", "selection", "n", "kind", "tag", "score", "source",
+    columns = ["method", "generator", "selection", "n", "draws", "kind", "tag", "score", "source",
                "derived", "reason"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 

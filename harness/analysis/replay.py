@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.analysis.logged_run import LoggedRun
+from harness.analysis.logged_run import LoggedRun, Part
 from harness.analysis.resampling import Ints
 from harness.engine.rows import logged_candidate
 from harness.engine.searches import Search
@@ -97,12 +97,10 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
     asked = np.zeros(shape, bool)
     selected = np.full(shape[:2], -1)
     missing = np.zeros(shape[:2], bool)
-    for number, (prompt, replicate, rows) in enumerate(_searches(run)):
+    for number, part, prompt, replicate, rows in _searches(run):
         columns = {int(i): c for c, i in enumerate(run.index[number]) if i >= 0}
         for k, budget in enumerate(wanted):
-            search = Search(
-                strategy, prompt, replicate, budget=int(budget), run_seed=config["seed"]
-            )
+            search = Search(strategy, prompt, replicate, budget=int(budget), run_seed=part.seed)
             drawn, missing[k, number] = _drive(search, rows)
             asked[k, number, [columns[index] for index in drawn]] = True
             if search.selected is not None:
@@ -111,7 +109,7 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
             logged = int(run.searches["selected"].iloc[number])
             if missing[-1, number] or selected[-1, number] != logged:
                 raise HarnessError(
-                    f"strategy '{name}' as installed here does not do what {run.folder.path} "
+                    f"strategy '{name}' as installed here does not do what {part.folder.path} "
                     f"logged for prompt {prompt.id}, replicate {replicate}",
                     "install the version that made the run; the manifest's environment names it",
                 )
@@ -130,18 +128,21 @@ def missing_table(replayed: Replay) -> pd.DataFrame:
     return frame[frame["searches_missing"] > 0].reset_index(drop=True)
 
 
-def _searches(run: LoggedRun) -> Iterator[tuple[Prompt, int, Rows]]:
-    table = store.read(run.folder.log, "candidates", _COLUMNS)
+def _searches(run: LoggedRun) -> Iterator[tuple[int, Part, Prompt, int, Rows]]:
     ids = run.prompts["prompt_id"].to_numpy()
-    place = {name: row for row, name in enumerate(ids)}
-    keys = table.select(["prompt_id", "replicate"]).to_pandas()
-    rows_of = keys.groupby(["prompt_id", "replicate"], sort=False).indices
-    for row, replicate in zip(run.searches["prompt"], run.searches["replicate"], strict=True):
-        found = rows_of.get((ids[row], replicate), [])
-        # One search at a time as Python objects: all at once would not fit for large runs.
-        logged = {entry["draw_index"]: entry for entry in table.take(found).to_pylist()}
-        facts = run.prompts.iloc[place[ids[row]]]
-        yield Prompt(str(ids[row]), facts["prompt"], facts["tag"]), int(replicate), logged
+    part_of = run.searches["part"].to_numpy()
+    for place, part in enumerate(run.parts):
+        table = store.read(part.folder.log, "candidates", _COLUMNS)
+        keys = table.select(["prompt_id", "replicate"]).to_pandas()
+        rows_of = keys.groupby(["prompt_id", "replicate"], sort=False).indices
+        for number in np.flatnonzero(part_of == place):
+            row, replicate = run.searches.loc[number, ["prompt", "replicate"]].astype(int)
+            found = rows_of.get((ids[row], replicate), [])
+            # One search at a time as Python objects: all at once would not fit for large runs.
+            logged = {entry["draw_index"]: entry for entry in table.take(found).to_pylist()}
+            facts = run.prompts.iloc[row]
+            prompt = Prompt(str(ids[row]), facts["prompt"], facts["tag"])
+            yield int(number), part, prompt, int(replicate), logged
 
 
 def _drive(search: Search, rows: Rows) -> tuple[list[int], bool]:

@@ -12,40 +12,41 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@click.command(short_help="Compare two runs prompt by prompt.")
-@click.argument("first", type=click.Path(path_type=Path), metavar="A")
-@click.argument("second", type=click.Path(path_type=Path), metavar="B")
+@click.command(short_help="Compare runs prompt by prompt.")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A B…")
 @click.option("--force", is_flag=True, help="Compare runs of unlike protocols, with a warning.")
+@click.option(
+    "--separate-seeds",
+    is_flag=True,
+    help="Keep runs apart that differ in nothing but their seed, instead of pooling them.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of bootstrap and sign flips.")  # fmt: skip
-def compare(first: Path, second: Path, force: bool, seed: int) -> None:
-    """Print the paired comparison of the runs in the folders A and B.
+def compare(runs: tuple[Path, ...], force: bool, separate_seeds: bool, seed: int) -> None:
+    """Print the paired comparison of the runs in the folders A, B and so on.
 
     Prompts are compared one by one, so the runs need common prompts; runs of one seed share
-    their noise too. What each run reaches at the other's cost is printed as well. Runs measured
-    unlike (prompts, resolution, scorer) need --force.
+    their noise too. What each run reaches at the other's cost is printed as well. Runs that
+    differ in nothing but their seed count as one, unless there is no other to compare with. Runs
+    measured unlike (prompts, resolution, scorer) need --force.
     """
-    from harness.analysis.comparison import comparison_table
-    from harness.analysis.curves import all_curves
-    from harness.analysis.logged_run import load_run
-    from harness.analysis.matched import matched_table
-    from harness.analysis.protocol import caption, check_alike, labels, warnings
+    from harness.analysis.findings import analyse
+    from harness.errors import UsageError
     from harness.report.contents import comparison, matched
 
-    runs = [load_run(first), load_run(second)]
-    names = labels(runs)
-    for text in [*warnings(runs), *check_alike(runs, force=force)]:
+    if len(runs) < 2:
+        raise UsageError("one run alone cannot be compared", "name two, or `show` this one")
+    found = analyse(runs, separate_seeds=separate_seeds, force=force, seed=seed)
+    if len(found.runs) == 1:
+        found = analyse(runs, separate_seeds=True, force=force, seed=seed)
+    for text in found.warnings:
         click.echo(f"warning: {text}", err=True)
-    curves = all_curves(runs)
-    paired = comparison(comparison_table(runs, names, seed=seed), [])
-    equal = matched(matched_table(curves, names, seed=seed), [])
-    for name, run in zip(names, runs, strict=True):
-        click.echo(caption(name, run))
-    for name, of in zip(names, curves, strict=True):
-        for note in of.notes:
-            click.echo(f"{name}: {note}")
-    click.echo(f"\n{names[1]} minus {names[0]}")
-    _print(paired.shown.drop(columns=["first", "second"]))
+    paired, equal = comparison(found.comparison, []), matched(found.matched, [])
+    for line in found.captions:
+        click.echo(line)
+    for (first, second), rows in paired.shown.groupby(["first", "second"], sort=False):
+        click.echo(f"\n{second} minus {first}")
+        _print(rows.drop(columns=["first", "second"]))
     for note in paired.notes:
         click.echo(note)
     click.echo()

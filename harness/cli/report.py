@@ -37,6 +37,18 @@ import click
     show_default=True,
     help="Prompts for each of these.",
 )
+@click.option(
+    "--gallery-searches",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="The most searches (replicates, seeds) shown of one prompt and run.",
+)
+@click.option(
+    "--separate-seeds",
+    is_flag=True,
+    help="Keep runs apart that differ in nothing but their seed, instead of pooling them.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of bootstraps and random choices.")  # fmt: skip
 def report(
@@ -46,24 +58,35 @@ def report(
     published: bool,
     gallery: str,
     gallery_size: int,
+    gallery_searches: int,
+    separate_seeds: bool,
     seed: int,
 ) -> None:
     """Write what the runs in the folders RUN… say: scaling curves, costs, comparisons, images.
 
-    The page is one file that needs no network. Runs measured unlike (prompts, resolution,
-    scorer) are refused unless --force is given.
+    The page is one file that needs no network. Runs that differ in nothing but their seed are
+    one line: a prompt's score is the mean over its searches under all seeds. Runs measured unlike
+    (prompts, resolution, scorer) are refused unless --force is given.
     """
     from harness.report.build import Options
     from harness.report.build import report as build
 
     choices = tuple(word.strip() for word in gallery.split(",") if word.strip())
-    options = Options(force, published, choices, gallery_size, seed)
+    options = Options(
+        force=force,
+        published=published,
+        gallery=choices,
+        gallery_size=gallery_size,
+        gallery_searches=gallery_searches,
+        separate_seeds=separate_seeds,
+        seed=seed,
+    )
     done = build(runs, out, options)
-    for text in done.findings.warnings:
+    for text in done.content.warnings:
         click.echo(f"warning: {text}", err=True)
-    for text in done.findings.captions:
+    for text in done.content.findings.captions:
         click.echo(text)
     suffixes = [path.suffix for path in done.files]
     click.echo(f"figures  {suffixes.count('.png')} as PNG and SVG in {out / 'figures'}")
     click.echo(f"tables   {suffixes.count('.csv')} as CSV, Markdown and LaTeX in {out / 'tables'}")
-    click.echo(f"page     {done.page}")
+    click.echo(f"page     {done.page} ({done.page.stat().st_size / 2**20:.1f} MiB)")

@@ -9,14 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from harness.analysis.comparison import comparison_table
-from harness.analysis.curve_tables import curve_table, gap_table
-from harness.analysis.curves import RunCurves, all_curves
-from harness.analysis.logged_run import LoggedRun, load_run
-from harness.analysis.matched import matched_table
-from harness.analysis.protocol import caption, check_alike, labels, warnings
-from harness.analysis.published import load_published, published_points
-from harness.analysis.run_table import runs_table
+from harness.analysis.findings import Findings, analyse
 from harness.errors import UsageError
 from harness.log.files import make_folder, write_atomically
 from harness.log.run_folder import RunFolder
@@ -39,6 +32,8 @@ class Options:
         published: Draw published points even beside miniature models or another benchmark.
         gallery: Which prompts to show: of "worst", "best", "gain", "random", "all", "none".
         gallery_size: Prompts for each.
+        gallery_searches: The most searches shown of one prompt and run: replicates and seeds.
+        separate_seeds: Keep runs apart that differ in nothing but their seed.
         seed: Of bootstraps, sign flips and random choices.
     """
 
@@ -46,34 +41,26 @@ class Options:
     published: bool = False
     gallery: tuple[str, ...] = gallery.CHOICES
     gallery_size: int = 6
+    gallery_searches: int = 4
+    separate_seeds: bool = False
     seed: int = 0
 
 
 @dataclass(frozen=True)
-class Findings:
-    """All that is computed for a report, before anything is drawn.
+class Content:
+    """All that a report says, before anything is drawn.
 
     Attributes:
-        runs: The runs.
-        names: What each is called.
-        curves: Of each.
+        findings: What was computed.
         tables: For people and machines.
-        frame: Curves as one frame.
-        gaps: Oracle minus own selection.
         points: Published points, none where they are not to be drawn.
         warnings: What must be read first.
-        captions: How each run was measured.
     """
 
-    runs: list[LoggedRun]
-    names: list[str]
-    curves: list[RunCurves]
+    findings: Findings
     tables: list[Table]
-    frame: pd.DataFrame
-    gaps: pd.DataFrame
     points: pd.DataFrame
     warnings: list[str]
-    captions: list[str]
 
 
 @dataclass(frozen=True)
@@ -83,12 +70,12 @@ class Report:
     Attributes:
         page: The HTML file.
         files: All files, the page included.
-        findings: What is in them.
+        content: What is in them.
     """
 
     page: Path
     files: list[Path]
-    findings: Findings
+    content: Content
 
 
 def report(paths: Sequence[Path], out: Path, options: Options | None = None) -> Report:
@@ -107,19 +94,22 @@ def report(paths: Sequence[Path], out: Path, options: Options | None = None) -> 
     options = options or Options()
     if RunFolder(out).is_run:
         raise UsageError(f"{out} is a run", "give --out a folder of its own")
-    findings = find([load_run(path) for path in paths], options)
-    drawings, files = draw(findings)
-    for table in findings.tables:
+    found = analyse(
+        paths, separate_seeds=options.separate_seeds, force=options.force, seed=options.seed
+    )
+    content = write_up(found, options)
+    drawings, files = draw(content)
+    for table in content.tables:
         for suffix, write in _FORMATS.items():
             files[f"tables/{table.name}.{suffix}"] = write(table).encode()
-    files["index.html"] = _page(findings, drawings, options).encode()
+    files["index.html"] = _page(content, drawings, options).encode()
     written = []
     for name, data in files.items():
         path = out / name
         make_folder(path.parent)
         write_atomically(path, data, durable=False)
         written.append(path)
-    return Report(out / "index.html", written, findings)
+    return Report(out / "index.html", written, content)
 
 
 _FORMATS: dict[str, Callable[[Table], str]] = {
@@ -129,45 +119,37 @@ _FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
-def find(runs: list[LoggedRun], options: Options) -> Findings:
-    """Compute everything that a report holds.
-
-    Raises:
-        UsageError: Protocols differ and were not forced.
-        HarnessError: A strategy is not the one that ran.
-    """
-    names = labels(runs)
-    said = [*warnings(runs), *check_alike(runs, force=options.force)]
-    curves = all_curves(runs)
-    seed = options.seed
-    points = published_points(load_published(), runs)
-    miniature = any(run.manifest.config["miniature"] for run in runs)
-    geneval = all(run.manifest.config["benchmark"]["name"] == "geneval" for run in runs)
+def write_up(found: Findings, options: Options) -> Content:
+    """Choose and word what a report holds of some findings."""
+    said, points = list(found.warnings), found.published
+    configs = [run.manifest.config for run in found.runs]
+    miniature = any(config["miniature"] for config in configs)
     if options.published and miniature:
         said.append(PUBLISHED_ON_MINIATURE)
-    if not options.published and (miniature or not geneval):
+    if not options.published and (
+        miniature or any(config["benchmark"]["name"] != "geneval" for config in configs)
+    ):
         points = points.iloc[:0]
-    captions = [caption(name, run) for name, run in zip(names, runs, strict=True)]
-    for name, of in zip(names, curves, strict=True):
-        captions += [f"{name}: {note}" for note in of.notes]
-    notes = [*captions, *said]
-    frame, gaps = curve_table(curves, names, seed=seed), gap_table(curves, names, seed=seed)
-    made = [contents.results(runs_table(runs, names, seed=seed), notes)]
-    if len(runs) > 1:
-        made.append(contents.comparison(comparison_table(runs, names, seed=seed), notes))
-        made.append(contents.matched(matched_table(curves, names, seed=seed), notes))
-    made += [contents.gaps(gaps, notes), contents.curves(frame, notes)]
+    notes = [*found.captions, *said]
+    made = [contents.results(found.results, notes)]
+    if len(found.seeds):
+        made.append(contents.seeds(found.seeds, notes))
+    if len(found.runs) > 1:
+        made.append(contents.comparison(found.comparison, notes))
+        made.append(contents.matched(found.matched, notes))
+    made += [contents.gaps(found.gaps, notes), contents.curves(found.scaling, notes)]
     if len(points):
         made.append(contents.published(points, notes))
-    return Findings(runs, names, curves, made, frame, gaps, points, said, captions)
+    return Content(found, made, points, said)
 
 
-def draw(findings: Findings) -> tuple[list[Drawing], dict[str, bytes]]:
+def draw(content: Content) -> tuple[list[Drawing], dict[str, bytes]]:
     """Draw all figures: for the page, and as files by name."""
     drawings: list[Drawing] = []
     files: dict[str, bytes] = {}
-    said = {"warnings": findings.warnings, "captions": findings.captions}
-    table, points = findings.frame, findings.points
+    found, points = content.findings, content.points
+    said = {"warnings": content.warnings, "captions": found.captions}
+    table = found.scaling
 
     def add(name: str, figure: Figure, words: str) -> None:
         style.settle(figure)
@@ -181,7 +163,7 @@ def draw(findings: Findings) -> tuple[list[Drawing], dict[str, bytes]]:
     with style.styled():
         add(
             "scaling",
-            figures.scaling(table, points, **said),
+            figures.scaling(table, points, found.seeds, **said),
             "Score over budget, micro and macro side by side, with 95% intervals.",
         )
         if (table["kind"] == "tag").any():
@@ -192,13 +174,13 @@ def draw(findings: Findings) -> tuple[list[Drawing], dict[str, bytes]]:
             )
         add(
             "cost",
-            figures.cost(table, **said),
+            figures.cost(table, points, **said),
             "Micro score over the realised mean cost of one selected image in draws, NFE, TFLOPs "
             "and device-seconds: all roles (generator, judge, scorer), and the generator alone.",
         )
         add(
             "oracle-gap",
-            figures.gap(table, findings.gaps, **said),
+            figures.gap(table, found.gaps, **said),
             "What the judge leaves behind: micro score of an oracle, of the run's own selection "
             "and of a random draw from the same draws; and oracle minus own selection.",
         )
@@ -215,20 +197,22 @@ def _ends(table: pd.DataFrame) -> str:
     return f"Micro scores: {'; '.join(parts)}."
 
 
-def _page(findings: Findings, drawings: Sequence[Drawing], options: Options) -> str:
+def _page(content: Content, drawings: Sequence[Drawing], options: Options) -> str:
+    found = content.findings
     chosen = gallery.choose(
-        findings.curves, options.gallery, size=options.gallery_size, seed=options.seed
+        found.curves, options.gallery, size=options.gallery_size, seed=options.seed
     )
-    shown = gallery.cards(findings.runs, findings.names, chosen) if chosen else []
+    most = options.gallery_searches
+    shown = gallery.cards(found.runs, found.names, chosen, searches=most) if chosen else []
     return page(
         title="What did the compute buy?",
-        subtitle="; ".join(findings.captions),
-        warnings=findings.warnings,
+        captions=found.captions,
+        warnings=content.warnings,
         drawings=drawings,
-        tables=findings.tables,
+        tables=content.tables,
         cards=shown,
         runs=[
             run_facts(name, of.run, of.notes)
-            for name, of in zip(findings.names, findings.curves, strict=True)
+            for name, of in zip(found.names, found.curves, strict=True)
         ],
     )

@@ -34,6 +34,7 @@ def results(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
         row["device-s"] = _number(first["device_seconds"])
         row["prompts"] = first["prompts"]
         row["images per prompt"] = first["images_per_prompt"]
+        row["seeds"] = first["seeds"]
         row["searches"] = f"{first['searches']} of {first['searches_total']}"
         row["failed"] = first["searches_failed"]
         row["detectable"] = _number(first["detectable_unpaired"])
@@ -45,6 +46,32 @@ def results(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
     )
     shown = pd.DataFrame(rows)
     return Table("results", "Scores and costs", frame, shown, [_HOW, unpaired, *notes])
+
+
+def seeds(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """The seeds of pooled runs one by one, and how far they lie apart."""
+    rows = []
+    for run, of in frame.groupby("run", sort=False):
+        wide = of[of["kind"] != "tag"].pivot(index="seed", columns="kind", values="score")
+        drawn = of[of["kind"] == "micro"].set_index("seed")
+        for seed, score in wide.iterrows():
+            rows.append(
+                {
+                    "run": run,
+                    "seed": str(seed),
+                    **{kind: f"{score[kind]:.3f}" for kind in ("micro", "macro")},
+                    "draws": f"{drawn.loc[seed, 'draws']:.2f}",
+                    "prompts": str(drawn.loc[seed, "prompts"]),
+                }
+            )
+        spread = {kind: f"{wide[kind].std(ddof=1):.3f}" for kind in ("micro", "macro")}
+        rows.append({"run": run, "seed": "standard deviation", **spread})
+    how = (
+        "Each seed alone, at the run's own budget. All other tables and figures pool the seeds: a "
+        "prompt's score is the mean over its searches under all of them, and intervals resample "
+        "prompts, seeds inside."
+    )
+    return Table("seeds", "Seeds one by one", frame, pd.DataFrame(rows), [how, *notes])
 
 
 def curves(frame: pd.DataFrame, notes: Sequence[str]) -> Table:

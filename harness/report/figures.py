@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -31,22 +31,26 @@ BUDGET = "budget: draws a prompt"
 def scaling(
     table: pd.DataFrame,
     points: pd.DataFrame,
+    seeds: pd.DataFrame,
     *,
     warnings: Sequence[str] = (),
     captions: Sequence[str] = (),
 ) -> Figure:
-    """Score over budget, micro and macro side by side, with published points.
+    """Score over budget, micro and macro side by side, with published points and single seeds.
 
     Args:
         table: Of `curve_table`.
         points: Of `published_points`; empty for none.
+        seeds: Of `seeds_table`; empty for none.
         warnings: Written above.
         captions: Written below.
     """
     captions = [*captions, *_grey_note(points[points["kind"].isin(MEANS)])]
     figure, panels = frame("Score over budget", 2, height=3.1, warnings=warnings, captions=captions)
+    numbers = _numbers(table)
     for axes, (kind, title) in zip(panels, MEANS.items(), strict=True):
-        _curves(axes, table[table["own"] & (table["kind"] == kind)])
+        _curves(axes, table[table["own"] & (table["kind"] == kind)], numbers)
+        _seeds(axes, seeds[seeds["kind"] == kind], numbers)
         _published(axes, points[points["kind"] == kind])
         axes.set_title(title)
         axes.set_xlabel(BUDGET)
@@ -83,7 +87,7 @@ def by_tag(
         axes.set_visible(False)
     for number, (axes, tag) in enumerate(zip(panels, tags, strict=False)):
         of_tag = own[own["tag"] == tag]
-        _curves(axes, of_tag)
+        _curves(axes, of_tag, _numbers(table))
         _published(axes, points[(points["kind"] == "tag") & (points["tag"] == tag)])
         axes.set_title(f"{plain(tag, 28)} ({of_tag['prompts'].max()} prompts)")
         log_axis(axes, own["budget"], whole=True)
@@ -139,9 +143,18 @@ def gap(
 
 
 def cost(
-    table: pd.DataFrame, *, warnings: Sequence[str] = (), captions: Sequence[str] = ()
+    table: pd.DataFrame,
+    points: pd.DataFrame,
+    *,
+    warnings: Sequence[str] = (),
+    captions: Sequence[str] = (),
 ) -> Figure:
-    """Score over what an image really cost: all roles, and the generator alone."""
+    """Score over what an image really cost: all roles, and the generator alone.
+
+    Published points stand on the axis of draws, those whose method makes as many as it is given.
+    """
+    points = points[(points["kind"] == "micro") & points["draws"].notna()]
+    captions = [*captions, *_grey_note(points)]
     figure, panels = frame(
         "Score over realised cost of an image (micro)",
         2,
@@ -172,6 +185,9 @@ def cost(
                 )
         axes.set_xlabel(f"{title} an image")
         axes.set_ylabel("score, 95% interval")
+        if axis == "draws":
+            _published(axes, points, x="draws")
+            drawn += points["draws"].tolist()
         if not any(value > 0 for value in drawn):
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=FAINT)
         log_axis(axes, drawn, whole=axis == "draws")
@@ -180,9 +196,29 @@ def cost(
     return figure
 
 
-def _curves(axes: Axes, table: pd.DataFrame) -> None:
-    for number, (run, rows) in enumerate(table.groupby("run", sort=False)):
-        _band(axes, _known(rows), "score", number, label=plain(run))
+def _numbers(table: pd.DataFrame) -> dict[str, int]:
+    """Number of each run, which its colour and marker hang on: the same in every panel."""
+    return {str(run): number for number, run in enumerate(table["run"].unique())}
+
+
+def _curves(axes: Axes, table: pd.DataFrame, numbers: Mapping[str, int]) -> None:
+    for run, rows in table.groupby("run", sort=False):
+        _band(axes, _known(rows), "score", numbers[str(run)], label=plain(run))
+
+
+def _seeds(axes: Axes, seeds: pd.DataFrame, numbers: Mapping[str, int]) -> None:
+    for run, rows in seeds.groupby("run", sort=False):
+        axes.plot(
+            rows["budget"],
+            rows["score"],
+            color=COLORS[numbers[str(run)] % len(COLORS)],
+            linestyle="none",
+            marker="_",
+            markersize=7,
+            markeredgewidth=1.0,
+            zorder=3,
+            label="single seeds, at the run's budget",
+        )
 
 
 def _band(
@@ -220,12 +256,12 @@ def _known(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[thin(len(rows))]
 
 
-def _published(axes: Axes, points: pd.DataFrame) -> None:
+def _published(axes: Axes, points: pd.DataFrame, *, x: str = "n") -> None:
     matched = points[points["reason"] == ""]
     for number, (method, rows) in enumerate(matched.groupby("method", sort=False)):
-        rows = rows.sort_values("n")
+        rows = rows.sort_values(x)
         axes.plot(
-            rows["n"],
+            rows[x],
             rows["score"],
             color=INK,
             linestyle="none",
@@ -237,7 +273,7 @@ def _published(axes: Axes, points: pd.DataFrame) -> None:
     grey = points[points["reason"] != ""]
     if len(grey):
         axes.plot(
-            grey["n"],
+            grey[x],
             grey["score"],
             linestyle="none",
             marker="o",

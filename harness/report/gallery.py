@@ -59,14 +59,27 @@ class Shot:
 
 @dataclass(frozen=True)
 class Chain:
-    """One run's search as shown."""
+    """One run's search as shown.
+
+    Attributes:
+        run: What the run is called.
+        search: Which of the run's searches of this prompt, in words; "" if there is only one.
+        first: Whether it is the first of them: the others stay folded until asked for.
+        unseen: Searches of the prompt that are not shown at all, said at the last one shown.
+        outcome: One of `OUTCOMES`.
+        shots: Its draws as shown.
+        hidden: Draws not shown.
+        draws: All draws.
+    """
 
     run: str
+    search: str
+    first: bool
+    unseen: int
     outcome: str
     shots: list[Shot]
     hidden: int
     draws: int
-    replicates: int
 
 
 @dataclass(frozen=True)
@@ -135,9 +148,19 @@ def choose(
 
 
 def cards(
-    runs: Sequence[LoggedRun], names: Sequence[str], chosen: Mapping[str, Sequence[str]]
+    runs: Sequence[LoggedRun],
+    names: Sequence[str],
+    chosen: Mapping[str, Sequence[str]],
+    *,
+    searches: int = 4,
 ) -> list[Card]:
-    """The gallery's cards for chosen prompts, first replicate of each search.
+    """The gallery's cards for chosen prompts.
+
+    Args:
+        runs: The runs.
+        names: What each is called.
+        chosen: Prompts and what each was chosen for, as `choose` gives them.
+        searches: The most searches of a prompt and run: by ascending seed, then replicate.
 
     Raises:
         HarnessError: A log is damaged.
@@ -145,49 +168,74 @@ def cards(
     found: dict[str, Card] = {}
     for run, name in zip(runs, names, strict=True):
         numbers = np.flatnonzero(run.prompts["prompt_id"].isin(list(chosen)).to_numpy())
-        opening = np.flatnonzero(run.searches["replicate"].to_numpy() == 0)
-        rows_of = dict(zip(run.searches["prompt"].to_numpy()[opening], opening, strict=True))
-        searches = {int(n): int(rows_of[n]) for n in numbers if n in rows_of}
-        shown = {n: _shown(run, search) for n, search in searches.items()}
+        prompt_of = run.searches["prompt"].to_numpy()
+        ended = {int(n): np.flatnonzero(prompt_of == n).tolist() for n in numbers}
+        shown = {s: _shown(run, s) for all_of in ended.values() for s in all_of[:searches]}
         rows = _rows(run, shown)
-        for number, search in searches.items():
-            row = run.prompts.iloc[number]
-            key = str(row["prompt_id"])
-            card = found.setdefault(key, Card(key, row["prompt"], row["tag"], list(chosen[key])))
-            card.chains.append(_chain(run, name, search, rows[key]))
+        for number, all_of in ended.items():
+            facts = run.prompts.iloc[number]
+            key = str(facts["prompt_id"])
+            card = found.setdefault(
+                key, Card(key, facts["prompt"], facts["tag"], list(chosen[key]))
+            )
+            taken = all_of[:searches]
+            for search in taken:
+                unseen = len(all_of) - len(taken) if search == taken[-1] else 0
+                card.chains.append(
+                    _chain(run, name, search, rows[search], search == taken[0], unseen)
+                )
     return [found[key] for key in chosen if key in found]
 
 
-def _rows(run: LoggedRun, shown: Mapping[int, list[int]]) -> dict[str, list[dict[str, Any]]]:
-    """The log's rows of some draws by prompt: read narrowly, since logs may be long."""
-    ids = {number: str(run.prompts["prompt_id"].iloc[number]) for number in shown}
-    found: dict[str, list[dict[str, Any]]] = {key: [] for key in ids.values()}
-    where = (
-        pc.field("prompt_id").isin(list(ids.values()))
-        & (pc.field("replicate") == 0)
-        & pc.field("draw_index").isin(sorted({i for indices in shown.values() for i in indices}))
-    )
-    wanted = {(ids[number], index) for number, indices in shown.items() for index in indices}
-    table = store.read(run.folder.log, "candidates", _COLUMNS, where)
-    for row in table.sort_by("draw_index").to_pylist():
-        if (row["prompt_id"], row["draw_index"]) in wanted:
-            found[row["prompt_id"]].append(row)
+def _rows(run: LoggedRun, shown: Mapping[int, list[int]]) -> dict[int, list[dict[str, Any]]]:
+    """The log's rows of some searches' draws: read narrowly, since logs may be long."""
+    keys = run.searches.loc[list(shown), ["prompt", "part", "replicate"]]
+    ids = run.prompts["prompt_id"].to_numpy()
+    found: dict[int, list[dict[str, Any]]] = {search: [] for search in shown}
+    for number, part in enumerate(run.parts):
+        of_part = keys[keys["part"] == number]
+        search_of = {
+            (str(ids[prompt]), int(replicate)): int(search)
+            for search, prompt, replicate in zip(
+                of_part.index, of_part["prompt"], of_part["replicate"], strict=True
+            )
+        }
+        indices = sorted({i for search in search_of.values() for i in shown[search]})
+        where = (
+            pc.field("prompt_id").isin(sorted({key[0] for key in search_of}))
+            & pc.field("replicate").isin(sorted({key[1] for key in search_of}))
+            & pc.field("draw_index").isin(indices)
+        )
+        table = store.read(part.folder.log, "candidates", _COLUMNS, where)
+        for row in table.sort_by("draw_index").to_pylist():
+            search = search_of.get((row["prompt_id"], row["replicate"]))
+            if search is not None and row["draw_index"] in shown[search]:
+                found[search].append(row)
     return found
 
 
-def _chain(run: LoggedRun, name: str, search: int, rows: list[dict[str, Any]]) -> Chain:
-    column = int(run.searches["selected"].iloc[search])
+def _chain(
+    run: LoggedRun, name: str, search: int, rows: list[dict[str, Any]], first: bool, unseen: int
+) -> Chain:
+    facts = run.searches.iloc[search]
+    column, part = int(facts["selected"]), run.parts[int(facts["part"])]
     selected = int(run.index[search, column]) if column >= 0 else -1
     draws = int((run.index[search] >= 0).sum())
     numbers = {row["draw_id"]: row["draw_index"] for row in rows}
-    images = run.folder.images
+    replicates = run.manifest.config["replicates"]
+    words = [
+        *([f"seed {part.seed}"] if len(run.parts) > 1 else []),
+        *([f"image {int(facts['replicate']) + 1} of {replicates}"] if replicates > 1 else []),
+    ]
     return Chain(
         run=name,
+        search=", ".join(words),
+        first=first,
+        unseen=unseen,
         outcome=_outcome(run, search, column),
-        shots=[_shot(row, selected, images, numbers) for row in rows],
+        shots=[_shot(row, selected, part.folder.images, numbers) for row in rows],
         hidden=draws - len(rows),
         draws=draws,
-        replicates=run.manifest.config["replicates"],
     )
 
 

@@ -50,7 +50,7 @@ class Drawing:
 def page(
     *,
     title: str,
-    subtitle: str,
+    captions: Sequence[str],
     warnings: Sequence[str],
     drawings: Sequence[Drawing],
     tables: Sequence[Table],
@@ -61,7 +61,7 @@ def page(
 
     Args:
         title: Of the page.
-        subtitle: One line below it.
+        captions: How each run was measured, a line each.
         warnings: What must be read first.
         drawings: The figures, in order.
         tables: The tables, in order.
@@ -72,7 +72,7 @@ def page(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     body = environment.from_string(_text("page.html")).render(
         title=title,
-        subtitle=subtitle,
+        captions=captions,
         warnings=warnings,
         figures=[
             {
@@ -115,22 +115,25 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
     options = ", ".join(f"{k}={v}" for k, v in strategy["options"].items())
     scorer = ", ".join(f"{k}: {v}" for k, v in config["scorer"]["checkpoints"].items())
     facts = [
-        ("folder", run.folder.path.name),
-        ("run", manifest.run),
-        ("state", f"{manifest.state}, created {manifest.created}"),
+        ("folder", "; ".join(part.folder.path.name for part in run.parts)),
+        ("run", "; ".join(part.manifest.run for part in run.parts)),
+        (
+            "state",
+            "; ".join(f"{p.manifest.state}, created {p.manifest.created}" for p in run.parts),
+        ),
         ("strategy", f"{strategy['name']}{f' ({options})' if options else ''}"),
         ("budget", f"{config['budget']} draws a prompt"),
         ("benchmark", f"{benchmark['name']}, {manifest.prompt_set.count} prompts"),
         ("prompt set", manifest.prompt_set.digest[:16]),
-        ("images per prompt", config["replicates"]),
-        ("seed", config["seed"]),
+        ("images per prompt", run.images_per_prompt),
+        ("seeds" if len(run.parts) > 1 else "seed", ", ".join(map(str, run.seeds))),
         ("models", f"{config['suite']}{' (miniature)' if config['miniature'] else ''}"),
         ("sampler", ", ".join(f"{k}={v}" for k, v in config["generator"]["settings"].items())),
         ("judge", f"{config['judge']['kind']}{' (ORACLE)' if config['oracle'] else ''}"),
         ("scorer", scorer),
         ("searches", f"{len(run.searches)} of {run.searches_total}, {run.searches_failed} failed"),
         ("draws failed", f"{run.draws_failed} of {int((run.index >= 0).sum())}"),
-        ("command", manifest.command),
+        ("command", "; ".join(part.manifest.command for part in run.parts)),
         ("commit", f"{git.get('commit', 'unknown')}{' (dirty)' if git.get('dirty') else ''}"),
         *(("note", note) for note in notes),
     ]

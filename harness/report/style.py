@@ -21,8 +21,10 @@ DARK = {INK: "#e8e8e6", SOFT: "#b8b8b6", PAPER: "#161618", WARNING: "#ff9a66"}
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Okabe and Ito's palette (2008), less black and yellow."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), "-", (0, (5, 1.5)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+"""As many as make the seventh line unlike the first: numbers without a common divisor."""
+
 POINTS = 120
 """The most points drawn of one line; a figure is narrower than 2048 of them."""
 

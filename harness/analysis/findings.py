@@ -1,0 +1,107 @@
+"""Everything that is computed about some runs: what reports, `compare` and notebooks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from harness.analysis.comparison import comparison_table
+from harness.analysis.curve_tables import curve_table, gap_table
+from harness.analysis.curves import RunCurves, all_curves
+from harness.analysis.logged_run import LoggedRun, load_run
+from harness.analysis.matched import matched_table
+from harness.analysis.pooling import pool, seeds_table
+from harness.analysis.protocol import caption, check_alike, labels, warnings
+from harness.analysis.published import load_published, published_points
+from harness.analysis.run_table import runs_table
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What some runs say. The frames are computed when first asked for, and kept.
+
+    Attributes:
+        runs: The runs, those that differ in nothing but their seed as one.
+        names: What each is called in the frames.
+        curves: Of each.
+        warnings: What must be said before the first number.
+        seed: Of bootstraps and sign flips.
+    """
+
+    runs: list[LoggedRun]
+    names: list[str]
+    curves: list[RunCurves]
+    warnings: list[str]
+    seed: int = 0
+
+    @property
+    def captions(self) -> list[str]:
+        """How each run was measured, how complete it is, and what could not be computed."""
+        lines = [caption(name, run) for name, run in zip(self.names, self.runs, strict=True)]
+        for name, of in zip(self.names, self.curves, strict=True):
+            lines += [f"{name}: {note}" for note in of.notes]
+        return lines
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """Scores and costs of each run: `harness.analysis.run_table.runs_table`."""
+        return runs_table(self.runs, self.names, seed=self.seed)
+
+    @cached_property
+    def scaling(self) -> pd.DataFrame:
+        """Every curve: `harness.analysis.curve_tables.curve_table`."""
+        return curve_table(self.curves, self.names, seed=self.seed)
+
+    @cached_property
+    def gaps(self) -> pd.DataFrame:
+        """Oracle minus own selection: `harness.analysis.curve_tables.gap_table`."""
+        return gap_table(self.curves, self.names, seed=self.seed)
+
+    @cached_property
+    def seeds(self) -> pd.DataFrame:
+        """Seeds of pooled runs one by one: `harness.analysis.pooling.seeds_table`."""
+        return seeds_table(self.runs, self.names)
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """Paired differences: `harness.analysis.comparison.comparison_table`."""
+        return comparison_table(self.runs, self.names, seed=self.seed)
+
+    @cached_property
+    def matched(self) -> pd.DataFrame:
+        """Runs at equal cost: `harness.analysis.matched.matched_table`."""
+        return matched_table(self.curves, self.names, seed=self.seed)
+
+    @cached_property
+    def published(self) -> pd.DataFrame:
+        """Published scores: `harness.analysis.published.published_points`."""
+        return published_points(load_published(), self.runs)
+
+
+def analyse(
+    paths: Sequence[str | Path],
+    *,
+    separate_seeds: bool = False,
+    force: bool = False,
+    seed: int = 0,
+) -> Findings:
+    """Read some runs and find out what they say.
+
+    Args:
+        paths: Their folders.
+        separate_seeds: Keep runs apart that differ in nothing but their seed.
+        force: Compare runs of unlike protocols, with a warning.
+        seed: Of bootstraps and sign flips.
+
+    Raises:
+        UsageError: A folder is no run with scores, or protocols differ and were not forced.
+        HarnessError: A log is damaged, or the strategy installed here is not the one that ran.
+    """
+    loaded = [load_run(path) for path in paths]
+    runs = loaded if separate_seeds else pool(loaded)
+    said = [*warnings(runs), *check_alike(runs, force=force)]
+    return Findings(runs, labels(runs), all_curves(runs), said, seed)
