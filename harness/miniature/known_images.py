@@ -116,11 +116,11 @@ def main() -> None:
         write(WEIGHTS / name, rows, images)
     classifier = scorers[0].classifier
     assert isinstance(classifier, ClipColorClassifier)
-    objects = {colour: surest_object(classifier, colour) for colour in COLOURS}
+    cuttings = {colour: surest_object(classifier, colour) for colour in COLOURS}
     write(
         colors,
-        [{"image": f"{c}.png", "class": name, "color": c} for c, (name, _) in objects.items()],
-        {f"{colour}.png": cut for colour, (_, cut) in objects.items()},
+        [{"image": f"{c}.png", "class": name, "color": c} for c, (name, _) in cuttings.items()],
+        {f"{colour}.png": cut for colour, (_, cut) in cuttings.items()},
     )
 
 
