@@ -27,6 +27,8 @@ class Summary:
         macro: Mean over tags, GenEval's official overall; None likewise.
         tags: By tag: the score and how many prompts it is over.
         accepted: Share of selected images that the judge accepts.
+        agreement: Verdicts against scores over all draws that have both: "right accepted",
+            "right rejected", "wrong accepted", "wrong rejected" (counts); empty without a scorer.
         draws: Candidates in the log.
         draws_failed: Candidates that failed.
         draws_per_search: Mean number of draws of the ended searches.
@@ -43,6 +45,7 @@ class Summary:
     macro: Estimate | None
     tags: Mapping[str, tuple[Estimate, int]]
     accepted: float | None
+    agreement: Mapping[str, int]
     draws: int
     draws_failed: int
     draws_per_search: float
@@ -78,6 +81,7 @@ def summarise(run: str | Path) -> Summary:
         macro=macro,
         tags=tags,
         accepted=float(chosen["accepted"].astype(bool).mean()) if len(chosen) else None,
+        agreement=_agreement(frame) if manifest.config["scorer"] else {},
         draws=len(frame),
         draws_failed=int(frame["error"].notna().sum()),
         draws_per_search=float(searches["draws"].mean()) if len(searches) else 0.0,
@@ -114,3 +118,14 @@ def prompt_scores(frame: pd.DataFrame, searches: pd.DataFrame) -> pd.DataFrame:
     scores = merged.groupby("prompt_id")["correct"].agg(score="mean", replicates="size")
     scores["tag"] = tags.reindex(scores.index).fillna("")
     return scores.reset_index()
+
+
+def _agreement(frame: pd.DataFrame) -> dict[str, int]:
+    both = frame[frame["accepted"].notna() & frame["correct"].notna()]
+    accepted, correct = both["accepted"].astype(bool), both["correct"].astype(bool)
+    return {
+        "right accepted": int((correct & accepted).sum()),
+        "right rejected": int((correct & ~accepted).sum()),
+        "wrong accepted": int((~correct & accepted).sum()),
+        "wrong rejected": int((~correct & ~accepted).sum()),
+    }

@@ -66,14 +66,22 @@ def _scores(summary: Summary) -> Table:
 
 def _facts(summary: Summary, folder: RunFolder) -> list[str]:
     per_search = f"{summary.draws_per_search:.2f} a search"
+    budget = summary.manifest.config["budget"]
     lines = [
         f"searches  {summary.searches} of {summary.searches_total}, "
         f"{summary.searches_failed} failed",
-        f"draws     {summary.draws} ({per_search}), {summary.draws_failed} failed, "
-        f"{summary.retries} retried",
+        f"draws     {summary.draws} ({per_search}), budget {budget}, "
+        f"{summary.draws_failed} failed, {summary.retries} retried",
     ]
     if summary.accepted is not None:
         lines.append(f"judge     accepts {summary.accepted:.3f} of the selected images")
+    if total := sum(summary.agreement.values()):
+        of = summary.agreement
+        lines.append(
+            f"agreement {(of['right accepted'] + of['wrong rejected']) / total:.3f} of {total} "
+            f"draws: {of['right accepted']} correct and {of['wrong accepted']} wrong accepted, "
+            f"{of['right rejected']} correct and {of['wrong rejected']} wrong rejected"
+        )
     for role, cost in summary.cost.items():
         parts = [f"{cost['device_seconds']:.1f} device-s", f"{cost['flops'] / 1e12:.3g} TFLOPs"]
         if cost["nfe"]:

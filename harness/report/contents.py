@@ -54,14 +54,14 @@ def seeds(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
     for run, of in frame.groupby("run", sort=False):
         wide = of[of["kind"] != "tag"].pivot(index="seed", columns="kind", values="score")
         drawn = of[of["kind"] == "micro"].set_index("seed")
-        for seed, score in wide.iterrows():
+        for seed in wide.index:
             rows.append(
                 {
                     "run": run,
                     "seed": str(seed),
-                    **{kind: f"{score[kind]:.3f}" for kind in ("micro", "macro")},
-                    "draws": f"{drawn.loc[seed, 'draws']:.2f}",
-                    "prompts": str(drawn.loc[seed, "prompts"]),
+                    **{kind: f"{wide[kind][seed]:.3f}" for kind in ("micro", "macro")},
+                    "draws": f"{drawn['draws'][seed]:.2f}",
+                    "prompts": str(drawn["prompts"][seed]),
                 }
             )
         spread = {kind: f"{wide[kind].std(ddof=1):.3f}" for kind in ("micro", "macro")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.cli.test_cli import STUB, Terminal
@@ -48,3 +49,34 @@ def test_a_folder_that_is_no_run(harness: Terminal, command: list[str]) -> None:
 def test_a_report_can_be_measured(harness: Terminal) -> None:
     assert harness("bench", "report", "--prompts", "12", "--draws", "3") == 0
     assert "36 candidates" in harness.out and "processor time" in harness.out
+
+
+def test_seeds_are_pooled_and_notebooks_have_the_same_numbers(harness: Terminal) -> None:
+    from harness.analysis import analyse
+
+    suite = str(next(Path().glob("*.toml")))
+    for name, strategy in (("a1", "best-of-n"), ("b1", "reflect")):
+        arguments = ["--model", suite, *STUB, "--strategy", strategy, "--seed", "1"]
+        assert harness("run", *arguments, "--out", name) == 0, harness.err
+    assert harness("compare", "a", "b", "a1", "b1") == 0
+    found = analyse(["a", "b", "a1", "b1"])
+    assert "2 images per prompt (1 for each of the seeds 0, 1)" in harness.out
+    micro = found.comparison[found.comparison["kind"] == "micro"].iloc[0]
+    assert f"{micro['score_first']:.3f}" in harness.out and f"{micro['p']:.3f}" in harness.out
+    assert harness("report", "a", "b", "a1", "b1", "--out", "page") == 0
+    for name in ("results", "curves", "gap", "comparison", "seeds"):
+        frame = {"curves": found.scaling, "gap": found.gaps}.get(name)
+        frame = getattr(found, name) if frame is None else frame
+        written = pd.read_csv(Path("page/tables") / f"{name}.csv", keep_default_na=True)
+        number = frame.select_dtypes("number")
+        pd.testing.assert_frame_equal(
+            written[number.columns].astype(float), number.astype(float), check_exact=True
+        )
+    assert harness("compare", "a", "a1") == 0 and "seed 1 minus" in harness.out
+    assert harness("compare", "a") == 2 and "cannot be compared" in harness.err
+
+
+def test_show_says_how_judge_and_scorer_agree(harness: Terminal) -> None:
+    assert harness("show", "a") == 0
+    assert "agreement " in harness.out and "wrong rejected" in harness.out
+    assert "(4.00 a search), budget 4" in harness.out

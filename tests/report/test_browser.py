@@ -9,6 +9,8 @@ import pytest
 
 from harness.report.build import Options, report
 from tests.report.browser import Browser
+from tests.runs import run, stub_plan
+from tests.stubs import make_stub_suite
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
@@ -55,6 +57,32 @@ def test_opens_without_a_word_and_filters(
         broken = "[...document.images].filter(i => i.complete && !i.naturalWidth).length"
         assert browser.evaluate(broken) == 0
         assert browser.evaluate("getComputedStyle(document.body).maxWidth") != "none", "no style"
+        assert_silent(browser)
+
+
+def test_all_553_prompts_open_fold_and_filter(tmp_path: Path, browser: Browser) -> None:
+    suite = make_stub_suite(tmp_path)[0]
+    ask = {"budget": 2, "replicates": 2, "benchmark_options": {"size": "553"}}
+    run(stub_plan(suite, **ask), tmp_path / "run")
+    made = report([tmp_path / "run"], tmp_path / "out", Options(gallery=("all",)))
+    with browser:
+        browser.open(made.page)
+        assert_silent(browser)
+        count = "document.getElementById('count').textContent"
+        assert browser.evaluate(count) == "553 of 553 prompts"
+        # The second search of each prompt is there, folded, and opens.
+        assert browser.evaluate("document.querySelectorAll('.card details').length") == 553
+        assert browser.evaluate("document.querySelectorAll('.card details[open]').length") == 0
+        assert browser.evaluate("document.querySelectorAll('.card .shot').length") == 553 * 4
+        seen = "document.querySelector('.card details ol').checkVisibility()"
+        assert browser.evaluate(seen) is False
+        browser.evaluate("document.querySelector('.card summary').click()")
+        assert browser.evaluate(seen) is True
+        browser.evaluate(
+            "{ const form = document.getElementById('filter'); form.elements.tag.value = 'odd';"
+            "form.dispatchEvent(new Event('change')); }"
+        )
+        assert browser.evaluate(count) == "276 of 553 prompts"
         assert_silent(browser)
 
 
