@@ -130,19 +130,21 @@ def missing_table(replayed: Replay) -> pd.DataFrame:
 
 def _searches(run: LoggedRun) -> Iterator[tuple[int, Part, Prompt, int, Rows]]:
     ids = run.prompts["prompt_id"].to_numpy()
-    part_of = run.searches["part"].to_numpy()
+    part_of, prompt_of, replicate_of = (
+        run.searches[name].to_numpy(np.int64) for name in ("part", "prompt", "replicate")
+    )
     for place, part in enumerate(run.parts):
         table = store.read(part.folder.log, "candidates", _COLUMNS)
         keys = table.select(["prompt_id", "replicate"]).to_pandas()
         rows_of = keys.groupby(["prompt_id", "replicate"], sort=False).indices
         for number in np.flatnonzero(part_of == place):
-            row, replicate = run.searches.loc[number, ["prompt", "replicate"]].astype(int)
+            row, replicate = int(prompt_of[number]), int(replicate_of[number])
             found = rows_of.get((ids[row], replicate), [])
             # One search at a time as Python objects: all at once would not fit for large runs.
             logged = {entry["draw_index"]: entry for entry in table.take(found).to_pylist()}
             facts = run.prompts.iloc[row]
             prompt = Prompt(str(ids[row]), facts["prompt"], facts["tag"])
-            yield int(number), part, prompt, int(replicate), logged
+            yield int(number), part, prompt, replicate, logged
 
 
 def _drive(search: Search, rows: Rows) -> tuple[list[int], bool]:
