@@ -65,6 +65,17 @@ class Side:
         rest = [a - b for a, b in zip(self.seconds, self.models, strict=True)]
         return 1000 * statistics.median(rest) / self.images
 
+    @property
+    def inside(self) -> float:
+        """Share of the time that was spent inside models, in the median round.
+
+        What a bare loop in the very same process would gain is the rest. Two processes can differ
+        in pace for as long as they live, at the same work, so for an actor this says more than
+        the ratio to a loop elsewhere.
+        """
+        pairs = zip(self.models, self.seconds, strict=True)
+        return statistics.median(inside / whole for inside, whole in pairs)
+
     def ratio(self, other: Side) -> float:
         """How many times as fast as another, in the median over rounds of the same number."""
         pairs = zip(other.seconds, self.seconds, strict=True)

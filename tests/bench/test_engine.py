@@ -56,6 +56,7 @@ def test_ratios_are_medians_over_rounds() -> None:
     other = Side((2.0, 2.0, 6.0), (1.0, 1.0, 1.0), 10)
     assert one.per_second == 5.0 and (one.model_ms, one.other_ms) == (100.0, 50.0)
     assert one.ratio(other) == 2.0  # of 2, 0.5 and 3
+    assert one.inside == 0.5  # of 0.5, 0.25 and 0.75
 
 
 def test_bench_engine(harness: Terminal, suite: Path) -> None:

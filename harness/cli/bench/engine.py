@@ -61,7 +61,7 @@ def engine(
         ratio = "" if against is None else f"   {side.ratio(against):5.2f}×"
         click.echo(
             f"{name:<22} {side.per_second:7.2f} images/s{ratio:<10}   {side.model_ms:.1f} ms an "
-            f"image in models, {side.other_ms:.1f} ms elsewhere"
+            f"image in models, {side.other_ms:.1f} ms elsewhere: {side.inside:.1%} in models"
         )
 
     click.echo("generation alone")
@@ -72,8 +72,7 @@ def engine(
     click.echo("with the judge")
     line("  one at a time", found.single)
     line("  engine, inline", found.judged, found.single)
-    limit = found.judged.model_ms / (found.judged.model_ms + max(found.judged.other_ms, 0.0))
-    click.echo(f"  limited by: the models, {limit:.0%} of the engine's time")
+    click.echo(f"  limited by: the models, {found.judged.inside:.1%} of the engine's time")
     with count_display("rounds") as observe:
         kept = measure_bookkeeping(rounds=rounds, candidates=candidates, observe=observe)
     click.echo("without models, by the second of processor time")
