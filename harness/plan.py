@@ -80,13 +80,18 @@ class Plan:
     @property
     def generator(self) -> str:
         """The generator's identity, part of every draw's."""
-        prefix = f"{Role.GENERATOR}."
-        own = {
-            name.removeprefix(prefix): value
-            for name, value in self.config.digests.items()
-            if name.startswith(prefix)
-        }
-        return identity(self.config.generator, own)
+        return generator_identity(self.config)
+
+
+def generator_identity(config: RunConfig) -> str:
+    """The identity of a config's generator, part of every draw's."""
+    prefix = f"{Role.GENERATOR}."
+    own = {
+        name.removeprefix(prefix): value
+        for name, value in config.digests.items()
+        if name.startswith(prefix)
+    }
+    return identity(config.generator, own)
 
 
 def plan(ask: Ask) -> Plan:

@@ -18,6 +18,7 @@ COMMANDS = {
     "report": ("harness.cli.report:report", "Write a page, figures and tables about runs."),
     "score": ("harness.cli.score:score", "Score a folder of images in GenEval's layout."),
     "import": ("harness.cli.import_run:import_run", "Make a run of another program's output."),
+    "audit": ("harness.cli.audit:audit", "Check a run as a reviewer would who trusts nobody."),
     "export": ("harness.cli.export:export", "Write a run's selected images in GenEval's layout."),
     "convert-detector": (
         "harness.cli.convert_detector:convert_detector",

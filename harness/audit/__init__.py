@@ -1,0 +1,1 @@
+"""Audits: a run checked as a reviewer would who trusts nobody. One file a check."""

@@ -1,0 +1,77 @@
+"""All checks, in the order of the table, and how they are carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from harness.audit import (
+    budget,
+    completeness,
+    costs,
+    decisions,
+    files,
+    identities,
+    images,
+    leakage,
+    manifest,
+    rows,
+)
+from harness.audit.result import CannotCheck, Outcome, Result
+from harness.audit.subject import Subject
+
+
+class Check(Protocol):
+    """A module that tests one claim; its docstring says which."""
+
+    NAME: str
+
+    def check(self, subject: Subject) -> Result:
+        """Test it.
+
+        Raises:
+            CannotCheck: It does not apply to this run, or cannot be tested here.
+        """
+
+
+CHECKS: Sequence[Check] = (
+    manifest,
+    files,
+    rows,
+    identities,
+    images,
+    completeness,
+    budget,
+    costs,
+    decisions,
+    leakage,
+)
+
+
+def audit(subject: Subject, observe: Callable[[str], None] = lambda name: None) -> list[Result]:
+    """Carry out every check.
+
+    Args:
+        subject: The run.
+        observe: Called with the name of each check before it starts.
+    """
+    results = []
+    for one in CHECKS:
+        observe(one.NAME)
+        results.append(carry_out(one, subject))
+    return results
+
+
+def carry_out(one: Check, subject: Subject) -> Result:
+    """One check's result, whatever happens.
+
+    A forged log may hold anything, so a check may break on it in ways that nobody foresaw; then
+    it has not passed.
+    """
+    try:
+        return one.check(subject)
+    except CannotCheck as error:
+        return Result(one.NAME, "", Outcome.NOT_APPLICABLE, (str(error),))
+    except Exception as error:
+        reason = f"the check broke off: {type(error).__name__}: {error}"
+        return Result(one.NAME, "", Outcome.FAIL, (reason,))

@@ -1,0 +1,122 @@
+"""Claim: nothing was left out. Every prompt of the stated set has every replicate's search, and
+every draw of these is in the log, the failed ones too.
+
+The prompt set is built again from the benchmark that the config names, so that a set that was
+quietly made easier is noticed even where all digests were recomputed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from harness.audit import replays
+from harness.audit.result import CannotCheck, Problems, Result, concluded, count
+from harness.audit.subject import Subject, named
+from harness.engine.searches import SearchKey
+from harness.log.manifest import FINISHED, PromptSet
+
+NAME = "completeness"
+
+
+def check(subject: Subject) -> Result:
+    """Count searches and draws against prompts and replicates."""
+    problems = Problems()
+    evidence: list[str] = []
+    manifest, config = subject.manifest, subject.config
+    expected = _expected(subject, problems, evidence)
+    ended = Counter(
+        SearchKey(row["prompt_id"], row["replicate"])
+        for row in subject.rows("searches", ["prompt_id", "replicate"])
+    )
+    for key, times in ended.items():
+        if times > 1:
+            problems.add(f"{named(key)} has {times} rows as a search")
+        if expected is not None and key not in expected:
+            problems.add(f"{named(key)} is no search of this run")
+    if expected is not None:
+        for key in sorted(expected - ended.keys(), key=str):
+            problems.add(f"{named(key)} has not ended")
+    total = manifest.prompt_set.count * config.replicates
+    if subject.foreign and subject.brings_prompts:
+        evidence.append("prompts may have different numbers of images, as they were found")
+    elif len(ended) != total:
+        problems.add(f"{len(ended)} of {total} searches have ended")
+    draws, failed = _draws(subject, problems, ended)
+    if manifest.state == FINISHED:
+        for name, found in (("draws", draws), ("draws_failed", failed)):
+            if manifest.totals.get(name) != found:
+                problems.add(f"the manifest counts {manifest.totals.get(name)} {name}, not {found}")
+    else:
+        problems.add("the run is not finished")
+    lost = sum(row["selected_index"] is None for row in subject.searches.values())
+    evidence.append(f"{len(ended)} of {total} searches, {lost} without an image; {draws} draws, "
+                    f"{failed} failed")  # fmt: skip
+    looked = f"{count(manifest.prompt_set.count, 'prompt')} × {config.replicates}"
+    return concluded(NAME, looked, problems, evidence)
+
+
+def _expected(subject: Subject, problems: Problems, evidence: list[str]) -> set[SearchKey] | None:
+    """The searches that there should be; None if the prompt set cannot be built here."""
+    manifest = subject.manifest
+    try:
+        prompts = subject.prompts
+    except CannotCheck as error:
+        if subject.brings_prompts:
+            problems.add(str(error))
+        else:
+            evidence.append(f"the prompt set could not be built again: {error}")
+        return None
+    if PromptSet.of(prompts) != manifest.prompt_set:
+        problems.add(
+            f"the config stands for {count(len(prompts), 'prompt')} of another digest than the "
+            f"manifest's {manifest.prompt_set.count}"
+        )
+    facts = {prompt.id: (prompt.text, prompt.tag) for prompt in prompts}
+    told = subject.table("candidates", ["prompt_id", "prompt", "tag"]).group_by(
+        ["prompt_id", "prompt", "tag"]
+    )
+    for row in told.aggregate([]).to_pylist():
+        if facts.get(row["prompt_id"]) != (row["prompt"], row["tag"]):
+            problems.add(
+                f"the log's prompt {row['prompt_id']} ('{row['prompt']}', {row['tag']}) is none of "
+                "the set"
+            )
+    if subject.foreign and not subject.config.suite.endswith("script"):
+        return None
+    return {
+        SearchKey(prompt.id, replicate)
+        for prompt in prompts
+        for replicate in range(subject.config.replicates)
+    }
+
+
+def _draws(subject: Subject, problems: Problems, ended: Counter[SearchKey]) -> tuple[int, int]:
+    draws = failed = 0
+    seen = set()
+    for key, rows in subject.by_search(["error_role"]):
+        draws += len(rows)
+        failed += sum(row["error_role"] is not None for row in rows)
+        seen.add(key)
+        indices = [row["draw_index"] for row in rows]
+        if len(set(indices)) < len(indices):
+            problems.add(f"{named(key)} has a draw twice")
+        if key not in ended:
+            problems.add(f"{named(key)} has draws and no end")
+            continue
+        said = subject.searches[key]["draws"]
+        if said != len(rows):
+            problems.add(f"{named(key)} made {said} draws, of which {len(rows)} are in the log")
+        elif indices != list(range(len(rows))) and indices != _asked(subject, key):
+            problems.add(f"{named(key)} has draws {indices}, which is not what its strategy asks")
+    for key in ended.keys() - seen:
+        if subject.searches[key]["draws"] != 0:
+            problems.add(f"{named(key)} has no draws in the log")
+    return draws, failed
+
+
+def _asked(subject: Subject, key: SearchKey) -> list[int]:
+    """What the strategy asks for: a plug-in may number its draws as it likes."""
+    try:
+        return sorted(replays.replay(subject)[key].asked)
+    except CannotCheck:
+        return []

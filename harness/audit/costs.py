@@ -1,0 +1,121 @@
+"""Claim: what was spent is in the log, all of it, and adds up to the manifest's totals.
+
+Whoever answered has spent time. Rows of one batch share its time equally, took as many evaluations
+and were made by one worker; no batch is larger than the config's batch shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+from harness.audit.result import Problems, Result, concluded, count
+from harness.audit.subject import Row, Subject, named
+from harness.engine.launch import totals
+from harness.errors import HarnessError
+from harness.log.manifest import FINISHED
+from harness.log.schema import ROLES
+
+NAME = "costs"
+
+UNITS = ("nfe", "flops", "device_seconds", "tokens")
+_ANSWER = {"generator": "image", "judge": "accepted", "scorer": "correct"}
+_COLUMNS = [
+    *_ANSWER.values(),
+    *(f"{role}_{unit}" for role in ROLES for unit in (*UNITS, "worker", "batch")),
+]
+
+
+def check(subject: Subject) -> Result:
+    """Add up every cost, and hold rows of one batch against each other."""
+    problems = Problems()
+    manifest = subject.manifest
+    batches: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+    draws = 0
+    free = _unpaid(subject)
+    # Batches are numbered anew in every session of work.
+    one_session = len(manifest.sessions) == 1
+    for key, rows in subject.by_search(_COLUMNS):
+        for row in rows:
+            draws += 1
+            for problem in _wrong(row, free):
+                problems.add(f"{named(key, row['draw_index'])}: {problem}")
+            for role in ROLES:
+                if one_session and row[f"{role}_batch"] is not None:
+                    batches[role, row[f"{role}_batch"]].append(row)
+    for (role, batch), rows in batches.items():
+        for problem in _wrong_batch(role, rows, subject):
+            problems.add(f"batch {batch} of the {role}: {problem}")
+    evidence = []
+    if manifest.state == FINISHED:
+        evidence.append(_totals(subject, problems))
+    if one_session:
+        evidence.append(f"{count(len(batches), 'batch', 'batches')} hold together")
+    if free:
+        evidence.append(f"what the {' and the '.join(sorted(free))} spent is not on record")
+    return concluded(NAME, count(draws, "draw"), problems, evidence)
+
+
+def _unpaid(subject: Subject) -> set[str]:
+    """Roles that did not work in this run, whose answers came with the images."""
+    if not subject.foreign:
+        return set()
+    recorded = {"generator": True, "judge": True}
+    scorer = subject.config.scorer
+    recorded["scorer"] = scorer is not None and scorer.kind == "recorded-scorer"
+    return {role for role, is_free in recorded.items() if is_free}
+
+
+def _wrong(row: Row, free: set[str]) -> list[str]:
+    found = []
+    for role in ROLES:
+        spent = {unit: row[f"{role}_{unit}"] for unit in UNITS}
+        answered = row[_ANSWER[role]] is not None
+        for unit, value in spent.items():
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                found.append(f"{role}_{unit} is {value}")
+        if role in free:
+            if any(value is not None for value in spent.values()):
+                found.append(f"a cost of the {role}, which did not work in this run")
+        elif answered and not spent["device_seconds"]:
+            found.append(f"the {role} answered and took no time")
+        elif answered and any(value is None for value in spent.values()):
+            found.append(f"the {role} answered and a cost is missing")
+        elif role == "generator" and answered and not spent["nfe"]:
+            found.append("an image without an evaluation of the network")
+    return found
+
+
+def _wrong_batch(role: str, rows: list[Row], subject: Subject) -> list[str]:
+    found = []
+    for unit, what in (
+        ("device_seconds", "times"),
+        ("nfe", "numbers of evaluations"),
+        ("worker", "workers"),
+    ):
+        if len({row[f"{role}_{unit}"] for row in rows}) > 1:
+            found.append(f"its rows have different {what}")
+    size = getattr(subject.config, role).batch_size
+    # A folder of images is scored in jobs of several batches.
+    if len(rows) > size and not subject.foreign:
+        found.append(f"{len(rows)} rows where the batch shape has {size}")
+    return found
+
+
+def _totals(subject: Subject, problems: Problems) -> str:
+    try:
+        sums = totals(subject.folder)
+    except HarnessError as error:
+        problems.add(error.message)
+        return ""
+    said = subject.manifest.totals
+    for name, value in sums.items():
+        claimed = said.get(name)
+        # Sums of floats depend on how many pieces the log was in.
+        if not isinstance(claimed, int | float) or not math.isclose(claimed, value, rel_tol=1e-9):
+            problems.add(f"{name} adds up to {value:.6g}, the manifest says {claimed}")
+    for name in said.keys() - sums.keys():
+        problems.add(f"the manifest has a surplus total '{name}'")
+    flops = sum(sums[f"{role}_flops"] for role in ROLES) / 1e12
+    seconds = sum(sums[f"{role}_device_seconds"] for role in ROLES)
+    return f"{sums['draws']} draws, {flops:.4g} TFLOPs, {seconds:.1f} device-seconds"

@@ -1,0 +1,46 @@
+"""Claim: the log consists of the files that the manifest lists, each with the bytes it was
+written with, and of no others.
+
+Every shard's name carries the digest of its bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from harness.audit.result import Problems, Result, concluded, count
+from harness.audit.subject import Subject
+from harness.errors import HarnessError
+from harness.log import shards
+from harness.log.manifest import FINISHED
+from harness.log.schema import TABLES
+
+NAME = "files"
+
+
+def check(subject: Subject) -> Result:
+    """Hold the log's folder against the manifest, and every file against its name."""
+    problems = Problems()
+    folder = subject.folder.log
+    there = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
+    used: list[str] = []
+    for table in TABLES:
+        try:
+            used += [shard.path.name for shard in shards.discover(folder, table)]
+        except HarnessError as error:
+            problems.add(error.message)
+    listed = list(subject.manifest.files)
+    if subject.manifest.state == FINISHED:
+        for name in listed:
+            if name not in there:
+                problems.add(f"{name} is listed and not there")
+        for name in there:
+            if name not in listed:
+                problems.add(f"{name} is there and not listed")
+    for name in there:
+        if name not in used and name in listed:
+            problems.add(f"{name} is part of no table")
+        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()[:16]
+        if not name.endswith(f"-{found}.parquet"):
+            problems.add(f"{name} has bytes of digest {found}")
+    return concluded(NAME, f"{count(len(there), 'file')} of the log", problems)

@@ -1,0 +1,123 @@
+"""Claim: no strategy saw the benchmark's score, unless the run says that it is an oracle's.
+
+Judge and scorer are different checkpoints. Each decision follows from what the judge said alone:
+the replay that repeats it never reads the scorer's columns. And the judge's words are not the
+scorer's own, as those of an oracle under another name would be.
+"""
+
+from __future__ import annotations
+
+from harness.audit import replays
+from harness.audit.decisions import wrong
+from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded, count
+from harness.audit.subject import Subject, named
+from harness.config import RunConfig
+
+NAME = "leakage"
+
+ENOUGH = 5
+"""Rejected images from which on a judge that says word for word what the scorer says is one."""
+
+_COLUMNS = ("accepted", "judge_score", "judge_sentence", "correct", "reason", "draw_index")
+
+
+def check(subject: Subject) -> Result:
+    """Compare the judge's eyes and words with the scorer's; replay without the scores."""
+    config = subject.config
+    gap, echoes = _gap(subject)
+    looked = "judge against scorer"
+    if config.oracle:
+        problems = Problems()
+        if config.scorer is None:
+            problems.add("the run says that it is an oracle's, and has no scorer")
+        evidence = [
+            "an oracle run, and says so: its judge is the scorer, its score an upper bound",
+            *gap,
+        ]
+        if problems:
+            return concluded(NAME, looked, problems, evidence)
+        return Result(NAME, looked, Outcome.NOT_APPLICABLE, tuple(evidence))
+    problems = Problems()
+    evidence = _eyes(config, problems)
+    if echoes >= ENOUGH:
+        problems.add(
+            f"all {count(echoes, 'rejection')} repeat the scorer's reason word for word: the judge "
+            "is an oracle"
+        )
+    evidence += _replayed(subject, problems)
+    return concluded(NAME, looked, problems, [*evidence, *gap])
+
+
+def _eyes(config: RunConfig, problems: Problems) -> list[str]:
+    """Which checkpoints judge and scorer share, by content."""
+    if config.judge.kind == "oracle":
+        problems.add("the judge is the oracle, and the run does not say so")
+        return []
+    if config.scorer is None:
+        return ["there is no scorer"]
+    parts = {
+        role: {
+            name: config.digests.get(f"{role}.{name}", f"without digest: {ref}")
+            for name, ref in spec.checkpoints.items()
+        }
+        for role, spec in (("judge", config.judge), ("scorer", config.scorer))
+    }
+    own = set(parts["judge"].values()) - set(parts["scorer"].values())
+    shared = [name for name, value in parts["judge"].items() if value in parts["scorer"].values()]
+    if not parts["judge"]:
+        return [f"judge '{config.judge.kind}' has no checkpoints"]
+    if not own:
+        problems.add(f"judge and scorer are the same checkpoints ({', '.join(shared)})")
+    if shared:
+        return [f"judge and scorer share the part {', '.join(shared)}, by content"]
+    return ["judge and scorer share no checkpoint"]
+
+
+def _replayed(subject: Subject, problems: Problems) -> list[str]:
+    try:
+        replayed = replays.replay(subject)
+    except CannotCheck as error:
+        return [f"not replayed without the scores: {error}"]
+    ended = 0
+    for key, search in subject.searches.items():
+        if key not in replayed:
+            continue
+        ended += 1
+        differs = next(iter(wrong(replayed[key], search)), None)
+        if differs is not None and "took more than" not in (search["error"] or ""):
+            problems.add(f"without the scores, {named(key)} {differs}")
+    return [f"{count(ended, 'search', 'searches')} replayed without the scores"]
+
+
+def _gap(subject: Subject) -> tuple[list[str], int]:
+    """How judge and scorer agree; and rejections that repeat the scorer's, if all of them do."""
+    both = {(accepted, correct): 0 for accepted in (True, False) for correct in (True, False)}
+    echoes = 0
+    echoing = True
+    reachable = reached = 0
+    for key, rows in subject.by_search(_COLUMNS):
+        search = subject.searches.get(key)
+        chosen = search["selected_index"] if search is not None else None
+        reachable += any(row["correct"] for row in rows)
+        reached += any(row["correct"] for row in rows if row["draw_index"] == chosen)
+        for row in rows:
+            if row["accepted"] is None or row["correct"] is None:
+                continue
+            both[row["accepted"], row["correct"]] += 1
+            words = (row["reason"] or "").replace("\n", ". ")
+            same = row["judge_sentence"] == words and row["accepted"] == row["correct"]
+            echoing &= same and row["judge_score"] == float(row["correct"])
+            echoes += bool(words)
+    number = sum(both.values())
+    if not number:
+        return ["nothing was both judged and scored"], 0
+    agree = both[True, True] + both[False, False]
+    accepted = both[True, True] + both[True, False]
+    correct = both[True, True] + both[False, True]
+    evidence = [
+        f"judge and scorer agree on {agree} of {number} images",
+        f"{both[True, True]} of {accepted} accepted are correct, "
+        f"{both[True, True]} of {correct} correct are accepted",
+        f"{reached} searches selected a correct image, {reachable} had one to select",
+    ]
+    return evidence, echoes if echoing else 0

@@ -1,0 +1,86 @@
+"""What a check comes to: passed, failed, or not applicable, with the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+MOST_SHOWN = 5
+"""Problems that are listed by name; of the others only the number is given."""
+
+
+class Outcome(StrEnum):
+    """How a check ended."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one check found.
+
+    Attributes:
+        check: Its name.
+        looked_at: What was looked at, and how much of it.
+        outcome: Pass, fail or not applicable.
+        evidence: What was seen, or why nothing could be; the most important first.
+    """
+
+    check: str
+    looked_at: str
+    outcome: Outcome
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run is not what it says."""
+        return self.outcome is Outcome.FAIL
+
+
+class CannotCheck(Exception):
+    """A check does not apply; the message says why."""
+
+
+class Problems:
+    """What a check found wrong. Has state: the first few by name, and how many there were."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._shown: list[str] = []
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._shown
+        if self.count > len(self._shown):
+            yield f"and {self.count - len(self._shown)} more"
+
+    def add(self, problem: str) -> None:
+        """Note one."""
+        self.count += 1
+        if len(self._shown) < MOST_SHOWN:
+            self._shown.append(problem)
+
+
+def concluded(
+    check: str, looked_at: str, problems: Problems, evidence: Sequence[str] = ()
+) -> Result:
+    """The result of a check that could be carried out.
+
+    Args:
+        check: Its name.
+        looked_at: What was looked at.
+        problems: What is wrong; none for a pass.
+        evidence: What else was seen.
+    """
+    outcome = Outcome.FAIL if problems else Outcome.PASS
+    return Result(check, looked_at, outcome, (*problems, *evidence))
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: "1 row", "2 rows"."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -1,0 +1,163 @@
+"""Claim: every row is one that the harness could have written.
+
+The shards have the declared columns; no value is missing that must be there, and none is there
+that cannot be known; numbers are finite; rows stand in the order in which a log is written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.audit.result import CannotCheck, Problems, Result, concluded, count
+from harness.audit.subject import Row, Subject, named
+from harness.engine.searches import SearchKey
+from harness.errors import HarnessError
+from harness.log import shards
+from harness.log.schema import KEYS, ROLES, TABLES
+from harness.seeds import canonical_json
+
+NAME = "rows"
+
+_ALWAYS = ("run", "prompt_id", "prompt", "tag", "replicate", "draw_index", "draw_id", "settings",
+           "attempts", "time")  # fmt: skip
+_VERDICT = ("accepted", "judge_score", "judge_sentence")
+_SCORE = ("correct", "reason", "detections")
+
+
+def check(subject: Subject) -> Result:
+    """Look at the schema of every shard, at the order of its rows, and at every value."""
+    problems = Problems()
+    for table in TABLES:
+        try:
+            found = shards.discover(subject.folder.log, table)
+        except HarnessError as error:
+            raise CannotCheck(f"the log cannot be read: {error.message}") from error
+        for shard in found:
+            _schema(shard, table, problems)
+            _order(shard, table, problems)
+    rows = 0
+    for row in subject.rows("candidates"):
+        rows += 1
+        for problem in _wrong(row, subject):
+            key = SearchKey(row["prompt_id"], row["replicate"])
+            problems.add(f"{named(key, row['draw_index'])}: {problem}")
+    searches = 0
+    for row in subject.rows("searches"):
+        searches += 1
+        for problem in _wrong_search(row):
+            problems.add(f"{named(SearchKey(row['prompt_id'], row['replicate']))}: {problem}")
+    looked = f"{count(rows, 'draw')}, {count(searches, 'search', 'searches')}"
+    return concluded(NAME, looked, problems)
+
+
+def _schema(shard: shards.Shard, table: str, problems: Problems) -> None:
+    try:
+        found = pq.read_schema(shard.path).remove_metadata()
+    except (OSError, pa.ArrowException) as error:
+        problems.add(f"{shard.path.name}: {error}")
+        return
+    for field in TABLES[table]:
+        if field.name not in found.names:
+            problems.add(f"{shard.path.name} has no column '{field.name}'")
+        elif not found.field(field.name).type.equals(field.type):
+            problems.add(f"{shard.path.name}: '{field.name}' is {found.field(field.name).type}")
+    for name in found.names:
+        if name not in TABLES[table].names:
+            problems.add(f"{shard.path.name} has a surplus column '{name}'")
+
+
+def _order(shard: shards.Shard, table: str, problems: Problems) -> None:
+    """A merged shard is in order of its keys; one that was never merged, in order of time."""
+    names = KEYS[table]
+    try:
+        read = shards.read(shard, table, [*names, "time"])
+    except (HarnessError, OSError, pa.ArrowException, ValueError) as error:
+        raise CannotCheck(f"the log cannot be read: {error}") from error
+    keys = list(zip(*(read[name].to_pylist() for name in names), strict=True))
+    times = read["time"].to_pylist()
+    if None in times or any(None in key for key in keys):
+        return  # a missing value is reported as such
+    if keys != sorted(keys) and (shard.first != shard.last or times != sorted(times)):
+        problems.add(f"{shard.path.name}: its rows are not in the order of a log")
+
+
+def _wrong(row: Row, subject: Subject) -> list[str]:
+    found = [f"no {name}" for name in _ALWAYS if row[name] is None]
+    if found:
+        return found
+    role = row["error_role"]
+    if role is not None and role not in ROLES:
+        found.append(f"it failed by '{role}', which is no role")
+    if (role is None) != (row["error"] is None):
+        found.append("an error without a role, or a role without an error")
+    found += _presence(row, subject)
+    found += _values(row)
+    return found
+
+
+def _presence(row: Row, subject: Subject) -> list[str]:
+    """What must be there, given how far the draw came, and what cannot be."""
+    role, found = row["error_role"], []
+    image = role != "generator"
+    if not subject.foreign and (row["image"] is not None) != image:
+        found.append("an image" if not image else "no image")
+    # A draw that one role failed on is still answered by the others, except that nobody can
+    # look at an image that was never made.
+    if role is None:
+        found += [f"no {name}" for name in _VERDICT if row[name] is None]
+        if subject.config.scorer is not None:
+            found += [f"no {name}" for name in _SCORE if row[name] is None]
+    if role in ("generator", "judge"):
+        found += [f"{name} of a draw without verdict" for name in _VERDICT if row[name] is not None]
+    if role in ("generator", "scorer") or subject.config.scorer is None:
+        found += [f"{name} of an unscored draw" for name in _SCORE if row[name] is not None]
+    return found
+
+
+def _values(row: Row) -> list[str]:
+    found = []
+    if row["draw_index"] < 0 or row["replicate"] < 0:
+        found.append("a negative index")
+    if row["attempts"] < 1:
+        found.append("no attempt")
+    if row["judge_score"] is not None and not math.isfinite(row["judge_score"]):
+        found.append(f"the judge's score is {row['judge_score']}")
+    if row["correct"] and row["reason"]:
+        found.append(f"correct, and yet wrong: {row['reason'].splitlines()[0]}")
+    for detection in row["detections"] or []:
+        if not _plausible(detection):
+            found.append(f"an impossible detection: {detection}")
+    try:
+        settings = json.loads(row["settings"])
+        if not isinstance(settings, dict) or canonical_json(settings) != row["settings"]:
+            found.append("settings that are no canonical JSON object")
+    except ValueError:
+        found.append("settings that are no JSON")
+    return found
+
+
+def _plausible(detection: dict[str, Any]) -> bool:
+    box, score = detection["box"], detection["score"]
+    return bool(
+        detection["label"]
+        and box is not None
+        and all(edge is not None and math.isfinite(edge) for edge in box)
+        and score is not None
+        and 0 <= score <= 1
+    )
+
+
+def _wrong_search(row: Row) -> list[str]:
+    must = ("run", "prompt_id", "replicate", "draws", "rounds", "time")
+    found = [f"no {name}" for name in must if row[name] is None]
+    chosen = row["selected_index"] is not None
+    if chosen != (row["selected_id"] is not None):
+        found.append("a selected draw without its id, or the reverse")
+    if chosen == (row["error"] is not None):
+        found.append("selected something and failed" if chosen else "selected nothing, no error")
+    return found

@@ -1,0 +1,196 @@
+"""What is audited: a run's folder, and what its manifest refers to, read only when asked for.
+
+Nothing in the folder is believed. What cannot be read here makes the checks that need it "not
+applicable", with the reason, and is a failure of the check whose business it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from harness.audit.result import CannotCheck
+from harness.config import Plugin, RunConfig, read_config
+from harness.engine.searches import SearchKey
+from harness.errors import HarnessError
+from harness.log import store
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
+from harness.log.schema import KEYS
+from harness.options import build
+from harness.plan import generator_identity, select_prompts
+from harness.records import Prompt
+from harness.registry import BENCHMARKS, STRATEGIES, Registry
+from harness.scoring.prompts import PROMPTS_FILE, read_prompts
+from strategies.base import Strategy
+
+FOREIGN = "recorded-images"
+"""Kind of the generator in the config of a run whose images were made elsewhere."""
+
+Row = Mapping[str, Any]
+
+_PIECE = 8192
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an audit may be asked to do.
+
+    Attributes:
+        regenerate: How many draws to make again.
+        rescore: How many verdicts to ask for again.
+        seed: Of the choice of both.
+        against: Another run to hold it against.
+        published: Name of a published method to hold it against.
+        report: Folder of the report to check; the run's own `report` folder by default.
+        report_seed: Seed that the report was written with.
+        device: Where models run.
+        plugins: Import plug-ins that the manifest names by import path. A stranger's manifest
+            must not decide what code is imported here.
+    """
+
+    regenerate: int = 0
+    rescore: int = 0
+    seed: int = 0
+    against: Path | None = None
+    published: str | None = None
+    report: Path | None = None
+    report_seed: int = 0
+    device: str = "cpu"
+    plugins: bool = False
+
+
+@dataclass
+class Subject:
+    """A run under audit. Has state: what was read of it so far.
+
+    Attributes:
+        folder: Where it lies.
+        options: What to do with it.
+        images_kept: "all", "selected" or "none" where a bundle left images out; else None, and
+            the config says it.
+        replays: Every search as its strategy does it (`harness.audit.replays`), once needed.
+    """
+
+    folder: RunFolder
+    options: Options = field(default_factory=Options)
+    images_kept: str | None = None
+    replays: Mapping[SearchKey, Any] | None = None
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest."""
+        try:
+            return Manifest.read(self.folder.manifest)
+        except HarnessError as error:
+            raise CannotCheck(error.message) from error
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The config in the manifest."""
+        try:
+            return read_config(self.manifest.config)
+        except HarnessError as error:
+            raise CannotCheck(error.message) from error
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the images were made elsewhere, so that nobody knows how."""
+        return self.config.generator.kind == FOREIGN
+
+    @property
+    def generator(self) -> str:
+        """The generator's identity, part of every draw's."""
+        return generator_identity(self.config)
+
+    def plugin(self, registry: Registry, named: str) -> Any:
+        """What a name in the manifest stands for."""
+        if ":" in named and not self.options.plugins:
+            raise CannotCheck(
+                f"the manifest names the {registry.kind} '{named}' by import path, and such code "
+                "is imported with --plugins only"
+            )
+        try:
+            return registry.get(named)
+        except HarnessError as error:
+            raise CannotCheck(f"{error.message}; {error.hint}") from error
+
+    def _built(self, registry: Registry, plugin: Plugin, flag: str) -> Any:
+        found = self.plugin(registry, plugin.name)
+        try:
+            return build(found, plugin.options, flag=flag)
+        except HarnessError as error:
+            raise CannotCheck(f"{error.message}; {error.hint}") from error
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """The strategy, from its name and options in the config."""
+        found: Strategy = self._built(STRATEGIES, self.config.strategy, "-S")
+        return found
+
+    @property
+    def brings_prompts(self) -> bool:
+        """Whether the folder holds its own prompts, being over no benchmark's."""
+        return (self.folder.path / PROMPTS_FILE).exists()
+
+    @cached_property
+    def benchmark(self) -> Any:
+        """The benchmark."""
+        return self._built(BENCHMARKS, self.config.benchmark, "-B")
+
+    @cached_property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The prompts that the config stands for, in order, with their answer keys."""
+        try:
+            if self.brings_prompts:
+                return tuple(read_prompts(self.folder, self.manifest))
+            every = self.benchmark.prompts()
+            return tuple(select_prompts(every, self.config.tags, self.config.limit))
+        except HarnessError as error:
+            raise CannotCheck(error.message) from error
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A table of the log, some columns of it."""
+        try:
+            return store.read(self.folder.log, name, columns)
+        except HarnessError as error:
+            raise CannotCheck(f"the log cannot be read: {error.message}") from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise CannotCheck(f"the log cannot be read: {error}") from error
+
+    def rows(self, name: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
+        """Rows of a table in the log's own order, a few thousand at a time in memory."""
+        for piece in self.table(name, columns).to_batches(max_chunksize=_PIECE):
+            yield from piece.to_pylist()
+
+    def by_search(self, columns: Sequence[str]) -> Iterator[tuple[SearchKey, list[Row]]]:
+        """Candidates of each search, in order of draw index.
+
+        Args:
+            columns: What to read besides prompt id, replicate and draw index.
+        """
+        keys = KEYS["candidates"]
+        wanted = [*keys, *(name for name in columns if name not in keys)]
+        table = self.table("candidates", wanted).sort_by([(key, "ascending") for key in keys])
+        rows = (
+            row for piece in table.to_batches(max_chunksize=_PIECE) for row in piece.to_pylist()
+        )
+        for key, group in groupby(rows, lambda row: SearchKey(row["prompt_id"], row["replicate"])):
+            yield key, list(group)
+
+    @cached_property
+    def searches(self) -> dict[SearchKey, Row]:
+        """The rows of the ended searches by key; of doubles, the last."""
+        return {SearchKey(row["prompt_id"], row["replicate"]): row for row in self.rows("searches")}
+
+
+def named(key: SearchKey, index: int | None = None) -> str:
+    """How a search, or a draw of it, is called in evidence."""
+    of = f"prompt {key.prompt_id}, replicate {key.replicate}"
+    return of if index is None else f"{of}, draw {index}"

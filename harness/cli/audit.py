@@ -1,0 +1,120 @@
+"""`audit`: check a run as a reviewer would who trusts nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.audit.result import Result
+
+_DEVICES = click.Choice(["auto", "cpu", "cuda"])
+
+
+@click.command(short_help="Check a run as a reviewer would who trusts nobody.")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN…")
+@click.option(
+    "--regenerate",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Draws to make again.",
+)
+@click.option(
+    "--rescore",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="Verdicts to ask for again.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the choice of both.",
+)
+@click.option(
+    "--json",
+    "out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the results to a file as well.",
+)
+@click.option(
+    "--device", type=_DEVICES, default="auto", show_default=True, help="Where models run."
+)
+@click.option("--plugins", is_flag=True,
+              help="Import plug-ins that a manifest names by import path.")  # fmt: skip
+def audit(
+    runs: tuple[Path, ...],
+    regenerate: int,
+    rescore: int,
+    seed: int,
+    out: Path | None,
+    device: str,
+    plugins: bool,
+) -> int:
+    """Check the runs in the folders RUN… and print a table for each.
+
+    Digests, completeness, costs and decisions are recomputed from the log; a sample of draws
+    and verdicts is made again with the checkpoints that are here. Nothing is downloaded. Exits
+    with 1 if anything fails.
+    """
+    from harness.audit.checks import audit as carry_out
+    from harness.audit.subject import Options, Subject
+    from harness.engine.devices import has_gpu
+    from harness.errors import UsageError
+    from harness.log.run_folder import RunFolder
+
+    folders = [RunFolder.existing(run) for run in runs]
+    if device == "cuda" and not has_gpu(None):
+        raise UsageError("no CUDA device was found", "use --device cpu")
+    if device == "auto":
+        device = "cuda" if (regenerate or rescore) and has_gpu(None) else "cpu"
+    options = Options(regenerate, rescore, seed, device=device, plugins=plugins)
+    found = {}
+    for folder in folders:
+        click.echo(f"{folder.path}")
+        found[str(folder.path)] = results = carry_out(Subject(folder, options))
+        _print(results)
+        failed = sum(result.failed for result in results)
+        click.echo(f"{'FAILED' if failed else 'passed'}: {failed} of {len(results)} checks fail\n")
+    if out is not None:
+        _write(found, out)
+    return 1 if any(result.failed for results in found.values() for result in results) else 0
+
+
+def _print(results: Sequence[Result]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("check", "looked at", "result", "evidence"):
+        table.add_column(name, overflow="fold")
+    for result in results:
+        style = {"fail": "bold red", "not applicable": "dim"}.get(result.outcome, "")
+        table.add_row(
+            Text(result.check),
+            Text(result.looked_at),
+            Text(result.outcome, style=style),
+            Text("\n".join(result.evidence)),
+        )
+    console = Console(highlight=False)
+    # Piped output is for programs and logs, which break no lines.
+    Console(highlight=False, width=None if console.is_terminal else 200).print(table)
+
+
+def _write(found: dict[str, list[Result]], out: Path) -> None:
+    import json
+    from dataclasses import asdict
+
+    from harness.log.files import write_atomically
+
+    said = {run: [asdict(result) for result in results] for run, results in found.items()}
+    write_atomically(out, (json.dumps(said, indent=2) + "\n").encode())
