@@ -1,6 +1,4 @@
-"""Claim: no search went over its budget, and each stopped where the strategy's rule says, neither
-earlier nor later.
-"""
+"""Claim: no search went over its budget, and each stopped where its strategy's rule says."""
 
 from __future__ import annotations
 

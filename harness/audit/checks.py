@@ -10,12 +10,16 @@ from harness.audit import (
     completeness,
     costs,
     decisions,
+    environment,
     files,
     identities,
     images,
     leakage,
     manifest,
+    regeneration,
+    rescoring,
     rows,
+    verdicts,
 )
 from harness.audit.result import CannotCheck, Outcome, Result
 from harness.audit.subject import Subject
@@ -45,6 +49,10 @@ CHECKS: Sequence[Check] = (
     costs,
     decisions,
     leakage,
+    verdicts,
+    regeneration,
+    rescoring,
+    environment,
 )
 
 

@@ -1,5 +1,7 @@
-"""Claim: nothing was left out. Every prompt of the stated set has every replicate's search, and
-every draw of these is in the log, the failed ones too.
+"""Claim: nothing was left out.
+
+Every prompt of the stated set has every replicate's search, and every draw of these is in the
+log, the failed ones too.
 
 The prompt set is built again from the benchmark that the config names, so that a set that was
 quietly made easier is noticed even where all digests were recomputed.

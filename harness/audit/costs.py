@@ -38,7 +38,7 @@ def check(subject: Subject) -> Result:
     for key, rows in subject.by_search(_COLUMNS):
         for row in rows:
             draws += 1
-            for problem in _wrong(row, free):
+            for problem in _wrong(row, free, subject.config.judged):
                 problems.add(f"{named(key, row['draw_index'])}: {problem}")
             for role in ROLES:
                 if one_session and row[f"{role}_batch"] is not None:
@@ -66,7 +66,7 @@ def _unpaid(subject: Subject) -> set[str]:
     return {role for role, is_free in recorded.items() if is_free}
 
 
-def _wrong(row: Row, free: set[str]) -> list[str]:
+def _wrong(row: Row, free: set[str], judged: bool) -> list[str]:
     found = []
     for role in ROLES:
         spent = {unit: row[f"{role}_{unit}"] for unit in UNITS}
@@ -77,6 +77,8 @@ def _wrong(row: Row, free: set[str]) -> list[str]:
         if role in free:
             if any(value is not None for value in spent.values()):
                 found.append(f"a cost of the {role}, which did not work in this run")
+        elif role == "judge" and not judged:
+            continue  # nobody is asked, and it costs nothing
         elif answered and not spent["device_seconds"]:
             found.append(f"the {role} answered and took no time")
         elif answered and any(value is None for value in spent.values()):

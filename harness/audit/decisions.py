@@ -1,5 +1,7 @@
-"""Claim: the strategy named in the config made these decisions. Sent the logged candidates, it
-asks for exactly the logged draws, in as many rounds, and selects the logged one.
+"""Claim: the strategy named in the config made these decisions.
+
+Sent the logged candidates, it asks for exactly the logged draws, in as many rounds, and selects
+the logged one.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Claim: the log consists of the files that the manifest lists, each with the bytes it was
-written with, and of no others.
+"""Claim: the log consists of the files that the manifest lists, unchanged, and of no others.
 
 Every shard's name carries the digest of its bytes.
 """

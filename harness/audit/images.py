@@ -18,11 +18,8 @@ def check(subject: Subject) -> Result:
     """Decode every image and hold its pixels against its name and the log."""
     expected = _expected(subject)
     folder = subject.folder.images
-    there = {
-        str(path.relative_to(folder)): path
-        for path in sorted(folder.glob("**/*"))
-        if path.is_file()
-    }
+    files = [path for path in sorted(folder.glob("**/*")) if path.is_file()]
+    there = {str(path.relative_to(folder)): path for path in files}
     if not there:
         raise CannotCheck("images were not kept")
     problems = Problems()

@@ -6,7 +6,7 @@ columns of the scorer are not, so a decision that a replay repeats was made with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.audit.result import CannotCheck
@@ -56,7 +56,7 @@ class Replayed:
     error: str | None
 
 
-def replay(subject: Subject) -> dict[SearchKey, Replayed]:
+def replay(subject: Subject) -> Mapping[SearchKey, Replayed]:
     """Replay all searches of a run, once; later calls get the same.
 
     Raises:
@@ -88,10 +88,10 @@ def _searches(subject: Subject) -> Iterator[tuple[SearchKey, Prompt, Sequence[Ro
     seen = set()
     for key, rows in subject.by_search(SEEN_BY_STRATEGIES):
         seen.add(key)
-        text = texts.get(key.prompt_id, rows[0]["prompt"])
-        yield key, Prompt(key.prompt_id, text, rows[0]["tag"]), rows
+        text = str(texts.get(key.prompt_id, rows[0]["prompt"]))
+        yield key, Prompt(key.prompt_id, text, str(rows[0]["tag"])), rows
     for key in subject.searches.keys() - seen:
-        yield key, Prompt(key.prompt_id, texts.get(key.prompt_id, "")), ()
+        yield key, Prompt(key.prompt_id, str(texts.get(key.prompt_id, ""))), ()
 
 
 def drive(search: Search, rows: Sequence[Row]) -> Replayed:

@@ -1,0 +1,97 @@
+"""Claim: the run says where and with what it was made, and its checkpoints are the named ones.
+
+Versions, devices and commit are compared with this machine's. That they differ is no failure;
+that a checkpoint of the same name has other content is, and so are rows older than their run.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from harness.audit.regeneration import NUMERIC
+from harness.audit.result import Problems, Result, concluded
+from harness.audit.subject import Subject
+from harness.errors import HarnessError
+from harness.log.environment import environment
+from harness.models.checkpoints import look
+from harness.models.digests import folder_digest
+from harness.records import Role
+
+NAME = "environment"
+
+
+def check(subject: Subject) -> Result:
+    """Compare then and now."""
+    problems = Problems()
+    evidence = _versions(subject.manifest.environment)
+    evidence += _checkpoints(subject, problems)
+    _times(subject, problems)
+    return concluded(NAME, "versions, commit, checkpoints, times", problems, evidence)
+
+
+def _versions(then: dict[str, Any]) -> list[str]:
+    now = environment()
+    said = []
+    packages = then.get("packages") or {}
+    for name, version in now["packages"].items():
+        if packages.get(name) != version:
+            matter = "can change last bits" if name in NUMERIC else "does not touch numbers"
+            said.append(f"{name} was {packages.get(name)}, is {version}: {matter}")
+    git, here = then.get("git"), now["git"]
+    if git is None:
+        said.append("made outside a git checkout: its code is not on record")
+    else:
+        dirty = ", with changes that were not committed" if git.get("dirty") else ""
+        same = "as here" if here and here["commit"] == git.get("commit") else "not this one"
+        said.append(f"made at commit {str(git.get('commit'))[:12]} ({same}){dirty}")
+    return said
+
+
+def _checkpoints(subject: Subject, problems: Problems) -> list[str]:
+    config = subject.config
+    same, lacking = 0, []
+    known = set()
+    for role in Role:
+        spec = getattr(config, role.value)
+        for part, reference in (spec.checkpoints if spec else {}).items():
+            name = f"{role}.{part}"
+            known.add(name)
+            if name not in config.digests:
+                problems.add(f"checkpoint {name} ('{reference}') has no digest")
+                continue
+            try:
+                found = look(reference).path
+            except HarnessError as error:
+                problems.add(error.message)
+                continue
+            if found is None:
+                lacking.append(reference)
+            elif folder_digest(found) != config.digests[name]:
+                problems.add(f"checkpoint {name} ('{reference}') has other content here")
+            else:
+                same += 1
+    for name in sorted(config.digests.keys() - known):
+        problems.add(f"there is a digest of '{name}', which is no checkpoint of the run")
+    said = [f"{same} checkpoints have the content that the config names"]
+    return said + ([f"not here: {', '.join(sorted(set(lacking)))}"] if lacking else [])
+
+
+def _times(subject: Subject, problems: Problems) -> None:
+    manifest = subject.manifest
+    try:
+        created = datetime.fromisoformat(manifest.created)
+    except (TypeError, ValueError):
+        problems.add(f"it was created at '{manifest.created}', which is no time")
+        return
+    if subject.foreign:
+        return
+    if not manifest.sessions:
+        problems.add("nobody is on record to have worked on it")
+    now = datetime.now(UTC)
+    for table in ("candidates", "searches"):
+        times = [row["time"] for row in subject.rows(table, ["time"]) if row["time"] is not None]
+        if times and min(times) < created:
+            problems.add(f"rows of '{table}' are older than the run, from {min(times):%F %T}")
+        if times and max(times) > now:
+            problems.add(f"rows of '{table}' are from the future, {max(times):%F %T}")

@@ -1,0 +1,114 @@
+"""Claim: the images follow from the checkpoints, prompts, seeds and feedback in the log.
+
+A seeded sample is made again and its pixel digests compared: bit for bit where the versions and
+the device are those of the run. Elsewhere last bits may differ; then a kept image decides, by
+PSNR and the largest difference of a pixel. The tolerances are chosen, not measured.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.audit.remade import Remaker, sample
+from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded, count
+from harness.audit.subject import Subject, named
+from harness.engine.devices import device_name
+from harness.engine.searches import SearchKey
+from harness.log.environment import environment
+from harness.log.images import decode, image_path
+from harness.records import Image
+
+NAME = "regeneration"
+
+LEAST_PSNR = 35.0
+"""dB, between an image and the same draw made on another device or version."""
+
+LARGEST_DIFFERENCE = 64
+"""Of 255, of any pixel's channel, likewise."""
+
+NUMERIC = ("torch", "diffusers", "transformers", "numpy", "safetensors", "tokenizers")
+"""Packages whose version can change last bits."""
+
+
+def check(subject: Subject) -> Result:
+    """Make a sample of draws again."""
+    if subject.foreign:
+        raise CannotCheck("the images were made elsewhere, nobody knows how")
+    if not subject.options.regenerate:
+        raise CannotCheck("not asked for (--regenerate)")
+    chosen = sample(subject, subject.options.regenerate, "regenerate")
+    if not chosen:
+        raise CannotCheck("no draw has an image")
+    remaker = Remaker(subject)
+    remaker.make(chosen)
+    reasons = elsewhere(subject)
+    problems = Problems()
+    exact = near = unknown = 0
+    for one in chosen:
+        row = one.row
+        name = named(SearchKey(row["prompt_id"], row["replicate"]), row["draw_index"])
+        made = remaker.made[row["draw_id"]]
+        if made.cost.nfe != row["generator_nfe"]:
+            problems.add(f"{name} takes {made.cost.nfe} NFE, logged are {row['generator_nfe']}")
+        if made.digest == row["image"]:
+            exact += 1
+            continue
+        path = image_path(subject.folder.images, row["image"])
+        if not reasons:
+            problems.add(f"{name} comes out otherwise{_said(path, made.png)}")
+        elif not path.is_file():
+            unknown += 1
+        elif (found := apart(decode(path.read_bytes()), decode(made.png))) is None or (
+            found[0] < LEAST_PSNR or found[1] > LARGEST_DIFFERENCE
+        ):
+            problems.add(f"{name} is beyond tolerance{_said(path, made.png)}")
+        else:
+            near += 1
+    chains = sum(bool(one.row["feedback"]) for one in chosen)
+    looked = f"{count(len(chosen), 'draw')}, {chains} with feedback"
+    evidence = [f"{exact} bitwise, {near} within tolerance"]
+    if unknown:
+        evidence.append(f"{unknown} differ and have no image here to measure how much")
+    evidence += reasons or ["versions and device are the run's: bitwise is asked for"]
+    if unknown and not problems:
+        return Result(NAME, looked, Outcome.NOT_APPLICABLE, tuple(evidence))
+    return concluded(NAME, looked, problems, evidence)
+
+
+def elsewhere(subject: Subject) -> list[str]:
+    """Why bits may differ here: other versions, another device than in the manifest."""
+    then, now = subject.manifest.environment.get("packages", {}), environment()["packages"]
+    reasons = [
+        f"{name} was {then.get(name)}, is {now[name]}"
+        for name in NUMERIC
+        if then.get(name) != now[name]
+    ]
+    devices = {
+        str(worker.get("device_name"))
+        for session in subject.manifest.sessions
+        for worker in session.get("workers", {}).values()
+        if isinstance(worker, dict)
+    }
+    here = device_name(subject.options.device)
+    if devices != {here}:
+        reasons.append(f"it was made on {', '.join(sorted(devices)) or 'nobody knows what'}, "
+                       f"this is {here}")  # fmt: skip
+    return reasons
+
+
+def apart(one: Image, other: Image) -> tuple[float, int] | None:
+    """PSNR in dB (peak 255) and largest difference of two images; None if shapes differ."""
+    if one.shape != other.shape:
+        return None
+    difference = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    squared = float((difference**2).mean())
+    psnr = float("inf") if squared == 0 else 10 * float(np.log10(255**2 / squared))
+    return psnr, int(difference.max())
+
+
+def _said(path: object, png: bytes) -> str:
+    from pathlib import Path
+
+    file = Path(str(path))
+    found = apart(decode(file.read_bytes()), decode(png)) if file.is_file() else None
+    return f": PSNR {found[0]:.1f} dB, largest difference {found[1]}" if found else ""

@@ -1,0 +1,149 @@
+"""Draws made again from the manifest's checkpoints: a seeded sample, feedback chains included."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+from harness.audit.result import CannotCheck
+from harness.audit.subject import Row, Subject
+from harness.engine.jobs import DrawItem, Made
+from harness.engine.worker import Setup, Worker
+from harness.errors import HarnessError
+from harness.models.checkpoints import look
+from harness.models.digests import folder_digest
+from harness.records import Role
+from harness.registry import GENERATORS, JUDGES
+
+COLUMNS = ("prompt", "draw_id", "seed", "text", "settings", "feedback", "image", "accepted",
+           "judge_score", "judge_sentence", "correct", "reason", "detections",
+           "generator_nfe")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A draw to be made again.
+
+    Attributes:
+        row: What is logged of it.
+        chain: Rows of the draws that it has feedback on, and of those that these have, by id.
+    """
+
+    row: Row
+    chain: Mapping[str, Row]
+
+
+def sample(subject: Subject, number: int, purpose: str) -> list[Sampled]:
+    """A seeded choice of draws that have an image; those with feedback come first by half.
+
+    Args:
+        subject: The run.
+        number: How many.
+        purpose: Choices for different purposes are independent.
+    """
+    plain: list[Sampled] = []
+    told: list[Sampled] = []
+    for _, rows in subject.by_search(COLUMNS):
+        by_id = {row["draw_id"]: row for row in rows}
+        for row in rows:
+            if row["image"] is not None:
+                (told if row["feedback"] else plain).append(Sampled(row, by_id))
+    rng = random.Random(f"{subject.options.seed} {purpose}")
+    half = min(len(told), max((number + 1) // 2, number - len(plain)), number)
+    chosen = rng.sample(told, half)
+    return chosen + rng.sample(plain, min(len(plain), number - half))
+
+
+def setup(subject: Subject, role: Role) -> Setup:
+    """What a worker of a role needs, with the checkpoints that are here and are the run's own.
+
+    Raises:
+        CannotCheck: A checkpoint is not here, or not the run's, or a plug-in is not.
+    """
+    config = subject.config
+    if role is not Role.SCORER:
+        subject.plugin(
+            GENERATORS if role is Role.GENERATOR else JUDGES, getattr(config, role.value).kind
+        )
+    if role is not Role.GENERATOR:
+        _ = subject.benchmark
+    spec = getattr(config, role.value)
+    paths: dict[str, Path] = {}
+    for part, reference in spec.checkpoints.items():
+        try:
+            found = look(reference).path
+        except HarnessError as error:
+            raise CannotCheck(error.message) from error
+        if found is None:
+            raise CannotCheck(f"checkpoint '{reference}' of the {role} is not here")
+        if folder_digest(found) != config.digests.get(f"{role}.{part}"):
+            raise CannotCheck(f"checkpoint '{reference}' here is not the one of the run")
+        paths[part] = found
+    return Setup(config, {role: paths}, subject.options.device)
+
+
+class Remaker:
+    """Makes draws again. Has state: the loaded generator, and what it has made, by draw id."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._worker = Worker(Role.GENERATOR, setup(subject, Role.GENERATOR))
+        self.made: dict[str, Made] = {}
+
+    def make(self, wanted: Sequence[Sampled]) -> None:
+        """Make draws, those that they have feedback on first."""
+        waiting = {one.row["draw_id"]: one.row for one in wanted}
+        chains: dict[str, Row] = {}
+        for one in wanted:
+            chains |= one.chain
+        stack = list(waiting.values())
+        while stack:
+            for item in stack.pop()["feedback"] or []:
+                if item["draw_id"] not in waiting:
+                    if item["draw_id"] not in chains:
+                        raise CannotCheck("a draw has feedback on one that is not in the log")
+                    waiting[item["draw_id"]] = chains[item["draw_id"]]
+                    stack.append(chains[item["draw_id"]])
+        while waiting:
+            ready = [
+                row
+                for row in waiting.values()
+                if all(item["draw_id"] in self.made for item in row["feedback"] or [])
+            ]
+            if not ready:
+                raise CannotCheck("draws have feedback on each other in a circle")
+            for batch in _batches(ready, self._subject.config.generator.batch_size):
+                answers = self._worker.run([self._item(row) for row in batch])
+                for row, answer in zip(batch, answers, strict=True):
+                    assert isinstance(answer, Made)
+                    self.made[row["draw_id"]] = answer
+                    del waiting[row["draw_id"]]
+
+    def _item(self, row: Row) -> DrawItem:
+        feedback = tuple(
+            (item["draw_id"], self.made[item["draw_id"]].png, item["sentence"])
+            for item in row["feedback"] or []
+        )
+        settings: dict[str, Any] = {
+            **self._subject.config.generator.settings,
+            **json.loads(row["settings"]),
+        }
+        text = row["text"] if row["text"] is not None else row["prompt"]
+        return DrawItem(row["draw_id"], text, row["seed"], settings, feedback)
+
+
+def _batches(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
+    """Only draws of equal shape share a batch, as in a run."""
+
+    def bucket(row: Row) -> tuple[int, str]:
+        return len(row["feedback"] or []), row["settings"]
+
+    for _, group in groupby(sorted(rows, key=bucket), key=bucket):
+        members = iter(group)
+        while batch := list(islice(members, size)):
+            yield batch

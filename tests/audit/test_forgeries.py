@@ -1,0 +1,301 @@
+"""Forgeries of a good run: each must be caught, and by the check whose business it is."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from harness.audit.checks import audit
+from harness.audit.result import Outcome
+from harness.audit.subject import Options, Subject
+from harness.log import images
+from harness.log.run_folder import RunFolder
+from harness.seeds import pixel_digest
+from tests.audit.forging import Forger, Rows
+
+LATER = "2999-01-01T00:00:00+00:00"
+
+EVERYTHING = Options(regenerate=1000, rescore=1000, plugins=True)
+
+
+def outcomes(path: Path) -> dict[str, Outcome]:
+    results = audit(Subject(RunFolder(path), EVERYTHING))
+    return {result.check: result.outcome for result in results}
+
+
+def test_an_honest_run_passes(honest: Path) -> None:
+    found = outcomes(honest)
+    assert found.pop("verdicts") is Outcome.NOT_APPLICABLE  # stubs have no rules
+    assert set(found.values()) == {Outcome.PASS}
+
+
+def rows(change: Callable[[Rows], Any], *, table: str = "candidates", sums: bool = True) -> Any:
+    def forge(forger: Forger) -> None:
+        forger.rewrite(table, lambda found: change(found), sums=sums)
+
+    return forge
+
+
+def edit(**values: Any) -> Any:
+    """Rewrites columns of the first draw; a function gets the old value."""
+
+    def change(found: Rows) -> None:
+        for name, value in values.items():
+            found[0][name] = value(found[0][name]) if callable(value) else value
+
+    return rows(change)
+
+
+def manifest(change: Callable[[dict[str, Any]], Any]) -> Any:
+    return lambda forger: forger.manifest(change)
+
+
+def config(**values: Any) -> Any:
+    return lambda forger: forger.config(lambda fields: fields.update(values))
+
+
+def _flip(forger: Forger) -> None:
+    def change(found: Rows) -> None:
+        row = next(row for row in found if not row["correct"])
+        row.update(correct=True, reason="")
+
+    forger.rewrite("candidates", change)
+
+
+def _drop(found: Rows) -> Rows:
+    return found[1:]
+
+
+def _drop_search(forger: Forger) -> None:
+    """A failure that is made to vanish with all its draws, the totals set right."""
+    gone = forger.read("searches")[0]["prompt_id"]
+    for table in ("candidates", "searches"):
+        forger.rewrite(table, lambda found: [r for r in found if r["prompt_id"] != gone])
+
+
+def _feedback(found: Rows) -> None:
+    row = next(row for row in found if row["feedback"])
+    row["feedback"][0]["sentence"] = "all is well"
+
+
+def _beyond(forger: Forger) -> None:
+    longest = max(forger.read("searches"), key=lambda row: row["draws"])
+
+    def change(found: Rows) -> Rows:
+        last = [row for row in found if row["prompt_id"] == longest["prompt_id"]][-1]
+        return [*found, {**last, "draw_index": 4, "draw_id": "f" * 32}]
+
+    forger.rewrite("candidates", change)
+
+
+def _select(found: Rows) -> None:
+    row = next(row for row in found if row["draws"] > 1)
+    row["selected_index"] = 0
+
+
+def _select_whole(forger: Forger) -> None:
+    ids = {(r["prompt_id"], r["draw_index"]): r["draw_id"] for r in forger.read("candidates")}
+
+    def change(found: Rows) -> None:
+        row = next(row for row in found if row["draws"] > 1)
+        row.update(selected_index=0, selected_id=ids[row["prompt_id"], 0])
+
+    forger.rewrite("searches", change)
+
+
+def _stop_early(forger: Forger) -> None:
+    """The last draw of a search is cut off, and the search made to end before it."""
+    candidates = forger.read("candidates")
+    search = max(forger.read("searches"), key=lambda row: row["draws"])
+    last = search["draws"] - 1
+    ids = {(r["prompt_id"], r["draw_index"]): r["draw_id"] for r in candidates}
+    prompt = search["prompt_id"]
+
+    def shorten(found: Rows) -> None:
+        row = next(row for row in found if row["prompt_id"] == prompt)
+        row.update(draws=last, rounds=last, selected_index=last - 1)
+        row["selected_id"] = ids[prompt, last - 1]
+
+    forger.rewrite("searches", shorten)
+    forger.rewrite(
+        "candidates",
+        lambda found: [r for r in found if (r["prompt_id"], r["draw_index"]) != (prompt, last)],
+    )
+
+
+def _swap_image(forger: Forger) -> None:
+    first, second = sorted(forger.folder.images.glob("*/*"))[:2]
+    first.write_bytes(second.read_bytes())
+
+
+def _replace_image(forger: Forger) -> None:
+    """A better picture, under its own digest, in the folder and in the log."""
+    picture = np.full((8, 8, 3), 77, np.uint8)
+    digest = pixel_digest(picture)
+
+    def change(found: Rows) -> None:
+        images.image_path(forger.folder.images, found[0]["image"]).unlink()
+        path = images.image_path(forger.folder.images, digest)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(images.encode(picture))
+        found[0]["image"] = digest
+
+    forger.rewrite("candidates", change)
+
+
+def _reencode(forger: Forger) -> None:
+    path = min(forger.folder.images.glob("*/*"))
+    buffer = io.BytesIO()
+    Pillow.open(path).save(buffer, format="JPEG", quality=95)
+    path.write_bytes(buffer.getvalue())
+
+
+def _lose_image(forger: Forger) -> None:
+    min(forger.folder.images.glob("*/*")).unlink()
+
+
+def _flip_bit(forger: Forger) -> None:
+    path = min(forger.folder.log.glob("candidates-*"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _surplus_file(forger: Forger) -> None:
+    (forger.folder.log / "candidates-notes.txt").write_text("x")
+
+
+def _oracle(forger: Forger) -> None:
+    def change(found: Rows) -> None:
+        for row in found:
+            row.update(accepted=row["correct"], judge_score=float(row["correct"]))
+            row["judge_sentence"] = row["reason"]
+
+    forger.rewrite("candidates", change)
+
+
+def _same_eyes(forger: Forger) -> None:
+    def change(fields: dict[str, Any]) -> None:
+        fields["digests"]["judge.faults"] = fields["digests"]["scorer.faults"]
+
+    forger.config(change)
+
+
+def _oracle_kind(forger: Forger) -> None:
+    forger.config(lambda fields: fields["judge"].update(kind="oracle"))
+
+
+def _checkpoint(forger: Forger) -> None:
+    forger.config(lambda fields: fields["digests"].update({"scorer.faults": "0" * 64}))
+
+
+def _splice(forger: Forger) -> None:
+    """Searches of a run with another seed: their seeds and ids are those of that run."""
+    forger.rewrite(
+        "candidates",
+        lambda found: [
+            {**row, "run": "0" * 16} if row["prompt_id"] == "00003" else row for row in found
+        ],
+    )
+
+
+def _easier_prompts(forger: Forger) -> None:
+    def change(found: Rows) -> None:
+        for row in found:
+            row["prompt"] = row["prompt"].replace("thing 3", "thing")
+
+    forger.rewrite("candidates", change)
+
+
+def _fewer_prompts(forger: Forger) -> None:
+    forger.manifest(lambda fields: fields["prompt_set"].update(count=9))
+
+
+FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
+    "a bit flipped": ("files", _flip_bit),
+    "a surplus file": ("files", _surplus_file),
+    "a file taken off the list": ("files", manifest(lambda f: f["files"].pop())),
+    "a score flipped": ("rescoring", _flip),
+    "correct, with the reason left": ("rows", edit(correct=True, reason="a cat is missing")),
+    "a score removed": ("rows", edit(correct=None)),
+    "a judge's score of infinity": ("rows", edit(judge_score=float("inf"))),
+    "an error without a role": ("rows", edit(error="nothing")),
+    "rows reordered": ("rows", rows(lambda found: found[::-1])),
+    "a judge's score raised": ("rescoring", edit(judge_score=lambda old: old / 2)),
+    "a judge's sentence edited": ("rescoring", edit(judge_sentence="fine")),
+    "a detection edited": ("rescoring", edit(detections=[])),
+    "a row deleted": ("completeness", rows(_drop)),
+    "a row doubled": ("identities", rows(lambda found: [found[0], *found])),
+    "a search and its draws deleted": ("completeness", _drop_search),
+    "a search's row doubled": ("completeness", rows(lambda f: [f[0], *f], table="searches")),
+    "a feedback sentence edited": ("identities", rows(_feedback)),
+    "a seed changed": ("identities", edit(seed=lambda old: old + 1)),
+    "an id changed": ("identities", edit(draw_id="0" * 32)),
+    "a prompt rewritten": ("identities", edit(text="an easy thing")),
+    "the run's seed edited": ("identities", config(seed=1)),
+    "a draw beyond the budget": ("budget", _beyond),
+    "a search cut short": ("budget", _stop_early),
+    "a selection moved": ("identities", rows(_select, table="searches")),
+    "a selection moved, with its id": ("decisions", _select_whole),
+    "the strategy's option edited": (
+        "decisions",
+        config(strategy={"name": "reflect", "options": {"context": 1, "select": "best"}}),
+    ),
+    "rounds edited": ("decisions", rows(lambda f: f[0].update(rounds=9), table="searches")),
+    "a cost zeroed": ("costs", edit(generator_device_seconds=0.0)),
+    "NFE zeroed": ("costs", edit(generator_nfe=0)),
+    "NFE halved": ("regeneration", edit(generator_nfe=2)),
+    "a negative cost": ("costs", edit(judge_flops=-1.0)),
+    "a total edited": ("costs", manifest(lambda f: f["totals"].update(generator_flops=1.0))),
+    "draws counted down": ("completeness", manifest(lambda f: f["totals"].update(draws=1))),
+    "images swapped": ("images", _swap_image),
+    "an image re-encoded": ("images", _reencode),
+    "an image lost": ("images", _lose_image),
+    "an image replaced, log and all": ("regeneration", _replace_image),
+    "the config edited": ("manifest", manifest(lambda f: f["config"].update(budget=20))),
+    "the config's digest edited": ("manifest", manifest(lambda f: f.update(config_digest="0"))),
+    "a config that is none": ("manifest", manifest(lambda f: f["config"].pop("budget"))),
+    "two runs spliced": ("manifest", _splice),
+    "an easier prompt in the log": ("completeness", _easier_prompts),
+    "a smaller prompt set": ("completeness", _fewer_prompts),
+    "an oracle passed off as a judge": ("leakage", _oracle),
+    "the oracle under its name": ("leakage", _oracle_kind),
+    "the scorer's eyes for the judge": ("leakage", _same_eyes),
+    "another checkpoint's digest": ("environment", _checkpoint),
+    "rows older than the run": ("environment", manifest(lambda f: f.update(created=LATER))),
+    "nobody's work": ("environment", manifest(lambda f: f.update(sessions=[]))),
+    "an unfinished run": ("completeness", manifest(lambda f: f.update(state="running"))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forgery_is_caught_by_its_check(name: str, honest: Path, tmp_path: Path) -> None:
+    expected, forge = FORGERIES[name]
+    shutil.copytree(honest, tmp_path / "forged")
+    forge(Forger(tmp_path / "forged"))
+    found = outcomes(tmp_path / "forged")
+    assert found[expected] is Outcome.FAIL, json.dumps(found, indent=1)
+
+
+def test_a_forger_who_changes_nothing_is_let_through(honest: Path, tmp_path: Path) -> None:
+    """So that what is caught above is the forgery, and not the rewriting."""
+    shutil.copytree(honest, tmp_path / "copy")
+    Forger(tmp_path / "copy").rewrite("candidates", lambda found: None)
+    Forger(tmp_path / "copy").config(lambda fields: None)
+    assert Outcome.FAIL not in outcomes(tmp_path / "copy").values()
+
+
+def test_a_stranger_does_not_choose_what_is_imported(honest: Path) -> None:
+    results = audit(Subject(RunFolder(honest), Options(regenerate=5, rescore=5)))
+    found = {result.check: result for result in results}
+    assert found["regeneration"].outcome is Outcome.NOT_APPLICABLE
+    assert "--plugins" in found["regeneration"].evidence[0]
+    assert not any(result.failed for result in results)
