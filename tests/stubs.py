@@ -134,6 +134,8 @@ class StubGenerator:
         made = [(self._paint(r), Cost(nfe=4, flops=1e9)) for r in requests]
         if kind == "black":
             made[0] = (np.zeros_like(made[0][0]), made[0][1])
+        if kind == "nan":
+            made[0] = (np.full(made[0][0].shape, np.nan, np.float32), made[0][1])  # type: ignore[arg-type]
         if kind == "shape":
             made[0] = (made[0][0][:-1], made[0][1])
         if kind == "short":

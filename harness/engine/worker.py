@@ -174,7 +174,13 @@ def _check_length(role: Role, asked: int, answered: int) -> None:
 
 
 def _check_image(image: Image, settings: Mapping[str, Any]) -> None:
-    """Refuse what cannot be a picture, so that a broken device is an error and not a score."""
+    """Refuse what cannot be a picture, so that a broken device is an error and not a score.
+
+    Numbers other than bytes are refused, NaN among them. So is pure black, which is what NaN
+    becomes as bytes. Any other picture of one colour is a bad picture, and judged as one.
+    """
+    if image.dtype != "uint8":
+        raise BadImage(f"the generator made an image of {image.dtype}, not of bytes")
     expected = (settings.get("height"), settings.get("width"), 3)
     if None not in expected and image.shape != expected:
         raise BadImage(f"the generator made an image of shape {image.shape}, not {expected}")

@@ -230,7 +230,7 @@ def test_a_passing_failure_changes_nothing_but_the_attempts(
     assert harness.load(tmp_path / "rough")["attempts"].max() > 1
 
 
-@pytest.mark.parametrize("kind", ["black", "shape", "short"])
+@pytest.mark.parametrize("kind", ["black", "nan", "shape", "short", "sysexit"])
 def test_what_is_no_picture_is_made_again(
     suite: Path, tmp_path: Path, faults: Faults, kind: str
 ) -> None:

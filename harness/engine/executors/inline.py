@@ -56,7 +56,7 @@ class InlineExecutor:
         job, self._job = self._job, None
         try:
             answers = self._workers[job.role].run(job.items)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plug-in's sys.exit is no reason to end
             return [Outcome(job, "inline", error=f"{type(error).__name__}: {error}")]
         return [Outcome(job, "inline", answers=tuple(answers))]
 
