@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from harness.audit import (
+    against,
     budget,
     completeness,
     costs,
@@ -17,6 +18,7 @@ from harness.audit import (
     leakage,
     manifest,
     regeneration,
+    report,
     rescoring,
     rows,
     verdicts,
@@ -52,7 +54,9 @@ CHECKS: Sequence[Check] = (
     verdicts,
     regeneration,
     rescoring,
+    report,
     environment,
+    against,
 )
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
         "harness.cli.convert_detector:convert_detector",
         "Read an mmdet checkpoint into a detector folder.",
     ),
+    "bundle": ("harness.cli.bundle:bundle", "Pack a run for an auditor elsewhere."),
     "doctor": ("harness.cli.doctor:doctor", "Say what this machine can do, and check it."),
     "simulate": ("harness.cli.simulate:simulate", "What a run would take on more GPUs."),
     "bench": ("harness.cli.bench:bench", "Measure this project's own speed."),

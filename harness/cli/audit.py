@@ -38,6 +38,10 @@ _DEVICES = click.Choice(["auto", "cpu", "cuda"])
     show_default=True,
     help="Of the choice of both.",
 )
+@click.option("--against", type=click.Path(path_type=Path), help="Another run to hold it against.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Report to check; default: RUN/report."
+)
 @click.option(
     "--json",
     "out",
@@ -55,32 +59,42 @@ def audit(
     regenerate: int,
     rescore: int,
     seed: int,
+    against: Path | None,
+    report: Path | None,
     out: Path | None,
     device: str,
     plugins: bool,
 ) -> int:
-    """Check the runs in the folders RUN… and print a table for each.
+    """Check the runs in the folders or bundles RUN… and print a table for each.
 
     Digests, completeness, costs and decisions are recomputed from the log; a sample of draws
     and verdicts is made again with the checkpoints that are here. Nothing is downloaded. Exits
     with 1 if anything fails.
     """
+    import tempfile
+
+    from harness.audit.bundle import unpack
     from harness.audit.checks import audit as carry_out
     from harness.audit.subject import Options, Subject
     from harness.engine.devices import has_gpu
     from harness.errors import UsageError
     from harness.log.run_folder import RunFolder
 
-    folders = [RunFolder.existing(run) for run in runs]
     if device == "cuda" and not has_gpu(None):
         raise UsageError("no CUDA device was found", "use --device cpu")
     if device == "auto":
         device = "cuda" if (regenerate or rescore) and has_gpu(None) else "cpu"
-    options = Options(regenerate, rescore, seed, device=device, plugins=plugins)
+    options = Options(
+        regenerate, rescore, seed, against=against, report=report, device=device, plugins=plugins
+    )
     found = {}
-    for folder in folders:
-        click.echo(f"{folder.path}")
-        found[str(folder.path)] = results = carry_out(Subject(folder, options))
+    for run in runs:
+        click.echo(f"{run}")
+        with tempfile.TemporaryDirectory() as room:
+            folder, kept = (
+                unpack(run, Path(room)) if run.is_file() else (RunFolder.existing(run), None)
+            )
+            found[str(run)] = results = carry_out(Subject(folder, options, kept))
         _print(results)
         failed = sum(result.failed for result in results)
         click.echo(f"{'FAILED' if failed else 'passed'}: {failed} of {len(results)} checks fail\n")

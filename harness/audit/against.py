@@ -1,0 +1,80 @@
+"""Claim: a run of the same config is the same run.
+
+Two runs are identical, or statistically indistinguishable (with the smallest difference that
+would have been noticed), or different. For runs of different configs that is told and is no
+failure; for one config on one kind of machine only identity will do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.analysis.comparison import comparison_table
+from harness.analysis.logged_run import load_run
+from harness.audit.regeneration import NUMERIC
+from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded
+from harness.audit.subject import Options, Subject
+from harness.config import differences
+from harness.errors import HarnessError
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
+from harness.log.schema import TABLES, content
+
+NAME = "against"
+
+SURE = 0.05
+"""P-values below this are told as a difference."""
+
+
+def check(subject: Subject) -> Result:
+    """Hold the run against another one."""
+    path = subject.options.against
+    if path is None:
+        raise CannotCheck("no other run was given (--against)")
+    other = Subject(RunFolder.existing(path), Options())
+    fields = differences(subject.config.identity(), other.config.identity())
+    same = all(_content(subject, table) == _content(other, table) for table in TABLES)
+    evidence = [
+        f"configs differ in {', '.join(fields)}" if fields else "the configs are the same",
+        "identical, every row" if same else _compared(subject.folder.path, path),
+    ]
+    if fields:
+        return Result(NAME, str(path), Outcome.NOT_APPLICABLE, tuple(evidence))
+    problems = Problems()
+    machines = _machine(subject.manifest), _machine(other.manifest)
+    if not same and machines[0] == machines[1]:
+        problems.add("two runs of one config, by the same versions and devices, differ")
+    elif not same:
+        evidence.append("versions or devices differ, which can change last bits")
+    return concluded(NAME, str(path), problems, evidence)
+
+
+def _content(subject: Subject, table: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = content(subject.table(table)).to_pylist()
+    return rows
+
+
+def _machine(manifest: Manifest) -> tuple[object, ...]:
+    packages = manifest.environment.get("packages") or {}
+    devices = {
+        str(worker.get("device_name"))
+        for session in manifest.sessions
+        for worker in session.get("workers", {}).values()
+        if isinstance(worker, dict)
+    }
+    return (*(packages.get(name) for name in NUMERIC), tuple(sorted(devices)))
+
+
+def _compared(first: Path, second: Path) -> str:
+    try:
+        table = comparison_table([load_run(first), load_run(second)], ["this", "other"])
+    except HarnessError as error:
+        return f"not identical, and not comparable: {error.message}"
+    row = table[table["kind"] == "micro"].iloc[0]
+    word = "different" if row["p"] < SURE else "statistically indistinguishable"
+    return (
+        f"{word}: other minus this {row['difference']:+.3f} "
+        f"[{row['low']:+.3f}, {row['high']:+.3f}] micro over {row['prompts']} prompts, "
+        f"p = {row['p']:.3g}; detectable with 80% power: {row['detectable']:.3f}"
+        + (f"; protocols differ in {row['unlike']}" if row["unlike"] else "")
+    )

@@ -1,0 +1,99 @@
+"""A run in one file for an auditor elsewhere: manifest, log, selected images, the audit's results.
+
+A zip file, read as a stranger's: only names that a run folder has are unpacked, so nothing lands
+outside the folder that is made for it, and no more than a stated size.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.audit.result import Result
+from harness.audit.subject import Subject
+from harness.errors import UsageError
+from harness.log.environment import environment
+from harness.log.files import make_folder, write_atomically
+from harness.log.images import image_path
+from harness.log.run_folder import RunFolder
+
+FACTS = "bundle.json"
+"""In the file: which images were taken along, where it was packed, and what an audit said."""
+
+LARGEST = 64 * 2**30
+"""Bytes that a bundle may unpack to."""
+
+_NAMES = re.compile(
+    r"manifest\.json|prompts\.jsonl|bundle\.json|log/[a-z]+-[\d-]+-[0-9a-f]{16}\.parquet"
+    r"|images/[0-9a-f]{2}/[0-9a-f]{32}\.png"
+)
+
+
+def pack(subject: Subject, results: Sequence[Result], out: Path) -> int:
+    """Write a run's bundle; returns how many images are in it.
+
+    Args:
+        subject: The run.
+        results: What an audit of it said, taken along.
+        out: The file to write.
+
+    Raises:
+        HarnessError: It cannot be written.
+    """
+    root = subject.folder.path
+    paths = [subject.folder.manifest, *sorted(subject.folder.log.glob("*.parquet"))]
+    if subject.brings_prompts:
+        paths.append(root / "prompts.jsonl")
+    images = _selected(subject)
+    facts = {
+        "images": "selected" if images else "none",
+        "environment": environment(),
+        "audit": [asdict(result) for result in results],
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in [*paths, *images]:
+            file.write(path, path.relative_to(root).as_posix())
+        file.writestr(FACTS, json.dumps(facts, indent=2))
+    write_atomically(out, buffer.getvalue())
+    return len(images)
+
+
+def _selected(subject: Subject) -> list[Path]:
+    found = []
+    for key, rows in subject.by_search(["image"]):
+        search = subject.searches.get(key)
+        for row in rows:
+            if search and row["image"] and row["draw_index"] == search["selected_index"]:
+                found.append(image_path(subject.folder.images, row["image"]))
+    return sorted({path for path in found if path.is_file()})
+
+
+def unpack(file: Path, folder: Path) -> tuple[RunFolder, str]:
+    """Unpack a bundle into an empty folder; returns the run and which images it brings.
+
+    Raises:
+        UsageError: It is no bundle, or holds what does not belong in one.
+    """
+    try:
+        with zipfile.ZipFile(file) as packed:
+            if sum(entry.file_size for entry in packed.infolist()) > LARGEST:
+                raise UsageError(f"{file} would unpack to more than {LARGEST} bytes")
+            for entry in packed.infolist():
+                if not _NAMES.fullmatch(entry.filename):
+                    raise UsageError(f"{file} holds '{entry.filename}', which is no file of a run")
+                target = folder / entry.filename
+                make_folder(target.parent)
+                target.write_bytes(packed.read(entry))
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        kept = str(facts["images"])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise UsageError(
+            f"{file} is no bundle: {error}", "`python -m harness bundle RUN --out FILE` makes one"
+        ) from error
+    return RunFolder.existing(folder), "none" if kept == "none" else "selected"

@@ -1,0 +1,37 @@
+"""`bundle`: a run in one file, for an auditor elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Pack a run for an auditor elsewhere.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="The zip file to write.",
+)
+@click.option("--plugins", is_flag=True,
+              help="Import plug-ins that the manifest names by import path.")  # fmt: skip
+def bundle(run: Path, out: Path, plugins: bool) -> int:
+    """Pack manifest, log, selected images, environment and an audit of RUN into FILE.
+
+    The audit is the one that needs no models; `audit FILE` makes draws and verdicts again.
+    Exits with 1 if the audit fails; the file is written all the same.
+    """
+    from harness.audit.bundle import pack
+    from harness.audit.checks import audit
+    from harness.audit.subject import Options, Subject
+    from harness.log.run_folder import RunFolder
+
+    subject = Subject(RunFolder.existing(run), Options(plugins=plugins))
+    results = audit(subject)
+    images = pack(subject, results, out)
+    failed = [result.check for result in results if result.failed]
+    click.echo(f"{out}: {images} images; audit {'fails: ' + ', '.join(failed) if failed else 'ok'}")
+    return 1 if failed else 0
