@@ -82,7 +82,7 @@ def flawed(rng: np.random.Generator, request: Request) -> Request:
         kept = request.wanted[int(rng.integers(2))]
         return replace(request, tag="single_object", wanted=(kept,), relation=None)
     if others and first.colour and fate < 0.6:
-        colours = [group.colour for group in request.wanted]
+        colours = [group.colour or "" for group in request.wanted]
         mixed = colours[::-1] if fate < 0.48 else [str(rng.choice(colours))] * 2
         wanted = tuple(
             replace(group, colour=colour)

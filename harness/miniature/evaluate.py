@@ -33,7 +33,15 @@ STEPS, GUIDANCE, TOKENS = 12, 5.0, 16
 """The miniature's default sampler settings."""
 
 
-def sample(folder: Path, texts: Sequence[str], seed: int, batch: int) -> Iterator[Image]:
+def sample(
+    folder: Path,
+    texts: Sequence[str],
+    seed: int,
+    batch: int,
+    *,
+    steps: int = STEPS,
+    device: str = "cpu",
+) -> Iterator[Image]:
     """Images of the base model, one a text, each from its own noise seed.
 
     Args:
@@ -41,11 +49,14 @@ def sample(folder: Path, texts: Sequence[str], seed: int, batch: int) -> Iterato
         texts: Prompts.
         seed: Image ``i`` starts from noise seeded with ``seed`` and ``i``.
         batch: Images of the one batch shape; the last batch is padded.
+        steps: Inference steps.
+        device: Torch device.
     """
     import torch
     from diffusers import SanaPipeline
 
     pipeline = SanaPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     for start in range(0, len(texts), batch):
         rows = list(texts[start : start + batch])
@@ -55,7 +66,7 @@ def sample(folder: Path, texts: Sequence[str], seed: int, batch: int) -> Iterato
         noises = [torch.Generator().manual_seed(seed * 1_000_003 + number) for number in numbers]
         images = pipeline(
             prompt=rows,
-            num_inference_steps=STEPS,
+            num_inference_steps=steps,
             guidance_scale=GUIDANCE,
             height=64,
             width=64,

@@ -23,7 +23,7 @@ COLOURED_CLASSES = tuple(name for name in CLASSES if name != "person")
 
 _DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 MARGIN = 0.65
-"""How clear a scene's relation is. GenEval's rule asks for 0.5; a detector's boxes are a bit off."""
+"""How clear a scene's relation is. GenEval asks for 0.5; a detector's boxes are a bit off."""
 _SMALLEST, _LARGEST = 21, 27
 
 

@@ -66,7 +66,7 @@ SCHEDULER = {
     "flow_shift": 3.0,
 }
 SCENES, HELD_OUT = 60_000, 1_024
-SCHEDULE = Schedule(steps=4_700, batch=64, lr=1.2e-3, warmup=200, ema=0.999)
+SCHEDULE = Schedule(steps=10_000, batch=64, lr=1.2e-3, warmup=200, ema=0.999)
 TOKENS = 24
 """Length that training pads sentences to; attention is masked, so sampling may use another."""
 TIME_SHIFT = 2.0

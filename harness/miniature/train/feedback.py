@@ -1,0 +1,164 @@
+"""Rejected images, what the judge says of them, and what they should have been.
+
+Half of the images are samples of the base model, half rendered scenes with a fault after a round
+trip through the autoencoder. The judge is the one that searches will consult, so the sentences
+are the ones that generation will be given. The benchmark's scorer has no part in this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+import numpy as np
+import torch
+from diffusers import AutoencoderDC
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import SiglipVisionModel
+
+from benchmarks.geneval.scorer import Examination, load_scorer
+from harness.miniature.corrections import Sighting, corrected, edge_colours, flawed
+from harness.miniature.evaluate import sample
+from harness.miniature.prompts import TAGS, Request, draw_request, draw_scene
+from harness.miniature.scenes import render
+from harness.miniature.train.base import encode
+from harness.miniature.train.data import batches, to_signed
+from harness.miniature.train.detector import worn
+from harness.miniature.train.loop import Setting
+from harness.miniature.words import make_tokenizer
+from harness.models.judges.sentences import sentences
+from harness.records import Prompt
+
+TAG_SHARES = (0.08, 0.18, 0.2, 0.14, 0.2, 0.2)
+"""Kinds of prompt, in the order of ``TAGS``; single objects seldom need a second draw."""
+SAMPLES, FAULTS = 2, 2
+"""Images of each kind that are looked at for a prompt; accepted ones are left out."""
+STEPS = 8
+"""Sampling steps of the images to be rejected; a few less than searches take, to save time."""
+CAPTION_TOKENS, SENTENCE_TOKENS = 24, 32
+
+
+@dataclass(frozen=True)
+class Rejections:
+    """Rejected images, in the order of their prompts.
+
+    Attributes:
+        prompts: Number of each image's prompt, int64 (n,).
+        images: uint8, (n, 3, 64, 64).
+        captions: Token numbers of the prompts, (n, 24).
+        sentences: Token numbers of what the judge says, (n, 32).
+        kinds: A number for each different sentence, int64 (n,).
+        targets: Latents of the corrected scenes, float16 (n, channels, 8, 8).
+    """
+
+    prompts: Tensor
+    images: Tensor
+    captions: Tensor
+    sentences: Tensor
+    kinds: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        """The number of rejected images."""
+        return len(self.prompts)
+
+
+def make_rejections(setting: Setting, size: int, seed: int) -> Rejections:
+    """Make the images for ``size`` prompts and keep the rejected ones; kept in the work folder.
+
+    Args:
+        setting: Where the base, the judge and the colours lie.
+        size: Prompts drawn.
+        seed: Seed of prompts and images.
+    """
+    file = setting.work / f"rejections-{seed}-{size}.pt"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(vars(_made(setting, size, seed)), file)
+    return Rejections(**torch.load(file, weights_only=True))
+
+
+def _made(setting: Setting, size: int, seed: int) -> Rejections:
+    rng = np.random.default_rng(seed)
+    requests = [draw_request(rng, str(rng.choice(TAGS, p=TAG_SHARES))) for _ in range(size)]
+    vae = AutoencoderDC.from_pretrained(setting.out / "base" / "vae", torch_dtype=torch.float32)
+    vae = vae.to(setting.device, memory_format=torch.channels_last).eval()
+    click.echo(f"reflect: {size * FAULTS} scenes with a fault, {size * SAMPLES} samples")
+    scenes = [draw_scene(rng, flawed(rng, r)) for r in requests for _ in range(FAULTS)]
+    rendered = torch.from_numpy(np.stack([render(scene).image for scene in scenes]))
+    faulty = worn(vae, rendered.permute(0, 3, 1, 2).contiguous(), seed, setting.device)
+    texts = [request.text for request in requests for _ in range(SAMPLES)]
+    drawn = sample(setting.out / "base", texts, seed, 16, steps=STEPS, device=setting.device)
+    images = [image.permute(1, 2, 0).numpy() for image in faulty]
+    images += [np.array(image) for image in drawn]
+    owners = [n for count in (FAULTS, SAMPLES) for n in range(size) for _ in range(count)]
+
+    examiner = load_scorer(
+        {"detector": setting.out / "judge", "colors": setting.out / "colors"},
+        {"batch_size": 16},
+        setting.device,
+    )
+    asked = [
+        Prompt(str(number), request.text, request.tag, request.metadata)
+        for number, request in enumerate(requests)
+    ]
+    rejected: list[tuple[int, NDArray[np.uint8], Examination]] = []
+    # Part by part: what was seen holds a mask for every object.
+    for start in range(0, len(images), 256):
+        part = slice(start, start + 256)
+        seen = examiner.examine([asked[n] for n in owners[part]], images[part])
+        for owner, image, found in zip(owners[part], images[part], seen, strict=True):
+            if not found.outcome.correct and sentences(found.outcome.failures):
+                rejected.append((owner, image, found))
+    rejected.sort(key=lambda row: row[0])
+    click.echo(f"reflect: {len(rejected)} of {len(images)} images rejected")
+    mended = [_mended(rng, requests[owner], image, found) for owner, image, found in rejected]
+    targets = torch.from_numpy(np.stack(mended)).permute(0, 3, 1, 2).contiguous()
+    said = [sentences(found.outcome.failures) for _, _, found in rejected]
+    numbers = {sentence: number for number, sentence in enumerate(dict.fromkeys(said))}
+    return Rejections(
+        prompts=torch.tensor([owner for owner, _, _ in rejected]),
+        images=torch.from_numpy(np.stack([image for _, image, _ in rejected])).permute(0, 3, 1, 2),
+        captions=_tokens([requests[owner].text for owner, _, _ in rejected], CAPTION_TOKENS),
+        sentences=_tokens(said, SENTENCE_TOKENS),
+        kinds=torch.tensor([numbers[sentence] for sentence in said]),
+        targets=encode(vae, targets, setting.device),
+    )
+
+
+def _mended(
+    rng: np.random.Generator, request: Request, image: NDArray[np.uint8], found: Examination
+) -> NDArray[np.uint8]:
+    """The corrected scene, rendered, from what the judge saw and counts as objects."""
+    boxes = found.detections.boxes.tolist()
+    counted = sorted(number for numbers in found.kept.values() for number in numbers)
+    seen = [Sighting(found.detections.labels[n], tuple(boxes[n])) for n in counted]
+    return render(corrected(rng, request, seen, edge_colours(image, seen))).image
+
+
+def _tokens(texts: Sequence[str], length: int) -> Tensor:
+    padded = {"padding": "max_length", "max_length": length, "truncation": True}
+    return torch.tensor(make_tokenizer()(list(texts), **padded)["input_ids"])
+
+
+def look(encoder: SiglipVisionModel, images: Tensor, device: str) -> Tensor:
+    """The vision encoder's tokens of uint8 images, float16 (n, 64, channels)."""
+    parts = []
+    with torch.no_grad():
+        for part in batches(images, 256):
+            seen = encoder(pixel_values=to_signed(part).to(device)).last_hidden_state
+            parts.append(seen.to("cpu", torch.float16))
+    return torch.cat(parts)
+
+
+def read(encoder: torch.nn.Module, ids: Tensor, device: str, pad: int) -> Tensor:
+    """The text encoder's tokens of padded sentences, float16 (n, length, channels)."""
+    parts = []
+    with torch.no_grad():
+        for part in batches(ids, 512):
+            mask = (part != pad).long().to(device)
+            said = encoder(part.to(device), attention_mask=mask, use_cache=False)[0]
+            parts.append(said.to("cpu", torch.float16))
+    return torch.cat(parts)
