@@ -9,13 +9,24 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from harness.miniature import glyphs
-from harness.miniature.train import autoencoder, base, colors, detector, judge, vision
+from harness.miniature.train import (
+    autoencoder,
+    base,
+    colors,
+    detector,
+    judge,
+    reflect,
+    vision,
+)
 from harness.miniature.train.__main__ import STAGES, main
 from harness.miniature.train.data import make_pool
 from harness.miniature.train.loop import Schedule, Setting, fit
+from harness.models.reflect_dit.context import lay_out, pair_length
+from harness.models.reflect_dit.generator import ReflectDiTGenerator
 
 SHORT = Schedule(steps=4, batch=4, lr=2e-3, warmup=1, ema=0.9)
 SMALL_TEXT = {**base.TEXT, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
@@ -73,6 +84,80 @@ def test_a_stage_exports_its_folder_and_recipe(
     assert recipe["schedule"]["steps"] == SHORT.steps
     assert recipe["held_out"]
     assert all(loss == loss and loss > 0 for loss in recipe["losses"])
+
+
+def test_reflection_learns_from_the_other_stages_and_resumes(
+    trained: Setting, tmp_path: Path
+) -> None:
+    for stage in (train_base, train_judge, train_colors, train_vision):
+        assert stage(trained)
+    parts = replace(trained, work=tmp_path / "work")
+    assert reflect.train(trained, SHORT)
+    name = "reflect/diffusion_pytorch_model.safetensors"
+    whole = (trained.out / name).read_bytes()
+    (trained.out / name).unlink()
+    assert not reflect.train(parts, SHORT, stop_after=3)
+    assert not (trained.out / name).exists()
+    assert reflect.train(parts, SHORT)
+    assert (trained.out / name).read_bytes() == whole
+
+    recipe = json.loads((trained.out / "reflect" / "recipe.json").read_text())
+    assert recipe["rejections"] > 0 and set(recipe["held_out"]) == {
+        "flow_loss_with_feedback",
+        "flow_loss_with_anothers_feedback",
+        "flow_loss_with_no_feedback",
+    }
+    before = load_file(trained.out / "base/transformer/diffusion_pytorch_model.safetensors")
+    after = load_file(trained.out / name)
+    assert set(before) < set(after)
+    assert after["reflection_norm.weight"].abs().max() > 0
+    generator = ReflectDiTGenerator.load(
+        {
+            "pipeline": trained.out / "base",
+            "transformer": trained.out / "reflect",
+            "vision_encoder": trained.out / "vision",
+        },
+        device="cpu",
+        dtype="float32",
+        batch_size=2,
+        settings={"height": 64, "width": 64, "num_inference_steps": 2, "max_sequence_length": 16},
+    )
+    assert generator.takes_feedback
+
+
+def test_reflection_without_the_stages_before_it_says_so(font: None, tmp_path: Path) -> None:
+    with pytest.raises(base.HarnessError, match="there is no folder") as caught:
+        reflect.train(Setting(tmp_path / "work", tmp_path / "weights", scale=0.001))
+    assert caught.value.hint == "train the stage base first"
+
+
+def test_peers_share_a_prompt_and_have_sentences_of_their_own() -> None:
+    prompts, kinds = torch.tensor([0, 0, 0, 0, 1, 2, 2]), torch.tensor([5, 6, 5, 7, 5, 8, 8])
+    peers = reflect.peers_of(prompts, kinds)
+    assert peers.tolist() == [[1, 3], [0, 3], [1, 3], [0, 1], [-1, -1], [-1, -1], [-1, -1]]
+
+
+def test_feedback_is_packed_as_generation_lays_it_out() -> None:
+    torch.manual_seed(3)
+    image, channels = 4, 3
+    lengths = [[5, 2], [1, 6], [7], [3, 3]]
+    dropped = torch.tensor([False, False, False, True])
+    pieces = [[torch.randn(image + n, channels) for n in row] for row in lengths]
+    rows = [torch.cat(row) for row in pieces]
+    spans = [pair_length(row, image, guided=True) for row in lengths]
+    kept = [row[: 0 if gone else None] for row, gone in zip(rows, dropped, strict=True)]
+    expected = lay_out(kept, spans, image, 22)
+
+    tokens, real = torch.randn(4, 22, channels), torch.zeros(4, 22, dtype=torch.bool)
+    for row, parts in enumerate(pieces):
+        # The last feedback stands in the last place, with gaps behind sentences and before it.
+        for part, start in zip(parts, [0, 11] if len(parts) == 2 else [11], strict=True):
+            tokens[row, start : start + len(part)] = part
+            real[row, start : start + len(part)] = True
+    found = reflect.packed(tokens, real, dropped, image)
+    assert torch.equal(found.tokens, expected.tokens)
+    assert torch.equal(found.span, expected.span)
+    assert torch.equal(found.mask, expected.mask)
 
 
 def test_the_autoencoder_gives_latents_of_unit_variance(trained: Setting) -> None:

@@ -151,15 +151,22 @@ def encode(vae: AutoencoderDC, images: Tensor, device: str) -> Tensor:
     return torch.cat(parts)
 
 
-def _encoded_pool(
-    vae: AutoencoderDC, size: int, seed: int, setting: Setting
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents, prompts and feedback sentences of a pool; kept in the work folder once made."""
+def encoded_pool(setting: Setting, *, unseen: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, prompts and feedback sentences of the scenes; kept in the work folder once made.
+
+    Args:
+        setting: Sizes, seed and folders; the autoencoder is taken from ``out``.
+        unseen: The scenes held out rather than those to learn from.
+    """
+    size = setting.count(HELD_OUT if unseen else SCENES)
+    seed = setting.seed + (12 if unseen else 11)
     file = setting.work / f"latents-{seed}-{size}.pt"
     if file.exists():
         latents, prompts, wishes = torch.load(file, weights_only=True)
         return latents, prompts, wishes
     click.echo(f"base: rendering and encoding {size} scenes")
+    vae = AutoencoderDC.from_pretrained(setting.out / "base" / "vae", torch_dtype=torch.float32)
+    vae = vae.to(setting.device, memory_format=torch.channels_last).eval()
     pool = make_pool(size, seed)
     made = (encode(vae, pool.images, setting.device), *captions(pool.requests, seed))
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -200,13 +207,8 @@ def train(
         raise HarnessError(
             f"there is no autoencoder in {vae_folder}", "train the stage autoencoder first"
         )
-    vae = AutoencoderDC.from_pretrained(vae_folder, torch_dtype=torch.float32).to(setting.device)
-    vae = vae.to(memory_format=torch.channels_last).eval()
-    latents, prompts, wishes = _encoded_pool(vae, setting.count(SCENES), setting.seed + 11, setting)
-    unseen, unseen_prompts, _ = _encoded_pool(
-        vae, setting.count(HELD_OUT), setting.seed + 12, setting
-    )
-    del vae
+    latents, prompts, wishes = encoded_pool(setting)
+    unseen, unseen_prompts, _ = encoded_pool(setting, unseen=True)
     torch.manual_seed(setting.seed)
     model = Denoiser(text, transformer).to(setting.device)
     run: Any = torch.compile(model) if setting.compile else model

@@ -1,0 +1,292 @@
+"""Stage 7: reflection. The base model learns to draw again with what went wrong in mind.
+
+What Reflect-DiT was trained on (arXiv 2503.12271), with the renderer in the annotators' place: a
+rejected image, a sentence that says why, and an image that is right. The target here is the
+rejected scene with only its fault put right, so that heeding an image pays as well as heeding a
+sentence. Text and vision encoder are frozen; all of the transformer learns, from the base's weights
+and a context that says nothing at first.
+
+A part of every step has feedback, the last one being that of the image to correct; the rest is the
+base model's own task, or else plain draws would be forgotten. Of either kind a few rows lose
+their caption (and their feedback) for guidance, as the pipeline's unconditional rows do.
+
+At full size the recipe is the same with other parts: `Rejections` from the generator's own samples,
+a detector's sentences and images that were accepted, in place of the rendered corrections.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from diffusers import SanaTransformer2DModel
+from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import Gemma2Model, SiglipVisionModel
+
+from harness.errors import HarnessError
+from harness.miniature.train import base
+from harness.miniature.train.data import batches
+from harness.miniature.train.feedback import Rejections, look, make_rejections, read
+from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
+from harness.miniature.words import BOS, PAD
+from harness.models.reflect_dit.context import DROPPED_TEXT_TOKENS, Context
+from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
+
+PROMPTS, HELD_OUT = 5_000, 250
+SEED = 61
+SCHEDULE = Schedule(steps=3_000, batch=48, lr=8e-4, warmup=150, cooldown=0.5, ema=0.995)
+"""The batch counts rows with feedback."""
+PLAIN = 16
+"""Rows without feedback that join every batch."""
+EMPTY_SHARE = 0.1
+NUMBERS = (0.4, 0.25, 0.35)
+"""Chances of one, two and three feedbacks in a step; long searches mostly draw with three."""
+PEERS = len(NUMBERS) - 1
+
+
+class Lessons(NamedTuple):
+    """Rejections with their images and sentences encoded.
+
+    Attributes:
+        pool: The rejections.
+        seen: Vision tokens, float16 (n, 64, channels).
+        heard: Text tokens of the sentences, float16 (n, 32, channels).
+        spoken: Whether a token of a sentence is one, bool (n, 32).
+        peers: Other rejections of the same prompt, each with a sentence of its own; -1 where there
+            are no more. int64 (n, 2).
+    """
+
+    pool: Rejections
+    seen: Tensor
+    heard: Tensor
+    spoken: Tensor
+    peers: Tensor
+
+
+def train(
+    setting: Setting,
+    schedule: Schedule = SCHEDULE,
+    *,
+    stop_after: int | None = None,
+) -> bool:
+    """Train and export to ``out/reflect``; True once it is done."""
+    folders = {name: setting.out / name for name in ("base", "judge", "colors", "vision")}
+    for name, folder in folders.items():
+        if not folder.is_dir():
+            raise HarnessError(f"there is no folder {folder}", f"train the stage {name} first")
+    text = Gemma2Model.from_pretrained(folders["base"] / "text_encoder", dtype=torch.float32)
+    text = text.to(setting.device).eval()
+    lessons = make_lessons(setting, text, setting.count(PROMPTS), setting.seed + SEED)
+    unseen = make_lessons(setting, text, setting.count(HELD_OUT), setting.seed + SEED + 1)
+    latents, prompts, _ = base.encoded_pool(setting)
+    torch.manual_seed(setting.seed + SEED)
+    model = from_base(folders["base"] / "transformer", unseen.seen.shape[-1]).to(setting.device)
+    if setting.compile:
+        for block in (*model.transformer_blocks, *model.reflection_transformer):
+            block.compile(dynamic=False)
+
+    def flow(data: Tensor, ids: Tensor, context: Context | None) -> Tensor:
+        mask = (ids != PAD).long()
+        with torch.no_grad():
+            embeds = text(ids, attention_mask=mask, use_cache=False)[0]
+
+        def predict(noisy: Tensor, times: Tensor, _: Tensor) -> Tensor:
+            given: dict[str, Any] = {"context": context} if context else {}
+            out: Tensor = model(
+                noisy,
+                encoder_hidden_states=embeds,
+                encoder_attention_mask=mask,
+                timestep=times * 1000,
+                attention_kwargs=given,
+                return_dict=False,
+            )[0]
+            return out
+
+        return base.flow_loss(predict, data.float(), ids)
+
+    def loss_of(rows: Tensor) -> Tensor:
+        number = int(torch.multinomial(torch.tensor(NUMBERS), 1)) + 1
+        dropped = torch.rand(len(rows)) < EMPTY_SHARE
+        ids = torch.where(dropped[:, None], _empty(), lessons.pool.captions[rows])
+        context = feedback_of(model, lessons, rows, number, dropped, setting.device)
+        targets = lessons.pool.targets[rows].to(setting.device)
+        reflected = flow(targets, ids.to(setting.device), context)
+        own = torch.randint(len(latents), (PLAIN,))
+        ids = torch.where(torch.rand(PLAIN, 1) < EMPTY_SHARE, _empty(), prompts[own])
+        plain = flow(latents[own].to(setting.device), ids.to(setting.device), None)
+        return (len(rows) * reflected + PLAIN * plain) / (len(rows) + PLAIN)
+
+    def measure() -> dict[str, float]:
+        """The loss of unseen corrections, with the feedback, with another's, and without any."""
+        told: dict[str, list[float]] = {"feedback": [], "anothers_feedback": [], "no_feedback": []}
+        torch.manual_seed(0)
+        order = torch.randperm(len(unseen.pool))
+        for rows in batches(order, schedule.batch):
+            seed = int(torch.randint(2**31, ()))
+            for what, shown in (("feedback", rows), ("anothers_feedback", rows.roll(1))):
+                kept = torch.zeros(len(rows), dtype=torch.bool)
+                with torch.no_grad():
+                    context = feedback_of(model, unseen, shown, 1, kept, setting.device)
+                    told[what].append(_loss(flow, unseen.pool, rows, context, seed, setting))
+            with torch.no_grad():
+                told["no_feedback"].append(_loss(flow, unseen.pool, rows, None, seed, setting))
+        return {
+            f"flow_loss_with_{what}": round(sum(losses) / len(losses), 5)
+            for what, losses in told.items()
+        }
+
+    fitted = fit(
+        model, loss_of, len(lessons.pool), schedule, setting, "reflect",
+        measure=measure, stop_after=stop_after,
+    )  # fmt: skip
+    if fitted is None:
+        return False
+    metric = measure()
+    folder = setting.out / "reflect"
+    exported(model).to(torch.float16).save_pretrained(folder)
+    write_recipe(
+        folder / "recipe.json", setting, schedule, fitted,
+        rejections=len(lessons.pool), prompts=setting.count(PROMPTS), plain_rows_a_step=PLAIN,
+        held_out_rejections=len(unseen.pool), held_out=metric,
+        chances_of_1_2_3_feedbacks=NUMBERS, empty_share=EMPTY_SHARE,
+    )  # fmt: skip
+    return True
+
+
+def from_base(folder: Path, vision_channels: int) -> SanaTransformer2DModelWithContext:
+    """The context transformer with a base transformer's weights; its context is new.
+
+    Args:
+        folder: The base transformer's.
+        vision_channels: Channels of the vision encoder's tokens.
+    """
+    config = dict(SanaTransformer2DModel.load_config(folder))
+    config = {name: value for name, value in config.items() if not name.startswith("_")}
+    model: SanaTransformer2DModelWithContext = SanaTransformer2DModelWithContext(
+        **config, vision_feature_dim=vision_channels
+    )
+    known = load_file(folder / "diffusion_pytorch_model.safetensors")
+    _, unexpected = model.load_state_dict(known, strict=False)
+    if unexpected:
+        raise HarnessError(f"{folder} is no SANA transformer: {sorted(unexpected)[:3]}")
+    for block in model.transformer_blocks:
+        # As in the base's training: plain products are quicker at so few tokens.
+        block.attn2.set_processor(AttnProcessor())
+    return model
+
+
+def exported(model: SanaTransformer2DModelWithContext) -> SanaTransformer2DModelWithContext:
+    """A copy of the model, free of what training hung on it."""
+    copy: SanaTransformer2DModelWithContext = SanaTransformer2DModelWithContext(
+        **{name: value for name, value in model.config.items() if not name.startswith("_")}
+    )
+    copy.load_state_dict(model.state_dict())
+    return copy
+
+
+def make_lessons(setting: Setting, text: Gemma2Model, size: int, seed: int) -> Lessons:
+    """Reject images for ``size`` prompts and encode what is to be seen and heard of them."""
+    pool = make_rejections(setting, size, seed)
+    if not len(pool):
+        raise HarnessError("the judge rejects nothing", "raise --scale, or train the judge longer")
+    vision = SiglipVisionModel.from_pretrained(setting.out / "vision", dtype=torch.float32)
+    return Lessons(
+        pool,
+        look(vision.to(setting.device).eval(), pool.images, setting.device),
+        read(text, pool.sentences, setting.device, PAD),
+        pool.sentences != PAD,
+        peers_of(pool.prompts, pool.kinds),
+    )
+
+
+def peers_of(prompts: Tensor, kinds: Tensor) -> Tensor:
+    """Up to two other rejections of each one's prompt, all with sentences of their own.
+
+    Args:
+        prompts: Prompt of each rejection, ascending, (n,).
+        kinds: Number of each rejection's sentence, (n,).
+    """
+    groups: dict[int, dict[int, int]] = {}
+    for row, (prompt, kind) in enumerate(zip(prompts.tolist(), kinds.tolist(), strict=True)):
+        groups.setdefault(prompt, {}).setdefault(kind, row)
+    peers = torch.full((len(prompts), PEERS), -1)
+    for row, (prompt, kind) in enumerate(zip(prompts.tolist(), kinds.tolist(), strict=True)):
+        others = [peer for other, peer in groups[prompt].items() if other != kind][:PEERS]
+        peers[row, : len(others)] = torch.tensor(others, dtype=torch.int64)
+    return peers
+
+
+def feedback_of(
+    model: SanaTransformer2DModelWithContext,
+    lessons: Lessons,
+    rows: Tensor,
+    number: int,
+    dropped: Tensor,
+    device: str,
+) -> Context:
+    """Lay out the feedback of a batch as generation does (`harness.models.reflect_dit.context`).
+
+    Args:
+        model: Projects images and sentences.
+        lessons: Where from.
+        rows: The rejections to correct; their own feedback stands last.
+        number: Feedbacks a row, fewer where a prompt has fewer.
+        dropped: Rows that stand for the unconditional half of a guidance pair, bool (n,).
+        device: Torch device.
+    """
+    peers = lessons.peers[rows]
+    luck = torch.where(peers >= 0, torch.rand(peers.shape), -1.0)
+    chosen = peers.gather(1, luck.argsort(1, descending=True)[:, : number - 1])
+    shown = torch.cat([chosen, rows[:, None]], dim=1)
+    there = shown >= 0
+    # A missing one is any row's, and masked.
+    shown = shown.clamp(min=0)
+    images = lessons.seen[shown].float().to(device)
+    words = lessons.heard[shown].float().to(device)
+    with torch.autocast(device.split(":")[0], torch.bfloat16):
+        tokens = torch.cat([model.embed_image(images), model.embed_sentence(words)], dim=2)
+    heard = lessons.spoken[shown] & there[..., None]
+    looked = there[..., None].expand(*there.shape, images.shape[2])
+    return packed(
+        tokens.flatten(1, 2).float(),
+        torch.cat([looked, heard], dim=2).flatten(1).to(device),
+        dropped.to(device),
+        images.shape[2],
+    )
+
+
+def packed(tokens: Tensor, real: Tensor, dropped: Tensor, image_tokens: int) -> Context:
+    """Close the gaps between a batch's tokens.
+
+    Args:
+        tokens: In order, with gaps, (n, length, channels).
+        real: Whether a token is one, bool (n, length).
+        dropped: Rows whose tokens are replaced by a row's without feedback, bool (n,).
+        image_tokens: Tokens of one image.
+    """
+    order = (~real).long().argsort(dim=1, stable=True)
+    tokens = tokens.gather(1, order[..., None].expand_as(tokens))
+    place = torch.arange(tokens.shape[1], device=tokens.device)
+    shortest = image_tokens + DROPPED_TEXT_TOKENS
+    own = real.sum(1, keepdim=True)
+    span = own.clamp(min=shortest)
+    tokens = tokens * ((place < own) & ~dropped[:, None])[..., None]
+    end = torch.where(dropped[:, None], shortest, own)
+    return Context(tokens, span=place < span, mask=(place < end) & (place < span - 1))
+
+
+def _loss(
+    flow: Any, pool: Rejections, rows: Tensor, context: Context | None, seed: int, setting: Setting
+) -> float:
+    torch.manual_seed(seed)
+    ids, targets = pool.captions[rows].to(setting.device), pool.targets[rows].to(setting.device)
+    return float(flow(targets, ids, context))
+
+
+def _empty() -> Tensor:
+    empty = torch.full((base.TOKENS,), PAD)
+    empty[0] = BOS
+    return empty
