@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from harness.analysis.resampling import Floats, Ints
 from harness.config import read_config
 from harness.errors import UsageError
-from harness.log import store
+from harness.log import damage, store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES
@@ -206,6 +206,7 @@ def load_run(path: str | Path) -> LoggedRun:
     folder = RunFolder.existing(path)
     manifest = Manifest.read(folder.manifest)
     read_config(manifest.config)  # a foreign folder's manifest may hold anything
+    damage.check(folder)
     if manifest.config["scorer"] is None:
         raise UsageError(
             f"{path} has no scorer, so there are no scores to report",

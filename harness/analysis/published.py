@@ -116,34 +116,48 @@ def reasons(generator: str, runs: Sequence[LoggedRun]) -> str:
     """Why a published GenEval score of a generator is not comparable with some runs, or ""."""
     found: dict[str, None] = {}
     for run in runs:
-        for reason in _reasons(generator, run):
-            found[reason] = None
+        unlike = unlike_published(generator, run)
+        # Where the models are miniatures nothing else matters.
+        said = [unlike["models"]] if "models" in unlike else unlike.values()
+        found |= dict.fromkeys(said)
     return "; ".join(found)
 
 
-def _reasons(generator: str, run: LoggedRun) -> list[str]:
+def unlike_published(generator: str, run: LoggedRun) -> dict[str, str]:
+    """In which parts of the protocol a run differs from GenEval's published scores, and how.
+
+    Args:
+        generator: As it is named in the published numbers.
+        run: The run.
+
+    Returns:
+        By the name of the part: what differs. Parts that agree are not in it.
+    """
     config = run.manifest.config
     benchmark, scorer = config["benchmark"], config["scorer"] or {"checkpoints": {}}
+    found = {}
     if config["miniature"]:
-        return ["the run is of miniature models"]
-    found = []
+        found["models"] = "the run is of miniature models"
     if benchmark["name"] != "geneval":
-        found.append("another benchmark")
+        found["prompt set"] = "another benchmark"
     elif (
         benchmark["options"] != {"seed": OFFICIAL["seed"], "size": OFFICIAL["size"]}
         or run.manifest.prompt_set.count != OFFICIAL["prompts"]
     ):
-        found.append("not GenEval's 553 prompts")
+        found["prompt set"] = "not GenEval's 553 prompts"
     parts = scorer["checkpoints"]
     if any(parts.get(part) != OFFICIAL[part] for part in ("detector", "colors")):
-        found.append("the scorer is not known to be GenEval's own")
+        found["detector"] = "the scorer is not known to be GenEval's own"
     known = [GENERATORS[r] for r in config["generator"]["checkpoints"].values() if r in GENERATORS]
     name, side = known[0] if known else ("", 0)
     if name != generator:
-        found.append("another generator" if name else "the run's generator is not a published one")
+        found["generator"] = (
+            "another generator" if name else "the run's generator is not a published one"
+        )
     settings = config["generator"]["settings"]
+    side = dict(GENERATORS.values()).get(generator, side)
     if side and (settings.get("height"), settings.get("width")) != (side, side):
-        found.append("another resolution")
+        found["resolution"] = "another resolution"
     if len(run.searches) < run.searches_total:
-        found.append("the run is not finished")
+        found["completeness"] = "the run is not finished"
     return found

@@ -17,6 +17,7 @@ from harness.audit import (
     images,
     leakage,
     manifest,
+    published,
     regeneration,
     report,
     rescoring,
@@ -57,6 +58,7 @@ CHECKS: Sequence[Check] = (
     report,
     environment,
     against,
+    published,
 )
 
 

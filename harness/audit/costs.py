@@ -1,6 +1,6 @@
 """Claim: what was spent is in the log, all of it, and adds up to the manifest's totals.
 
-Whoever answered has spent time. Rows of one batch share its time equally, took as many evaluations
+Whoever answered has spent time, and who spent any has answered. Rows of one batch share its time equally, took as many evaluations
 and were made by one worker; no batch is larger than the config's batch shape.
 """
 
@@ -85,6 +85,8 @@ def _wrong(row: Row, free: set[str], judged: bool) -> list[str]:
             found.append(f"the {role} answered and a cost is missing")
         elif role == "generator" and answered and not spent["nfe"]:
             found.append("an image without an evaluation of the network")
+        elif not answered and any(value is not None for value in spent.values()):
+            found.append(f"a cost of the {role}, whose answer is not there")
     return found
 
 

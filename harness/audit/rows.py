@@ -1,7 +1,9 @@
 """Claim: every row is one that the harness could have written.
 
 The shards have the declared columns; no value is missing that must be there, and none is there
-that cannot be known; numbers are finite; rows stand in the order in which a log is written.
+that cannot be known; a draw counts as failed only after as many tries as the harness makes, and
+keeps what other roles answered; numbers are finite; rows stand in the order in which a log is
+written.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import pyarrow.parquet as pq
 
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
+from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.log import shards
@@ -108,10 +111,12 @@ def _presence(row: Row, subject: Subject) -> list[str]:
         found.append("an image" if not image else "no image")
     # A draw that one role failed on is still answered by the others, except that nobody can
     # look at an image that was never made.
-    if role is None:
+    if role in (None, "scorer"):
         found += [f"no {name}" for name in _VERDICT if row[name] is None]
-        if subject.config.scorer is not None:
-            found += [f"no {name}" for name in _SCORE if row[name] is None]
+    if role is None and subject.config.scorer is not None:
+        found += [f"no {name}" for name in _SCORE if row[name] is None]
+    if role is not None and not subject.foreign and row["attempts"] <= MAX_ATTEMPTS:
+        found.append(f"given up after {row['attempts'] - 1} tries, not {MAX_ATTEMPTS}")
     if role in ("generator", "judge"):
         found += [f"{name} of a draw without verdict" for name in _VERDICT if row[name] is not None]
     if role in ("generator", "scorer") or subject.config.scorer is None:

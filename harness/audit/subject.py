@@ -47,7 +47,8 @@ class Options:
         rescore: How many verdicts to ask for again.
         seed: Of the choice of both.
         against: Another run to hold it against.
-        published: Name of a published method to hold it against.
+        published: A published score to hold it against, in words of its row
+            (`harness.audit.published.select`).
         report: Folder of the report to check; the run's own `report` folder by default.
         report_seed: Seed that the report was written with.
         device: Where models run.

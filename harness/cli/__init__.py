@@ -13,6 +13,7 @@ from harness.cli.lazy import LazyGroup
 COMMANDS = {
     "run": ("harness.cli.run:run", "Search with a strategy over a benchmark's prompts."),
     "resume": ("harness.cli.resume:resume", "Carry on with a run that was stopped."),
+    "repair": ("harness.cli.repair:repair", "Set aside what is damaged in a run's log."),
     "show": ("harness.cli.show:show", "Print what a run came to."),
     "compare": ("harness.cli.compare:compare", "Compare two runs prompt by prompt."),
     "report": ("harness.cli.report:report", "Write a page, figures and tables about runs."),

@@ -40,7 +40,19 @@ _DEVICES = click.Choice(["auto", "cpu", "cuda"])
 )
 @click.option("--against", type=click.Path(path_type=Path), help="Another run to hold it against.")
 @click.option(
+    "--published",
+    metavar="WORDS",
+    help="Published score to hold it against, e.g. 'best-of-N 20'; default: of the same method.",
+)
+@click.option(
     "--report", type=click.Path(path_type=Path), help="Report to check; default: RUN/report."
+)
+@click.option(
+    "--report-seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed that the report was written with.",
 )
 @click.option(
     "--json",
@@ -60,7 +72,9 @@ def audit(
     rescore: int,
     seed: int,
     against: Path | None,
+    published: str | None,
     report: Path | None,
+    report_seed: int,
     out: Path | None,
     device: str,
     plugins: bool,
@@ -73,8 +87,10 @@ def audit(
     """
     import tempfile
 
+    from harness.analysis.published import load_published
     from harness.audit.bundle import unpack
     from harness.audit.checks import audit as carry_out
+    from harness.audit.published import select
     from harness.audit.subject import Options, Subject
     from harness.engine.devices import has_gpu
     from harness.errors import UsageError
@@ -84,8 +100,18 @@ def audit(
         raise UsageError("no CUDA device was found", "use --device cpu")
     if device == "auto":
         device = "cuda" if (regenerate or rescore) and has_gpu(None) else "cpu"
+    if published is not None:
+        select(load_published(), published)  # a name that nobody has should not wait for models
     options = Options(
-        regenerate, rescore, seed, against=against, report=report, device=device, plugins=plugins
+        regenerate=regenerate,
+        rescore=rescore,
+        seed=seed,
+        against=against,
+        published=published,
+        report=report,
+        report_seed=report_seed,
+        device=device,
+        plugins=plugins,
     )
     found = {}
     for run in runs:

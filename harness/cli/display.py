@@ -80,6 +80,6 @@ def _status(counts: Counts) -> str:
         parts.append(f"micro {counts.micro:.3f}")
     if counts.draws_failed:
         parts.append(f"{counts.draws_failed} failed")
-    if counts.retries:
-        parts.append(f"{sum(counts.retries.values())} retries")
+    if counts.failures:
+        parts.append(f"{counts.failures.total()} failed tries")
     return ", ".join(parts)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from harness.engine.dispatch import Dispatcher
 from harness.engine.executors.base import Executor
+from harness.engine.failures import Failure
 from harness.engine.jobs import (
     DrawItem,
     Item,
@@ -42,7 +43,10 @@ from harness.records import Candidate, Cost, Draw, Role
 from harness.seeds import canonical_json, digest, draw_id, seed
 
 MAX_ATTEMPTS = 3
-"""Tries a role gets for one draw before the draw becomes a row with its error."""
+"""Tries a role gets for one draw before the draw becomes a row with its error.
+
+Tries that ended because a machine left the cluster do not count.
+"""
 
 
 class Engine:
@@ -278,9 +282,10 @@ class Engine:
         self._dispatcher.ended(job.role, len(batch))
         pendings = [self._pending.pop(work.id) for work in batch]
         if outcome.error is not None:
-            self.progress.retries["crash" if outcome.crashed else "error"] += 1
+            failure = outcome.failure or Failure.EXCEPTION
+            self.progress.failures[job.role, failure] += 1
             for pending in pendings:
-                self._failed(pending, job.role, outcome.error)
+                self._failed(pending, job.role, outcome.error, failure)
             return
         for pending, answer in zip(pendings, outcome.answers, strict=True):
             pending.costs[job.role] = answer.cost
@@ -309,11 +314,15 @@ class Engine:
         pending.verdict, pending.costs[Role.JUDGE] = UNJUDGED, Cost()
         self._answer(pending)
 
-    def _failed(self, pending: Pending, role: Role, error: str) -> None:
+    def _failed(self, pending: Pending, role: Role, error: str, failure: Failure) -> None:
         """Try again alone, so that one bad draw cannot take others down; at last give up."""
-        pending.attempts[role] = pending.attempts.get(role, 0) + 1
-        if pending.attempts[role] < MAX_ATTEMPTS:
-            self._pending_work(pending, role, alone=True)
+        pending.attempts[role] += 1
+        if failure is Failure.NODE_LOST:  # no draw takes a machine out of its cluster
+            self._again(pending, role)
+            return
+        pending.strikes[role] += 1
+        if pending.strikes[role] < MAX_ATTEMPTS:
+            self._again(pending, role, alone=True)
             return
         pending.errors[role] = error
         pending.waiting.discard(role)
@@ -321,6 +330,10 @@ class Engine:
             self._finish_if_done(pending)
         else:
             self._answer(pending)
+
+    def _again(self, pending: Pending, role: Role, *, alone: bool = False) -> None:
+        self.progress.retried += 1
+        self._pending_work(pending, role, alone=alone)
 
     def _answer(self, pending: Pending) -> None:
         """Tell the search what became of its draw, then see to the row.

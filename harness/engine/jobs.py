@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
+from harness.engine.failures import Failed, Failure
 from harness.records import Cost, Prompt, Role, Score, Setting, Verdict
 
 
@@ -110,12 +111,19 @@ class Outcome:
         job: The job.
         worker: Which worker had it.
         answers: In the items' order; empty if it failed.
-        error: What went wrong, or None.
-        crashed: Whether the worker died of it (and was replaced).
+        error: What went wrong, in one line, or None.
+        failure: Of which kind that is, or None.
+        crashed: Whether the worker died of it (and is being replaced).
     """
 
     job: Job
     worker: str
     answers: tuple[Answer, ...] = ()
     error: str | None = None
+    failure: Failure | None = None
     crashed: bool = False
+
+    @classmethod
+    def failed(cls, job: Job, worker: str, failed: Failed, *, crashed: bool = False) -> Outcome:
+        """The outcome of a failed try."""
+        return cls(job, worker, error=failed.error, failure=failed.failure, crashed=crashed)

@@ -6,6 +6,9 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from harness.engine.failures import Failure
+from harness.records import Role
+
 
 @dataclass
 class Progress:
@@ -18,7 +21,8 @@ class Progress:
         draws: Draws answered in this session.
         draws_failed: Of these, draws that failed for good.
         replayed: Draws answered from the log.
-        retries: Failed tries in this session, by what happened ("crash", "error").
+        retried: Rows that were queued again after a failed try.
+        failures: Failed tries of batches, by role and kind.
         outcomes: Correctness of each selected image, by tag, as far as scored.
         started: Monotonic time at which this session began to draw.
     """
@@ -29,7 +33,8 @@ class Progress:
     draws: int = 0
     draws_failed: int = 0
     replayed: int = 0
-    retries: Counter[str] = field(default_factory=Counter)
+    retried: int = 0
+    failures: Counter[tuple[Role, Failure]] = field(default_factory=Counter)
     outcomes: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
     started: float = field(default_factory=time.monotonic)
 

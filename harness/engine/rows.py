@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ class Pending:
         workers: Who did it.
         batches: In which batch.
         attempts: Failed tries, by role.
+        strikes: Of these, the ones that may have been the draw's own fault.
         waiting: Roles that still have to answer before the row can be written.
     """
 
@@ -45,7 +47,8 @@ class Pending:
     costs: dict[Role, Cost] = field(default_factory=dict)
     workers: dict[Role, str] = field(default_factory=dict)
     batches: dict[Role, str] = field(default_factory=dict)
-    attempts: dict[Role, int] = field(default_factory=dict)
+    attempts: Counter[Role] = field(default_factory=Counter)
+    strikes: Counter[Role] = field(default_factory=Counter)
     waiting: set[Role] = field(default_factory=set)
 
     @property

@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.config import RunConfig
+from harness.engine.checks import (
+    check_cost,
+    check_image,
+    check_length,
+    check_score,
+    check_verdict,
+)
 from harness.engine.jobs import Answer, DrawItem, Item, Judged, LookItem, Made, Png, Scored
 from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
@@ -44,10 +51,6 @@ class Setup:
     device: str = "cpu"
 
 
-class BadImage(HarnessError):
-    """A generator handed back something that is no picture."""
-
-
 class Worker:
     """One role's model and the code around it: decode, run, check, time, encode."""
 
@@ -62,6 +65,7 @@ class Worker:
         """Run one batch.
 
         Raises:
+            BadAnswer: The model answered what cannot be right.
             Exception: Whatever the model raises.
         """
         if self.role is Role.GENERATOR:
@@ -73,9 +77,10 @@ class Worker:
         started = time.perf_counter()
         made = self.model.generate(requests)
         share = (time.perf_counter() - started) / len(items)
-        _check_length(self.role, len(items), len(made))
-        for item, (image, _) in zip(items, made, strict=True):
-            _check_image(image, item.settings)
+        check_length(self.role, len(items), len(made))
+        for item, (image, cost) in zip(items, made, strict=True):
+            check_image(image, item.settings)
+            check_cost(self.role, cost)
         encoded = self._threads(_encoded, [image for image, _ in made])
         return [
             Made(png, digest, _timed(cost, share))
@@ -91,7 +96,11 @@ class Worker:
         else:
             found = self.model.score(prompts, pixels)
         share = (time.perf_counter() - started) / len(items)
-        _check_length(self.role, len(items), len(found))
+        check_length(self.role, len(items), len(found))
+        check: Callable[[Any], None] = check_verdict if self.role is Role.JUDGE else check_score
+        for answer, cost in found:
+            check(answer)
+            check_cost(self.role, cost)
         kind = Judged if self.role is Role.JUDGE else Scored
         return [kind(verdict, _timed(cost, share)) for verdict, cost in found]
 
@@ -167,22 +176,3 @@ def _encoded(image: Image) -> tuple[Png, str]:
 def _timed(cost: Cost, seconds: float) -> Cost:
     return replace(cost, device_seconds=seconds)
 
-
-def _check_length(role: Role, asked: int, answered: int) -> None:
-    if asked != answered:
-        raise HarnessError(f"the {role} answered {answered} of {asked} rows")
-
-
-def _check_image(image: Image, settings: Mapping[str, Any]) -> None:
-    """Refuse what cannot be a picture, so that a broken device is an error and not a score.
-
-    Numbers other than bytes are refused, NaN among them. So is pure black, which is what NaN
-    becomes as bytes. Any other picture of one colour is a bad picture, and judged as one.
-    """
-    if image.dtype != "uint8":
-        raise BadImage(f"the generator made an image of {image.dtype}, not of bytes")
-    expected = (settings.get("height"), settings.get("width"), 3)
-    if None not in expected and image.shape != expected:
-        raise BadImage(f"the generator made an image of shape {image.shape}, not {expected}")
-    if not image.any():
-        raise BadImage("the generator made an entirely black image")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.log import store
+from harness.log import damage, store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 
@@ -26,6 +26,7 @@ def load(run: str | Path) -> pd.DataFrame:
     """
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)
+    damage.check(folder)
     frame: pd.DataFrame = store.read(folder.log, "candidates").to_pandas()
     chosen = load_searches(run).set_index(["prompt_id", "replicate"])["selected_index"]
     keys = pd.MultiIndex.from_frame(frame[["prompt_id", "replicate"]])
@@ -42,5 +43,6 @@ def load_searches(run: str | Path) -> pd.DataFrame:
         HarnessError: The folder is no run, or its log is damaged.
     """
     folder = RunFolder.existing(run)
+    damage.check(folder)
     searches: pd.DataFrame = store.read(folder.log, "searches").to_pandas()
     return searches.sort_values(["prompt_id", "replicate"], ignore_index=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ class Shard:
     digest: str
     path: Path
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """First and last number it covers."""
+        return self.first, self.last
+
 
 def write(folder: Path, table: str, first: int, last: int, rows: pa.Table) -> Shard:
     """Write rows as one shard, whole or not at all.
@@ -57,19 +63,36 @@ def write(folder: Path, table: str, first: int, last: int, rows: pa.Table) -> Sh
     stamped = rows.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
     pq.write_table(stamped, buffer, compression="zstd")
     data = buffer.getvalue()
-    digest = hashlib.sha256(data).hexdigest()[:16]
+    digest = _digest(data)
     path = folder / f"{table}-{first:06d}-{last:06d}-{digest}.parquet"
     write_atomically(path, data)
     return Shard(first, last, digest, path)
 
 
-def discover(folder: Path, table: str) -> list[Shard]:
-    """The shards that make up a table, in order, without reading them.
+@dataclass(frozen=True)
+class Survey:
+    """What a table's file names say, before any file is read.
+
+    Attributes:
+        files: All files of the table.
+        chosen: Those that make it up, in order: the widest where several cover a number.
+        gaps: First and last number of every range that no file covers.
+        rivals: Files that cover exactly what another one covers, with other bytes.
+    """
+
+    files: list[Shard]
+    chosen: list[Shard]
+    gaps: list[tuple[int, int]]
+    rivals: list[Shard]
+
+
+def survey(folder: Path, table: str) -> Survey:
+    """Look at a table's file names.
 
     Raises:
-        HarnessError: A number is missing.
+        HarnessError: A file is there that is no shard.
     """
-    found = []
+    found = Survey([], [], [], [])
     for path in folder.glob(f"{table}-*.parquet"):
         name = _NAME.fullmatch(path.stem)
         if name is None:
@@ -77,20 +100,48 @@ def discover(folder: Path, table: str) -> list[Shard]:
                 f"{path.name} in {folder} is no shard of this log",
                 "move files that do not belong to the run out of its folder",
             )
-        found.append(Shard(int(name["first"]), int(name["last"]), name["digest"], path))
-    chosen: list[Shard] = []
+        found.files.append(Shard(int(name["first"]), int(name["last"]), name["digest"], path))
     covered = 0
-    for shard in sorted(found, key=lambda s: (s.first, -s.last)):
+    for shard in sorted(found.files, key=lambda s: (s.first, -s.last, s.digest)):
         if shard.last <= covered:
+            if found.chosen and (shard.first, shard.last) == found.chosen[-1].range:
+                found.rivals.append(shard)
             continue
-        if shard.first != covered + 1:
-            raise HarnessError(
-                f"shard {covered + 1:06d} of table '{table}' is missing in {folder}",
-                "restore it from a copy; the other shards are intact",
-            )
-        chosen.append(shard)
+        if shard.first > covered + 1:
+            found.gaps.append((covered + 1, shard.first - 1))
+        found.chosen.append(shard)
         covered = shard.last
-    return chosen
+    return found
+
+
+def discover(folder: Path, table: str) -> list[Shard]:
+    """The shards that make up a table, in order, without reading them.
+
+    Raises:
+        HarnessError: A number is missing, or two files claim the same.
+    """
+    found = survey(folder, table)
+    for first, last in found.gaps:
+        raise HarnessError(f"{missing(table, first, last)} in {folder}", salvage(folder))
+    for shard in found.rivals:
+        raise HarnessError(
+            f"{shard.path.name} in {folder} covers what another shard covers, with other rows",
+            f"two drivers have written to this run; {salvage(folder)}",
+        )
+    return found.chosen
+
+
+def missing(table: str, first: int, last: int) -> str:
+    """A sentence about numbers that no file covers."""
+    if first == last:
+        return f"shard {first:06d} of table '{table}' is missing"
+    return f"shards {first:06d} to {last:06d} of table '{table}' are missing"
+
+
+def salvage(log: Path) -> str:
+    """The hint for whoever meets a damaged log."""
+    run = shlex.quote(str(log.parent))
+    return f"restore it from a copy, or keep the intact rest: python -m harness repair {run}"
 
 
 def superseded(folder: Path, table: str) -> list[Path]:
@@ -116,22 +167,7 @@ def read(
     Raises:
         HarnessError: The bytes are not what was written, or a newer version wrote them.
     """
-    try:
-        data = shard.path.read_bytes()
-    except OSError as error:
-        raise HarnessError(f"cannot read {shard.path}: {error.strerror}") from error
-    if hashlib.sha256(data).hexdigest()[:16] != shard.digest:
-        raise HarnessError(
-            f"{shard.path} is damaged: its bytes do not match the digest in its name",
-            "restore it from a copy; the other shards are intact",
-        )
-    file = pq.ParquetFile(pa.BufferReader(data))
-    version = int((file.schema_arrow.metadata or {}).get(b"schema_version", b"0"))
-    if version > SCHEMA_VERSION:
-        raise HarnessError(
-            f"{shard.path} has schema version {version}; this program reads up to {SCHEMA_VERSION}",
-            "update the harness",
-        )
+    file = _open(shard)
     # The schema is given, not taken from the file: a column added later must not vanish.
     schema = TABLES[table]
     if columns is not None:
@@ -152,3 +188,49 @@ def read(
         for field in schema
     ]
     return pa.table(typed, schema=schema)
+
+
+def verify(shard: Shard) -> str:
+    """What is wrong with a shard's bytes, or "".
+
+    Raises:
+        HarnessError: Nothing is wrong with them, but a newer version wrote them.
+    """
+    try:
+        data = shard.path.read_bytes()
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+    if _digest(data) != shard.digest:
+        return "its bytes do not match the digest in its name"
+    _check_version(shard, pq.ParquetFile(pa.BufferReader(data)))
+    return ""
+
+
+def _open(shard: Shard) -> pq.ParquetFile:
+    try:
+        data = shard.path.read_bytes()
+    except OSError as error:
+        raise HarnessError(
+            f"cannot read {shard.path}: {error.strerror or error}", salvage(shard.path.parent)
+        ) from error
+    if _digest(data) != shard.digest:
+        raise HarnessError(
+            f"{shard.path} is damaged: its bytes do not match the digest in its name",
+            salvage(shard.path.parent),
+        )
+    file = pq.ParquetFile(pa.BufferReader(data))
+    _check_version(shard, file)
+    return file
+
+
+def _check_version(shard: Shard, file: pq.ParquetFile) -> None:
+    version = int((file.schema_arrow.metadata or {}).get(b"schema_version", b"0"))
+    if version > SCHEMA_VERSION:
+        raise HarnessError(
+            f"{shard.path} has schema version {version}; this program reads up to {SCHEMA_VERSION}",
+            "update the harness",
+        )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -15,16 +15,28 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.errors import HarnessError
 from harness.log import shards
 from harness.log.files import TEMPORARY, make_folder
 from harness.log.schema import KEYS, TABLES
+from harness.log.shards import Shard
 
 SHARD_ROWS = 500
 SHARD_SECONDS = 10.0
 
+MERGED_ROWS = 5000
+"""Rows at which a merged shard is full: one flipped bit costs no more than these."""
+
+SearchId = tuple[str, int]
+"""Prompt id and replicate."""
+
 
 class LogWriter:
-    """Appends rows to the tables of one run. Has state: buffers and the next shard's number."""
+    """Appends rows to the tables of one run. Has state: buffers and the next shard's number.
+
+    Raises:
+        HarnessError: What the log holds already is damaged or incomplete.
+    """
 
     def __init__(
         self,
@@ -42,6 +54,7 @@ class LogWriter:
         self._shard_seconds = shard_seconds
         self._clock = clock
         self._buffers: dict[str, list[Mapping[str, Any]]] = {name: [] for name in TABLES}
+        check_agreement(folder)
         self._next = {name: _next_number(folder, name) for name in TABLES}
         self._flushed = clock()
 
@@ -80,20 +93,30 @@ class LogWriter:
         self._flushed = self._clock()
 
     def compact(self) -> None:
-        """Merge all shards of each table into one, in key order.
+        """Merge neighbouring shards of each table until they are full, each in key order.
 
         Raises:
             HarnessError: A shard is damaged or cannot be written; nothing is lost.
         """
         self.flush()
         for table in TABLES:
-            found = shards.discover(self._folder, table)
-            if len(found) > 1:
-                order = [(key, "ascending") for key in KEYS[table]]
-                merged = read(self._folder, table).sort_by(order)
-                shards.write(self._folder, table, 1, found[-1].last, merged)
+            group: list[Shard] = []
+            rows: list[pa.Table] = []
+            for shard in shards.discover(self._folder, table):
+                group.append(shard)
+                rows.append(shards.read(shard, table))
+                if sum(part.num_rows for part in rows) >= MERGED_ROWS:
+                    self._merge(table, group, rows)
+                    group, rows = [], []
+            self._merge(table, group, rows)
             for path in shards.superseded(self._folder, table):
                 path.unlink()
+
+    def _merge(self, table: str, group: list[Shard], rows: list[pa.Table]) -> None:
+        if len(group) > 1:
+            order = [(key, "ascending") for key in KEYS[table]]
+            merged = pa.concat_tables(rows).sort_by(order)
+            shards.write(self._folder, table, group[0].first, group[-1].last, merged)
 
 
 def read(
@@ -119,6 +142,39 @@ def read(
     if columns is not None:
         schema = pa.schema([schema.field(name) for name in columns])
     return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def check_agreement(folder: Path) -> None:
+    """See that every search that ended has its candidates.
+
+    Candidates are written first, so whatever else it may be, it is no crash if they are missing.
+
+    Raises:
+        HarnessError: They are, or a shard is damaged.
+    """
+    if lacking := incomplete_searches(folder):
+        raise HarnessError(
+            f"a shard of table 'candidates' is missing in {folder}: {len(lacking)} searches that "
+            "ended have fewer rows there than they made draws",
+            shards.salvage(folder),
+        )
+
+
+def incomplete_searches(folder: Path) -> set[SearchId]:
+    """Searches that ended and have fewer rows than they made draws.
+
+    Raises:
+        HarnessError: A shard is missing or damaged.
+    """
+    keys = list(KEYS["searches"])
+    searches = read(folder, "searches", [*keys, "draws"])
+    if not searches.num_rows:
+        return set()
+    counts = read(folder, "candidates", keys).group_by(keys).aggregate([([], "count_all")])
+    joined = searches.join(counts, keys=keys)
+    short = pc.less(pc.fill_null(joined["count_all"], 0), joined["draws"])
+    lacking = joined.filter(pc.fill_null(short, False)).select(keys)
+    return {(row["prompt_id"], row["replicate"]) for row in lacking.to_pylist()}
 
 
 def _next_number(folder: Path, table: str) -> int:

@@ -140,6 +140,8 @@ def _config(chains: Sequence[Chain], budget: int, keep_images: bool) -> RunConfi
         generator=ModelSpec(kind="recorded-images", settings={"files": digest(content)[:32]}),
         judge=ModelSpec(kind="recorded-judge"),
         scorer=ModelSpec(kind="recorded-scorer") if geneval else None,
+        # One image that the benchmark itself judged is enough to make the score an upper bound.
+        oracle=geneval and not all(a.own_judge for c in chains for a in c.attempts.values()),
         keep_images="all" if keep_images else "none",
     )
 

@@ -40,12 +40,14 @@ class Attempt:
         image: Where it is or should be.
         verdict: The judge's; None if the file is no good.
         score: The benchmark's.
+        own_judge: Whether the verdict is a verifier's, not the benchmark's own.
         error: Why the file is no good, or "".
     """
 
     image: Path
     verdict: Verdict | None = None
     score: Score | None = None
+    own_judge: bool = True
     error: str = ""
 
 
@@ -97,6 +99,7 @@ def _attempt(path: Path, root: Path) -> Attempt:
         image,
         Verdict(accepted, float(accepted), sentence if isinstance(sentence, str) else ""),
         Score(correct, reason if isinstance(reason, str) else ""),
+        own_judge=judged,
     )
 
 

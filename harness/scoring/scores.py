@@ -17,7 +17,7 @@ import pandas as pd
 from harness.analysis.resampling import Floats
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval
 from harness.errors import HarnessError
-from harness.log import store
+from harness.log import damage, store
 from harness.log.run_folder import RunFolder
 
 
@@ -56,6 +56,7 @@ def summarise_scores(folder: RunFolder) -> Scores:
     Raises:
         HarnessError: The log is damaged, or holds nothing yet.
     """
+    damage.check(folder)
     columns = ["prompt_id", "tag", "correct", "error", "scorer_flops", "scorer_device_seconds"]
     frame: pd.DataFrame = store.read(folder.log, "candidates", columns).to_pandas()
     if frame.empty:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.log import store
+from harness.log import damage, store
 from harness.log.run_folder import RunFolder
 from harness.records import Candidate, Draw, Prompt, Role, Verdict
 from harness.seeds import seed
@@ -85,6 +85,7 @@ def logged_workload(path: Path) -> dict[str, Any]:
         UsageError: It is no run, or holds too little.
     """
     folder = RunFolder.existing(path)
+    damage.check(folder)
     timed = [f"{role}_{what}" for role in Role for what in ("device_seconds", "batch", "worker")]
     rows = store.read(folder.log, "candidates", ["prompt_id", "accepted", *timed]).to_pylist()
     seconds: dict[Role, float] = {}

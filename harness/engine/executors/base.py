@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from harness.engine.jobs import Job, Outcome
@@ -12,11 +14,47 @@ QUEUE_DEPTH = 2
 """Jobs a worker may hold: one running, one waiting so that it need not wait for the driver."""
 
 
+FIRST_BATCH_FACTOR = 3
+"""A worker's first batch may take so many times as long: kernels are compiled or chosen in it."""
+
+LOAD_SECONDS = 1800.0
+"""Time to load a model from storage that may be far away and busy."""
+
+PLACE_SECONDS = 300.0
+"""How long a role may be without any worker that has a place: a cluster may be adding nodes."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long workers are waited for, in seconds; infinity is for ever.
+
+    Attributes:
+        batch: For a batch.
+        first: For a worker's first batch.
+        load: For a worker to load its model (Ray only).
+        place: For the first worker of a role to get a place in the cluster (Ray only).
+    """
+
+    batch: float = math.inf
+    first: float = math.inf
+    load: float = math.inf
+    place: float = PLACE_SECONDS
+
+    @classmethod
+    def of(cls, deadline: float) -> Patience:
+        """The patience that a deadline of so many seconds for a batch stands for; 0 is none."""
+        if not deadline:
+            return cls()
+        first = FIRST_BATCH_FACTOR * deadline
+        return cls(deadline, first, max(LOAD_SECONDS, first))
+
+
 class Executor(Protocol):
     """Runs jobs and reports what became of each, once, in whatever order they end.
 
-    A job that fails, or whose worker dies, is reported as an outcome with an error; a dead
-    worker is replaced by the executor. Only what makes going on pointless is raised.
+    A job that fails, or whose worker dies or runs past its deadline, is reported as an outcome
+    with an error; a dead worker is replaced by the executor. Only what makes going on pointless is
+    raised.
     """
 
     serial: bool
@@ -44,11 +82,12 @@ class Executor(Protocol):
         """Outcomes since the last call; blocks up to `timeout` seconds for the first.
 
         Raises:
-            HarnessError: Workers of a role keep dying before they can work.
+            HarnessError: No worker of a role is left and none can be had, or a batch ran past its
+                deadline where nobody can kill it.
         """
 
     def describe(self) -> dict[str, Any]:
-        """Who works where, for the manifest."""
+        """Who works where, for the manifest; workers lost so far (`deaths`), by role and kind."""
 
     def close(self) -> None:
         """Let go of workers and models."""

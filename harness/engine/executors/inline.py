@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from harness.engine.deadline import watched
 from harness.engine.devices import device_name
+from harness.engine.executors.base import Patience
+from harness.engine.failures import Failed
 from harness.engine.jobs import Job, Outcome
 from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
@@ -13,14 +16,25 @@ from harness.records import Role
 
 
 class InlineExecutor:
-    """All roles in this process. Has state: the models, and the job that is next."""
+    """All roles in this process. Has state: the models, and the job that is next.
+
+    Args:
+        setup: What a worker needs to load its model.
+        roles: Who is to work.
+        patience: How long a batch may take. A model that hangs here cannot be killed without the
+            run, so passing the deadline ends the run; it can be resumed.
+    """
 
     serial = True
 
-    def __init__(self, setup: Setup, roles: Sequence[Role]) -> None:
+    def __init__(
+        self, setup: Setup, roles: Sequence[Role], *, patience: Patience | None = None
+    ) -> None:
         self._setup = setup
         self._roles = tuple(roles)
+        self._patience = patience or Patience()
         self._workers: dict[Role, Worker] = {}
+        self._warm: set[Role] = set()
         self._job: Job | None = None
 
     def start(self) -> None:
@@ -50,14 +64,29 @@ class InlineExecutor:
         self._job = job
 
     def wait(self, timeout: float) -> Sequence[Outcome]:
-        """Run the job that was submitted, however long it takes."""
+        """Run the job that was submitted, for as long as its deadline allows.
+
+        Raises:
+            HarnessError: It ran past its deadline.
+        """
         if self._job is None:
             return ()
         job, self._job = self._job, None
+        seconds = self._patience.batch if job.role in self._warm else self._patience.first
+        hung = HarnessError(
+            f"a batch of the {job.role} ran past its deadline of {seconds:g} s; in the driver's "
+            "own process nobody can kill it and go on",
+            "give batches longer with --deadline, or use --executor ray, which kills a worker "
+            "that hangs and tries its batch again; `resume` goes on from the log",
+        )
         try:
-            answers = self._workers[job.role].run(job.items)
+            with watched(seconds, hung):
+                answers = self._workers[job.role].run(job.items)
         except (Exception, SystemExit) as error:  # a plug-in's sys.exit is no reason to end
-            return [Outcome(job, "inline", error=f"{type(error).__name__}: {error}")]
+            if error is hung:
+                raise
+            return [Outcome.failed(job, "inline", Failed.of(error))]
+        self._warm.add(job.role)
         return [Outcome(job, "inline", answers=tuple(answers))]
 
     def describe(self) -> dict[str, Any]:

@@ -1,27 +1,30 @@
 """Runs jobs on Ray actors, one model each, pinned to the GPUs that Ray gives them.
 
 The executor replaces dead actors itself instead of using Ray's restarts: then a crash, a
-`sys.exit` in a plug-in and a lost node are one case, each death is counted, and the batch that
-was running comes back to the engine as an outcome. Batches that merely waited behind it move to
-the replacement and are not held against anybody.
+`sys.exit` in a plug-in, a batch past its deadline and a lost node are one case, each death is
+counted, and the batch that was running comes back to the engine as an outcome. Batches that
+merely waited behind it go to whoever is free first and are not held against anybody. A replacement
+that finds no place in the cluster is waited for in the background, for as long as others of its
+role live.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError
 
-from harness.engine.devices import device_name
-from harness.engine.executors.base import QUEUE_DEPTH
-from harness.engine.jobs import Answer, Item, Job, Outcome
-from harness.engine.worker import Setup, Worker
+from harness.engine.executors.actor import Slot
+from harness.engine.executors.base import QUEUE_DEPTH, Patience
+from harness.engine.executors.cluster import check_resources, connect, first_line, is_lost
+from harness.engine.failures import Failed, Failure, by_role
+from harness.engine.jobs import Job, Outcome
+from harness.engine.worker import Setup
 from harness.errors import HarnessError
 from harness.records import Role
 
@@ -44,52 +47,6 @@ class Placement:
     cpus: float = 0.0
 
 
-class _Actor:
-    """The process on the other side. Loads in a method, so that its errors are ordinary ones."""
-
-    def __init__(self, role: Role, setup: Setup) -> None:
-        self._role = role
-        self._setup = setup
-        self._worker: Worker | None = None
-
-    def load(self) -> dict[str, Any]:
-        """Load the model; says where this actor is."""
-        self._worker = Worker(self._role, self._setup)
-        context = ray.get_runtime_context()
-        return {
-            "pid": os.getpid(),
-            "node": context.get_node_id(),
-            "gpus": context.get_accelerator_ids().get("GPU", []),
-            "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
-            "device": self._setup.device,
-            "device_name": device_name(self._setup.device),
-        }
-
-    def run(self, items: Sequence[Item]) -> list[Answer]:
-        """Run one batch."""
-        assert self._worker is not None
-        return self._worker.run(items)
-
-
-@dataclass
-class _Slot:
-    """One actor's place. When the actor dies, its successor takes the place over."""
-
-    name: str
-    role: Role
-    actor: Any = None
-    loading: Any = None
-    jobs: deque[Job] = field(default_factory=deque)
-    refs: deque[Any] = field(default_factory=deque)
-    load_failures: int = 0
-    given: int = 0
-    where: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def ready(self) -> bool:
-        return self.loading is None
-
-
 class RayExecutor:
     """Roles on Ray actors. Has state: the actors and the jobs they hold.
 
@@ -97,42 +54,60 @@ class RayExecutor:
         setup: What a worker needs to load its model.
         placement: Actors for each role.
         address: An existing cluster's, or None for one on this machine.
+        patience: How long batches, loading and places are waited for.
     """
 
     serial = False
 
     def __init__(
-        self, setup: Setup, placement: Mapping[Role, Placement], *, address: str | None = None
+        self,
+        setup: Setup,
+        placement: Mapping[Role, Placement],
+        *,
+        address: str | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._setup = setup
         self._placement = dict(placement)
         self._address = address
+        self._patience = patience or Patience()
         self._owns_cluster = False
-        self._slots: list[_Slot] = []
-        self._deaths = 0
+        self._starting = False
+        self._slots: list[Slot] = []
+        self._moving: dict[Role, deque[Job]] = {role: deque() for role in Role}
+        self._bare_since: dict[Role, float] = {}
+        self._deaths: Counter[tuple[Role, Failure]] = Counter()
+        self._given_up: dict[str, str] = {}
 
     def start(self) -> None:
         """Connect, create the actors and load the models.
+
+        Goes on with fewer workers than asked for if others hold the cluster's GPUs; these join
+        when there is a place for them.
 
         Raises:
             HarnessError: No cluster, too few resources, or a model that cannot be loaded.
         """
         self._owns_cluster = connect(self._address)
-        self._check_resources()
+        placements = self._placement.values()
+        check_resources(
+            gpus=sum(p.workers * p.gpus for p in placements),
+            cpus=sum(p.workers * p.cpus for p in placements),
+        )
         for role, placement in self._placement.items():
             for number in range(placement.workers):
-                slot = _Slot(f"{role}-{number}", role)
+                slot = Slot(f"{role}-{number}", role)
                 self._slots.append(slot)
                 self._fill(slot)
-        for slot in self._slots:
-            while not slot.ready:
-                self._loaded(slot)
+        started, self._starting = time.monotonic(), True
+        while not self._complete(patient=time.monotonic() - started < self._patience.place):
+            self.wait(0.5)
+        self._starting = False
 
     def free(self, role: Role, *, idle: bool = True) -> int:
         """Idle actors of a role, or all places in their queues."""
         depth = 1 if idle else QUEUE_DEPTH
-        slots = [slot for slot in self._slots if slot.role is role and slot.ready]
-        return sum(max(0, depth - len(slot.jobs)) for slot in slots)
+        return sum(max(0, depth - len(slot.jobs)) for slot in self._ready(role))
 
     def submit(self, job: Job) -> None:
         """Give the job to the role's least busy actor; among equals, to the least used.
@@ -140,16 +115,15 @@ class RayExecutor:
         Judges and scorers are rarely all busy. Were it always the first idle one, the
         generators on its GPU would get less of it than the others of theirs.
         """
-        slots = [slot for slot in self._slots if slot.role is job.role and slot.ready]
-        slot = min(slots, key=lambda s: (len(s.jobs), s.given))
-        slot.given += 1
-        slot.jobs.append(job)
-        slot.refs.append(slot.actor.run.remote(job.items))
+        min(self._ready(job.role), key=lambda slot: (len(slot.jobs), slot.given)).give(job)
 
     def wait(self, timeout: float) -> Sequence[Outcome]:
-        """Outcomes that are there, after at most `timeout` seconds."""
-        owners = {ref: slot for slot in self._slots for ref in slot.refs}
-        owners |= {slot.loading: slot for slot in self._slots if slot.loading is not None}
+        """Outcomes that are there, after at most `timeout` seconds.
+
+        Raises:
+            HarnessError: No worker of a role is left, and none can be loaded or placed.
+        """
+        owners = {ref: slot for slot in self._slots for ref in slot.awaited}
         if not owners:
             return ()
         ready, _ = ray.wait(list(owners), num_returns=1, timeout=timeout)
@@ -157,130 +131,174 @@ class RayExecutor:
         outcomes: list[Outcome] = []
         for ref in ready:
             slot = owners[ref]
-            if ref is slot.loading:
+            if ref is slot.placing:
+                self._placed(slot)
+            elif ref is slot.loading:
                 self._loaded(slot)
             elif slot.refs and ref is slot.refs[0]:
                 outcomes.append(self._collect(slot))
+        outcomes += self._stop_overdue()
+        self._move()
+        self._check_roles()
         return outcomes
 
     def describe(self) -> dict[str, Any]:
-        """Which actor is where, on which GPUs."""
+        """Which actor is where, on which GPUs, and which were lost."""
         return {
             "executor": "ray",
             "workers": {slot.name: slot.where for slot in self._slots},
-            "deaths": self._deaths,
+            "deaths": by_role(self._deaths.items()),
+            "given_up": dict(self._given_up),
         }
 
     def close(self) -> None:
         """Kill the actors; shut the cluster down if this executor started it."""
         for slot in self._slots:
-            if slot.actor is not None:
-                ray.kill(slot.actor)
+            slot.empty()
         self._slots.clear()
         if self._owns_cluster:
             ray.shutdown()
 
-    def _check_resources(self) -> None:
-        have = ray.cluster_resources()
-        for name, unit in (("GPU", "gpus"), ("CPU", "cpus")):
-            wanted = sum(p.workers * getattr(p, unit) for p in self._placement.values())
-            if wanted > have.get(name, 0.0) + 1e-6:
-                raise HarnessError(
-                    f"the workers need {wanted:g} {name}s, the cluster has {have.get(name, 0):g}",
-                    "ask for fewer --workers or smaller --gpu-share, or add nodes",
-                )
+    def _ready(self, role: Role) -> list[Slot]:
+        return [slot for slot in self._slots if slot.role is role and slot.ready]
 
-    def _fill(self, slot: _Slot) -> None:
-        """Put a new actor into a slot and have it load."""
+    def _complete(self, *, patient: bool) -> bool:
+        """Whether the start is over: all are ready, or one of each role and nobody loads."""
+        if patient or any(slot.loading and not slot.placing for slot in self._slots):
+            return all(slot.ready for slot in self._slots)
+        return all(self._ready(role) for role in self._placement)
+
+    def _fill(self, slot: Slot) -> None:
         placement = self._placement[slot.role]
-        # Ray needs its own decorator; the class itself stays plain so that it can be typed.
-        actor_class = ray.remote(_Actor).options(
-            num_cpus=placement.cpus,
-            num_gpus=placement.gpus,
-            max_restarts=0,
-            max_task_retries=0,
-            scheduling_strategy="SPREAD",
-        )
-        slot.actor = actor_class.remote(slot.role, replace(self._setup))
-        slot.loading = slot.actor.load.remote()
+        slot.fill(self._setup, cpus=placement.cpus, gpus=placement.gpus)
 
-    def _loaded(self, slot: _Slot) -> None:
+    def _placed(self, slot: Slot) -> None:
+        """Take notice of an actor that has found a place and begins to load."""
+        try:
+            slot.node = ray.get(slot.placing)
+        except RayError as error:
+            self._died_loading(slot, _cause(error, slot), first_line(error))
+            return
+        slot.placing, slot.since = None, time.monotonic()
+
+    def _loaded(self, slot: Slot) -> None:
         """Take notice of a model that is loaded, or of an actor that died on the way."""
         try:
             slot.where = ray.get(slot.loading)
-        except RayActorError as error:
-            self._deaths += 1
-            slot.load_failures += 1
-            if slot.load_failures >= MAX_LOAD_FAILURES:
-                raise HarnessError(
-                    f"worker {slot.name} died {slot.load_failures} times while loading its "
-                    f"model: {_first_line(error)}",
-                    "the machine may be out of memory; ask for fewer --workers",
-                ) from error
-            time.sleep(0.2 * slot.load_failures)
-            self._fill(slot)
-            return
         except RayTaskError as error:
             cause = error.cause
-            if isinstance(cause, HarnessError):
-                raise type(cause)(cause.message, cause.hint) from error
-            raise HarnessError(
-                f"worker {slot.name} cannot load its model: {type(cause).__name__}: {cause}"
-            ) from error
-        slot.loading = None
-        slot.load_failures = 0
-        for job in slot.jobs:
-            slot.refs.append(slot.actor.run.remote(job.items))
-
-    def _collect(self, slot: _Slot) -> Outcome:
-        """The outcome of a slot's oldest job."""
-        job, ref = slot.jobs.popleft(), slot.refs.popleft()
-        try:
-            return Outcome(job, slot.name, answers=tuple(ray.get(ref)))
-        except RayActorError as error:
-            self._deaths += 1
-            slot.refs.clear()
-            self._fill(slot)
-            return Outcome(job, slot.name, error=f"worker died: {_first_line(error)}", crashed=True)
-        except RayTaskError as error:
-            cause = error.cause
-            return Outcome(job, slot.name, error=f"{type(cause).__name__}: {cause}")
+            told = (
+                type(cause)(cause.message, cause.hint)
+                if isinstance(cause, HarnessError)
+                else HarnessError(
+                    f"worker {slot.name} cannot load its model: {type(cause).__name__}: {cause}"
+                )
+            )
+            self._give_up(slot, told)
         except RayError as error:
-            return Outcome(job, slot.name, error=f"{type(error).__name__}: {_first_line(error)}")
+            self._died_loading(slot, _cause(error, slot), first_line(error))
+        else:
+            slot.placing = slot.loading = None
+            slot.load_failures = 0
+
+    def _collect(self, slot: Slot) -> Outcome:
+        """The outcome of a slot's oldest job."""
+        job, ref = slot.take()
+        try:
+            answer = ray.get(ref)
+        except RayTaskError as error:
+            return Outcome.failed(job, slot.name, Failed.of(error.cause))
+        except RayError as error:
+            failed = Failed(_cause(error, slot), f"worker died: {first_line(error)}")
+            return self._died(slot, job, failed)
+        if isinstance(answer, Failed):
+            return Outcome.failed(job, slot.name, answer)
+        slot.warm = True
+        return Outcome(job, slot.name, answers=tuple(answer))
+
+    def _died(self, slot: Slot, job: Job, failed: Failed) -> Outcome:
+        self._deaths[slot.role, failed.failure] += 1
+        self._moving[slot.role].extend(slot.empty())
+        self._fill(slot)
+        return Outcome.failed(job, slot.name, failed, crashed=True)
+
+    def _died_loading(self, slot: Slot, failure: Failure, why: str) -> None:
+        self._deaths[slot.role, failure] += 1
+        slot.load_failures += failure is not Failure.NODE_LOST
+        if slot.load_failures >= MAX_LOAD_FAILURES:
+            self._give_up(
+                slot,
+                HarnessError(
+                    f"worker {slot.name} died {slot.load_failures} times while loading its "
+                    f"model: {why}",
+                    "the machine may be out of memory; ask for fewer --workers",
+                ),
+            )
+            return
+        slot.empty()
+        time.sleep(0.2 * slot.load_failures)
+        self._fill(slot)
+
+    def _give_up(self, slot: Slot, error: HarnessError) -> None:
+        """Go on without a worker that cannot load; not from the start, and not the last of a role.
+
+        Raises:
+            HarnessError: The one given.
+        """
+        if self._starting or not any(s.role is slot.role for s in self._slots if s is not slot):
+            raise error
+        self._given_up[slot.name] = error.message
+        slot.empty()
+        self._slots.remove(slot)
+
+    def _stop_overdue(self) -> list[Outcome]:
+        """Kill and replace whoever has passed a deadline."""
+        outcomes = []
+        for slot in list(self._slots):
+            if (limit := slot.overdue(self._patience)) is None:
+                continue
+            why = f"past its deadline of {limit:g} s"
+            if slot.loading is not None:
+                self._died_loading(slot, Failure.HANG, why)
+            else:
+                job, _ = slot.take()
+                failed = Failed(Failure.HANG, f"worker killed: the batch ran {why}")
+                outcomes.append(self._died(slot, job, failed))
+        return outcomes
+
+    def _move(self) -> None:
+        """Give jobs that waited behind a dead actor to living ones, the idle ones first."""
+        for role, jobs in self._moving.items():
+            while jobs and self.free(role, idle=False):
+                self.submit(jobs.popleft())
+
+    def _check_roles(self) -> None:
+        """Stop waiting for a role that nobody is left of.
+
+        Raises:
+            HarnessError: None of it found a place in the time for that.
+        """
+        now = time.monotonic()
+        for role in self._placement:
+            if any(slot.role is role and slot.placing is None for slot in self._slots):
+                self._bare_since.pop(role, None)
+            elif now - self._bare_since.setdefault(role, now) > self._patience.place:
+                begun = "" if self._starting else f"no {role} is left, and "
+                raise HarnessError(
+                    f"{begun}none of the {role}s found a place in the cluster within "
+                    f"{self._patience.place:g} s",
+                    "`ray status` shows which nodes and GPUs there are and who holds them",
+                )
 
 
-def connect(address: str | None) -> bool:
-    """Connect to a cluster, or start one on this machine.
+def _cause(error: RayError, slot: Slot) -> Failure:
+    """Why an actor died, as far as Ray says.
 
-    Args:
-        address: The cluster's, or None for one of our own.
-
-    Returns:
-        Whether a connection was made (False if there was one already).
-
-    Raises:
-        HarnessError: There is no cluster at the address.
+    An actor that is merely unavailable counts as killed, since it is killed before it is replaced.
     """
-    if ray.is_initialized():
-        return False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray would have its workers step back behind every other process of the machine: with some at
-    # work beside it, the miniature made a quarter fewer images than in a process of its own.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    try:
-        ray.init(
-            address=address,
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level="error",
-        )
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        raise HarnessError(
-            f"cannot reach a Ray cluster at {address or 'this machine'}: {_first_line(error)}",
-            "`ray status` shows whether one runs; leave --address out to start one here",
-        ) from error
-    return True
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or "running low on memory" in text:
+        return Failure.OUT_OF_MEMORY
+    if isinstance(error, NodeDiedError) or "node has died" in text or is_lost(slot.node):
+        return Failure.NODE_LOST
+    return Failure.KILLED

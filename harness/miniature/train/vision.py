@@ -25,7 +25,7 @@ PATCH = 8
 SCENES, HELD_OUT = 20_000, 1_000
 SEED = 21
 """The detector's pool is used again: it is made already."""
-SCHEDULE = Schedule(steps=1_500, batch=96, lr=1.5e-3, cooldown=0.5, ema=0.99, weight_decay=0.05)
+SCHEDULE = Schedule(steps=3_000, batch=96, lr=1.5e-3, cooldown=0.5, ema=0.99, weight_decay=0.05)
 BACKGROUND_CLASS = len(CLASSES)
 
 
