@@ -35,6 +35,8 @@ class Summary:
         retries: Failed tries that later succeeded or gave up, over all draws.
         cost: By role, by unit (nfe, flops, device_seconds, tokens): sums over the log.
         errors: Distinct errors and how often each occurred.
+        failures: Failed tries of batches by role, by kind, over all sessions.
+        deaths: Workers lost by role, by kind, over all sessions.
     """
 
     manifest: Manifest
@@ -52,6 +54,8 @@ class Summary:
     retries: int
     cost: Mapping[str, Mapping[str, float]]
     errors: Mapping[str, int]
+    failures: Mapping[str, Mapping[str, int]]
+    deaths: Mapping[str, Mapping[str, int]]
 
 
 def summarise(run: str | Path) -> Summary:
@@ -94,6 +98,8 @@ def summarise(run: str | Path) -> Summary:
             for role in ROLES
         },
         errors={str(message): int(count) for message, count in errors.items()},
+        failures=_counts(manifest, "failures"),
+        deaths=_counts(manifest, "deaths"),
     )
 
 
@@ -118,6 +124,18 @@ def prompt_scores(frame: pd.DataFrame, searches: pd.DataFrame) -> pd.DataFrame:
     scores = merged.groupby("prompt_id")["correct"].agg(score="mean", replicates="size")
     scores["tag"] = tags.reindex(scores.index).fillna("")
     return scores.reset_index()
+
+
+def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:
+    """Counts by role, by kind, summed over sessions; the first programs kept none."""
+    counts: dict[str, dict[str, int]] = {}
+    for session in manifest.sessions:
+        found = session.get(name)
+        for role, kinds in found.items() if isinstance(found, dict) else ():
+            into = counts.setdefault(role, {})
+            for kind, count in kinds.items():
+                into[kind] = into.get(kind, 0) + count
+    return counts
 
 
 def _agreement(frame: pd.DataFrame) -> dict[str, int]:

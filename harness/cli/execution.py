@@ -13,7 +13,10 @@ from harness.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from harness.engine.launch import Execution
 
-_NAMES = ("executor", "workers", "gpu_share", "address", "device")
+DEADLINE_SECONDS = 900.0
+"""Far beyond any batch of a working GPU; a hang costs a quarter of an hour of one worker."""
+
+_NAMES = ("executor", "workers", "gpu_share", "address", "device", "deadline")
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,6 +40,11 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--gpu-share", multiple=True, metavar="ROLE=GPUS",
                          help="GPUs an actor of a role holds, such as generator=1."),
             click.option("--address", metavar="ADDRESS", help="An existing Ray cluster's."),
+            click.option("--deadline", type=click.FloatRange(min=0), default=DEADLINE_SECONDS,
+                         show_default=True, metavar="SECONDS",
+                         help="Longest that a batch may take, a worker's first one three times as "
+                         "long; Ray actors that take longer are killed and replaced, this process "
+                         "ends. 0: no limit."),
             click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
                          show_default=True),
         ]
@@ -52,6 +60,7 @@ def resolve(options: dict[str, Any]) -> Execution:
         UsageError: A GPU was asked for and there is none, or a share makes no sense.
     """
     from harness.engine.devices import has_gpu
+    from harness.engine.executors.base import Patience
     from harness.engine.launch import Execution
 
     device = options["device"]
@@ -68,6 +77,7 @@ def resolve(options: dict[str, Any]) -> Execution:
         gpu_share=_shares(options["gpu_share"]),
         address=options["address"],
         device=device,
+        patience=Patience.of(options["deadline"]),
     )
 
 

@@ -89,6 +89,11 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
         if cost["tokens"]:
             parts.append(f"{cost['tokens']:.0f} tokens")
         lines.append(f"{role:<9} {', '.join(parts)}")
+    for name, counts in (("tries", summary.failures), ("workers", summary.deaths)):
+        for role, kinds in counts.items():
+            listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+            what = "tries failed" if name == "tries" else "lost"
+            lines.append(f"{name:<9} {sum(kinds.values())} {role} {what}: {listed}")
     for message, count in summary.errors.items():
         lines.append(f"error     {count} × {message}")
     lines.append(f"results   {folder.path}")

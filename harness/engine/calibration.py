@@ -90,7 +90,7 @@ def calibrate(plan: Plan, execution: Execution) -> Calibration:
         return _calibrate(setup, context, share)
     import ray
 
-    from harness.engine.executors.ray import connect
+    from harness.engine.executors.cluster import connect
 
     owned = connect(execution.address)
     try:

@@ -15,7 +15,7 @@ def has_gpu(address: str | None) -> bool:
     if address is not None:
         import ray
 
-        from harness.engine.executors.ray import connect
+        from harness.engine.executors.cluster import connect
 
         connect(address)
         return float(ray.cluster_resources().get("GPU", 0)) > 0

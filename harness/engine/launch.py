@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,9 +13,10 @@ import pyarrow.compute as pc
 
 from harness.config import differences
 from harness.engine.engine import Engine
-from harness.engine.executors.base import Executor
+from harness.engine.executors.base import Executor, Patience
 from harness.engine.executors.inline import InlineExecutor
 from harness.engine.progress import Progress
+from harness.engine.session import Session
 from harness.engine.worker import Setup
 from harness.errors import HarnessError, UsageError
 from harness.log import shards, store
@@ -45,6 +44,7 @@ class Execution:
         gpu_share: GPUs an actor of a role holds; default 0.6, 0.2, 0.2 on "cuda", none on "cpu".
         address: An existing Ray cluster's.
         device: A torch device ("cpu", "cuda").
+        patience: How long batches, models and places in the cluster are waited for.
 
     Raises:
         UsageError: Several workers asked of the inline executor.
@@ -55,6 +55,7 @@ class Execution:
     gpu_share: Mapping[Role, float] = field(default_factory=dict)
     address: str | None = None
     device: str = "cpu"
+    patience: Patience = field(default_factory=Patience)
 
     def __post_init__(self) -> None:
         if self.executor == "inline" and self.workers > 1:
@@ -136,18 +137,21 @@ def work(
         try:
             executor.start()
             manifest = manifest or _new_manifest(plan, command)
-            manifest = manifest.with_session(
-                {
-                    "started": now(),
-                    "host": socket.gethostname(),
-                    "pid": os.getpid(),
-                    "command": command,
-                    **executor.describe(),
-                    **(notes or {}),
-                }
+            session = Session(
+                manifest, folder.manifest, executor, command=command, notes=notes or {}
             )
-            manifest.write(folder.manifest)
-            progress = Engine(plan, executor, folder, observe=observe, stop=stop).run()
+
+            def step(progress: Progress) -> None:
+                session.observe(progress)
+                observe(progress)
+
+            engine = Engine(plan, executor, folder, observe=step, stop=stop)
+            try:
+                progress = engine.run()
+            except BaseException as error:
+                session.end(engine.progress, error)
+                raise
+            manifest = session.end(progress)
         finally:
             executor.close()
         files = [
@@ -185,7 +189,7 @@ def make_executor(plan: Plan, execution: Execution) -> Executor:
         roles.append(Role.SCORER)
     setup = Setup(plan.config, plan.paths, execution.device)
     if not execution.uses_ray:
-        return InlineExecutor(setup, roles)
+        return InlineExecutor(setup, roles, patience=execution.patience)
     from harness.engine.executors.ray import Placement, RayExecutor
 
     on_gpu = execution.device.startswith("cuda")
@@ -199,7 +203,7 @@ def make_executor(plan: Plan, execution: Execution) -> Executor:
         )
         for role in roles
     }
-    return RayExecutor(setup, placement, address=execution.address)
+    return RayExecutor(setup, placement, address=execution.address, patience=execution.patience)
 
 
 def totals(folder: RunFolder) -> dict[str, Any]:

@@ -175,4 +175,3 @@ def _encoded(image: Image) -> tuple[Png, str]:
 
 def _timed(cost: Cost, seconds: float) -> Cost:
     return replace(cost, device_seconds=seconds)
-

@@ -67,7 +67,7 @@ def check_ray(address: str | None) -> Check:
 
     if address is None:
         return Check("ray", True, f"version {ray.__version__}; no cluster asked for (--address)")
-    from harness.engine.executors.ray import connect
+    from harness.engine.executors.cluster import connect
 
     try:
         connect(address)

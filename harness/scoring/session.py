@@ -107,13 +107,13 @@ def make_executor(ready: ScoringPlan, execution: Execution) -> Executor:
     """The executor an execution describes: the scorer alone, a GPU for each on "cuda"."""
     setup = Setup(ready.plan.config, ready.plan.paths, execution.device)
     if not execution.uses_ray:
-        return InlineExecutor(setup, [Role.SCORER])
+        return InlineExecutor(setup, [Role.SCORER], patience=execution.patience)
     from harness.engine.executors.ray import Placement, RayExecutor
 
     own = 1.0 if execution.device.startswith("cuda") else 0.0
     gpus = execution.gpu_share.get(Role.SCORER, own)
     placement = {Role.SCORER: Placement(workers=execution.workers, gpus=gpus, cpus=1.0)}
-    return RayExecutor(setup, placement, address=execution.address)
+    return RayExecutor(setup, placement, address=execution.address, patience=execution.patience)
 
 
 class _Session:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import ray
 
-from harness.engine.executors.ray import RayExecutor, _Slot, connect
+from harness.engine.executors.actor import Slot
+from harness.engine.executors.cluster import connect
+from harness.engine.executors.ray import RayExecutor
 from harness.engine.jobs import Job
 from harness.records import Role
 
@@ -28,7 +30,7 @@ def test_idle_actors_take_turns() -> None:
 
     executor = RayExecutor(None, {})  # type: ignore[arg-type]
     names = [f"judge-{number}" for number in range(4)]
-    executor._slots = [_Slot(name, Role.JUDGE, actor=actor(name)) for name in names]
+    executor._slots = [Slot(name, Role.JUDGE, actor=actor(name)) for name in names]
     for number in range(12):
         executor.submit(Job(number, Role.JUDGE, ()))
         for slot in executor._slots:  # done long before the next one comes

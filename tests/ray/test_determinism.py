@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import harness
+from harness.engine.failures import Failure
 from harness.engine.launch import Execution
 from harness.plan import Ask, Plan, plan
+from harness.records import Role
 from tests.runs import ShuffledExecutor, contents, run
 from tests.stubs import Faults
 from tests.tiny import make_tiny_suite
@@ -75,5 +77,5 @@ def test_workers_killed_on_the_way(
     faults.add("generator", "exit", 1)
     progress = run(ready, tmp_path / "run", execution=Execution(executor="ray", workers=2))
     assert not faults.left()
-    assert progress is not None and progress.retries["crash"] == 2
+    assert progress is not None and progress.failures == {(Role.GENERATOR, Failure.KILLED): 2}
     assert contents(tmp_path / "run") == contents(inline)

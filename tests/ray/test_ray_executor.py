@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import harness
 from harness.engine.executors.base import Executor
 from harness.engine.executors.ray import Placement, RayExecutor
+from harness.engine.failures import Failure
 from harness.engine.jobs import Job
 from harness.engine.launch import Execution
 from harness.engine.worker import Setup
@@ -41,7 +43,7 @@ class TestRay(ExecutorContract):
         first, second = finish(executor, 2)
         assert first.job.id == 1 and first.crashed and "died" in (first.error or "")
         assert second.job.id == 2 and second.error is None
-        assert executor.describe()["deaths"] == 1
+        assert executor.describe()["deaths"] == {"generator": {"killed": 1}}
 
 
 def test_each_generator_has_a_gpu_of_its_own(tmp_path: Path) -> None:
@@ -102,7 +104,9 @@ def test_actors_that_die_on_the_way_change_nothing(tmp_path: Path, strategy: str
         faults.add(role, kind, number)
     progress = run(ready, tmp_path / "rough", execution=Execution(executor="ray", workers=2))
     assert not faults.left()
-    assert progress is not None and progress.retries["crash"] == len(deaths)
+    assert progress is not None and progress.failures == Counter(
+        (Role(role), Failure.KILLED) for role, _ in deaths
+    )
     assert contents(tmp_path / "calm") == contents(tmp_path / "rough")
 
 

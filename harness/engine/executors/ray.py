@@ -209,8 +209,9 @@ class RayExecutor:
         except RayTaskError as error:
             return Outcome.failed(job, slot.name, Failed.of(error.cause))
         except RayError as error:
-            failed = Failed(_cause(error, slot), f"worker died: {first_line(error)}")
-            return self._died(slot, job, failed)
+            # Ray's own words hold ids and addresses; the row's error is to be the same every time.
+            cause = _cause(error, slot)
+            return self._died(slot, job, Failed(cause, f"worker died: {cause}"))
         if isinstance(answer, Failed):
             return Outcome.failed(job, slot.name, answer)
         slot.warm = True

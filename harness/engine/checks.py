@@ -1,0 +1,113 @@
+"""Answers of models are held against what they can possibly be.
+
+A broken device or model hands back NaN, black pictures, or rows that are missing. Each of these is
+a failed try, to be counted and made again, and never a score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from harness.engine.failures import BadAnswer, Failure
+from harness.records import Cost, Image, Role, Score, Verdict
+
+
+def check_length(role: Role, asked: int, answered: int) -> None:
+    """Refuse an answer with too few or too many rows.
+
+    Raises:
+        BadAnswer: So it is.
+    """
+    if asked != answered:
+        raise BadAnswer(
+            Failure.WRONG_SHAPE, f"the {role} answered {answered} rows of a batch of {asked}"
+        )
+
+
+def check_image(image: Image, settings: Mapping[str, Any]) -> None:
+    """Refuse what cannot be a picture.
+
+    Numbers other than bytes are refused, NaN among them. So is pure black, which is what NaN
+    becomes as bytes. Any other picture of one colour is a bad picture, and judged as one.
+
+    Args:
+        image: Meant to be bytes, shape (height, width, 3).
+        settings: The sampler's; `height` and `width` count if both are there.
+
+    Raises:
+        BadAnswer: It is no picture.
+    """
+    if image.dtype != np.uint8:
+        if np.issubdtype(image.dtype, np.inexact) and not np.isfinite(image).all():
+            raise BadAnswer(Failure.NAN_IMAGE, "the generator made an image with NaN or infinity")
+        raise BadAnswer(
+            Failure.WRONG_SHAPE, f"the generator made an image of {image.dtype}, not of bytes"
+        )
+    expected = (settings.get("height"), settings.get("width"), 3)
+    if None not in expected and image.shape != expected:
+        raise BadAnswer(
+            Failure.WRONG_SHAPE,
+            f"the generator made an image of shape {image.shape}, not {expected}",
+        )
+    if not image.any():
+        raise BadAnswer(Failure.BLACK_IMAGE, "the generator made an entirely black image")
+
+
+def check_verdict(verdict: Verdict) -> None:
+    """Refuse a verdict without a yes or no, or with a score that cannot be compared.
+
+    Raises:
+        BadAnswer: So it is. Judges have scales of their own, so any finite score is one.
+    """
+    _check_bool(Role.JUDGE, "accepted", verdict.accepted)
+    if not _finite(verdict.score):
+        raise BadAnswer(Failure.BAD_NUMBER, f"the judge gave the score {verdict.score}")
+
+
+def check_score(score: Score) -> None:
+    """Refuse a score without a yes or no, or with detections that cannot be.
+
+    Raises:
+        BadAnswer: So it is: a confidence outside of 0 to 1, or a box that is not finite.
+    """
+    _check_bool(Role.SCORER, "correct", score.correct)
+    for found in score.detections:
+        if not (_finite(found.score) and 0 <= found.score <= 1):
+            raise BadAnswer(
+                Failure.BAD_NUMBER,
+                f"the scorer found '{found.label}' with a confidence of {found.score}",
+            )
+        if len(found.box) != 4 or not all(map(_finite, found.box)):
+            raise BadAnswer(
+                Failure.BAD_NUMBER, f"the scorer found '{found.label}' in the box {found.box}"
+            )
+
+
+def check_cost(role: Role, cost: Cost) -> None:
+    """Refuse a cost that would spoil every sum it is in.
+
+    Raises:
+        BadAnswer: A part of it is negative or not finite.
+    """
+    for unit in ("nfe", "flops", "tokens"):
+        value = getattr(cost, unit)
+        if not (_finite(value) and value >= 0):
+            raise BadAnswer(Failure.BAD_NUMBER, f"the {role} spent {value} {unit}")
+
+
+def _check_bool(role: Role, name: str, value: object) -> None:
+    if not isinstance(value, bool | np.bool_):
+        raise BadAnswer(
+            Failure.BAD_NUMBER, f"the {role} answered {name}={value!r}, not true or false"
+        )
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except (TypeError, ValueError):
+        return False

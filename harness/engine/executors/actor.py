@@ -1,0 +1,142 @@
+"""One actor: the process on the other side, and its place as the executor keeps it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from harness.engine.devices import device_name
+from harness.engine.executors.base import Patience
+from harness.engine.failures import Failed
+from harness.engine.jobs import Answer, Item, Job
+from harness.engine.worker import Setup, Worker
+from harness.records import Role
+
+
+class Actor:
+    """The process on the other side. Loads in a method, so that its errors are ordinary ones."""
+
+    def __init__(self, role: Role, setup: Setup) -> None:
+        self._role = role
+        self._setup = setup
+        self._worker: Worker | None = None
+
+    def place(self) -> str:
+        """Answers as soon as the actor has a place, with the node it is on."""
+        return str(ray.get_runtime_context().get_node_id())
+
+    def load(self) -> dict[str, Any]:
+        """Load the model; says where this actor is."""
+        self._worker = Worker(self._role, self._setup)
+        context = ray.get_runtime_context()
+        return {
+            "pid": os.getpid(),
+            "node": context.get_node_id(),
+            "gpus": context.get_accelerator_ids().get("GPU", []),
+            "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+            "device": self._setup.device,
+            "device_name": device_name(self._setup.device),
+        }
+
+    def run(self, items: Sequence[Item]) -> list[Answer] | Failed:
+        """Run one batch. A failure is told apart here, where its class is known."""
+        assert self._worker is not None
+        try:
+            return self._worker.run(items)
+        except Exception as error:
+            return Failed.of(error)
+
+
+@dataclass
+class Slot:
+    """One actor's place. When the actor dies, its successor takes the place over.
+
+    Has state. An actor waits for a place in the cluster (`placing`), then loads (`loading`), then
+    runs its `jobs`, the first of which is the one that is running.
+    """
+
+    name: str
+    role: Role
+    actor: Any = None
+    placing: Any = None
+    loading: Any = None
+    jobs: deque[Job] = field(default_factory=deque)
+    refs: deque[Any] = field(default_factory=deque)
+    since: float = 0.0
+    """When it began what it is doing, on the monotonic clock."""
+    warm: bool = False
+    """Whether it has done a batch."""
+    load_failures: int = 0
+    given: int = 0
+    node: str = ""
+    where: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be given jobs."""
+        return self.loading is None
+
+    @property
+    def awaited(self) -> list[Any]:
+        """What it may answer next."""
+        return [ref for ref in (self.placing, self.loading) if ref is not None] + list(self.refs)
+
+    def fill(self, setup: Setup, *, cpus: float, gpus: float) -> None:
+        """Put a new actor in and have it load."""
+        # Ray needs its own decorator; the class itself stays plain so that it can be typed.
+        actor_class = ray.remote(Actor).options(
+            num_cpus=cpus,
+            num_gpus=gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+        )
+        self.actor = actor_class.remote(self.role, setup)
+        self.placing = self.actor.place.remote()
+        self.loading = self.actor.load.remote()
+        self.warm, self.node = False, ""
+
+    def empty(self) -> list[Job]:
+        """Kill the actor, whatever is left of it; returns the jobs it still had."""
+        left = list(self.jobs)
+        self.jobs.clear()
+        self.refs.clear()
+        if self.actor is not None:
+            # One that hangs or cannot be reached would hold its GPU for as long as it lives.
+            with contextlib.suppress(RayError):
+                ray.kill(self.actor)
+        self.actor = self.placing = self.loading = None
+        return left
+
+    def give(self, job: Job) -> None:
+        """Queue a job."""
+        if not self.jobs:
+            self.since = time.monotonic()
+        self.given += 1
+        self.jobs.append(job)
+        self.refs.append(self.actor.run.remote(job.items))
+
+    def take(self) -> tuple[Job, Any]:
+        """The job that was running, and its answer's reference; the next one runs now."""
+        self.since = time.monotonic()
+        return self.jobs.popleft(), self.refs.popleft()
+
+    def overdue(self, patience: Patience) -> float | None:
+        """The limit in seconds that it has passed, or None."""
+        if self.placing is not None:
+            return None  # for a place it waits as long as others of its role live
+        if self.loading is not None:
+            limit = patience.load
+        elif self.jobs:
+            limit = patience.batch if self.warm else patience.first
+        else:
+            return None
+        return limit if time.monotonic() - self.since > limit else None
