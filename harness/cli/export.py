@@ -21,6 +21,8 @@ def export(run: Path, layout: str, out: Path) -> int:
     and `score` read it. Exits with 1 if a search has no image to write.
     """
     from harness.cli.count_display import count_display
+    from harness.log.manifest import Manifest
+    from harness.log.run_folder import RunFolder
     from harness.scoring.export import export as write
 
     with count_display("images") as observe:
@@ -30,4 +32,8 @@ def export(run: Path, layout: str, out: Path) -> int:
     click.echo(
         f"{out}: {done.images} images of {done.prompts} prompts, {len(done.missing)} missing"
     )
+    manifest = Manifest.read(RunFolder.existing(run).manifest)
+    total = manifest.prompt_set.count * manifest.config["replicates"]
+    if (ended := done.images + len(done.missing)) < total:
+        click.echo(f"unfinished: {ended} of {total} searches have ended", err=True)
     return 1 if done.missing else 0

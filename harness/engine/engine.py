@@ -78,7 +78,7 @@ class Engine:
         self._executor = executor
         self._observe = observe
         self._log = LogWriter(folder.log)
-        self._images = ImageStore(folder.images)
+        self._images = ImageStore(folder.images, self._log)
         specs = {
             Role.GENERATOR: plan.config.generator,
             Role.JUDGE: plan.config.judge,

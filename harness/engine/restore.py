@@ -51,6 +51,7 @@ def restore(folder: RunFolder) -> Restored:
     Raises:
         HarnessError: A shard is missing or damaged.
     """
+    store.check_agreement(folder.log)
     restored = Restored()
     selected: dict[SearchKey, int | None] = {}
     for search in store.read(folder.log, "searches").to_pylist():

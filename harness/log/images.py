@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 
 from harness.errors import HarnessError
 from harness.log.files import make_folder, write_atomically
+from harness.log.store import LogWriter
 from harness.records import Image
 
 
@@ -37,12 +38,21 @@ class ImageStore:
 
     An image is held by the search that made it until that search ends, and for good if the run
     keeps it; when nobody holds it any more its file goes.
+
+    Args:
+        folder: The folder; made if need be.
+        log: The run's log. If it is given, files go only once it has written what it was told
+            before: a search whose end a crash can still take back will need its images again.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, log: LogWriter | None = None) -> None:
         self._folder = folder
         self._holds: Counter[str] = Counter()
+        self._released: set[str] = set()
+        self._at_once = log is None
         make_folder(folder)
+        if log is not None:
+            log.after_flush(self._sweep)
 
     def path(self, digest: str) -> Path:
         """Where an image is or would be."""
@@ -55,6 +65,7 @@ class ImageStore:
             HarnessError: It cannot be written.
         """
         path = self.path(digest)
+        self._released.discard(digest)
         if not path.exists():
             make_folder(path.parent)
             # Not flushed to the disk: an image lost in a power cut can be made again.
@@ -83,7 +94,14 @@ class ImageStore:
         self._holds[digest] -= 1
         if self._holds[digest] <= 0:
             del self._holds[digest]
+            self._released.add(digest)
+            if self._at_once:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        for digest in self._released - self._holds.keys():
             self.path(digest).unlink(missing_ok=True)
+        self._released.clear()
 
     def prune(self) -> None:
         """Remove every image that nobody holds, such as a crash may have left."""

@@ -32,11 +32,7 @@ SearchId = tuple[str, int]
 
 
 class LogWriter:
-    """Appends rows to the tables of one run. Has state: buffers and the next shard's number.
-
-    Raises:
-        HarnessError: What the log holds already is damaged or incomplete.
-    """
+    """Appends rows to the tables of one run. Has state: buffers and the next shard's number."""
 
     def __init__(
         self,
@@ -54,9 +50,13 @@ class LogWriter:
         self._shard_seconds = shard_seconds
         self._clock = clock
         self._buffers: dict[str, list[Mapping[str, Any]]] = {name: [] for name in TABLES}
-        check_agreement(folder)
         self._next = {name: _next_number(folder, name) for name in TABLES}
         self._flushed = clock()
+        self._after_flush: list[Callable[[], None]] = []
+
+    def after_flush(self, act: Callable[[], None]) -> None:
+        """Have something done whenever all rows so far are safe."""
+        self._after_flush.append(act)
 
     def append(self, table: str, row: Mapping[str, Any]) -> None:
         """Add one row; it is safe once a shard holds it.
@@ -91,6 +91,8 @@ class LogWriter:
                 self._buffers[table] = []
                 self._next[table] = number + 1
         self._flushed = self._clock()
+        for act in self._after_flush:
+            act()
 
     def compact(self) -> None:
         """Merge neighbouring shards of each table until they are full, each in key order.

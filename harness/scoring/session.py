@@ -166,6 +166,7 @@ class _Session:
 
         A crash can come between the two: candidates are written first.
         """
+        store.check_agreement(folder.log)
         ended = {
             (row["prompt_id"], row["replicate"])
             for row in store.read(folder.log, "searches", ["prompt_id", "replicate"]).to_pylist()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from harness.errors import HarnessError, UsageError
 from harness.log import shards, store
 from harness.log.files import write_atomically
+from harness.log.images import ImageStore
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.schema import CANDIDATES, SCHEMA_VERSION, content
 from harness.records import Prompt
@@ -213,3 +214,18 @@ def test_the_prompt_set_digest_depends_on_everything_about_the_prompts() -> None
     ]  # fmt: skip
     digests = {PromptSet.of(prompts).digest for prompts in [base, *others]}
     assert len(digests) == 5 and PromptSet.of(base) == PromptSet.of(list(base))
+
+
+def test_an_image_goes_only_when_what_let_it_go_is_safe(tmp_path: Path) -> None:
+    log = store.LogWriter(tmp_path / "log")
+    images = ImageStore(tmp_path / "images", log)
+    for digest in ("aa", "bb", "cc"):
+        images.write(digest, b"png")
+        images.hold(digest)
+    log.append("candidates", row(0))
+    for digest in ("aa", "bb"):
+        images.release(digest)
+    assert images.read("aa") == b"png"
+    images.write("bb", b"png")  # another draw came out the same
+    log.flush()
+    assert sorted(path.stem for path in (tmp_path / "images").glob("*/*")) == ["bb", "cc"]

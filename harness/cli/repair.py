@@ -1,0 +1,52 @@
+"""`repair`: keep the intact rest of a damaged run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Set aside what is damaged in a run's log.")
+@click.argument("run", type=click.Path(path_type=Path))
+def repair(run: Path) -> None:
+    """Say what is damaged in the log of the run in the folder RUN, and set it aside.
+
+    Damaged files are moved to RUN/damaged; nothing is deleted. What is intact stays as an
+    unfinished run, of which `show`, `report` and so on say n of N, and which `resume` completes:
+    the missing draws are made again, and come out the same.
+    """
+    import os
+    import shlex
+    import socket
+    import sys
+
+    from harness.log.manifest import Manifest
+    from harness.log.repair import repair as carry_out
+    from harness.log.run_folder import RunFolder
+    from harness.scoring.importing import SUITE as IMPORTED
+    from harness.scoring.plan import is_scoring
+
+    folder = RunFolder.existing(run)
+    manifest = Manifest.read(folder.manifest)
+    command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
+    session = {"host": socket.gethostname(), "pid": os.getpid(), "command": command}
+    done = carry_out(folder, session)
+    for what in done.damage:
+        click.echo(what)
+    if not done.damage:
+        click.echo(f"nothing is damaged in {run}")
+        return
+    if done.set_aside:
+        click.echo(f"set aside  {len(done.set_aside)} files in {done.aside}")
+    total = manifest.prompt_set.count * manifest.config["replicates"]
+    click.echo(
+        f"left       {done.candidates} candidates; {done.searches} of {total} searches have "
+        f"ended, {done.reopened} that had are open again"
+    )
+    if is_scoring(manifest.config):
+        click.echo(f"complete   {manifest.command}")
+    elif manifest.config["suite"] == IMPORTED:
+        click.echo("complete   by importing it again, into another folder")
+    else:
+        click.echo(f"complete   python -m harness resume {shlex.quote(str(run))}")
