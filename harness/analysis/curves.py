@@ -111,10 +111,12 @@ def run_curves(run: LoggedRun) -> RunCurves:
 
 def _from_subsets(run: LoggedRun) -> list[Curve]:
     n = np.arange(1, run.index.shape[1] + 1)
+    # What the scorer finds right and the judge failed on, nobody could select.
+    right = run.correct & run.answered
     values = {
-        SCORE: subsets.by_score(run.judge_score, run.correct),
-        ACCEPTED: subsets.first_accepted(run.correct, run.accepted, run.answered),
-        ORACLE: subsets.by_oracle(run.correct),
+        SCORE: subsets.by_score(run.judge_score, right),
+        ACCEPTED: subsets.first_accepted(right, run.accepted, run.answered),
+        ORACLE: subsets.by_oracle(right),
         RANDOM: subsets.at_random(run.correct, run.answered),
     }
     drawn = run.index >= 0

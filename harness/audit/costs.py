@@ -1,7 +1,8 @@
 """Claim: what was spent is in the log, all of it, and adds up to the manifest's totals.
 
-Whoever answered has spent time, and who spent any has answered. Rows of one batch share its time equally, took as many evaluations
-and were made by one worker; no batch is larger than the config's batch shape.
+Whoever answered has spent time, and who spent any has answered. Rows of one batch share its time
+equally, took as many evaluations and were made by one worker; no batch is larger than the config's
+batch shape.
 """
 
 from __future__ import annotations

@@ -1,131 +1,140 @@
-"""Claim: the report's numbers are those of the log.
+"""Claim: every number of the run's report is one that its log gives.
 
-Scores, counts and costs of `tables/results.csv` are recomputed from the log in plain Python,
-without the code that the report was made with. Without a report in the run's folder the table
-that one would hold is checked instead. Intervals are bootstrap figures and are only held against
-their scores: an interval has to contain its score.
+`results.csv`, `curves.csv` and `gap.csv` are computed anew from the log by a path of their own
+(`harness.audit.recount`), cell by cell: scores, costs, counts, intervals from the same seeded
+resamples. What people read is then tied to these tables: the cells of the page's tables, the
+Markdown and the LaTeX must be what the report's own wording makes of the checked numbers, the
+page's notes what it says of the log, its figures the files beside it, and the numbers told with a
+figure those of the curves. The curves' drawn lines and the gallery are not measured.
+
+Without a report in the run's folder the table of results is checked that one would hold.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from harness.analysis.findings import analyse
 from harness.analysis.logged_run import load_run
 from harness.analysis.run_table import runs_table
+from harness.audit.recount.tables import Cells, Recount, Rows
+from harness.audit.recount.wording import misworded
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Row, Subject
+from harness.audit.subject import Subject
 from harness.errors import HarnessError
-from harness.log.schema import ROLES
 
 NAME = "report"
 
-SUFFIXES = {"": ROLES, "_search": ("generator", "judge"), "_generator": ("generator",)}
-UNITS = {"nfe": ("nfe", 1.0), "tflops": ("flops", 1e12), "device_seconds": ("device_seconds", 1.0)}
+ENDS = 2e-3
+"""Largest difference of an interval's end. The report keeps resampled means in single precision, so
+that one may fall on the other side of the mean; the largest difference seen is 0.001."""
 
-_COLUMNS = ["tag", "correct", "error_role"] + [
-    f"{role}_{unit}" for role in ROLES for unit, _ in UNITS.values()
-]
+KEYS = {
+    "results": ["kind", "tag"],
+    "gap": ["kind", "tag", "budget"],
+    "curves": ["selector", "basis", "kind", "tag", "budget"],
+}
+"""The tables of one run's report, and what names a row."""
+
+Frames = dict[str, pd.DataFrame]
 
 
 def check(subject: Subject) -> Result:
-    """Recompute the results table."""
+    """Compute the report's tables anew, and hold what people read against them."""
     if subject.config.scorer is None:
         raise CannotCheck("a run without a scorer has no report")
-    table, looked = _table(subject)
-    own = table[table["run"] == table["run"].iloc[0]]
+    folder = Path(subject.options.report or subject.folder.path / "report")
     problems = Problems()
-    if table["run"].nunique() > 1:
-        raise CannotCheck(f"{looked} is about several runs; give the report of this one alone")
-    numbers = 0
-    expected = recomputed(subject)
-    seen = set()
-    for said in own.to_dict("records"):
-        group = (str(said["kind"]), "" if pd.isna(said["tag"]) else str(said["tag"]))
-        seen.add(group)
-        if group not in expected:
-            problems.add(f"the log has no group {group}")
-            continue
-        for name, value in expected[group].items():
-            numbers += 1
-            found = said.get(name)
-            if found is None or not math.isclose(float(found), value, rel_tol=1e-9, abs_tol=1e-9):
-                problems.add(f"{name} of {' '.join(group).strip()} is {value:.6g}, not {found}")
-        if not said["low"] - 1e-6 <= said["score"] <= said["high"] + 1e-6:
-            problems.add(f"the interval of {group} does not hold its score")
-    for group in expected.keys() - seen:
-        problems.add(f"{' '.join(group).strip()} is missing")
-    return concluded(NAME, f"{count(numbers, 'number')} of {looked}", problems)
-
-
-def _table(subject: Subject) -> tuple[pd.DataFrame, str]:
-    folder = subject.options.report or subject.folder.path / "report"
-    path = Path(folder) / "tables" / "results.csv"
+    seed = subject.options.report_seed
+    evidence = [f"intervals of the bootstrap's seed {seed}"]
     try:
-        if path.is_file():
-            return pd.read_csv(path, keep_default_na=False, na_values=["", "nan"]), str(path)
-        if subject.options.report is not None:
-            raise CannotCheck(f"{path} does not exist")
-        run = load_run(subject.folder.path)
-        return runs_table([run], ["this run"]), "the table that a report would hold"
+        if subject.options.report is None and not (folder / "tables").is_dir():
+            looked = "the results that a report would hold"
+            results = runs_table([load_run(subject.folder.path)], ["this run"], seed=seed)
+            numbers = _compare("results", results, Recount(subject).results(), problems)
+            return concluded(NAME, f"{count(numbers, 'number')} of {looked}", problems, evidence)
+        frames = _tables(folder, problems)
+        if problems:
+            return concluded(NAME, str(folder), problems, evidence)
+        found = analyse([subject.folder.path], seed=seed)
     except HarnessError as error:
         raise CannotCheck(error.message) from error
+    replayed = frames["curves"][frames["curves"]["basis"] == "replay"]["budget"]
+    again = Recount(subject, sorted({int(budget) for budget in replayed}))
+    numbers = _compare("results", frames["results"], again.results(), problems)
+    numbers += _compare("curves", frames["curves"], again.curves(), problems)
+    numbers += _compare("gap", frames["gap"], again.gap(), problems)
+    evidence += misworded(folder, frames, found, problems)
+    return concluded(NAME, f"{count(numbers, 'number')} of {folder}", problems, evidence)
 
 
-def recomputed(subject: Subject) -> dict[tuple[str, str], dict[str, float]]:
-    """Every number of the table by kind and tag, from the log alone."""
-    searches: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
-    tags: dict[str, str] = {}
-    lost = failed = 0
-    for key, search in subject.searches.items():
-        lost += search["selected_index"] is None
-        searches[key.prompt_id] += []
-        tags.setdefault(key.prompt_id, "")
-    for key, rows in subject.by_search(_COLUMNS):
-        if key not in subject.searches:
+def _tables(folder: Path, problems: Problems) -> Frames:
+    """The tables of a report; that one is not there, or is no table, is a problem."""
+    frames: Frames = {}
+    for name in KEYS:
+        path = folder / "tables" / f"{name}.csv"
+        try:
+            frames[name] = pd.read_csv(path, keep_default_na=False, na_values=["", "nan"])
+        except (OSError, ValueError) as error:
+            problems.add(f"{path} cannot be read: {error}")
             continue
-        tags[key.prompt_id] = rows[0]["tag"]
-        chosen = subject.searches[key]["selected_index"]
-        failed += sum(row["error_role"] is not None for row in rows)
-        right = any(row["correct"] for row in rows if row["draw_index"] == chosen)
-        searches[key.prompt_id].append({"score": float(right), "draws": len(rows), **_spent(rows)})
-    means = {
-        prompt: {name: math.fsum(s[name] for s in of) / len(of) for name in of[0]}
-        for prompt, of in searches.items()
-        if of
-    }
-    groups: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for prompt, mean in means.items():
-        groups[tags[prompt]].append(mean)
-    counts = {
-        "searches": float(len(subject.searches)),
-        "searches_failed": float(lost),
-        "draws_failed": float(failed),
-        "images_per_prompt": float(subject.config.replicates),
-    }
-    by_tag = {tag: _mean(of) for tag, of in groups.items()}
-    found = {
-        ("micro", ""): _mean(list(means.values())) | {"prompts": float(len(means))},
-        ("macro", ""): _mean(list(by_tag.values())) | {"prompts": float(len(means))},
-    }
-    if len(groups) > 1:
-        for tag, mean in by_tag.items():
-            found["tag", tag] = mean | {"prompts": float(len(groups[tag]))}
-    return {group: numbers | counts for group, numbers in found.items()}
+        lacking = {"run", *KEYS[name]} - set(frames[name].columns)
+        if lacking:
+            problems.add(f"{path} has no column {', '.join(sorted(lacking))}")
+            continue
+        frames[name]["tag"] = frames[name]["tag"].fillna("").astype(str)
+        if frames[name]["run"].nunique() > 1:
+            raise CannotCheck(f"{folder} is about several runs; give the report of this one alone")
+    return frames
 
 
-def _mean(of: list[dict[str, float]]) -> dict[str, float]:
-    return {name: math.fsum(one[name] for one in of) / len(of) for name in of[0]}
+def _compare(name: str, frame: pd.DataFrame, expected: Rows, problems: Problems) -> int:
+    """Hold a table against the one computed anew; returns how many cells there were."""
+    keys = KEYS[name]
+    seen = set()
+    cells = 0
+    for said in frame.to_dict("records"):
+        key = tuple(said.get(column) for column in keys)
+        where = f"{name}.csv, {' '.join(str(part) for part in key if part != '')}"
+        if key not in expected or key in seen:
+            problems.add(f"{where}: {'twice there' if key in seen else 'no such row in the log'}")
+            continue
+        seen.add(key)
+        told = {str(k): v for k, v in said.items() if k not in (*keys, "run")}
+        cells += len(told)
+        for problem in _unlike(told, expected[key]):
+            problems.add(f"{where}: {problem}")
+    for key in expected.keys() - seen:
+        problems.add(f"{name}.csv lacks {' '.join(str(part) for part in key if part != '')}")
+    return cells
 
 
-def _spent(rows: list[Row]) -> dict[str, Any]:
-    return {
-        axis + suffix: math.fsum(row[f"{role}_{unit}"] or 0 for row in rows for role in roles)
-        / scale
-        for suffix, roles in SUFFIXES.items()
-        for axis, (unit, scale) in UNITS.items()
-    }
+def _unlike(said: Cells, expected: Cells) -> Sequence[str]:
+    found = [f"no {column}" for column in expected.keys() - said.keys()]
+    for column, value in said.items():
+        if column not in expected:
+            found.append(f"'{column}' is no column that a log gives")
+        elif not _same(value, expected[column], ENDS if column in ("low", "high") else 1e-9):
+            found.append(f"{column} is {_shown(expected[column])}, not {_shown(value)}")
+    return found
+
+
+def _same(said: Any, expected: Any, tolerance: float) -> bool:
+    if isinstance(expected, str):
+        return expected == ("" if pd.isna(said) else str(said))
+    try:
+        told = float(said)
+    except (TypeError, ValueError):
+        return False
+    if math.isnan(expected):
+        return math.isnan(told)
+    return math.isclose(told, expected, rel_tol=1e-9, abs_tol=tolerance)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -200,3 +200,15 @@ def test_what_is_no_scored_run_is_refused(tmp_path: Path, make_run: MakeRun) -> 
 def test_budget_grid_has_every_small_budget_and_the_last() -> None:
     assert budget_grid(5) == [1, 2, 3, 4, 5]
     assert budget_grid(100) == [*range(1, 25), 32, 48, 64, 96, 100]
+
+
+def test_what_the_judge_failed_on_cannot_be_selected(
+    make_run: MakeRun, suite: tuple[Path, Faults]
+) -> None:
+    """The scorer still looks at such an image; nobody who searches could have taken it."""
+    for prompt in range(10):
+        suite[1].add("judge", "error", f"on-thing {prompt}")
+    found = make_run("r", budget=3)
+    assert found.correct.any() and not found.answered.any()
+    for curve in run_curves(found).curves:
+        assert (curve.scores == 0).all(), curve.selector

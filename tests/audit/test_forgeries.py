@@ -34,6 +34,7 @@ def outcomes(path: Path) -> dict[str, Outcome]:
 def test_an_honest_run_passes(honest: Path) -> None:
     found = outcomes(honest)
     assert found.pop("against") is Outcome.NOT_APPLICABLE
+    assert found.pop("published") is Outcome.NOT_APPLICABLE
     assert found.pop("verdicts") is Outcome.NOT_APPLICABLE  # stubs have no rules
     assert set(found.values()) == {Outcome.PASS}
 
@@ -220,17 +221,6 @@ def _fewer_prompts(forger: Forger) -> None:
     forger.manifest(lambda fields: fields["prompt_set"].update(count=9))
 
 
-def _report(forger: Forger) -> None:
-    from harness.analysis.logged_run import load_run
-    from harness.analysis.run_table import runs_table
-
-    table = runs_table([load_run(forger.folder.path)], ["run"])
-    table.loc[0, "score"] += 0.01
-    folder = forger.folder.path / "report" / "tables"
-    folder.mkdir(parents=True)
-    table.to_csv(folder / "results.csv", index=False)
-
-
 FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
     "a bit flipped": ("files", _flip_bit),
     "a surplus file": ("files", _surplus_file),
@@ -283,7 +273,6 @@ FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
     "the scorer's eyes for the judge": ("leakage", _same_eyes),
     "another checkpoint's digest": ("environment", _checkpoint),
     "rows older than the run": ("environment", manifest(lambda f: f.update(created=LATER))),
-    "a report's number changed": ("report", _report),
     "nobody's work": ("environment", manifest(lambda f: f.update(sessions=[]))),
     "an unfinished run": ("completeness", manifest(lambda f: f.update(state="running"))),
 }  # fmt: skip

@@ -192,3 +192,16 @@ def test_bad_requests(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no feedback files"):
         imported(source, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_benchmark_that_was_its_own_judge_is_an_oracle(tmp_path: Path) -> None:
+    source = script_output(tmp_path / "source", prompts=3)
+    imported(source, tmp_path / "judged")
+    assert not summarise(tmp_path / "judged").manifest.config["oracle"]
+    for path in source.glob("**/*.feedback.json"):
+        content = json.loads(path.read_text())
+        entry = content[-1] if isinstance(content, list) else content
+        kept = {name: value for name, value in entry.items() if not name.endswith("_verifier")}
+        path.write_text(json.dumps(kept))
+    imported(source, tmp_path / "oracle")
+    assert summarise(tmp_path / "oracle").manifest.config["oracle"]

@@ -1,0 +1,150 @@
+"""Claim: a run measured as a published score was comes to that score.
+
+The published score is inside the run's 95% interval or not; and the parts of the protocol in
+which the two differ are named, with those that the source does not print. Only where nothing is
+known to differ, and the comparison was asked for, is a score outside a failure: a published score
+has a sampling error of its own, which no source prints.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.logged_run import LoggedRun, load_run
+from harness.analysis.published import load_published, published_points, unlike_published
+from harness.analysis.run_table import runs_table
+from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded
+from harness.audit.subject import Subject
+from harness.errors import HarnessError, UsageError, did_you_mean
+
+NAME = "published"
+
+METHODS = {"single": "base", "best-of-n": "best-of-N", "reflect": "Reflect-DiT"}
+"""Strategies, and what the published numbers call them."""
+
+JUDGES = {"none": "none", "vlm": "VLM judge"}
+"""Kinds of judges, and what the published numbers call a selection by them."""
+
+
+def check(subject: Subject) -> Result:
+    """Hold micro and macro scores against published ones."""
+    asked = subject.options.published
+    try:
+        run = load_run(subject.folder.path)
+        points = published_points(load_published(), [run])
+        chosen = select(points, asked) if asked else _of_same_method(points, run)
+    except HarnessError as error:
+        raise CannotCheck(error.message) from error
+    own = runs_table([run], ["this run"], seed=subject.options.report_seed).set_index("kind")
+    problems = Problems()
+    evidence: list[str] = []
+    inside_all, differs_any = True, False
+    for row, of in chosen[chosen["kind"] != "tag"].groupby(_ROW, sort=False, dropna=False):
+        name = f"{row[0]} at {row[1]:g}, {row[2]}"
+        unlike = differences(run, of.iloc[0].to_dict())
+        if "unknown" in set(of["kind"]):
+            unlike["mean"] = "whether the printed overall is micro or macro is not known"
+        differs_any |= bool(unlike)
+        for point in of.to_dict("records"):
+            means = ("micro", "macro") if point["kind"] == "unknown" else (point["kind"],)
+            for mean in means:
+                said, inside = _compared(name, point, own.loc[mean])
+                inside_all &= inside
+                evidence.append(said)
+                if asked and not inside and not unlike:
+                    problems.add(said)
+        if unlike:
+            listed = "; ".join(f"{part} ({how})" for part, how in unlike.items())
+            evidence.append(f"{name} differs in {listed}")
+    config = run.manifest.config
+    steps = config["generator"]["settings"].get("num_inference_steps", "unknown")
+    evidence.append(
+        f"not printed: images a prompt (here {run.images_per_prompt}), steps (here {steps}), and "
+        "intervals"
+    )
+    looked = f"{chosen.groupby(_ROW, dropna=False).ngroups} published, by {asked or 'method'}"
+    if problems:
+        return concluded(NAME, looked, problems, [e for e in evidence if e not in set(problems)])
+    outcome = Outcome.PASS if inside_all and not differs_any else Outcome.NOT_APPLICABLE
+    return Result(NAME, looked, outcome, tuple(evidence))
+
+
+_ROW = ["method", "n", "generator", "source"]
+
+
+def select(points: pd.DataFrame, words: str) -> pd.DataFrame:
+    """The published scores in whose row all of some words are: method, budget, generator.
+
+    Args:
+        points: With the columns `method`, `n` and `generator` or `base_model`.
+        words: E.g. "best-of-n 20 sana-1.0-1.6b"; whether letters are large does not matter.
+
+    Raises:
+        UsageError: No row has them.
+    """
+    generator = points["generator" if "generator" in points else "base_model"]
+    names = [
+        f"{method} {n:g} {model}".casefold().split()
+        for method, n, model in zip(points["method"], points["n"], generator, strict=True)
+    ]
+    wanted = words.casefold().split()
+    chosen = points[[bool(wanted) and set(wanted) <= set(name) for name in names]]
+    if chosen.empty:
+        known = sorted({word for name in names for word in name})
+        strange = next((word for word in wanted if word not in known), words)
+        raise UsageError(f"no published score is of '{words}'", did_you_mean(strange, known))
+    return chosen
+
+
+def _of_same_method(points: pd.DataFrame, run: LoggedRun) -> pd.DataFrame:
+    config = run.manifest.config
+    method = _method(config)
+    alike = points[(points["method"] == method) & (points["n"] == config["budget"])]
+    if alike.empty:
+        raise CannotCheck(
+            f"no published score is of {config['strategy']['name']} with {config['budget']} "
+            "draws a prompt; --published names another"
+        )
+    matched = alike[alike["reason"] == ""]
+    if matched.empty:
+        reasons = "; ".join(dict.fromkeys(alike["reason"]))
+        raise CannotCheck(f"published scores of {method} are not comparable: {reasons}")
+    return matched
+
+
+def _method(config: dict[str, Any]) -> str:
+    name = str(config["strategy"]["name"])
+    return METHODS["single"] if config["budget"] == 1 else METHODS.get(name, name)
+
+
+def differences(run: LoggedRun, point: dict[str, Any]) -> dict[str, str]:
+    """In which parts of the protocol a run differs from a published score, by part, and how.
+
+    Args:
+        run: The run.
+        point: A row of `harness.analysis.published.published_points`.
+    """
+    config = run.manifest.config
+    found = unlike_published(str(point["generator"]), run)
+    if _method(config) != point["method"]:
+        found["method"] = f"{point['method']}, here {config['strategy']['name']}"
+    if config["budget"] != point["n"]:
+        found["budget"] = f"{point['n']:g}, here {config['budget']}"
+    kind = config["judge"]["kind"]
+    if config["oracle"]:
+        found["judge"] = f"{point['selection']}, here the oracle"
+    elif config["budget"] > 1 and JUDGES.get(kind) != point["selection"]:
+        found["judge"] = f"{point['selection']}, here {kind}"
+    return found
+
+
+def _compared(name: str, point: dict[str, Any], own: pd.Series) -> tuple[str, bool]:
+    inside = bool(own["low"] <= point["score"] <= own["high"])
+    printed = "from its printed tags" if point["derived"] else "printed"
+    return (
+        f"{name}: {point['score']:.3f} {printed} is {'inside' if inside else 'outside'} this "
+        f"run's {own.name} {own['score']:.3f} [{own['low']:.3f}, {own['high']:.3f}]",
+        inside,
+    )

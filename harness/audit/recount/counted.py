@@ -1,0 +1,122 @@
+"""The ended searches of a run with all that a report counts, one small record a draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.audit.replays import SEEN_BY_STRATEGIES
+from harness.audit.subject import Row, Subject
+from harness.engine.searches import SearchKey
+from harness.log.schema import ROLES
+
+SUFFIXES = {"": ROLES, "_search": ("generator", "judge"), "_generator": ("generator",)}
+"""Suffix of a cost column, and whose costs it adds up."""
+
+UNITS = {"nfe": ("nfe", 1.0), "tflops": ("flops", 1e12), "device_seconds": ("device_seconds", 1.0)}
+"""Name of a cost column, the log's unit and what that is divided by."""
+
+COSTS = ("draws", *(unit + suffix for suffix in SUFFIXES for unit in UNITS))
+"""All cost columns of a report's tables."""
+
+_COLUMNS = (
+    *SEEN_BY_STRATEGIES,
+    "correct",
+    *(f"{role}_{unit}" for role in ROLES for unit, _ in UNITS.values()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One draw.
+
+    Attributes:
+        index: Its index.
+        answered: Whether it has an image and a verdict.
+        accepted: Whether the judge accepted it.
+        score: The judge's score, minus infinity without an answer.
+        right: Whether it is answered and the scorer found it correct.
+        failed: Whether any role failed on it.
+        spent: Its cost, by the names in `COSTS`.
+    """
+
+    index: int
+    answered: bool
+    accepted: bool
+    score: float
+    right: bool
+    failed: bool
+    spent: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One ended search.
+
+    Attributes:
+        key: Which.
+        tag: Of its prompt.
+        draws: In order of index.
+        selected: Index of the selected draw, or None.
+        rounds: Rounds it asked in.
+        rows: The log's rows of its draws, for a replay.
+    """
+
+    key: SearchKey
+    tag: str
+    draws: tuple[Drawn, ...]
+    selected: int | None
+    rounds: int
+    rows: Sequence[Row]
+
+    @property
+    def score(self) -> float:
+        """1 if the selected image is correct; nothing selected is wrong."""
+        return float(any(d.right for d in self.draws if d.index == self.selected))
+
+    def spent(self) -> dict[str, float]:
+        """What its draws cost together."""
+        return added([draw.spent for draw in self.draws])
+
+
+def counted(subject: Subject) -> list[Counted]:
+    """Every ended search, in order of prompt and replicate; of unfinished ones nothing counts."""
+    found = {}
+    tags: dict[str, str] = {}
+    for key, rows in subject.by_search(_COLUMNS):
+        search = subject.searches.get(key)
+        if search is None:
+            continue
+        tags[key.prompt_id] = rows[0]["tag"]
+        draws = tuple(_drawn(row) for row in rows)
+        chosen, rounds = search["selected_index"], search["rounds"]
+        found[key] = Counted(key, tags[key.prompt_id], draws, chosen, rounds, rows)
+    for key in subject.searches.keys() - found.keys():
+        found[key] = Counted(key, tags.get(key.prompt_id, ""), (), None, 0, ())
+    return [found[key] for key in sorted(found, key=lambda k: (k.prompt_id, k.replicate))]
+
+
+def added(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Sums by name; zeros of all `COSTS` for nothing."""
+    return {name: math.fsum(part[name] for part in parts) for name in COSTS}
+
+
+def _drawn(row: Row) -> Drawn:
+    answered = row["error_role"] not in ("generator", "judge")
+    spent: dict[str, Any] = {"draws": 1.0}
+    for suffix, roles in SUFFIXES.items():
+        for name, (unit, scale) in UNITS.items():
+            total = math.fsum(row[f"{role}_{unit}"] or 0.0 for role in roles)
+            spent[name + suffix] = total / scale
+    told = answered and row["judge_score"] is not None
+    return Drawn(
+        index=row["draw_index"],
+        answered=answered,
+        accepted=answered and bool(row["accepted"]),
+        score=row["judge_score"] if told else -math.inf,
+        right=answered and bool(row["correct"]),
+        failed=row["error_role"] is not None,
+        spent=spent,
+    )

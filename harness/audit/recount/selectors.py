@@ -1,0 +1,94 @@
+"""What a selector is worth at every budget, search by search, from first principles.
+
+Over all subsets of n of a search's N draws by counting them (exact integers of `math.comb`), or by
+driving the strategy again at a smaller budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import groupby
+
+from harness.audit.recount.counted import COSTS, Counted, Drawn, added
+from harness.audit.replays import Replayed
+
+SUBSETS = ("score", "accepted", "oracle", "random")
+REPLAYS = ("strategy", "score", "oracle", "random")
+
+Worth = tuple[float, dict[str, float]]
+"""A selector's expected score, and what the search is expected to spend."""
+
+
+@lru_cache(maxsize=1 << 16)
+def none_of(few: int, draws: int, n: int) -> float:
+    """Share of the subsets of n of some draws that hold none of a few."""
+    return math.comb(draws - few, n) / math.comb(draws, n)
+
+
+def over_subsets(search: Counted, selector: str, n: int) -> Worth:
+    """A selector's worth over all subsets of n of a search's draws."""
+    draws = search.draws
+    if not draws:
+        return 0.0, dict.fromkeys(COSTS, 0.0)
+    size = len(draws)
+    everyone = search.spent()
+    spent = {name: everyone[name] / size * n for name in COSTS}
+
+    def some(these: Sequence[Drawn]) -> float:
+        return 1 - none_of(len(these), size, n)
+
+    right = [draw for draw in draws if draw.right]
+    if selector == "oracle":
+        return some(right), spent
+    answered = [draw for draw in draws if draw.answered]
+    if selector == "random":
+        return _share(right, answered) * some(answered), spent
+    if selector == "score":
+        return _best(draws, n), spent
+    taken = [draw for draw in draws if draw.accepted]
+    refused = [draw for draw in answered if not draw.accepted]
+    worth = _share([d for d in right if d.accepted], taken) * some(taken)
+    worth += _share([d for d in right if not d.accepted], refused) * (some(answered) - some(taken))
+    until = sum(none_of(len(taken), size, before) for before in range(n))
+    before, last = [d for d in draws if not d.accepted], taken
+    rejected, accepted = added([d.spent for d in before]), added([d.spent for d in last])
+    costs = {
+        name: rejected[name] / max(len(before), 1) * (until - some(taken))
+        + accepted[name] / max(len(last), 1) * some(taken)
+        for name in COSTS
+    }
+    return worth, costs
+
+
+def _share(part: Sequence[Drawn], whole: Sequence[Drawn]) -> float:
+    return len(part) / len(whole) if whole else 0.0
+
+
+def _best(draws: Sequence[Drawn], n: int) -> float:
+    """Chance that the best of n by the judge's score is right; equal scores share the choice."""
+    ranked = sorted(draws, key=lambda draw: -draw.score)
+    worth, above = 0.0, 0
+    for score, group in groupby(ranked, key=lambda draw: draw.score):
+        tied = list(group)
+        first = none_of(above, len(draws), n) - none_of(above + len(tied), len(draws), n)
+        if score > -math.inf:
+            worth += first * sum(draw.right for draw in tied) / len(tied)
+        above += len(tied)
+    return worth
+
+
+def replayed(search: Counted, selector: str, found: Replayed) -> Worth:
+    """A selector's worth among the draws that a replay asked for."""
+    asked = [draw for draw in search.draws if draw.index in set(found.asked)]
+    spent = added([draw.spent for draw in asked])
+    answered = [draw for draw in asked if draw.answered]
+    if selector == "strategy":
+        return float(any(d.right for d in asked if d.index == found.selected)), spent
+    if selector == "oracle":
+        return float(any(draw.right for draw in asked)), spent
+    if selector == "random":
+        return _share([draw for draw in asked if draw.right], answered), spent
+    best = max(answered, key=lambda draw: (draw.score, -draw.index), default=None)
+    return float(best is not None and best.right), spent

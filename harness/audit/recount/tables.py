@@ -1,0 +1,307 @@
+"""The tables of a run's report computed anew: results, curves and the gap to the oracle."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from harness.audit import replays
+from harness.audit.recount import intervals
+from harness.audit.recount.counted import COSTS, Counted, added, counted
+from harness.audit.recount.intervals import Floats
+from harness.audit.recount.selectors import REPLAYS, SUBSETS, Worth, over_subsets, replayed
+from harness.audit.result import CannotCheck
+from harness.audit.subject import Subject
+from harness.engine.searches import Search
+from harness.records import Prompt
+
+Key = tuple[Any, ...]
+Cells = dict[str, Any]
+Rows = dict[Key, Cells]
+"""Rows of a table by what names them, each as cells by column."""
+
+BOOTSTRAP, BY_TAG, WILSON, NONE = (
+    "BCa bootstrap",
+    "BCa bootstrap, by tag",
+    "Wilson",
+    "none: all gaps equal",
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A selector over budgets.
+
+    Attributes:
+        selector: Which.
+        own: Whether the run itself selected so.
+        basis: "subsets", "replay" or "run".
+        worth: By budget, each prompt's score and spending; None where the log cannot tell.
+    """
+
+    selector: str
+    own: bool
+    basis: str
+    worth: Mapping[int, Sequence[Worth] | None]
+
+
+class Recount:
+    """A run's report computed anew. Has state: what was computed so far.
+
+    Args:
+        subject: The run.
+        budgets: The budgets of curves by replay that the report shows.
+    """
+
+    def __init__(self, subject: Subject, budgets: Sequence[int] = ()) -> None:
+        self._subject = subject
+        self._budgets = budgets
+        self._seed = subject.options.report_seed
+        self.searches = counted(subject)
+        if not self.searches:
+            raise CannotCheck("no search has ended, so there is nothing to report")
+        self._prompts: dict[str, list[Counted]] = defaultdict(list)
+        for search in self.searches:
+            self._prompts[search.key.prompt_id].append(search)
+        tags: dict[str, list[int]] = defaultdict(list)
+        for place, searches in enumerate(self._prompts.values()):
+            tags[max(search.tag for search in searches)].append(place)
+        self._tags = dict(sorted(tags.items()))
+
+    # What a table repeats in every row.
+
+    @cached_property
+    def facts(self) -> Cells:
+        """How the run was measured, and how complete it is."""
+        config, manifest = self._subject.config, self._subject.manifest
+        draws = [draw for search in self.searches for draw in search.draws]
+        return {
+            "images_per_prompt": config.replicates,
+            "seeds": str(config.seed),
+            "oracle": config.oracle,
+            "miniature": config.miniature,
+            "searches": len(self.searches),
+            "searches_total": manifest.prompt_set.count * config.replicates,
+            "searches_failed": sum(search.selected is None for search in self.searches),
+            "draws_failed": sum(draw.failed for draw in draws),
+            "draws_logged": len(draws),
+        }
+
+    # The three tables.
+
+    def results(self) -> Rows:
+        """`results.csv` by kind and tag."""
+        worth = self._by_prompt([(search.score, search.spent()) for search in self.searches])
+        found: Rows = {}
+        for (kind, tag), rows in self._groups():
+            cells = next(self._cells([worth], kind, rows))
+            cells["detectable_unpaired"] = (
+                intervals.detectable(cells["score"], cells["prompts"])
+                if kind == "micro"
+                else math.nan
+            )
+            found[kind, tag] = cells | self.facts
+        return found
+
+    def curves(self) -> Rows:
+        """`curves.csv` by selector, kind, tag and budget."""
+        found: Rows = {}
+        for curve in self._curves:
+            known = [n for n, worth in curve.worth.items() if worth is not None]
+            for (kind, tag), rows in self._groups():
+                cells = dict(
+                    zip(
+                        known,
+                        self._cells([curve.worth[n] or () for n in known], kind, rows),
+                        strict=True,
+                    )
+                )
+                for n in curve.worth:
+                    found[curve.selector, curve.basis, kind, tag, n] = {
+                        "own": curve.own,
+                        **cells.get(n, _unknown(sum(map(len, rows)))),
+                        **self.facts,
+                    }
+        return found
+
+    def gap(self) -> Rows:
+        """`gap.csv` by kind, tag and budget."""
+        oracle = next((curve for curve in self._curves if curve.selector == "oracle"), None)
+        own = next(curve for curve in self._curves if curve.own)
+        found: Rows = {}
+        if oracle is None:
+            return found
+        known = [n for n in own.worth if own.worth[n] is not None and oracle.worth.get(n)]
+        for (kind, tag), (rows, *others) in self._groups():
+            if others or kind == "macro" or not known:
+                continue
+            first, second = (
+                np.array([[score for score, _ in curve.worth[n] or ()] for n in known]).T[rows]
+                for curve in (own, oracle)
+            )
+            ends = intervals.bca([second - first], self._seed)
+            for column, n in enumerate(known):
+                low, high = ends[column] or (math.nan, math.nan)
+                found[kind, tag, n] = {
+                    "oracle": math.fsum(second[:, column]) / len(rows),
+                    "own": math.fsum(first[:, column]) / len(rows),
+                    "gap": math.fsum(second[:, column] - first[:, column]) / len(rows),
+                    "low": low,
+                    "high": high,
+                    "method": BOOTSTRAP if ends[column] else NONE,
+                    "prompts": len(rows),
+                }
+        return found
+
+    # How they come about.
+
+    def _groups(self) -> Iterator[tuple[tuple[str, str], list[list[int]]]]:
+        """Kind and tag, and the places of its prompts: for macro those of each tag."""
+        strata = list(self._tags.values())
+        yield ("micro", ""), [sorted(place for places in strata for place in places)]
+        yield ("macro", ""), strata
+        if len(strata) > 1:
+            for tag, places in self._tags.items():
+                yield ("tag", tag), [places]
+
+    def _by_prompt(self, of_searches: Sequence[Worth]) -> list[Worth]:
+        """Means over each prompt's searches."""
+        found, start = [], 0
+        for searches in self._prompts.values():
+            part = of_searches[start : start + len(searches)]
+            start += len(searches)
+            total = added([spent for _, spent in part])
+            found.append(
+                (
+                    math.fsum(score for score, _ in part) / len(part),
+                    {name: total[name] / len(part) for name in COSTS},
+                )
+            )
+        return found
+
+    def _cells(
+        self, columns: Sequence[Sequence[Worth]], kind: str, rows: Sequence[Sequence[int]]
+    ) -> Iterator[Cells]:
+        """Score, interval and costs of a group, for each of several columns."""
+        prompts = sum(map(len, rows))
+        strata = [
+            np.array([[worth[place][0] for worth in columns] for place in places], float)
+            for places in rows
+        ]
+        if not columns:
+            return
+        ends = intervals.bca(strata, self._seed)
+        usual = BY_TAG if kind == "macro" else BOOTSTRAP
+        for column, worth in enumerate(columns):
+            score = _mean([_mean(values[:, column]) for values in strata])
+            low, high = ends[column] or intervals.wilson(min(max(score, 0.0), 1.0), prompts)
+            costs = {
+                name: _mean([_mean([worth[place][1][name] for place in p]) for p in rows])
+                for name in COSTS
+            }
+            yield {
+                "score": score,
+                "low": low,
+                "high": high,
+                "method": usual if ends[column] else WILSON,
+                "prompts": prompts,
+                **costs,
+            }
+
+    @cached_property
+    def _curves(self) -> list[Curve]:
+        if self._alike():
+            size = max(len(search.draws) for search in self.searches)
+            by_score = self._chose_by_score(size)
+            found = [
+                Curve(
+                    selector,
+                    by_score and selector == "score",
+                    "subsets",
+                    {
+                        n: self._by_prompt([over_subsets(s, selector, n) for s in self.searches])
+                        for n in range(1, size + 1)
+                    },
+                )
+                for selector in SUBSETS
+            ]
+            if by_score:
+                return found
+            return [next(self._replays()), *found]
+        return list(self._replays())
+
+    def _alike(self) -> bool:
+        """Whether the draws of a search are independent and alike, so that subsets count."""
+        rows = [row for search in self.searches for row in search.rows]
+        return (
+            all(search.rounds <= 1 for search in self.searches)
+            and not any(row["feedback"] or row["text"] is not None for row in rows)
+            and len({row["settings"] for row in rows}) <= 1
+            and len({len(search.draws) for search in self.searches} - {0}) <= 1
+        )
+
+    def _chose_by_score(self, size: int) -> bool:
+        if size < 2 and self._subject.config.budget > 1:
+            return False  # a single draw is its own best, whatever the rule
+        for search in self.searches:
+            answered = [draw for draw in search.draws if draw.answered]
+            best = max(answered, key=lambda draw: (draw.score, -draw.index), default=None)
+            if search.selected != (best.index if best else None):
+                return False
+        return True
+
+    def _replays(self) -> Iterator[Curve]:
+        try:
+            strategy = self._subject.strategy
+        except CannotCheck:
+            worth = self._by_prompt([(search.score, search.spent()) for search in self.searches])
+            yield Curve("strategy", True, "run", {self._subject.config.budget: worth})
+            return
+        worth_of: dict[str, dict[int, list[Worth] | None]] = {name: {} for name in REPLAYS}
+        for budget in self._budgets or [self._subject.config.budget]:
+            found = [
+                replays.drive(
+                    Search(
+                        strategy,
+                        self._prompt(search),
+                        search.key.replicate,
+                        budget=budget,
+                        run_seed=self._subject.config.seed,
+                    ),
+                    search.rows,
+                )
+                for search in self.searches
+            ]
+            for selector in REPLAYS:
+                # A mean over the searches that can be answered would favour the easy prompts.
+                worth_of[selector][budget] = (
+                    None
+                    if any(one.unknown is not None for one in found)
+                    else self._by_prompt(
+                        [
+                            replayed(search, selector, one)
+                            for search, one in zip(self.searches, found, strict=True)
+                        ]
+                    )
+                )
+        for selector in REPLAYS:
+            yield Curve(selector, selector == "strategy", "replay", worth_of[selector])
+
+    def _prompt(self, search: Counted) -> Prompt:
+        text = search.rows[0]["prompt"] if search.rows else ""
+        return Prompt(search.key.prompt_id, text, search.tag)
+
+
+def _mean(values: Sequence[float] | Floats) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _unknown(prompts: int) -> Cells:
+    nothing = dict.fromkeys(("score", "low", "high", *COSTS), math.nan)
+    return {**nothing, "method": "", "prompts": prompts}

@@ -1,0 +1,155 @@
+"""What people read of a report, held against its checked tables and the log."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+
+from harness.analysis.findings import Findings
+from harness.audit.result import Problems
+from harness.report import contents, tables
+from harness.report.build import PUBLISHED_ON_MINIATURE
+from harness.report.tables import Table
+
+_MAKERS = {"results": contents.results, "gap": contents.gaps, "curves": contents.curves}
+_FIGURES = re.compile(r"data:image/svg\+xml;base64,(.*)", re.DOTALL)
+
+
+class _Page(HTMLParser):
+    """Tables, notes and figures of a page. Has state: what was read so far.
+
+    Attributes:
+        tables: By caption: rows of cells, the heads first.
+        notes: Every item of a list of notes, and every warning.
+        figures: Source and alternative text of every figure.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.notes: list[str] = []
+        self.figures: list[tuple[str, str]] = []
+        self._text: list[str] | None = None
+        self._rows: list[list[str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Begin to listen where something counts."""
+        known = dict(attrs)
+        if tag == "table":
+            self._rows = []
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag == "img" and "width" in known:
+            self.figures.append((known.get("src") or "", known.get("alt") or ""))
+        if tag in ("td", "th", "caption", "li") or known.get("class") == "warning":
+            self._text = []
+
+    def handle_data(self, data: str) -> None:
+        """Take the words in."""
+        if self._text is not None:
+            self._text.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Put what was heard where it belongs."""
+        if self._text is None:
+            return
+        text = "".join(self._text)
+        if tag in ("td", "th"):
+            self._rows[-1].append(text)
+        elif tag == "caption":
+            self.tables[text] = self._rows
+        elif tag in ("li", "p"):
+            self.notes.append(text.removeprefix("Note: "))
+        elif tag != "table":
+            return
+        self._text = None
+
+
+def misworded(
+    folder: Path, frames: dict[str, pd.DataFrame], found: Findings, problems: Problems
+) -> list[str]:
+    """Hold a report's page, Markdown, LaTeX and figures against its tables.
+
+    Args:
+        folder: The report's.
+        frames: Its tables, checked.
+        found: What the log says, for the notes.
+        problems: Gets what differs.
+
+    Returns:
+        What was looked at.
+    """
+    page = _read(folder / "index.html")
+    said = [PUBLISHED_ON_MINIATURE] if page and PUBLISHED_ON_MINIATURE in _Page(page).notes else []
+    notes = [*found.captions, *found.warnings, *said]
+    made = [_MAKERS[name](_typed(frame), notes) for name, frame in frames.items()]
+    files = 0
+    for table in made:
+        for suffix, write in (("md", tables.markdown), ("tex", tables.latex)):
+            text = _read(folder / "tables" / f"{table.name}.{suffix}")
+            if text is None:
+                continue
+            files += 1
+            if text != write(table):
+                problems.add(f"{table.name}.{suffix} does not say what {table.name}.csv does")
+    evidence = [f"{files} Markdown and LaTeX files say what the CSV files do"]
+    if page is None:
+        return [*evidence, "there is no page"]
+    before = problems.count
+    for problem in _on_page(_Page(page), made, found, frames["curves"], folder):
+        problems.add(problem)
+    if problems.count == before:
+        evidence.append(
+            "the page's tables and notes follow from the CSV files; its figures are the files "
+            "beside it; drawn lines and gallery are not measured"
+        )
+    return evidence
+
+
+def _on_page(
+    page: _Page, made: Sequence[Table], found: Findings, curves: pd.DataFrame, folder: Path
+) -> Iterator[str]:
+    for table in made:
+        rows = [[str(name) for name in table.shown.columns]]
+        rows += [["" if pd.isna(c) else str(c) for c in row] for row in table.shown.to_numpy()]
+        shown = page.tables.get(table.title)
+        if shown is None:
+            yield f"index.html has no table '{table.title}'"
+        elif [row for row in shown if row] != rows:
+            yield f"index.html: the table '{table.title}' does not say what {table.name}.csv does"
+    for note in [*found.captions, *found.warnings]:
+        # Once at the top, and again under every table.
+        if page.notes.count(note) <= len(made):
+            yield f"index.html does not say everywhere: {note}"
+    own = curves[curves["own"] & (curves["kind"] == "micro") & curves["score"].notna()]
+    ends = [own.iloc[place][["score", "budget"]].tolist() for place in (0, -1)] if len(own) else []
+    told = ", ".join(
+        f"{score:.3f} at {'budget ' if not n else ''}{int(budget)}"
+        for n, (score, budget) in enumerate(ends)
+    )
+    drawn = {path.read_bytes() for path in (folder / "figures").glob("*.svg")}
+    for source, words in page.figures:
+        if told not in words:
+            yield f"index.html: a figure is not said to show {told}"
+        match = _FIGURES.fullmatch(source)
+        if match is None or base64.b64decode(match[1]) not in drawn:
+            yield "index.html: a figure is none of the files in figures/"
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table as it was before it became a file: text where nothing but digits stood."""
+    texts = [name for name in ("run", "seeds", "selector", "basis", "method") if name in frame]
+    return frame.assign(**{name: frame[name].fillna("").astype(str) for name in texts})
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return None
