@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -52,8 +52,9 @@ class Faults:
     """Faults to come, as files in a folder that all workers share.
 
     A token `ROLE.KIND.NUMBER` strikes once, at the next batch of that role, and is gone. A
-    token `ROLE.KIND.on-WORD` strikes whenever the batch has a prompt with that word. They lie
-    in a hidden folder so that they do not count towards the checkpoint's digest.
+    token `ROLE.KIND.on-WORD` strikes whenever the batch has a prompt with that word, one
+    `ROLE.KIND.once-WORD` the first time. They lie in a hidden folder so that they do not count
+    towards the checkpoint's digest.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,19 +73,36 @@ class Faults:
     def left(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())
 
+    def release(self) -> None:
+        """Let go of all batches on hold."""
+        (self.folder.parent / ".go").touch()
+
+    def loaded(self) -> int:
+        """How many generators have been loaded from this folder."""
+        return len(list(self.folder.parent.glob(".loaded-*")))
+
     def strike(self, role: str, texts: Sequence[str]) -> str | None:
         """Suffer the next fault; returns the kind if it is one that spoils the output."""
         for path in sorted(self.folder.glob(f"{role}.*")):
             _, kind, which = path.name.split(".")
-            word = which.removeprefix("on-")
-            if word != which:
-                if not any(word in text for text in texts):
-                    continue
-            else:
+            when, dash, word = which.partition("-")
+            if dash and not any(word in text for text in texts):
+                continue
+            if when != "on":
                 try:
                     path.unlink()
                 except FileNotFoundError:
                     continue
+            if kind == "hold":
+                while not (self.folder.parent / ".go").exists():
+                    time.sleep(0.02)
+                continue
+            if kind == "hang":
+                time.sleep(3600)
+            if kind == "freeze":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if kind == "memory":
+                raise MemoryError("scripted")
             if kind == "error":
                 raise RuntimeError("scripted failure")
             if kind == "kill":
@@ -125,6 +143,7 @@ class StubGenerator:
         faults = Faults(folder) if folder else None
         if faults is not None:
             faults.strike("load", [])
+            (faults.folder.parent / f".loaded-{os.getpid()}").touch()
         return cls(faults, batch_size)
 
     def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
@@ -165,8 +184,7 @@ class StubJudge:
     def judge(
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
     ) -> list[tuple[Verdict, Cost]]:
-        if self.faults:
-            self.faults.strike("judge", [p.text for p in prompts])
+        kind = self.faults.strike("judge", [p.text for p in prompts]) if self.faults else None
         found = []
         for prompt, image, seed in zip(prompts, images, seeds, strict=True):
             score = _hash("judge", prompt.text, image.tobytes(), seed)[0] / 255
@@ -174,6 +192,8 @@ class StubJudge:
                 score > 5 / 6, score, "" if score > 5 / 6 else f"wrong by {score:.3f}"
             )
             found.append((verdict, Cost(flops=1e6, tokens=3)))
+        if kind == "nan":
+            found[0] = (replace(found[0][0], score=float("nan")), found[0][1])
         return found
 
 
@@ -184,8 +204,7 @@ class StubScorer:
         self.faults = faults
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[Image]) -> list[tuple[Score, Cost]]:
-        if self.faults:
-            self.faults.strike("scorer", [p.text for p in prompts])
+        kind = self.faults.strike("scorer", [p.text for p in prompts]) if self.faults else None
         found = []
         for prompt, image in zip(prompts, images, strict=True):
             state = _hash("scorer", prompt.text, image.tobytes())
@@ -194,6 +213,9 @@ class StubScorer:
             detection = Detection("cat", box, state[3] / 255, "red" if correct else None)
             score = Score(correct, "" if correct else "expected cat>=1, found 0", (detection,))
             found.append((score, Cost(flops=1e6)))
+        if kind == "nan":
+            broken = replace(found[0][0].detections[0], score=float("nan"))
+            found[0] = (replace(found[0][0], detections=(broken,)), found[0][1])
         return found
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import harness
-from harness.engine.executors.base import Executor
+from harness.analysis.summary import summarise
+from harness.engine.executors.base import Executor, Patience
 from harness.engine.executors.ray import Placement, RayExecutor
-from harness.engine.failures import Failure
+from harness.engine.failures import by_role
 from harness.engine.jobs import Job
 from harness.engine.launch import Execution
 from harness.engine.worker import Setup
 from harness.errors import HarnessError
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
 from harness.plan import Plan
 from harness.records import Role
 from tests.contracts.executors import ExecutorContract, draws, finish
+from tests.engine.mixtures import strike_at_random
 from tests.runs import contents, run, stub_plan
 from tests.stubs import Faults, make_stub_suite
 
@@ -89,25 +92,26 @@ def test_ray_and_inline_write_the_same_log(tmp_path: Path, strategy: str, worker
     assert used <= {f"generator-{n}" for n in range(workers)}
 
 
-@pytest.mark.parametrize("strategy", ["best-of-n", CHAIN])
-def test_actors_that_die_on_the_way_change_nothing(tmp_path: Path, strategy: str) -> None:
+@pytest.mark.parametrize(("seed", "strategy"), [(3, "best-of-n"), (4, CHAIN)])
+def test_a_mixture_of_deaths_and_failures_is_counted_and_changes_nothing(
+    tmp_path: Path, seed: int, strategy: str
+) -> None:
     suite, faults = make_stub_suite(tmp_path)
     ready = stub_plan(suite, strategy=strategy)
     run(ready, tmp_path / "calm")
-    deaths = [
-        ("generator", "kill"),
-        ("judge", "exit"),
-        ("scorer", "sysexit"),
-        ("generator", "exit"),
-    ]
-    for number, (role, kind) in enumerate(deaths):
-        faults.add(role, kind, number)
-    progress = run(ready, tmp_path / "rough", execution=Execution(executor="ray", workers=2))
-    assert not faults.left()
-    assert progress is not None and progress.failures == Counter(
-        (Role(role), Failure.KILLED) for role, _ in deaths
+    failures, deaths = strike_at_random(faults, seed, deadly=True)
+    patient = Patience(batch=10.0, first=20.0)
+    progress = run(
+        ready,
+        tmp_path / "rough",
+        execution=Execution(executor="ray", workers=2, patience=patient),
     )
+    assert not faults.left()
+    assert progress is not None and progress.failures == failures
     assert contents(tmp_path / "calm") == contents(tmp_path / "rough")
+    (session,) = Manifest.read(RunFolder(tmp_path / "rough").manifest).sessions
+    assert session["deaths"] == by_role(deaths.items())
+    assert summarise(tmp_path / "rough").deaths == session["deaths"]
 
 
 def test_a_draw_that_kills_its_worker_three_times_becomes_an_error_row(tmp_path: Path) -> None:
