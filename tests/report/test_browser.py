@@ -78,6 +78,12 @@ def test_all_553_prompts_open_fold_and_filter(tmp_path: Path, browser: Browser) 
         assert browser.evaluate(seen) is False
         browser.evaluate("document.querySelector('.card summary').click()")
         assert browser.evaluate(seen) is True
+        # On paper all are open, and afterwards as the reader had left them.
+        opened = "document.querySelectorAll('.card details[open]').length"
+        browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert browser.evaluate(opened) == 553
+        browser.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert browser.evaluate(opened) == 1
         browser.evaluate(
             "{ const form = document.getElementById('filter'); form.elements.tag.value = 'odd';"
             "form.dispatchEvent(new Event('change')); }"

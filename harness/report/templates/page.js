@@ -1,5 +1,15 @@
 // Filters the gallery. Without scripts every card is shown and the controls stay hidden.
 (() => {
+  // Paper cannot unfold anything, so what is folded is printed open.
+  let unfolded = [];
+  addEventListener("beforeprint", () => {
+    unfolded = [...document.querySelectorAll("details:not([open])")];
+    for (const details of unfolded) details.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const details of unfolded) details.open = false;
+    unfolded = [];
+  });
   const form = document.getElementById("filter");
   if (!form) return;
   const cards = [...document.querySelectorAll(".card")];
