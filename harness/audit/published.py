@@ -8,6 +8,7 @@ has a sampling error of its own, which no source prints.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,9 @@ from harness.audit.subject import Subject
 from harness.errors import HarnessError, UsageError, did_you_mean
 
 NAME = "published"
+
+Point = Mapping[str, Any]
+"""A row of `harness.analysis.published.published_points`."""
 
 METHODS = {"single": "base", "best-of-n": "best-of-N", "reflect": "Reflect-DiT"}
 """Strategies, and what the published numbers call them."""
@@ -37,20 +41,22 @@ def check(subject: Subject) -> Result:
         chosen = select(points, asked) if asked else _of_same_method(points, run)
     except HarnessError as error:
         raise CannotCheck(error.message) from error
-    own = runs_table([run], ["this run"], seed=subject.options.report_seed).set_index("kind")
+    table = runs_table([run], ["this run"], seed=subject.options.report_seed)
+    own = {row["kind"]: row for row in table.to_dict("records") if row["kind"] != "tag"}
     problems = Problems()
     evidence: list[str] = []
     inside_all, differs_any = True, False
     for row, of in chosen[chosen["kind"] != "tag"].groupby(_ROW, sort=False, dropna=False):
         name = f"{row[0]} at {row[1]:g}, {row[2]}"
-        unlike = differences(run, of.iloc[0].to_dict())
+        records: list[Point] = of.to_dict("records")  # type: ignore[assignment]
+        unlike = differences(run, records[0])
         if "unknown" in set(of["kind"]):
             unlike["mean"] = "whether the printed overall is micro or macro is not known"
         differs_any |= bool(unlike)
-        for point in of.to_dict("records"):
+        for point in records:
             means = ("micro", "macro") if point["kind"] == "unknown" else (point["kind"],)
             for mean in means:
-                said, inside = _compared(name, point, own.loc[mean])
+                said, inside = _compared(name, point, mean, own[mean])
                 inside_all &= inside
                 evidence.append(said)
                 if asked and not inside and not unlike:
@@ -90,7 +96,7 @@ def select(points: pd.DataFrame, words: str) -> pd.DataFrame:
         for method, n, model in zip(points["method"], points["n"], generator, strict=True)
     ]
     wanted = words.casefold().split()
-    chosen = points[[bool(wanted) and set(wanted) <= set(name) for name in names]]
+    chosen: pd.DataFrame = points[[bool(wanted) and set(wanted) <= set(name) for name in names]]
     if chosen.empty:
         known = sorted({word for name in names for word in name})
         strange = next((word for word in wanted if word not in known), words)
@@ -101,13 +107,13 @@ def select(points: pd.DataFrame, words: str) -> pd.DataFrame:
 def _of_same_method(points: pd.DataFrame, run: LoggedRun) -> pd.DataFrame:
     config = run.manifest.config
     method = _method(config)
-    alike = points[(points["method"] == method) & (points["n"] == config["budget"])]
+    alike: pd.DataFrame = points[(points["method"] == method) & (points["n"] == config["budget"])]
     if alike.empty:
         raise CannotCheck(
             f"no published score is of {config['strategy']['name']} with {config['budget']} "
             "draws a prompt; --published names another"
         )
-    matched = alike[alike["reason"] == ""]
+    matched: pd.DataFrame = alike[alike["reason"] == ""]
     if matched.empty:
         reasons = "; ".join(dict.fromkeys(alike["reason"]))
         raise CannotCheck(f"published scores of {method} are not comparable: {reasons}")
@@ -119,12 +125,12 @@ def _method(config: dict[str, Any]) -> str:
     return METHODS["single"] if config["budget"] == 1 else METHODS.get(name, name)
 
 
-def differences(run: LoggedRun, point: dict[str, Any]) -> dict[str, str]:
+def differences(run: LoggedRun, point: Point) -> dict[str, str]:
     """In which parts of the protocol a run differs from a published score, by part, and how.
 
     Args:
         run: The run.
-        point: A row of `harness.analysis.published.published_points`.
+        point: The published score.
     """
     config = run.manifest.config
     found = unlike_published(str(point["generator"]), run)
@@ -140,11 +146,11 @@ def differences(run: LoggedRun, point: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _compared(name: str, point: dict[str, Any], own: pd.Series) -> tuple[str, bool]:
+def _compared(name: str, point: Point, mean: str, own: Any) -> tuple[str, bool]:
     inside = bool(own["low"] <= point["score"] <= own["high"])
     printed = "from its printed tags" if point["derived"] else "printed"
     return (
         f"{name}: {point['score']:.3f} {printed} is {'inside' if inside else 'outside'} this "
-        f"run's {own.name} {own['score']:.3f} [{own['low']:.3f}, {own['high']:.3f}]",
+        f"run's {mean} {own['score']:.3f} [{own['low']:.3f}, {own['high']:.3f}]",
         inside,
     )

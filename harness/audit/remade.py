@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.audit.result import CannotCheck
 from harness.audit.subject import Row, Subject
-from harness.engine.jobs import DrawItem, Made
+from harness.engine.jobs import Answer, DrawItem, Item, Made
 from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
 from harness.models.checkpoints import look
@@ -36,6 +36,16 @@ class Sampled:
 
     row: Row
     chain: Mapping[str, Row]
+
+
+def sample_failed(subject: Subject, number: int) -> list[Sampled]:
+    """A seeded choice of draws that the generator is said to have failed on."""
+    found = []
+    for _, rows in subject.by_search((*COLUMNS, "error_role")):
+        by_id = {row["draw_id"]: row for row in rows}
+        found += [Sampled(row, by_id) for row in rows if row["error_role"] == Role.GENERATOR]
+    rng = random.Random(f"{subject.options.seed} failed")
+    return rng.sample(found, min(number, len(found)))
 
 
 def sample(subject: Subject, number: int, purpose: str) -> list[Sampled]:
@@ -72,9 +82,18 @@ def setup(subject: Subject, role: Role) -> Setup:
         )
     if role is not Role.GENERATOR:
         _ = subject.benchmark
-    spec = getattr(config, role.value)
+    return Setup(config, {role: checkpoints_here(subject, role)}, subject.options.device)
+
+
+def checkpoints_here(subject: Subject, role: Role) -> dict[str, Path]:
+    """Where a role's checkpoints lie on this machine, by part.
+
+    Raises:
+        CannotCheck: One is not here, or not the run's.
+    """
+    config = subject.config
     paths: dict[str, Path] = {}
-    for part, reference in spec.checkpoints.items():
+    for part, reference in getattr(config, role.value).checkpoints.items():
         try:
             found = look(reference).path
         except HarnessError as error:
@@ -84,16 +103,30 @@ def setup(subject: Subject, role: Role) -> Setup:
         if folder_digest(found) != config.digests.get(f"{role}.{part}"):
             raise CannotCheck(f"checkpoint '{reference}' here is not the one of the run")
         paths[part] = found
-    return Setup(config, {role: paths}, subject.options.device)
+    return paths
+
+
+def run_apart(worker: Worker, items: Sequence[Item]) -> list[Answer | str]:
+    """A batch's answers; if it fails, each item's alone, or why that one fails."""
+    try:
+        return list(worker.run(items))
+    except Exception as error:  # whatever the model raises
+        if len(items) == 1:
+            return [f"{type(error).__name__}: {error}"]
+        return [answer for item in items for answer in run_apart(worker, [item])]
 
 
 class Remaker:
-    """Makes draws again. Has state: the loaded generator, and what it has made, by draw id."""
+    """Makes draws again.
+
+    Has state: the loaded generator, what it has made and what it failed on, by draw id.
+    """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._worker = Worker(Role.GENERATOR, setup(subject, Role.GENERATOR))
         self.made: dict[str, Made] = {}
+        self.failed: dict[str, str] = {}
 
     def make(self, wanted: Sequence[Sampled]) -> None:
         """Make draws, those that they have feedback on first."""
@@ -115,13 +148,19 @@ class Remaker:
                 for row in waiting.values()
                 if all(item["draw_id"] in self.made for item in row["feedback"] or [])
             ]
-            if not ready:
+            if not ready and not self.failed:
                 raise CannotCheck("draws have feedback on each other in a circle")
+            for row in () if ready else waiting.values():
+                self.failed[row["draw_id"]] = "a draw that it has feedback on could not be made"
+            if not ready:
+                return
             for batch in _batches(ready, self._subject.config.generator.batch_size):
-                answers = self._worker.run([self._item(row) for row in batch])
+                answers = run_apart(self._worker, [self._item(row) for row in batch])
                 for row, answer in zip(batch, answers, strict=True):
-                    assert isinstance(answer, Made)
-                    self.made[row["draw_id"]] = answer
+                    if isinstance(answer, Made):
+                        self.made[row["draw_id"]] = answer
+                    else:
+                        self.failed[row["draw_id"]] = str(answer)
                     del waiting[row["draw_id"]]
 
     def _item(self, row: Row) -> DrawItem:

@@ -3,7 +3,8 @@
 A seeded sample of images is judged and scored again.
 
 Where versions and device are the run's, verdicts must be the same to the last bit; elsewhere
-numbers may differ by a tolerance, and yes or no may not.
+numbers may differ by a tolerance, and yes or no may not. An image that is not here is made again
+first, and judged where it comes out bit for bit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.audit.regeneration import elsewhere
-from harness.audit.remade import Remaker, Sampled, sample, setup
+from harness.audit.remade import Remaker, Sampled, run_apart, sample, setup
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
 from harness.engine.jobs import Judged, LookItem, Scored
@@ -26,7 +27,16 @@ from harness.records import Role, Score
 NAME = "rescoring"
 
 TOLERANCE = 0.01
-"""On scores between 0 and 1, and in pixels on boxes, on another device or version."""
+"""On scores between 0 and 1, on another device or version."""
+
+BOX_TOLERANCE = 1.0
+"""On a box's edges, in pixels, likewise."""
+
+
+_ANSWER = {Role.JUDGE: "accepted", Role.SCORER: "correct"}
+
+Found = list[tuple[Any, ...]]
+"""Detections: label, box, score, colour."""
 
 
 def check(subject: Subject) -> Result:
@@ -41,7 +51,9 @@ def check(subject: Subject) -> Result:
     if not chosen:
         raise CannotCheck("no image is here, and none could be made again bit for bit")
     prompts = {prompt.id: prompt for prompt in subject.prompts}
-    tolerance = TOLERANCE if (reasons := elsewhere(subject)) else 0.0
+    reasons = elsewhere(subject)
+    tolerance = TOLERANCE if reasons else 0.0
+    asked = 0
     problems = Problems()
     evidence = []
     for role in (Role.JUDGE, Role.SCORER):
@@ -53,8 +65,11 @@ def check(subject: Subject) -> Result:
         except CannotCheck as error:
             evidence.append(f"no verdicts of the {role}: {error}")
             continue
-        for start in range(0, len(chosen), spec.batch_size):
-            batch = chosen[start : start + spec.batch_size]
+        # What a role failed on then, it has said nothing about.
+        answered = [one for one in chosen if one.row[_ANSWER[role]] is not None]
+        asked += len(answered)
+        for start in range(0, len(answered), spec.batch_size):
+            batch = answered[start : start + spec.batch_size]
             items = [
                 LookItem(
                     prompts[one.row["prompt_id"]],
@@ -63,12 +78,14 @@ def check(subject: Subject) -> Result:
                 )
                 for one in batch
             ]
-            for one, answer in zip(batch, worker.run(items), strict=True):
+            for one, answer in zip(batch, run_apart(worker, items), strict=True):
                 row = one.row
                 for problem in _differences(row, answer, tolerance):
                     key = SearchKey(row["prompt_id"], row["replicate"])
                     problems.add(f"{named(key, row['draw_index'])}: {problem}")
-        evidence.append(f"the {role} was asked again")
+        evidence.append(f"the {role} was asked again about {count(len(answered), 'image')}")
+    if not asked:
+        raise CannotCheck("; ".join(evidence) or "there is nobody to ask")
     return concluded(NAME, count(len(chosen), "image"), problems, [*evidence, *reasons])
 
 
@@ -86,13 +103,15 @@ def _images(subject: Subject, chosen: list[Sampled]) -> dict[str, bytes]:
         remaker = Remaker(subject)
         remaker.make(lacking)
         for one in lacking:
-            made = remaker.made[one.row["draw_id"]]
-            if made.digest == one.row["image"]:
+            made = remaker.made.get(one.row["draw_id"])
+            if made is not None and made.digest == one.row["image"]:
                 found[one.row["draw_id"]] = made.png
     return found
 
 
 def _differences(row: Any, answer: Any, tolerance: float) -> Iterator[str]:
+    if isinstance(answer, str):
+        yield f"no verdict now: {answer}"
     if isinstance(answer, Judged) and row["accepted"] is not None:
         verdict = answer.verdict
         if verdict.accepted != row["accepted"]:
@@ -107,16 +126,34 @@ def _differences(row: Any, answer: Any, tolerance: float) -> Iterator[str]:
             yield f"the scorer says {score.correct}, logged is {row['correct']}"
         if score.reason != row["reason"]:
             yield f"the scorer's reason is '{score.reason}', logged is '{row['reason']}'"
-        if not tolerance and _detected(score) != _logged(row):
+        if not _alike(_detected(score), _logged(row), tolerance):
             yield "the scorer's detections are others"
 
 
-def _detected(score: Score) -> list[tuple[Any, ...]]:
+def _alike(now: Found, then: Found, tolerance: float) -> bool:
+    """Whether detections are the same; with a tolerance, whether those of equal labels are near.
+
+    On another device a detection at the threshold may come or go, which the verdict does not
+    hang on; so with a tolerance only lists of the same labels are compared.
+    """
+    if not tolerance:
+        return now == then
+    if [label for label, *_ in now] != [label for label, *_ in then]:
+        return True
+    return all(
+        abs(one[2] - other[2]) <= tolerance
+        and np.allclose(one[1], other[1], rtol=0, atol=BOX_TOLERANCE)
+        and one[3] == other[3]
+        for one, other in zip(now, then, strict=True)
+    )
+
+
+def _detected(score: Score) -> Found:
     return [
         (d.label, tuple(float(np.float32(e)) for e in d.box), float(np.float32(d.score)), d.color)
         for d in score.detections
     ]
 
 
-def _logged(row: Any) -> list[tuple[Any, ...]]:
+def _logged(row: Any) -> Found:
     return [(d["label"], tuple(d["box"]), d["score"], d["color"]) for d in row["detections"] or []]

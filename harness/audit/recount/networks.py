@@ -1,0 +1,126 @@
+"""What the networks of a checkpoint take, from its configuration files alone.
+
+Networks are built without weights (torch's meta device) by the libraries' own classes, so this
+needs a second and no memory whatever their size.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.audit.recount.operations import operations
+
+ONE_CALL_A_STEP = ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
+"""Samplers that evaluate the network once a step."""
+
+
+def _read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+class SanaNetworks:
+    """The three networks of a SANA pipeline's folder.
+
+    Args:
+        folder: The pipeline.
+        transformer: The transformer's folder, where it is another one.
+    """
+
+    def __init__(self, folder: Path, transformer: Path | None = None) -> None:
+        self._folder = folder
+        self._transformer = _read((transformer or folder / "transformer") / "config.json")
+        self._vae = _read(folder / "vae" / "config.json")
+        self.denoising = cache(self._denoising)
+        self.decoding = cache(self._decoding)
+        self.encoding = cache(self._encoding)
+
+    @property
+    def calls_a_step(self) -> int | None:
+        """How often its sampler evaluates the network in a step; None if that is not known."""
+        kind = _read(self._folder / "scheduler" / "scheduler_config.json").get("_class_name")
+        return 1 if kind in ONE_CALL_A_STEP else None
+
+    def instruction_tokens(self, instruction: str) -> int:
+        """Tokens that an instruction puts before a prompt."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self._folder / "tokenizer", local_files_only=True)
+        return len(tokenizer.encode(instruction)) - 2
+
+    def _shape(self, height: int, width: int) -> tuple[int, int, int]:
+        side = 2 ** (len(self._vae["encoder_block_out_channels"]) - 1)
+        return self._transformer["in_channels"], height // side, width // side
+
+    def _denoising(self, height: int, width: int, tokens: int) -> float:
+        """One evaluation of the transformer for one row."""
+        from diffusers import SanaTransformer2DModel
+
+        with torch.device("meta"):
+            known = dict(self._transformer, _class_name="SanaTransformer2DModel")
+            model: Any = SanaTransformer2DModel.from_config(known)
+            latents = torch.empty(1, *self._shape(height, width))
+            words = torch.empty(1, tokens, self._transformer["caption_channels"])
+            time = torch.zeros(1)
+        return operations(lambda: model(latents, encoder_hidden_states=words, timestep=time))
+
+    def _decoding(self, height: int, width: int) -> float:
+        """Decoding one image."""
+        from diffusers import AutoencoderDC
+
+        with torch.device("meta"):
+            model: Any = AutoencoderDC.from_config(self._vae)
+            latents = torch.empty(1, *self._shape(height, width))
+        return operations(lambda: model.decode(latents))
+
+    def _encoding(self, tokens: int) -> float:
+        """Encoding one prompt of so many tokens, padding included."""
+        from transformers import AutoConfig, AutoModel
+
+        config = AutoConfig.from_pretrained(self._folder / "text_encoder", local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModel.from_config(config, attn_implementation="eager").eval()
+            ids = torch.zeros(1, tokens, dtype=torch.long)
+            mask = torch.zeros(1, 1, tokens, tokens)
+        return operations(lambda: model(ids, attention_mask=mask, use_cache=False))
+
+
+def detecting(folder: Path, height: int, width: int) -> float | None:
+    """What a detector takes for one image; None for a kind that is not known here."""
+    config = _read(folder / "config.json")
+    if config.get("model_type") == "centernet":
+        from benchmarks.geneval.centernet import CenterNet, CenterNetConfig
+
+        side = config["image_size"]
+        with torch.device("meta"):
+            model: Any = CenterNet(CenterNetConfig(tuple(config["classes"]), config["widths"]))
+            pixels = torch.empty(1, 3, side, side)
+        return operations(lambda: model.eval()(pixels))
+    if config.get("model_type") == "mask2former":
+        from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
+
+        from benchmarks.geneval.mask2former import read_frame
+
+        # Its attention reads values, so it is the one that has to be built with numbers.
+        network = Mask2FormerForUniversalSegmentation(Mask2FormerConfig.from_dict(config)).eval()
+        seen = torch.zeros(1, 3, *read_frame(folder).padded(height, width))
+        return operations(lambda: network(seen))
+    return None
+
+
+def naming_a_color(folder: Path) -> float:
+    """What CLIP's image tower takes for one object."""
+    from transformers import CLIPConfig, CLIPVisionModel
+
+    config = CLIPConfig.from_dict(_read(folder / "config.json"))
+    vision = config.vision_config
+    with torch.device("meta"):
+        model: Any = CLIPVisionModel._from_config(vision, attn_implementation="eager").eval()
+        projection = torch.nn.Linear(vision.hidden_size, config.projection_dim, bias=False)
+        pixels = torch.empty(1, 3, vision.image_size, vision.image_size)
+    return operations(lambda: projection(model(pixel_values=pixels).pooler_output))
