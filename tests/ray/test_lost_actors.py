@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,7 +55,7 @@ def started(folder: Path, workers: int) -> Iterator[RayExecutor]:
     executor = RayExecutor(
         Setup(ready.config, ready.paths),
         {GENERATOR: Placement(workers)},
-        patience=Patience(batch=5.0, first=60.0, place=1.0),
+        patience=Patience(batch=5.0, first=60.0),
     )
     try:
         executor.start()
@@ -85,6 +86,7 @@ def test_work_behind_a_dead_actor_goes_to_a_living_one(pair: RayExecutor, faults
 
 def test_a_role_of_which_none_is_left_ends_the_run(single: RayExecutor, faults: Faults) -> None:
     single._placement[GENERATOR] = NOWHERE
+    single._patience = replace(single._patience, place=1.0)
     faults.add("generator", "exit", 0)
     single.submit(Job(1, GENERATOR, draws(1)))
     single.submit(Job(2, GENERATOR, draws(2)))
