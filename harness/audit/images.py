@@ -1,6 +1,7 @@
 """Claim: the images are the ones that the log speaks of, pixel for pixel.
 
-An image's file is named by the digest of its pixels, which its row repeats.
+An image's file is named by the digest of its pixels, which its row repeats. A run may come without
+any of its images; with some of them only, those that are lacking were lost.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def check(subject: Subject) -> Result:
     files = [path for path in sorted(folder.glob("**/*")) if path.is_file()]
     there = {str(path.relative_to(folder)): path for path in files}
     if not there:
-        raise CannotCheck("images were not kept")
+        raise CannotCheck(f"no image is here; the log speaks of {len(expected)}")
     problems = Problems()
     paths = {str(image_path(folder, name).relative_to(folder)): name for name in expected}
     for name in sorted(paths.keys() - there.keys()):

@@ -1,0 +1,193 @@
+"""Draws and verdicts made again: to the last bit here, within tolerance elsewhere, with the reason.
+
+Runs with images taken away are held to the digests in the log.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from harness.audit import images as image_check
+from harness.audit import regeneration, rescoring
+from harness.audit.regeneration import LARGEST_DIFFERENCE, LEAST_PSNR, apart
+from harness.audit.result import CannotCheck, Outcome, Result
+from harness.audit.subject import Options, Subject
+from harness.cli.audit import audit
+from harness.log import images
+from harness.log.run_folder import RunFolder
+from harness.seeds import pixel_digest
+from tests.audit.forging import Forger, Rows
+
+EVERYTHING = Options(regenerate=1000, rescore=1000, plugins=True)
+
+
+@pytest.fixture
+def copy(honest: Path, tmp_path: Path) -> Path:
+    shutil.copytree(honest, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def made_elsewhere(path: Path) -> None:
+    Forger(path).manifest(lambda fields: fields["environment"]["packages"].update(torch="0.0"))
+
+
+def blurred(path: Path, by: int, *, keep: bool = True) -> None:
+    """Every image as another device might have made it, all pixels off by so much."""
+    forger = Forger(path)
+
+    def change(found: Rows) -> None:
+        for row in found:
+            old = images.image_path(forger.folder.images, row["image"])
+            pixels = images.decode(old.read_bytes())
+            off = np.where(pixels < 128, pixels + by, pixels - by).astype(np.uint8)
+            old.unlink()
+            row["image"] = pixel_digest(off)
+            new = images.image_path(forger.folder.images, row["image"])
+            new.parent.mkdir(exist_ok=True)
+            if keep:
+                new.write_bytes(images.encode(off))
+
+    forger.rewrite("candidates", change)
+
+
+def again(path: Path) -> Result:
+    return regeneration.check(Subject(RunFolder(path), EVERYTHING))
+
+
+def judged_again(path: Path) -> Result:
+    return rescoring.check(Subject(RunFolder(path), EVERYTHING))
+
+
+def test_bitwise(copy: Path) -> None:
+    found = again(copy)
+    assert found.outcome is Outcome.PASS
+    assert found.evidence[0].endswith("bitwise, 0 within tolerance")
+    assert "versions and device are the run's: bitwise is asked for" in found.evidence
+
+
+def test_near_is_not_enough_where_bitwise_is_to_be_had(copy: Path) -> None:
+    blurred(copy, 1)
+    found = again(copy)
+    assert found.outcome is Outcome.FAIL
+    assert "comes out otherwise: PSNR 48.1 dB, largest difference 1" in found.evidence[0]
+
+
+def test_near_is_enough_elsewhere_and_the_reason_is_told(copy: Path) -> None:
+    blurred(copy, 1)
+    made_elsewhere(copy)
+    found = again(copy)
+    assert found.outcome is Outcome.PASS
+    assert found.evidence[0].startswith("0 bitwise, ") and "within" in found.evidence[0]
+    assert any(line.startswith("torch was 0.0, is ") for line in found.evidence)
+
+
+def test_beyond_tolerance_elsewhere(copy: Path) -> None:
+    blurred(copy, 40)
+    made_elsewhere(copy)
+    found = again(copy)
+    assert found.outcome is Outcome.FAIL and "beyond tolerance" in found.evidence[0]
+
+
+def test_another_device_is_a_reason(copy: Path) -> None:
+    def move(fields: dict[str, list[dict[str, dict[str, dict[str, str]]]]]) -> None:
+        for session in fields["sessions"]:
+            for worker in session["workers"].values():
+                worker["device_name"] = "Some GPU"
+
+    Forger(copy).manifest(move)
+    assert any("made on Some GPU, this is" in line for line in again(copy).evidence)
+
+
+def test_how_far_images_are_apart() -> None:
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    dot = grey.copy()
+    dot[0, 0, 0] = 100 + LARGEST_DIFFERENCE + 1
+    assert apart(grey, grey) == (float("inf"), 0)
+    assert apart(grey, grey[:2]) is None
+    found = apart(grey, grey + 3)
+    assert found is not None and found[0] == pytest.approx(38.59, abs=0.01) and found[1] == 3
+    found = apart(grey, dot)
+    assert found is not None and found[1] > LARGEST_DIFFERENCE and found[0] < LEAST_PSNR
+
+
+def scores_off(path: Path, by: float) -> None:
+    def change(found: Rows) -> None:
+        for row in found:
+            row["judge_score"] += by
+
+    Forger(path).rewrite("candidates", change)
+
+
+@pytest.mark.parametrize(
+    ("by", "elsewhere", "outcome"),
+    [
+        (0.0, False, Outcome.PASS),
+        (0.005, False, Outcome.FAIL),
+        (0.005, True, Outcome.PASS),
+        (0.05, True, Outcome.FAIL),
+    ],
+)
+def test_verdicts(copy: Path, by: float, elsewhere: bool, outcome: Outcome) -> None:
+    scores_off(copy, by)
+    if elsewhere:
+        made_elsewhere(copy)
+    found = judged_again(copy)
+    assert found.outcome is outcome
+    assert any(line.startswith("torch was") for line in found.evidence) is elsewhere
+
+
+def test_yes_or_no_has_no_tolerance(copy: Path) -> None:
+    def change(found: Rows) -> None:
+        row = next(row for row in found if not row["correct"])
+        row.update(correct=True, reason="")
+
+    Forger(copy).rewrite("candidates", change)
+    made_elsewhere(copy)
+    assert judged_again(copy).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(("by", "outcome"), [(0.5, Outcome.PASS), (2.0, Outcome.FAIL)])
+def test_boxes_have_one(copy: Path, by: float, outcome: Outcome) -> None:
+    def change(found: Rows) -> None:
+        for row in found:
+            for detection in row["detections"]:
+                detection["box"] = [edge + by for edge in detection["box"]]
+
+    Forger(copy).rewrite("candidates", change)
+    made_elsewhere(copy)
+    assert judged_again(copy).outcome is outcome
+
+
+def test_without_images_digests_decide(copy: Path) -> None:
+    shutil.rmtree(copy / "images")
+    found = CliRunner().invoke(
+        audit,
+        [str(copy), "--plugins", "--device", "cpu", "--regenerate", "30", "--rescore", "30"],
+        standalone_mode=False,
+    )
+    assert found.return_value == 0, found.output
+    lines = {line.split()[0]: line for line in found.output.splitlines() if line[:1].isalpha()}
+    assert "not applicable" in lines["images"] and "no image is here" in lines["images"]
+    assert " bitwise, 0 within tolerance" in lines["regeneration"] and "pass" in lines["rescoring"]
+
+
+def test_without_images_a_wrong_digest_is_caught(copy: Path) -> None:
+    blurred(copy, 1, keep=False)
+    assert again(copy).outcome is Outcome.FAIL
+    with pytest.raises(CannotCheck, match="no image is here"):
+        image_check.check(Subject(RunFolder(copy), EVERYTHING))
+    with pytest.raises(CannotCheck, match="bit for bit"):
+        judged_again(copy)
+
+
+def test_without_images_elsewhere_nothing_is_known(copy: Path) -> None:
+    blurred(copy, 1, keep=False)
+    made_elsewhere(copy)
+    found = again(copy)
+    assert found.outcome is Outcome.NOT_APPLICABLE
+    assert any("have no image here" in line for line in found.evidence)
