@@ -1,0 +1,141 @@
+"""A GenEval run of tiny networks in the real formats: its FLOPs and verdicts follow."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.audit import flops, verdicts
+from harness.audit.recount.operations import operations
+from harness.audit.result import CannotCheck, Outcome
+from harness.audit.subject import Options, Subject
+from harness.flops import count
+from harness.log.run_folder import RunFolder
+from harness.plan import Ask, plan
+from tests.audit.forging import Forger, Rows
+from tests.runs import run
+from tests.tiny import make_tiny_reflect_suite
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tiny")
+    suite = make_tiny_reflect_suite(root)
+    ready = plan(Ask(strategy="reflect", budget=3, limit=6, model=str(suite), threads=1))
+    run(ready, root / "run")
+    return root / "run"
+
+
+@pytest.fixture
+def forger(measured: Path, tmp_path: Path) -> Forger:
+    shutil.copytree(measured, tmp_path / "run")
+    return Forger(tmp_path / "run")
+
+
+def subject(path: Path) -> Subject:
+    return Subject(RunFolder(path), Options())
+
+
+def test_flops_follow_from_the_configurations(measured: Path) -> None:
+    found = flops.check(subject(measured))
+    assert found.outcome is Outcome.PASS, found.evidence
+    assert found.evidence[0].startswith("of the generator, judge, scorer")
+    assert "with feedback held to a lower bound" in found.evidence[-1]
+
+
+def scaled(role: str, by: float, *, feedback: bool = False) -> Callable[[Rows], None]:
+    def change(found: Rows) -> None:
+        row = next(row for row in found if bool(row["feedback"]) is feedback)
+        row[f"{role}_flops"] *= by
+
+    return change
+
+
+def _fewer_steps(found: Rows) -> None:
+    """Half the evaluations, and their FLOPs with them."""
+    row = next(row for row in found if not row["feedback"])
+    row["generator_nfe"] //= 2
+    row["generator_flops"] /= 2
+
+
+FORGERIES: dict[str, Callable[[Rows], Any]] = {
+    "a draw's FLOPs halved": scaled("generator", 0.5),
+    "a draw's FLOPs a little less": scaled("generator", 0.99),
+    "a draw with feedback for less than one without": scaled("generator", 0.5, feedback=True),
+    "a judge's FLOPs halved": scaled("judge", 0.5),
+    "a scorer's FLOPs doubled": scaled("scorer", 2),
+    "steps and FLOPs halved": _fewer_steps,
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forged_flops_are_caught(name: str, forger: Forger) -> None:
+    forger.rewrite("candidates", FORGERIES[name])
+    assert flops.check(subject(forger.folder.path)).failed
+
+
+def test_without_checkpoints_flops_are_not_known(forger: Forger) -> None:
+    def away(fields: dict[str, Any]) -> None:
+        for role in ("generator", "judge", "scorer"):
+            parts = fields["config"][role]["checkpoints"]
+            parts.update({part: f"/nowhere/{part}" for part in parts})
+
+    forger.manifest(away)
+    with pytest.raises(CannotCheck, match="is not here"):
+        flops.check(subject(forger.folder.path))
+
+
+def test_other_weights_of_the_same_name_are_not_counted(forger: Forger) -> None:
+    forger.config(lambda fields: fields["digests"].update({"judge.detector": "0" * 64}))
+    found = flops.check(subject(forger.folder.path))
+    assert found.outcome is Outcome.PASS
+    assert any("not of the judge: " in line for line in found.evidence)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda: torch.ones(3, 4) @ torch.ones(4, 5),
+        lambda: torch.nn.Linear(4, 5)(torch.ones(2, 3, 4)),
+        lambda: torch.nn.Conv2d(4, 6, 3, groups=2, stride=2)(torch.ones(2, 4, 9, 9)),
+        lambda: torch.nn.ConvTranspose2d(4, 6, 3, groups=2, stride=2)(torch.ones(2, 4, 5, 5)),
+        lambda: torch.nn.functional.scaled_dot_product_attention(*torch.ones(3, 1, 2, 5, 8)),
+    ],
+)
+def test_the_two_counters_agree(forward: Callable[[], Any]) -> None:
+    assert operations(forward) == count(forward) > 0
+
+
+def test_verdicts_follow_from_detections(measured: Path) -> None:
+    assert verdicts.check(subject(measured)).outcome is Outcome.PASS
+
+
+def _flip(found: Rows) -> None:
+    for row in found:
+        row.update(correct=not row["correct"], reason="" if not row["correct"] else "wrong")
+
+
+def _unsee(found: Rows) -> None:
+    """What a right image shows is taken out of the list."""
+    for row in found:
+        row["detections"] = [d for d in row["detections"] if d["score"] < 0.1]
+        row["correct"], row["reason"] = True, ""
+
+
+@pytest.mark.parametrize("forge", [_flip, _unsee])
+def test_forged_verdicts_are_caught(forge: Callable[[Rows], None], forger: Forger) -> None:
+    forger.rewrite("candidates", forge)
+    assert verdicts.check(subject(forger.folder.path)).failed

@@ -1,0 +1,128 @@
+"""Runs against published scores: inside or outside, and what differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness.analysis.logged_run import load_run
+from harness.analysis.published import load_published, published_points
+from harness.analysis.run_table import runs_table
+from harness.audit import published
+from harness.audit.result import CannotCheck, Outcome, Result
+from harness.audit.subject import Options, Subject
+from harness.cli.audit import audit
+from harness.errors import UsageError
+from harness.log.run_folder import RunFolder
+from tests.audit.forging import Forger
+from tests.report.test_published import official
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up run of four draws a prompt, by its manifest measured as the published ones."""
+    path = official(tmp_path_factory.mktemp("official") / "run")
+    judge = {"kind": "vlm", "checkpoints": {}}
+
+    def change(fields: dict[str, Any]) -> None:
+        fields["config"]["judge"] |= judge
+        fields["config"]["strategy"]["name"] = "best-of-n"
+        fields["config"]["oracle"] = False
+
+    Forger(path).manifest(change)
+    return path
+
+
+def check(path: Path, words: str | None = None) -> Result:
+    return published.check(Subject(RunFolder(path), Options(published=words)))
+
+
+def printed_as(monkeypatch: pytest.MonkeyPatch, score: float) -> None:
+    """Another printed score for best-of-4."""
+    frame = load_published()
+    rows = (frame["method"] == "best-of-N") & (frame["n"] == 4)
+    frame.loc[rows, "overall_reported"] = score
+    monkeypatch.setattr(published, "load_published", lambda: frame)
+
+
+def micro(path: Path) -> dict[str, float]:
+    table = runs_table([load_run(path)], ["run"])
+    found: dict[str, float] = table[table["kind"] == "micro"].iloc[0].to_dict()
+    return found
+
+
+def test_inside(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = micro(run)
+    printed_as(monkeypatch, own["high"])
+    for words in (None, "best-of-n 4"):
+        found = check(run, words)
+        assert found.outcome is Outcome.PASS, found.evidence
+        assert "is inside this run's micro" in found.evidence[0]
+        assert "images a prompt (here 1)" in found.evidence[-1]
+
+
+def test_outside_is_a_failure_only_where_it_was_asked(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed_as(monkeypatch, micro(run)["high"] + 0.001)
+    found = check(run)
+    assert found.outcome is Outcome.NOT_APPLICABLE and "is outside" in found.evidence[0]
+    asked = check(run, "best-of-N 4 SANA-1.0-1.6B")
+    assert asked.failed and "is outside" in asked.evidence[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ("reflect-dit 20", {"method", "budget"}),
+        ("top-4-of-N diffusion", {"method", "budget", "judge", "generator", "mean"}),
+    ],
+)
+def test_what_differs_is_told(run: Path, words: str, parts: set[str]) -> None:
+    found = check(run, words)
+    assert found.outcome is Outcome.NOT_APPLICABLE
+    (line, *_) = (line for line in found.evidence if " differs in " in line)
+    told = {part.split(" (")[0] for part in line.split(" differs in ")[1].split("); ")}
+    assert told == parts, line
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda c: c.update(oracle=True), "judge"),
+        (lambda c: c["judge"].update(kind="detector"), "judge"),
+        (lambda c: c["generator"]["settings"].update(height=512), "resolution"),
+        (lambda c: c["scorer"]["checkpoints"].update(detector="another"), "detector"),
+        (lambda c: c["benchmark"]["options"].update(seed=44), "prompt set"),
+        (lambda c: c.update(miniature=True), "models"),
+    ],
+)
+def test_a_protocol_that_differs_cannot_fail(
+    change: Any, part: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed_as(monkeypatch, 0.999)
+    loaded = load_run(run)
+    change(loaded.manifest.config)
+    monkeypatch.setattr(published, "load_run", lambda path: loaded)
+    found = check(run, "best-of-N 4")
+    assert found.outcome is Outcome.NOT_APPLICABLE
+    assert any(f" differs in {part} (" in line for line in found.evidence), found.evidence
+
+
+def test_nothing_is_published_of_such_a_run(run: Path, honest: Path) -> None:
+    points = published_points(load_published(), [load_run(run)])
+    with pytest.raises(UsageError, match="no published score is of 'best-of-N 7'"):
+        published.select(points, "best-of-N 7")
+    with pytest.raises(CannotCheck, match="not comparable: the run is of miniature models"):
+        check(honest)
+
+
+def test_a_name_that_nobody_has_is_refused_first(honest: Path) -> None:
+    found = CliRunner().invoke(
+        audit, [str(honest), "--published", "worst-of-n"], standalone_mode=False
+    )
+    assert isinstance(found.exception, UsageError)
+    assert "did you mean" in found.exception.hint
