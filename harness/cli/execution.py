@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--gpu-share", multiple=True, metavar="ROLE=GPUS",
                          help="GPUs an actor of a role holds, such as generator=1."),
             click.option("--address", metavar="ADDRESS", help="An existing Ray cluster's."),
-            click.option("--deadline", type=click.FloatRange(min=0), default=DEADLINE_SECONDS,
+            click.option("--deadline", type=click.FloatRange(0, 1e6), default=DEADLINE_SECONDS,
                          show_default=True, metavar="SECONDS",
                          help="Longest that a batch may take, a worker's first one three times as "
                          "long; Ray actors that take longer are killed and replaced, this process "
@@ -57,12 +58,14 @@ def resolve(options: dict[str, Any]) -> Execution:
     """The execution that the options describe; "auto" takes a GPU where there is one.
 
     Raises:
-        UsageError: A GPU was asked for and there is none, or a share makes no sense.
+        UsageError: A GPU was asked for and there is none, or a share or deadline makes no sense.
     """
     from harness.engine.devices import has_gpu
     from harness.engine.executors.base import Patience
     from harness.engine.launch import Execution
 
+    if math.isnan(options["deadline"]):
+        raise UsageError("--deadline takes a number of seconds, got 'nan'", "0 is no limit")
     device = options["device"]
     if device != "cpu":
         found = has_gpu(options["address"])
