@@ -104,6 +104,7 @@ def test_ls_names_what_there_is(harness: Terminal) -> None:
         (["-B", "size=few"], "-B size=few", ""),
         (["--gpu-share", "generater=1"], "unknown role 'generater'", "generator"),
         (["--gpu-share", "generator=all"], "takes a number", ""),
+        (["--deadline", "nan"], "number of seconds, got 'nan'", "0 is no limit"),
         (["--device", "cuda"], "no CUDA device", "--device cpu"),
         (["--workers", "2", "--executor", "inline"], "one worker", "ray"),
         (["--checkpoint", "./nowhere"], "nowhere", ""),

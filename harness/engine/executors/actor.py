@@ -85,6 +85,11 @@ class Slot:
         return self.loading is None
 
     @property
+    def is_loading(self) -> bool:
+        """Whether it has its place, but not its model yet."""
+        return self.placing is None and self.loading is not None
+
+    @property
     def awaited(self) -> list[Any]:
         """What it may answer next."""
         return [ref for ref in (self.placing, self.loading) if ref is not None] + list(self.refs)

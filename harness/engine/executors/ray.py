@@ -164,7 +164,7 @@ class RayExecutor:
 
     def _complete(self, *, patient: bool) -> bool:
         """Whether the start is over: all are ready, or one of each role and nobody loads."""
-        if patient or any(slot.loading and not slot.placing for slot in self._slots):
+        if patient or any(slot.is_loading for slot in self._slots):
             return all(slot.ready for slot in self._slots)
         return all(self._ready(role) for role in self._placement)
 
