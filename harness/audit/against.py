@@ -16,6 +16,7 @@ from harness.audit.result import CannotCheck, Outcome, Problems, Result, conclud
 from harness.audit.subject import Options, Subject
 from harness.config import differences
 from harness.errors import HarnessError
+from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES, content
@@ -65,7 +66,7 @@ def _machine(manifest: Manifest) -> tuple[object, ...]:
     return (*(packages.get(name) for name in NUMERIC), tuple(sorted(devices)))
 
 
-def _compared(first: Path, second: Path) -> str:
+def _compared(first: Location, second: Path) -> str:
     try:
         table = comparison_table([load_run(first), load_run(second)], ["this", "other"])
     except HarnessError as error:

@@ -20,6 +20,7 @@ from harness.errors import UsageError
 from harness.log.environment import environment
 from harness.log.files import make_folder, write_atomically
 from harness.log.images import image_path
+from harness.log.location import local
 from harness.log.run_folder import RunFolder
 
 FACTS = "bundle.json"
@@ -45,8 +46,8 @@ def pack(subject: Subject, results: Sequence[Result], out: Path) -> int:
     Raises:
         HarnessError: It cannot be written.
     """
-    root = subject.folder.path
-    paths = [subject.folder.manifest, *sorted(subject.folder.log.glob("*.parquet"))]
+    root = local(subject.folder.path)
+    paths = [local(subject.folder.manifest), *sorted(local(subject.folder.log).glob("*.parquet"))]
     if subject.brings_prompts:
         paths.append(root / "prompts.jsonl")
     images = _selected(subject)
@@ -70,7 +71,7 @@ def _selected(subject: Subject) -> list[Path]:
         search = subject.searches.get(key)
         for row in rows:
             if search and row["image"] and row["draw_index"] == search["selected_index"]:
-                found.append(image_path(subject.folder.images, row["image"]))
+                found.append(local(image_path(subject.folder.images, row["image"])))
     return sorted({path for path in found if path.is_file()})
 
 

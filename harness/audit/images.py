@@ -9,6 +9,7 @@ from __future__ import annotations
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Subject
 from harness.log.images import decode, image_path
+from harness.log.location import local
 from harness.seeds import pixel_digest
 
 NAME = "images"
@@ -18,13 +19,13 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 def check(subject: Subject) -> Result:
     """Decode every image and hold its pixels against its name and the log."""
     expected = _expected(subject)
-    folder = subject.folder.images
+    folder = local(subject.folder.images)
     files = [path for path in sorted(folder.glob("**/*")) if path.is_file()]
     there = {str(path.relative_to(folder)): path for path in files}
     if not there:
         raise CannotCheck(f"no image is here; the log speaks of {len(expected)}")
     problems = Problems()
-    paths = {str(image_path(folder, name).relative_to(folder)): name for name in expected}
+    paths = {str(local(image_path(folder, name)).relative_to(folder)): name for name in expected}
     for name in sorted(paths.keys() - there.keys()):
         problems.add(f"{name} is in the log and not there")
     for name in sorted(there.keys() - paths.keys()):

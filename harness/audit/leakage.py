@@ -62,6 +62,8 @@ def _eyes(config: RunConfig, problems: Problems) -> list[str]:
         }
         for role, spec in (("judge", config.judge), ("scorer", config.scorer))
     }
+    if config.judge.kind == "recorded-judge":
+        return ["which models judged and scored is not on record"]
     own = set(parts["judge"].values()) - set(parts["scorer"].values())
     shared = [name for name, value in parts["judge"].items() if value in parts["scorer"].values()]
     if not parts["judge"]:

@@ -45,14 +45,14 @@ def check(subject: Subject) -> Result:
     own = {row["kind"]: row for row in table.to_dict("records") if row["kind"] != "tag"}
     problems = Problems()
     evidence: list[str] = []
-    inside_all, differs_any = True, False
+    inside_all = True
+    differing: dict[str, dict[str, None]] = {}
     for row, of in chosen[chosen["kind"] != "tag"].groupby(_ROW, sort=False, dropna=False):
         name = f"{row[0]} at {row[1]:g}, {row[2]}"
         records: list[Point] = of.to_dict("records")  # type: ignore[assignment]
         unlike = differences(run, records[0])
         if "unknown" in set(of["kind"]):
             unlike["mean"] = "whether the printed overall is micro or macro is not known"
-        differs_any |= bool(unlike)
         for point in records:
             means = ("micro", "macro") if point["kind"] == "unknown" else (point["kind"],)
             for mean in means:
@@ -61,9 +61,11 @@ def check(subject: Subject) -> Result:
                 evidence.append(said)
                 if asked and not inside and not unlike:
                     problems.add(said)
-        if unlike:
-            listed = "; ".join(f"{part} ({how})" for part, how in unlike.items())
-            evidence.append(f"{name} differs in {listed}")
+        listed = "; ".join(f"{part} ({how})" for part, how in unlike.items())
+        differing.setdefault(listed, {})[name] = None
+    for listed, names in differing.items():
+        if listed:
+            evidence.append(f"{', '.join(names)} differs in {listed}")
     config = run.manifest.config
     steps = config["generator"]["settings"].get("num_inference_steps", "unknown")
     evidence.append(
@@ -73,7 +75,7 @@ def check(subject: Subject) -> Result:
     looked = f"{chosen.groupby(_ROW, dropna=False).ngroups} published, by {asked or 'method'}"
     if problems:
         return concluded(NAME, looked, problems, [e for e in evidence if e not in set(problems)])
-    outcome = Outcome.PASS if inside_all and not differs_any else Outcome.NOT_APPLICABLE
+    outcome = Outcome.PASS if inside_all and not any(differing) else Outcome.NOT_APPLICABLE
     return Result(NAME, looked, outcome, tuple(evidence))
 
 

@@ -27,6 +27,7 @@ from harness.audit.recount.wording import misworded
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Subject
 from harness.errors import HarnessError
+from harness.log.location import local
 
 NAME = "report"
 
@@ -48,7 +49,7 @@ def check(subject: Subject) -> Result:
     """Compute the report's tables anew, and hold what people read against them."""
     if subject.config.scorer is None:
         raise CannotCheck("a run without a scorer has no report")
-    folder = Path(subject.options.report or subject.folder.path / "report")
+    folder = Path(subject.options.report or local(subject.folder.path) / "report")
     problems = Problems()
     seed = subject.options.report_seed
     evidence = [f"intervals of the bootstrap's seed {seed}"]

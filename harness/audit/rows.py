@@ -109,6 +109,8 @@ def _presence(row: Row, subject: Subject) -> list[str]:
     image = role != "generator"
     if not subject.foreign and (row["image"] is not None) != image:
         found.append("an image" if not image else "no image")
+    if subject.foreign and row["seed"] is not None:
+        found.append("a seed, of an image that was made elsewhere")
     # A draw that one role failed on is still answered by the others, except that nobody can
     # look at an image that was never made.
     if role in (None, "scorer"):
