@@ -21,6 +21,7 @@ import pandas as pd
 
 from harness.analysis.findings import analyse
 from harness.analysis.logged_run import load_run
+from harness.analysis.replay import budget_grid
 from harness.analysis.run_table import runs_table
 from harness.audit.recount.tables import Cells, Recount, Rows
 from harness.audit.recount.wording import misworded
@@ -65,8 +66,7 @@ def check(subject: Subject) -> Result:
         found = analyse([subject.folder.path], seed=seed)
     except HarnessError as error:
         raise CannotCheck(error.message) from error
-    replayed = frames["curves"][frames["curves"]["basis"] == "replay"]["budget"]
-    again = Recount(subject, sorted({int(budget) for budget in replayed}))
+    again = Recount(subject, budget_grid(subject.config.budget))
     numbers = _compare("results", frames["results"], again.results(), problems)
     numbers += _compare("curves", frames["curves"], again.curves(), problems)
     numbers += _compare("gap", frames["gap"], again.gap(), problems)

@@ -88,6 +88,12 @@ def _drop_curve(folder: Path) -> None:
     frame[frame["selector"] != "oracle"].to_csv(path, index=False)
 
 
+def _drop_budget(folder: Path) -> None:
+    path = folder / "tables" / "curves.csv"
+    frame = pd.read_csv(path)
+    frame[frame["budget"] != 3].to_csv(path, index=False)
+
+
 def _row_twice(folder: Path) -> None:
     path = folder / "tables" / "gap.csv"
     frame = pd.read_csv(path)
@@ -110,6 +116,7 @@ FORGERIES: dict[str, Callable[[Path], None]] = {
     "a curve's band": table("curves", "high", more),
     "a curve's cost": table("curves", "device_seconds", more),
     "a curve left out": _drop_curve,
+    "a budget left out": _drop_budget,
     "which curve is the run's": table("curves", "own", lambda old: "True"),
     "a gap": table("gap", "gap", more),
     "a gap's end": table("gap", "high", more),

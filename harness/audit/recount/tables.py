@@ -56,7 +56,7 @@ class Recount:
 
     Args:
         subject: The run.
-        budgets: The budgets of curves by replay that the report shows.
+        budgets: The budgets at which a strategy is driven again; its own alone by default.
     """
 
     def __init__(self, subject: Subject, budgets: Sequence[int] = ()) -> None:
