@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import pandas as pd
 
@@ -18,6 +17,7 @@ from harness.analysis.pooling import pool, seeds_table
 from harness.analysis.protocol import caption, check_alike, labels, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.run_table import runs_table
+from harness.log.location import Location
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Findings:
 
 
 def analyse(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Location],
     *,
     separate_seeds: bool = False,
     force: bool = False,

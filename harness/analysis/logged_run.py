@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from harness.analysis.resampling import Floats, Ints
 from harness.config import read_config
 from harness.errors import UsageError
 from harness.log import damage, store
+from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES
@@ -196,7 +196,7 @@ class LoggedRun:
         return self.by_prompt(found.astype(float))
 
 
-def load_run(path: str | Path) -> LoggedRun:
+def load_run(path: str | Location) -> LoggedRun:
     """Read a run's ended searches.
 
     Raises:

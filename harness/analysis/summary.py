@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval
 from harness.log.frame import load, load_searches
+from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES
@@ -58,7 +58,7 @@ class Summary:
     deaths: Mapping[str, Mapping[str, int]]
 
 
-def summarise(run: str | Path) -> Summary:
+def summarise(run: str | Location) -> Summary:
     """Summarise a run, finished or not.
 
     Raises:

@@ -20,6 +20,7 @@ from harness.engine.launch import Execution, work
 from harness.engine.progress import Progress
 from harness.errors import Interrupted
 from harness.log import shards, store
+from harness.log.location import local
 from harness.log.run_folder import RunFolder
 from harness.records import Role
 from strategies.best_of_n import BestOfN
@@ -106,7 +107,7 @@ def measure_load(
     before = sum(len(shards.discover(run.log, table)) for table in ("candidates", "searches"))
     first_new = 0.0
     resumed = session(lambda: False)
-    files = list(run.log.iterdir())
+    files = list(local(run.log).iterdir())
     late = max(settled)
     # The kernel keeps its peak apart from the present size and updates it less often.
     peak = max(late, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

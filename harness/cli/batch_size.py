@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from harness.engine.launch import Execution
+    from harness.log.location import Location
     from harness.plan import Plan
 
 
@@ -28,7 +29,7 @@ class BatchSize(click.ParamType[int | str]):
 
 
 def settle(
-    plan: Plan, execution: Execution, out: Path | None, results: Path
+    plan: Plan, execution: Execution, out: Location | None, results: Path
 ) -> tuple[Plan, dict[str, Any]]:
     """Fix the generator's batch size: an earlier run's of the same command, else by measuring.
 

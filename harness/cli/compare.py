@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.places import RunPlace
+
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.log.location import Location
+
 
 @click.command(short_help="Compare runs prompt by prompt.")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A B…")
+@click.argument("runs", nargs=-1, required=True, type=RunPlace(), metavar="A B…")
 @click.option("--force", is_flag=True, help="Compare runs of unlike protocols, with a warning.")
 @click.option(
     "--separate-seeds",
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of bootstrap and sign flips.")  # fmt: skip
-def compare(runs: tuple[Path, ...], force: bool, separate_seeds: bool, seed: int) -> None:
+def compare(runs: tuple[Location, ...], force: bool, separate_seeds: bool, seed: int) -> None:
     """Print the paired comparison of the runs in the folders A, B and so on.
 
     Prompts are compared one by one, so the runs need common prompts; runs of one seed share

@@ -70,7 +70,7 @@ def drive(
     except KeyboardInterrupt:
         raise Interrupted("stopped at once", f"carry on with: {resume}") from None
     except HarnessError as error:
-        if folder.is_run:
+        if _has_begun(folder):
             error.hint = "; ".join(filter(None, [error.hint, f"then carry on with: {resume}"]))
         raise
     finally:
@@ -80,3 +80,10 @@ def drive(
         click.echo(f"already finished: {folder.path}", err=True)
     summary = print_summary(folder)
     return 1 if summary.searches_failed else 0
+
+
+def _has_begun(folder: RunFolder) -> bool:
+    try:
+        return folder.is_run
+    except HarnessError:
+        return True  # in a store that cannot be reached any more

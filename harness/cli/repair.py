@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.places import RunPlace
+
+if TYPE_CHECKING:
+    from harness.log.location import Location
+
 
 @click.command(short_help="Set aside what is damaged in a run's log.")
-@click.argument("run", type=click.Path(path_type=Path))
-def repair(run: Path) -> None:
+@click.argument("run", type=RunPlace())
+def repair(run: Location) -> None:
     """Say what is damaged in the log of the run in the folder RUN, and set it aside.
 
     Damaged files are moved to RUN/damaged; nothing is deleted. What is intact stays as an

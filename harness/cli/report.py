@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.places import RunPlace
+
+if TYPE_CHECKING:
+    from harness.log.location import Location
+
 
 @click.command(short_help="Write a page, figures and tables about runs.")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN…")
+@click.argument("runs", nargs=-1, required=True, type=RunPlace(), metavar="RUN…")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -52,7 +58,7 @@ import click
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of bootstraps and random choices.")  # fmt: skip
 def report(
-    runs: tuple[Path, ...],
+    runs: tuple[Location, ...],
     out: Path,
     force: bool,
     published: bool,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.execution import execution_options
+from harness.cli.places import RunPlace
+
+if TYPE_CHECKING:
+    from harness.log.location import Location
 
 
 @click.command(short_help="Carry on with a run that was stopped.")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPlace())
 @execution_options
-def resume(run: Path, execution: dict[str, Any]) -> int:
+def resume(run: Location, execution: dict[str, Any]) -> int:
     """Carry on with the run in the folder RUN.
 
     What to do comes from the run's manifest; only where to do it can be chosen anew. Nothing

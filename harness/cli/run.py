@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.batch_size import BatchSize
 from harness.cli.execution import execution_options
+from harness.cli.places import RunPlace
+
+if TYPE_CHECKING:
+    from harness.log.location import Location
 
 PAIR = "NAME=VALUE"
 
@@ -86,8 +90,8 @@ PAIR = "NAME=VALUE"
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
-    help="The run's folder; default: one under results/ named by the config.",
+    type=RunPlace(),
+    help="The run's folder, or s3://bucket/prefix; default: one under results/ named by config.",
 )
 @execution_options
 def run(
@@ -98,7 +102,7 @@ def run(
     generator_settings: tuple[str, ...],
     scorer: tuple[str, ...],
     tags: str,
-    out: Path | None,
+    out: Location | None,
     execution: dict[str, Any],
     batch_size: int | str | None,
     **rest: Any,

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from harness.analysis.statistics import Estimate
 from harness.log import store
+from harness.log.location import local
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.scoring.files import read_files
@@ -45,7 +46,7 @@ def show_scores(folder: RunFolder) -> None:
     manifest = Manifest.read(folder.manifest)
     done = store.read(folder.log, "candidates", ["prompt_id"]).num_rows
     if done:
-        print_scores(folder, folder.path / RESULTS)
+        print_scores(folder, local(folder.path) / RESULTS)
     if manifest.state != FINISHED:
         total = len(read_files(folder))
         click.echo(f"unfinished {done} of {total} images are done")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.places import RunPlace
+
+if TYPE_CHECKING:
+    from harness.log.location import Location
+
 
 @click.command(short_help="Print what a run came to.")
-@click.argument("run", type=click.Path(path_type=Path))
-def show(run: Path) -> None:
+@click.argument("run", type=RunPlace())
+def show(run: Location) -> None:
     """Print scores with intervals, failures and costs of the run in the folder RUN."""
     from harness.cli.score_view import show_scores
     from harness.cli.summary_view import print_summary

@@ -22,6 +22,7 @@ from harness.errors import HarnessError, UsageError
 from harness.log import shards, store
 from harness.log.environment import environment
 from harness.log.files import make_folder
+from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
 from harness.log.run_folder import RunFolder
@@ -162,7 +163,7 @@ def work(
 
 
 @contextmanager
-def folder_for(path: Path) -> Iterator[None]:
+def folder_for(path: Location) -> Iterator[None]:
     """Make a run's folder and hold it; one that was made for nothing is taken away again.
 
     Raises:

@@ -11,13 +11,13 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from harness.engine.executors.base import Executor
 from harness.engine.failures import by_role
 from harness.engine.progress import Progress
 from harness.errors import HarnessError, Interrupted
+from harness.log.location import Location
 from harness.log.manifest import Manifest, now
 
 WRITE_SECONDS = 10.0
@@ -30,7 +30,7 @@ class Session:
     def __init__(
         self,
         manifest: Manifest,
-        path: Path,
+        path: Location,
         executor: Executor,
         *,
         command: str,

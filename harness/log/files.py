@@ -13,12 +13,14 @@ import tempfile
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.log.location import Location, local
+from harness.log.remote import RemotePath
 
 TEMPORARY = ".tmp-"
 """Prefix of files that are being written; leftovers of a crash carry it and mean nothing."""
 
 
-def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomically(path: Location, data: bytes, *, durable: bool = True) -> None:
     """Write a whole file or nothing.
 
     Args:
@@ -29,6 +31,9 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     Raises:
         HarnessError: The disk is full, the folder is read-only, or the write failed otherwise.
     """
+    if isinstance(path, RemotePath):
+        path.write_bytes(data)
+        return
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
@@ -47,19 +52,36 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
         raise explain(error, path) from error
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and its parents.
+def make_folder(path: Location) -> None:
+    """Make a folder and its parents; an object store has none and needs none.
 
     Raises:
         HarnessError: It cannot be made.
     """
+    if isinstance(path, RemotePath):
+        return
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        local(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain(error, path) from error
 
 
-def explain(error: OSError, path: Path) -> HarnessError:
+def move(path: Location, folder: Location) -> None:
+    """Move a file into a folder, which must be of the same store.
+
+    Raises:
+        HarnessError: It cannot be moved.
+    """
+    try:
+        if isinstance(path, RemotePath) and isinstance(folder, RemotePath):
+            path.rename(folder / path.name)
+        else:
+            local(path).rename(local(folder) / path.name)
+    except OSError as error:
+        raise explain(error, folder) from error
+
+
+def explain(error: OSError, path: Location) -> HarnessError:
     """Turn an OSError into one sentence and a hint."""
     hints = {
         errno.ENOSPC: "free some space; what was written before is intact",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 from harness.log import damage, store
+from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 
 
-def load(run: str | Path) -> pd.DataFrame:
+def load(run: str | Location) -> pd.DataFrame:
     """All candidates of a run, in prompt, replicate and draw order.
 
     Args:
@@ -36,7 +35,7 @@ def load(run: str | Path) -> pd.DataFrame:
     return frame
 
 
-def load_searches(run: str | Path) -> pd.DataFrame:
+def load_searches(run: str | Location) -> pd.DataFrame:
     """All ended searches of a run: what each drew and selected, and why it failed if it did.
 
     Raises:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
 
 from harness.errors import HarnessError
 from harness.log.files import make_folder, write_atomically
+from harness.log.location import Location
 from harness.log.store import LogWriter
 from harness.records import Image
 
@@ -28,7 +28,7 @@ def decode(png: bytes) -> Image:
         return np.asarray(image.convert("RGB"))
 
 
-def image_path(folder: Path, digest: str) -> Path:
+def image_path(folder: Location, digest: str) -> Location:
     """Where in an `images` folder an image of this pixel digest is or would be."""
     return folder / digest[:2] / f"{digest}.png"
 
@@ -45,7 +45,7 @@ class ImageStore:
             before: a search whose end a crash can still take back will need its images again.
     """
 
-    def __init__(self, folder: Path, log: LogWriter | None = None) -> None:
+    def __init__(self, folder: Location, log: LogWriter | None = None) -> None:
         self._folder = folder
         self._holds: Counter[str] = Counter()
         self._released: set[str] = set()
@@ -54,7 +54,7 @@ class ImageStore:
         if log is not None:
             log.after_flush(self._sweep)
 
-    def path(self, digest: str) -> Path:
+    def path(self, digest: str) -> Location:
         """Where an image is or would be."""
         return image_path(self._folder, digest)
 
@@ -81,7 +81,7 @@ class ImageStore:
             return self.path(digest).read_bytes()
         except OSError as error:
             raise HarnessError(
-                f"image {digest} cannot be read from {self._folder}: {error.strerror}",
+                f"image {digest} cannot be read from {self._folder}: {error.strerror or error}",
                 "the run needs it as feedback; restore it, or run again into a new folder",
             ) from error
 

@@ -6,19 +6,27 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.log.files import explain
+from harness.log.lease import lease
+from harness.log.location import Location
+from harness.log.remote import RemotePath
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Location) -> Iterator[None]:
     """Hold a run folder for this process. The system lets go when the process dies.
+
+    In an object store no system does; `harness.log.lease` says what holds there.
 
     Raises:
         HarnessError: Another process holds it.
     """
+    if isinstance(folder, RemotePath):
+        with lease(folder):
+            yield
+        return
     path = folder / ".lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -11,11 +11,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, UsageError
 from harness.log.files import write_atomically
+from harness.log.location import Location
 from harness.log.schema import SCHEMA_VERSION
 from harness.records import Prompt
 from harness.seeds import canonical_json
@@ -82,7 +82,7 @@ class Manifest:
         """The manifest of the finished run."""
         return replace(self, state=FINISHED, totals=totals, files=tuple(files))
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Location) -> None:
         """Write it atomically.
 
         Raises:
@@ -92,7 +92,7 @@ class Manifest:
         write_atomically(path, text.encode())
 
     @classmethod
-    def read(cls, path: Path) -> Manifest:
+    def read(cls, path: Location) -> Manifest:
         """Read a manifest.
 
         Raises:

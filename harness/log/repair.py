@@ -10,15 +10,15 @@ identity hang on nothing that was lost.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from harness.log import shards, store
 from harness.log.damage import Damage, find
-from harness.log.files import make_folder
+from harness.log.files import make_folder, move
 from harness.log.images import image_path
+from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import RUNNING, Manifest, now
 from harness.log.run_folder import RunFolder
@@ -42,7 +42,7 @@ class Repair:
 
     damage: tuple[str, ...]
     set_aside: tuple[str, ...]
-    aside: Path
+    aside: Location
     candidates: int
     searches: int
     reopened: int
@@ -139,7 +139,7 @@ class _Repair:
 
     def _move(self, shard: Shard) -> None:
         make_folder(self.aside)
-        shard.path.rename(self.aside / shard.path.name)
+        move(shard.path, self.aside)
         self.moved.append(shard.path.name)
 
 

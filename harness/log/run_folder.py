@@ -6,30 +6,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.log.location import Location, local, location
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run on disk.
+    """A run, on disk or in an object store.
 
     Attributes:
         path: The folder.
     """
 
-    path: Path
+    path: Location
 
     @property
-    def manifest(self) -> Path:
+    def manifest(self) -> Location:
         """What was run, with what, where: JSON."""
         return self.path / "manifest.json"
 
     @property
-    def log(self) -> Path:
+    def log(self) -> Location:
         """The folder of Parquet shards."""
         return self.path / "log"
 
     @property
-    def images(self) -> Path:
+    def images(self) -> Location:
         """The folder of images by pixel digest."""
         return self.path / "images"
 
@@ -39,13 +40,15 @@ class RunFolder:
         return self.manifest.is_file()
 
     @classmethod
-    def existing(cls, path: Path | str) -> RunFolder:
+    def existing(cls, path: Location | str) -> RunFolder:
         """The folder of a run that exists.
 
         Raises:
             UsageError: There is none.
         """
-        folder = cls(Path(path))
+        folder = cls(location(path))
+        if isinstance(folder.path, Path):
+            local(folder.path)
         if not folder.is_run:
             raise UsageError(
                 f"{path} is not a run: it has no manifest.json",
@@ -57,5 +60,5 @@ class RunFolder:
 def find_runs(root: Path) -> list[RunFolder]:
     """All runs below a folder, sorted by path."""
     return sorted(
-        (RunFolder(p.parent) for p in root.glob("**/manifest.json")), key=lambda r: r.path
+        (RunFolder(p.parent) for p in root.glob("**/manifest.json")), key=lambda r: str(r.path)
     )

@@ -15,7 +15,6 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 
 from harness.errors import HarnessError
 from harness.log.files import write_atomically
+from harness.log.location import Location
 from harness.log.schema import SCHEMA_VERSION, TABLES
 
 _NAME = re.compile(r"(?P<table>[a-z]+)-(?P<first>\d{6})-(?P<last>\d{6})-(?P<digest>[0-9a-f]{16})")
@@ -45,7 +45,7 @@ class Shard:
     first: int
     last: int
     digest: str
-    path: Path
+    path: Location
 
     @property
     def range(self) -> tuple[int, int]:
@@ -53,7 +53,7 @@ class Shard:
         return self.first, self.last
 
 
-def write(folder: Path, table: str, first: int, last: int, rows: pa.Table) -> Shard:
+def write(folder: Location, table: str, first: int, last: int, rows: pa.Table) -> Shard:
     """Write rows as one shard, whole or not at all.
 
     Raises:
@@ -86,7 +86,7 @@ class Survey:
     rivals: list[Shard]
 
 
-def survey(folder: Path, table: str) -> Survey:
+def survey(folder: Location, table: str) -> Survey:
     """Look at a table's file names.
 
     Raises:
@@ -114,7 +114,7 @@ def survey(folder: Path, table: str) -> Survey:
     return found
 
 
-def discover(folder: Path, table: str) -> list[Shard]:
+def discover(folder: Location, table: str) -> list[Shard]:
     """The shards that make up a table, in order, without reading them.
 
     Raises:
@@ -138,13 +138,13 @@ def missing(table: str, first: int, last: int) -> str:
     return f"shards {first:06d} to {last:06d} of table '{table}' are missing"
 
 
-def salvage(log: Path) -> str:
+def salvage(log: Location) -> str:
     """The hint for whoever meets a damaged log."""
     run = shlex.quote(str(log.parent))
     return f"restore it from a copy, or keep the intact rest: python -m harness repair {run}"
 
 
-def superseded(folder: Path, table: str) -> list[Path]:
+def superseded(folder: Location, table: str) -> list[Location]:
     """Files that a compacted shard has replaced and that may be removed."""
     current = {shard.path for shard in discover(folder, table)}
     return [path for path in folder.glob(f"{table}-*.parquet") if path not in current]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from harness.errors import HarnessError
 from harness.log import shards
 from harness.log.files import TEMPORARY, make_folder
+from harness.log.location import Location
 from harness.log.schema import KEYS, TABLES
 from harness.log.shards import Shard
 
@@ -36,7 +36,7 @@ class LogWriter:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Location,
         *,
         shard_rows: int = SHARD_ROWS,
         shard_seconds: float = SHARD_SECONDS,
@@ -122,7 +122,7 @@ class LogWriter:
 
 
 def read(
-    folder: Path,
+    folder: Location,
     table: str,
     columns: Sequence[str] | None = None,
     where: pc.Expression | None = None,
@@ -146,7 +146,7 @@ def read(
     return pa.concat_tables([schema.empty_table(), *parts])
 
 
-def check_agreement(folder: Path) -> None:
+def check_agreement(folder: Location) -> None:
     """See that every search that ended has its candidates.
 
     Candidates are written first, so whatever else it may be, it is no crash if they are missing.
@@ -162,7 +162,7 @@ def check_agreement(folder: Path) -> None:
         )
 
 
-def incomplete_searches(folder: Path) -> set[SearchId]:
+def incomplete_searches(folder: Location) -> set[SearchId]:
     """Searches that ended and have fewer rows than they made draws.
 
     Raises:
@@ -179,6 +179,6 @@ def incomplete_searches(folder: Path) -> set[SearchId]:
     return {(row["prompt_id"], row["replicate"]) for row in lacking.to_pylist()}
 
 
-def _next_number(folder: Path, table: str) -> int:
+def _next_number(folder: Location, table: str) -> int:
     found = shards.discover(folder, table)
     return found[-1].last + 1 if found else 1

@@ -21,6 +21,7 @@ import pyarrow as pa
 from harness.config import Plugin, RunConfig
 from harness.log import shards
 from harness.log.files import make_folder
+from harness.log.location import local
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
 from harness.log.run_folder import RunFolder
 from harness.log.schema import CANDIDATES, SEARCHES
@@ -69,7 +70,7 @@ def bench_report(folder: Path, prompts: int = PROMPTS, draws: int = DRAWS) -> Me
     seconds = time.monotonic() - started
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = used.ru_utime + used.ru_stime
-    size = sum(path.stat().st_size for path in run.log.iterdir()) / 2**20
+    size = sum(path.stat().st_size for path in local(run.log).iterdir()) / 2**20
     peak = round(used.ru_maxrss / 1024)
     return Measured(prompts * draws, round(size, 1), round(seconds, 2), round(cpu, 2), peak)
 

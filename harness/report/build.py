@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from harness.analysis.findings import Findings, analyse
 from harness.errors import UsageError
 from harness.log.files import make_folder, write_atomically
+from harness.log.location import Location
 from harness.log.run_folder import RunFolder
 from harness.report import contents, figures, gallery, style, tables
 from harness.report.page import Drawing, page, run_facts
@@ -78,7 +79,7 @@ class Report:
     content: Content
 
 
-def report(paths: Sequence[Path], out: Path, options: Options | None = None) -> Report:
+def report(paths: Sequence[Location], out: Path, options: Options | None = None) -> Report:
     """Write the report of some runs.
 
     Args:

@@ -18,6 +18,7 @@ from typing import Any
 from PIL import Image as Pillow
 
 from harness.log.images import image_path
+from harness.log.location import Location
 
 SIDE = 176
 BOXES = 8
@@ -54,7 +55,7 @@ class Thumbnail:
     missing: str = ""
 
 
-def thumbnail(images: Path, digest: object) -> Thumbnail:
+def thumbnail(images: Location, digest: object) -> Thumbnail:
     """A logged image, made small.
 
     Args:
@@ -66,12 +67,16 @@ def thumbnail(images: Path, digest: object) -> Thumbnail:
     path = image_path(images, digest)
     if not _DIGEST.fullmatch(digest) or not path.is_file():
         return Thumbnail("", missing="image not kept")
-    if not path.resolve().is_relative_to(images.resolve()):
+    if (
+        isinstance(path, Path)
+        and isinstance(images, Path)
+        and (not path.resolve().is_relative_to(images.resolve()))
+    ):
         return Thumbnail("", missing="image lies outside the run's folder")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Pillow.DecompressionBombWarning)
-            with Pillow.open(path, formats=["PNG"]) as opened:
+            with Pillow.open(io.BytesIO(path.read_bytes()), formats=["PNG"]) as opened:
                 width, height = opened.size
                 picture = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Warning, Pillow.DecompressionBombError):

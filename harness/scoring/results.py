@@ -19,6 +19,7 @@ from benchmarks.geneval import rules
 from benchmarks.geneval.classes import CLASSES
 from harness.log import store
 from harness.log.files import write_atomically
+from harness.log.location import local
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.records import Prompt
@@ -55,7 +56,7 @@ def write_results(folder: RunFolder, root: Path) -> Path:
         for key, name in names.items()
         if key in found
     ]
-    path = folder.path / RESULTS
+    path = local(folder.path) / RESULTS
     write_atomically(path, "".join(lines).encode())
     return path
 

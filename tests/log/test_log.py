@@ -90,7 +90,9 @@ def test_a_crash_in_the_middle_of_compaction_doubles_nothing(tmp_path: Path) -> 
     assert ids(tmp_path) == [f"id{i}" for i in range(20)]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
+)
 @given(data=st.data())
 def test_any_flipped_bit_or_cut_is_noticed(tmp_path: Path, data: st.DataObject) -> None:
     write(tmp_path, 9, shard_rows=3)
