@@ -83,10 +83,12 @@ def measure_faults(
     disturbed = _Runner(folder / "disturbed", orders)
     rng = random.Random(seed)
     total = whole.drawn
-    # Cut at random points, so that the run cannot end before the last kill.
+    # Cut at random points: drivers whose work is lost have more left, so that as a rule the run
+    # does not end before the last kill. Short runs get short pauses for the same reason.
+    pause = min(PAUSE_SECONDS, (whole.seconds - whole.starting_seconds) / (4 * (kills + 1)))
     points = [0, *sorted(rng.randrange(total) for _ in range(kills))]
     for number, (last, point) in enumerate(itertools.pairwise(points), start=2):
-        disturbed.session((point - last, rng.uniform(0, PAUSE_SECONDS)))
+        disturbed.session((point - last, rng.uniform(0, pause)))
         observe(number, kills + 2)
     disturbed.session(None)
     observe(kills + 2, kills + 2)

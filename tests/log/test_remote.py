@@ -198,6 +198,7 @@ def test_a_connection_that_stays_away_ends_the_run_and_loses_nothing(
                 self.failing = 10**9
         return upload(self, key)
 
+    monkeypatch.setattr(leases, "STALE_SECONDS", 0.1)  # its lock stays behind, this process lives
     with monkeypatch.context() as patch:
         patch.setattr(Store, "open_output_stream", fail)
         assert harness(*options, "--out", "s3://bucket/r") == 1
