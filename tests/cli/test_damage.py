@@ -20,8 +20,9 @@ from harness.log.schema import SCHEMA_VERSION
 from harness.log.store import LogWriter
 from tests.cli.test_cli import STUB, Terminal, harness, suite
 from tests.runs import contents
+from tests.scoring.conftest import images, one_thread, tiny_suite
 
-__all__ = ["harness", "suite"]
+__all__ = ["harness", "images", "one_thread", "suite", "tiny_suite"]
 
 SEARCHES, BUDGET = 10, 3
 
@@ -368,3 +369,19 @@ def test_an_interrupted_repair_is_given_again(
     assert Manifest.read(stopped / "manifest.json").sessions[-1].get("repaired")
     assert harness("resume", stopped) == 0
     assert contents(stopped) == contents(whole)
+
+
+def test_scores_of_images(harness: Terminal, images: Path, tiny_suite: Path) -> None:
+    """What a damaged shard held is scored again by the same command, after a repair."""
+    command = ["score", images, "--model", tiny_suite, "--out", "out", "--threads", 1]
+    assert harness(*command) == 0
+    before = contents(Path("out"))
+    (shard,) = files(Path("out"))
+    flip(shard)
+    for again in (["show", "out"], command):
+        assert harness(*again) == 1, harness.out
+        assert shard.name in harness.err and "harness repair out" in harness.err
+    assert harness("repair", "out") == 0
+    assert re.search(r"complete +python -m harness score", harness.out), harness.out
+    assert harness(*command) == 0, harness.err
+    assert contents(Path("out")) == before
