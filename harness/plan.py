@@ -224,8 +224,7 @@ def override(suite: Suite, ask: Ask) -> Suite:
             # Another kind of judge shares neither checkpoints nor settings with the suite's.
             judge = judge.model_copy(update={"kind": kind, "checkpoints": {}, "settings": {}})
         if reference:
-            refs = {**judge.checkpoints, "detector": reference}
-            judge = judge.model_copy(update={"checkpoints": refs})
+            judge = judge.model_copy(update={"checkpoints": _with_reference(judge, reference)})
     scorer = suite.scorer
     if ask.scorer:
         for part in ask.scorer:
@@ -235,6 +234,18 @@ def override(suite: Suite, ask: Ask) -> Suite:
                 )
         scorer = scorer.model_copy(update={"checkpoints": {**scorer.checkpoints, **ask.scorer}})
     return suite.model_copy(update={"generator": generator, "judge": judge, "scorer": scorer})
+
+
+def _with_reference(judge: ModelSpec, reference: str) -> dict[str, str]:
+    """A judge's checkpoints with another one for its main part."""
+    main = getattr(JUDGES.get(judge.kind), "main_part", "")
+    if not main:
+        raise UsageError(
+            f"the judge '{judge.kind}' takes no checkpoint", f"say --judge {judge.kind}"
+        )
+    # A processor is a model's own; another model brings another, in its folder.
+    kept = {part: ref for part, ref in judge.checkpoints.items() if part != "processor"}
+    return {**kept, main: reference}
 
 
 def _check_feedback(strategy: Strategy, generator: ModelSpec) -> None:

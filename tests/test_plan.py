@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from harness.config import differences, read_config
 from harness.errors import HarnessError, UsageError
-from harness.plan import replan, select_prompts
+from harness.models.suites import load_suite
+from harness.plan import Ask, override, replan, select_prompts
 from harness.records import Prompt
 from tests.runs import stub_plan
 from tests.stubs import make_stub_suite
@@ -110,6 +111,26 @@ def test_a_config_of_an_oracle_run_says_so(suite: Path) -> None:
     assert config.oracle and config.scorer is not None
     assert config.judge.checkpoints == config.scorer.checkpoints
     assert not stub_plan(suite).config.oracle
+
+
+@pytest.mark.parametrize(
+    ("model", "judge", "expected"),
+    [
+        ("reflect-dit", "vlm=org/another-vlm", {"model": "org/another-vlm"}),
+        ("sana-1.0-1.6b", "vlm=org/another-vlm", {"model": "org/another-vlm"}),
+        ("miniature", "detector=here", {"detector": "here", "colors": "bundled:colors"}),
+        ("miniature", "vlm=org/another-vlm", {"model": "org/another-vlm"}),
+    ],
+)
+def test_a_judge_s_reference_is_for_its_main_part(
+    model: str, judge: str, expected: dict[str, str]
+) -> None:
+    assert override(load_suite(model), Ask(judge=judge)).judge.checkpoints == expected
+
+
+def test_a_judge_without_checkpoints_takes_no_reference() -> None:
+    with pytest.raises(UsageError, match="'none' takes no checkpoint"):
+        override(load_suite("miniature"), Ask(judge="none=org/model"))
 
 
 def test_an_edited_config_is_refused(suite: Path) -> None:

@@ -125,6 +125,9 @@ class JudgeFactory(Protocol):
     oracle: ClassVar[bool]
     """Whether it knows the benchmark's answers. Runs and reports label such a judge."""
 
+    main_part: ClassVar[str]
+    """The part that `--judge KIND=REF` names a checkpoint for; "" for a judge without any."""
+
     def load(
         self,
         checkpoints: Mapping[str, Path],

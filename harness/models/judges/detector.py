@@ -37,6 +37,7 @@ class DetectorJudge:
     """Accepts what its own detector finds right, ranks by `rank`, says what is wrong."""
 
     oracle: ClassVar[bool] = False
+    main_part: ClassVar[str] = "detector"
 
     def __init__(self, examiner: GenEvalScorer) -> None:
         self.examiner = examiner

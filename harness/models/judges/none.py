@@ -22,6 +22,7 @@ class NoJudge:
     """Accepts nothing, ranks all alike, says nothing."""
 
     oracle: ClassVar[bool] = False
+    main_part: ClassVar[str] = ""
 
     @classmethod
     def load(

@@ -22,6 +22,7 @@ class OracleJudge:
     """Accepts what the scorer calls correct. Score 1 or 0; the sentence is the scorer's reason."""
 
     oracle: ClassVar[bool] = True
+    main_part: ClassVar[str] = ""
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer

@@ -77,6 +77,7 @@ class VLMJudge:
     """A vision-language model on one device. Has state: the weights."""
 
     oracle: ClassVar[bool] = False
+    main_part: ClassVar[str] = "model"
 
     def __init__(
         self, model: Any, processor: Any, *, batch_size: int, settings: VLMSettings
