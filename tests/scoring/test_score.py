@@ -18,7 +18,7 @@ from harness.engine.launch import Execution
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log import store
 from harness.log.files import explain
-from harness.log.manifest import Manifest
+from harness.log.manifest import Manifest, PromptSet
 from harness.log.run_folder import RunFolder
 from harness.log.schema import content
 from harness.records import Prompt, Role
@@ -84,7 +84,9 @@ def log_of(folder: Path, rows: list[tuple[str, str, bool]]) -> RunFolder:
         row = {"prompt_id": prompt, "tag": tag, "correct": correct, "replicate": number}
         log.append("candidates", row)
     log.flush()
-    return RunFolder(folder)
+    run = RunFolder(folder)
+    Manifest("r", {}, "d", PromptSet(0, "d"), "cmd", {}).write(run.manifest)
+    return run
 
 
 @pytest.mark.parametrize("seed", range(4))
