@@ -42,6 +42,12 @@ def run_stage(name: str, setting: Setting) -> None:
 )
 @click.option("--scale", default=1.0, show_default=True, help="Factor on steps and data.")
 @click.option("--compile/--no-compile", default=False, help="Faster; needs a C++ compiler.")
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=None,
+    help="Trained weights that the base goes on from; name another --seed, for other scenes.",
+)
 @click.pass_context
 def main(
     context: click.Context,
@@ -52,6 +58,7 @@ def main(
     out: Path,
     scale: float,
     compile: bool,
+    start: Path | None,
 ) -> None:
     """Train the miniature's models from rendered scenes.
 
@@ -62,7 +69,7 @@ def main(
 
     if threads:
         torch.set_num_threads(threads)
-    context.obj = Setting(work, out, device, seed, scale, compile)
+    context.obj = Setting(work, out, device, seed, scale, compile, start=start)
 
 
 def _add(name: str) -> None:

@@ -24,6 +24,7 @@ from diffusers import (
     SanaTransformer2DModel,
 )
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import Gemma2Config, Gemma2Model
 
@@ -66,7 +67,7 @@ SCHEDULER = {
     "flow_shift": 3.0,
 }
 SCENES, HELD_OUT = 60_000, 1_024
-SCHEDULE = Schedule(steps=10_000, batch=64, lr=1.2e-3, warmup=200, ema=0.999)
+SCHEDULE = Schedule(steps=6_000, batch=64, lr=1.2e-3, warmup=200, cooldown=0.6, ema=0.999)
 TOKENS = 24
 """Length that training pads sentences to; attention is masked, so sampling may use another."""
 TIME_SHIFT = 2.0
@@ -210,7 +211,9 @@ def train(
     latents, prompts, wishes = encoded_pool(setting)
     unseen, unseen_prompts, _ = encoded_pool(setting, unseen=True)
     torch.manual_seed(setting.seed)
-    model = Denoiser(text, transformer).to(setting.device)
+    model = Denoiser(text, transformer)
+    before = resumed_from(model, setting.start / "base") if setting.start else []
+    model = model.to(setting.device)
     run: Any = torch.compile(model) if setting.compile else model
     empty = torch.full((TOKENS,), PAD)
     empty[0] = BOS
@@ -241,8 +244,26 @@ def train(
     )  # fmt: skip
     if fitted is None:
         return False
-    finish(model, setting, schedule, fitted, len(latents), measure())
+    finish(model, setting, schedule, fitted, len(latents), measure(), before)
     return True
+
+
+def resumed_from(model: Denoiser, folder: Path) -> list[dict[str, Any]]:
+    """Give the model a trained pipeline's weights; return the recipes they came about by.
+
+    Raises:
+        HarnessError: There is no such pipeline, or it has other sizes.
+    """
+    try:
+        recipe: dict[str, Any] = json.loads((folder / "recipe.json").read_text())
+        model.text_encoder.load_state_dict(load_file(folder / "text_encoder/model.safetensors"))
+        weights = load_file(folder / "transformer/diffusion_pytorch_model.safetensors")
+        model.transformer.load_state_dict(weights)
+    except (OSError, RuntimeError) as error:
+        raise HarnessError(
+            f"{folder} cannot be gone on from: {error}", "give weights that this stage trained"
+        ) from error
+    return [*recipe.pop("earlier", []), recipe]
 
 
 def finish(
@@ -252,13 +273,14 @@ def finish(
     fitted: Fitted,
     scenes: int,
     metric: dict[str, float],
+    before: list[dict[str, Any]],
 ) -> None:
-    """Export the averaged weights and their recipe."""
+    """Export the averaged weights and their recipe, with those of the weights they started from."""
     folder = setting.out / "base"
     export(model, folder / "vae", folder)
     write_recipe(
         folder / "recipe.json", setting, schedule, fitted,
         scenes=scenes, images_seen=schedule.steps * schedule.batch, held_out=metric,
         time_shift=TIME_SHIFT, empty_share=EMPTY_SHARE, feedback_sentence_share=WISH_SHARE,
-        tokens=TOKENS,
+        tokens=TOKENS, **({"earlier": before} if before else {}),
     )  # fmt: skip

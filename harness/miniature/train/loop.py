@@ -66,6 +66,8 @@ class Setting:
         scale: Factor on every stage's steps and pool sizes; below 1 for a trial run.
         compile: Whether to compile the heavy stages while they train (needs a C++ compiler).
         checkpoint_seconds: Time between checkpoints.
+        start: Folder of trained weights, laid out like ``out``, that the base goes on from instead
+            of starting at random. None for a fresh start.
     """
 
     work: Path
@@ -75,6 +77,7 @@ class Setting:
     scale: float = 1.0
     compile: bool = False
     checkpoint_seconds: float = 180.0
+    start: Path | None = None
 
     def count(self, full: int) -> int:
         """A number of steps or scenes at this setting's scale."""
