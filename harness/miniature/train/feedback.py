@@ -29,6 +29,7 @@ from harness.miniature.train.detector import worn
 from harness.miniature.train.loop import Setting
 from harness.miniature.words import make_tokenizer
 from harness.models.judges.sentences import sentences
+from harness.models.reflect_dit.vision import pooled
 from harness.records import Prompt
 
 TAG_SHARES = (0.08, 0.18, 0.2, 0.14, 0.2, 0.2)
@@ -143,13 +144,13 @@ def _tokens(texts: Sequence[str], length: int) -> Tensor:
     return torch.tensor(make_tokenizer()(list(texts), **padded)["input_ids"])
 
 
-def look(encoder: SiglipVisionModel, images: Tensor, device: str) -> Tensor:
-    """The vision encoder's tokens of uint8 images, float16 (n, 64, channels)."""
+def look(encoder: SiglipVisionModel, images: Tensor, tokens: int, device: str) -> Tensor:
+    """What the vision encoder sees in uint8 images, float16 (n, tokens, channels)."""
     parts = []
     with torch.no_grad():
         for part in batches(images, 256):
             seen = encoder(pixel_values=to_signed(part).to(device)).last_hidden_state
-            parts.append(seen.to("cpu", torch.float16))
+            parts.append(pooled(seen, tokens).to("cpu", torch.float16))
     return torch.cat(parts)
 
 

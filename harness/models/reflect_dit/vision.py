@@ -97,9 +97,24 @@ class VisionEncoder:
         pixels = self.processor(Pillow.fromarray(image), return_tensors="pt")["pixel_values"]
         with torch.no_grad():
             patches = self.model(pixels.to(self.model.device, self.model.dtype)).last_hidden_state
-        grid = math.isqrt(patches.shape[1])
-        if grid * grid != patches.shape[1]:
-            raise HarnessError(f"the vision encoder gave {patches.shape[1]} patches, no square")
-        square = patches.transpose(1, 2).unflatten(-1, (grid, grid))
-        pooled = torch.nn.functional.avg_pool2d(square, grid // math.isqrt(tokens))
-        return pooled.flatten(2).transpose(1, 2)[0]
+        return pooled(patches, tokens)[0]
+
+
+def pooled(patches: torch.Tensor, tokens: int) -> torch.Tensor:
+    """Average the patches of a square grid to fewer tokens, (n, tokens, channels).
+
+    Args:
+        patches: (n, patches, channels).
+        tokens: The square of a divisor of the grid's side.
+
+    Raises:
+        HarnessError: The patches form no square.
+    """
+    import torch
+
+    grid = math.isqrt(patches.shape[1])
+    if grid * grid != patches.shape[1]:
+        raise HarnessError(f"the vision encoder gave {patches.shape[1]} patches, no square")
+    square = patches.transpose(1, 2).unflatten(-1, (grid, grid))
+    averaged = torch.nn.functional.avg_pool2d(square, grid // math.isqrt(tokens))
+    return averaged.flatten(2).transpose(1, 2)
