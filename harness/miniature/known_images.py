@@ -26,6 +26,7 @@ from harness.miniature.prompts import Request, Wanted, draw_request, draw_scene
 from harness.miniature.scenes import Rendered, render
 from harness.records import Prompt
 
+PAIRS = (("detector", "colors"), ("judge", "judge_colors"))
 KINDS = ("single_object", "two_object", "counting", "position")
 TRIES = 40
 """Random scenes of each kind, and objects of each colour, to choose from."""
@@ -95,10 +96,9 @@ def write(folder: Path, rows: list[dict[str, Any]], images: dict[str, Any]) -> N
 
 def main() -> None:
     """Choose and write the images of all bundled checkpoints."""
-    colors = WEIGHTS / "colors"
     scorers = [
-        load_scorer({"detector": WEIGHTS / name, "colors": colors}, {}, "cpu")
-        for name in ("detector", "judge")
+        load_scorer({"detector": WEIGHTS / detector, "colors": WEIGHTS / colors}, {}, "cpu")
+        for detector, colors in PAIRS
     ]
     chosen = {kind: surest_scene(scorers, kind) for kind in KINDS}
     rows = []
@@ -111,17 +111,18 @@ def main() -> None:
         asked = {"metadata": request.metadata}
         rows.append({"image": shown, **asked, "correct": True, "objects": objects})
         rows.append({"image": other, **asked, "correct": False})
-    for name in ("detector", "judge"):
+    for name, _ in PAIRS:
         images = {f"{kind}.png": drawn.image for kind, (_, drawn) in chosen.items()}
         write(WEIGHTS / name, rows, images)
-    classifier = scorers[0].classifier
-    assert isinstance(classifier, ClipColorClassifier)
-    cuttings = {colour: surest_object(classifier, colour) for colour in COLOURS}
-    write(
-        colors,
-        [{"image": f"{c}.png", "class": name, "color": c} for c, (name, _) in cuttings.items()],
-        {f"{colour}.png": cut for colour, (_, cut) in cuttings.items()},
-    )
+    for scorer, (_, name) in zip(scorers, PAIRS, strict=True):
+        classifier = scorer.classifier
+        assert isinstance(classifier, ClipColorClassifier)
+        cuttings = {colour: surest_object(classifier, colour) for colour in COLOURS}
+        write(
+            WEIGHTS / name,
+            [{"image": f"{c}.png", "class": seen, "color": c} for c, (seen, _) in cuttings.items()],
+            {f"{colour}.png": cut for colour, (_, cut) in cuttings.items()},
+        )
 
 
 if __name__ == "__main__":

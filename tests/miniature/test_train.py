@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness.miniature.train import (
     colors,
     detector,
     judge,
+    judge_colors,
     reflect,
     vision,
 )
@@ -57,7 +59,11 @@ def train_judge(setting: Setting, **options: Any) -> bool:
 
 
 def train_colors(setting: Setting, **options: Any) -> bool:
-    return colors.train(setting, SHORT, **options)
+    return colors.train(setting, replace(colors.SCORER, schedule=SHORT), **options)
+
+
+def train_judge_colors(setting: Setting, **options: Any) -> bool:
+    return judge_colors.train(setting, replace(judge_colors.JUDGE, schedule=SHORT), **options)
 
 
 def train_vision(setting: Setting, **options: Any) -> bool:
@@ -71,6 +77,7 @@ def train_vision(setting: Setting, **options: Any) -> bool:
         (train_detector, ("detector/config.json", "detector/model.safetensors")),
         (train_judge, ("judge/config.json", "judge/model.safetensors")),
         (train_colors, ("colors/config.json", "colors/preprocessor_config.json")),
+        (train_judge_colors, ("judge_colors/config.json", "judge_colors/model.safetensors")),
         (train_vision, ("vision/config.json", "vision/preprocessor_config.json")),
     ],
 )
@@ -89,7 +96,7 @@ def test_a_stage_exports_its_folder_and_recipe(
 def test_reflection_learns_from_the_other_stages_and_resumes(
     trained: Setting, tmp_path: Path
 ) -> None:
-    for stage in (train_base, train_judge, train_colors, train_vision):
+    for stage in (train_base, train_judge, train_judge_colors, train_vision):
         assert stage(trained)
     parts = replace(trained, work=tmp_path / "work")
     assert reflect.train(trained, SHORT)
@@ -178,6 +185,28 @@ def test_a_stage_without_its_autoencoder_says_so(font: None, tmp_path: Path) -> 
         with pytest.raises(base.HarnessError, match="there is no autoencoder") as caught:
             train(setting)
         assert caught.value.hint == "train the stage autoencoder first"
+
+
+def test_the_base_goes_on_from_trained_weights(trained: Setting, tmp_path: Path) -> None:
+    assert train_base(trained)
+    start = tmp_path / "start"
+    shutil.copytree(trained.out, start)
+    further = replace(trained, work=tmp_path / "work", seed=1, start=start)
+    assert train_base(further)
+    recipe = json.loads((trained.out / "base" / "recipe.json").read_text())
+    first = json.loads((start / "base" / "recipe.json").read_text())
+    assert recipe["earlier"] == [first]
+    assert (recipe["seed"], first["seed"]) == (1, 0)
+    model = base.Denoiser(SMALL_TEXT, SMALL_TRANSFORMER)
+    assert len(base.resumed_from(model, trained.out / "base")) == 2
+    weights = load_file(trained.out / "base/transformer/diffusion_pytorch_model.safetensors")
+    for name, value in model.transformer.state_dict().items():
+        assert torch.equal(value, weights[name].float())
+    again = replace(further, work=tmp_path / "again", start=trained.out)
+    with pytest.raises(base.HarnessError, match="cannot be gone on from"):
+        base.train(
+            again, SHORT, text=SMALL_TEXT, transformer={**SMALL_TRANSFORMER, "num_layers": 2}
+        )
 
 
 def test_an_interrupted_stage_ends_as_one_that_was_not(trained: Setting, tmp_path: Path) -> None:

@@ -12,7 +12,16 @@ from harness.miniature import WEIGHTS
 from harness.miniature.glyphs import font_path
 from harness.miniature.train.loop import Setting
 
-STAGES = ("autoencoder", "base", "detector", "judge", "colors", "vision", "reflect")
+STAGES = (
+    "autoencoder",
+    "base",
+    "detector",
+    "judge",
+    "colors",
+    "judge_colors",
+    "vision",
+    "reflect",
+)
 
 
 def run_stage(name: str, setting: Setting) -> None:

@@ -1,6 +1,6 @@
-"""Stage 5: the CLIP that names an object's colour by GenEval's zero-shot procedure.
+"""Stages 5 and 6: the CLIPs that name an object's colour by GenEval's zero-shot procedure.
 
-It is trained through the very steps that the benchmark takes: crops of masked objects over grey,
+They are trained through the very steps that the benchmark takes: crops of masked objects over grey,
 and text directions averaged over the benchmark's templates. Masks are made as imperfect as a
 detector's. An object in its natural colours has no one right answer: its target is the share of
 its pixels that are nearest to each colour.
@@ -8,7 +8,7 @@ its pixels that are nearest to each colour.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import click
 import numpy as np
@@ -27,10 +27,7 @@ from harness.miniature.train.detector import worn_pool
 from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
 from harness.miniature.words import make_clip_tokenizer
 
-SCENES, HELD_OUT, USED = 20_000, 1_000, 10_000
-SCHEDULE = Schedule(steps=1_000, batch=128, lr=2e-3, cooldown=0.5, ema=0.99, weight_decay=0.05)
-SEED = 21
-"""The detector's pool is used again: it is made already."""
+HELD_OUT = 1_000
 INPUT = 32
 """Side of CLIP's input in pixels."""
 POSITIONS = 16
@@ -38,6 +35,31 @@ NAMES = 6
 """Class names whose texts a step compares; an object is not always called what it is, because a
 detector may take it for something else."""
 IMAGES = ClipImageSettings(shortest_edge=INPUT, crop=(INPUT, INPUT))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What sets the scorer's and the judge's colours apart.
+
+    Attributes:
+        name: The stage, and its folder among the weights.
+        scenes: Scenes in the pool; every other one's objects are cut out.
+        pool_seed: Seed of the pool: that of a detector, whose pool is made already.
+        seed: Seed of masks and training.
+        schedule: How long and how fast.
+    """
+
+    name: str
+    scenes: int
+    pool_seed: int
+    seed: int
+    schedule: Schedule
+
+
+SCORER = Variant(
+    "colors", 20_000, 21, 41,
+    Schedule(steps=1_000, batch=128, lr=2e-3, cooldown=0.5, ema=0.99, weight_decay=0.05),
+)  # fmt: skip
 
 
 def make_model() -> CLIPModel:
@@ -157,17 +179,14 @@ def _accuracy(model: CLIPModel, crops: Tensor, colours: Tensor) -> float:
     return float((named == colours)[painted].float().mean())
 
 
-def train(
-    setting: Setting, schedule: Schedule = SCHEDULE, *, stop_after: int | None = None
-) -> bool:
-    """Train and export to ``out/colors``; True once it is done."""
-    seed = setting.seed + 41
-    pool, worn_images = worn_pool(setting, setting.count(SCENES), setting.seed + SEED, "colors")
-    unseen, worn_unseen = worn_pool(
-        setting, setting.count(HELD_OUT), setting.seed + SEED + 1, "colors"
-    )
-    click.echo("colors: cutting objects out")
-    used = setting.count(USED)
+def train(setting: Setting, variant: Variant = SCORER, *, stop_after: int | None = None) -> bool:
+    """Train and export to the variant's folder in ``out``; True once it is done."""
+    name, schedule = variant.name, variant.schedule
+    seed, pool_seed = setting.seed + variant.seed, setting.seed + variant.pool_seed
+    pool, worn_images = worn_pool(setting, setting.count(variant.scenes), pool_seed, name)
+    unseen, worn_unseen = worn_pool(setting, setting.count(HELD_OUT), pool_seed + 1, name)
+    click.echo(f"{name}: cutting objects out")
+    used = setting.count(variant.scenes // 2)
     clean = make_crops(pool, pool.images[:used], seed)
     worn = make_crops(pool, worn_images[:used], seed + 1)
     crops = torch.cat([clean[0], worn[0]])
@@ -202,7 +221,7 @@ def train(
         return functional.cross_entropy(logits, targets[rows].to(setting.device))
 
     fitted = fit(
-        model, loss_of, len(crops), schedule, replace(setting, seed=seed), "colors",
+        model, loss_of, len(crops), schedule, replace(setting, seed=seed), name,
         stop_after=stop_after,
     )  # fmt: skip
     if fitted is None:
@@ -211,8 +230,8 @@ def train(
     for what, images in (("rendered", unseen.images), ("worn", worn_unseen)):
         cut, _, colours = make_crops(unseen, images, seed + 2)
         held_out[f"{what}_painted_accuracy"] = round(_accuracy(model, cut, colours), 4)
-    click.echo(f"colors: held out {held_out}")
-    folder = setting.out / "colors"
+    click.echo(f"{name}: held out {held_out}")
+    folder = setting.out / name
     model.to(torch.float16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     processor = CLIPImageProcessor(

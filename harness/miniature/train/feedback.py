@@ -97,7 +97,7 @@ def _made(setting: Setting, size: int, seed: int) -> Rejections:
     owners = [n for count in (FAULTS, SAMPLES) for n in range(size) for _ in range(count)]
 
     examiner = load_scorer(
-        {"detector": setting.out / "judge", "colors": setting.out / "colors"},
+        {"detector": setting.out / "judge", "colors": setting.out / "judge_colors"},
         {"batch_size": 16},
         setting.device,
     )

@@ -1,4 +1,4 @@
-"""Stage 7: reflection. The base model learns to draw again with what went wrong in mind.
+"""Stage 8: reflection. The base model learns to draw again with what went wrong in mind.
 
 What Reflect-DiT was trained on (arXiv 2503.12271), with the renderer in the annotators' place: a
 rejected image, a sentence that says why, and an image that is right. The target here is the
@@ -37,7 +37,7 @@ from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithCon
 
 PROMPTS, HELD_OUT = 5_000, 250
 SEED = 61
-SCHEDULE = Schedule(steps=2_500, batch=48, lr=1.2e-3, warmup=150, cooldown=0.5, ema=0.995)
+SCHEDULE = Schedule(steps=3_000, batch=48, lr=1.2e-3, warmup=150, cooldown=0.5, ema=0.995)
 """The batch counts rows with feedback."""
 PLAIN = 16
 """Rows without feedback that join every batch."""
@@ -77,7 +77,7 @@ def train(
     stop_after: int | None = None,
 ) -> bool:
     """Train and export to ``out/reflect``; True once it is done."""
-    folders = {name: setting.out / name for name in ("base", "judge", "colors", "vision")}
+    folders = {name: setting.out / name for name in ("base", "judge", "judge_colors", "vision")}
     for name, folder in folders.items():
         if not folder.is_dir():
             raise HarnessError(f"there is no folder {folder}", f"train the stage {name} first")

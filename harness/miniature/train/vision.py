@@ -1,4 +1,4 @@
-"""Stage 6: the vision encoder through which reflection will look at rejected images.
+"""Stage 7: the vision encoder through which reflection will look at rejected images.
 
 A SigLIP vision model trained on the renderer's truth: each token says what object covers most of
 its patch and in which colour, and whether a centre lies in it; the pooled output says which classes
