@@ -270,9 +270,23 @@ def locate(specs: Mapping[Role, ModelSpec]) -> Paths:
         HarnessError: One is missing.
     """
     return {
-        role: {part: checkpoints.resolve(ref) for part, ref in spec.checkpoints.items()}
+        role: {part: _located(part, ref) for part, ref in spec.checkpoints.items()}
         for role, spec in specs.items()
     }
+
+
+def _located(part: str, ref: str) -> Path:
+    try:
+        return checkpoints.resolve(ref)
+    except HarnessError as error:
+        if part != "detector" or ref.startswith("bundled:"):
+            raise
+        # No hub has it in this form, so it is missing on every machine at first.
+        convert = (
+            "GenEval's official detector, an mmdet .pth file, becomes such a folder with "
+            "`python -m harness convert-detector FILE.pth --out FOLDER`"
+        )
+        raise type(error)(error.message, f"{error.hint}; {convert}") from error
 
 
 def digests(paths: Paths) -> dict[str, str]:

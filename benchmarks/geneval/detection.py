@@ -125,8 +125,8 @@ def load_detector(
     raise HarnessError(
         f"{folder / 'config.json'} has model_type {kind!r}, expected one of "
         f"{', '.join(MODEL_TYPES)}",
-        "GenEval's official detector is an mmdet .pth file: convert it to a folder first "
-        "(benchmarks/geneval/convert.py)",
+        "GenEval's official detector is an mmdet .pth file: make it a folder with "
+        "`python -m harness convert-detector FILE.pth --out FOLDER`",
     )
 
 
@@ -147,8 +147,8 @@ def read_config(folder: Path, expected: str) -> dict[str, Any]:
         what = "no such folder" if not folder.is_dir() else "no config.json in it"
         raise HarnessError(
             f"{folder} is not a checkpoint folder ({what}), expected {expected}",
-            "check the path; a converted or downloaded folder holds config.json and "
-            "model.safetensors",
+            "check the path; a converted (`python -m harness convert-detector`) or downloaded "
+            "folder holds config.json and model.safetensors",
         ) from None
     except (OSError, ValueError) as error:
         raise HarnessError(

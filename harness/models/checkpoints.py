@@ -97,12 +97,15 @@ def resolve(ref: str) -> Path:
     `HF_HUB_OFFLINE=1` forbids the download.
 
     Raises:
-        UsageError: The reference has none of the known forms.
+        UsageError: The reference has none of the known forms, or names a file.
         HarnessError: It is nowhere, and cannot be downloaded.
     """
     located = look(ref)
     if located.path is not None:
         return located.path
+    # Before the hub is asked: `models/FILE.pth` has the form of a hub id, too.
+    if Path(ref).expanduser().is_file():
+        raise UsageError(f"checkpoint '{ref}' is a file, expected a folder", _FORMS)
     hub = _hub_id(ref)
     if hub is None:
         raise _missing(located)

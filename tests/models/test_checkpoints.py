@@ -43,6 +43,17 @@ def test_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve("./model") == tmp_path / "model"
 
 
+def test_a_file_is_no_checkpoint_and_no_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "detector.pth").write_bytes(b"weights")
+    for ref in ("models/detector.pth", str(tmp_path / "models" / "detector.pth")):
+        with pytest.raises(UsageError, match=r"detector\.pth' is a file, expected a folder"):
+            resolve(ref)
+
+
 def test_a_bundled_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "BUNDLED", tmp_path)
     (tmp_path / "base").mkdir()
