@@ -23,9 +23,9 @@ from harness.cli.execution import execution_options
 @click.option("--colors", metavar="REF", help="CLIP checkpoint for the colours.")
 @click.option(
     "--model",
-    default="miniature",
-    show_default=True,
-    help="Suite whose scorer is used where no reference is given.",
+    metavar="SUITE",
+    help="Suite whose scorer is used where no reference is given. Default: the miniature; beside "
+    "a reference that is not bundled, GenEval's official scorer.",
 )
 @click.option(
     "-O",

@@ -19,6 +19,9 @@ from strategies.recorded import Recorded
 SUITE = "foreign-images"
 """Name of the suite in the config of such a run: nobody knows what made the images."""
 
+MINIATURE, OFFICIAL = "miniature", "sana-1.0-1.6b"
+"""Suites with the bundled scorer and with GenEval's official one."""
+
 MMDET = "mmdet"
 """As a detector: run by mmdet, the original. As a prefix, the reference comes after a colon."""
 
@@ -44,7 +47,8 @@ class ScoringAsk:
 
     Attributes:
         images: The folder.
-        model: Suite whose scorer is used.
+        model: Suite whose scorer is used. None: the miniature, or the official scorer where a
+            part is given that is not bundled, since the miniature's parts go with no others.
         scorer: Other checkpoint references, by part. A detector "mmdet" or "mmdet:REF" is run by
             mmdet: the suite's own, or REF.
         settings: Scorer settings (`benchmarks.geneval.scorer.Options`).
@@ -55,7 +59,7 @@ class ScoringAsk:
     """
 
     images: Path
-    model: str = "miniature"
+    model: str | None = None
     scorer: Mapping[str, str] | None = None
     settings: Mapping[str, str] | None = None
     dtype: str | None = None
@@ -102,7 +106,7 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
     if not files:
         raise UsageError(f"{ask.images} holds no images", "expected 00000/samples/0000.png")
     _check_prompts(folders)
-    suite = load_suite(ask.model)
+    suite = load_suite(ask.model or _suite_for(ask.scorer or {}))
     spec = _scorer(suite, ask)
     paths = locate({Role.SCORER: spec})
     config = RunConfig(
@@ -123,6 +127,11 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
     )
     prompts = tuple(folder.prompt for folder in folders)
     return ScoringPlan(Plan(config, prompts, Recorded(), paths), ask.images, tuple(files))
+
+
+def _suite_for(given: Mapping[str, str]) -> str:
+    bundled = all(ref.startswith("bundled:") for ref in given.values())
+    return MINIATURE if bundled else OFFICIAL
 
 
 def _with_backend(ask: ScoringAsk) -> ScoringAsk:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from benchmarks.geneval.scorer import load_scorer
+from harness.config import RunConfig
 from harness.engine.executors.inline import InlineExecutor
 from harness.engine.jobs import Job, Outcome
 from harness.engine.launch import Execution
@@ -298,6 +299,18 @@ def test_bad_requests(images: Path, tiny_suite: Path, ask: dict[str, Any], says:
         ready(images, tiny_suite, **ask)
 
 
+def test_who_has_mmdet_s_file_is_told_how_to_convert_it(images: Path, tiny_suite: Path) -> None:
+    file = images.parent / "mask2former.pth"
+    file.write_bytes(b"weights")
+    for ref in (str(file), "mask2former-swin-s-coco", f"mmdet:{file}"):
+        with pytest.raises(HarnessError) as caught:
+            ready(images, tiny_suite, scorer={"detector": ref})
+        assert "`python -m harness convert-detector FILE.pth --out FOLDER`" in caught.value.hint
+    with pytest.raises(HarnessError) as caught:
+        ready(images, tiny_suite, scorer={"colors": "none"})
+    assert "convert-detector" not in caught.value.hint
+
+
 def test_the_detector_s_backend_is_a_setting(images: Path, tiny_suite: Path) -> None:
     def spec(**ask: Any) -> Any:
         return ready(images, tiny_suite, **ask).plan.config.scorer
@@ -323,6 +336,34 @@ def test_scores_say_whether_the_scorer_is_a_miniature(images: Path, tiny_suite: 
     assert ready(images, tiny_suite).plan.config.miniature
     assert ready(images, tiny_suite, scorer={"detector": parts["detector"]}).plan.config.miniature
     assert not ready(images, tiny_suite, scorer=parts).plan.config.miniature
+
+
+def test_the_rest_of_a_scorer_of_one_s_own_is_the_official_one(
+    images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def config(**scorer: str) -> RunConfig:
+        return plan_scoring(ScoringAsk(images, scorer=scorer)).plan.config
+
+    def refs(**scorer: str) -> Mapping[str, str]:
+        spec = config(**scorer).scorer
+        assert spec is not None
+        return spec.checkpoints
+
+    tiny = tiny_suite.parent / "tiny"
+    here = tmp_path / "checkpoints"
+    here.mkdir()
+    (here / "clip-vit-large-patch14").symlink_to(tiny / "colors")
+    (here / "mask2former-swin-s-coco").symlink_to(tiny / "detector")
+    monkeypatch.setenv("HARNESS_CHECKPOINTS", str(here))
+    official = {"detector": "mask2former-swin-s-coco", "colors": "openai/clip-vit-large-patch14"}
+    own = str(tiny / "detector")
+    for ref in (own, f"mmdet:{own}"):
+        assert refs(detector=ref) == {**official, "detector": own}
+        assert not config(detector=ref).miniature
+    assert refs(colors=str(tiny / "colors")) == {**official, "colors": str(tiny / "colors")}
+    miniature = {"detector": "bundled:detector", "colors": "bundled:colors"}
+    assert refs() == miniature and config().miniature
+    assert refs(detector="bundled:judge") == {**miniature, "detector": "bundled:judge"}
 
 
 def test_on_ray_with_two_workers(
