@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -82,21 +83,36 @@ def score(
     from harness.cli.execution import resolve
     from harness.cli.score_view import print_scores
     from harness.errors import Interrupted
+    from harness.log.manifest import FINISHED
     from harness.log.run_folder import RunFolder
     from harness.scoring.plan import ScoringAsk, plan_scoring
     from harness.scoring.results import write_results
+    from harness.scoring.session import check_out
     from harness.scoring.session import score as work
 
     where = resolve(execution)
     ready = plan_scoring(ScoringAsk(**asked, device=where.device))
     folder = RunFolder(out)
     command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
-    click.echo(f"{len(ready.files)} images of {len(ready.plan.prompts)} prompts", err=True)
+    manifest = check_out(folder, ready)
+    finished = manifest is not None and manifest.state == FINISHED
+    click.echo(
+        f"{len(ready.files)} images of {len(ready.plan.prompts)} prompts, "
+        f"{'already finished' if finished else 'loading models …'}",
+        err=True,
+    )
+    if without := len(ready.plan.prompts) - len({file.prompt.id for file in ready.files}):
+        text = f"{without} prompt{'s' if without > 1 else ''} without any image, which "
+        click.echo(f"{text}{'count' if without > 1 else 'counts'} for nothing", err=True)
+    # What a cluster's scheduler sends before it kills: what was scored until then is kept.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with count_display("images") as observe:
             work(ready, where, folder, command=command, observe=observe)
     except (Interrupted, KeyboardInterrupt):
         raise Interrupted("stopped before the end", f"carry on with: {command}") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
     results = write_results(folder, images)
     scores = print_scores(folder, results)
     for reason in scores.refused:

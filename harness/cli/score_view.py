@@ -15,6 +15,7 @@ from harness.log.location import local
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.scoring.files import read_files
+from harness.scoring.plan import MMDET
 from harness.scoring.results import RESULTS
 from harness.scoring.scores import Scores, summarise_scores
 
@@ -31,7 +32,11 @@ def print_scores(folder: RunFolder, results: Path) -> Scores:
     seconds = scores.device_seconds
     speed = f", {scored / seconds:.1f} images a device-second" if seconds else ""
     own = f"{results} (GenEval's format), " if results.exists() else ""
+    spec = config["scorer"]
+    parts = ", ".join(f"{part} {ref}" for part, ref in spec["checkpoints"].items())
+    original = " (run by mmdet)" if spec["settings"].get("backend") == MMDET else ""
     for line in (
+        f"models    {parts}{original}; {spec['dtype']}, batches of {spec['batch_size']}",
         f"images    {scored} of {scores.images} scored, {len(scores.refused)} not (counted as "
         f"wrong), of {scores.prompts} prompts",
         f"scorer    {seconds:.1f} device-s, {scores.flops / 1e12:.3g} TFLOPs{speed}",

@@ -24,7 +24,7 @@ from harness.engine.rows import Pending, candidate_row, logged_candidate, search
 from harness.engine.scheduler import Scheduler, Work
 from harness.engine.searches import Search
 from harness.engine.worker import Setup
-from harness.errors import HarnessError, Interrupted
+from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log import shards, store
 from harness.log.environment import environment
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
@@ -73,7 +73,7 @@ def score(
             log is damaged. What was acknowledged is safe.
     """
     plan = ready.plan
-    manifest = check_folder(folder, plan)
+    manifest = check_out(folder, ready)
     if manifest is not None and manifest.state == FINISHED:
         return
     with folder_for(folder.path):
@@ -101,6 +101,21 @@ def score(
             executor.close()
         files = [s.path.name for table in TABLES for s in shards.discover(folder.log, table)]
         manifest.finished(totals(folder), files).write(folder.manifest)
+
+
+def check_out(folder: RunFolder, ready: ScoringPlan) -> Manifest | None:
+    """What is in the folder already: its manifest, or None if it is free.
+
+    Raises:
+        UsageError: It belongs to something else, or the images have changed since.
+        HarnessError: Its manifest is damaged.
+    """
+    try:
+        return check_folder(folder, ready.plan)
+    except UsageError as error:
+        images = " (…settings.files are the images: their names, sizes, times and prompts)"
+        hint = f"choose another --out{images if 'settings.files' in error.message else ''}"
+        raise UsageError(error.message, hint) from error
 
 
 def make_executor(ready: ScoringPlan, execution: Execution) -> Executor:

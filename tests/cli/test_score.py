@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,10 +28,15 @@ def test_score(harness: Terminal, images: Path, tiny_suite: Path) -> None:
     for piece in ("macro (official", "micro (mean", "per image", "per prompt", "color_attr"):
         assert piece in harness.out
     assert "miniature scorer" in harness.out and "images of 9 prompts" in harness.err
+    assert "loading models" in harness.err
+    tiny = tiny_suite.parent / "tiny"
+    models = f"colors {tiny / 'colors'}, detector {tiny / 'detector'}; float32, batches of 4"
+    assert f"models    {models}\n" in harness.out
     first = harness.out
     lines = Path("out/results.jsonl").read_text().splitlines()
     assert all(Path(json.loads(line)["filename"]).is_file() for line in lines)
     assert harness(*command) == 0 and harness.out == first
+    assert "already finished" in harness.err and "loading" not in harness.err
     assert harness("show", "out") == 0 and "macro" in harness.out
     assert harness(*command, "-O", "max_overlap=0.5") == 2
     assert "scorer.settings.max_overlap" in harness.err
@@ -41,11 +47,13 @@ def test_refused_images_are_named_and_the_exit_code_says_so(
 ) -> None:
     bad = images / "00000" / "samples" / "0000.png"
     bad.write_bytes(b"no image")
+    shutil.rmtree(images / "00001" / "samples")
     detector = tiny_suite.parent / "tiny" / "detector"
     command = ["score", images, "--model", tiny_suite, "--out", "out", "--detector", detector]
     assert harness(*command) == 1
     assert f"not scored: {bad}: neither PNG nor JPEG" in harness.err
-    assert "1 not (counted as wrong)" in harness.out
+    assert "1 not (counted as wrong), of 8 prompts" in harness.out
+    assert "1 prompt without any image, which counts for nothing" in harness.err
     assert harness(*command) == 1, "as often as it is asked"
 
 
@@ -89,6 +97,28 @@ def test_an_unfinished_scoring_says_how_to_go_on(
     assert "unfinished" not in harness.out and "go on" not in harness.out
     assert whole.split("results ")[0] == harness.out.split("results ")[0]
     assert harness("resume", "an out") == 0 and "already finished" in harness.err
+
+
+def test_a_scheduler_s_signal_stops_it_as_ctrl_c_does(
+    harness: Terminal, images: Path, tiny_suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["score", images, "--model", tiny_suite, "--out", "out", "--threads", 1]
+    wait = InlineExecutor.wait
+
+    def ended(self: InlineExecutor, timeout: float) -> Sequence[Outcome]:
+        signal.raise_signal(signal.SIGTERM)
+        return wait(self, timeout)
+
+    # Without a handler of its own the command would go on to its end here.
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(InlineExecutor, "wait", ended)
+            assert harness(*command) == 130
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN, "put back"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "hint: carry on with: python -m harness score" in harness.err
 
 
 def test_the_original_is_an_extra(

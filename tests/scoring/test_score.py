@@ -281,8 +281,10 @@ def test_changed_images_or_options_need_another_folder(
     with pytest.raises(UsageError, match=r"scorer\.settings\.max_overlap"):
         scored(images, tiny_suite, tmp_path / "out", settings={"max_overlap": "0.5"})
     Pillow.new("RGB", (16, 16)).save(next(images.glob("*/samples/*.png")))
-    with pytest.raises(UsageError, match="another config"):
+    with pytest.raises(UsageError, match="another config") as caught:
         scored(images, tiny_suite, tmp_path / "out")
+    assert "settings.files are the images" in caught.value.hint
+    assert "leave --out away" not in caught.value.hint, "it has to be given"
 
 
 @pytest.mark.parametrize(
