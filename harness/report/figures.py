@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -17,6 +20,7 @@ from harness.report.style import (
     FAINT,
     INK,
     MARKERS,
+    SOFT,
     frame,
     legend,
     log_axis,
@@ -26,6 +30,16 @@ from harness.report.style import (
 
 MEANS = {"micro": "micro: mean over prompts", "macro": "macro: mean over tags"}
 BUDGET = "budget: draws a prompt"
+
+SELECTED: Mapping[str | None, tuple[Any, str]] = {
+    None: ("-", "as selected"),
+    ORACLE: ((0, (5, 1.5)), "oracle (pass@n)"),
+    RANDOM: ((0, (1, 1.5)), "random draw"),
+}
+"""Selectors of the same draws, a run's own first: how each is drawn, and in what words."""
+
+ALONE = (0, (1, 1.2))
+"""How the generator's own cost is drawn: thin, and without the markers that runs have."""
 
 
 def scaling(
@@ -107,39 +121,48 @@ def gap(
     warnings: Sequence[str] = (),
     captions: Sequence[str] = (),
 ) -> Figure:
-    """What the judge leaves behind: oracle, own selection and random pick; and the gap."""
-    figure, panels = frame(
-        "Oracle–judge gap (micro)", 2, height=3.1, warnings=warnings, captions=captions
-    )
-    left, right = panels
+    """What the judge leaves behind: a panel of selectors for each run, and the gaps of all."""
     micro = table[table["kind"] == "micro"]
-    for number, (run, rows) in enumerate(micro.groupby("run", sort=False)):
-        color = COLORS[number % len(COLORS)]
-        for kind, dash, name in (
-            (rows["own"], "-", "as selected"),
-            (rows["selector"] == ORACLE, (0, (5, 1.5)), "oracle (pass@n)"),
-            (rows["selector"] == RANDOM, (0, (1, 1.5)), "random draw"),
-        ):
-            line = _known(rows[kind])
-            left.plot(
-                line["budget"],
-                line["score"],
-                color=color,
-                linestyle=dash,
-                label=f"{plain(run)}: {name}",
-                marker=MARKERS[number % len(MARKERS)] if len(line) < 2 else None,
-            )
-        _band(right, _known(gaps[(gaps["run"] == run) & (gaps["kind"] == "micro")]), "gap", number)
-    left.set_title("score by selector")
-    left.set_ylabel("score")
-    right.set_title("oracle minus as selected")
-    right.set_ylabel("difference of scores, 95% interval")
-    right.axhline(0, color=FAINT, linewidth=0.8)
-    for axes in panels:
-        axes.set_xlabel(BUDGET)
+    runs = list(micro.groupby("run", sort=False))
+    rows = -(-(len(runs) + 1) // 3)
+    columns = -(-(len(runs) + 1) // rows)
+    figure, panels = frame(
+        "Oracle–judge gap (micro)",
+        columns,
+        rows=rows,
+        height=3.1 if rows == 1 else 2.1,
+        warnings=warnings,
+        captions=captions,
+    )
+    for axes in panels[len(runs) + 1 :]:
+        axes.set_visible(False)
+    last = panels[len(runs)]
+    for number, (axes, (run, of_run)) in enumerate(zip(panels, runs, strict=False)):
+        _selectors(axes, of_run, COLORS[number % len(COLORS)])
+        axes.set_title(textwrap.fill(plain(run), 78 // columns, break_on_hyphens=False))
+        axes.set_ylabel("score" if number % columns == 0 else "")
+        of_run = gaps[(gaps["run"] == run) & (gaps["kind"] == "micro")]
+        _band(last, _known(of_run), "gap", number, label=plain(run))
+    last.set_title("oracle minus as selected")
+    last.set_ylabel("difference, 95% interval")
+    last.axhline(0, color=FAINT, linewidth=0.8)
+    for dash, name in SELECTED.values():
+        last.plot([], [], color=SOFT, linestyle=dash, label=name)
+    for number, axes in enumerate(panels[: len(runs) + 1]):
+        if number > len(runs) - columns:
+            axes.set_xlabel(BUDGET)
         log_axis(axes, table["budget"], whole=True)
-    legend([left])
+    _share_y(panels[: len(runs)])
+    legend([last])
     return figure
+
+
+def _selectors(axes: Axes, rows: pd.DataFrame, color: str) -> None:
+    """One run's draws as its own rule, an oracle and chance select among them."""
+    for selector, (dash, _) in SELECTED.items():
+        line = _known(rows[rows["own"] if selector is None else rows["selector"] == selector])
+        marker = "o" if len(line) < 2 else None
+        axes.plot(line["budget"], line["score"], color=color, linestyle=dash, marker=marker)
 
 
 def cost(
@@ -164,6 +187,7 @@ def cost(
         captions=captions,
     )
     own = table[table["own"] & (table["kind"] == "micro")]
+    apart = False
     for axes, (axis, title) in zip(panels, AXES.items(), strict=True):
         drawn: list[float] = []
         for number, (run, rows) in enumerate(own.groupby("run", sort=False)):
@@ -171,17 +195,17 @@ def cost(
             drawn += known[axis].tolist()
             if not (known[axis] > 0).any():
                 continue
-            _band(axes, known, "score", number, x=axis, label=f"{plain(run)}: all roles")
+            _band(axes, known, "score", number, x=axis, label=plain(run))
             alone = f"{axis}_generator"
             if alone in known and not np.allclose(known[alone], known[axis]):
+                apart = True
                 drawn += known[alone].tolist()
                 axes.plot(
                     known[alone],
                     known["score"],
                     color=COLORS[number % len(COLORS)],
-                    linestyle=(0, (1, 1.2)),
+                    linestyle=ALONE,
                     linewidth=1.1,
-                    label=f"{plain(run)}: generator only",
                 )
         axes.set_xlabel(f"{title} an image")
         axes.set_ylabel("score, 95% interval")
@@ -191,6 +215,10 @@ def cost(
         if not any(value > 0 for value in drawn):
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=FAINT)
         log_axis(axes, drawn, whole=axis == "draws")
+    if apart:
+        last = panels[-1]
+        last.plot([], [], color=SOFT, marker="o", label="with markers: all roles")
+        last.plot([], [], color=SOFT, linestyle=ALONE, linewidth=1.1, label="thin: generator only")
     _share_y(panels)
     legend(panels)
     return figure
@@ -217,8 +245,10 @@ def _seeds(axes: Axes, seeds: pd.DataFrame, numbers: Mapping[str, int]) -> None:
             markersize=7,
             markeredgewidth=1.0,
             zorder=3,
-            label="single seeds, at the run's budget",
         )
+    if len(seeds):
+        words = "single seeds, at the run's budget"
+        axes.plot([], [], color=SOFT, linestyle="none", marker="_", markersize=7, label=words)
 
 
 def _band(
@@ -231,21 +261,26 @@ def _band(
     label: str | None = None,
 ) -> None:
     color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
-    if len(rows) == 1:
-        point = rows.iloc[0]
+    dash = DASHES[number % len(DASHES)]
+    if rows[x].nunique() == 1:  # one budget, or larger ones that cost nothing more
+        point = rows.iloc[-1]
         ends = [[max(0.0, point[value] - point["low"])], [max(0.0, point["high"] - point[value])]]
-        axes.errorbar(
-            [point[x]], [point[value]], ends, color=color, marker=marker, label=label, capsize=2
-        )
+        axes.errorbar([point[x]], [point[value]], ends, color=color, fmt="none", capsize=2)
+        # A line of its own, since legends list error bars after all lines.
+        axes.plot([point[x]], [point[value]], color=color, linestyle=dash, marker=marker,
+                  label=label)  # fmt: skip
         return
-    axes.fill_between(rows[x], rows["low"], rows["high"], color=color, alpha=0.18, linewidth=0)
+    axes.fill_between(rows[x], rows["low"], rows["high"], color=color, linewidth=0)
+    bands = [part for part in axes.collections if isinstance(part, PolyCollection)]
+    for band in bands:  # many, one on another, would hide the lines
+        band.set_alpha(0.18 if len(bands) <= 3 else 0.09)
     axes.plot(
         rows[x],
         rows[value],
         color=color,
-        linestyle=DASHES[number % len(DASHES)],
+        linestyle=dash,
         marker=marker,
-        markevery=max(1, len(rows) // 12),
+        markevery=thin(len(rows), 8).tolist(),
         label=label,
     )
 
@@ -302,4 +337,4 @@ def _share_y(panels: Sequence[Axes]) -> None:
     high = max(axes.get_ylim()[1] for axes in panels)
     for axes in panels:
         axes.set_ylim(max(low, -0.03), min(high, 1.03))
-        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))

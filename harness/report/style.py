@@ -16,10 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 INK, SOFT, FAINT, PAPER, WARNING = "#1b1b1a", "#4a4a49", "#8a8a88", "#ffffff", "#a03500"
-DARK = {INK: "#e8e8e6", SOFT: "#b8b8b6", PAPER: "#161618", WARNING: "#ff9a66"}
+WINE, YELLOW = "#882255", "#f0e442"
+DARK = {INK: "#e8e8e6", SOFT: "#b8b8b6", PAPER: "#161618", WARNING: "#ff9a66", WINE: YELLOW}
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-"""Okabe and Ito's palette (2008), less black and yellow."""
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", WINE)
+"""Okabe and Ito's palette (2008), less black and yellow, and Tol's wine. Yellow takes its place
+on dark ground: neither would be seen on the other's."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -88,7 +90,7 @@ def frame(
         captions: How each run was measured.
     """
     above = [title, *(w for text in warnings for w in textwrap.wrap(plain(text, 400), 110))]
-    below = [line for text in captions for line in textwrap.wrap(plain(text, 400), 130)]
+    below = [line for text in captions for line in textwrap.wrap(plain(text, 400), 165)]
     top, bottom = 0.16 * len(above) + 0.06, 0.125 * len(below) + 0.04
     # Three stacked parts, so that a legend of any length pushes neither facts nor warnings.
     heights = [top, height * rows + 0.35, bottom]
@@ -108,11 +110,11 @@ def frame(
     return figure, list(body.subplots(rows, columns, squeeze=False).ravel())
 
 
-def thin(count: int) -> npt.NDArray[np.int64]:
+def thin(count: int, most: int = POINTS) -> npt.NDArray[np.int64]:
     """Which of so many points to draw: all of a few, else evenly spaced on a log axis."""
-    if count <= POINTS:
+    if count <= most:
         return np.arange(count)
-    return np.unique(np.geomspace(1, count, POINTS).round().astype(np.int64)) - 1
+    return np.unique(np.geomspace(1, count, most).round().astype(np.int64)) - 1
 
 
 def log_axis(axes: Axes, values: npt.ArrayLike, *, whole: bool = False) -> None:
