@@ -98,7 +98,7 @@ def run_curves(run: LoggedRun) -> RunCurves:
     if not run.dependent:
         exact = _from_subsets(run)
         if _selects_by_score(run):
-            return RunCurves(run, exact)
+            return RunCurves(run, exact, _tied(run, exact[0]))
         others = [Curve(c.selector, False, c.basis, c.budgets, c.scores, c.costs) for c in exact]
         replayed, notes = _try_replay(run)
         own = [c for c in _from_replay(run, replayed) if c.own] if replayed else [_as_run(run)]
@@ -213,6 +213,17 @@ def _try_replay(run: LoggedRun) -> tuple[Replay | None, list[str]]:
         f"budget {row.budget}: {row.searches_missing} of {row.searches} searches ask for draws "
         "that are not in the log, so there is no point there"
         for row in missing_table(found).itertuples()
+    ]
+
+
+def _tied(run: LoggedRun, curve: Curve) -> list[str]:
+    """A note where the curve does not end at the run's score, which ties of the judge make."""
+    score, end = float(run.scores().mean()), float(curve.scores[:, -1].mean())
+    if abs(score - end) < 5e-4:
+        return []
+    return [
+        f"at budget {curve.budgets[-1]} the run took the first of draws that the judge scores "
+        f"alike and came to micro {score:.3f}; the curve lets them share the choice: {end:.3f}"
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -73,6 +73,17 @@ def test_the_last_point_is_what_the_run_reached(make_run: MakeRun, tmp_path: Pat
     assert last["tflops_search"].iloc[0] == pytest.approx(6e-3 + 6e-6)
     assert last["tflops"].iloc[0] == pytest.approx(6e-3 + 12e-6)
     assert last["device_seconds"].iloc[0] > last["device_seconds_generator"].iloc[0] > 0
+
+
+def test_ties_that_move_the_last_point_are_said(make_run: MakeRun) -> None:
+    found = make_run("r", budget=6)
+    one = found.index == 0
+    found = replace(found, judge_score=np.where(found.answered, 0.5, -np.inf), correct=one)
+    found.searches["selected"] = 0  # the earliest of equals, and the only correct one
+    curves = run_curves(found)
+    assert found.scores().mean() == 1 and curves.own.scores[:, -1] == pytest.approx(1 / 6)
+    (note,) = curves.notes
+    assert "at budget 6" in note and "micro 1.000" in note and note.endswith("0.167")
 
 
 def test_selectors_are_ordered_as_they_must_be(make_run: MakeRun) -> None:
