@@ -106,7 +106,9 @@ def curves(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
 
 
 def comparison(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
-    """Paired differences."""
+    """Paired differences: the means of all pairs of runs, then tag by tag."""
+    everything, tags = frame, frame["kind"] == "tag"
+    frame = pd.concat([frame[~tags], frame[tags]], ignore_index=True)
     shown = pd.DataFrame(
         {
             "first": frame["first"],
@@ -133,7 +135,7 @@ def comparison(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
         "Detectable: the smallest difference this pair's design finds with 80% power."
     )
     noise = "Runs of one seed share their noise draw for draw; others share prompts only."
-    return Table("comparison", "Paired comparison", frame, shown, [how, noise, *notes])
+    return Table("comparison", "Paired comparison", everything, shown, [how, noise, *notes])
 
 
 def matched(frame: pd.DataFrame, notes: Sequence[str]) -> Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.report.bench import make_run
 from harness.report.build import Options, report
 from tests.report.browser import Browser
 from tests.runs import run, stub_plan
@@ -120,6 +121,26 @@ def test_a_dark_page_has_dark_figures(
         source = browser.evaluate("document.querySelector('picture img').currentSrc")
         expected = browser.evaluate("document.querySelector('picture source').srcset")
         assert source == expected
+        assert_silent(browser)
+
+
+def test_long_and_wide_tables_fit_the_screen_and_the_paper(
+    tmp_path: Path, browser: Browser
+) -> None:
+    runs = [make_run(tmp_path / name, 60, draws).path for name, draws in (("a", 16), ("b", 20))]
+    made = report(runs, tmp_path / "out", Options(gallery=("none",)))
+    rows = "Math.max(...[...document.querySelectorAll('table')].map(t => t.rows.length))"
+    tallest = "Math.max(...[...document.querySelectorAll('.scroll')].map(s => s.clientHeight))"
+    width = "document.documentElement.scrollWidth"
+    with browser:
+        browser.open(made.page)
+        assert browser.evaluate(rows) > 30 and browser.evaluate(tallest) < 600
+        # The width of a sheet of A4 within margins of a centimetre.
+        sheet = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        browser.call("Emulation.setDeviceMetricsOverride", **sheet)
+        assert browser.evaluate(width) <= 718
+        browser.call("Emulation.setEmulatedMedia", media="print")
+        assert browser.evaluate(width) <= 718 and browser.evaluate(tallest) > 600
         assert_silent(browser)
 
 

@@ -12,10 +12,14 @@ import pytest
 
 from harness.errors import UsageError
 from harness.report.build import PUBLISHED_ON_MINIATURE, Options, report
+from harness.report.contents import comparison
 from harness.report.style import plain
 from harness.report.tables import Table, csv, latex, markdown
 from harness.report.thumbnails import thumbnail
 from tests.report.conftest import HOSTILE
+
+NUMBERS = ("prompts", "score_first", "score_second", "difference", "low", "high", "wins",
+           "losses", "p", "p_holm", "detectable")  # fmt: skip
 
 
 def table(cells: list[str]) -> Table:
@@ -69,6 +73,16 @@ def test_every_file_is_written_and_says_what_it_must(
     page = made.page.read_text()
     assert "published" not in page.lower() and made.content.points.empty
     assert not re.search(r"(src|href)=.https?:", page)
+
+
+def test_all_pairs_of_means_come_before_any_tag() -> None:
+    kinds = ["micro", "macro", "tag", "micro", "macro", "tag"]
+    row = {"tag": "odd", "test": "exact McNemar", **dict.fromkeys(NUMBERS, 0.5)}
+    frame = pd.DataFrame({"first": list("aaaaaa"), "second": list("bbbccc"), "kind": kinds, **row})
+    table = comparison(frame, [])
+    over = ["micro", "macro", "micro", "macro", "odd", "odd"]
+    assert table.shown["over"].tolist() == over
+    assert table.shown["second"].tolist() == list("bbccbc") and table.full is frame
 
 
 def test_published_points_stand_beside_miniatures_only_if_asked_and_with_a_warning(
