@@ -89,6 +89,8 @@ def test_landmarks_headings_names_and_tables(folders: dict[str, Path], tmp_path:
     targets = {value for _, a in outline.tags for k, value in a.items() if k == "aria-labelledby"}
     assert targets <= set(ids)
     assert ("html", {"lang": "en"}) in outline.tags
+    # What the detector found is said in words, not by boxes alone.
+    assert re.search(r"found: (red )?cat 0\.\d\d", text)
 
 
 def test_style_knows_focus_print_and_still_readers() -> None:
