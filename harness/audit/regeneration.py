@@ -3,13 +3,15 @@
 A seeded sample is made again and its pixel digests compared: bit for bit where the versions and
 the device are those of the run. Elsewhere last bits may differ; then a kept image decides, by
 PSNR and the largest difference of a pixel. The tolerances are chosen, not measured. A run whose
-images are not here is held to their digests alone.
+images are not here is held to their digests alone. The draws that a chosen one has feedback on have
+to be made for it, and so are held to the log as well.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from harness.audit import remade
 from harness.audit.remade import Remaker, sample, sample_failed
 from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
@@ -43,15 +45,14 @@ def check(subject: Subject) -> Result:
     chosen = sample(subject, subject.options.regenerate, "regenerate")
     if not chosen:
         raise CannotCheck("no draw has an image")
-    remaker = Remaker(subject)
+    remaker = remade.remaker(subject)
     remaker.make(chosen)
     if not any(one.row["draw_id"] in remaker.made for one in chosen):
         raise CannotCheck(f"the generator fails here: {next(iter(remaker.failed.values()))}")
     reasons = elsewhere(subject)
     problems = Problems()
     exact = near = unknown = 0
-    for one in chosen:
-        row = one.row
+    for row in remaker.rows.values():
         name = named(SearchKey(row["prompt_id"], row["replicate"]), row["draw_index"])
         made = remaker.made.get(row["draw_id"])
         if made is None:
@@ -61,6 +62,9 @@ def check(subject: Subject) -> Result:
             problems.add(f"{name} takes {made.cost.nfe} NFE, logged are {row['generator_nfe']}")
         if made.digest == row["image"]:
             exact += 1
+            continue
+        if row["image"] is None:
+            problems.add(f"{name} was given as feedback, and has no image")
             continue
         path = image_path(subject.folder.images, row["image"])
         if not reasons:
@@ -75,6 +79,8 @@ def check(subject: Subject) -> Result:
             near += 1
     chains = sum(bool(one.row["feedback"]) for one in chosen)
     looked = f"{count(len(chosen), 'draw')}, {chains} with feedback"
+    if len(remaker.rows) > len(chosen):
+        looked += f", {len(remaker.rows) - len(chosen)} more of their chains"
     evidence = [f"{exact} bitwise, {near} within tolerance"]
     if unknown:
         evidence.append(f"{unknown} differ and have no image here to measure how much")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -48,20 +48,27 @@ def sample_failed(subject: Subject, number: int) -> list[Sampled]:
     return rng.sample(found, min(number, len(found)))
 
 
-def sample(subject: Subject, number: int, purpose: str) -> list[Sampled]:
-    """A seeded choice of draws that have an image; those with feedback come first by half.
+def _has_image(row: Row) -> bool:
+    return row["image"] is not None
+
+
+def sample(
+    subject: Subject, number: int, purpose: str, among: Callable[[Row], bool] = _has_image
+) -> list[Sampled]:
+    """A seeded choice of draws; those with feedback come first by half.
 
     Args:
         subject: The run.
         number: How many.
         purpose: Choices for different purposes are independent.
+        among: Which draws to choose from; all that have an image by default.
     """
     plain: list[Sampled] = []
     told: list[Sampled] = []
     for _, rows in subject.by_search(COLUMNS):
         by_id = {row["draw_id"]: row for row in rows}
         for row in rows:
-            if row["image"] is not None:
+            if among(row):
                 (told if row["feedback"] else plain).append(Sampled(row, by_id))
     rng = random.Random(f"{subject.options.seed} {purpose}")
     half = min(len(told), max((number + 1) // 2, number - len(plain)), number)
@@ -116,44 +123,46 @@ def run_apart(worker: Worker, items: Sequence[Item]) -> list[Answer | str]:
         return [answer for item in items for answer in run_apart(worker, [item])]
 
 
+def remaker(subject: Subject) -> Remaker:
+    """What makes a run's draws again, the same for all checks, so that no draw is made twice.
+
+    Raises:
+        CannotCheck: The generator is not here.
+    """
+    if subject.remaker is None:
+        subject.remaker = Remaker(subject)
+    found: Remaker = subject.remaker
+    return found
+
+
 class Remaker:
     """Makes draws again.
 
-    Has state: the loaded generator, what it has made and what it failed on, by draw id.
+    Has state: the rows it has answered, what it has made and what it failed on, by draw id.
     """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._worker = Worker(Role.GENERATOR, setup(subject, Role.GENERATOR))
+        self._worker = subject.loaded.worker(Role.GENERATOR, setup(subject, Role.GENERATOR))
+        self.rows: dict[str, Row] = {}
         self.made: dict[str, Made] = {}
         self.failed: dict[str, str] = {}
 
     def make(self, wanted: Sequence[Sampled]) -> None:
         """Make draws, those that they have feedback on first."""
-        waiting = {one.row["draw_id"]: one.row for one in wanted}
-        chains: dict[str, Row] = {}
-        for one in wanted:
-            chains |= one.chain
-        stack = list(waiting.values())
-        while stack:
-            for item in stack.pop()["feedback"] or []:
-                if item["draw_id"] not in waiting:
-                    if item["draw_id"] not in chains:
-                        raise CannotCheck("a draw has feedback on one that is not in the log")
-                    waiting[item["draw_id"]] = chains[item["draw_id"]]
-                    stack.append(chains[item["draw_id"]])
+        waiting = self._waiting(wanted)
         while waiting:
-            ready = [
-                row
-                for row in waiting.values()
-                if all(item["draw_id"] in self.made for item in row["feedback"] or [])
-            ]
-            if not ready and not self.failed:
+            told = {
+                name: {item["draw_id"] for item in row["feedback"] or []}
+                for name, row in waiting.items()
+            }
+            lost = [name for name in waiting if told[name] & self.failed.keys()]
+            ready = [row for name, row in waiting.items() if told[name] <= self.made.keys()]
+            if not ready and not lost:
                 raise CannotCheck("draws have feedback on each other in a circle")
-            for row in () if ready else waiting.values():
-                self.failed[row["draw_id"]] = "a draw that it has feedback on could not be made"
-            if not ready:
-                return
+            for name in lost:
+                self.failed[name] = "a draw that it has feedback on could not be made"
+                self.rows[name] = waiting.pop(name)
             for batch in _batches(ready, self._subject.config.generator.batch_size):
                 answers = run_apart(self._worker, [self._item(row) for row in batch])
                 for row, answer in zip(batch, answers, strict=True):
@@ -161,7 +170,22 @@ class Remaker:
                         self.made[row["draw_id"]] = answer
                     else:
                         self.failed[row["draw_id"]] = str(answer)
-                    del waiting[row["draw_id"]]
+                    self.rows[row["draw_id"]] = waiting.pop(row["draw_id"])
+
+    def _waiting(self, wanted: Sequence[Sampled]) -> dict[str, Row]:
+        """What has to be made: draws and those that they have feedback on, answered ones not."""
+        waiting: dict[str, Row] = {}
+        stack = [(one.row, one.chain) for one in wanted]
+        while stack:
+            row, chain = stack.pop()
+            if row["draw_id"] in waiting or row["draw_id"] in self.rows:
+                continue
+            waiting[row["draw_id"]] = row
+            for item in row["feedback"] or []:
+                if item["draw_id"] not in chain:
+                    raise CannotCheck("a draw has feedback on one that is not in the log")
+                stack.append((chain[item["draw_id"]], chain))
+        return waiting
 
     def _item(self, row: Row) -> DrawItem:
         feedback = tuple(

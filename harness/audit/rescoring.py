@@ -3,25 +3,29 @@
 A seeded sample of images is judged and scored again.
 
 Where versions and device are the run's, verdicts must be the same to the last bit; elsewhere
-numbers may differ by a tolerance, and yes or no may not. An image that is not here is made again
-first, and judged where it comes out bit for bit.
+numbers may differ by a tolerance, and yes or no may not. Instead of an image that is not here one
+is judged that was made again, bit for bit: by the regeneration, so that nothing is made twice, or
+now. Where no generator is here only kept images are chosen from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.audit.regeneration import elsewhere
-from harness.audit.remade import Remaker, Sampled, run_apart, sample, setup
+from harness.audit.remade import Remaker, Sampled, remaker, run_apart, sample, setup
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Subject, named
+from harness.audit.subject import Row, Subject, named
 from harness.engine.jobs import Judged, LookItem, Scored
 from harness.engine.searches import SearchKey
-from harness.engine.worker import Worker
 from harness.log.images import image_path
+from harness.log.location import local
 from harness.records import Role, Score
 
 NAME = "rescoring"
@@ -45,68 +49,92 @@ def check(subject: Subject) -> Result:
         raise CannotCheck("the images are not in the run's folder under their own digests")
     if not subject.options.rescore:
         raise CannotCheck("not asked for (--rescore)")
-    chosen = sample(subject, subject.options.rescore, "rescore")
-    pngs = _images(subject, chosen)
-    chosen = [one for one in chosen if one.row["draw_id"] in pngs]
-    if not chosen:
+    shown, evidence = _images(subject)
+    if not shown:
         raise CannotCheck("no image is here, and none could be made again bit for bit")
     prompts = {prompt.id: prompt for prompt in subject.prompts}
     reasons = elsewhere(subject)
     tolerance = TOLERANCE if reasons else 0.0
     asked = 0
     problems = Problems()
-    evidence = []
     for role in (Role.JUDGE, Role.SCORER):
         spec = getattr(subject.config, role.value)
         if spec is None or (role is Role.JUDGE and not subject.config.judged):
             continue
         try:
-            worker = Worker(role, setup(subject, role))
+            worker = subject.loaded.worker(role, setup(subject, role))
         except CannotCheck as error:
             evidence.append(f"no verdicts of the {role}: {error}")
             continue
         # What a role failed on then, it has said nothing about.
-        answered = [one for one in chosen if one.row[_ANSWER[role]] is not None]
+        answered = [(row, png) for row, png in shown if row[_ANSWER[role]] is not None]
         asked += len(answered)
         for start in range(0, len(answered), spec.batch_size):
             batch = answered[start : start + spec.batch_size]
             items = [
-                LookItem(
-                    prompts[one.row["prompt_id"]],
-                    pngs[one.row["draw_id"]],
-                    int(one.row["draw_id"][:15], 16),
-                )
-                for one in batch
+                LookItem(prompts[row["prompt_id"]], png, int(row["draw_id"][:15], 16))
+                for row, png in batch
             ]
-            for one, answer in zip(batch, run_apart(worker, items), strict=True):
-                row = one.row
+            for (row, _), answer in zip(batch, run_apart(worker, items), strict=True):
                 for problem in _differences(row, answer, tolerance):
                     key = SearchKey(row["prompt_id"], row["replicate"])
                     problems.add(f"{named(key, row['draw_index'])}: {problem}")
         evidence.append(f"the {role} was asked again about {count(len(answered), 'image')}")
     if not asked:
         raise CannotCheck("; ".join(evidence) or "there is nobody to ask")
-    return concluded(NAME, count(len(chosen), "image"), problems, [*evidence, *reasons])
+    return concluded(NAME, count(len(shown), "image"), problems, [*evidence, *reasons])
 
 
-def _images(subject: Subject, chosen: list[Sampled]) -> dict[str, bytes]:
-    """The images that are kept, and for the others what a generator here makes bit for bit."""
-    found = {}
-    lacking = []
-    for one in chosen:
-        path = image_path(subject.folder.images, one.row["image"])
-        if path.is_file():
-            found[one.row["draw_id"]] = path.read_bytes()
-        else:
-            lacking.append(one)
+def _images(subject: Subject) -> tuple[list[tuple[Row, bytes]], list[str]]:
+    """A sample of draws with their images, and what there is to say of it."""
+    number = subject.options.rescore
+
+    def kept(row: Row) -> bool:
+        return row["image"] is not None and _path(subject, row).is_file()
+
+    chosen = sample(subject, number, "rescore")
+    lacking = [one for one in chosen if not kept(one.row)]
+    evidence = []
+    made: list[tuple[Row, bytes]] = []
     if lacking:
-        remaker = Remaker(subject)
-        remaker.make(lacking)
-        for one in lacking:
-            made = remaker.made.get(one.row["draw_id"])
-            if made is not None and made.digest == one.row["image"]:
-                found[one.row["draw_id"]] = made.png
-    return found
+        others = {one.row["draw_id"] for one in chosen} - {one.row["draw_id"] for one in lacking}
+        try:
+            made = _made(remaker(subject), lacking, others, subject.options.seed)
+        except CannotCheck as error:
+            chosen = sample(subject, number, "rescore", kept)
+            if not chosen:
+                raise
+            evidence.append(f"of kept images only: {error}")
+    here = [(one.row, _path(subject, one.row).read_bytes()) for one in chosen if kept(one.row)]
+    return here + made, evidence
+
+
+def _made(
+    maker: Remaker, lacking: Sequence[Sampled], others: AbstractSet[str], seed: int
+) -> list[tuple[Row, bytes]]:
+    """As many images as are lacking, made again bit for bit: before, or else now.
+
+    Args:
+        maker: What makes them.
+        lacking: Draws whose images are not here.
+        others: Ids of those that are judged anyhow.
+        seed: Of the choice among images made before.
+    """
+
+    def good(name: str) -> bool:
+        return name in maker.made and maker.made[name].digest == maker.rows[name]["image"]
+
+    spare = [name for name in sorted(maker.made) if good(name) and name not in others]
+    taken = random.Random(f"{seed} made").sample(spare, min(len(spare), len(lacking)))
+    rest = [one for one in lacking if one.row["draw_id"] not in taken]
+    rest = rest[: len(lacking) - len(taken)]
+    maker.make(rest)
+    taken += [one.row["draw_id"] for one in rest if good(one.row["draw_id"])]
+    return [(maker.rows[name], maker.made[name].png) for name in taken]
+
+
+def _path(subject: Subject, row: Row) -> Path:
+    return local(image_path(subject.folder.images, row["image"]))
 
 
 def _differences(row: Any, answer: Any, tolerance: float) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from harness.audit.loaded import Loaded
 from harness.audit.result import CannotCheck
 from harness.config import Plugin, RunConfig, read_config
 from harness.engine.searches import SearchKey
@@ -76,13 +77,17 @@ class Subject:
         options: What to do with it.
         images_kept: "all", "selected" or "none" where a bundle left images out; else None, and
             the config says it.
+        loaded: Models that were loaded; several subjects may share them.
         replays: Every search as its strategy does it (`harness.audit.replays`), once needed.
+        remaker: Draws made again (`harness.audit.remade`), once needed.
     """
 
     folder: RunFolder
     options: Options = field(default_factory=Options)
     images_kept: str | None = None
+    loaded: Loaded = field(default_factory=Loaded)
     replays: Mapping[SearchKey, Any] | None = None
+    remaker: Any = None
 
     @cached_property
     def manifest(self) -> Manifest:

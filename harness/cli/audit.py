@@ -90,6 +90,7 @@ def audit(
     from harness.analysis.published import load_published
     from harness.audit.bundle import unpack
     from harness.audit.checks import audit as carry_out
+    from harness.audit.loaded import Loaded
     from harness.audit.published import select
     from harness.audit.subject import Options, Subject
     from harness.engine.devices import has_gpu
@@ -114,13 +115,14 @@ def audit(
         plugins=plugins,
     )
     found = {}
+    loaded = Loaded()
     for run in runs:
         click.echo(f"{run}")
         with tempfile.TemporaryDirectory() as room:
             folder, kept = (
                 unpack(run, Path(room)) if run.is_file() else (RunFolder.existing(run), None)
             )
-            found[str(run)] = results = carry_out(Subject(folder, options, kept))
+            found[str(run)] = results = carry_out(Subject(folder, options, kept, loaded))
         _print(results)
         failed = sum(result.failed for result in results)
         click.echo(f"{'FAILED' if failed else 'passed'}: {failed} of {len(results)} checks fail\n")

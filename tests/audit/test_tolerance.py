@@ -6,22 +6,29 @@ Runs with images taken away are held to the digests in the log.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from harness.audit import images as image_check
-from harness.audit import regeneration, rescoring
+from harness.audit import regeneration, remade, rescoring
+from harness.audit.loaded import Loaded
 from harness.audit.regeneration import LARGEST_DIFFERENCE, LEAST_PSNR, apart
-from harness.audit.result import CannotCheck, Outcome, Result
+from harness.audit.result import CannotCheck, Outcome, Result, count
 from harness.audit.subject import Options, Subject
 from harness.cli.audit import audit
 from harness.log import images
 from harness.log.run_folder import RunFolder
+from harness.models.base import Request
+from harness.records import Role
 from harness.seeds import pixel_digest
 from tests.audit.forging import Forger, Rows
+from tests.stubs import StubGenerator
 
 EVERYTHING = Options(regenerate=1000, rescore=1000, plugins=True)
 
@@ -191,3 +198,105 @@ def test_without_images_elsewhere_nothing_is_known(copy: Path) -> None:
     found = again(copy)
     assert found.outcome is Outcome.NOT_APPLICABLE
     assert any("have no image here" in line for line in found.evidence)
+
+
+def test_a_chain_is_held_to_the_log_draw_by_draw(copy: Path) -> None:
+    """Whoever alters a draw that later ones have feedback on is caught by these alone."""
+    shutil.rmtree(copy / "images")
+    one = Options(regenerate=1, plugins=True)
+    honest = regeneration.check(Subject(RunFolder(copy), one))
+    assert honest.outcome is Outcome.PASS and "1 draw, 1 with feedback, " in honest.looked_at
+
+    def change(found: Rows) -> None:
+        for row in found:
+            if not row["feedback"]:
+                row["image"] = "0" * 32
+
+    Forger(copy).rewrite("candidates", change)
+    assert regeneration.check(Subject(RunFolder(copy), one)).outcome is Outcome.FAIL
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the generator makes, by id; "load" for each time that it is loaded."""
+    did: list[str] = []
+    load, generate = StubGenerator.load.__func__, StubGenerator.generate  # type: ignore[attr-defined]
+
+    def loaded(cls: type, *args: object, **named: object) -> object:
+        did.append("load")
+        return load(cls, *args, **named)
+
+    def generated(self: StubGenerator, requests: Sequence[Request]) -> object:
+        did.extend(request.id for request in requests)
+        return generate(self, requests)
+
+    monkeypatch.setattr(StubGenerator, "load", classmethod(loaded))
+    monkeypatch.setattr(StubGenerator, "generate", generated)
+    return did
+
+
+def test_without_images_what_was_made_again_is_judged_and_nothing_made_twice(
+    copy: Path, made: list[str]
+) -> None:
+    shutil.rmtree(copy / "images")
+    subject = Subject(RunFolder(copy), Options(regenerate=3, rescore=3, plugins=True))
+    assert regeneration.check(subject).outcome is Outcome.PASS
+    already = list(made)
+    assert len(already) > 4  # chains were made, too
+    found = rescoring.check(subject)
+    assert found.outcome is Outcome.PASS and found.looked_at == "3 images"
+    assert made == already
+    subject.options = replace(subject.options, rescore=1000)
+    everything = rescoring.check(subject)
+    draws = Forger(copy).read("candidates")
+    assert everything.outcome is Outcome.PASS and everything.looked_at == f"{len(draws)} images"
+    assert sorted(made) == sorted(["load", *(row["draw_id"] for row in draws)])
+
+
+def test_without_images_a_flipped_score_is_caught(copy: Path) -> None:
+    def change(found: Rows) -> None:
+        for row in found:
+            row.update(correct=not row["correct"], reason="" if not row["correct"] else "wrong")
+
+    shutil.rmtree(copy / "images")
+    Forger(copy).rewrite("candidates", change)
+    subject = Subject(RunFolder(copy), Options(regenerate=2, rescore=2, plugins=True))
+    assert regeneration.check(subject).outcome is Outcome.PASS
+    assert rescoring.check(subject).outcome is Outcome.FAIL
+
+
+def test_models_are_loaded_once_for_all_runs(honest: Path, copy: Path, made: list[str]) -> None:
+    shutil.rmtree(copy / "images")
+    found = CliRunner().invoke(
+        audit,
+        [str(honest), str(copy), "--plugins", "--device", "cpu"],
+        standalone_mode=False,
+    )
+    assert found.return_value == 0, found.output
+    assert made.count("load") == 1
+
+
+def test_another_number_of_threads_is_another_model(copy: Path, made: list[str]) -> None:
+    loaded = Loaded()
+    setup = remade.setup(Subject(RunFolder(copy), EVERYTHING), Role.GENERATOR)
+    first = loaded.worker(Role.GENERATOR, setup)
+    assert loaded.worker(Role.GENERATOR, setup) is first
+    other = replace(setup, config=setup.config.model_copy(update={"threads": 1}))
+    assert loaded.worker(Role.GENERATOR, other) is not first
+    assert torch.get_num_threads() == 1
+    loaded.worker(Role.GENERATOR, setup)
+    assert torch.get_num_threads() == setup.config.threads
+    assert made == ["load", "load", "load"]
+
+
+def test_without_the_generator_kept_images_are_judged(copy: Path) -> None:
+    """As in a bundle with selected images, opened where the generator is not."""
+    kept = sorted((copy / "images").glob("*/*"))[:3]
+    for path in sorted((copy / "images").glob("*/*"))[3:]:
+        path.unlink()
+    Forger(copy).config(
+        lambda fields: fields["generator"]["checkpoints"].update(faults="/nowhere/generator")
+    )
+    found = judged_again(copy)
+    assert found.outcome is Outcome.PASS and found.looked_at == count(len(kept), "image")
+    assert found.evidence[0].startswith("of kept images only: checkpoint '/nowhere/generator'")
