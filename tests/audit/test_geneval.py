@@ -49,8 +49,12 @@ def subject(path: Path) -> Subject:
     return Subject(RunFolder(path), Options())
 
 
-def test_flops_follow_from_the_configurations(measured: Path) -> None:
+def test_flops_follow_from_the_configurations(
+    measured: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
     found = flops.check(subject(measured))
+    assert capfd.readouterr() == ("", "")
     assert found.outcome is Outcome.PASS, found.evidence
     assert found.evidence[0].startswith("of the generator, judge, scorer")
     assert "with feedback held to a lower bound" in found.evidence[-1]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from harness.audit.recount.operations import operations
+from harness.models.sana_loading import quiet
 
 ONE_CALL_A_STEP = ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
 """Samplers that evaluate the network once a step."""
@@ -61,7 +62,8 @@ class SanaNetworks:
         """One evaluation of the transformer for one row."""
         from diffusers import SanaTransformer2DModel
 
-        with torch.device("meta"):
+        # What Reflect-DiT's configuration has besides is of no use here, and not worth a warning.
+        with torch.device("meta"), quiet():
             known = dict(self._transformer, _class_name="SanaTransformer2DModel")
             model: Any = SanaTransformer2DModel.from_config(known)
             latents = torch.empty(1, *self._shape(height, width))
