@@ -115,6 +115,6 @@ def pooled(patches: torch.Tensor, tokens: int) -> torch.Tensor:
     grid = math.isqrt(patches.shape[1])
     if grid * grid != patches.shape[1]:
         raise HarnessError(f"the vision encoder gave {patches.shape[1]} patches, no square")
-    square = patches.transpose(1, 2).unflatten(-1, (grid, grid))
+    square = patches.transpose(1, 2).reshape(len(patches), -1, grid, grid)
     averaged = torch.nn.functional.avg_pool2d(square, grid // math.isqrt(tokens))
     return averaged.flatten(2).transpose(1, 2)
