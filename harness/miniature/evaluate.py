@@ -1,27 +1,28 @@
 """``python -m harness.miniature.evaluate``: measure the committed miniature.
 
 Three questions, answered with the project's own GenEval scorer: is the scorer right about scenes
-whose truth is known, do judge and scorer agree as much as they should, and is the base model as
-good, and as bad, as a study of search needs it.
+whose truth is known, do judge and scorer agree as much as they should, and is the generator as
+good, and as bad, as a study of search needs it. The generator is measured twice: as the base was
+trained, and as runs use it, with the transformer that learnt reflection, here without feedback.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
-from harness.miniature import WEIGHTS
+from harness.miniature import WEIGHTS, card
 from harness.miniature.corrections import with_fault
 from harness.miniature.glyphs import font_path
 from harness.miniature.prompts import TAGS, Request, draw_scene
@@ -39,33 +40,43 @@ def sample(
     seed: int,
     batch: int,
     *,
+    transformer: Path | None = None,
     steps: int = STEPS,
     device: str = "cpu",
 ) -> Iterator[Image]:
-    """Images of the base model, one a text, each from its own noise seed.
+    """Images of a stock pipeline, one a text, each from its own noise seed.
 
     Args:
         folder: The pipeline's folder.
         texts: Prompts.
         seed: Image ``i`` starts from noise seeded with ``seed`` and ``i``.
         batch: Images of the one batch shape; the last batch is padded.
+        transformer: Folder of a transformer with feedback, to draw without any, in place of the
+            pipeline's own.
         steps: Inference steps.
         device: Torch device.
     """
     import torch
     from diffusers import SanaPipeline
 
-    pipeline = SanaPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
+
+    parts: dict[str, Any] = {}
+    if transformer is not None:
+        parts["transformer"] = SanaTransformer2DModelWithContext.from_pretrained(
+            transformer, torch_dtype=torch.float32
+        )
+    pipeline = SanaPipeline.from_pretrained(folder, torch_dtype=torch.float32, **parts)
     pipeline = pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     for start in range(0, len(texts), batch):
-        rows = list(texts[start : start + batch])
-        count = len(rows)
-        rows += [rows[-1]] * (batch - count)
+        part = list(texts[start : start + batch])
+        count = len(part)
+        part += [part[-1]] * (batch - count)
         numbers = range(start, start + batch)
         noises = [torch.Generator().manual_seed(seed * 1_000_003 + number) for number in numbers]
         images = pipeline(
-            prompt=rows,
+            prompt=part,
             num_inference_steps=steps,
             guidance_scale=GUIDANCE,
             height=64,
@@ -96,17 +107,6 @@ def verdicts(scorer: Any, requests: Sequence[Request], images: Sequence[Image]) 
     return [bool(score.correct) for score, _ in scorer.score(prompts, images)]
 
 
-def by_tag(requests: Sequence[Request], right: Sequence[bool]) -> dict[str, float]:
-    """Share of true verdicts of each tag, their mean (macro) and the share of all (micro)."""
-    groups: dict[str, list[bool]] = defaultdict(list)
-    for request, verdict in zip(requests, right, strict=True):
-        groups[request.tag].append(verdict)
-    shares = {tag: float(np.mean(group)) for tag, group in groups.items()}
-    shares["macro"] = float(np.mean(list(shares.values())))
-    shares["micro"] = float(np.mean(right))
-    return {name: round(share, 4) for name, share in shares.items()}
-
-
 def benchmark_requests() -> list[Request]:
     """What the 553 published prompts ask for."""
     from benchmarks.geneval.prompts import metadata_rows
@@ -115,26 +115,47 @@ def benchmark_requests() -> list[Request]:
     return [from_metadata(row) for row in metadata_rows()]
 
 
-def measure_scenes(scorer: Any, requests: Sequence[Request], seed: int) -> dict[str, Any]:
-    """Verdicts on scenes that show what is asked for, and on scenes with one planted error."""
+def scene_verdicts(
+    scorers: Mapping[str, Any], requests: Sequence[Request], seed: int
+) -> list[pd.DataFrame]:
+    """Verdicts on scenes that show what is asked for, and on scenes with one planted error.
+
+    Returns:
+        Two tables as `rows` makes them, "true_scene" and "planted_error".
+    """
     rng = np.random.default_rng(seed)
     true = [render(draw_scene(rng, request)).image for request in requests]
     false = [render(draw_scene(rng, with_fault(rng, request))).image for request in requests]
-    accepted = by_tag(requests, verdicts(scorer, requests, true))
-    rejected = by_tag(requests, [not said for said in verdicts(scorer, requests, false)])
-    return {"true_scenes_accepted": accepted, "planted_errors_rejected": rejected}
+    return [
+        rows("true_scene", requests, scorers, true),
+        rows("planted_error", requests, scorers, false),
+    ]
 
 
-def measure_speed(folder: Path, batches: Sequence[int]) -> dict[str, float]:
-    """Images a second of the base model, decoding included, at each batch size."""
+def rows(
+    what: str, requests: Sequence[Request], scorers: Mapping[str, Any], images: Sequence[Image]
+) -> pd.DataFrame:
+    """One row an image: what it is, number, tag, and whether each scorer calls it correct."""
+    said = {name: verdicts(scorer, requests, images) for name, scorer in scorers.items()}
+    tags = [request.tag for request in requests]
+    return pd.DataFrame({"what": what, "number": range(len(requests)), "tag": tags, **said})
+
+
+def measure_speed(weights: Path, batches: Sequence[int], repeats: int = 3) -> dict[str, float]:
+    """Images a second of plain draws, decoding included: the median at each batch size."""
     speeds = {}
     for batch in batches:
-        images = sample(folder, ["a photo of a red bench and a blue cow"] * (batch * 5), 0, batch)
+        texts = ["a photo of a red bench and a blue cow"] * (batch * (1 + 2 * repeats))
+        images = sample(weights / "base", texts, 0, batch, transformer=weights / "reflect")
         for _ in range(batch):
             next(images)
-        start = time.perf_counter()
-        count = len(list(images))
-        speeds[str(batch)] = round(count / (time.perf_counter() - start), 2)
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            for _ in range(2 * batch):
+                next(images)
+            seconds.append(time.perf_counter() - start)
+        speeds[str(batch)] = round(2 * batch / float(np.median(seconds)), 2)
     return speeds
 
 
@@ -157,50 +178,58 @@ def grid(requests: Sequence[Request], images: Sequence[Image], columns: int = 10
     "--weights",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     default=WEIGHTS,
-    help="Folder with base, detector, judge and colors; the package's own by default.",
+    help="Folder of the trained models; the package's own by default.",
 )
 @click.option("--images", default=4, show_default=True, help="Images a prompt.")
-@click.option("--batch", default=8, show_default=True, help="Images of the base's batch shape.")
+@click.option("--batch", default=16, show_default=True, help="Images of the one batch shape.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--speed/--no-speed", default=False, help="Also time generation at 1 to 32 images.")
 @click.option(
     "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Write a grid of samples."
 )
+@click.option(
+    "--write/--no-write",
+    default=False,
+    help="Keep the verdicts beside the weights and put the figures into their card.",
+)
 def main(
-    weights: Path, images: int, batch: int, seed: int, speed: bool, picture: Path | None
+    weights: Path,
+    images: int,
+    batch: int,
+    seed: int,
+    speed: bool,
+    picture: Path | None,
+    write: bool,
 ) -> None:
-    """Measure the miniature over all 553 prompts; JSON on standard output."""
+    """Measure the miniature over all 553 prompts; the figures, as Markdown, on standard output."""
     font_path()
+    patient_threads()
     requests = [request for request in benchmark_requests() for _ in range(images)]
-    scorer = load_scorer(weights / "detector", weights / "colors")
-    judge = load_scorer(weights / "judge", weights / "colors")
-    report: dict[str, Any] = {
+    scorers = {
+        "scorer": load_scorer(weights / "detector", weights / "colors"),
+        "judge": load_scorer(weights / "judge", weights / "judge_colors"),
+    }
+    tables = scene_verdicts(scorers, requests, seed)
+    texts = [request.text for request in requests]
+    for what, transformer in (("base", None), ("reflect", weights / "reflect")):
+        drawn = list(sample(weights / "base", texts, seed, batch, transformer=transformer))
+        tables.append(rows(what, requests, scorers, drawn))
+    if picture:
+        # A palette keeps the file small; the gradients do not need more.
+        Pillow.fromarray(grid(requests, drawn)).quantize(256).save(picture, optimize=True)
+    facts: dict[str, Any] = {
         "images": len(requests),
         "seed": seed,
         "batch": batch,
         "num_inference_steps": STEPS,
         "guidance_scale": GUIDANCE,
     }
-    report["scorer_on_scenes"] = measure_scenes(scorer, requests, seed)
-    report["judge_on_scenes"] = measure_scenes(judge, requests, seed)
-    texts = [request.text for request in requests]
-    start = time.perf_counter()
-    drawn = list(sample(weights / "base", texts, seed, batch))
-    report["images_per_second"] = round(len(drawn) / (time.perf_counter() - start), 2)
-    scored, judged = verdicts(scorer, requests, drawn), verdicts(judge, requests, drawn)
-    pairs = list(zip(scored, judged, strict=True))
-    report["base"] = by_tag(requests, scored)
-    report["judge_on_base"] = {
-        "agreement": round(sum(a == b for a, b in pairs) / len(pairs), 4),
-        "accepts_what_scorer_rejects": round(sum(b and not a for a, b in pairs) / len(pairs), 4),
-        "rejects_what_scorer_accepts": round(sum(a and not b for a, b in pairs) / len(pairs), 4),
-    }
     if speed:
-        report["images_per_second_by_batch"] = measure_speed(weights / "base", (1, 4, 8, 16, 32))
-    if picture:
-        # A palette keeps the file small; the gradients do not need more.
-        Pillow.fromarray(grid(requests, drawn)).quantize(96).save(picture, optimize=True)
-    click.echo(json.dumps(report, indent=2))
+        facts["images_per_second_by_batch"] = measure_speed(weights, (1, 4, 8, 16, 32))
+    table = pd.concat(tables, ignore_index=True)
+    click.echo(card.figures(table, facts, weights))
+    if write:
+        card.write(table, facts, weights)
 
 
 if __name__ == "__main__":

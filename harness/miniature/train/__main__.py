@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
 from harness.miniature import WEIGHTS
 from harness.miniature.glyphs import font_path
@@ -74,6 +75,7 @@ def main(
     A stage that is interrupted goes on from its last checkpoint when it is run again.
     """
     font_path()
+    patient_threads()
     import torch
 
     if threads:
