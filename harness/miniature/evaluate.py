@@ -30,7 +30,7 @@ from harness.miniature.scenes import render
 
 Image = NDArray[np.uint8]
 
-STEPS, GUIDANCE, TOKENS = 12, 5.0, 16
+STEPS, GUIDANCE, TOKENS = 8, 5.0, 16
 """The miniature's default sampler settings."""
 
 
