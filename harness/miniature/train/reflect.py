@@ -193,10 +193,9 @@ def _voice(model: SanaTransformer2DModelWithContext) -> None:
     difference to the loss.
     """
     model.reflection_text_projection.load_state_dict(model.caption_projection.state_dict())
-    for block in model.reflection_transformer:
-        for layer in (block.attn1.to_out[0], block.ff.down_proj):
-            for parameter in layer.parameters():
-                torch.nn.init.zeros_(parameter)
+    for name, parameter in model.reflection_transformer.named_parameters():
+        if ".attn1.to_out." in name or ".ff.down_proj." in name:
+            torch.nn.init.zeros_(parameter)
     with torch.no_grad():
         model.reflection_norm.weight.copy_(0.5 * model.caption_norm.weight)
 
