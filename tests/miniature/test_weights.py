@@ -26,16 +26,7 @@ def test_the_bundle_is_whole_and_small() -> None:
     size = sum(file.stat().st_size for file in WEIGHTS.rglob("*") if file.is_file())
     assert size < 40e6
     assert not [file for file in WEIGHTS.rglob("*") if file.suffix in (".pt", ".bin", ".pkl")]
-    for stage in (
-        "base",
-        "base/vae",
-        "detector",
-        "judge",
-        "colors",
-        "judge_colors",
-        "vision",
-        "reflect",
-    ):
+    for stage in card.STAGES:
         recipe = json.loads((WEIGHTS / stage / "recipe.json").read_text())
         assert recipe["held_out"] and recipe["schedule"]["steps"] > 0
     assert "Open Font License" in (WEIGHTS / "CARD.md").read_text()
