@@ -5,9 +5,11 @@ counted, and take turns round by round, so that a busy machine slows all of them
 
 Two comparisons. *Generation alone* (no judge, no scorer): a bare loop that hands the generator
 full batches and throws the images away, against whole runs of the engine, in this process and on
-a Ray actor. *Judged draws*: the published script's way, one image at a time through the stock
-pipeline, its prompt encoded anew for every draw, judged alone and saved, against a whole run of
-the engine with the same judge.
+a Ray actor. Each is held to a bare loop in its own process, with its own copy of the model: two
+processes of one machine can differ in pace for as long as they live, at the same work, by more
+than the engine costs. *Judged draws*: the published script's way, one image at a time through the
+stock pipeline, its prompt encoded anew for every draw, judged alone and saved, against a whole
+run of the engine with the same judge.
 """
 
 from __future__ import annotations
@@ -69,9 +71,7 @@ class Side:
     def inside(self) -> float:
         """Share of the time that was spent inside models, in the median round.
 
-        What a bare loop in the very same process would gain is the rest. Two processes can differ
-        in pace for as long as they live, at the same work, so for an actor this says more than
-        the ratio to a loop elsewhere.
+        For an actor, what else the driver does beside it counts as outside.
         """
         pairs = zip(self.models, self.seconds, strict=True)
         return statistics.median(inside / whole for inside, whole in pairs)
@@ -87,15 +87,17 @@ class Measured:
     """All sides.
 
     Attributes:
-        bare: Full batches through the generator, nothing else.
+        bare: Full batches through the generator in this process, nothing else.
         inline: The engine in this process, generation alone.
-        ray: The engine on a Ray actor, generation alone; None if left out.
+        bare_ray: The bare loop inside the Ray actor; None if left out.
+        ray: The engine on that actor, generation alone; None if left out.
         single: One image at a time, judged.
         judged: The engine in this process, judged.
     """
 
     bare: Side
     inline: Side
+    bare_ray: Side | None
     ray: Side | None
     single: Side
     judged: Side
@@ -144,6 +146,7 @@ def measure(
         "inline": lambda: _engine(alone, models),
     }
     if actors is not None:
+        ways["bare_ray"] = lambda: actors.bare(alone)
         ways["ray"] = lambda: _engine(alone, actors)
     ways["single"] = lambda: _one_at_a_time(judged, generator, one_judge)
     ways["judged"] = lambda: _engine(judged, models)
@@ -162,7 +165,12 @@ def measure(
         for name, kept in found.items()
     }
     return Measured(
-        sides["bare"], sides["inline"], sides.get("ray"), sides["single"], sides["judged"]
+        bare=sides["bare"],
+        inline=sides["inline"],
+        bare_ray=sides.get("bare_ray"),
+        ray=sides.get("ray"),
+        single=sides["single"],
+        judged=sides["judged"],
     )
 
 
@@ -182,6 +190,8 @@ class _Loaded(InlineExecutor):
 
 
 def _actors(setup: Setup) -> Any:
+    import ray
+
     from harness.engine.executors.ray import Placement, RayExecutor
 
     class Kept(RayExecutor):
@@ -199,6 +209,12 @@ def _actors(setup: Setup) -> Any:
 
         def release(self) -> None:
             super().close()
+
+        def bare(self, plan: Plan) -> _Round:
+            """The bare loop, in the actor's process and with its model."""
+            (slot,) = self._slots
+            found: _Round = ray.get(slot.actor.__ray_call__.remote(_bare_inside, plan))
+            return found
 
     gpus = 1.0 if setup.device.startswith("cuda") else 0.0
     kept = Kept(setup, {Role.GENERATOR: Placement(gpus=gpus, cpus=1.0)})
@@ -235,11 +251,13 @@ def _bare(plan: Plan, generator: Any) -> _Round:
     return seconds, seconds
 
 
+def _bare_inside(actor: Any, plan: Plan) -> _Round:
+    return _bare(plan, actor.worker.model)
+
+
 def _one_at_a_time(plan: Plan, generator: Any, judge: Any) -> _Round:
     """As the published script goes about it; only the models stay where they are."""
-    from harness.models.sana import SanaSettings
-
-    settings: SanaSettings = build(SanaSettings, plan.config.generator.settings, flag="-G")
+    settings = build(generator.Settings, plan.config.generator.settings, flag="-G")
     pipeline = generator.pipeline
     instruction = {} if settings.complex_human_instruction else {"complex_human_instruction": None}
     with tempfile.TemporaryDirectory() as temporary:

@@ -18,7 +18,7 @@ from harness.records import Role
 from strategies.best_of_n import BestOfN
 from strategies.reflect import Reflect
 from tests.cli.test_cli import Terminal, harness
-from tests.tiny import make_tiny_suite
+from tests.tiny import make_tiny_reflect_suite, make_tiny_suite
 
 __all__ = ["harness"]
 
@@ -49,6 +49,15 @@ def test_all_sides_make_the_same_draws(suite: Path, monkeypatch: pytest.MonkeyPa
     batched = {seed for rows in seen if len(rows) == 4 for seed in rows}
     # Two rounds (one to warm up); every draw alone once a round, and the same ones in batches.
     assert len(alone) == 12 and set(alone) == batched and len(batched) == 6
+
+
+def test_the_actor_is_held_to_a_bare_loop_of_its_own(tmp_path: Path) -> None:
+    ready = plan(Ask(model=str(make_tiny_reflect_suite(tmp_path)), limit=2, budget=2, threads=1))
+    found = measure(ready, rounds=1, device="cpu")
+    assert found.ray is not None and found.bare_ray is not None
+    assert found.bare_ray.images == found.ray.images == 4
+    # It is the loop itself and nothing around it, so all of its time is in the model.
+    assert found.bare_ray.inside == 1.0 and 0 < found.ray.inside < 1
 
 
 def test_ratios_are_medians_over_rounds() -> None:

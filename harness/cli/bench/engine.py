@@ -67,8 +67,9 @@ def engine(
     click.echo("generation alone")
     line("  bare loop", found.bare)
     line("  engine, inline", found.inline, found.bare)
-    if found.ray is not None:
-        line("  engine, Ray", found.ray, found.bare)
+    if found.ray is not None and found.bare_ray is not None:
+        line("  bare loop, Ray actor", found.bare_ray)
+        line("  engine, Ray", found.ray, found.bare_ray)
     click.echo("with the judge")
     line("  one at a time", found.single)
     line("  engine, inline", found.judged, found.single)

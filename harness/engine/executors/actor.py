@@ -27,7 +27,7 @@ class Actor:
     def __init__(self, role: Role, setup: Setup) -> None:
         self._role = role
         self._setup = setup
-        self._worker: Worker | None = None
+        self.worker: Worker | None = None
 
     def place(self) -> str:
         """Answers as soon as the actor has a place, with the node it is on."""
@@ -35,7 +35,7 @@ class Actor:
 
     def load(self) -> dict[str, Any]:
         """Load the model; says where this actor is."""
-        self._worker = Worker(self._role, self._setup)
+        self.worker = Worker(self._role, self._setup)
         context = ray.get_runtime_context()
         return {
             "pid": os.getpid(),
@@ -48,9 +48,9 @@ class Actor:
 
     def run(self, items: Sequence[Item]) -> list[Answer] | Failed:
         """Run one batch. A failure is told apart here, where its class is known."""
-        assert self._worker is not None
+        assert self.worker is not None
         try:
-            return self._worker.run(items)
+            return self.worker.run(items)
         except Exception as error:
             return Failed.of(error)
 
