@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.bench.engine import Measured, measure
-from harness.bench.random_models import Scale, write_models
+from harness.bench.random_models import write_models
+from harness.bench.sizes import Scale
 from harness.engine.launch import Execution, totals, work
 from harness.log.run_folder import RunFolder
 from harness.plan import Ask, plan

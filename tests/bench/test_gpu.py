@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from harness.bench.random_models import FULL, TINY, write_models
+from harness.bench.random_models import write_models
+from harness.bench.sizes import FULL, TINY
 from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
 from tests.cli.test_cli import Terminal, harness
 

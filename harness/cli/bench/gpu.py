@@ -38,7 +38,7 @@ def gpu(
     """
     from harness.bench.engine import Side
     from harness.bench.gpu import measure_gpu
-    from harness.bench.random_models import FULL, TINY
+    from harness.bench.sizes import FULL, TINY
     from harness.engine.devices import device_name, has_gpu
     from harness.errors import UsageError
 
