@@ -15,7 +15,9 @@ def feedback_on(candidates: Sequence[Candidate]) -> list[Feedback]:
     ]
 
 
-def choose(pairs: Sequence[Feedback], size: int, rng: random.Random) -> tuple[Feedback, ...]:
+def choose(
+    pairs: Sequence[Feedback], size: int, rng: random.Random, *, distinct: bool = True
+) -> tuple[Feedback, ...]:
     """The pairs that go into a context of limited size, as Reflect-DiT chooses them.
 
     All of them while they fit; afterwards a random sample, without replacement, of the pairs
@@ -26,13 +28,16 @@ def choose(pairs: Sequence[Feedback], size: int, rng: random.Random) -> tuple[Fe
         pairs: All feedback so far, oldest first.
         size: The most pairs the generator is given.
         rng: The search's own random numbers.
+        distinct: Whether a sentence counts once; otherwise the sample is of all pairs.
     """
     if len(pairs) <= size:
         return tuple(pairs)
-    distinct: dict[str, Feedback] = {}
-    for pair in pairs:
-        distinct.setdefault(pair.sentence, pair)
-    population = list(distinct.values())
+    population = list(pairs)
+    if distinct:
+        first: dict[str, Feedback] = {}
+        for pair in pairs:
+            first.setdefault(pair.sentence, pair)
+        population = list(first.values())
     return tuple(rng.sample(population, min(size, len(population))))
 
 

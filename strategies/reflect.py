@@ -25,21 +25,33 @@ class Reflect(Strategy):
 
     Attributes:
         context: The most pairs a draw is conditioned on (the paper's K).
-        select: Without acceptance, "last" takes the last image, as published; "best" the one
-            the judge scores highest.
+        distinct: Whether the pairs of a full context are drawn from those with distinct
+            sentences, as published, or from all.
+        accept: Accepted images after which the search ends; 1 as published. More of them buy a
+            choice, and some safety from a judge that accepts too readily; more than the budget
+            has it spend all of it. Only rejected images are reflected on.
+        select: Among the accepted images, or among all if there is none: "last" takes the
+            latest, as published; "best" the one the judge scores highest.
     """
 
     name: ClassVar[str] = "reflect"
     needs_feedback: ClassVar[bool] = True
     context: Annotated[int, Field(ge=1)] = 3
+    distinct: bool = True
+    accept: Annotated[int, Field(ge=1)] = 1
     select: Literal["last", "best"] = "last"
 
     def search(self, task: Task) -> Rounds:
-        """Draw one at a time until the judge accepts or the budget is spent."""
+        """Draw one at a time until enough is accepted or the budget is spent."""
         rng = random.Random(task.seed)
-        seen: list[Candidate] = []
+        accepted: list[Candidate] = []
+        others: list[Candidate] = []
         for index in range(task.budget):
-            seen += yield [Draw(index, choose(feedback_on(seen), self.context, rng))]
-            if seen[-1].accepted:
-                return seen[-1]
-        return last(seen) if self.select == "last" else best(seen)
+            pairs = feedback_on(others)
+            feedback = choose(pairs, self.context, rng, distinct=self.distinct)
+            (answer,) = yield [Draw(index, feedback)]
+            (accepted if answer.accepted else others).append(answer)
+            if len(accepted) == self.accept:
+                break
+        pick = last if self.select == "last" else best
+        return pick(accepted or others)

@@ -42,6 +42,33 @@ class TestReflect(StrategyContract):
         assert search.selected is not None
         assert search.selected.score == max(c.score for c in candidates)
 
+    @inherited
+    @given(luck=st.integers(0, 10**6), wanted=st.integers(1, 25))
+    def test_goes_on_for_as_many_acceptances_as_asked(self, luck: int, wanted: int) -> None:
+        asked = Reflect(accept=wanted, select="best")
+        search, draws, candidates = play(asked, 20, world(luck, accept=0.3))
+        accepted = [c for c in candidates if c.accepted]
+        if len(accepted) < wanted:
+            assert len(draws) == 20
+        else:
+            assert len(accepted) == wanted and candidates[-1].accepted
+        assert search.selected is not None
+        assert search.selected.score == max(c.score for c in accepted or candidates)
+        rejected = {c.id for c in candidates if not c.accepted}
+        assert {f.draw_id for draw in draws for f in draw.feedback} <= rejected
+        published = play(Reflect(), 20, world(luck, accept=0.3))[1]
+        assert draws[: len(published)] == published
+
+    def test_a_context_of_any_sentences_repeats_them(self) -> None:
+        def answer(draw: Draw) -> Candidate:
+            return Candidate(draw, f"id{draw.index}", "image", Verdict(False, 0.1, "the same"))
+
+        lengths = {
+            distinct: [len(d.feedback) for d in play(Reflect(distinct=distinct), 6, answer)[1]]
+            for distinct in (True, False)
+        }
+        assert lengths == {True: [0, 1, 2, 3, 1, 1], False: [0, 1, 2, 3, 3, 3]}
+
     def test_shares_its_first_draw_with_best_of_n(self) -> None:
         assert play(Reflect(), 1, world(0))[1] == [Draw(0)]
 
