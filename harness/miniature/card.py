@@ -70,13 +70,19 @@ def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path) -> str:
     for stage in STAGES:
         recipe = json.loads((weights / stage / "recipe.json").read_text(encoding="utf-8"))
         held_out = ", ".join(f"{name} {value}" for name, value in recipe["held_out"].items())
-        minutes = recipe["training_seconds"] / 60
-        lines.append(f"- `{stage}/`: {held_out}; trained for {minutes:.0f} minutes")
+        before = sum(each["training_seconds"] for each in recipe.get("earlier", ()))
+        started = f" from weights that had {_duration(before)} of it" if before else ""
+        trained = _duration(recipe["training_seconds"])
+        lines.append(f"- `{stage}/`: {held_out}; trained for {trained}{started}")
     speeds = facts.get("images_per_second_by_batch")
     if speeds:
         told = ", ".join(f"{batch}: {speed:.1f}" for batch, speed in speeds.items())
         lines += ["", f"Plain draws, decoding included, images a second by batch size: {told}."]
     return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
 def write(table: pd.DataFrame, facts: dict[str, Any], weights: Path) -> None:
