@@ -47,12 +47,42 @@ def build(plugin: type[T], options: Mapping[str, Any], *, flag: str) -> T:
 
 
 def describe(plugin: type) -> str:
-    """The options with their types and defaults, on one line."""
+    """The options with their defaults and what they take, on one line."""
+    schema = TypeAdapter(plugin).json_schema()["properties"]
     parts = []
     for field in dataclasses.fields(plugin):
-        default = "" if field.default is dataclasses.MISSING else f"={field.default}"
-        parts.append(f"{field.name}{default} ({field.type})")
+        if field.init:
+            default = "" if field.default is dataclasses.MISSING else f"={field.default}"
+            parts.append(f"{field.name}{default} ({_takes(schema[field.name])})")
     return "; ".join(parts) or "none"
+
+
+_KINDS = {
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "string": "text",
+    "null": "none",
+}
+_BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+    "multipleOf": "a multiple of",
+    "minLength": "its length at least",
+}
+
+
+def _takes(schema: Mapping[str, Any]) -> str:
+    """A JSON schema of one value, in words."""
+    if "anyOf" in schema:
+        return " or ".join(_takes(each) for each in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(map(str, schema["enum"]))
+    kind = str(schema.get("const", schema.get("type", "anything")))
+    bounds = [f"{words} {schema[key]}" for key, words in _BOUNDS.items() if key in schema]
+    return ", ".join([_KINDS.get(kind, kind), *bounds])
 
 
 def resolved(plugin: Any) -> dict[str, Any]:
