@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 from harness.records import Candidate, Feedback
+from strategies.base import best
 
 
 def feedback_on(candidates: Sequence[Candidate]) -> list[Feedback]:
@@ -41,7 +42,9 @@ def choose(
     return tuple(rng.sample(population, min(size, len(population))))
 
 
-def first_accepted(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The accepted candidate with the lowest draw index, or None."""
-    accepted = [candidate for candidate in candidates if candidate.accepted]
-    return min(accepted, key=lambda c: c.draw.index, default=None)
+def best_accepted(candidates: Sequence[Candidate]) -> Candidate | None:
+    """Of the accepted candidates of a round the one the judge scores highest, or None.
+
+    A round is paid for whole, so choosing among its accepted images costs nothing.
+    """
+    return best([candidate for candidate in candidates if candidate.accepted])

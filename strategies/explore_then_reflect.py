@@ -10,16 +10,17 @@ from pydantic import Field
 
 from harness.records import Candidate, Draw, Task
 from strategies.base import Rounds, Strategy, best
-from strategies.context import choose, feedback_on, first_accepted
+from strategies.context import best_accepted, choose, feedback_on
 
 
 @dataclass(frozen=True)
 class ExploreThenReflect(Strategy):
     """M plain draws at once; then a chain of reflections from the best rejected one.
 
-    Use it where single draws differ much: one of M is often right or nearly right, and feedback
-    on a nearly right image asks for less than feedback on the first that comes. The first round
-    is one batch, so it costs the latency of a single draw.
+    If the judge accepts some of the M, its score chooses among them and the search ends. Use it
+    where single draws differ much: one of M is often right or nearly right, and feedback on a
+    nearly right image asks for less than feedback on the first that comes. The first round is one
+    batch, so it costs the latency of a single draw.
 
     Attributes:
         explore: Plain draws in the first round (M); cut to the budget.
@@ -37,7 +38,7 @@ class ExploreThenReflect(Strategy):
         opened = min(self.explore, task.budget)
         seen: list[Candidate] = []
         seen += yield [Draw(index) for index in range(opened)]
-        if (accepted := first_accepted(seen)) is not None:
+        if (accepted := best_accepted(seen)) is not None:
             return accepted
         start = best(seen)
         chain = [start] if start is not None else []

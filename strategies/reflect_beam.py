@@ -10,14 +10,15 @@ from pydantic import Field
 
 from harness.records import Candidate, Draw, Task
 from strategies.base import Rounds, Strategy, best
-from strategies.context import choose, feedback_on, first_accepted
+from strategies.context import best_accepted, choose, feedback_on
 
 
 @dataclass(frozen=True)
 class ReflectBeam(Strategy):
     """W chains advance together; each branches, and the judge's best W go on.
 
-    Use it where the judge's score tells nearly right from far off, and latency matters more
+    The search ends with the first round in which an image is accepted; of several, the judge's
+    score chooses. Use it where that score tells nearly right from far off, and latency matters more
     than draws: a round is one batch of W × B draws. With width and branch 1 it is `reflect`
     that selects by score.
 
@@ -47,7 +48,7 @@ class ReflectBeam(Strategy):
                 for n, parent in enumerate(parents)
             ]
             seen += children
-            if (accepted := first_accepted(children)) is not None:
+            if (accepted := best_accepted(children)) is not None:
                 return accepted
             grown = [[*p, child] for p, child in zip(parents, children, strict=True) if child.ok]
             if grown:  # else every branch failed, and the chains stay as they were

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,6 +84,18 @@ class TestExploreThenReflect(StrategyContract):
         start = max(candidates[:3], key=lambda c: c.score)
         assert [f.draw_id for f in draws[3].feedback] == [start.id]
         assert [f.draw_id for f in draws[4].feedback] == [start.id, candidates[3].id]
+
+
+@pytest.mark.parametrize("strategy", [ExploreThenReflect(explore=4), ReflectBeam()])
+def test_of_a_round_s_accepted_images_the_best_is_selected(strategy: Strategy) -> None:
+    scores = [0.9, 0.6, 0.8, 0.7]  # the first is rejected, whatever its score
+
+    def answer(draw: Draw) -> Candidate:
+        verdict = Verdict(draw.index > 0, scores[draw.index], "so")
+        return Candidate(draw, f"id{draw.index}", "image", verdict)
+
+    search, draws, candidates = play(strategy, 8, answer)
+    assert len(draws) == 4 and search.selected == candidates[2]
 
 
 class TestReflectBeam(StrategyContract):
