@@ -8,8 +8,9 @@ full batches and throws the images away, against whole runs of the engine, in th
 a Ray actor. Each is held to a bare loop in its own process, with its own copy of the model: two
 processes of one machine can differ in pace for as long as they live, at the same work, by more
 than the engine costs. *Judged draws*: the published script's way, one image at a time through the
-stock pipeline, its prompt encoded anew for every draw, judged alone and saved, against a whole
-run of the engine with the same judge.
+stock pipeline, its prompt encoded anew for every draw, judged alone and saved, against whole runs
+of the engine with the same judge: in this process, and on as many generator actors of one thread
+each as this process has threads, since small batches gain little from several.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image as Pillow
 
+from harness.bench.kept import Loaded, actors
 from harness.engine.executors.base import Executor
-from harness.engine.executors.inline import InlineExecutor
 from harness.engine.launch import Execution, work
 from harness.engine.worker import Setup, load
 from harness.log import store
@@ -93,6 +95,7 @@ class Measured:
         ray: The engine on that actor, generation alone; None if left out.
         single: One image at a time, judged.
         judged: The engine in this process, judged.
+        spread: The engine on actors of one thread each, judged; None if left out.
     """
 
     bare: Side
@@ -101,10 +104,13 @@ class Measured:
     ray: Side | None
     single: Side
     judged: Side
+    spread: Side | None
 
 
 _Round = tuple[float, float]
 """Seconds, and of these inside models."""
+
+_Way = Callable[[], _Round]
 
 
 def measure(
@@ -129,36 +135,29 @@ def measure(
     Raises:
         HarnessError: A model cannot be loaded, or fails.
     """
-    judged = replace(plan, config=plan.config.model_copy(update={"scorer": None}))
+    judged = _with(plan, scorer=None)
     none = plan.config.judge.model_copy(update={"kind": "none", "checkpoints": {}, "settings": {}})
-    alone = replace(judged, config=judged.config.model_copy(update={"judge": none}))
-    setup = Setup(judged.config, plan.paths, device)
-    models = _Loaded(setup, [Role.GENERATOR, Role.JUDGE])
+    alone = _with(judged, judge=none)
+    models = Loaded(Setup(judged.config, plan.paths, device), [Role.GENERATOR, Role.JUDGE])
     models.start()
     one_judge = load(Role.JUDGE, Setup(_single_rows(judged), plan.paths, device))
     generator = models.model(Role.GENERATOR)
-    actors = _actors(Setup(alone.config, plan.paths, device)) if with_ray else None
     if compiled:
         generator.pipeline.transformer.compile(dynamic=False)
-    # What is compared runs one after the other: machines change their pace within minutes.
-    ways: dict[str, Callable[[], _Round]] = {
-        "bare": lambda: _bare(alone, generator),
-        "inline": lambda: _engine(alone, models),
-    }
-    if actors is not None:
-        ways["bare_ray"] = lambda: actors.bare(alone)
-        ways["ray"] = lambda: _engine(alone, actors)
-    ways["single"] = lambda: _one_at_a_time(judged, generator, one_judge)
-    ways["judged"] = lambda: _engine(judged, models)
-    found: dict[str, list[_Round]] = {name: [] for name in ways}
-    try:
+    with _on_ray(alone, judged, device, wanted=with_ray) as on_ray:
+        # What is compared runs one after the other: machines change their pace within minutes.
+        ways: dict[str, _Way] = {
+            "bare": lambda: _bare(alone, generator),
+            "inline": lambda: _engine(alone, models),
+            **on_ray,
+            "single": lambda: _one_at_a_time(judged, generator, one_judge),
+            "judged": lambda: _engine(judged, models),
+        }
+        found: dict[str, list[_Round]] = {name: [] for name in ways}
         for number in range(rounds + 1):
             for name, way in ways.items():
                 found[name].append(way())
             observe(number, rounds)
-    finally:
-        if actors is not None:
-            actors.release()
     images = len(plan.prompts) * plan.config.replicates * plan.config.budget
     sides = {
         name: Side(tuple(s for s, _ in kept[1:]), tuple(m for _, m in kept[1:]), images)
@@ -171,55 +170,33 @@ def measure(
         ray=sides.get("ray"),
         single=sides["single"],
         judged=sides["judged"],
+        spread=sides.get("spread"),
     )
 
 
-class _Loaded(InlineExecutor):
-    """Keeps its models from one run to the next, since loading is not what is measured."""
+def _with(plan: Plan, **fields: Any) -> Plan:
+    return replace(plan, config=plan.config.model_copy(update=fields))
 
-    def start(self) -> None:
-        if not self._workers:
-            super().start()
 
-    def close(self) -> None:
+@contextmanager
+def _on_ray(alone: Plan, judged: Plan, device: str, *, wanted: bool) -> Iterator[dict[str, _Way]]:
+    """The ways on Ray, while their actors live; none if they are not wanted."""
+    if not wanted:
+        yield {}
         return
-
-    def model(self, role: Role) -> Any:
-        """The model itself, for the sides that do without an engine."""
-        return self._workers[role].model
-
-
-def _actors(setup: Setup) -> Any:
-    import ray
-
-    from harness.engine.executors.ray import Placement, RayExecutor
-
-    class Kept(RayExecutor):
-        """Keeps its actors from one run to the next."""
-
-        started = False
-
-        def start(self) -> None:
-            if not self.started:
-                super().start()
-                self.started = True
-
-        def close(self) -> None:
-            return
-
-        def release(self) -> None:
-            super().close()
-
-        def bare(self, plan: Plan) -> _Round:
-            """The bare loop, in the actor's process and with its model."""
-            (slot,) = self._slots
-            found: _Round = ray.get(slot.actor.__ray_call__.remote(_bare_inside, plan))
-            return found
-
-    gpus = 1.0 if setup.device.startswith("cuda") else 0.0
-    kept = Kept(setup, {Role.GENERATOR: Placement(gpus=gpus, cpus=1.0)})
-    kept.start()
-    return kept
+    narrow = _with(judged, threads=1)
+    generators = 1 if device.startswith("cuda") else judged.config.threads
+    with (
+        actors(Setup(alone.config, alone.paths, device), {Role.GENERATOR: 1}) as one,
+        actors(
+            Setup(narrow.config, narrow.paths, device), {Role.GENERATOR: generators, Role.JUDGE: 1}
+        ) as several,
+    ):
+        yield {
+            "bare_ray": lambda: one.inside(_bare_inside, alone),
+            "ray": lambda: _engine(alone, one),
+            "spread": lambda: _engine(narrow, several, generators=generators),
+        }
 
 
 def _single_rows(plan: Plan) -> Any:
@@ -284,13 +261,15 @@ def _one_at_a_time(plan: Plan, generator: Any, judge: Any) -> _Round:
         return time.perf_counter() - started, inside
 
 
-def _engine(plan: Plan, executor: Executor) -> _Round:
+def _engine(plan: Plan, executor: Executor, *, generators: int = 1) -> _Round:
+    """A whole run. Of several generators at once, seconds inside models are those of one."""
+    roles = [Role.GENERATOR] if generators > 1 else [Role.GENERATOR, Role.JUDGE]
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run")
         started = time.perf_counter()
         work(plan, Execution(), folder, command="bench", executor=executor)
         seconds = time.perf_counter() - started
-        return seconds, _inside(folder, [Role.GENERATOR, Role.JUDGE])
+        return seconds, _inside(folder, roles) / generators
 
 
 def _inside(folder: RunFolder, roles: Sequence[Role]) -> float:

@@ -73,6 +73,8 @@ def engine(
     click.echo("with the judge")
     line("  one at a time", found.single)
     line("  engine, inline", found.judged, found.single)
+    if found.spread is not None:
+        line("  engine, Ray, 1 thread", found.spread, found.single)
     click.echo(f"  limited by: the models, {found.judged.inside:.1%} of the engine's time")
     with count_display("rounds") as observe:
         kept = measure_bookkeeping(rounds=rounds, candidates=candidates, observe=observe)
