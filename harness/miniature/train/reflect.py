@@ -38,7 +38,14 @@ from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithCon
 PROMPTS, HELD_OUT = 5_000, 250
 SEED = 61
 SCHEDULE = Schedule(steps=2_000, batch=48, lr=8e-4, warmup=100, cooldown=0.5, ema=0.99)
-"""The batch counts rows with feedback."""
+"""The batch counts rows with feedback.
+
+More is not better as things stand. Trained on to 7,000 steps, the held-out loss fell from 0.388 to
+0.353, and another image's feedback did more harm than before (0.615 for 0.505): the transformer had
+learnt to copy what need not change, background first. Its corrections got worse. Of the prompts
+whose first image the judge had rejected, the second was right for 0.452 (a fresh draw: 0.360) after
+2,000 steps, and for 0.369 (a fresh draw: 0.398) after 7,000; of 239 and 249 prompts.
+"""
 PLAIN = 16
 """Rows without feedback that join every batch."""
 IMAGE_TOKENS = 16
