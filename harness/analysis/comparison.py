@@ -67,7 +67,11 @@ def common(first: LoggedRun, second: LoggedRun) -> Common:
 
 
 def comparison_table(
-    runs: Sequence[LoggedRun], names: Sequence[str], *, seed: int = 0
+    runs: Sequence[LoggedRun],
+    names: Sequence[str],
+    *,
+    scores: Sequence[Floats] | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Every pair of runs over their common prompts: second minus first.
 
@@ -77,6 +81,7 @@ def comparison_table(
     Args:
         runs: The runs, as they ended.
         names: What to call each.
+        scores: Of each run's prompts, (P,), in place of those of the images it selected.
         seed: Of bootstrap and sign flips.
 
     Returns:
@@ -89,10 +94,11 @@ def comparison_table(
     Raises:
         UsageError: Two runs have no prompt in common.
     """
+    found = scores if scores is not None else [run.scores() for run in runs]
     rows = [
         {"first": names[i], "second": names[j], **row}
         for i, j in combinations(range(len(runs)), 2)
-        for row in _pair_rows(runs[i], runs[j], seed)
+        for row in _pair_rows((runs[i], found[i]), (runs[j], found[j]), seed)
     ]
     frame = pd.DataFrame(rows, columns=COLUMNS)
     for kind in ("micro", "macro", "tag"):
@@ -106,9 +112,12 @@ COLUMNS = ["first", "second", "kind", "tag", "prompts", "score_first", "score_se
            "detectable", "same_noise", "unlike", "images_per_prompt"]  # fmt: skip
 
 
-def _pair_rows(first: LoggedRun, second: LoggedRun, seed: int) -> Iterator[dict[str, Any]]:
+def _pair_rows(
+    left: tuple[LoggedRun, Floats], right: tuple[LoggedRun, Floats], seed: int
+) -> Iterator[dict[str, Any]]:
+    (first, scores_first), (second, scores_second) = left, right
     shared = common(first, second)
-    one, other = first.scores()[shared.first], second.scores()[shared.second]
+    one, other = scores_first[shared.first], scores_second[shared.second]
     images = sorted({first.images_per_prompt, second.images_per_prompt})
     known = {
         "same_noise": shared.same_noise,

@@ -64,6 +64,21 @@ class Curve:
     scores: Floats
     costs: Mapping[str, Floats]
 
+    def at(self, budget: int) -> Floats:
+        """Score of every prompt at a budget, (P,).
+
+        Raises:
+            UsageError: The curve has no such budget, or the log cannot answer it for all.
+        """
+        (place,) = np.nonzero(self.budgets == budget)
+        whole = np.asarray(np.isfinite(self.scores).all(axis=0))
+        if not len(place) or not whole[place[0]]:
+            known = ", ".join(str(b) for b in self.budgets[whole])
+            raise UsageError(
+                f"a log cannot answer budget {budget}", f"it answers {known or 'none'}"
+            )
+        return self.scores[:, place[0]]
+
 
 @dataclass(frozen=True)
 class RunCurves:

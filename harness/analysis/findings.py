@@ -17,6 +17,7 @@ from harness.analysis.pooling import pool, seeds_table
 from harness.analysis.protocol import caption, check_alike, labels, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.run_table import runs_table
+from harness.errors import UsageError
 from harness.log.location import Location
 
 
@@ -70,6 +71,23 @@ class Findings:
     def comparison(self) -> pd.DataFrame:
         """Paired differences: `harness.analysis.comparison.comparison_table`."""
         return comparison_table(self.runs, self.names, seed=self.seed)
+
+    def comparison_at(self, budget: int) -> pd.DataFrame:
+        """Paired differences at a smaller budget, as the logs answer it.
+
+        A score is what `scaling` averages over prompts: for independent draws the expectation
+        over all choices of so many of them, else what the strategy would have selected.
+
+        Raises:
+            UsageError: A log does not answer this budget.
+        """
+        scores = []
+        for name, of in zip(self.names, self.curves, strict=True):
+            try:
+                scores.append(of.own.at(budget))
+            except UsageError as error:
+                raise UsageError(f"{name}: {error.message}", error.hint) from None
+        return comparison_table(self.runs, self.names, scores=scores, seed=self.seed)
 
     @cached_property
     def matched(self) -> pd.DataFrame:

@@ -23,9 +23,17 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Keep runs apart that differ in nothing but their seed, instead of pooling them.",
 )
+@click.option(
+    "--budget",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compare at this budget, as the logs answer it, and not at each run's own.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of bootstrap and sign flips.")  # fmt: skip
-def compare(runs: tuple[Location, ...], force: bool, separate_seeds: bool, seed: int) -> None:
+def compare(
+    runs: tuple[Location, ...], force: bool, separate_seeds: bool, budget: int | None, seed: int
+) -> None:
     """Print the paired comparison of the runs in the folders A, B and so on.
 
     Prompts are compared one by one, so the runs need common prompts; runs of one seed share
@@ -44,14 +52,20 @@ def compare(runs: tuple[Location, ...], force: bool, separate_seeds: bool, seed:
         found = analyse(runs, separate_seeds=True, force=force, seed=seed)
     for text in found.warnings:
         click.echo(f"warning: {text}", err=True)
-    paired, equal = comparison(found.comparison, []), matched(found.matched, [])
+    table = found.comparison if budget is None else found.comparison_at(budget)
+    paired = comparison(table, [])
     for line in found.captions:
         click.echo(line)
+    if budget is not None:
+        click.echo(f"at budget {budget}, read from these logs")
     for (first, second), rows in paired.shown.groupby(["first", "second"], sort=False):
         click.echo(f"\n{second} minus {first}")
         _print(rows.drop(columns=["first", "second"]))
     for note in paired.notes:
         click.echo(note)
+    if budget is not None:
+        return
+    equal = matched(found.matched, [])
     click.echo()
     for row in equal.shown.to_dict("records"):
         click.echo(_sentence(row))

@@ -38,6 +38,24 @@ def test_a_comparison_is_paired_and_labelled(harness: Terminal) -> None:
     assert "micro" in harness.out and "miniature" in (harness.out + harness.err).lower()
 
 
+def test_a_comparison_at_a_smaller_budget(harness: Terminal) -> None:
+    from harness.analysis import analyse
+
+    found = analyse(["a", "b"])
+    full = found.runs[1].manifest.config["budget"]
+    assert found.comparison_at(full)["score_second"].equals(found.comparison["score_second"])
+    assert harness("compare", "a", "b", "--budget", 1) == 0
+    assert (
+        "at budget 1, read from these logs" in harness.out and "at the cost of" not in harness.out
+    )
+    once = found.comparison_at(1).iloc[0]
+    curve = found.scaling.query("own and budget == 1 and kind == 'micro'")["score"]
+    assert [once["score_first"], once["score_second"]] == pytest.approx(list(curve))
+    assert f"{once['score_first']:.3f}" in harness.out
+    assert harness("compare", "a", "b", "--budget", full + 1) == 2
+    assert f"cannot answer budget {full + 1}" in harness.err and "it answers 1, 2" in harness.err
+
+
 @pytest.mark.parametrize(
     "command", [["report", "a", "nowhere", "--out", "p"], ["compare", "a", "nowhere"]]
 )
