@@ -38,7 +38,7 @@ class DrawItem:
         text: The prompt.
         noise_seed: Seed of its noise.
         settings: Sampler settings, complete.
-        feedback: (draw id, PNG, sentence), oldest first.
+        feedback: (draw id, PNG, sentence), in the order the strategy gives.
     """
 
     id: str

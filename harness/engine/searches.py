@@ -12,11 +12,17 @@ from dataclasses import dataclass
 
 from harness.engine.deadline import DeadlineExceeded, deadline
 from harness.records import Candidate, Draw, Prompt, Task
-from harness.seeds import seed
+from harness.seeds import canonical_json, seed
 from strategies.base import Rounds, Strategy
 
 STEP_SECONDS = 30.0
 """The longest a strategy may think between two rounds."""
+
+TIMED_OUT = "took more than"
+"""In the error of one that thought longer, which a replay need not repeat."""
+
+LARGEST_INDEX = 2**31 - 1
+"""The log keeps indices in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +128,9 @@ class Search:
             self._fail(str(error))
             return ()
         except DeadlineExceeded:
-            self._fail(f"took more than {self._step_seconds:g} s to ask for its next draws")
+            self._fail(f"{TIMED_OUT} {self._step_seconds:g} s to ask for its next draws")
             return ()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plug-in's sys.exit is no reason to end
             self._fail(f"raised {type(error).__name__}: {error}")
             return ()
         self.rounds += 1
@@ -143,6 +149,8 @@ class Search:
             raise StrategyError(
                 f"asked for {over} draw(s) beyond its budget of {self._task.budget}"
             )
+        for draw in draws:
+            _check_values(draw)
         indices = [draw.index for draw in draws]
         repeated = [i for n, i in enumerate(indices) if i in self._asked or i in indices[:n]]
         if repeated:
@@ -187,6 +195,35 @@ class Search:
             try:
                 with deadline(self._step_seconds):
                     self._generator.close()
-            except (RuntimeError, DeadlineExceeded):
+            except (Exception, SystemExit):
                 pass
             self._generator = None
+
+
+def _check_values(draw: Draw) -> None:
+    """Refuse what the log could not hold, or a digest not be made of.
+
+    Raises:
+        StrategyError: Saying what.
+    """
+    index = draw.index
+    if not isinstance(index, int) or isinstance(index, bool) or index > LARGEST_INDEX:
+        raise StrategyError(f"asked for draw {index!r}; indices are whole numbers of 32 bits")
+    texts = [] if draw.text is None else [draw.text]
+    for feedback in draw.feedback:
+        texts += [feedback.draw_id, feedback.sentence]
+    for text in texts:
+        if not isinstance(text, str) or not _encodable(text):
+            raise StrategyError(f"asked for draw {index} with {text!r} for a text")
+    try:
+        canonical_json(dict(draw.settings))
+    except (TypeError, ValueError) as error:
+        raise StrategyError(f"asked for draw {index} with unusable settings: {error}") from None
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -100,6 +100,47 @@ def foreign_feedback(task: Task) -> Rounds:
     return None
 
 
+def lone_surrogate(task: Task) -> Rounds:
+    yield [Draw(0, text="\ud800")]
+    return None
+
+
+def number_for_text(task: Task) -> Rounds:
+    yield [Draw(0, text=5)]  # type: ignore[arg-type]
+    return None
+
+
+def half_an_index(task: Task) -> Rounds:
+    yield [Draw(0.5)]  # type: ignore[arg-type]
+    return None
+
+
+def huge_index(task: Task) -> Rounds:
+    yield [Draw(2**40)]
+    return None
+
+
+def not_a_number(task: Task) -> Rounds:
+    yield [Draw(0, settings={"guidance_scale": float("nan")})]
+    return None
+
+
+def object_for_setting(task: Task) -> Rounds:
+    yield [Draw(0, settings={"guidance_scale": object()})]  # type: ignore[dict-item]
+    return None
+
+
+def speechless(task: Task) -> Rounds:
+    (candidate,) = yield [Draw(0)]
+    yield [Draw(1, (Feedback(candidate.id, None),))]  # type: ignore[arg-type]
+    return None
+
+
+def leaves(task: Task) -> Rounds:
+    yield [Draw(0)]
+    raise SystemExit(3)
+
+
 def raises(task: Task) -> Rounds:
     yield [Draw(0)]
     raise KeyError("oops")
@@ -124,6 +165,14 @@ def gives_up(task: Task) -> Rounds:
         (no_candidate, "returned a candidate that it was not sent"),
         (no_draws, "yielded str instead of a list of draws"),
         (foreign_feedback, "'elsewhere', which is no draw of this search"),
+        (lone_surrogate, "with '\\ud800' for a text"),
+        (number_for_text, "with 5 for a text"),
+        (half_an_index, "whole numbers of 32 bits"),
+        (huge_index, "whole numbers of 32 bits"),
+        (not_a_number, "unusable settings"),
+        (object_for_setting, "unusable settings"),
+        (speechless, "with None for a text"),
+        (leaves, "raised SystemExit: 3"),
         (raises, "raised KeyError"),
         (gives_up, "returned nothing although it has candidates"),
     ],
