@@ -114,7 +114,7 @@ def plan(ask: Ask) -> Plan:
                 "choose another --judge",
             )
         suite = suite.model_copy(update={"judge": scorer.model_copy(update={"kind": "oracle"})})
-    _check_feedback(strategy, suite.generator)
+    _check_feedback(strategy, suite.generator, suite.judge)
     specs = {Role.GENERATOR: suite.generator, Role.JUDGE: suite.judge}
     if scorer is not None:
         specs[Role.SCORER] = scorer
@@ -248,12 +248,18 @@ def _with_reference(judge: ModelSpec, reference: str) -> dict[str, str]:
     return {**kept, main: reference}
 
 
-def _check_feedback(strategy: Strategy, generator: ModelSpec) -> None:
+def _check_feedback(strategy: Strategy, generator: ModelSpec, judge: ModelSpec) -> None:
     if strategy.needs_feedback and not GENERATORS.get(generator.kind).takes_feedback:
         raise UsageError(
             f"strategy '{strategy.name}' conditions draws on feedback, which generator "
             f"'{generator.kind}' does not take",
             "choose a --model whose generator does, such as reflect-dit, or another --strategy",
+        )
+    if strategy.needs_feedback and judge.kind == "none":
+        raise UsageError(
+            f"strategy '{strategy.name}' conditions draws on what a judge says, and --judge none "
+            "says nothing",
+            "leave --judge out, name another, or choose another --strategy",
         )
 
 

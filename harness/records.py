@@ -67,7 +67,7 @@ class Draw:
     Attributes:
         index: Position in its search, from 0. It alone decides the noise (with run seed,
             prompt and replicate), so strategies that draw index 3 share its noise.
-        feedback: Context the generator is conditioned on, oldest first.
+        feedback: Context the generator is conditioned on, in the order the strategy gives.
         text: A rewritten prompt, or None for the benchmark's own.
         settings: Sampler settings that differ from the run's, by name.
     """

@@ -68,7 +68,8 @@ def draw_id(
         text: The prompt as the generator gets it.
         noise_seed: Seed of the initial noise.
         settings: Sampler settings, complete.
-        feedback: (identity of the draw whose image it is, sentence) pairs, oldest first.
+        feedback: (identity of the draw whose image it is, sentence) pairs, in the order that the
+            strategy gives.
 
     Returns:
         32 hex characters (128 bits).

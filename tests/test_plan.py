@@ -106,6 +106,12 @@ def test_a_strategy_that_needs_feedback_needs_a_generator_that_takes_it(
     assert stub_plan(suite, strategy="best-of-n")
 
 
+def test_a_strategy_that_needs_feedback_needs_a_judge_that_says_something(suite: Path) -> None:
+    with pytest.raises(UsageError, match="--judge none says nothing"):
+        stub_plan(suite, strategy="reflect", judge="none")
+    assert stub_plan(suite, strategy="best-of-n", judge="none")
+
+
 def test_a_config_of_an_oracle_run_says_so(suite: Path) -> None:
     config = stub_plan(suite, judge="oracle").config
     assert config.oracle and config.scorer is not None

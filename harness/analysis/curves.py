@@ -68,14 +68,14 @@ class Curve:
         """Score of every prompt at a budget, (P,).
 
         Raises:
-            UsageError: The curve has no such budget, or the log cannot answer it for all.
+            UsageError: The curve has no such budget, or the log cannot answer it for all prompts.
         """
         (place,) = np.nonzero(self.budgets == budget)
         whole = np.asarray(np.isfinite(self.scores).all(axis=0))
         if not len(place) or not whole[place[0]]:
             known = ", ".join(str(b) for b in self.budgets[whole])
             raise UsageError(
-                f"a log cannot answer budget {budget}", f"it answers {known or 'none'}"
+                f"its curve has no point at budget {budget}", f"it has {known or 'none'}"
             )
         return self.scores[:, place[0]]
 
@@ -247,8 +247,9 @@ def _selects_by_score(run: LoggedRun) -> bool:
     best = np.where(run.answered.any(axis=1), best, -1)
     if not np.array_equal(best, run.searches["selected"].to_numpy()):
         return False
-    # A single draw is its own best, whatever the strategy's rule.
-    return run.index.shape[1] > 1 or bool(run.manifest.config["budget"] == 1)
+    # One that stopped early may have chosen by score among the draws it made, but would not have
+    # stopped there with others; a single draw is its own best, whatever the rule.
+    return bool(run.index.shape[1] == run.manifest.config["budget"])
 
 
 def _spending(run: LoggedRun) -> Iterator[tuple[str, Floats]]:

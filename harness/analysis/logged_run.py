@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.analysis.resampling import Floats, Ints
+from harness.analysis.undrawn import undrawn_prompts
 from harness.config import read_config
 from harness.errors import UsageError
 from harness.log import damage, store
@@ -226,7 +227,7 @@ def _assemble(
 ) -> LoggedRun:
     ids = np.asarray(searches["prompt_id"].unique(), dtype=object)
     searches["prompt"] = np.searchsorted(ids, searches["prompt_id"].to_numpy(dtype=object))
-    row, kept, prompts = _rows_of(searches, table, ids)
+    row, kept, prompts = _rows_of(searches, table, ids, manifest)
     if len(kept) != len(table) or (np.diff(kept) != 1).any():
         table = table.take(pa.array(kept))  # a finished run's log is in order and complete
     counts = np.bincount(row, minlength=len(searches))
@@ -268,7 +269,7 @@ def _assemble(
 
 
 def _rows_of(
-    searches: pd.DataFrame, table: pa.Table, ids: npt.NDArray[np.object_]
+    searches: pd.DataFrame, table: pa.Table, ids: npt.NDArray[np.object_], manifest: Manifest
 ) -> tuple[Ints, Ints, pd.DataFrame]:
     """Search of every row of an ended search, those rows in order, and the prompts' texts."""
     encoded = table["prompt_id"].combine_chunks().dictionary_encode()
@@ -298,6 +299,10 @@ def _rows_of(
         ]
         for name in ("prompt", "tag")
     }
+    undrawn = undrawn_prompts(manifest, [str(name) for name in ids[first < 0]])
+    for number in np.flatnonzero(first < 0):
+        if (prompt_of := undrawn.get(str(ids[number]))) is not None:
+            texts["prompt"][number], texts["tag"][number] = prompt_of.text, prompt_of.tag
     return row[kept], kept, pd.DataFrame({"prompt_id": ids, **texts})
 
 

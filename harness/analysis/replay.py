@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from harness.analysis.logged_run import LoggedRun, Part
 from harness.analysis.resampling import Ints
 from harness.engine.rows import logged_candidate
-from harness.engine.searches import Search
+from harness.engine.searches import TIMED_OUT, Search
 from harness.errors import HarnessError
 from harness.log import store
 from harness.options import build
@@ -107,7 +108,11 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
                 selected[k, number] = columns[search.selected.draw.index]
         if wanted[-1] == config["budget"]:
             logged = int(run.searches["selected"].iloc[number])
-            if missing[-1, number] or selected[-1, number] != logged:
+            if TIMED_OUT in str(run.searches["error"].iloc[number]):
+                # The log has fewer of its draws than it would make in time: the outcome stands.
+                asked[-1, number], selected[-1, number] = run.index[number] >= 0, logged
+                missing[-1, number] = False
+            elif missing[-1, number] or selected[-1, number] != logged:
                 raise HarnessError(
                     f"strategy '{name}' as installed here does not do what {part.folder.path} "
                     f"logged for prompt {prompt.id}, replicate {replicate}",
@@ -141,7 +146,10 @@ def _searches(run: LoggedRun) -> Iterator[tuple[int, Part, Prompt, int, Rows]]:
             row, replicate = int(prompt_of[number]), int(replicate_of[number])
             found = rows_of.get((ids[row], replicate), [])
             # One search at a time as Python objects: all at once would not fit for large runs.
-            logged = {entry["draw_index"]: entry for entry in table.take(found).to_pylist()}
+            logged = {
+                entry["draw_index"]: entry
+                for entry in table.take(pa.array(found, pa.int64())).to_pylist()
+            }
             facts = run.prompts.iloc[row]
             prompt = Prompt(str(ids[row]), facts["prompt"], facts["tag"])
             yield int(number), part, prompt, replicate, logged

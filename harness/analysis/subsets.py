@@ -80,8 +80,10 @@ def by_score(judge_score: Floats, correct: Bools) -> Floats:
     sizes = np.diff([*starts, ranked.size])
     means = np.add.reduceat(outcome.ravel(), starts) / sizes
     shared = np.repeat(means, sizes).reshape(ranked.shape)
-    chances: Floats = np.clip(shared @ rank_weights(ranked.shape[1]), 0.0, 1.0)
-    return chances
+    # Rounded, so that what is certain is 1 and not less by the last bit: compared with another
+    # run's 1 it would count as a loss.
+    weighted: Floats = shared @ rank_weights(ranked.shape[1])
+    return weighted.clip(0.0, 1.0).round(12)
 
 
 def by_oracle(correct: Bools) -> Floats:

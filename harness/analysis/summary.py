@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval
+from harness.analysis.undrawn import undrawn_prompts
 from harness.log.frame import load, load_searches
 from harness.log.location import Location
 from harness.log.manifest import Manifest
@@ -66,7 +67,7 @@ def summarise(run: str | Location) -> Summary:
     """
     manifest = Manifest.read(RunFolder.existing(run).manifest)
     frame, searches = load(run), load_searches(run)
-    by_prompt = prompt_scores(frame, searches) if manifest.config["scorer"] else None
+    by_prompt = prompt_scores(manifest, frame, searches) if manifest.config["scorer"] else None
     tags: dict[str, tuple[Estimate, int]] = {}
     micro = macro = None
     if by_prompt is not None and len(by_prompt):
@@ -103,13 +104,14 @@ def summarise(run: str | Location) -> Summary:
     )
 
 
-def prompt_scores(frame: pd.DataFrame, searches: pd.DataFrame) -> pd.DataFrame:
+def prompt_scores(manifest: Manifest, frame: pd.DataFrame, searches: pd.DataFrame) -> pd.DataFrame:
     """Score of each prompt: the share of its ended searches whose selected image is correct.
 
     A search that selected nothing, or whose selected image could not be scored, counts as
     wrong: leaving it out would reward failing.
 
     Args:
+        manifest: The run's.
         frame: Candidates, as `harness.load` gives them.
         searches: Ended searches, as `harness.log.frame.load_searches` gives them.
 
@@ -122,7 +124,9 @@ def prompt_scores(frame: pd.DataFrame, searches: pd.DataFrame) -> pd.DataFrame:
     merged["correct"] = merged["correct"].eq(True)
     tags = frame.drop_duplicates("prompt_id").set_index("prompt_id")["tag"]
     scores = merged.groupby("prompt_id")["correct"].agg(score="mean", replicates="size")
-    scores["tag"] = tags.reindex(scores.index).fillna("")
+    undrawn = undrawn_prompts(manifest, set(scores.index) - set(tags.index))
+    untold = pd.Series({name: prompt.tag for name, prompt in undrawn.items()}, dtype=object)
+    scores["tag"] = tags.reindex(scores.index).fillna(untold).fillna("")
     return scores.reset_index()
 
 

@@ -12,11 +12,9 @@ from harness.audit import replays
 from harness.audit.replays import Replayed
 from harness.audit.result import Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
+from harness.engine.searches import TIMED_OUT
 
 NAME = "decisions"
-
-_TIMED_OUT = "took more than"
-"""In the error of a strategy that thought too long, which a replay need not repeat."""
 
 
 def check(subject: Subject) -> Result:
@@ -26,7 +24,7 @@ def check(subject: Subject) -> Result:
     replayed = replays.replay(subject)
     ended = [(key, search) for key, search in subject.searches.items() if key in replayed]
     for key, search in ended:
-        if _TIMED_OUT in (search["error"] or ""):
+        if TIMED_OUT in (search["error"] or ""):
             timed_out += 1
             continue
         for problem in wrong(replayed[key], search):

@@ -45,7 +45,7 @@ class Request:
         text: The prompt.
         noise_seed: Seed of the draw's own CPU noise generator.
         settings: Sampler settings, complete.
-        feedback: Context, oldest first.
+        feedback: Context, in the order the strategy gives.
     """
 
     id: str

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from harness.analysis.comparison import comparison_table
 from harness.analysis.curve_tables import curve_table, gap_table
 from harness.analysis.curves import ACCEPTED, ORACLE, RANDOM, SCORE, STRATEGY, run_curves
 from harness.analysis.logged_run import load_run
 from harness.analysis.replay import budget_grid, replay
 from harness.analysis.summary import summarise
+from harness.audit import report
+from harness.audit.result import Outcome
+from harness.audit.subject import Options, Subject
+from harness.engine.searches import TIMED_OUT, Search
 from harness.errors import HarnessError, Interrupted, UsageError
+from harness.log.run_folder import RunFolder
 from harness.records import Candidate, Draw, Task
 from strategies.base import Rounds, Strategy, best
 from tests.analysis.conftest import MakeRun
 from tests.runs import run, stub_plan
-from tests.stubs import Faults
+from tests.stubs import Faults, StubJudge
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,39 @@ class Lowest(Strategy):
         return min((c for c in seen if c.ok), key=lambda c: c.score, default=None)
 
 
+@dataclass(frozen=True)
+class Stumbling(Strategy):
+    """Draws twice, one after the other; for two prompts it fails before its first draw."""
+
+    name: ClassVar[str] = "stumbling"
+
+    def search(self, task: Task) -> Rounds:
+        if task.prompt in ("thing 3", "thing 6"):
+            raise KeyError(task.prompt)
+        seen: list[Candidate] = []
+        for index in range(2):
+            seen += yield [Draw(index)]
+        return best(seen)
+
+
+@dataclass(frozen=True)
+class Drowsy(Strategy):
+    """Draws twice, one after the other; for one prompt it may think for long in between."""
+
+    name: ClassVar[str] = "drowsy"
+    seconds: ClassVar[float] = 0.0
+
+    def search(self, task: Task) -> Rounds:
+        seen: list[Candidate] = []
+        seen += yield [Draw(0)]
+        if task.prompt == "thing 3":
+            time.sleep(self.seconds)
+        seen += yield [Draw(1)]
+        return best(seen)
+
+
+STUMBLING = "tests.analysis.test_curves:Stumbling"
+DROWSY = "tests.analysis.test_curves:Drowsy"
 WIDE = "tests.analysis.test_curves:Wide"
 LOWEST = "tests.analysis.test_curves:Lowest"
 
@@ -179,6 +220,54 @@ def test_failed_draws_and_searches_count_as_wrong(
     curves = run_curves(found)
     assert all(c.scores[3].max() == 0 for c in curves.curves)
     assert curves.own.scores[:, -1] == pytest.approx(found.scores())
+
+
+def test_a_search_that_fails_before_its_first_draw_keeps_its_prompt(make_run: MakeRun) -> None:
+    found, other = make_run("s", strategy=STUMBLING, budget=2), make_run("o", budget=2)
+    assert found.searches_failed == 2
+    pd.testing.assert_frame_equal(found.prompts, other.prompts)
+    curves = run_curves(found)
+    assert curves.own.basis == "replay" and curves.own.scores[[3, 6]].max() == 0
+    summary = summarise(found.folder.path)
+    assert {tag: prompts for tag, (_, prompts) in summary.tags.items()} == {"even": 5, "odd": 5}
+    table = comparison_table([found, other], ["s", "o"])
+    assert (table[table.kind != "tag"]["prompts"] == 10).all()
+    recounted = report.check(Subject(RunFolder(found.folder.path), options=Options(plugins=True)))
+    assert recounted.outcome is Outcome.PASS, recounted
+
+
+def test_a_search_that_ran_out_of_time_keeps_its_outcome(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Drowsy, "seconds", 5.0)
+        patch.setitem(Search.__init__.__kwdefaults__, "step_seconds", 0.3)
+        found = make_run("d", strategy=DROWSY, budget=2)
+    assert TIMED_OUT in found.searches["error"][3]
+    curves = run_curves(found)
+    assert curves.own.basis == "replay"
+    assert curves.own.scores[:, -1] == pytest.approx(found.scores())
+    recounted = report.check(Subject(RunFolder(found.folder.path), options=Options(plugins=True)))
+    assert recounted.outcome is Outcome.PASS, recounted
+
+
+def test_who_stopped_before_the_budget_did_not_draw_by_number(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All searches may end in their opening round, whose best is then the best of all draws."""
+    always = StubJudge.judge
+
+    def accepts(self: StubJudge, *arguments: Any) -> Any:
+        return [
+            (replace(verdict, accepted=True), cost) for verdict, cost in always(self, *arguments)
+        ]
+
+    monkeypatch.setattr(StubJudge, "judge", accepts)
+    found = make_run("e", strategy="explore-then-reflect", budget=6)
+    assert found.index.shape[1] == 4
+    curves = run_curves(found)
+    assert curves.own.basis == "replay"
+    assert curves.own.at(6) == pytest.approx(found.scores())
 
 
 def test_searches_under_way_are_left_out_and_counted(

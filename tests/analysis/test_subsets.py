@@ -89,6 +89,13 @@ def test_weights_stay_exact_for_many_draws() -> None:
     assert subsets.hit_chances(2048)[c, n - 1] == pytest.approx(1 - miss, abs=1e-9)
 
 
+@pytest.mark.parametrize("draws", [3, 8, 20, 64])
+def test_what_is_certain_is_exactly_one(draws: int) -> None:
+    """Less by the last bit would be a loss against another run's one."""
+    score = np.linspace(0, 1, draws)[None, :]
+    assert (subsets.by_score(score, np.ones((1, draws), bool)) == 1.0).all()
+
+
 def test_the_expectation_is_unbiased_for_fresh_draws() -> None:
     """Best of 3 estimated from 8 draws is what best of 3 of fresh draws gives."""
     rng = np.random.default_rng(0)

@@ -53,7 +53,7 @@ def test_a_comparison_at_a_smaller_budget(harness: Terminal) -> None:
     assert [once["score_first"], once["score_second"]] == pytest.approx(list(curve))
     assert f"{once['score_first']:.3f}" in harness.out
     assert harness("compare", "a", "b", "--budget", full + 1) == 2
-    assert f"cannot answer budget {full + 1}" in harness.err and "it answers 1, 2" in harness.err
+    assert f"no point at budget {full + 1}" in harness.err and "it has 1, 2" in harness.err
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.audit.replays import SEEN_BY_STRATEGIES
 from harness.audit.subject import Row, Subject
-from harness.engine.searches import SearchKey
+from harness.engine.searches import TIMED_OUT, SearchKey
 from harness.log.schema import ROLES
 
 SUFFIXES = {"": ROLES, "_search": ("generator", "judge"), "_generator": ("generator",)}
@@ -57,18 +57,22 @@ class Counted:
 
     Attributes:
         key: Which.
-        tag: Of its prompt.
+        text: Of its prompt, "" if nobody knows.
+        tag: Of its prompt, likewise.
         draws: In order of index.
         selected: Index of the selected draw, or None.
         rounds: Rounds it asked in.
+        timed_out: Whether its strategy thought too long, which a replay need not repeat.
         rows: The log's rows of its draws, for a replay.
     """
 
     key: SearchKey
+    text: str
     tag: str
     draws: tuple[Drawn, ...]
     selected: int | None
     rounds: int
+    timed_out: bool
     rows: Sequence[Row]
 
     @property
@@ -82,19 +86,31 @@ class Counted:
 
 
 def counted(subject: Subject) -> list[Counted]:
-    """Every ended search, in order of prompt and replicate; of unfinished ones nothing counts."""
+    """Every ended search, in order of prompt and replicate; of unfinished ones nothing counts.
+
+    Raises:
+        CannotCheck: The log cannot be read; or it lacks a prompt that the benchmark could name,
+            if that were here.
+    """
+    drawn = {key: rows for key, rows in subject.by_search(_COLUMNS) if key in subject.searches}
+    told = {key.prompt_id: (rows[0]["prompt"], rows[0]["tag"]) for key, rows in drawn.items()}
+    if drawn.keys() != subject.searches.keys():
+        # Of a search that failed before its first draw the log has the prompt's id only.
+        told = {prompt.id: (prompt.text, prompt.tag) for prompt in subject.prompts} | told
     found = {}
-    tags: dict[str, str] = {}
-    for key, rows in subject.by_search(_COLUMNS):
-        search = subject.searches.get(key)
-        if search is None:
-            continue
-        tags[key.prompt_id] = rows[0]["tag"]
-        draws = tuple(_drawn(row) for row in rows)
-        chosen, rounds = search["selected_index"], search["rounds"]
-        found[key] = Counted(key, tags[key.prompt_id], draws, chosen, rounds, rows)
-    for key in subject.searches.keys() - found.keys():
-        found[key] = Counted(key, tags.get(key.prompt_id, ""), (), None, 0, ())
+    for key, search in subject.searches.items():
+        rows = drawn.get(key, [])
+        text, tag = told.get(key.prompt_id, ("", ""))
+        found[key] = Counted(
+            key=key,
+            text=text,
+            tag=tag,
+            draws=tuple(_drawn(row) for row in rows),
+            selected=search["selected_index"] if rows else None,
+            rounds=search["rounds"] if rows else 0,
+            timed_out=TIMED_OUT in (search["error"] or ""),
+            rows=rows,
+        )
     return [found[key] for key in sorted(found, key=lambda k: (k.prompt_id, k.replicate))]
 
 

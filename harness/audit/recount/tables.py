@@ -20,6 +20,7 @@ from harness.audit.result import CannotCheck
 from harness.audit.subject import Subject
 from harness.engine.searches import Search
 from harness.records import Prompt
+from strategies.base import Strategy
 
 Key = tuple[Any, ...]
 Cells = dict[str, Any]
@@ -247,8 +248,8 @@ class Recount:
         )
 
     def _chose_by_score(self, size: int) -> bool:
-        if size < 2 and self._subject.config.budget > 1:
-            return False  # a single draw is its own best, whatever the rule
+        if size != self._subject.config.budget:
+            return False  # whoever stops early chooses among what it drew
         for search in self.searches:
             answered = [draw for draw in search.draws if draw.answered]
             best = max(answered, key=lambda draw: (draw.score, -draw.index), default=None)
@@ -265,19 +266,7 @@ class Recount:
             return
         worth_of: dict[str, dict[int, list[Worth] | None]] = {name: {} for name in REPLAYS}
         for budget in self._budgets or [self._subject.config.budget]:
-            found = [
-                replays.drive(
-                    Search(
-                        strategy,
-                        self._prompt(search),
-                        search.key.replicate,
-                        budget=budget,
-                        run_seed=self._subject.config.seed,
-                    ),
-                    search.rows,
-                )
-                for search in self.searches
-            ]
+            found = [self._replayed(search, strategy, budget) for search in self.searches]
             for selector in REPLAYS:
                 # A mean over the searches that can be answered would favour the easy prompts.
                 worth_of[selector][budget] = (
@@ -293,9 +282,19 @@ class Recount:
         for selector in REPLAYS:
             yield Curve(selector, selector == "strategy", "replay", worth_of[selector])
 
-    def _prompt(self, search: Counted) -> Prompt:
-        text = search.rows[0]["prompt"] if search.rows else ""
-        return Prompt(search.key.prompt_id, text, search.tag)
+    def _replayed(self, search: Counted, strategy: Strategy, budget: int) -> replays.Replayed:
+        if search.timed_out and budget == self._subject.config.budget:
+            logged = tuple(draw.index for draw in search.draws)
+            return replays.Replayed(logged, None, "", (), search.rounds, search.selected, None)
+        prompt = Prompt(search.key.prompt_id, search.text, search.tag)
+        again = Search(
+            strategy,
+            prompt,
+            search.key.replicate,
+            budget=budget,
+            run_seed=self._subject.config.seed,
+        )
+        return replays.drive(again, search.rows)
 
 
 def _mean(values: Sequence[float] | Floats) -> float:

@@ -178,7 +178,7 @@ class ReflectDiTGenerator(SanaGenerator):
         """Encode the feedback of several rows into the `attention_kwargs` that `sample` takes.
 
         Args:
-            feedback: Of each row, at least one, oldest first.
+            feedback: Of each row, at least one, in the order the strategy gives.
             settings: Sampler settings.
         """
         read = [self._read(row, settings) for row in feedback]
