@@ -1,10 +1,16 @@
 """Which batch runs next, and when a short one is worth running. Pure but for a clock.
 
 One rule holds it together: the generator is the only thing that should ever be waited for. So
-searches are opened until whole batches wait for it; its places are filled with full batches
-first; judging comes before it only where it would otherwise run dry, since verdicts become
-draws; scoring stands in nobody's way. The engine asks this of real executors, the simulation of
-pretended ones.
+searches are opened until whole batches wait for it, and full batches fill every place of every
+role. Where each role has workers of its own, roles do not compete. Where one place serves all,
+full batches of judge and scorer go before the generator's: they have to run at some time, so that
+costs no time in total, and their images leave memory. Short batches cost as much as full ones:
+the judge's run where the generator would otherwise run dry, since verdicts become draws; the
+scorer's when nothing else is left or they have waited too long.
+
+The exception is a judge or a scorer that is slower than the generator: while too many images wait
+for it, nothing more is drawn, or they would fill the memory. The engine asks all this of real
+executors, the simulation of pretended ones.
 """
 
 from __future__ import annotations
@@ -18,6 +24,13 @@ from harness.records import Role
 
 SCORER_PATIENCE_SECONDS = 5.0
 """How long scoring may wait for a full batch: rows are only written once scored."""
+
+BACKLOG_BATCHES = 2
+"""Batches a place (a worker has two) that may wait for the judge or the scorer.
+
+Every waiting row holds its image in the driver's memory. Generators that all end at once bring a
+quarter of this, so where judge and scorer keep up, nobody is held back.
+"""
 
 
 class Free(Protocol):
@@ -70,7 +83,8 @@ class Dispatcher:
         One full batch is kept beyond those that can be handed out now. Full ones count, not
         rows: rows of different shapes that never fill a batch would keep nobody busy.
         """
-        return self._scheduler.full(Role.GENERATOR) <= free(Role.GENERATOR, idle=False)
+        full = self._scheduler.full(Role.GENERATOR)
+        return full <= free(Role.GENERATOR, idle=False) and not self._held_back(free)
 
     def batches(self, free: Free) -> Iterator[list[Work]]:
         """The batches to submit now, in this order; each is to be submitted before the next.
@@ -78,15 +92,40 @@ class Dispatcher:
         Args:
             free: The executor's; asked anew after every batch.
         """
-        for role in (Role.JUDGE, Role.SCORER, Role.GENERATOR):
+        for role in (Role.JUDGE, Role.SCORER):
             yield from self._all(role, free, full_only=True)
+        if not self._held_back(free):
+            yield from self._drawing(free)
+        overdue = self._clock() - self._last_scored > SCORER_PATIENCE_SECONDS
+        if overdue or not (self._busy(Role.GENERATOR) or self._busy(Role.JUDGE)):
+            yield from self._all(Role.SCORER, free)
+
+    def _drawing(self, free: Free) -> Iterator[list[Work]]:
+        """The generator's batches, and short ones of the judge that may bring it more."""
+        yield from self._all(Role.GENERATOR, free, full_only=True)
         if free(Role.GENERATOR, idle=False) > 0 or not self._batches[Role.GENERATOR]:
             yield from self._all(Role.JUDGE, free)
         while self._short_is_worth_it(free) and (batch := self._next(Role.GENERATOR)):
             yield batch
-        overdue = self._clock() - self._last_scored > SCORER_PATIENCE_SECONDS
-        if overdue or not (self._busy(Role.GENERATOR) or self._busy(Role.JUDGE)):
-            yield from self._all(Role.SCORER, free)
+
+    def _held_back(self, free: Free) -> bool:
+        """Whether so many images wait for the judge or the scorer that no more are wanted.
+
+        More than a full batch of that role waits then, so it is at work, or will be as soon as a
+        worker of it is back: this always ends.
+        """
+        return any(self._lags(role, free) for role in (Role.JUDGE, Role.SCORER))
+
+    def _lags(self, role: Role, free: Free) -> bool:
+        waiting = self._scheduler.waiting(role)
+        if not waiting or waiting <= BACKLOG_BATCHES * self._sizes[role]:
+            return False
+        places = max(self._places(Role.GENERATOR, free), self._places(role, free))
+        return waiting > BACKLOG_BATCHES * places
+
+    def _places(self, role: Role, free: Free) -> int:
+        """Rows that a role's workers can hold, at work and queued; none while all are replaced."""
+        return self._sizes[role] * (free(role, idle=False) + self._batches[role])
 
     def _short_is_worth_it(self, free: Free) -> bool:
         """Whether a generator would stand idle even when all that is being judged came back.

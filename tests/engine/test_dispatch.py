@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+import heapq
+
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.engine.dispatch import SCORER_PATIENCE_SECONDS, Dispatcher
+from harness.engine import dispatch
+from harness.engine.dispatch import BACKLOG_BATCHES, SCORER_PATIENCE_SECONDS, Dispatcher
 from harness.engine.scheduler import Work
 from harness.records import Role
 
@@ -139,3 +143,114 @@ def test_full_batches_are_counted_right(size, rows, taken) -> None:  # type: ign
     while scheduler.next(G, full_only=True):
         found += 1
     assert counted == found
+
+
+class Floor:
+    """Workers of every role, each with a queue, under a virtual clock; searches without end."""
+
+    def __init__(
+        self, seconds: dict[Role, float], sizes: dict[Role, int], workers: dict[Role, int]
+    ) -> None:
+        self.now = 0.0
+        self.dispatcher = Dispatcher(sizes, clock=lambda: self.now)
+        self.seconds, self.roles = seconds, list(seconds)
+        self.until = {role: [0.0] * workers[role] for role in seconds}
+        self.held = {role: [0] * workers[role] for role in seconds}
+        self.ends: list[tuple[float, int, int, list[Work]]] = []
+        self.submitted: list[tuple[float, Role, int]] = []
+        self.missing: dict[int, int] = {}
+        self.works = self.most = 0
+
+    def free(self, role: Role, *, idle: bool = True) -> int:
+        return sum(max(0, (1 if idle else 2) - held) for held in self.held.get(role, []))
+
+    def run(self, searches: int, draws: int) -> Floor:
+        """Searches that ask for all their draws at once, each to be judged and scored."""
+        while True:
+            while searches and self.dispatcher.wants_search(self.free):
+                searches -= 1
+                for _ in range(draws):
+                    self.works += 1
+                    self.dispatcher.add(Work(self.works, G))
+            for batch in self.dispatcher.batches(self.free):
+                self._submit(batch)
+            if not self.ends:
+                assert not searches and not self.dispatcher.waiting and not self.missing
+                return self
+            self.now = self.ends[0][0]
+            while self.ends and self.ends[0][0] == self.now:
+                self._end(*heapq.heappop(self.ends)[2:])
+            self.most = max(self.most, len(self.missing))
+
+    def _submit(self, batch: list[Work]) -> None:
+        role = batch[0].role
+        worker = min(range(len(self.held[role])), key=lambda n: self.held[role][n])
+        self.held[role][worker] += 1
+        end = max(self.now, self.until[role][worker]) + self.seconds[role]
+        self.until[role][worker] = end
+        self.submitted.append((self.now, role, len(batch)))
+        heapq.heappush(self.ends, (end, len(self.submitted), worker, batch))
+
+    def _end(self, worker: int, batch: list[Work]) -> None:
+        role = batch[0].role
+        self.held[role][worker] -= 1
+        self.dispatcher.ended(role, len(batch))
+        for work in batch:
+            if role is G:
+                self.missing[work.id] = len(self.roles) - 1
+                for other in self.roles[1:]:
+                    self.dispatcher.add(Work(work.id, other))
+            else:
+                self.missing[work.id] -= 1
+                if not self.missing[work.id]:
+                    del self.missing[work.id]
+
+
+EIGHTS = dict.fromkeys(Role, 8)
+
+
+@pytest.mark.parametrize("slow", [J, S])
+@pytest.mark.parametrize("workers", [1, 5])
+def test_images_do_not_pile_up_before_a_slow_judge_or_scorer(slow: Role, workers: int) -> None:
+    def most(searches: int) -> int:
+        seconds = {G: 1.0, J: 0.5, S: 0.5, slow: 2.0}
+        floor = Floor(seconds, EIGHTS, dict.fromkeys(Role, workers)).run(searches, 20)
+        # Nobody waits for the generator: the slow role works from its first batch to its last.
+        batches = searches * 20 / 8 / workers
+        assert floor.now == pytest.approx(2.0 * batches, rel=0.05)
+        return floor.most
+
+    few, many = most(100 * workers), most(400 * workers)
+    assert few == many
+    # Besides those that wait: what is at work, or queued for it, at generators and the slow role.
+    assert many <= workers * 8 * 2 * (BACKLOG_BATCHES + 2)
+
+
+def test_one_row_alone_scored_for_many_made_does_not_stop_the_run() -> None:
+    sizes = {G: 64, J: 1, S: 3}
+    floor = Floor({G: 0.1, J: 1.0, S: 7.0}, sizes, {G: 3, J: 2, S: 1}).run(40, 20)
+    assert floor.most <= 64 * 6 * (BACKLOG_BATCHES + 1) + 8
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(1, 16),
+    st.fixed_dictionaries({J: st.integers(1, 4), S: st.integers(1, 4)}),
+    st.fixed_dictionaries({role: st.sampled_from([1, 2, 4, 8, 32]) for role in Role}),
+    st.fixed_dictionaries({J: st.sampled_from([0.1, 0.5, 1.0]), S: st.sampled_from([0.3, 0.9])}),
+    st.booleans(),
+)
+def test_a_judge_and_a_scorer_that_keep_up_hold_no_generator_back(  # type: ignore[no-untyped-def]
+    generators, lookers, sizes, share, judged
+) -> None:
+    workers = {G: generators, **lookers}
+    seconds = {G: 1.0}
+    for role in (J, S) if judged else (S,):
+        # In the time of a batch of every generator it gets through as many rows, or more.
+        rows = generators * sizes[G]
+        seconds[role] = share[role] * workers[role] * sizes[role] / rows
+    bounded = Floor(seconds, sizes, workers).run(40, 20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dispatch, "BACKLOG_BATCHES", 10**9)
+        unbounded = Floor(seconds, sizes, workers).run(40, 20)
+    assert bounded.submitted == unbounded.submitted
