@@ -2,6 +2,8 @@
 
 A run is stopped shortly before its end and resumed. Memory is this process's resident set,
 sampled as the run goes; the log's shards are merged at the end, in memory, which is the peak.
+Images are some 20 KB each and differ, so that kept ones show. A scorer that is slower than the
+generator is the hard case: every image waits for it, and none is to be drawn that would only wait.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class Load:
         candidates: Rows in the log at the end.
         seconds: Of both sessions together.
         cpu_seconds: Processor time of both.
-        early_bytes: Resident memory once settled.
+        start_bytes: Resident memory when the first draws were asked for.
+        early_bytes: The same once settled.
         late_bytes: The most resident memory between then and the stop.
         peak_bytes: The most at all, merging included.
         resume_seconds: From the second start to its first new candidate.
@@ -51,6 +54,7 @@ class Load:
     candidates: int
     seconds: float
     cpu_seconds: float
+    start_bytes: int
     early_bytes: int
     late_bytes: int
     peak_bytes: int
@@ -64,9 +68,11 @@ def measure_load(
     *,
     candidates: int,
     latency: float,
+    scorer_latency: float | None = None,
     workers: int = 2,
     budget: int = 20,
     observe: Callable[[int, int], None] = lambda done, total: None,
+    memory: Callable[[], int] | None = None,
 ) -> Load:
     """Run, stop, resume and finish a run whose batches take a fixed time.
 
@@ -74,10 +80,16 @@ def measure_load(
         folder: Where the run goes.
         candidates: How many draws in all.
         latency: Seconds of a batch of eight, of every role.
+        scorer_latency: The scorer's, where it is another.
         workers: Workers of each role.
         budget: Draws of a search.
         observe: Called with how many draws are done, of how many.
+        memory: What this process holds, in bytes; its resident set by default, the peak always.
     """
+    held = memory or _resident
+    seconds = dict.fromkeys(Role, latency)
+    if scorer_latency is not None:
+        seconds[Role.SCORER] = scorer_latency
     prompts = max(1, candidates // budget)
     plan = pretended_plan(BestOfN(), prompts=prompts, budget=budget)
     total, run = prompts * budget, RunFolder(folder)
@@ -90,11 +102,11 @@ def measure_load(
             first_new = time.monotonic()
         drawn = progress.draws + progress.replayed
         if not samples or drawn - samples[-1][0] >= total // 100:
-            samples.append((drawn, _resident()))
+            samples.append((drawn, held()))
             observe(drawn, total)
 
     def session(stop: Callable[[], bool]) -> float:
-        executor = PretendedExecutor(dict.fromkeys(Role, latency), workers=workers)
+        executor = PretendedExecutor(seconds, workers=workers)
         started = time.monotonic()
         work(plan, Execution(), run, command="bench", observe=watch, stop=stop, executor=executor)
         return started
@@ -115,6 +127,7 @@ def measure_load(
         candidates=store.read(run.log, "candidates", ["draw_id"]).num_rows,
         seconds=time.monotonic() - began,
         cpu_seconds=time.process_time() - cpu,
+        start_bytes=samples[0][1],
         early_bytes=settled[0],
         late_bytes=late,
         peak_bytes=peak,

@@ -8,7 +8,9 @@ rows, log and image store: all that stands between a generator and the next batc
 from __future__ import annotations
 
 import heapq
+import struct
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,7 +19,18 @@ import numpy as np
 
 from harness.config import Plugin, RunConfig
 from harness.engine.executors.base import QUEUE_DEPTH
-from harness.engine.jobs import Answer, DrawItem, Item, Job, Judged, LookItem, Made, Outcome, Scored
+from harness.engine.jobs import (
+    Answer,
+    DrawItem,
+    Item,
+    Job,
+    Judged,
+    LookItem,
+    Made,
+    Outcome,
+    Png,
+    Scored,
+)
 from harness.log import images
 from harness.models.suites import ModelSpec
 from harness.options import resolved
@@ -27,6 +40,10 @@ from harness.seeds import digest
 from strategies.base import Strategy
 
 _PNG = images.encode(np.full((8, 8, 3), 128, dtype=np.uint8))
+_END = 12  # bytes of the chunk that ends a PNG
+
+IMAGE_BYTES = 20_000
+"""Size of a pretended image: small enough to be cheap, large enough to show where it is kept."""
 
 
 def pretended_plan(
@@ -55,9 +72,19 @@ def pretended_plan(
     return Plan(config, made_up, strategy, {})
 
 
+def pretended_png(name: str) -> Png:
+    """A valid PNG of its own for every name: one small picture, and a chunk that viewers skip."""
+    filler = b"fiLl" + name.encode() * (IMAGE_BYTES // len(name))
+    chunk = struct.pack(">I", len(filler) - 4) + filler + struct.pack(">I", zlib.crc32(filler))
+    return Png(_PNG[:-_END] + chunk + _PNG[-_END:])
+
+
 @dataclass
 class PretendedExecutor:
     """Answers every batch after a fixed time. Has state: what it holds.
+
+    Every draw has image bytes of its own, some 20 KB, as a real one's are: were they shared,
+    memory would not show who keeps them.
 
     Attributes:
         seconds: What a batch takes, by role.
@@ -103,7 +130,8 @@ class PretendedExecutor:
         while self._ends and self._ends[0][0] <= now:
             _, _, worker, job = heapq.heappop(self._ends)
             self._held[job.role][worker] -= 1
-            answers = tuple(self._answer(job.role, item) for item in job.items)
+            seconds = self.seconds[job.role] / len(job.items)  # an equal share, as workers say it
+            answers = tuple(self._answer(job.role, item, seconds) for item in job.items)
             ended.append(Outcome(job, f"{job.role}-{worker}", answers=answers))
         return ended
 
@@ -114,10 +142,11 @@ class PretendedExecutor:
     def close(self) -> None:
         """Let go of nothing."""
 
-    def _answer(self, role: Role, item: Item) -> Answer:
-        cost = Cost(nfe=24, flops=1e9, device_seconds=self.seconds[role], tokens=12)
+    def _answer(self, role: Role, item: Item, seconds: float) -> Answer:
+        cost = Cost(nfe=24, flops=1e9, device_seconds=seconds, tokens=12)
         if isinstance(item, DrawItem):
-            return Made(_PNG, digest(["image", item.id])[:32], cost)
+            name = digest(["image", item.id])[:32]
+            return Made(pretended_png(name), name, cost)
         assert isinstance(item, LookItem)
         if role is Role.JUDGE:
             accepted = item.seed % self.accept == 0

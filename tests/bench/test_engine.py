@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.bench.bookkeeping import log_speed, open_bytes, searches_per_second
 from harness.bench.engine import Side, measure
-from harness.bench.load import measure_load
-from harness.bench.pretend import PretendedExecutor, pretended_plan
+from harness.bench.load import Load, measure_load
+from harness.bench.pretend import PretendedExecutor, pretended_plan, pretended_png
 from harness.engine.launch import Execution, work
 from harness.engine.progress import Progress
 from harness.log import store
+from harness.log.images import decode
 from harness.log.run_folder import RunFolder
+from harness.log.store import LogWriter
 from harness.plan import Ask, plan
 from harness.records import Role
 from strategies.best_of_n import BestOfN
@@ -105,16 +109,64 @@ def test_a_pretended_run_is_a_run(strategy: BestOfN | Reflect, tmp_path: Path) -
     assert not list(folder.images.glob("*/*.png"))
 
 
+MEGA = 2**20
+FLAT = 5 * MEGA  # the log's buffer fills and empties meanwhile, which takes half of this
+
+
+def traced_load(folder: Path, **options: Any) -> Load:
+    """A long run, its memory counted by allocation: a heap that is there already hides nothing."""
+    measure_load(folder.with_name("warm"), candidates=600, latency=0.0)  # imports what there is
+    tracemalloc.start()
+    try:
+        return measure_load(
+            folder, latency=0.0, memory=lambda: tracemalloc.get_traced_memory()[0], **options
+        )
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_long_run_stops_and_resumes_with_every_row(tmp_path: Path) -> None:
-    found = measure_load(tmp_path / "run", candidates=3000, latency=0.0)
+    found = traced_load(tmp_path / "run", candidates=3000)
     assert found.candidates == 3000
     assert found.shards[0] > 2 and found.shards[1] == 2
     assert found.resume_seconds > 0
     assert found.early_bytes <= found.late_bytes <= found.peak_bytes
-    # Were rows, images or pendings kept, 2,400 more of them would show.
-    assert found.late_bytes - found.early_bytes < 24 * 2**20
+    assert found.late_bytes - found.early_bytes < FLAT
+
+
+@pytest.mark.parametrize("what", ["rows", "images"])
+def test_rows_or_images_that_were_kept_would_show(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[object] = []
+    if what == "rows":
+        append = LogWriter.append
+        monkeypatch.setattr(
+            LogWriter, "append", lambda log, *row: (kept.append(row), append(log, *row))[1]
+        )
+    else:
+        monkeypatch.setattr(
+            "harness.bench.pretend.pretended_png",
+            lambda name: kept.append(made := pretended_png(name)) or made,
+        )
+    found = traced_load(tmp_path / "run", candidates=3000)
+    assert found.late_bytes - found.early_bytes > FLAT + MEGA
+
+
+def test_a_slow_scorer_does_not_fill_the_memory(tmp_path: Path) -> None:
+    # Were nobody held back, most of 20 MB of images would wait for it at once.
+    found = traced_load(tmp_path / "run", candidates=1000, workers=1, scorer_latency=0.04)
+    assert found.candidates == 1000
+    assert found.late_bytes - found.start_bytes < FLAT + 3 * MEGA
+
+
+def test_pretended_images_are_images_and_differ() -> None:
+    one, other = pretended_png("a" * 32), pretended_png("b" * 32)
+    assert one != other and 20_000 <= len(one) < 21_000
+    assert decode(one).shape == (8, 8, 3)
 
 
 def test_bench_load(harness: Terminal) -> None:
-    assert harness("bench", "load", "--candidates", 400, "--latency", 0) == 0
+    command = ["bench", "load", "--candidates", 400, "--latency", 0, "--scorer-latency", 0.001]
+    assert harness(*command) == 0
     assert "400 candidates in" in harness.out and "merged into 2" in harness.out
