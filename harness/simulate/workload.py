@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.config import read_config
 from harness.errors import UsageError
 from harness.log import damage, store
+from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.records import Candidate, Draw, Prompt, Role, Verdict
 from harness.seeds import seed
@@ -75,30 +77,36 @@ class Workload:
 
 
 def logged_workload(path: Path) -> dict[str, Any]:
-    """What a run's log says of batch times, batch sizes and acceptance, as `Workload` takes it.
+    """What a run says of batch times, batch sizes and acceptance, as `Workload` takes it.
 
-    A batch's time is the median over the batches of its role. A prompt's acceptance is that of
-    its judged images, drawn towards the mean of all prompts as if by one further image.
+    Sizes are its config's. A batch's time is the median over the batches of its role. A prompt's
+    acceptance is that of its judged images, drawn towards the mean of all prompts as if by one
+    further image.
 
     Raises:
-        HarnessError: The log is damaged.
+        HarnessError: The log or the manifest is damaged.
         UsageError: It is no run, or holds too little.
     """
     folder = RunFolder.existing(path)
     damage.check(folder)
+    config = read_config(Manifest.read(folder.manifest).config)
     timed = [f"{role}_{what}" for role in Role for what in ("device_seconds", "batch", "worker")]
     rows = store.read(folder.log, "candidates", ["prompt_id", "accepted", *timed]).to_pylist()
     seconds: dict[Role, float] = {}
     sizes: dict[Role, int] = {}
     for role in Role:
-        batches: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        # Batches are numbered anew in every session of work, and rows of one share its time
+        # equally: that tells two of the same number apart.
+        batches: Counter[tuple[str, str, float]] = Counter()
         for row in rows:
-            if row[f"{role}_worker"] is not None and row[f"{role}_device_seconds"] is not None:
-                key = (row[f"{role}_worker"], row[f"{role}_batch"])
-                batches[key].append(row[f"{role}_device_seconds"])
-        if batches:
-            seconds[role] = statistics.median(sum(shares) for shares in batches.values())
-            sizes[role] = max(len(shares) for shares in batches.values())
+            worker, share = row[f"{role}_worker"], row[f"{role}_device_seconds"]
+            if worker is not None and share is not None:
+                batches[worker, row[f"{role}_batch"], share] += 1
+        if batches and (spec := getattr(config, role)):
+            seconds[role] = statistics.median(
+                share * count for (_, _, share), count in batches.items()
+            )
+            sizes[role] = spec.batch_size
     judged: defaultdict[str, list[bool]] = defaultdict(list)
     for row in rows:
         if row["accepted"] is not None:

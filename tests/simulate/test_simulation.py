@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import UsageError
+from harness.bench.pretend import PretendedExecutor, pretended_plan
+from harness.errors import Interrupted, UsageError
+from harness.log import store
+from harness.log.run_folder import RunFolder
 from harness.records import Role
 from harness.simulate.devices import Ran
 from harness.simulate.simulation import Simulated, simulate, static_split
@@ -168,6 +172,36 @@ def test_a_log_gives_times_sizes_and_acceptance(logged: Path) -> None:
     first = frame[frame["prompt_id"] == "00000"]["accepted"]
     assert found["acceptance"][0] == pytest.approx((first.sum() + mean) / 5)
     assert len(found["acceptance"]) == 10
+
+
+def test_a_resumed_run_gives_the_same_sizes_and_times(tmp_path: Path) -> None:
+    # Jobs are numbered anew by whoever goes on with a run, so numbers come again.
+    ready = pretended_plan(BestOfN(), prompts=60, budget=4)
+    sessions = itertools.count(1)
+
+    def session(stop: Callable[[], bool]) -> None:
+        executor = PretendedExecutor(dict.fromkeys(Role, 0.005 * next(sessions)))
+        run(ready, tmp_path / "run", executor=executor, stop=stop)
+
+    steps = itertools.count()
+    with pytest.raises(Interrupted):
+        session(lambda: next(steps) > 8)
+    session(lambda: False)
+    rows = store.read(RunFolder(tmp_path / "run").log, "candidates")
+    batches = zip(*(rows[f"generator_{c}"].to_pylist() for c in ("worker", "batch")), strict=True)
+    assert max(Counter(batches).values()) > 8, "no number came again"
+    found = logged_workload(tmp_path / "run")
+    assert found["batch_sizes"] == dict.fromkeys(Role, 8)
+    for took in found["seconds"].values():
+        assert took in (pytest.approx(0.005), pytest.approx(0.01))
+
+
+def test_the_batch_size_is_the_configs_even_if_no_batch_was_full(tmp_path: Path) -> None:
+    ready = pretended_plan(BestOfN(), prompts=1, budget=3)
+    run(ready, tmp_path / "run", executor=PretendedExecutor(dict.fromkeys(Role, 0.001)))
+    found = logged_workload(tmp_path / "run")
+    assert found["batch_sizes"] == dict.fromkeys(Role, 8)
+    assert found["seconds"][G] == pytest.approx(0.001)
 
 
 def test_simulate_from_a_run(harness: Terminal, logged: Path) -> None:
