@@ -4,7 +4,8 @@ Every prompt of the stated set has every replicate's search, and every draw of t
 log, the failed ones too.
 
 The prompt set is built again from the benchmark that the config names, so that a set that was
-quietly made easier is noticed even where all digests were recomputed.
+quietly made easier is noticed even where all digests were recomputed. Only images from elsewhere
+bring their prompts in a file; in a run that made its own, such a file is no part of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
 from harness.engine.searches import SearchKey
 from harness.log.manifest import FINISHED, PromptSet
+from harness.scoring.prompts import PROMPTS_FILE
 
 NAME = "completeness"
 
@@ -25,6 +27,11 @@ def check(subject: Subject) -> Result:
     problems = Problems()
     evidence: list[str] = []
     manifest, config = subject.manifest, subject.config
+    if subject.holds_prompts and not subject.foreign:
+        problems.add(
+            f"there is a {PROMPTS_FILE}, and the prompts of a run that made its images are its "
+            "benchmark's"
+        )
     expected = _expected(subject, problems, evidence)
     ended = Counter(
         SearchKey(row["prompt_id"], row["replicate"])

@@ -142,7 +142,16 @@ class Subject:
 
     @property
     def brings_prompts(self) -> bool:
-        """Whether the folder holds its own prompts, being over no benchmark's."""
+        """Whether its prompts are those that its folder holds, being over no benchmark's.
+
+        Only images from elsewhere are. A run that makes its own would choose by such a file which
+        prompts it is held to, and what is right.
+        """
+        return self.foreign and self.holds_prompts
+
+    @property
+    def holds_prompts(self) -> bool:
+        """Whether there is a file of prompts in the folder."""
         return (self.folder.path / PROMPTS_FILE).exists()
 
     @cached_property

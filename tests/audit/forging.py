@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pyarrow as pa
 from harness.config import read_config
 from harness.engine.launch import totals
 from harness.log import shards, store
+from harness.log.manifest import PromptSet
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
+from harness.records import Prompt
+from harness.scoring.prompts import write_prompts
 
 Rows = list[dict[str, Any]]
 
@@ -43,6 +47,12 @@ class Forger:
         fields = json.loads(self.folder.manifest.read_text())
         change(fields)
         self.folder.manifest.write_text(json.dumps(fields))
+
+    def bring_prompts(self, prompts: Sequence[Prompt]) -> None:
+        """A file as images from elsewhere bring it, and a manifest that agrees with it."""
+        write_prompts(self.folder, prompts)
+        stated = asdict(PromptSet.of(prompts))
+        self.manifest(lambda fields: fields.update(prompt_set=stated))
 
     def consistent(self, *, sums: bool = True) -> None:
         names = [s.path.name for t in TABLES for s in shards.discover(self.folder.log, t)]

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from harness.log import images
 from harness.log.run_folder import RunFolder
 from harness.seeds import pixel_digest
 from tests.audit.forging import Forger, Rows
+from tests.stubs import StubBenchmark
 
 LATER = "2999-01-01T00:00:00+00:00"
 
@@ -221,6 +223,27 @@ def _fewer_prompts(forger: Forger) -> None:
     forger.manifest(lambda fields: fields["prompt_set"].update(count=9))
 
 
+def _right_prompts_only(forger: Forger) -> None:
+    """What came out wrong was never asked for: not in the log, not among the images."""
+    right = {row["selected_id"] for row in forger.read("searches")} & {
+        row["draw_id"] for row in forger.read("candidates") if row["correct"]
+    }
+    kept = {r["prompt_id"] for r in forger.read("searches") if r["selected_id"] in right}
+    for table in ("candidates", "searches"):
+        forger.rewrite(table, lambda found: [r for r in found if r["prompt_id"] in kept])
+    named = {row["image"] for row in forger.read("candidates")}
+    for path in forger.folder.images.glob("*/*"):
+        if path.stem not in named:
+            path.unlink()
+    forger.bring_prompts([p for p in StubBenchmark().prompts() if p.id in kept])
+
+
+def _answer_keys(forger: Forger) -> None:
+    """The same prompts, and other answers to them."""
+    prompts = StubBenchmark().prompts()
+    forger.bring_prompts([replace(p, metadata={"include": []}) for p in prompts])
+
+
 FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
     "a bit flipped": ("files", _flip_bit),
     "a surplus file": ("files", _surplus_file),
@@ -268,6 +291,8 @@ FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
     "two runs spliced": ("manifest", _splice),
     "an easier prompt in the log": ("completeness", _easier_prompts),
     "a smaller prompt set": ("completeness", _fewer_prompts),
+    "only the prompts that came out right": ("completeness", _right_prompts_only),
+    "answer keys of the run's own": ("completeness", _answer_keys),
     "an oracle passed off as a judge": ("leakage", _oracle),
     "the oracle under its name": ("leakage", _oracle_kind),
     "the scorer's eyes for the judge": ("leakage", _same_eyes),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,14 @@ def _unsee(found: Rows) -> None:
     for row in found:
         row["detections"] = [d for d in row["detections"] if d["score"] < 0.1]
         row["correct"], row["reason"] = True, ""
+
+
+def test_answer_keys_of_the_runs_own_are_not_asked(forger: Forger) -> None:
+    """Nothing was asked for, so all is right: by a file that no run of a generator has."""
+    asked = Subject(forger.folder).prompts
+    forger.bring_prompts([replace(p, metadata={"include": []}) for p in asked])
+    forger.rewrite("candidates", lambda found: [r | {"correct": True, "reason": ""} for r in found])
+    assert verdicts.check(subject(forger.folder.path)).failed
 
 
 @pytest.mark.parametrize("forge", [_flip, _unsee])
