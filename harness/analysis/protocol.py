@@ -14,6 +14,7 @@ import pandas as pd
 from harness.analysis.logged_run import LoggedRun
 from harness.errors import UsageError
 from harness.log.manifest import Manifest
+from harness.models import eyes
 
 MINIATURE = "miniature models: this says something about searching, nothing about SANA"
 ORACLE = "ORACLE run: the judge is the scorer, so its score is an upper bound"
@@ -104,6 +105,7 @@ def caption(label: str, run: LoggedRun) -> str:
         f"{known['searches_failed']} failed",
         f"{known['draws_failed']} of {known['draws']} draws failed",
         *(["ORACLE judge"] if known["oracle"] else []),
+        *(["SCORER'S EYES for the judge"] if eyes.warning(run.manifest.config) else []),
         *(["MINIATURE models"] if known["miniature"] else []),
     ]
     return f"{label}: {', '.join(parts)}"
@@ -116,6 +118,7 @@ def warnings(runs: Sequence[LoggedRun]) -> list[str]:
         said.append(MINIATURE)
     if any(run.manifest.config["oracle"] for run in runs):
         said.append(ORACLE)
+    said += dict.fromkeys(filter(None, (eyes.warning(run.manifest.config) for run in runs)))
     return said
 
 

@@ -1,8 +1,8 @@
 """Claim: no strategy saw the benchmark's score, unless the run says that it is an oracle's.
 
-Judge and scorer are different checkpoints. Each decision follows from what the judge said alone:
-the replay that repeats it never reads the scorer's columns. And the judge's words are not the
-scorer's own, as those of an oracle under another name would be.
+What the judge decides by is no checkpoint of the scorer's. Each decision follows from what the
+judge said alone: the replay that repeats it never reads the scorer's columns. And the judge's words
+are not the scorer's own, as those of an oracle under another name would be.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from harness.audit.decisions import wrong
 from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
 from harness.config import RunConfig
+from harness.models.eyes import eyes
 
 NAME = "leakage"
 
@@ -55,23 +56,17 @@ def _eyes(config: RunConfig, problems: Problems) -> list[str]:
         return []
     if config.scorer is None:
         return ["there is no scorer"]
-    parts = {
-        role: {
-            name: config.digests.get(f"{role}.{name}", f"without digest: {ref}")
-            for name, ref in spec.checkpoints.items()
-        }
-        for role, spec in (("judge", config.judge), ("scorer", config.scorer))
-    }
     if config.judge.kind == "recorded-judge":
         return ["which models judged and scored is not on record"]
-    own = set(parts["judge"].values()) - set(parts["scorer"].values())
-    shared = [name for name, value in parts["judge"].items() if value in parts["scorer"].values()]
-    if not parts["judge"]:
+    if not config.judge.checkpoints:
         return [f"judge '{config.judge.kind}' has no checkpoints"]
-    if not own:
-        problems.add(f"judge and scorer are the same checkpoints ({', '.join(shared)})")
-    if shared:
-        return [f"judge and scorer share the part {', '.join(shared)}, by content"]
+    found = eyes(config.model_dump(mode="json"))
+    listed = ", ".join(found.shared)
+    if found.deciding:
+        problems.add(f"the judge decides by the scorer's own checkpoints ({listed})")
+        return []
+    if found.shared:
+        return [f"judge and scorer share a part that does not decide ({listed}), by content"]
     return ["judge and scorer share no checkpoint"]
 
 

@@ -18,6 +18,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from harness.analysis.logged_run import LoggedRun
+from harness.models import eyes
 from harness.report.gallery import OUTCOMES, Card
 from harness.report.style import darkened
 from harness.report.tables import Table
@@ -113,6 +114,7 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
     strategy, benchmark = config["strategy"], config["benchmark"]
     git = manifest.environment.get("git") or {}
     options = ", ".join(f"{k}={v}" for k, v in strategy["options"].items())
+    shared = " (SCORER'S EYES)" if eyes.warning(config) else ""
     scorer = ", ".join(f"{k}: {v}" for k, v in config["scorer"]["checkpoints"].items())
     facts = [
         ("folder", "; ".join(part.folder.path.name for part in run.parts)),
@@ -129,7 +131,7 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
         ("seeds" if len(run.parts) > 1 else "seed", ", ".join(map(str, run.seeds))),
         ("models", f"{config['suite']}{' (miniature)' if config['miniature'] else ''}"),
         ("sampler", ", ".join(f"{k}={v}" for k, v in config["generator"]["settings"].items())),
-        ("judge", f"{config['judge']['kind']}{' (ORACLE)' if config['oracle'] else ''}"),
+        ("judge", f"{config['judge']['kind']}{' (ORACLE)' if config['oracle'] else shared}"),
         ("scorer", scorer),
         ("searches", f"{len(run.searches)} of {run.searches_total}, {run.searches_failed} failed"),
         ("draws failed", f"{run.draws_failed} of {int((run.index >= 0).sum())}"),

@@ -193,6 +193,17 @@ def _same_eyes(forger: Forger) -> None:
     forger.config(change)
 
 
+def _same_detector(forger: Forger) -> None:
+    """The scorer's eyes again, and a part of its own that decides nothing."""
+
+    def change(fields: dict[str, Any]) -> None:
+        fields["judge"].update(kind="detector", checkpoints={"detector": "here", "colors": "there"})
+        seen = {"judge.detector": fields["digests"]["scorer.faults"], "judge.colors": "0" * 64}
+        fields["digests"].update(seen)
+
+    forger.config(change)
+
+
 def _oracle_kind(forger: Forger) -> None:
     forger.config(lambda fields: fields["judge"].update(kind="oracle"))
 
@@ -296,6 +307,7 @@ FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
     "an oracle passed off as a judge": ("leakage", _oracle),
     "the oracle under its name": ("leakage", _oracle_kind),
     "the scorer's eyes for the judge": ("leakage", _same_eyes),
+    "the scorer's detector for the judge": ("leakage", _same_detector),
     "another checkpoint's digest": ("environment", _checkpoint),
     "rows older than the run": ("environment", manifest(lambda f: f.update(created=LATER))),
     "nobody's work": ("environment", manifest(lambda f: f.update(sessions=[]))),

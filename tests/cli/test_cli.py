@@ -210,6 +210,15 @@ def test_an_oracle_run_says_so(harness: Terminal, suite: Path) -> None:
     assert "ORACLE" in harness.out and "ORACLE" in harness.err
 
 
+def test_a_run_whose_judge_has_the_scorer_s_eyes_says_so(harness: Terminal, suite: Path) -> None:
+    """All stubs share one folder."""
+    assert harness("run", "--model", suite, *STUB, "--out", "r") == 0
+    assert "SCORER'S EYES" in harness.out and "warning: SCORER'S EYES" in harness.err
+    assert harness("show", "r") == 0 and "SCORER'S EYES" in harness.out
+    assert harness("run", "--model", suite, *STUB, "--out", "q", "--judge", "none") == 0
+    assert "EYES" not in harness.out + harness.err
+
+
 def test_prompt_files(harness: Terminal, suite: Path) -> None:
     Path("p.csv").write_text("prompt,tag\na red cat,x\na blue dog,y\n")
     base = ["run", "--model", str(suite), "--benchmark", "prompt-file", "--out", "r"]
