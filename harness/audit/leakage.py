@@ -2,7 +2,7 @@
 
 What the judge decides by is no checkpoint of the scorer's. Each decision follows from what the
 judge said alone: the replay that repeats it never reads the scorer's columns. And the judge's words
-are not the scorer's own, as those of an oracle under another name would be.
+are not the scorer's own, nor all its verdicts, as those of an oracle under another name would be.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from harness.models.eyes import eyes
 NAME = "leakage"
 
 ENOUGH = 5
-"""Rejected images from which on a judge that says word for word what the scorer says is one."""
+"""Rejected images from which on a judge that says word for word what the scorer says is one. A
+judge that never differs from the scorer is one too, from so many accepted and so many rejected."""
 
 _COLUMNS = ("accepted", "judge_score", "judge_sentence", "correct", "reason", "draw_index")
 
@@ -25,7 +26,7 @@ _COLUMNS = ("accepted", "judge_score", "judge_sentence", "correct", "reason", "d
 def check(subject: Subject) -> Result:
     """Compare the judge's eyes and words with the scorer's; replay without the scores."""
     config = subject.config
-    gap, echoes = _gap(subject)
+    gap, echoes, agreed = _gap(subject)
     looked = "judge against scorer"
     if config.oracle:
         problems = Problems()
@@ -44,6 +45,11 @@ def check(subject: Subject) -> Result:
         problems.add(
             f"all {count(echoes, 'rejection')} repeat the scorer's reason word for word: the judge "
             "is an oracle"
+        )
+    if min(agreed) >= ENOUGH:
+        problems.add(
+            f"judge and scorer agree on every one of {sum(agreed)} images, {agreed[0]} of them "
+            "accepted: the judge is an oracle, or the run too small to tell"
         )
     evidence += _replayed(subject, problems)
     return concluded(NAME, looked, problems, [*evidence, *gap])
@@ -86,8 +92,13 @@ def _replayed(subject: Subject, problems: Problems) -> list[str]:
     return [f"{count(ended, 'search', 'searches')} replayed without the scores"]
 
 
-def _gap(subject: Subject) -> tuple[list[str], int]:
-    """How judge and scorer agree; and rejections that repeat the scorer's, if all of them do."""
+def _gap(subject: Subject) -> tuple[list[str], int, tuple[int, int]]:
+    """How judge and scorer agree.
+
+    Returns:
+        What there is to say; rejections that repeat the scorer's, if all of them do; images that
+        both accept and that both reject, if they never differ.
+    """
     both = {(accepted, correct): 0 for accepted in (True, False) for correct in (True, False)}
     echoes = 0
     echoing = True
@@ -107,7 +118,7 @@ def _gap(subject: Subject) -> tuple[list[str], int]:
             echoes += bool(words)
     number = sum(both.values())
     if not number:
-        return ["nothing was both judged and scored"], 0
+        return ["nothing was both judged and scored"], 0, (0, 0)
     agree = both[True, True] + both[False, False]
     accepted = both[True, True] + both[True, False]
     correct = both[True, True] + both[False, True]
@@ -117,4 +128,5 @@ def _gap(subject: Subject) -> tuple[list[str], int]:
         f"{both[True, True]} of {correct} correct are accepted",
         f"{reached} searches selected a correct image, {reachable} had one to select",
     ]
-    return evidence, echoes if echoing else 0
+    agreed = (both[True, True], both[False, False]) if agree == number else (0, 0)
+    return evidence, echoes if echoing else 0, agreed

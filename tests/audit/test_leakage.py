@@ -1,0 +1,79 @@
+"""An oracle in disguise: a judge that asks the scorer, and says it in words of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.audit import leakage
+from harness.audit.checks import audit
+from harness.audit.result import Outcome
+from harness.audit.subject import Options, Subject
+from harness.log.run_folder import RunFolder
+from harness.records import Cost, Image, Prompt, Verdict
+from tests.audit.forging import Forger, Rows
+from tests.runs import run, stub_plan
+from tests.stubs import StubScorer, make_stub_suite
+
+
+class DisguisedOracle:
+    """Has no checkpoint of its own, and never says 0, 1 or one of the scorer's words."""
+
+    @classmethod
+    def load(cls, checkpoints: Mapping[str, Path], **_: Any) -> DisguisedOracle:
+        return cls()
+
+    def judge(
+        self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
+    ) -> list[tuple[Verdict, Cost]]:
+        return [
+            (Verdict(True, 0.9) if score.correct else Verdict(False, 0.1, "I do not like it"), cost)
+            for score, cost in StubScorer(None).score(prompts, images)
+        ]
+
+
+@pytest.fixture(scope="module")
+def disguised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("disguised")
+    suite, _ = make_stub_suite(root)
+    judge = f"{__name__}:{DisguisedOracle.__name__}"
+    run(stub_plan(suite, strategy="reflect", budget=4, judge=judge), root / "run")
+    return root / "run"
+
+
+def test_a_disguised_oracle_is_caught(disguised: Path) -> None:
+    everything = Options(regenerate=100, rescore=100, plugins=True)
+    found = audit(Subject(RunFolder(disguised), everything))
+    assert {result.check for result in found if result.failed} == {"leakage"}
+
+
+def test_labelled_it_may_be_one(disguised: Path, tmp_path: Path) -> None:
+    shutil.copytree(disguised, tmp_path / "run")
+    Forger(tmp_path / "run").config(lambda fields: fields.update(oracle=True))
+    found = leakage.check(Subject(RunFolder(tmp_path / "run")))
+    assert found.outcome is Outcome.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    ("accepted", "differ", "caught"), [(4, 0, False), (5, 0, True), (5, 1, False), (99, 0, False)]
+)
+def test_luck_is_no_oracle(
+    accepted: int, differ: int, caught: bool, disguised: Path, tmp_path: Path
+) -> None:
+    """Agreement says something only where there was enough of both to agree on."""
+    shutil.copytree(disguised, tmp_path / "run")
+
+    def change(found: Rows) -> None:
+        for index, row in enumerate(found):
+            row["correct"] = row["accepted"] = index < accepted
+        for row in found[:differ]:
+            row["correct"] = False
+
+    forger = Forger(tmp_path / "run")
+    forger.rewrite("candidates", change)
+    evidence = leakage.check(Subject(forger.folder)).evidence
+    assert any("agree on every one" in line for line in evidence) is caught
