@@ -14,19 +14,38 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.logged_run import LoggedRun, load_run
-from harness.analysis.published import load_published, published_points, unlike_published
+from harness.analysis.published import (
+    load_published,
+    published_points,
+    stops_early,
+    unlike_published,
+)
 from harness.analysis.run_table import runs_table
 from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded
 from harness.audit.subject import Subject
 from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.options import build, resolved
+from harness.registry import STRATEGIES
 
 NAME = "published"
 
 Point = Mapping[str, Any]
 """A row of `harness.analysis.published.published_points`."""
 
-METHODS = {"single": "base", "best-of-n": "best-of-N", "reflect": "Reflect-DiT"}
-"""Strategies, and what the published numbers call them."""
+_REFLECT = {"distinct": True, "accept": 1, "select": "last"}
+
+METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "base": ("single", {}),
+    "best-of-N": ("best-of-n", {}),
+    "Reflect-DiT": ("reflect", {"context": 3, **_REFLECT}),
+    "Reflect-DiT K=1": ("reflect", {"context": 1, **_REFLECT}),
+    "Reflect-DiT K=2": ("reflect", {"context": 2, **_REFLECT}),
+}
+"""Published methods: the strategy, and the options that make it the method. Of one strategy the
+first is what a run with none of these options is held against."""
+
+_EARLY = {"select": "first-accepted"}
+"""Options of a best-of-N that is known to stop early. How the others select is not printed."""
 
 JUDGES = {"none": "none", "vlm": "VLM judge"}
 """Kinds of judges, and what the published numbers call a selection by them."""
@@ -122,9 +141,25 @@ def _of_same_method(points: pd.DataFrame, run: LoggedRun) -> pd.DataFrame:
     return matched
 
 
-def _method(config: dict[str, Any]) -> str:
+def _method(config: Mapping[str, Any]) -> str:
+    """What the published numbers call a run's method, or what comes nearest to it."""
+    if config["budget"] == 1:
+        return "base"
     name = str(config["strategy"]["name"])
-    return METHODS["single"] if config["budget"] == 1 else METHODS.get(name, name)
+    named = [method for method, (strategy, _) in METHODS.items() if strategy == name]
+    exact = [method for method in named if not _other_options(config, METHODS[method][1])]
+    return (exact or named or [name])[0]
+
+
+def _other_options(config: Mapping[str, Any], published: Mapping[str, Any]) -> str:
+    """Which of a method's options are others in a run, and which there; "" if none are."""
+    strategy = config["strategy"]
+    # An option that was not there yet when the run was made has its default.
+    defaults = resolved(build(STRATEGIES.get(strategy["name"]), {}, flag="-S"))
+    own = {**defaults, **strategy["options"]}
+    differing = sorted(name for name, value in published.items() if own[name] != value)
+    there, here = (", ".join(f"{n}={of[n]}" for n in differing) for of in (published, own))
+    return f"{there}, here {here}" if differing else ""
 
 
 def differences(run: LoggedRun, point: Point) -> dict[str, str]:
@@ -136,8 +171,14 @@ def differences(run: LoggedRun, point: Point) -> dict[str, str]:
     """
     config = run.manifest.config
     found = unlike_published(str(point["generator"]), run)
-    if _method(config) != point["method"]:
-        found["method"] = f"{point['method']}, here {config['strategy']['name']}"
+    name, single = config["strategy"]["name"], config["budget"] == 1
+    strategy, options = METHODS.get(point["method"], ("", {}))
+    if point["method"] == "best-of-N" and stops_early(point["method"], point["source"]):
+        options = _EARLY
+    if (point["method"] != "base") if single else (strategy != name):
+        found["method"] = f"{point['method']}, here {name}"
+    elif not single and (other := _other_options(config, options)):
+        found["options"] = other
     if config["budget"] != point["n"]:
         found["budget"] = f"{point['n']:g}, here {config['budget']}"
     kind = config["judge"]["kind"]

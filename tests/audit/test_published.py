@@ -29,7 +29,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def change(fields: dict[str, Any]) -> None:
         fields["config"]["judge"] |= judge
-        fields["config"]["strategy"]["name"] = "best-of-n"
+        fields["config"]["strategy"] = {
+            "name": "best-of-n",
+            "options": {"select": "first-accepted"},
+        }
         fields["config"]["oracle"] = False
 
     Forger(path).manifest(change)
@@ -110,6 +113,67 @@ def test_a_protocol_that_differs_cannot_fail(
     found = check(run, "best-of-N 4")
     assert found.outcome is Outcome.NOT_APPLICABLE
     assert any(f" differs in {part} (" in line for line in found.evidence), found.evidence
+
+
+def strategy(name: str, budget: int, **options: Any) -> Any:
+    return lambda c: c.update(strategy={"name": name, "options": options}, budget=budget)
+
+
+@pytest.mark.parametrize(
+    ("change", "method", "differs"),
+    [
+        (strategy("reflect", 20), "Reflect-DiT", ""),
+        # Written before there were the other options.
+        (strategy("reflect", 20, context=3, select="last"), "Reflect-DiT", ""),
+        (
+            strategy("reflect", 4, context=1, accept=4, select="best"),
+            "Reflect-DiT",
+            "accept=1, context=3, select=last, here accept=4, context=1, select=best",
+        ),
+        (
+            strategy("reflect", 20, distinct=False),
+            "Reflect-DiT",
+            "distinct=True, here distinct=F",
+        ),
+        (strategy("reflect", 20, context=2), "Reflect-DiT K=2", ""),
+        (strategy("reflect", 20, context=2), "Reflect-DiT K=1", "context=1, here context=2"),
+        (strategy("best-of-n", 4), "best-of-N", "select=first-accepted, here select=score"),
+        (strategy("best-of-n", 4, select="first-accepted"), "best-of-N", ""),
+        # How another paper's best-of-N selects is not in the table.
+        (strategy("best-of-n", 2048), "best-of-N", ""),
+        (strategy("single", 1), "base", ""),
+        (strategy("reflect", 1, context=1), "base", ""),
+    ],
+)
+def test_options_make_a_method(change: Any, method: str, differs: str, run: Path) -> None:
+    loaded = load_run(run)
+    change(loaded.manifest.config)
+    points = published_points(load_published(), [loaded])
+    budget = loaded.manifest.config["budget"]
+    points = points[(points["method"] == method) & (points["n"] == budget)]
+    assert len(points)
+    for point in points.to_dict("records"):
+        found = published.differences(loaded, point)
+        assert "method" not in found and "budget" not in found
+        assert differs in found.get("options", "") and bool(differs) is ("options" in found)
+
+
+def test_other_options_are_not_the_published_method(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_run(run)
+    printed_as(monkeypatch, micro(run)["high"])
+    monkeypatch.setattr(published, "load_run", lambda path: loaded)
+    for select, outcome in (("score", Outcome.NOT_APPLICABLE), ("first-accepted", Outcome.PASS)):
+        loaded.manifest.config["strategy"]["options"] = {"select": select}
+        assert check(run).outcome is outcome
+
+
+def test_an_ablation_is_held_to_its_own_row(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_run(run)
+    strategy("reflect", 20, context=2)(loaded.manifest.config)
+    monkeypatch.setattr(published, "load_run", lambda path: loaded)
+    assert check(run).evidence[0].startswith("Reflect-DiT K=2 at 20")
 
 
 def test_nothing_is_published_of_such_a_run(run: Path, honest: Path) -> None:
