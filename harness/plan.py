@@ -1,7 +1,7 @@
 """From what the user asked for to what will be done: names resolved, files found, all checked.
 
-Everything that can be wrong with a request is found here, before a folder is made or a model is
-loaded.
+What is wrong with a request is found here, before a folder is made or a model is loaded, as far as
+that can be known without loading one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.base import Benchmark
 from harness.config import Plugin, RunConfig
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.models import checkpoints
@@ -114,6 +115,8 @@ def plan(ask: Ask) -> Plan:
                 "choose another --judge",
             )
         suite = suite.model_copy(update={"judge": scorer.model_copy(update={"kind": "oracle"})})
+    else:
+        _check_judge(suite.judge, benchmark)
     _check_feedback(strategy, suite.generator, suite.judge)
     specs = {Role.GENERATOR: suite.generator, Role.JUDGE: suite.judge}
     if scorer is not None:
@@ -246,6 +249,12 @@ def _with_reference(judge: ModelSpec, reference: str) -> dict[str, str]:
     # A processor is a model's own; another model brings another, in its folder.
     kept = {part: ref for part, ref in judge.checkpoints.items() if part != "processor"}
     return {**kept, main: reference}
+
+
+def _check_judge(judge: ModelSpec, benchmark: Benchmark) -> None:
+    check = getattr(JUDGES.get(judge.kind), "check", None)
+    if check is not None:
+        check(judge.checkpoints.keys(), judge.settings, benchmark)
 
 
 def _check_feedback(strategy: Strategy, generator: ModelSpec, judge: ModelSpec) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from harness.config import differences, read_config
 from harness.errors import HarnessError, UsageError
 from harness.models.suites import load_suite
-from harness.plan import Ask, override, replan, select_prompts
+from harness.plan import Ask, override, plan, replan, select_prompts
 from harness.records import Prompt
 from tests.runs import stub_plan
 from tests.stubs import make_stub_suite
@@ -137,6 +138,39 @@ def test_a_judge_s_reference_is_for_its_main_part(
 def test_a_judge_without_checkpoints_takes_no_reference() -> None:
     with pytest.raises(UsageError, match="'none' takes no checkpoint"):
         override(load_suite("miniature"), Ask(judge="none=org/model"))
+
+
+@pytest.mark.parametrize(
+    ("judge", "says"),
+    [
+        ('kind = "vlm"', "needs a checkpoint named 'model'"),
+        ('kind = "vlm"\nsettings = { question = "Is it good?" }', "does not mention {prompt}"),
+        ('kind = "vlm"\nsettings = { temprature = 1 }', "no option 'temprature'"),
+        ('kind = "none"\nsettings = { any = 1 }', "no use for 'any'"),
+        ('kind = "detector"', "cannot tell what the prompts of stub ask for"),
+    ],
+)
+def test_a_judge_is_refused_before_anything_is_loaded(judge: str, says: str, suite: Path) -> None:
+    before, _, rest = suite.read_text().partition("[judge]")
+    suite.write_text(f"{before}[judge]\n{judge}\n[scorer]{rest.partition('[scorer]')[2]}")
+    with pytest.raises(UsageError, match=says):
+        stub_plan(suite)
+
+
+def test_a_judge_s_settings_are_no_concern_of_the_oracle(suite: Path) -> None:
+    text = suite.read_text().replace("tests.stubs:StubJudge", "detector")
+    suite.write_text(text)
+    assert stub_plan(suite, judge="oracle").config.oracle
+
+
+def test_a_prompt_file_and_a_judge_that_cannot_read_it(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"prompt": "a cow in the rain"}\n')
+    ask = Ask(benchmark="prompt-file", benchmark_options={"path": str(file)})
+    with pytest.raises(UsageError, match="prompt-file") as caught:
+        plan(ask)
+    assert "another judge" in caught.value.hint
+    assert plan(replace(ask, judge="none"))
 
 
 def test_an_edited_config_is_refused(suite: Path) -> None:

@@ -12,7 +12,7 @@ keep is published as tests to subclass: `tests/contracts/generators.py` and `jud
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
@@ -127,6 +127,24 @@ class JudgeFactory(Protocol):
 
     main_part: ClassVar[str]
     """The part that `--judge KIND=REF` names a checkpoint for; "" for a judge without any."""
+
+    def check(
+        self, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
+    ) -> None:
+        """Refuse at planning time what `load` would refuse; a plug-in may leave this out.
+
+        Nothing is loaded for this, and `load` need not rely on it (a classmethod of the plug-in).
+
+        Args:
+            parts: The names of the checkpoints.
+            settings: As `load` will get them.
+            benchmark: What the images will be made for.
+
+        Raises:
+            harness.errors.UsageError: A setting it does not have, a checkpoint too few or too
+                many, or a benchmark it cannot judge.
+        """
+        ...
 
     def load(
         self,

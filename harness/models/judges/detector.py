@@ -8,7 +8,7 @@ told what a prompt asks for in structured form, which GenEval's prompts state in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -43,6 +43,25 @@ class DetectorJudge:
         self.examiner = examiner
 
     @classmethod
+    def check(
+        cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
+    ) -> None:
+        """Look at the prompts (see `harness.models.base.JudgeFactory`).
+
+        Raises:
+            UsageError: Another benchmark's prompts, which do not say in GenEval's form what they
+                ask for.
+        """
+        if not all(
+            isinstance(prompt.metadata.get("include"), list | tuple)
+            for prompt in benchmark.prompts()
+        ):
+            raise UsageError(
+                f"the judge 'detector' cannot tell what the prompts of {benchmark.name} ask for",
+                "it judges GenEval's prompts; choose another judge, e.g. 'none'",
+            )
+
+    @classmethod
     def load(
         cls,
         checkpoints: Mapping[str, Path],
@@ -67,14 +86,7 @@ class DetectorJudge:
             UsageError: Another benchmark's prompts, an unknown setting, no such device.
             HarnessError: A checkpoint is missing or not what it should be.
         """
-        if not all(
-            isinstance(prompt.metadata.get("include"), list | tuple)
-            for prompt in benchmark.prompts()
-        ):
-            raise UsageError(
-                f"the judge 'detector' cannot tell what the prompts of {benchmark.name} ask for",
-                "it judges GenEval's prompts; choose another judge, e.g. 'none'",
-            )
+        cls.check(checkpoints, settings, benchmark)
         from benchmarks.geneval.scorer import load_scorer
 
         prepare(device)

@@ -6,7 +6,7 @@ plain pool of samples); a search that stops at the first accepted image spends i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +25,21 @@ class NoJudge:
     main_part: ClassVar[str] = ""
 
     @classmethod
+    def check(
+        cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
+    ) -> None:
+        """Refuse a checkpoint or a setting (see `harness.models.base.JudgeFactory`).
+
+        Raises:
+            UsageError: One is given, and it has no use for any.
+        """
+        surplus = [*parts, *settings]
+        if surplus:
+            raise UsageError(
+                f"the judge 'none' has no use for '{surplus[0]}'", "leave it out of the suite"
+            )
+
+    @classmethod
     def load(
         cls,
         checkpoints: Mapping[str, Path],
@@ -38,13 +53,9 @@ class NoJudge:
         """Load nothing (see `harness.models.base.JudgeFactory`).
 
         Raises:
-            UsageError: A checkpoint or a setting is given, for which it has no use.
+            UsageError: As of `check`.
         """
-        surplus = [*checkpoints, *settings]
-        if surplus:
-            raise UsageError(
-                f"the judge 'none' has no use for '{surplus[0]}'", "leave it out of the suite"
-            )
+        cls.check(checkpoints, settings, benchmark)
         return cls()
 
     def judge(

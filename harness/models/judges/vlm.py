@@ -11,7 +11,7 @@ Bai et al., "Qwen2.5-VL Technical Report", arXiv 2502.13923.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -94,6 +94,21 @@ class VLMJudge:
             raise UsageError(f"the judge's verdict {settings.verdict!r} has no token")
 
     @classmethod
+    def check(
+        cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
+    ) -> None:
+        """Look at settings and parts (see `harness.models.base.JudgeFactory`).
+
+        Raises:
+            UsageError: An unknown setting, a value that it does not take, or no model.
+        """
+        built = options.build(VLMSettings, settings, flag="judge setting")
+        if "{prompt}" not in built.question:
+            raise UsageError("the judge's question does not mention {prompt}")
+        if cls.main_part not in parts:
+            raise UsageError("the judge 'vlm' needs a checkpoint named 'model'")
+
+    @classmethod
     def load(
         cls,
         checkpoints: Mapping[str, Path],
@@ -119,11 +134,8 @@ class VLMJudge:
             UsageError: An unknown setting, no such device, or a checkpoint too few.
             HarnessError: A checkpoint is missing, damaged or of another kind of model.
         """
+        cls.check(checkpoints, settings, benchmark)
         built = options.build(VLMSettings, settings, flag="judge setting")
-        if "{prompt}" not in built.question:
-            raise UsageError("the judge's question does not mention {prompt}")
-        if "model" not in checkpoints:
-            raise UsageError("the judge 'vlm' needs a checkpoint named 'model'")
         import torch
         from transformers import AutoModelForImageTextToText
 
