@@ -12,13 +12,17 @@ from harness.audit.decisions import wrong
 from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
 from harness.config import RunConfig
+from harness.engine.searches import TIMED_OUT
 from harness.models.eyes import eyes
 
 NAME = "leakage"
 
 ENOUGH = 5
-"""Rejected images from which on a judge that says word for word what the scorer says is one. A
-judge that never differs from the scorer is one too, from so many accepted and so many rejected."""
+"""Rejected images from which on a judge that says word for word what the scorer says is one."""
+
+ALIKE = 50
+"""Accepted images, and rejected ones, from which on a judge that never differs from the scorer is
+one too. An honest judge that is right 95 times of 100 gets so far once in 170 runs."""
 
 _COLUMNS = ("accepted", "judge_score", "judge_sentence", "correct", "reason", "draw_index")
 
@@ -46,10 +50,10 @@ def check(subject: Subject) -> Result:
             f"all {count(echoes, 'rejection')} repeat the scorer's reason word for word: the judge "
             "is an oracle"
         )
-    if min(agreed) >= ENOUGH:
+    if min(agreed) >= ALIKE:
         problems.add(
             f"judge and scorer agree on every one of {sum(agreed)} images, {agreed[0]} of them "
-            "accepted: the judge is an oracle, or the run too small to tell"
+            "accepted: the judge is an oracle"
         )
     evidence += _replayed(subject, problems)
     return concluded(NAME, looked, problems, [*evidence, *gap])
@@ -87,7 +91,7 @@ def _replayed(subject: Subject, problems: Problems) -> list[str]:
             continue
         ended += 1
         differs = next(iter(wrong(replayed[key], search)), None)
-        if differs is not None and "took more than" not in (search["error"] or ""):
+        if differs is not None and TIMED_OUT not in (search["error"] or ""):
             problems.add(f"without the scores, {named(key)} {differs}")
     return [f"{count(ended, 'search', 'searches')} replayed without the scores"]
 
