@@ -148,7 +148,7 @@ def replan(config: RunConfig) -> Plan:
     """The plan of a run that was started before, from its manifest's config.
 
     Raises:
-        UsageError: A plug-in is not installed here, or its prompts changed.
+        UsageError: A plug-in is not installed here, or its prompts are no good any more.
         HarnessError: A checkpoint is missing here, or is not the one the run began with.
     """
     strategy = build(STRATEGIES.get(config.strategy.name), config.strategy.options, flag="-S")

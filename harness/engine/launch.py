@@ -75,7 +75,8 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
     """What is in a run's folder already: its manifest, or None if the folder is free.
 
     Raises:
-        UsageError: It belongs to another config, or holds something that is no run.
+        UsageError: It belongs to another config or to other prompts, or holds something that is
+            no run.
         HarnessError: Its manifest is damaged.
     """
     if not folder.path.exists():
@@ -94,6 +95,12 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
         raise UsageError(
             f"{folder.path} belongs to another config; it differs in {', '.join(fields)}",
             "choose another --out, or leave --out away for a folder of its own",
+        )
+    # The config names where prompts come from, such as a file, and not what is in it.
+    if manifest.prompt_set != PromptSet.of(plan.prompts):
+        raise UsageError(
+            f"{folder.path} was started with other prompts than there are now",
+            "put the original prompts back, or give --out another folder to start a new run",
         )
     return manifest
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from harness.__main__ import main
+from harness.errors import HarnessError
+from harness.log.store import LogWriter
 from tests.conftest import ROOT
 from tests.stubs import make_stub_suite
 
@@ -229,6 +231,43 @@ def test_prompt_files(harness: Terminal, suite: Path) -> None:
     for path, says in (("empty.csv", "empty.csv"), ("hole.jsonl", "2"), ("none.csv", "none.csv")):
         assert harness(*base[:-1], "q", "-B", f"path={path}") == 2
         assert says in harness.err and "hint:" in harness.err
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(
+    "edited",
+    [
+        "prompt,tag\na red cat,x\na green dog,y\n",  # the same count, another text
+        "prompt,tag\na red cat,x\na blue dog,x\n",  # another tag
+        "prompt,tag\na red cat,x\na blue dog,y\na cow,y\n",
+    ],
+    ids=["text", "tag", "one-more"],
+)
+def test_changed_prompts_are_not_mixed_into_a_run(
+    harness: Terminal, suite: Path, monkeypatch: pytest.MonkeyPatch, finished: bool, edited: str
+) -> None:
+    original = "prompt,tag\na red cat,x\na blue dog,y\n"
+    Path("p.csv").write_text(original)
+    command = ["run", "--model", suite, "--benchmark", "prompt-file", "-B", "path=p.csv"]
+    command += ["--out", "r"]
+
+    def full(log: LogWriter) -> None:
+        raise HarnessError("stopped for the test")
+
+    with monkeypatch.context() as patch:
+        if not finished:
+            patch.setattr(LogWriter, "compact", full)
+        assert harness(*command) == (0 if finished else 1), harness.err
+    before = {p: p.read_bytes() for p in Path("r").rglob("*") if p.is_file()}
+    Path("p.csv").write_text(edited)
+    for again in (command, ["resume", "r"]):
+        assert harness(*again) == 2, harness.err
+        assert "error: r was started with other prompts" in harness.err
+        assert "hint: put the original prompts back" in harness.err
+    assert before == {p: p.read_bytes() for p in Path("r").rglob("*") if p.is_file()}
+    Path("p.csv").write_text(original)
+    assert harness("resume", "r") == 0 and harness(*command) == 0
+    assert "2 of 2" in harness.out
 
 
 def start(arguments: list[str], cwd: Path) -> subprocess.Popen[str]:

@@ -287,6 +287,17 @@ def test_changed_images_or_options_need_another_folder(
     assert "leave --out away" not in caught.value.hint, "it has to be given"
 
 
+def test_a_prompt_more_needs_another_folder(images: Path, tiny_suite: Path, tmp_path: Path) -> None:
+    """One without images is part of the scores, although no file of the config's list is new."""
+    scored(images, tiny_suite, tmp_path / "out")
+    shutil.copytree(images / "00000", images / "00002")
+    for image in (images / "00002" / "samples").iterdir():
+        image.unlink()
+    with pytest.raises(UsageError, match="started with other prompts") as caught:
+        scored(images, tiny_suite, tmp_path / "out")
+    assert caught.value.hint == "choose another --out"
+
+
 @pytest.mark.parametrize(
     ("ask", "says"),
     [
