@@ -21,7 +21,7 @@ from harness.engine.worker import Setup
 from harness.errors import HarnessError, UsageError
 from harness.log import shards, store
 from harness.log.environment import environment
-from harness.log.files import make_folder
+from harness.log.files import is_leftover, make_folder, remove_leftovers
 from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
@@ -84,7 +84,8 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
     if not folder.is_run:
         if not folder.path.is_dir():
             raise UsageError(f"{folder.path} is a file", "choose another --out")
-        if any(path.name != ".lock" for path in folder.path.iterdir()):
+        # A driver that was killed before there was a manifest leaves these two, and no run.
+        if any(p.name != ".lock" and not is_leftover(p) for p in folder.path.iterdir()):
             raise UsageError(
                 f"{folder.path} holds something that is not a run", "choose another --out"
             )
@@ -141,6 +142,7 @@ def work(
     if manifest is not None and manifest.state == FINISHED:
         return None
     with folder_for(folder.path):
+        remove_leftovers(folder.path)
         executor = executor or make_executor(plan, execution)
         try:
             executor.start()

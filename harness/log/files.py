@@ -52,6 +52,27 @@ def write_atomically(path: Location, data: bytes, *, durable: bool = True) -> No
         raise explain(error, path) from error
 
 
+def is_leftover(path: Location) -> bool:
+    """Whether a file is what a crash left of a write, by its name."""
+    return path.name.startswith(TEMPORARY)
+
+
+def remove_leftovers(*folders: Location) -> None:
+    """Remove what a crash left directly in some folders; only for who writes there alone.
+
+    Raises:
+        HarnessError: One cannot be removed.
+    """
+    for folder in folders:
+        if isinstance(folder, RemotePath):
+            continue  # an upload that broke off left nothing
+        for path in folder.glob(f"{TEMPORARY}*"):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise explain(error, path) from error
+
+
 def make_folder(path: Location) -> None:
     """Make a folder and its parents; an object store has none and needs none.
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from harness.errors import HarnessError
 from harness.log import shards
-from harness.log.files import TEMPORARY, make_folder
+from harness.log.files import make_folder, remove_leftovers
 from harness.log.location import Location
 from harness.log.schema import KEYS, TABLES
 from harness.log.shards import Shard
@@ -43,8 +43,7 @@ class LogWriter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         make_folder(folder)
-        for leftover in folder.glob(f"{TEMPORARY}*"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(folder)
         self._folder = folder
         self._shard_rows = shard_rows
         self._shard_seconds = shard_seconds

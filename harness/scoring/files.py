@@ -42,4 +42,7 @@ def read_files(folder: RunFolder) -> dict[tuple[str, int], str]:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
         return {(row["prompt_id"], row["replicate"]): row["file"] for row in rows}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HarnessError(f"{file} cannot be read: {error}", "restore it from a copy") from error
+        raise HarnessError(
+            f"{file} cannot be read: {error}",
+            "restore it from a copy; as long as not all is scored, `score` writes it again",
+        ) from error

@@ -27,6 +27,7 @@ from harness.engine.worker import Setup
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log import shards, store
 from harness.log.environment import environment
+from harness.log.files import remove_leftovers
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
@@ -77,25 +78,27 @@ def score(
     if manifest is not None and manifest.state == FINISHED:
         return
     with folder_for(folder.path):
+        remove_leftovers(folder.path)
         executor = executor or make_executor(ready, execution)
         try:
             executor.start()
-            if manifest is None:
-                write_prompts(folder, plan.prompts)
-                write_files(ready, folder)
-                manifest = Manifest(
-                    run=plan.config.run,
-                    config=plan.config.model_dump(mode="json"),
-                    config_digest=plan.config.digest,
-                    prompt_set=PromptSet.of(plan.prompts),
-                    command=command,
-                    environment=environment(),
-                    created=now(),
-                )
+            manifest = manifest or Manifest(
+                run=plan.config.run,
+                config=plan.config.model_dump(mode="json"),
+                config_digest=plan.config.digest,
+                prompt_set=PromptSet.of(plan.prompts),
+                command=command,
+                environment=environment(),
+                created=now(),
+            )
             where = executor.describe()
             session = {"started": now(), "host": socket.gethostname(), "pid": os.getpid()}
             manifest = manifest.with_session({**session, "command": command, **where})
+            # First of all, so that a folder that holds anything of a run is one. The files beside
+            # it are written in every session: an earlier one may have been killed before it could.
             manifest.write(folder.manifest)
+            write_prompts(folder, plan.prompts)
+            write_files(ready, folder)
             _Session(ready, executor, folder, observe).run()
         finally:
             executor.close()

@@ -216,6 +216,16 @@ def test_a_folder_that_is_no_run_is_refused(suite: Path, tmp_path: Path) -> None
     assert [p.name for p in (tmp_path / "photos").iterdir()] == ["holiday.txt"]
 
 
+def test_a_driver_killed_in_its_first_write_blocks_nobody(suite: Path, tmp_path: Path) -> None:
+    ready = stub_plan(suite)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in (".lock", ".tmp-a1b2c3d4"):
+        (folder / name).write_text("half a manif")
+    assert run(ready, folder) is not None
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", "images", "log", "manifest.json"]
+
+
 @pytest.mark.parametrize("role", ["generator", "judge", "scorer"])
 @pytest.mark.parametrize("strategy", ["best-of-n", CHAIN])
 def test_a_passing_failure_changes_nothing_but_the_attempts(

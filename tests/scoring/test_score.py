@@ -150,6 +150,35 @@ class Stops(InlineExecutor):
         super().submit(job)
 
 
+@pytest.mark.parametrize("writes", range(4))
+def test_killed_in_any_of_its_first_writes_it_can_be_given_again(
+    images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    import os
+
+    class Killed(BaseException):
+        pass
+
+    plan, folder = ready(images, tiny_suite), RunFolder(tmp_path / "out")
+    replace, left = os.replace, [writes]
+
+    def die(source: Any, target: Any) -> None:
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", die)
+        with pytest.raises(Killed):
+            score(plan, INLINE, folder, command="test")
+    assert list((tmp_path / "out").rglob(".tmp-*"))
+    score(plan, INLINE, folder, command="test")
+    write_results(folder, images)
+    assert Manifest.read(folder.manifest).state == "finished"
+    assert not list((tmp_path / "out").rglob(".tmp-*"))
+
+
 @pytest.mark.parametrize("jobs", [0, 1, 2, 3])
 def test_resumed_is_the_same_as_in_one_go(
     images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
