@@ -82,8 +82,8 @@ def score(
     from harness.cli.count_display import count_display
     from harness.cli.execution import resolve
     from harness.cli.score_view import print_scores
+    from harness.engine.launch import is_finished
     from harness.errors import Interrupted
-    from harness.log.manifest import FINISHED
     from harness.log.run_folder import RunFolder
     from harness.scoring.plan import ScoringAsk, plan_scoring
     from harness.scoring.results import write_results
@@ -94,8 +94,7 @@ def score(
     ready = plan_scoring(ScoringAsk(**asked, device=where.device))
     folder = RunFolder(out)
     command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
-    manifest = check_out(folder, ready)
-    finished = manifest is not None and manifest.state == FINISHED
+    finished = is_finished(check_out(folder, ready))
     click.echo(
         f"{len(ready.files)} images of {len(ready.plan.prompts)} prompts, "
         f"{'already finished' if finished else 'loading models …'}",

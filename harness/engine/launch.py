@@ -106,6 +106,11 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
     return manifest
 
 
+def is_finished(manifest: Manifest | None) -> bool:
+    """Whether what is in a folder already is a run that came to its end."""
+    return manifest is not None and manifest.state == FINISHED
+
+
 def work(
     plan: Plan,
     execution: Execution,
@@ -138,10 +143,13 @@ def work(
             damaged or cannot be written.
         Interrupted: Asked to stop; everything acknowledged is safe.
     """
-    manifest = check_folder(folder, plan)
-    if manifest is not None and manifest.state == FINISHED:
+    if is_finished(check_folder(folder, plan)):
         return None
     with folder_for(folder.path):
+        # Again, for what another driver did until it let go of the folder.
+        manifest = check_folder(folder, plan)
+        if is_finished(manifest):
+            return None
         remove_leftovers(folder.path)
         executor = executor or make_executor(plan, execution)
         try:
@@ -182,11 +190,16 @@ def folder_for(path: Location) -> Iterator[None]:
     make_folder(path)
     try:
         with exclusive(path):
-            yield
+            try:
+                yield
+            finally:
+                # Only by who holds it: whoever was refused would take it from under the holder.
+                if new and not (path / "manifest.json").exists():
+                    with contextlib.suppress(OSError):
+                        (path / ".lock").unlink(missing_ok=True)
     finally:
-        if new and not (path / "manifest.json").exists():
-            with contextlib.suppress(OSError):
-                (path / ".lock").unlink(missing_ok=True)
+        if new:
+            with contextlib.suppress(OSError):  # it holds something: a run, or another's lock
                 path.rmdir()
 
 

@@ -19,7 +19,7 @@ from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.executors.base import Executor
 from harness.engine.executors.inline import InlineExecutor
 from harness.engine.jobs import Job, LookItem, Outcome, Scored
-from harness.engine.launch import Execution, check_folder, folder_for, totals
+from harness.engine.launch import Execution, check_folder, folder_for, is_finished, totals
 from harness.engine.rows import Pending, candidate_row, logged_candidate, search_row
 from harness.engine.scheduler import Scheduler, Work
 from harness.engine.searches import Search
@@ -28,7 +28,7 @@ from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log import shards, store
 from harness.log.environment import environment
 from harness.log.files import remove_leftovers
-from harness.log.manifest import FINISHED, Manifest, PromptSet, now
+from harness.log.manifest import Manifest, PromptSet, now
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.log.store import LogWriter
@@ -74,10 +74,13 @@ def score(
             log is damaged. What was acknowledged is safe.
     """
     plan = ready.plan
-    manifest = check_out(folder, ready)
-    if manifest is not None and manifest.state == FINISHED:
+    if is_finished(check_out(folder, ready)):
         return
     with folder_for(folder.path):
+        # Again, for what another driver did until it let go of the folder.
+        manifest = check_out(folder, ready)
+        if is_finished(manifest):
+            return
         remove_leftovers(folder.path)
         executor = executor or make_executor(ready, execution)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 import harness
+from harness.engine import launch
 from harness.engine.executors.inline import InlineExecutor
 from harness.engine.failures import Failure
 from harness.engine.jobs import Job
@@ -362,6 +365,80 @@ def test_the_second_driver_is_refused(suite: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with exclusive(tmp_path / "run"), pytest.raises(HarnessError, match=r"another process \(pid"):
         run(stub_plan(suite), tmp_path / "run")
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_another_driver_did_until_the_lock_was_free_is_seen(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    """It ends, or stops, after this driver looked and before it holds the folder."""
+    ready = stub_plan(suite)
+    steps = iter(range(10**9))
+    with pytest.raises(Interrupted):
+        run(ready, tmp_path / "run", stop=lambda: next(steps) == 8)
+    exclusive, seen = launch.exclusive, []
+
+    @contextmanager
+    def late(folder: Path) -> Iterator[None]:
+        with monkeypatch.context() as patch, suppress(Interrupted):
+            patch.setattr(launch, "exclusive", exclusive)
+            run(ready, tmp_path / "run", stop=lambda: stopped and next(steps) == 20)
+        seen.append(Manifest.read(tmp_path / "run" / "manifest.json"))
+        with exclusive(folder):
+            yield
+
+    monkeypatch.setattr(launch, "exclusive", late)
+    progress = run(ready, tmp_path / "run")
+    found = Manifest.read(tmp_path / "run" / "manifest.json")
+    assert found.state == "finished" and seen[0].sessions == found.sessions[:2]
+    assert len(seen[0].sessions) == 2
+    if stopped:
+        assert progress is not None and len(found.sessions) == 3
+    else:
+        assert progress is None and found == seen[0]
+
+
+def test_a_folder_taken_by_another_config_until_the_lock_was_free_is_refused(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exclusive = launch.exclusive
+
+    @contextmanager
+    def late(folder: Path) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(launch, "exclusive", exclusive)
+            run(stub_plan(suite, budget=5), tmp_path / "run")
+        with exclusive(folder):
+            yield
+
+    monkeypatch.setattr(launch, "exclusive", late)
+    with pytest.raises(UsageError, match="differs in budget"):
+        run(stub_plan(suite), tmp_path / "run")
+    assert Manifest.read(tmp_path / "run" / "manifest.json").config["budget"] == 5
+
+
+def test_a_refused_driver_leaves_the_folder_to_its_holder(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found no folder; the one that is refused must not take it, or its lock, away."""
+    exclusive, refused = launch.exclusive, []
+
+    @contextmanager
+    def first(folder: Path) -> Iterator[None]:
+        with exclusive(folder):
+            monkeypatch.setattr(launch, "exclusive", exclusive)
+            monkeypatch.setattr(Path, "exists", lambda path: path != folder and exists(path))
+            with pytest.raises(HarnessError, match="another process") as caught:
+                run(stub_plan(suite), tmp_path / "run")
+            monkeypatch.setattr(Path, "exists", exists)
+            refused.append(caught.value)
+            assert (folder / ".lock").exists()
+            yield
+
+    exists = Path.exists
+    monkeypatch.setattr(launch, "exclusive", first)
+    run(stub_plan(suite), tmp_path / "run")
+    assert refused and Manifest.read(tmp_path / "run" / "manifest.json").state == "finished"
 
 
 def test_an_inline_run_takes_one_worker(suite: Path, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image as Pillow
 
 from benchmarks.geneval.scorer import load_scorer
 from harness.config import RunConfig
+from harness.engine import launch
 from harness.engine.executors.inline import InlineExecutor
 from harness.engine.jobs import Job, Outcome
 from harness.engine.launch import Execution
@@ -196,6 +198,26 @@ def test_resumed_is_the_same_as_in_one_go(
     assert Manifest.read(folder.manifest).state == "finished"
     results = [write_results(f, images).read_bytes() for f in (whole, folder)]
     assert results[0] == results[1]
+
+
+def test_what_another_driver_did_until_the_lock_was_free_is_seen(
+    images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, folder = ready(images, tiny_suite), RunFolder(tmp_path / "out")
+    exclusive, seen = launch.exclusive, []
+
+    @contextmanager
+    def late(path: Path) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(launch, "exclusive", exclusive)
+            score(plan, INLINE, folder, command="the other's")
+        seen.append(folder.manifest.read_bytes())
+        with exclusive(path):
+            yield
+
+    monkeypatch.setattr(launch, "exclusive", late)
+    score(plan, INLINE, folder, command="test")
+    assert [folder.manifest.read_bytes()] == seen
 
 
 def test_a_crash_between_the_two_tables(
