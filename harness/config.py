@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import HarnessError
 from harness.models.suites import ModelSpec
-from harness.seeds import digest
+from harness.seeds import config_identity, digest
 
 
 class Plugin(BaseModel):
@@ -70,15 +70,8 @@ class RunConfig(BaseModel):
     keep_images: Literal["all", "selected", "none"] = "all"
 
     def identity(self) -> dict[str, Any]:
-        """What the run's name is a digest of.
-
-        Checkpoints count by content, not by where they happen to lie.
-        """
-        fields = self.model_dump(mode="json")
-        for role in ("generator", "judge", "scorer"):
-            if fields[role] is not None:
-                del fields[role]["checkpoints"]
-        return fields
+        """What the run's name is a digest of."""
+        return config_identity(self.model_dump(mode="json"))
 
     @property
     def digest(self) -> str:

@@ -35,6 +35,29 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def config_identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's name is a digest of, from its config as a manifest spells it.
+
+    Checkpoints count by content, not by where they happen to lie. Works on the fields as they
+    are, so that a config of an older program, with fewer of them, keeps its name.
+    """
+    return {
+        name: {key: part for key, part in value.items() if key != "checkpoints"}
+        if name in ("generator", "judge", "scorer") and isinstance(value, dict)
+        else value
+        for name, value in config.items()
+    }
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of a config's identity.
+
+    Raises:
+        ValueError: As `canonical_json`.
+    """
+    return digest(config_identity(config))
+
+
 def seed(run_seed: int, prompt_id: str, replicate: int, index: int, purpose: str) -> int:
     """A 63-bit seed for one purpose of one draw.
 

@@ -93,7 +93,7 @@ class Subject:
     def manifest(self) -> Manifest:
         """The manifest."""
         try:
-            return Manifest.read(self.folder.manifest)
+            return Manifest.read(self.folder.manifest, believed=False)
         except HarnessError as error:
             raise CannotCheck(error.message) from error
 

@@ -25,7 +25,7 @@ def resume(run: Location, execution: dict[str, Any]) -> int:
     from harness.cli.drive import drive
     from harness.cli.execution import resolve
     from harness.config import read_config
-    from harness.errors import HarnessError, UsageError
+    from harness.errors import UsageError
     from harness.log.manifest import FINISHED, Manifest
     from harness.log.run_folder import RunFolder
     from harness.plan import replan
@@ -42,11 +42,4 @@ def resume(run: Location, execution: dict[str, Any]) -> int:
             )
         click.echo(f"already finished: {run}", err=True)
         return 0
-    config = read_config(manifest.config)
-    if config.digest != manifest.config_digest:
-        raise HarnessError(
-            f"{folder.manifest} is damaged: its config does not match its digest",
-            "restore it from a copy, or give the command that started the run with another --out",
-        )
-    ready = replan(config)
-    return drive(ready, resolve(execution), folder)
+    return drive(replan(read_config(manifest.config)), resolve(execution), folder)

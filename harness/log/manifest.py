@@ -18,7 +18,7 @@ from harness.log.files import write_atomically
 from harness.log.location import Location
 from harness.log.schema import SCHEMA_VERSION
 from harness.records import Prompt
-from harness.seeds import canonical_json
+from harness.seeds import canonical_json, config_digest
 
 RUNNING, FINISHED = "running", "finished"
 
@@ -92,8 +92,13 @@ class Manifest:
         write_atomically(path, text.encode())
 
     @classmethod
-    def read(cls, path: Location) -> Manifest:
+    def read(cls, path: Location, *, believed: bool = True) -> Manifest:
         """Read a manifest.
+
+        Args:
+            path: The file.
+            believed: Whether a config that does not match its digest is damage. An audit reads
+                on: telling is its own business, and so is what else is wrong.
 
         Raises:
             UsageError: There is none.
@@ -119,9 +124,22 @@ class Manifest:
             fields["prompt_set"] = PromptSet(**fields["prompt_set"])
             fields["sessions"] = tuple(fields["sessions"])
             fields["files"] = tuple(fields["files"])
-            return cls(**fields)
+            manifest = cls(**fields)
         except (KeyError, TypeError) as error:
             raise HarnessError(f"{path} lacks or has surplus fields: {error}") from error
+        if believed and not manifest.is_of_its_config():
+            raise HarnessError(
+                f"{path} is damaged: its config does not match its digest",
+                "restore it from a copy; the log is untouched",
+            )
+        return manifest
+
+    def is_of_its_config(self) -> bool:
+        """Whether the config is the one that the digest was taken of."""
+        try:
+            return config_digest(self.config) == self.config_digest
+        except (AttributeError, ValueError):  # a file may hold anything there
+            return False
 
 
 def now() -> str:

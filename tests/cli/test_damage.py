@@ -264,15 +264,27 @@ def test_a_damaged_manifest(harness: Terminal, whole: Path, text: str) -> None:
     assert before == {path: path.read_bytes() for path in Path("whole/log").iterdir()}
 
 
-def test_a_manifest_whose_config_was_changed_is_not_gone_on_with(
-    harness: Terminal, stopped: Path
+@pytest.mark.parametrize("part", ["config", "digest"])
+def test_a_manifest_whose_config_was_changed_is_not_believed(
+    harness: Terminal, stopped: Path, whole: Path, suite: Path, part: str
 ) -> None:
     path = stopped / "manifest.json"
     fields = json.loads(path.read_text())
-    fields["config"]["seed"] = 7
+    if part == "config":
+        fields["config"]["seed"] ^= 4
+    else:
+        fields["config_digest"] = "0" + fields["config_digest"][1:]
     path.write_text(json.dumps(fields))
-    assert harness("resume", stopped) == 1
-    assert "its config does not match its digest" in harness.err and "hint: " in harness.err
+    again = [str(word) for word in run_options(suite)]
+    for command in [*READERS, ["compare", "{}", "whole"], ["repair", "{}"], [*again, "--out", "r"]]:
+        assert harness(*(word.format(stopped) for word in command)) == 1, (command, harness.out)
+        assert "error: r/manifest.json is damaged: its config does not match" in harness.err
+        assert "hint: " in harness.err
+    assert harness("ls", "runs", "--root", ".") == 0
+    assert "r  unreadable: r/manifest.json is damaged" in harness.out
+    failed = audit(harness, stopped)
+    assert failed[0].startswith("manifest") and "the config's digest is" in harness.out
+    assert "\nfiles " in harness.out and " 0 files" not in harness.out, harness.out
 
 
 @pytest.mark.parametrize(

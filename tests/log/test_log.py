@@ -18,6 +18,7 @@ from harness.log.images import ImageStore
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.schema import CANDIDATES, SCHEMA_VERSION, content
 from harness.records import Prompt
+from harness.seeds import config_digest
 
 
 def row(index: int, **fields: Any) -> dict[str, Any]:
@@ -184,7 +185,9 @@ def test_a_file_is_written_whole_or_not_at_all(
 
 
 def manifest() -> Manifest:
-    return Manifest("r", {"a": 1}, "d", PromptSet.of([Prompt("0", "a cat")]), "cmd", {})
+    config = {"a": 1}
+    prompts = PromptSet.of([Prompt("0", "a cat")])
+    return Manifest("r", config, config_digest(config), prompts, "cmd", {})
 
 
 def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -206,6 +209,18 @@ def test_a_bad_manifest_is_one_clear_sentence(tmp_path: Path) -> None:
     path.write_text(json.dumps({**fields, "schema_version": SCHEMA_VERSION + 1}))
     with pytest.raises(HarnessError, match="schema version"):
         Manifest.read(path)
+
+
+@pytest.mark.parametrize("config", [{"a": 2}, {}, [], None, "a", {"a": float("nan")}])
+def test_a_config_that_is_not_its_digest_s_is_damage(tmp_path: Path, config: Any) -> None:
+    path = tmp_path / "manifest.json"
+    manifest().write(path)
+    fields = json.loads(path.read_text()) | {"config": config}
+    path.write_text(json.dumps(fields))
+    with pytest.raises(HarnessError, match=r"manifest\.json is damaged: its config") as caught:
+        Manifest.read(path)
+    assert "restore it" in caught.value.hint
+    assert Manifest.read(path, believed=False).run == "r"
 
 
 def test_the_prompt_set_digest_depends_on_everything_about_the_prompts() -> None:

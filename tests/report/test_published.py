@@ -9,6 +9,7 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.report.bench import make_run
 from harness.report.build import Content, Options, report
+from harness.seeds import config_digest
 
 SANA = "Efficient-Large-Model/Sana_1600M_1024px_MultiLing_diffusers"
 
@@ -26,7 +27,7 @@ def official(folder: Path, *, side: int = 1024) -> Path:
         "detector": "mask2former-swin-s-coco",
         "colors": "openai/clip-vit-large-patch14",
     }
-    replace(manifest, config=config).write(run.manifest)
+    replace(manifest, config=config, config_digest=config_digest(config)).write(run.manifest)
     return run.path
 
 

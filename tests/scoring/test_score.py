@@ -30,6 +30,7 @@ from harness.scoring.plan import ScoringAsk, ScoringPlan, plan_scoring
 from harness.scoring.results import write_results
 from harness.scoring.scores import summarise_scores
 from harness.scoring.session import make_executor, score
+from harness.seeds import config_digest
 from tests.runs import contents
 
 INLINE = Execution(executor="inline")
@@ -88,7 +89,7 @@ def log_of(folder: Path, rows: list[tuple[str, str, bool]]) -> RunFolder:
         log.append("candidates", row)
     log.flush()
     run = RunFolder(folder)
-    Manifest("r", {}, "d", PromptSet(0, "d"), "cmd", {}).write(run.manifest)
+    Manifest("r", {}, config_digest({}), PromptSet(0, "d"), "cmd", {}).write(run.manifest)
     return run
 
 
