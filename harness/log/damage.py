@@ -52,6 +52,9 @@ def find(folder: RunFolder, manifest: Manifest) -> list[Damage]:
         for shard in seen.rivals:
             what = f"{shard.path.name} covers what another shard covers, with other rows"
             found.append(Damage(table, what, shard))
+        for shard in seen.overlaps:
+            what = f"{shard.path.name} covers part of what another shard covers, and more"
+            found.append(Damage(table, what, shard))
         for first, last in seen.gaps:
             found.append(Damage(table, shards.missing(table, first, last), gap=(first, last)))
     for name in lost_files(folder, manifest):

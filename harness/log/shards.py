@@ -78,12 +78,15 @@ class Survey:
         chosen: Those that make it up, in order: the widest where several cover a number.
         gaps: First and last number of every range that no file covers.
         rivals: Files that cover exactly what another one covers, with other bytes.
+        overlaps: Files that cover some of what one before them covers, and more. No compaction
+            leaves such, and with both some rows would be there twice.
     """
 
     files: list[Shard]
     chosen: list[Shard]
     gaps: list[tuple[int, int]]
     rivals: list[Shard]
+    overlaps: list[Shard]
 
 
 def survey(folder: Location, table: str) -> Survey:
@@ -92,7 +95,7 @@ def survey(folder: Location, table: str) -> Survey:
     Raises:
         HarnessError: A file is there that is no shard.
     """
-    found = Survey([], [], [], [])
+    found = Survey([], [], [], [], [])
     for path in folder.glob(f"{table}-*.parquet"):
         name = _NAME.fullmatch(path.stem)
         if name is None:
@@ -101,16 +104,22 @@ def survey(folder: Location, table: str) -> Survey:
                 "move files that do not belong to the run out of its folder",
             )
         found.files.append(Shard(int(name["first"]), int(name["last"]), name["digest"], path))
-    covered = 0
+    covered = 0  # by what is chosen
+    reached = 0  # by anything
     for shard in sorted(found.files, key=lambda s: (s.first, -s.last, s.digest)):
         if shard.last <= covered:
             if found.chosen and (shard.first, shard.last) == found.chosen[-1].range:
                 found.rivals.append(shard)
             continue
-        if shard.first > covered + 1:
-            found.gaps.append((covered + 1, shard.first - 1))
+        if shard.first <= covered:
+            found.overlaps.append(shard)
+            reached = max(reached, shard.last)
+            continue
+        if shard.first > reached + 1:
+            found.gaps.append((reached + 1, shard.first - 1))
         found.chosen.append(shard)
         covered = shard.last
+        reached = max(reached, covered)
     return found
 
 
@@ -118,9 +127,14 @@ def discover(folder: Location, table: str) -> list[Shard]:
     """The shards that make up a table, in order, without reading them.
 
     Raises:
-        HarnessError: A number is missing, or two files claim the same.
+        HarnessError: A number is missing, or two files claim the same, or some of the same.
     """
     found = survey(folder, table)
+    for shard in found.overlaps:
+        raise HarnessError(
+            f"{shard.path.name} in {folder} covers part of what another shard covers, and more",
+            f"two drivers have written to this run; {salvage(folder)}",
+        )
     for first, last in found.gaps:
         raise HarnessError(f"{missing(table, first, last)} in {folder}", salvage(folder))
     for shard in found.rivals:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from harness.errors import HarnessError
@@ -358,6 +359,29 @@ def test_two_files_that_claim_the_same_rows(harness: Terminal, stopped: Path, wh
     assert harness("resume", stopped) == 0
     assert contents(stopped) == contents(whole)
     assert len(list((stopped / "damaged").iterdir())) >= 1 and rival.first == shard.first
+
+
+def test_two_files_that_claim_some_of_the_same_rows(
+    harness: Terminal, stopped: Path, whole: Path
+) -> None:
+    """The same, where one of the drivers had merged its shards."""
+    log = RunFolder(stopped).log
+    assert harness("show", stopped) == 0
+    before = harness.out
+    first, second, third, *_ = shards.discover(log, "candidates")
+    rows = [shards.read(shard, "candidates") for shard in (first, second, third)]
+    shards.write(log, "candidates", first.first, second.last, pa.concat_tables(rows[:2]))
+    other = shards.write(log, "candidates", second.first, third.last, pa.concat_tables(rows[1:]))
+    says = f"{other.path.name} in {log} covers part of what another shard covers"
+    refused(harness, stopped, says, READERS)
+    assert any(line.startswith("files") for line in audit(harness, stopped)), harness.out
+    # What the other driver's shard was merged from is still there and takes its place.
+    assert harness("repair", stopped) == 0, harness.err
+    assert f"{other.path.name} covers part of what another shard covers" in harness.out
+    assert [path.name for path in (stopped / "damaged").iterdir()] == [other.path.name]
+    assert harness("show", stopped) == 0 and harness.out == before
+    assert harness("resume", stopped) == 0, harness.err
+    assert contents(stopped) == contents(whole)
 
 
 def test_an_interrupted_repair_is_given_again(

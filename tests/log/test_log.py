@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,25 @@ def test_a_missing_shard_is_noticed(tmp_path: Path) -> None:
     sorted(tmp_path.glob("*.parquet"))[1].unlink()
     with pytest.raises(HarnessError, match="shard 000002 of table 'candidates' is missing"):
         store.read(tmp_path, "candidates")
+
+
+@pytest.mark.parametrize("also", [(), (4, 4), (6, 6)])
+def test_shards_that_partly_overlap_are_named_and_double_nothing(
+    tmp_path: Path, also: tuple[int, ...]
+) -> None:
+    for first, last in [(1, 3), (2, 5), *([also] if also else [])]:
+        rows = [row(index) for index in range(first, last + 1)]
+        table = pa.Table.from_pylist(rows, CANDIDATES)
+        shard = shards.write(tmp_path, "candidates", first, last, table)
+    (shard,) = tmp_path.glob("candidates-000002-000005-*")
+    says = rf"{re.escape(shard.name)} in .* covers part of what another shard covers"
+    with pytest.raises(HarnessError, match=says) as caught:
+        ids(tmp_path)
+    assert "two drivers" in caught.value.hint and "harness repair" in caught.value.hint
+    with pytest.raises(HarnessError, match=says):
+        store.LogWriter(tmp_path)
+    found = shards.survey(tmp_path, "candidates")
+    assert [s.path for s in found.overlaps] == [shard] and not found.gaps and not found.rivals
 
 
 def test_a_file_that_is_no_shard_is_named(tmp_path: Path) -> None:
