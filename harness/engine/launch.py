@@ -150,7 +150,7 @@ def work(
         manifest = check_folder(folder, plan)
         if is_finished(manifest):
             return None
-        remove_leftovers(folder.path)
+        remove_leftovers(folder.path, folder.images)  # the log sees to its own
         executor = executor or make_executor(plan, execution)
         try:
             executor.start()

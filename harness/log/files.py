@@ -20,13 +20,16 @@ TEMPORARY = ".tmp-"
 """Prefix of files that are being written; leftovers of a crash carry it and mean nothing."""
 
 
-def write_atomically(path: Location, data: bytes, *, durable: bool = True) -> None:
+def write_atomically(
+    path: Location, data: bytes, *, durable: bool = True, room: Location | None = None
+) -> None:
     """Write a whole file or nothing.
 
     Args:
         path: The final name; replaced if it exists.
         data: The file's content.
         durable: Whether to wait until the disk has it.
+        room: The folder for the temporary file, on the same disk; by default the file's own.
 
     Raises:
         HarnessError: The disk is full, the folder is read-only, or the write failed otherwise.
@@ -36,7 +39,7 @@ def write_atomically(path: Location, data: bytes, *, durable: bool = True) -> No
         return
     temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=local(room or path.parent))
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             if durable:

@@ -69,7 +69,9 @@ class ImageStore:
         if not path.exists():
             make_folder(path.parent)
             # Not flushed to the disk: an image lost in a power cut can be made again.
-            write_atomically(path, png, durable=False)
+            # Its temporary file is not among the images, so that what a crash leaves is found
+            # without a look into every folder of them.
+            write_atomically(path, png, durable=False, room=self._folder)
 
     def read(self, digest: str) -> bytes:
         """The encoded image.

@@ -19,7 +19,8 @@ from harness.engine.jobs import Job
 from harness.engine.launch import Execution
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log import store
-from harness.log.images import decode
+from harness.log.files import write_atomically
+from harness.log.images import ImageStore, decode
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.records import Candidate, Draw, Feedback, Role, Task
@@ -227,6 +228,38 @@ def test_a_driver_killed_in_its_first_write_blocks_nobody(suite: Path, tmp_path:
         (folder / name).write_text("half a manif")
     assert run(ready, folder) is not None
     assert sorted(p.name for p in folder.iterdir()) == [".lock", "images", "log", "manifest.json"]
+
+
+@pytest.mark.parametrize("keep", ["all", "selected"])
+def test_what_a_killed_driver_was_writing_is_removed_by_the_next(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    """A leftover is made where it would be: by a write that ends before its rename."""
+    import os
+
+    ready = stub_plan(suite, keep_images=keep)
+    folder = tmp_path / "run"
+    steps = iter(range(10**9))
+    with pytest.raises(Interrupted):
+        run(ready, folder, stop=lambda: next(steps) == 12)
+
+    class Killed(BaseException):
+        pass
+
+    def die(source: object, target: object) -> None:
+        raise Killed
+
+    digest = "abcd" * 8
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", die)
+        for path in (folder / "manifest.json", folder / "log" / "shard"):
+            with pytest.raises(Killed):
+                write_atomically(path, b"half")
+        with pytest.raises(Killed):
+            ImageStore(folder / "images").write(digest, b"half")
+    assert len(list(folder.rglob(".tmp-*"))) == 3
+    run(ready, folder)
+    assert not list(folder.rglob(".tmp-*"))
 
 
 @pytest.mark.parametrize("role", ["generator", "judge", "scorer"])
