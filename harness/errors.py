@@ -1,9 +1,14 @@
-"""Errors meant for the person at the terminal: one sentence, a hint, an exit code."""
+"""Errors meant for the person at the terminal: one sentence, a hint, an exit code.
+
+And the kinds of what goes wrong with a batch: models raise them, the engine counts them, so they
+are named where both can reach them.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from enum import StrEnum
 
 
 class HarnessError(Exception):
@@ -22,7 +27,7 @@ class HarnessError(Exception):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[type[HarnessError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[HarnessError], tuple[str, ...]]:
         return type(self), (self.message, self.hint)
 
 
@@ -36,6 +41,42 @@ class Interrupted(HarnessError):
     """Asked to stop, and stopped cleanly."""
 
     exit_code = 130
+
+
+class Failure(StrEnum):
+    """Kinds of failed tries. The first four take the worker with them (on Ray)."""
+
+    KILLED = "killed"
+    """The worker's process ended, or could not be reached any more and was then killed."""
+    NODE_LOST = "node lost"
+    """The machine that the worker was on left the cluster; not held against the draw."""
+    OUT_OF_MEMORY = "out of memory"
+    """Ray killed the worker to save its machine, or the device had no memory left."""
+    HANG = "hang"
+    """The batch ran past its deadline."""
+    EXCEPTION = "exception"
+    """The model raised."""
+    NAN_IMAGE = "NaN image"
+    BLACK_IMAGE = "black image"
+    WRONG_SHAPE = "wrong shape"
+    """An image of another shape or number type, or another number of answers than of rows."""
+    BAD_NUMBER = "bad number"
+    """A judge or scorer answered NaN, or what is outside of the range it must be in."""
+
+
+class BadAnswer(HarnessError):
+    """A model answered something that cannot be right.
+
+    Attributes:
+        failure: Of which kind.
+    """
+
+    def __init__(self, failure: Failure, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.failure = failure
+
+    def __reduce__(self) -> tuple[type[BadAnswer], tuple[Failure, str, str]]:
+        return type(self), (self.failure, self.message, self.hint)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

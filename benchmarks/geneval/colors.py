@@ -27,7 +27,7 @@ from benchmarks.geneval.classes import COLORS
 from benchmarks.geneval.detection import read_config
 from benchmarks.geneval.loading import first_line, load_model
 from harness import flops
-from harness.errors import HarnessError
+from harness.errors import BadAnswer, Failure, HarnessError
 from harness.records import Image
 
 TEMPLATES = (
@@ -157,7 +157,7 @@ class ClipColorClassifier:
         """Name each object's colour, in order; it depends on the object alone.
 
         Raises:
-            HarnessError: The network's output is not finite.
+            BadAnswer: The network's output is not finite.
         """
         return [COLORS[int(row.argmax())] for row in self.similarities(crops)]
 
@@ -190,7 +190,8 @@ class ClipColorClassifier:
         with torch.inference_mode():
             features = self._image_features(self._to_device(np.stack(rows)))
             if not bool(torch.isfinite(features).all()):
-                raise HarnessError(
+                raise BadAnswer(
+                    Failure.BAD_NUMBER,
                     f"the colour classifier's output is not finite ({self.model.dtype} on "
                     f"{self.model.device})",
                     "try dtype float32; on a GPU, check that this build of torch supports it",

@@ -22,7 +22,7 @@ from benchmarks.geneval.known_answer import TOLERANCE, TOLERANCE_HALF, check_ans
 from benchmarks.geneval.loading import load_model
 from benchmarks.geneval.mmdet_pipeline import Frame, Resize, postprocess, preprocess
 from harness import flops
-from harness.errors import HarnessError
+from harness.errors import BadAnswer, Failure, HarnessError
 from harness.records import Image
 
 FRAME_FILE = "frame.json"
@@ -114,7 +114,7 @@ class Mask2FormerDetector:
         """Find the objects of each image; images may differ in size.
 
         Raises:
-            HarnessError: The network's output is not finite.
+            BadAnswer: The network's output is not finite.
         """
         found: dict[int, Detections] = {}
         for indices in batches(images, self.batch_size):
@@ -166,7 +166,8 @@ class Mask2FormerDetector:
         rows += [rows[-1]] * (self.batch_size - len(rows))
         class_logits, mask_logits = self.forward(torch.from_numpy(np.stack(rows)))
         if not bool(torch.isfinite(class_logits).all() & torch.isfinite(mask_logits).all()):
-            raise HarnessError(
+            raise BadAnswer(
+                Failure.BAD_NUMBER,
                 f"the detector's output is not finite ({self.dtype} on {self.network.device})",
                 "try dtype float32; on a GPU, check that this build of torch supports it",
             )

@@ -33,7 +33,7 @@ from benchmarks.geneval.loading import first_line, quiet, some
 from benchmarks.geneval.mask2former import UNUSED, batches, read_frame
 from benchmarks.geneval.mmdet_pipeline import Frame, Resize
 from harness import flops
-from harness.errors import HarnessError, UsageError
+from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.records import Image
 
 CONFIG = "mask2former/mask2former_swin-s-p4-w7-224_8xb2-lsj-50e_coco.py"
@@ -109,7 +109,7 @@ class MmdetDetector:
         """Find the objects of each image; images may differ in size.
 
         Raises:
-            HarnessError: The network's output is not finite.
+            BadAnswer: The network's output is not finite.
         """
         found: dict[int, Detections] = {}
         for indices in batches(images, self.batch_size):
@@ -141,7 +141,8 @@ class MmdetDetector:
     def _read(self, instances: Any) -> Detections:
         scores = instances.scores
         if not bool(torch.isfinite(scores).all()):
-            raise HarnessError(
+            raise BadAnswer(
+                Failure.BAD_NUMBER,
                 f"the detector's output is not finite (mmdet on {scores.device})",
                 "check that this build of torch supports the device, or try --device cpu",
             )

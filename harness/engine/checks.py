@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.engine.failures import BadAnswer, Failure
+from harness.errors import BadAnswer, Failure
 from harness.records import Cost, Image, Role, Score, Verdict
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from harness.engine.dispatch import Dispatcher
 from harness.engine.executors.base import Executor
-from harness.engine.failures import Failure
 from harness.engine.jobs import (
     DrawItem,
     Item,
@@ -33,7 +32,7 @@ from harness.engine.restore import Restored, restore
 from harness.engine.rows import Pending, candidate_row, logged_candidate, search_row
 from harness.engine.scheduler import Work
 from harness.engine.searches import Search, SearchKey
-from harness.errors import HarnessError, Interrupted
+from harness.errors import Failure, HarnessError, Interrupted
 from harness.log.images import ImageStore
 from harness.log.run_folder import RunFolder
 from harness.log.store import LogWriter

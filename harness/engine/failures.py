@@ -1,49 +1,12 @@
-"""What can go wrong with a batch, by kind, so that it can be counted and told apart later."""
+"""A batch that went wrong, as a value that is counted; the kinds are in `harness.errors`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from harness.errors import HarnessError
+from harness.errors import BadAnswer, Failure
 from harness.records import Role
-
-
-class Failure(StrEnum):
-    """Kinds of failed tries. The first four take the worker with them (on Ray)."""
-
-    KILLED = "killed"
-    """The worker's process ended, or could not be reached any more and was then killed."""
-    NODE_LOST = "node lost"
-    """The machine that the worker was on left the cluster; not held against the draw."""
-    OUT_OF_MEMORY = "out of memory"
-    """Ray killed the worker to save its machine, or the device had no memory left."""
-    HANG = "hang"
-    """The batch ran past its deadline."""
-    EXCEPTION = "exception"
-    """The model raised."""
-    NAN_IMAGE = "NaN image"
-    BLACK_IMAGE = "black image"
-    WRONG_SHAPE = "wrong shape"
-    """An image of another shape or number type, or another number of answers than of rows."""
-    BAD_NUMBER = "bad number"
-    """A judge or scorer answered NaN, or what is outside of the range it must be in."""
-
-
-class BadAnswer(HarnessError):
-    """A model answered something that cannot be right.
-
-    Attributes:
-        failure: Of which kind.
-    """
-
-    def __init__(self, failure: Failure, message: str) -> None:
-        super().__init__(message)
-        self.failure = failure
-
-    def __reduce__(self) -> tuple[type[BadAnswer], tuple[Failure, str]]:
-        return type(self), (self.failure, self.message)
 
 
 @dataclass(frozen=True, slots=True)

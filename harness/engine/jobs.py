@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
-from harness.engine.failures import Failed, Failure
+from harness.engine.failures import Failed
+from harness.errors import Failure
 from harness.records import Cost, Prompt, Role, Score, Setting, Verdict
 
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from harness.engine.failures import Failure
+from harness.errors import Failure
 from harness.records import Role
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field, FiniteFloat, PositiveInt
 
 from harness import options
-from harness.errors import HarnessError, UsageError
+from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models import sana_flops
 from harness.models.base import Request
 from harness.models.devices import prepare
@@ -202,7 +202,7 @@ class SanaGenerator:
             Images (rows, 3, height, width) between 0 and 1.
 
         Raises:
-            HarnessError: A row came out with NaN or infinite values.
+            BadAnswer: A row came out with NaN or infinite values.
         """
         import torch
 
@@ -237,7 +237,8 @@ class SanaGenerator:
         finite = decoded.isfinite().flatten(1).all(dim=1)
         if not bool(finite.all()):
             bad = int((~finite).sum())
-            raise HarnessError(
+            raise BadAnswer(
+                Failure.NAN_IMAGE,
                 f"the generator's output has NaN or infinite values in {bad} of {len(texts)} rows",
                 f"its weights may not bear {pipeline.transformer.dtype}: try another dtype",
             )

@@ -20,7 +20,7 @@ from benchmarks.geneval.colors import (
     clip_pixels,
     load_colors,
 )
-from harness.errors import HarnessError
+from harness.errors import BadAnswer, Failure, HarnessError
 from tests.benchmarks.conftest import MEAN, SIDE, STD
 
 
@@ -151,8 +151,9 @@ def test_a_box_thinner_than_a_pixel_is_looked_at(tiny_clip: Path) -> None:
 def test_output_that_is_not_finite_stops_the_run(tiny_clip: Path) -> None:
     classifier = ClipColorClassifier.from_folder(tiny_clip)
     classifier.model.visual_projection.weight[0, 0] = float("nan")
-    with pytest.raises(HarnessError, match="not finite"):
+    with pytest.raises(BadAnswer, match="not finite") as caught:
         classifier.classify(crops(1))
+    assert caught.value.failure is Failure.BAD_NUMBER
 
 
 def test_no_crops_and_flops(tiny_clip: Path) -> None:

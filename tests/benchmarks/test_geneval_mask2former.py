@@ -17,7 +17,7 @@ from benchmarks.geneval.detection import Detections, Detector, load_detector
 from benchmarks.geneval.mask2former import Mask2FormerDetector
 from benchmarks.geneval.mmdet_architecture import infer_config, relative_positions
 from benchmarks.geneval.mmdet_pipeline import Frame, postprocess, preprocess
-from harness.errors import HarnessError, UsageError
+from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "mask2former"
 REFERENCE = pytest.mark.skipif(
@@ -342,8 +342,9 @@ def test_output_that_is_not_finite_stops_the_run(tiny_mask2former: Any) -> None:
             output.masks_queries_logits[0, 0, 0, 0] = float("nan")
             return output
 
-    with pytest.raises(HarnessError, match="not finite"):
+    with pytest.raises(BadAnswer, match="not finite") as caught:
         Mask2FormerDetector(Broken(), frame=Frame(96, 64)).detect(images((64, 64)))
+    assert caught.value.failure is Failure.BAD_NUMBER
 
 
 def test_a_saved_folder_is_loaded_by_its_model_type(tiny_mask2former: Any, tmp_path: Path) -> None:

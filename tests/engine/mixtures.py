@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from harness.engine.failures import Failure
+from harness.errors import Failure
 from harness.records import Role
 from tests.stubs import Faults
 

@@ -14,10 +14,9 @@ import pytest
 import harness
 from harness.engine import launch
 from harness.engine.executors.inline import InlineExecutor
-from harness.engine.failures import Failure
 from harness.engine.jobs import Job
 from harness.engine.launch import Execution
-from harness.errors import HarnessError, Interrupted, UsageError
+from harness.errors import Failure, HarnessError, Interrupted, UsageError
 from harness.log import store
 from harness.log.files import write_atomically
 from harness.log.images import ImageStore, decode

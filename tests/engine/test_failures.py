@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 import harness
 from harness.analysis.summary import summarise
@@ -17,18 +18,20 @@ from harness.cli.summary_view import print_summary
 from harness.engine.checks import check_cost, check_image, check_score, check_verdict
 from harness.engine.engine import Engine
 from harness.engine.executors.inline import InlineExecutor
-from harness.engine.failures import BadAnswer, Failed, Failure, by_role, total
+from harness.engine.failures import Failed, by_role, total
 from harness.engine.jobs import Job, Outcome
 from harness.engine.progress import Progress
 from harness.engine.session import Session
 from harness.engine.worker import Setup
-from harness.errors import HarnessError, Interrupted
+from harness.errors import BadAnswer, Failure, HarnessError, Interrupted
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
+from harness.plan import Ask, plan
 from harness.records import Cost, Detection, Role, Score, Verdict
 from tests.engine.mixtures import strike_at_random
 from tests.runs import contents, run, stub_plan
 from tests.stubs import make_stub_suite
+from tests.tiny import make_tiny_suite
 
 NAN, INFINITY = math.nan, math.inf
 PICTURE = np.full((8, 8, 3), 7, np.uint8)
@@ -53,8 +56,13 @@ def test_images_are_told_apart(image: np.ndarray, failure: Failure | None) -> No
     with pytest.raises(BadAnswer) as caught:
         check_image(image, SETTINGS)
     assert caught.value.failure is failure
-    copy = pickle.loads(pickle.dumps(caught.value))
-    assert (copy.failure, copy.message) == (failure, caught.value.message)
+
+
+def test_a_bad_answer_travels_whole() -> None:
+    told = BadAnswer(Failure.NAN_IMAGE, "NaN in 2 rows", "try another dtype")
+    copy = pickle.loads(pickle.dumps(told))
+    assert (copy.failure, copy.message, copy.hint) == (told.failure, told.message, told.hint)
+    assert Failed.of(copy) == Failed(Failure.NAN_IMAGE, "NaN in 2 rows")
 
 
 @pytest.mark.parametrize("score", [NAN, INFINITY, -INFINITY, None, "0.5"])
@@ -134,6 +142,21 @@ def test_numbers_that_stay_wrong_become_error_rows(tmp_path: Path) -> None:
     assert dict(failed["error_role"]) == {"00003": "judge", "00004": "scorer"}
     assert failed["error"].str.contains("nan").all()
     assert frame["judge_score"].drop("00003").notna().all()
+
+
+def test_a_real_model_s_nan_is_counted_as_what_it_is(tmp_path: Path) -> None:
+    suite = make_tiny_suite(tmp_path)
+    weights = tmp_path / "tiny" / "pipeline" / "transformer" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["proj_out.weight"].fill_(NAN)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    ready = plan(Ask(model=str(suite), budget=1, limit=2, threads=1))
+    run(ready, tmp_path / "run")
+    summary = summarise(tmp_path / "run")
+    # Both in one batch, then each alone, twice.
+    assert summary.failures == {"generator": {"NaN image": 5}}
+    errors = harness.load(tmp_path / "run")["error"]
+    assert len(errors) == 2 and errors.str.startswith("the generator's output has NaN").all()
 
 
 def test_the_summary_says_what_failed_over_all_sessions(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models.base import FeedbackImage, Generator, Request
 from harness.models.sana import SanaGenerator, SanaSettings
 from harness.models.suites import Suite, sampler_settings
@@ -233,8 +233,9 @@ def test_settings_of_the_suite_need_not_be_repeated(
 def test_nan_stops_the_batch(generator: SanaGenerator, requests: list[Request]) -> None:
     with torch.no_grad():
         generator.pipeline.transformer.proj_out.weight.fill_(math.nan)
-    with pytest.raises(HarnessError, match="NaN"):
+    with pytest.raises(BadAnswer, match="NaN") as caught:
         generator.generate(requests)
+    assert caught.value.failure is Failure.NAN_IMAGE and "another dtype" in caught.value.hint
 
 
 def test_feedback_is_refused(generator: SanaGenerator, requests: list[Request]) -> None:

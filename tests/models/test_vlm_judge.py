@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from benchmarks.geneval.benchmark import GenEval
-from harness.errors import HarnessError, UsageError
+from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models.base import Judge
 from harness.models.judges.vlm import LENGTH_STEP, QUESTION, VLMJudge, feedback
 from harness.models.judges.vlm_sampler import Sampler, Sampling
@@ -247,8 +247,9 @@ def test_nan_stops_the_batch(folder: Path, pairs: Pairs) -> None:
         judge = load(folder, ranked=ranked)
         with torch.no_grad():
             judge.model.lm_head.weight.fill_(math.nan)
-        with pytest.raises(HarnessError, match="NaN"):
+        with pytest.raises(BadAnswer, match="NaN") as caught:
             ask(judge, pairs[:1], [1])
+        assert caught.value.failure is Failure.BAD_NUMBER and "dtype" in caught.value.hint
 
 
 def test_too_many_images_are_refused(judge: VLMJudge, pairs: Pairs) -> None:

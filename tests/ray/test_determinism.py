@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.engine.failures import Failure
 from harness.engine.launch import Execution
+from harness.errors import Failure
 from harness.plan import Ask, Plan, plan
 from harness.records import Role
 from tests.runs import ShuffledExecutor, contents, run

@@ -21,10 +21,9 @@ from ray.exceptions import (
 from harness.engine.executors.actor import Slot
 from harness.engine.executors.base import Patience
 from harness.engine.executors.ray import Placement, RayExecutor
-from harness.engine.failures import Failure
 from harness.engine.jobs import Job
 from harness.engine.worker import Setup
-from harness.errors import HarnessError
+from harness.errors import Failure, HarnessError
 from harness.records import Role
 from tests.contracts.executors import draws, finish
 from tests.runs import stub_plan

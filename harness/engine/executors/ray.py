@@ -22,10 +22,10 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskErr
 from harness.engine.executors.actor import Slot
 from harness.engine.executors.base import QUEUE_DEPTH, Patience
 from harness.engine.executors.cluster import check_resources, connect, first_line, is_lost
-from harness.engine.failures import Failed, Failure, by_role
+from harness.engine.failures import Failed, by_role
 from harness.engine.jobs import Job, Outcome
 from harness.engine.worker import Setup
-from harness.errors import HarnessError
+from harness.errors import Failure, HarnessError
 from harness.records import Role
 
 MAX_LOAD_FAILURES = 3
@@ -188,7 +188,7 @@ class RayExecutor:
         except RayTaskError as error:
             cause = error.cause
             told = (
-                type(cause)(cause.message, cause.hint)
+                cause
                 if isinstance(cause, HarnessError)
                 else HarnessError(
                     f"worker {slot.name} cannot load its model: {type(cause).__name__}: {cause}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.errors import HarnessError
+from harness.errors import BadAnswer, Failure
 
 if TYPE_CHECKING:
     import torch
@@ -77,10 +77,11 @@ def check_finite(logits: torch.Tensor) -> None:
     """Stop at what only a broken model says.
 
     Raises:
-        HarnessError: A logit is NaN or plus infinity.
+        BadAnswer: A logit is NaN or plus infinity.
     """
     if bool(logits.isnan().any()) or bool(logits.isposinf().any()):
-        raise HarnessError(
+        raise BadAnswer(
+            Failure.BAD_NUMBER,
             "the judge's output has NaN or infinite values",
             "its weights may not bear their number format: try another dtype",
         )
