@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from benchmarks.geneval.detection import SCORE_FLOOR, Detections, read_config
 from harness import flops
-from harness.errors import HarnessError, UsageError
+from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 
 Image = npt.NDArray[np.uint8]
 
@@ -92,6 +92,12 @@ class Maps:
     classes: Tensor
     sides: Tensor
     foreground: Tensor
+
+    @property
+    def finite(self) -> bool:
+        """Whether no number in them is NaN or infinite."""
+        parts = (self.centres, self.classes, self.sides, self.foreground)
+        return all(bool(part.isfinite().all()) for part in parts)
 
 
 class _Block(nn.Module):
@@ -289,6 +295,9 @@ class CenterNetDetector:
         """Find the objects of each image, uint8 RGB (height, width, 3).
 
         An image of another size than the network's is resized to it, and the detections back.
+
+        Raises:
+            BadAnswer: The network's output is not finite.
         """
         side = self.config.image_size
         found: list[Detections] = []
@@ -298,7 +307,15 @@ class CenterNetDetector:
             for row, image in enumerate(part):
                 pixels[row] = _fit(torch.from_numpy(np.array(image)), side)
             pixels = (pixels / 127.5 - 1).to(self.device, self.dtype)
-            answers = decode(self.network(pixels), self.config)[: len(part)]
+            maps: Maps = self.network(pixels)
+            if not maps.finite:
+                # NaN passes no threshold: it would be taken for an image that shows nothing.
+                raise BadAnswer(
+                    Failure.BAD_NUMBER,
+                    f"the detector's output is not finite ({self.dtype} on {self.device})",
+                    "try dtype float32; on a GPU, check that this build of torch supports it",
+                )
+            answers = decode(maps, self.config)[: len(part)]
             pairs = zip(part, answers, strict=True)
             found += [_resized(answer, *image.shape[:2]) for image, answer in pairs]
         return found

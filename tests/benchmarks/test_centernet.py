@@ -18,7 +18,7 @@ from benchmarks.geneval.centernet import (
     save,
 )
 from benchmarks.geneval.detection import Detector, load_detector
-from harness.errors import HarnessError, UsageError
+from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 
 CONFIG = CenterNetConfig(("cat", "dog", "bus"), (8, 8, 8))
 
@@ -155,3 +155,12 @@ def test_wrong_folders_and_options_are_named(folder: Path, tmp_path: Path) -> No
     (folder / "config.json").write_text(json.dumps({**config, "thresholds": {"guess": 1}}))
     with pytest.raises(HarnessError, match="not a centernet detector's"):
         CenterNetDetector.from_folder(folder)
+
+
+def test_output_that_is_not_finite_is_no_empty_image() -> None:
+    detector = CenterNetDetector(CenterNet(CONFIG), CONFIG, batch_size=2)
+    with torch.no_grad():
+        detector.network.centres[1].bias.fill_(float("nan"))
+    with pytest.raises(BadAnswer, match="not finite") as caught:
+        detector.detect([np.zeros((64, 64, 3), np.uint8)])
+    assert caught.value.failure is Failure.BAD_NUMBER
