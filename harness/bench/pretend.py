@@ -7,6 +7,7 @@ rows, log and image store: all that stands between a generator and the next batc
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import struct
 import time
@@ -35,11 +36,10 @@ from harness.log import images
 from harness.models.suites import ModelSpec
 from harness.options import resolved
 from harness.plan import Plan
-from harness.records import Cost, Detection, Prompt, Role, Score, Verdict
-from harness.seeds import digest
+from harness.records import Cost, Detection, Image, Prompt, Role, Score, Verdict
+from harness.seeds import digest, pixel_digest
 from strategies.base import Strategy
 
-_PNG = images.encode(np.full((8, 8, 3), 128, dtype=np.uint8))
 _END = 12  # bytes of the chunk that ends a PNG
 
 IMAGE_BYTES = 20_000
@@ -73,10 +73,16 @@ def pretended_plan(
 
 
 def pretended_png(name: str) -> Png:
-    """A valid PNG of its own for every name: one small picture, and a chunk that viewers skip."""
+    """A valid PNG of its own for every name: a small picture, and a chunk that viewers skip."""
     filler = b"fiLl" + name.encode() * (IMAGE_BYTES // len(name))
     chunk = struct.pack(">I", len(filler) - 4) + filler + struct.pack(">I", zlib.crc32(filler))
-    return Png(_PNG[:-_END] + chunk + _PNG[-_END:])
+    plain = images.encode(_pixels(name))
+    return Png(plain[:-_END] + chunk + plain[-_END:])
+
+
+def _pixels(name: str) -> Image:
+    drawn = hashlib.shake_128(name.encode()).digest(8 * 8 * 3)
+    return np.frombuffer(drawn, np.uint8).reshape(8, 8, 3)
 
 
 @dataclass
@@ -146,7 +152,7 @@ class PretendedExecutor:
         cost = Cost(nfe=24, flops=1e9, device_seconds=seconds, tokens=12)
         if isinstance(item, DrawItem):
             name = digest(["image", item.id])[:32]
-            return Made(pretended_png(name), name, cost)
+            return Made(pretended_png(name), pixel_digest(_pixels(name)), cost)
         assert isinstance(item, LookItem)
         if role is Role.JUDGE:
             accepted = item.seed % self.accept == 0

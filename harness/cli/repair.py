@@ -19,7 +19,8 @@ def repair(run: Location) -> None:
 
     Damaged files are moved to RUN/damaged; nothing is deleted. What is intact stays as an
     unfinished run, of which `show`, `report` and so on say n of N, and which `resume` completes:
-    the missing draws are made again, and come out the same.
+    the missing draws are made again, and come out the same. So are draws whose image is damaged
+    or gone, where a search that has not ended may need it.
     """
     import os
     import shlex
@@ -36,7 +37,8 @@ def repair(run: Location) -> None:
     manifest = Manifest.read(folder.manifest)
     command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
     session = {"host": socket.gethostname(), "pid": os.getpid(), "command": command}
-    done = carry_out(folder, session)
+    scores = is_scoring(manifest.config)  # images are those of somebody else's folder
+    done = carry_out(folder, session, images=not scores)
     for what in done.damage:
         click.echo(what)
     if not done.damage:
@@ -49,7 +51,7 @@ def repair(run: Location) -> None:
         f"left       {done.candidates} candidates; {done.searches} of {total} searches have "
         f"ended, {done.reopened} that had are open again"
     )
-    if is_scoring(manifest.config):
+    if scores:
         click.echo(f"complete   {manifest.command}")
     elif manifest.config["suite"] == IMPORTED:
         click.echo("complete   by importing it again, into another folder")

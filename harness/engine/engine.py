@@ -95,6 +95,9 @@ class Engine:
         self._unlogged: defaultdict[SearchKey, int] = defaultdict(int)
         self._made: defaultdict[SearchKey, dict[str, str | None]] = defaultdict(dict)
         self._correct: defaultdict[SearchKey, dict[int, bool]] = defaultdict(dict)
+        # Images that an earlier session stored, as far as nobody has held them to their digests.
+        # Those of this session are not decoded here: that would take more than all else it does.
+        self._unproven: set[str] = set()
         self.progress = Progress(
             searches_total=len(plan.prompts) * plan.config.replicates,
             searches_ended=len(self._restored.ended),
@@ -189,6 +192,8 @@ class Engine:
             if row["correct"] is not None:
                 self._correct[search.key][pending.draw.index] = row["correct"]
             self._remember_image(search.key, candidate)
+            if candidate.image is not None:
+                self._unproven.add(candidate.image)
             self.progress.replayed += 1
             queue.extend(search.answer(candidate))
         self._close_if_done(search)
@@ -264,7 +269,9 @@ class Engine:
             digest = made.get(item.draw_id)
             if digest is None:
                 raise HarnessError(f"draw {item.draw_id} has no image to give feedback on")
-            feedback.append((item.draw_id, Png(self._images.read(digest)), item.sentence))
+            png = self._images.read(digest, check=digest in self._unproven)
+            self._unproven.discard(digest)
+            feedback.append((item.draw_id, Png(png), item.sentence))
         return DrawItem(
             pending.id,
             draw.text if draw.text is not None else prompt.text,

@@ -11,8 +11,10 @@ from PIL import Image as Pillow
 from harness.errors import HarnessError
 from harness.log.files import make_folder, write_atomically
 from harness.log.location import Location
+from harness.log.shards import salvage
 from harness.log.store import LogWriter
 from harness.records import Image
+from harness.seeds import pixel_digest
 
 
 def encode(image: Image) -> bytes:
@@ -26,6 +28,15 @@ def decode(png: bytes) -> Image:
     """The RGB pixels of an encoded image."""
     with Pillow.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def verify(png: bytes, digest: str) -> str:
+    """What is wrong with an encoded image that should have this pixel digest; "" if nothing is."""
+    try:
+        found = pixel_digest(decode(png))
+    except Exception as error:  # Pillow raises many kinds on bytes that are no picture
+        return f"it is no picture ({type(error).__name__})"
+    return "" if found == digest else f"its pixels are others; their digest is {found}"
 
 
 def image_path(folder: Location, digest: str) -> Location:
@@ -66,26 +77,34 @@ class ImageStore:
         """
         path = self.path(digest)
         self._released.discard(digest)
-        if not path.exists():
+        # A power cut may have left the name without the bytes.
+        if not path.exists() or path.read_bytes() != png:
             make_folder(path.parent)
             # Not flushed to the disk: an image lost in a power cut can be made again.
             # Its temporary file is not among the images, so that what a crash leaves is found
             # without a look into every folder of them.
             write_atomically(path, png, durable=False, room=self._folder)
 
-    def read(self, digest: str) -> bytes:
+    def read(self, digest: str, *, check: bool = False) -> bytes:
         """The encoded image.
 
+        Args:
+            digest: Which.
+            check: Hold its pixels to the digest, which takes as long as decoding it.
+
         Raises:
-            HarnessError: It is not there.
+            HarnessError: It is not there, or not what its name says.
         """
+        path = self.path(digest)
         try:
-            return self.path(digest).read_bytes()
+            png = path.read_bytes()
         except OSError as error:
             raise HarnessError(
-                f"image {digest} cannot be read from {self._folder}: {error.strerror or error}",
-                "the run needs it as feedback; restore it, or run again into a new folder",
+                f"{path} cannot be read: {error.strerror or error}", salvage(self._folder)
             ) from error
+        if check and (what := verify(png, digest)):
+            raise HarnessError(f"{path} is damaged: {what}", salvage(self._folder))
+        return png
 
     def hold(self, digest: str) -> None:
         """Say that an image is needed."""

@@ -5,10 +5,14 @@ the log. An empty shard takes the place of what is lost, so the numbers have no 
 lost a row counts as not ended any more. So every reader says n of N, as for any run that is
 under way, and resuming draws what is missing again: the same draws, since a draw's noise and
 identity hang on nothing that was lost.
+
+Images count where a search may still need them as feedback: one that is lost or damaged takes
+its draw's row with it, so that the draw is made again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +21,7 @@ import pyarrow as pa
 from harness.log import shards, store
 from harness.log.damage import Damage, find
 from harness.log.files import make_folder, move
-from harness.log.images import image_path
+from harness.log.images import image_path, verify
 from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import RUNNING, Manifest, now
@@ -26,6 +30,9 @@ from harness.log.schema import KEYS, TABLES
 from harness.log.shards import Shard
 from harness.log.store import SearchId, incomplete_searches
 
+DrawId = tuple[str, int, int]
+"""Prompt id, replicate and draw index."""
+
 
 @dataclass(frozen=True)
 class Repair:
@@ -33,7 +40,7 @@ class Repair:
 
     Attributes:
         damage: What was wrong, one sentence each; empty if nothing was.
-        set_aside: Files that were moved out of the log.
+        set_aside: Files that were moved away.
         aside: The folder that they are in now.
         candidates: Rows left.
         searches: Ended searches left.
@@ -48,7 +55,7 @@ class Repair:
     reopened: int
 
 
-def repair(folder: RunFolder, session: dict[str, Any]) -> Repair:
+def repair(folder: RunFolder, session: dict[str, Any], *, images: bool = True) -> Repair:
     """Set aside what is damaged in a run's log and keep the rest.
 
     It can be interrupted and given again at any time.
@@ -56,6 +63,7 @@ def repair(folder: RunFolder, session: dict[str, Any]) -> Repair:
     Args:
         folder: The run.
         session: Who does it, for the manifest, which gets an entry with what was found.
+        images: Whether the run stores the images of searches that are under way.
 
     Raises:
         HarnessError: The manifest is damaged, a file is of a newer version or no shard, another
@@ -64,21 +72,30 @@ def repair(folder: RunFolder, session: dict[str, Any]) -> Repair:
     with exclusive(folder.path):
         manifest = Manifest.read(folder.manifest)
         work = _Repair(folder)
-        found = find(folder, manifest)
-        said = tuple(damage.what for damage in found)
-        if found:
-            # First, so that from here on nobody takes the run for finished.
-            entry = {"started": now(), **session, "repaired": list(said)}
+        started = now()
+
+        def note(said: tuple[str, ...]) -> None:
+            entry = {"started": started, **session, "repaired": list(said)}
             replace(manifest.with_session(entry), state=RUNNING, totals={}, files=()).write(
                 folder.manifest
             )
+
+        found = find(folder, manifest)
+        said = tuple(damage.what for damage in found)
+        if found:
+            note(said)  # first, so that from here on nobody takes the run for finished
             work.set_aside(found)
         lacking = incomplete_searches(folder.log)
         if lacking:
             said = said or (
                 f"{len(lacking)} searches that ended have fewer rows than they made draws",
             )
-            work.reopen(lacking)
+        lost, what = work.lost_images(lacking, under_way=images)
+        if what:
+            said = (*said, *what)
+            note(said)
+        if lacking or lost:
+            work.reopen(lacking, lost)
         return Repair(
             said,
             tuple(work.moved),
@@ -99,48 +116,75 @@ class _Repair:
 
     def set_aside(self, found: list[Damage]) -> None:
         """Move damaged files away and put empty shards where nothing is left."""
-        moved = {damage.shard.path: damage.shard for damage in found if damage.shard is not None}
-        for shard in moved.values():
-            self._move(shard)
+        for path in dict.fromkeys(damage.shard.path for damage in found if damage.shard):
+            self._move(path)
         for table, schema in TABLES.items():
             for first, last in shards.survey(self._folder.log, table).gaps:
                 shards.write(self._folder.log, table, first, last, schema.empty_table())
 
-    def reopen(self, lacking: set[SearchId]) -> None:
-        """Take back the ends of some searches, and those of their draws whose image is gone.
+    def lost_images(
+        self, lacking: set[SearchId], *, under_way: bool
+    ) -> tuple[set[DrawId], list[str]]:
+        """Images that searches may need as feedback and that are not there, or not well.
 
-        Images of a search that has ended may have been let go of; going on with it may need
-        them again, as feedback.
+        Those that are not well are moved away: what is drawn again is to take their place.
+
+        Args:
+            lacking: Searches that had ended and are to go on. Their images may have been let go
+                of, and no damage is meant then.
+            under_way: Whether to look at the images of searches that had not ended.
+
+        Returns:
+            Their draws, and what is wrong with them, in sentences.
         """
+        log = self._folder.log
+        over = set(map(_search, _light(store.read(log, "searches")))) - lacking
+        lost: set[DrawId] = set()
+        damaged: list[str] = []
+        missing: list[str] = []
+        for row in store.read(log, "candidates", [*KEYS["candidates"], "image"]).to_pylist():
+            search, digest = _search(row), row["image"]
+            if digest is None or search in over or not (under_way or search in lacking):
+                continue
+            path = image_path(self._folder.images, digest)
+            if not path.is_file():
+                lost.add(_draw(row))
+                if search not in lacking:
+                    missing.append(str(path))
+            elif what := verify(path.read_bytes(), digest):
+                lost.add(_draw(row))
+                damaged.append(f"{path} is damaged: {what}")
+                self._move(path)
+        if missing:
+            damaged.append(
+                f"{len(missing)} images of searches that had not ended are missing, the first "
+                f"of them {missing[0]}"
+            )
+        return lost, damaged
+
+    def reopen(self, lacking: set[SearchId], lost: Collection[DrawId]) -> None:
+        """Take back the ends of some searches, and the draws whose image is lost."""
         log = self._folder.log
         for shard in shards.discover(log, "candidates"):
             rows = shards.read(shard, "candidates")
-            self._rewrite(
-                shard,
-                rows,
-                "candidates",
-                [_search(row) in lacking and self._imageless(row) for row in _light(rows, "image")],
-            )
+            unwanted = [_draw(row) in lost for row in _light(rows, "draw_index")]
+            self._rewrite(shard, rows, "candidates", unwanted)
         for shard in shards.discover(log, "searches"):
             rows = shards.read(shard, "searches")
             self._rewrite(
                 shard, rows, "searches", [_search(row) in lacking for row in _light(rows)]
             )
 
-    def _imageless(self, row: dict[str, Any]) -> bool:
-        digest = row["image"]
-        return digest is not None and not image_path(self._folder.images, digest).is_file()
-
     def _rewrite(self, shard: Shard, rows: pa.Table, table: str, unwanted: list[bool]) -> None:
         if any(unwanted):
-            self._move(shard)
+            self._move(shard.path)
             kept = rows.filter(pa.array([not row for row in unwanted]))
             shards.write(self._folder.log, table, *shard.range, kept)
 
-    def _move(self, shard: Shard) -> None:
+    def _move(self, path: Location) -> None:
         make_folder(self.aside)
-        move(shard.path, self.aside)
-        self.moved.append(shard.path.name)
+        move(path, self.aside)
+        self.moved.append(path.name)
 
 
 def _light(rows: pa.Table, *more: str) -> list[dict[str, Any]]:
@@ -150,3 +194,7 @@ def _light(rows: pa.Table, *more: str) -> list[dict[str, Any]]:
 
 def _search(row: dict[str, Any]) -> SearchId:
     return row["prompt_id"], row["replicate"]
+
+
+def _draw(row: dict[str, Any]) -> DrawId:
+    return *_search(row), row["draw_index"]
