@@ -9,7 +9,6 @@ memory, and be harder to fill when few searches are left.
 from __future__ import annotations
 
 import gc
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.engine.device_memory import memory_held, memory_limit
 from harness.engine.launch import DEFAULT_GPU_SHARE, Execution
 from harness.engine.worker import Setup, load, prepare_process
 from harness.errors import HarnessError
@@ -86,26 +86,45 @@ def calibrate(plan: Plan, execution: Execution) -> Calibration:
     setup = Setup(plan.config, plan.paths, execution.device)
     context = int(getattr(plan.strategy, "context", 1)) if plan.strategy.needs_feedback else 0
     share = {**DEFAULT_GPU_SHARE, **execution.gpu_share}[Role.GENERATOR]
-    if not execution.uses_ray:
-        return _calibrate(setup, context, share)
+    if execution.uses_ray:
+        return _calibrate_on_ray(setup, context, share, execution)
+    return measure_sizes(Probe(setup, context, share).measure)
+
+
+def _calibrate_on_ray(
+    setup: Setup, context: int, share: float, execution: Execution
+) -> Calibration:
+    """Measure on an actor, size by size: if it dies, the sizes that it did are known."""
     import ray
 
-    from harness.engine.executors.cluster import connect
+    from harness.engine.executors.cluster import connect, died_of
 
     owned = connect(execution.address)
+    probe: Any = None
+
+    def measure(size: int) -> Size | str:
+        try:
+            found: Size | str = ray.get(probe.measure.remote(size))
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, HarnessError):
+                raise error.cause from error
+            raise HarnessError(f"batch sizes cannot be measured: {error.cause}") from error
+        except ray.exceptions.RayError as error:
+            return f"the worker that tried a batch of {size} was lost ({died_of(error)})"
+        return found
+
     try:
         on_gpu = execution.device.startswith("cuda")
-        task = ray.remote(_calibrate).options(num_cpus=1, num_gpus=share if on_gpu else 0)
-        found: Calibration = ray.get(task.remote(setup, context, share))
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, HarnessError):
-            raise type(cause)(cause.message, cause.hint) from error
-        raise HarnessError(f"batch sizes cannot be measured: {cause}") from error
+        actor_class = ray.remote(Probe).options(
+            num_cpus=1, num_gpus=share if on_gpu else 0, max_restarts=0, max_task_retries=0
+        )
+        probe = actor_class.remote(setup, context, share)
+        return measure_sizes(measure)
     finally:
+        if probe is not None:
+            ray.kill(probe)
         if owned:
             ray.shutdown()
-    return found
 
 
 def earlier(plan: Plan, folders: Sequence[RunFolder]) -> int | None:
@@ -132,24 +151,37 @@ def with_batch_size(plan: Plan, size: int) -> Plan:
     return replace(plan, config=plan.config.model_copy(update={"generator": generator}))
 
 
-def _calibrate(setup: Setup, context: int, share: float) -> Calibration:
-    prepare_process(setup)
-    return measure_sizes(
-        _Source(setup).generator,
-        lambda size: _requests(setup, size, context),
-        memory=lambda: _memory(setup.device),
-        limit=_limit(setup.device, share),
-    )
+class Probe:
+    """Times batches of the generator. Has state: the model, once it is loaded.
 
+    Args:
+        setup: What a worker needs to load its model.
+        context: Feedbacks of each request.
+        share: Of the memory, what the generator may hold.
+    """
 
-class _Source:
-    """Gives the generator at any batch size. Has state: the one that is loaded."""
-
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, context: int, share: float) -> None:
+        # Loads in a method, so that on an actor its errors are ordinary ones.
         self._setup = setup
+        self._context = context
+        self._share = share
+        self._limit: float | None = None
         self._model: Any = None
 
-    def generator(self, size: int) -> Any:
+    def measure(self, size: int) -> Size | str:
+        """Measure one batch size, or say why there is no measurement."""
+        if self._limit is None:
+            prepare_process(self._setup)
+            self._limit = memory_limit(self._setup.device, self._share)
+        return measure_size(
+            size,
+            self._generator,
+            lambda size: _requests(self._setup, size, self._context),
+            memory=lambda: memory_held(self._setup.device),
+            limit=self._limit,
+        )
+
+    def _generator(self, size: int) -> Any:
         if hasattr(self._model, "batch_size"):
             self._model.batch_size = size
             return self._model
@@ -162,22 +194,51 @@ class _Source:
         return self._model
 
 
-def measure_sizes(
+def measure_size(
+    size: int,
     generator: Callable[[int], Any],
     requests: Callable[[int], Sequence[Request]],
     *,
     memory: Callable[[], int],
     limit: float,
     clock: Callable[[], float] = time.perf_counter,
-) -> Calibration:
-    """Try one size after the other until nothing more is gained or memory runs out.
+) -> Size | str:
+    """Time a few batches of one size.
 
     Args:
+        size: Rows of a batch.
         generator: Gives a generator of a batch size.
         requests: Gives a full batch of so many.
         memory: The most memory held so far.
         limit: The most it may hold.
         clock: Seconds.
+
+    Returns:
+        What was measured, or why this size is too large.
+    """
+    try:
+        model, batch = generator(size), requests(size)
+        model.generate(batch)
+        times = []
+        for _ in range(BATCHES):
+            started = clock()
+            model.generate(batch)
+            times.append(clock() - started)
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        return f"a batch of {size} does not fit into memory"
+    held = memory()
+    if held > limit:
+        return f"a batch of {size} holds more memory than the generator's share"
+    return Size(size, size / statistics.median(times), held)
+
+
+def measure_sizes(measure: Callable[[int], Size | str]) -> Calibration:
+    """Try one size after the other until nothing more is gained or memory runs out.
+
+    Args:
+        measure: Measures a batch size, or says why it cannot be had.
 
     Raises:
         HarnessError: Not even one image fits.
@@ -185,30 +246,18 @@ def measure_sizes(
     sizes: list[Size] = []
     stopped = "no larger size is tried"
     for size in SIZES:
-        try:
-            model, batch = generator(size), requests(size)
-            model.generate(batch)
-            times = []
-            for _ in range(BATCHES):
-                started = clock()
-                model.generate(batch)
-                times.append(clock() - started)
-        except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
-                raise
-            stopped = f"a batch of {size} does not fit into memory"
+        found = measure(size)
+        if isinstance(found, str):
+            stopped = found
             break
-        held = memory()
-        if held > limit:
-            stopped = f"a batch of {size} holds more memory than the generator's share"
-            break
-        sizes.append(Size(size, size / statistics.median(times), held))
+        sizes.append(found)
         if len(sizes) > 2 and choose(sizes) < sizes[-2].batch_size:
             stopped = "larger batches gained next to nothing"
             break
     if not sizes:
         raise HarnessError(
-            f"the generator cannot be calibrated: {stopped}", "use a device with more memory"
+            f"the generator cannot be calibrated: {stopped}",
+            "use a device with more memory, or give a number with --batch-size",
         )
     return Calibration(choose(sizes), tuple(sizes), stopped)
 
@@ -233,19 +282,3 @@ def _out_of_memory(error: BaseException) -> bool:
         or name == "OutOfMemoryError"
         or ("out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower())
     )
-
-
-def _memory(device: str) -> int:
-    if device.startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.max_memory_reserved(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _limit(device: str, share: float) -> float:
-    if not device.startswith("cuda"):
-        return float("inf")
-    import torch
-
-    return share * float(torch.cuda.get_device_properties(device).total_memory)

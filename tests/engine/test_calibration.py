@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
-from harness.engine import calibration
-from harness.engine.calibration import Calibration, Size, calibrate, choose, measure_sizes
+from harness.engine import calibration, device_memory
+from harness.engine.calibration import (
+    Calibration,
+    Size,
+    calibrate,
+    choose,
+    measure_size,
+    measure_sizes,
+)
 from harness.engine.launch import Execution
 from harness.errors import HarnessError
 from harness.log.manifest import Manifest
@@ -40,11 +47,14 @@ class Device:
 
     def measure(self, limit: float = float("inf")) -> Calibration:
         return measure_sizes(
-            self.generator,
-            lambda size: list(range(size)),  # type: ignore[arg-type]
-            memory=lambda: self.size * 100,
-            limit=limit,
-            clock=lambda: self.now,
+            lambda size: measure_size(
+                size,
+                self.generator,
+                lambda size: list(range(size)),  # type: ignore[arg-type]
+                memory=lambda: self.size * 100,
+                limit=limit,
+                clock=lambda: self.now,
+            )
         )
 
 
@@ -76,6 +86,42 @@ def test_other_errors_are_no_matter_of_memory() -> None:
 
     with pytest.raises(RuntimeError, match="shape mismatch"):
         Device(fail).measure()
+
+
+def test_a_worker_that_was_lost_keeps_the_sizes_that_it_measured() -> None:
+    lost = "the worker that tried a batch of 4 was lost"
+    found = measure_sizes(lambda size: lost if size == 4 else Size(size, float(size), 1))
+    assert [size.batch_size for size in found.sizes] == [1, 2]
+    assert found.batch_size == 2 and found.stopped == lost
+    with pytest.raises(HarnessError, match="cannot be calibrated: gone") as caught:
+        measure_sizes(lambda size: "gone")
+    assert "--batch-size" in caught.value.hint
+
+
+def test_on_a_cpu_the_free_memory_is_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(device_memory, "CGROUP", tmp_path)
+    assert device_memory.memory_limit("cpu", 0.5) == float("inf"), "where nobody tells"
+    (tmp_path / "meminfo").write_text("MemTotal: 900 kB\nMemAvailable:    300 kB\n")
+    assert device_memory.available_memory() == 300 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("5000\n")
+    assert device_memory.available_memory() == 300 * 1024
+    (tmp_path / "memory.max").write_text("9000\n")
+    assert device_memory.available_memory() == 4000
+    held = device_memory.memory_held("cpu")
+    assert held + 2000 <= device_memory.memory_limit("cpu", 0.5) < held + 2**30
+
+
+def test_a_real_plan_that_has_no_memory_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_memory, "available_memory", lambda: -(2.0**40))
+    ready = stub_plan(make_stub_suite(tmp_path)[0])
+    with pytest.raises(HarnessError, match="a batch of 1 holds more memory"):
+        calibrate(ready, Execution(executor="inline"))
 
 
 def test_a_real_plan_is_measured_where_it_runs(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import OutOfMemoryError, RayError
 
 from harness.errors import HarnessError
 
@@ -64,6 +64,18 @@ def is_lost(node: str) -> bool:
         return any(n["NodeID"] == node and not n["Alive"] for n in ray.nodes())
     except RayError:
         return False
+
+
+def died_of(error: RayError) -> str:
+    """Why a process was lost, as far as Ray says, in a few words without ids and addresses."""
+    if short_of_memory(error):
+        return "its machine ran out of memory"
+    return first_line(error).partition(". ")[0].rstrip(".") or type(error).__name__
+
+
+def short_of_memory(error: RayError) -> bool:
+    """Whether Ray killed a process to save its machine; of an actor only the words tell."""
+    return isinstance(error, OutOfMemoryError) or "running low on memory" in str(error)
 
 
 def first_line(error: BaseException) -> str:

@@ -17,11 +17,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import NodeDiedError, RayError, RayTaskError
 
 from harness.engine.executors.actor import Slot
 from harness.engine.executors.base import QUEUE_DEPTH, Patience
-from harness.engine.executors.cluster import check_resources, connect, first_line, is_lost
+from harness.engine.executors.cluster import (
+    check_resources,
+    connect,
+    first_line,
+    is_lost,
+    short_of_memory,
+)
 from harness.engine.failures import Failed, by_role
 from harness.engine.jobs import Job, Outcome
 from harness.engine.worker import Setup
@@ -297,9 +303,8 @@ def _cause(error: RayError, slot: Slot) -> Failure:
 
     An actor that is merely unavailable counts as killed, since it is killed before it is replaced.
     """
-    text = str(error)
-    if isinstance(error, OutOfMemoryError) or "running low on memory" in text:
+    if short_of_memory(error):
         return Failure.OUT_OF_MEMORY
-    if isinstance(error, NodeDiedError) or "node has died" in text or is_lost(slot.node):
+    if isinstance(error, NodeDiedError) or "node has died" in str(error) or is_lost(slot.node):
         return Failure.NODE_LOST
     return Failure.KILLED

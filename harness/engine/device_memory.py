@@ -1,0 +1,57 @@
+"""How much memory a process holds on its device, and how much it may hold."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import resource
+from pathlib import Path
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def memory_held(device: str) -> int:
+    """The most bytes held so far: of the GPU, or of this process on a CPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_reserved(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def memory_limit(device: str, share: float) -> float:
+    """The most bytes that this process may come to hold.
+
+    Args:
+        device: A torch device.
+        share: Of the GPU's memory; on a CPU of what is free now, beside what is held already.
+
+    Returns:
+        Bytes; infinity on a CPU where the machine does not tell.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return share * float(torch.cuda.get_device_properties(device).total_memory)
+    return memory_held(device) + share * available_memory()
+
+
+def available_memory() -> float:
+    """Bytes that a new process of this machine, or of its container, could still have.
+
+    Linux tells, for the machine and for a container of the second kind of control groups;
+    elsewhere it is infinity, and only running out of memory ends a measurement.
+    """
+    found = math.inf
+    with contextlib.suppress(OSError, ValueError):
+        for line in MEMINFO.read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                found = float(int(value.split()[0]) * 1024)
+    with contextlib.suppress(OSError, ValueError):
+        most = (CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = (CGROUP / "memory.current").read_text(encoding="ascii").strip()
+        if most != "max":
+            found = min(found, max(0.0, float(int(most) - int(used))))
+    return found

@@ -1,0 +1,85 @@
+"""Batch sizes measured on a Ray actor, which may not live to the end of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, WorkerCrashedError
+
+from harness.engine.calibration import calibrate
+from harness.engine.launch import Execution
+from harness.errors import HarnessError
+from tests.runs import stub_plan
+from tests.stubs import Faults, make_stub_suite
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+ON_RAY = Execution(executor="ray")
+KILLED = OutOfMemoryError("Task was killed due to the node running low on memory.")
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    return make_stub_suite(tmp_path)[0]
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> Faults:
+    return Faults.make(tmp_path / "faults")
+
+
+def test_sizes_are_measured_on_an_actor(suite: Path) -> None:
+    found = calibrate(stub_plan(suite), ON_RAY)
+    assert found.batch_size in {size.batch_size for size in found.sizes}
+    assert all(size.images_per_second > 0 and size.memory_bytes > 0 for size in found.sizes)
+
+
+def test_an_actor_that_dies_leaves_the_sizes_before(suite: Path, faults: Faults) -> None:
+    faults.add("generator", "kill", "on-of 1 dogs")  # the second row, so any batch of two or more
+    found = calibrate(stub_plan(suite), ON_RAY)
+    assert [size.batch_size for size in found.sizes] == [1] and found.batch_size == 1
+    assert found.stopped.startswith("the worker that tried a batch of 2 was lost (")
+    assert "\n" not in found.stopped
+
+
+def test_an_actor_that_dies_at_once_is_one_sentence(suite: Path, faults: Faults) -> None:
+    faults.add("generator", "kill", "on-of 0 dogs")
+    with pytest.raises(HarnessError, match="the worker that tried a batch of 1 was lost") as caught:
+        calibrate(stub_plan(suite), ON_RAY)
+    assert "--batch-size" in caught.value.hint
+
+
+def test_what_the_model_raises_is_told_apart(suite: Path, faults: Faults) -> None:
+    faults.add("generator", "memory", "on-of 1 dogs")
+    assert calibrate(stub_plan(suite), ON_RAY).stopped == "a batch of 2 does not fit into memory"
+    faults.add("generator", "error", "on-of 0 dogs")
+    with pytest.raises(HarnessError, match="cannot be measured: scripted failure"):
+        calibrate(stub_plan(suite), ON_RAY)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (KILLED, "its machine ran out of memory"),
+        (ActorDiedError(), "The actor died"),
+        (WorkerCrashedError(), "The worker died unexpectedly while executing this task)"),
+    ],
+)
+def test_every_way_to_lose_the_actor_is_told(
+    suite: Path, monkeypatch: pytest.MonkeyPatch, error: RayError, says: str
+) -> None:
+    get, asked = ray.get, []
+
+    def lose_the_second(ref: Any) -> Any:
+        asked.append(ref)
+        if len(asked) == 2:
+            raise error
+        return get(ref)
+
+    monkeypatch.setattr(ray, "get", lose_the_second)
+    found = calibrate(stub_plan(suite), ON_RAY)
+    assert [size.batch_size for size in found.sizes] == [1]
+    assert found.stopped.startswith("the worker that tried a batch of 2") and says in found.stopped
