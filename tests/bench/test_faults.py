@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
+import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,28 @@ def test_bench_faults(harness: Terminal) -> None:
         and "equal to the undisturbed" in harness.out
     )
     assert re.search(r"repeated +\d+ candidates", harness.out)
+
+
+class SmallShards(Orders):
+    """Drivers that write every few rows, so that a small run has much to lose and to resume."""
+
+    @property
+    def command(self) -> list[str]:
+        code = (
+            "import json, sys\n"
+            "from harness.bench.driver import Orders, drive\n"
+            "from harness.log.store import LogWriter\n"
+            "LogWriter.__init__.__kwdefaults__['shard_rows'] = 48\n"
+            "drive(Orders(**json.loads(sys.argv[1])))"
+        )
+        return [sys.executable, "-c", code, json.dumps(asdict(self))]
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
+    orders = SmallShards("", "", prompts=300, budget=4, latency=0.01)
+    found = measure_faults(tmp_path, kills=20, orders=orders, seed=3)
+    assert found.kills == 20 and found.candidates == 1200
+    assert found.rows_equal and found.images_equal
+    # Drivers were killed with work in hand, and went on from the log and not from nothing.
+    assert 0 < found.repeated < 1200
