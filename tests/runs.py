@@ -55,8 +55,6 @@ def contents(folder: Path) -> tuple[pa.Table, pa.Table]:
 class ShuffledExecutor(InlineExecutor):
     """Holds several jobs at once and answers them in random order, some late."""
 
-    serial = False
-
     def __init__(self, ready: Plan, seed: int, depth: int = 3) -> None:
         roles = [Role.GENERATOR, Role.JUDGE, Role.SCORER]
         super().__init__(Setup(ready.config, ready.paths), roles)

@@ -101,7 +101,6 @@ class PretendedExecutor:
     seconds: Mapping[Role, float]
     workers: int = 1
     accept: int = 6
-    serial: bool = False
     _ends: list[tuple[float, int, int, Job]] = field(default_factory=list)
     _held: dict[Role, list[int]] = field(default_factory=dict)
     _busy_until: dict[Role, list[float]] = field(default_factory=dict)

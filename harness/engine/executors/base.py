@@ -57,9 +57,6 @@ class Executor(Protocol):
     raised.
     """
 
-    serial: bool
-    """Whether one job runs at a time, so that waiting for a fuller batch costs nothing."""
-
     def start(self) -> None:
         """Load the models.
 

@@ -25,8 +25,6 @@ class InlineExecutor:
             run, so passing the deadline ends the run; it can be resumed.
     """
 
-    serial = True
-
     def __init__(
         self, setup: Setup, roles: Sequence[Role], *, patience: Patience | None = None
     ) -> None:

@@ -63,8 +63,6 @@ class RayExecutor:
         patience: How long batches, loading and places are waited for.
     """
 
-    serial = False
-
     def __init__(
         self,
         setup: Setup,
