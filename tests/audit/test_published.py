@@ -17,6 +17,7 @@ from harness.audit.subject import Options, Subject
 from harness.cli.audit import audit
 from harness.errors import UsageError
 from harness.log.run_folder import RunFolder
+from harness.seeds import config_digest
 from tests.audit.forging import Forger
 from tests.report.test_published import official
 
@@ -34,6 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "options": {"select": "first-accepted"},
         }
         fields["config"]["oracle"] = False
+        fields["config_digest"] = config_digest(fields["config"])
 
     Forger(path).manifest(change)
     return path
