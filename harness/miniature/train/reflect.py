@@ -42,9 +42,9 @@ SCHEDULE = Schedule(steps=2_000, batch=48, lr=8e-4, warmup=100, cooldown=0.5, em
 
 More is not better as things stand. Trained on to 7,000 steps, the held-out loss fell from 0.388 to
 0.353, and another image's feedback did more harm than before (0.615 for 0.505): the transformer had
-learnt to copy what need not change, background first. Its corrections got worse. Of the prompts
-whose first image the judge had rejected, the second was right for 0.452 (a fresh draw: 0.360) after
-2,000 steps, and for 0.369 (a fresh draw: 0.398) after 7,000; of 239 and 249 prompts.
+learnt to copy what need not change, background first. Its corrections were no better for it. Where
+the judge had rejected a prompt's first image, the second was right in 0.369 of 249 cases (a fresh
+draw: 0.398; one seed); after 2,000 steps in 0.448 of 716 (a fresh draw: 0.444; three seeds).
 """
 PLAIN = 16
 """Rows without feedback that join every batch."""
