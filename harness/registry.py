@@ -12,13 +12,27 @@ an import path, `--strategy my_module:MySearch`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from harness.errors import UsageError, did_you_mean
+
+_trusted: ContextVar[bool] = ContextVar("_trusted", default=True)
+
+
+@contextmanager
+def import_paths(*, allowed: bool) -> Iterator[None]:
+    """Within it, what is named by import path is imported, or refused: others may have named it."""
+    before = _trusted.set(allowed)
+    try:
+        yield
+    finally:
+        _trusted.reset(before)
 
 
 @dataclass(frozen=True)
@@ -43,9 +57,15 @@ class Registry:
         """Import and return what a name stands for.
 
         Raises:
-            UsageError: The name is unknown, claimed twice, or its package fails to import.
+            UsageError: The name is unknown, claimed twice, or its package fails to import; or it
+                is an import path within `import_paths(allowed=False)`.
         """
         if ":" in name:
+            if not _trusted.get():
+                raise UsageError(
+                    f"the manifest names the {self.kind} '{name}' by import path, and such code "
+                    "is imported with --plugins only"
+                )
             return self._load(name, name)
         claims = [entry for entry in self._entries() if entry.name == name]
         targets = {entry.value for entry in claims} | (

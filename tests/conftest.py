@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stubs import Faults, make_stub_suite
+
 ROOT = Path(__file__).resolve().parents[1]
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -40,3 +42,15 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """A suite of stubs in the test's own folder."""
+    return make_stub_suite(tmp_path)[0]
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> Faults:
+    """The faults that can be made to strike that suite."""
+    return Faults.make(tmp_path / "faults")

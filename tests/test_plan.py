@@ -49,11 +49,6 @@ def test_tags_choose() -> None:
         select_prompts([], (), None)
 
 
-@pytest.fixture
-def suite(tmp_path: Path) -> Path:
-    return make_stub_suite(tmp_path)[0]
-
-
 def test_the_config_survives_its_manifest(suite: Path) -> None:
     config = stub_plan(suite, strategy_options={"select": "first-accepted"}).config
     again = read_config(config.model_dump(mode="json"))

@@ -20,7 +20,7 @@ import pyarrow as pa
 from harness.analysis.logged_run import LoggedRun, Part
 from harness.analysis.resampling import Ints
 from harness.engine.rows import logged_candidate
-from harness.engine.searches import TIMED_OUT, Search
+from harness.engine.searches import Search, timed_out
 from harness.errors import HarnessError
 from harness.log import store
 from harness.options import build
@@ -108,7 +108,7 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
                 selected[k, number] = columns[search.selected.draw.index]
         if wanted[-1] == config["budget"]:
             logged = int(run.searches["selected"].iloc[number])
-            if TIMED_OUT in str(run.searches["error"].iloc[number]):
+            if timed_out(run.searches["error"].iloc[number]):
                 # The log has fewer of its draws than it would make in time: the outcome stands.
                 asked[-1, number], selected[-1, number] = run.index[number] >= 0, logged
                 missing[-1, number] = False

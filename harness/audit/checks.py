@@ -27,6 +27,7 @@ from harness.audit import (
 )
 from harness.audit.result import CannotCheck, Outcome, Result
 from harness.audit.subject import Subject
+from harness.registry import import_paths
 
 
 class Check(Protocol):
@@ -85,7 +86,9 @@ def carry_out(one: Check, subject: Subject) -> Result:
     it has not passed.
     """
     try:
-        return one.check(subject)
+        # Here, and not only where a check asks for a plug-in: what it calls may do so, too.
+        with import_paths(allowed=subject.options.plugins):
+            return one.check(subject)
     except CannotCheck as error:
         return Result(one.NAME, "", Outcome.NOT_APPLICABLE, (str(error),))
     except Exception as error:

@@ -12,7 +12,7 @@ from harness.audit import replays
 from harness.audit.replays import Replayed
 from harness.audit.result import Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
-from harness.engine.searches import TIMED_OUT
+from harness.engine.searches import timed_out
 
 NAME = "decisions"
 
@@ -20,18 +20,18 @@ NAME = "decisions"
 def check(subject: Subject) -> Result:
     """Replay every search that ended."""
     problems = Problems()
-    timed_out = 0
+    late = 0
     replayed = replays.replay(subject)
     ended = [(key, search) for key, search in subject.searches.items() if key in replayed]
     for key, search in ended:
-        if TIMED_OUT in (search["error"] or ""):
-            timed_out += 1
+        if timed_out(search["error"]):
+            late += 1
             continue
         for problem in wrong(replayed[key], search):
             problems.add(f"{named(key)} {problem}")
     evidence = [f"strategy '{subject.config.strategy.name}' {subject.config.strategy.options}"]
-    if timed_out:
-        evidence.append(f"{count(timed_out, 'search', 'searches')} ran out of time: not replayed")
+    if late:
+        evidence.append(f"{count(late, 'search', 'searches')} ran out of time: not replayed")
     return concluded(NAME, count(len(ended), "search", "searches"), problems, evidence)
 
 

@@ -12,7 +12,7 @@ from harness.audit.decisions import wrong
 from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
 from harness.config import RunConfig
-from harness.engine.searches import TIMED_OUT
+from harness.engine.searches import timed_out
 from harness.models.eyes import eyes
 
 NAME = "leakage"
@@ -91,7 +91,7 @@ def _replayed(subject: Subject, problems: Problems) -> list[str]:
             continue
         ended += 1
         differs = next(iter(wrong(replayed[key], search)), None)
-        if differs is not None and TIMED_OUT not in (search["error"] or ""):
+        if differs is not None and not timed_out(search["error"]):
             problems.add(f"without the scores, {named(key)} {differs}")
     return [f"{count(ended, 'search', 'searches')} replayed without the scores"]
 

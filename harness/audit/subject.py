@@ -27,7 +27,7 @@ from harness.log.schema import KEYS
 from harness.options import build
 from harness.plan import generator_identity, select_prompts
 from harness.records import Prompt
-from harness.registry import BENCHMARKS, STRATEGIES, Registry
+from harness.registry import BENCHMARKS, STRATEGIES, Registry, import_paths
 from harness.scoring.prompts import PROMPTS_FILE, read_prompts
 from strategies.base import Strategy
 
@@ -117,15 +117,12 @@ class Subject:
 
     def plugin(self, registry: Registry, named: str) -> Any:
         """What a name in the manifest stands for."""
-        if ":" in named and not self.options.plugins:
-            raise CannotCheck(
-                f"the manifest names the {registry.kind} '{named}' by import path, and such code "
-                "is imported with --plugins only"
-            )
         try:
-            return registry.get(named)
+            with import_paths(allowed=self.options.plugins):
+                return registry.get(named)
         except HarnessError as error:
-            raise CannotCheck(f"{error.message}; {error.hint}") from error
+            said = "; ".join(filter(None, (error.message, error.hint)))
+            raise CannotCheck(said) from error
 
     def _built(self, registry: Registry, plugin: Plugin, flag: str) -> Any:
         found = self.plugin(registry, plugin.name)

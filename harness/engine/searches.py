@@ -18,8 +18,7 @@ from strategies.base import Rounds, Strategy
 STEP_SECONDS = 30.0
 """The longest a strategy may think between two rounds."""
 
-TIMED_OUT = "took more than"
-"""In the error of one that thought longer, which a replay need not repeat."""
+_TIMED_OUT = "took more than"
 
 LARGEST_INDEX = 2**31 - 1
 """The log keeps indices in 32 bits."""
@@ -31,6 +30,15 @@ class SearchKey:
 
     prompt_id: str
     replicate: int
+
+
+def timed_out(error: object) -> bool:
+    """Whether a search's error is that it thought too long, which a replay need not repeat.
+
+    Args:
+        error: As logged; where there is none, None or what a frame has for it.
+    """
+    return isinstance(error, str) and _TIMED_OUT in error
 
 
 class StrategyError(Exception):
@@ -128,7 +136,7 @@ class Search:
             self._fail(str(error))
             return ()
         except DeadlineExceeded:
-            self._fail(f"{TIMED_OUT} {self._step_seconds:g} s to ask for its next draws")
+            self._fail(f"{_TIMED_OUT} {self._step_seconds:g} s to ask for its next draws")
             return ()
         except (Exception, SystemExit) as error:  # a plug-in's sys.exit is no reason to end
             self._fail(f"raised {type(error).__name__}: {error}")

@@ -21,7 +21,7 @@ from harness.analysis.summary import summarise
 from harness.audit import report
 from harness.audit.result import Outcome
 from harness.audit.subject import Options, Subject
-from harness.engine.searches import TIMED_OUT, Search
+from harness.engine.searches import Search, timed_out
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log.run_folder import RunFolder
 from harness.records import Candidate, Draw, Task
@@ -243,7 +243,7 @@ def test_a_search_that_ran_out_of_time_keeps_its_outcome(
         patch.setattr(Drowsy, "seconds", 5.0)
         patch.setitem(Search.__init__.__kwdefaults__, "step_seconds", 0.3)
         found = make_run("d", strategy=DROWSY, budget=2)
-    assert TIMED_OUT in found.searches["error"][3]
+    assert timed_out(found.searches["error"][3])
     curves = run_curves(found)
     assert curves.own.basis == "replay"
     assert curves.own.scores[:, -1] == pytest.approx(found.scores())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import tracemalloc
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 
 from harness.bench.bookkeeping import log_speed, open_bytes, searches_per_second
 from harness.bench.engine import Side, measure
+from harness.bench.kept import actors
 from harness.bench.load import Load, measure_load
 from harness.bench.pretend import PretendedExecutor, pretended_plan, pretended_png
 from harness.engine.launch import Execution, work
 from harness.engine.progress import Progress
+from harness.engine.worker import Setup
 from harness.log import store
 from harness.log.images import decode
 from harness.log.run_folder import RunFolder
@@ -60,8 +63,14 @@ def test_the_actor_is_held_to_a_bare_loop_of_its_own(tmp_path: Path) -> None:
     found = measure(ready, rounds=1, device="cpu")
     assert found.ray is not None and found.bare_ray is not None
     assert found.bare_ray.images == found.ray.images == 4
-    # It is the loop itself and nothing around it, so all of its time is in the model.
-    assert found.bare_ray.inside == 1.0 and 0 < found.ray.inside < 1
+    assert 0 < found.ray.inside < 1
+
+
+def test_a_loop_runs_inside_the_actor_with_its_model(suite: Path) -> None:
+    ready = plan(Ask(model=str(suite), limit=1, budget=1, threads=1))
+    with actors(Setup(ready.config, ready.paths), {Role.GENERATOR: 1}) as one:
+        where, model = one.inside(lambda actor: (os.getpid(), type(actor.worker.model).__name__))
+    assert where != os.getpid() and model == "SanaGenerator"
 
 
 def test_ratios_are_medians_over_rounds() -> None:

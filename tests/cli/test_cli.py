@@ -48,11 +48,6 @@ def harness(
     return Terminal(capsys, monkeypatch)
 
 
-@pytest.fixture
-def suite(tmp_path: Path) -> Path:
-    return make_stub_suite(tmp_path)[0]
-
-
 def test_run_show_resume_and_ls(harness: Terminal, suite: Path) -> None:
     assert harness("run", "--model", suite, *STUB, "--budget", 3, "--out", "r") == 0
     for piece in ("macro", "micro", "even", "odd", "10 of 10", "30 (3.00 a search)", "results   r"):

@@ -26,7 +26,7 @@ from harness.records import Candidate, Draw, Feedback, Role, Task
 from harness.seeds import pixel_digest
 from strategies.base import Rounds, Strategy, best
 from tests.runs import ShuffledExecutor, contents, run, stub_plan
-from tests.stubs import Faults, StubGenerator, make_stub_suite
+from tests.stubs import Faults, StubGenerator
 
 CHAIN = "tests.engine.test_engine:Chain"
 
@@ -47,16 +47,6 @@ class Chain(Strategy):
             if seen[-1].accepted:
                 break
         return best(seen)
-
-
-@pytest.fixture
-def suite(tmp_path: Path) -> Path:
-    return make_stub_suite(tmp_path)[0]
-
-
-@pytest.fixture
-def faults(tmp_path: Path) -> Faults:
-    return Faults.make(tmp_path / "faults")
 
 
 def test_a_run_has_every_draw_and_every_search(suite: Path, tmp_path: Path) -> None:

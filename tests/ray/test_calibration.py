@@ -13,22 +13,12 @@ from harness.engine.calibration import calibrate
 from harness.engine.launch import Execution
 from harness.errors import HarnessError
 from tests.runs import stub_plan
-from tests.stubs import Faults, make_stub_suite
+from tests.stubs import Faults
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 ON_RAY = Execution(executor="ray")
 KILLED = OutOfMemoryError("Task was killed due to the node running low on memory.")
-
-
-@pytest.fixture
-def suite(tmp_path: Path) -> Path:
-    return make_stub_suite(tmp_path)[0]
-
-
-@pytest.fixture
-def faults(tmp_path: Path) -> Faults:
-    return Faults.make(tmp_path / "faults")
 
 
 def test_sizes_are_measured_on_an_actor(suite: Path) -> None:

@@ -34,11 +34,6 @@ NOWHERE = Placement(gpus=1000.0)
 
 
 @pytest.fixture
-def faults(tmp_path: Path) -> Faults:
-    return Faults.make(tmp_path / "faults")
-
-
-@pytest.fixture
 def pair(tmp_path: Path, ray_cluster: None) -> Iterator[RayExecutor]:
     """Two generators that have done a batch each."""
     yield from started(tmp_path, workers=2)

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.audit.replays import SEEN_BY_STRATEGIES
 from harness.audit.subject import Row, Subject
-from harness.engine.searches import TIMED_OUT, SearchKey
+from harness.engine.searches import SearchKey, timed_out
 from harness.log.schema import ROLES
 
 SUFFIXES = {"": ROLES, "_search": ("generator", "judge"), "_generator": ("generator",)}
@@ -108,7 +108,7 @@ def counted(subject: Subject) -> list[Counted]:
             draws=tuple(_drawn(row) for row in rows),
             selected=search["selected_index"] if rows else None,
             rounds=search["rounds"] if rows else 0,
-            timed_out=TIMED_OUT in (search["error"] or ""),
+            timed_out=timed_out(search["error"]),
             rows=rows,
         )
     return [found[key] for key in sorted(found, key=lambda k: (k.prompt_id, k.replicate))]
