@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.benchmarks.test_geneval_mask2former import REFERENCE, SHARED
-from tests.cli.test_cli import STUB, Terminal, harness, suite
+from tests.cli.test_cli import STUB, Terminal, harness
 from tests.scoring.test_import import published, script_output
 
-__all__ = ["harness", "suite"]
+__all__ = ["harness"]
 
 
 @REFERENCE

@@ -26,11 +26,11 @@ from harness.log.remote import RemotePath
 from harness.log.run_folder import RunFolder
 from harness.log.schema import content
 from harness.log.store import read
-from tests.cli.test_cli import STUB, Terminal, harness, suite
+from tests.cli.test_cli import STUB, Terminal, harness
 from tests.conftest import ROOT
 from tests.runs import contents
 
-__all__ = ["harness", "suite"]
+__all__ = ["harness"]
 
 
 class Store:
