@@ -31,7 +31,10 @@ class Strategy(ABC):
     """What it is called on the command line and in the log."""
 
     needs_feedback: ClassVar[bool] = False
-    """Whether it conditions draws on feedback, which not every generator takes."""
+    """Whether it conditions draws on feedback, which not every generator takes.
+
+    A search whose draws have feedback although its strategy does not say so fails.
+    """
 
     @abstractmethod
     def search(self, task: Task) -> Rounds:

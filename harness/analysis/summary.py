@@ -13,7 +13,7 @@ from harness.log.frame import load, load_searches
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.log.schema import ROLES
+from harness.log.schema import REUSED, ROLES
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Summary:
         draws: Candidates in the log.
         draws_failed: Candidates that failed.
         draws_per_search: Mean number of draws of the ended searches.
+        reused: Of the candidates, those that other runs made, by the run's id.
         retries: Failed tries that later succeeded or gave up, over all draws.
         cost: By role, by unit (nfe, flops, device_seconds, tokens): sums over the log.
         errors: Distinct errors and how often each occurred.
@@ -52,6 +53,7 @@ class Summary:
     draws: int
     draws_failed: int
     draws_per_search: float
+    reused: Mapping[str, int]
     retries: int
     cost: Mapping[str, Mapping[str, float]]
     errors: Mapping[str, int]
@@ -90,6 +92,7 @@ def summarise(run: str | Location) -> Summary:
         draws=len(frame),
         draws_failed=int(frame["error"].notna().sum()),
         draws_per_search=float(searches["draws"].mean()) if len(searches) else 0.0,
+        reused=_reused(frame),
         retries=int((frame["attempts"] - 1).sum()),
         cost={
             role: {
@@ -140,6 +143,12 @@ def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:
             for kind, count in kinds.items():
                 into[kind] = into.get(kind, 0) + count
     return counts
+
+
+def _reused(frame: pd.DataFrame) -> dict[str, int]:
+    workers = frame["generator_worker"].dropna().astype(str)
+    runs = workers[workers.str.startswith(REUSED)].str.removeprefix(REUSED)
+    return {str(run): int(count) for run, count in runs.value_counts().items()}
 
 
 def _agreement(frame: pd.DataFrame) -> dict[str, int]:

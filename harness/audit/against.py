@@ -11,11 +11,11 @@ from pathlib import Path
 
 from harness.analysis.comparison import comparison_table
 from harness.analysis.logged_run import load_run
-from harness.audit.regeneration import NUMERIC
 from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded
 from harness.audit.subject import Options, Subject
 from harness.config import differences
 from harness.errors import HarnessError
+from harness.log.environment import NUMERIC, device_names
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
@@ -57,13 +57,8 @@ def _content(subject: Subject, table: str) -> list[dict[str, object]]:
 
 def _machine(manifest: Manifest) -> tuple[object, ...]:
     packages = manifest.environment.get("packages") or {}
-    devices = {
-        str(worker.get("device_name"))
-        for session in manifest.sessions
-        for worker in session.get("workers", {}).values()
-        if isinstance(worker, dict)
-    }
-    return (*(packages.get(name) for name in NUMERIC), tuple(sorted(devices)))
+    devices = sorted(device_names(manifest.sessions))
+    return (*(packages.get(name) for name in NUMERIC), tuple(devices))
 
 
 def _compared(first: Location, second: Path) -> str:

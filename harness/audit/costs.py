@@ -15,7 +15,7 @@ from harness.audit.subject import Row, Subject, named
 from harness.engine.launch import totals
 from harness.errors import HarnessError
 from harness.log.manifest import FINISHED
-from harness.log.schema import ROLES
+from harness.log.schema import REUSED, ROLES
 
 NAME = "costs"
 
@@ -32,13 +32,14 @@ def check(subject: Subject) -> Result:
     problems = Problems()
     manifest = subject.manifest
     batches: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
-    draws = 0
+    draws = reused = 0
     free = _unpaid(subject)
     # Batches are numbered anew in every session of work.
     one_session = len(manifest.sessions) == 1
     for key, rows in subject.by_search(_COLUMNS):
         for row in rows:
             draws += 1
+            reused += (row["generator_worker"] or "").startswith(REUSED)
             for problem in _wrong(row, free, subject.config.judged):
                 problems.add(f"{named(key, row['draw_index'])}: {problem}")
             for role in ROLES:
@@ -52,6 +53,8 @@ def check(subject: Subject) -> Result:
         evidence.append(_totals(subject, problems))
     if one_session:
         evidence.append(f"{count(len(batches), 'batch', 'batches')} hold together")
+    if reused:
+        evidence.append(f"{count(reused, 'draw')} of other runs, with what they cost there")
     if free:
         evidence.append(f"what the {' and the '.join(sorted(free))} spent is not on record")
     return concluded(NAME, count(draws, "draw"), problems, evidence)

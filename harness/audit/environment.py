@@ -9,11 +9,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.audit.regeneration import NUMERIC
 from harness.audit.result import Problems, Result, concluded
 from harness.audit.subject import Subject
 from harness.errors import HarnessError
-from harness.log.environment import environment
+from harness.log.environment import NUMERIC, environment
 from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
 from harness.records import Role

@@ -17,7 +17,7 @@ from harness.audit.result import CannotCheck, Outcome, Problems, Result, conclud
 from harness.audit.subject import Subject, named
 from harness.engine.devices import device_name
 from harness.engine.searches import SearchKey
-from harness.log.environment import environment
+from harness.log.environment import NUMERIC, device_names, environment
 from harness.log.images import decode, image_path
 from harness.records import Image
 
@@ -32,7 +32,6 @@ LARGEST_DIFFERENCE = 64
 MOST_FAILED = 8
 """Draws logged as failed that are tried again."""
 
-NUMERIC = ("torch", "diffusers", "transformers", "numpy", "safetensors", "tokenizers")
 """Packages whose version can change last bits."""
 
 
@@ -113,12 +112,7 @@ def elsewhere(subject: Subject) -> list[str]:
         for name in NUMERIC
         if then.get(name) != now[name]
     ]
-    devices = {
-        str(worker.get("device_name"))
-        for session in subject.manifest.sessions
-        for worker in session.get("workers", {}).values()
-        if isinstance(worker, dict)
-    }
+    devices = device_names(subject.manifest.sessions)
     here = device_name(subject.options.device)
     if devices != {here}:
         reasons.append(f"it was made on {', '.join(sorted(devices)) or 'nobody knows what'}, "

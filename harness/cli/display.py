@@ -79,6 +79,8 @@ def _lines() -> Callable[[Counts], None]:
 
 def _status(counts: Counts) -> str:
     parts = [f"{counts.draws} draws", f"{counts.draws_per_second:.1f} images/s"]
+    if counts.reused:
+        parts.append(f"{counts.reused.total()} reused")
     if counts.micro is not None:
         parts.append(f"micro {counts.micro:.3f}")
     if counts.draws_failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -37,6 +37,7 @@ def drive(
     execution: Execution,
     folder: RunFolder,
     notes: Mapping[str, Any] | None = None,
+    reuse: Sequence[RunFolder] = (),
 ) -> int:
     """Work on a run until it is done or stopped; returns the exit code.
 
@@ -45,6 +46,7 @@ def drive(
         execution: Where to run it.
         folder: Where it lives.
         notes: What else the manifest's entry of this session is to say.
+        reuse: Runs whose draws are not made again.
 
     Raises:
         HarnessError: The run cannot go on.
@@ -64,6 +66,7 @@ def drive(
                 observe=observe,
                 stop=lambda: stop.asked,
                 notes=notes,
+                reuse=reuse,
             )
     except Interrupted as error:
         raise Interrupted(error.message, f"carry on with: {resume}") from error

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.execution import execution_options
+from harness.cli.execution import execution_options, reuse_option
 from harness.cli.places import RunPlace
 
 if TYPE_CHECKING:
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Carry on with a run that was stopped.")
 @click.argument("run", type=RunPlace())
+@reuse_option
 @execution_options
-def resume(run: Location, execution: dict[str, Any]) -> int:
+def resume(run: Location, reuse: tuple[Location, ...], execution: dict[str, Any]) -> int:
     """Carry on with the run in the folder RUN.
 
     What to do comes from the run's manifest; only where to do it can be chosen anew. Nothing
@@ -42,4 +43,6 @@ def resume(run: Location, execution: dict[str, Any]) -> int:
             )
         click.echo(f"already finished: {run}", err=True)
         return 0
-    return drive(replan(read_config(manifest.config)), resolve(execution), folder)
+    ready = replan(read_config(manifest.config))
+    pool = [RunFolder.existing(place) for place in reuse]
+    return drive(ready, resolve(execution), folder, reuse=pool)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.batch_size import BatchSize
-from harness.cli.execution import execution_options
+from harness.cli.execution import execution_options, reuse_option
 from harness.cli.places import RunPlace
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ PAIR = "NAME=VALUE"
     type=RunPlace(),
     help="The run's folder, or s3://bucket/prefix; default: one under results/ named by config.",
 )
+@reuse_option
 @execution_options
 def run(
     strategy: str,
@@ -103,6 +104,7 @@ def run(
     scorer: tuple[str, ...],
     tags: str,
     out: Location | None,
+    reuse: tuple[Location, ...],
     execution: dict[str, Any],
     batch_size: int | str | None,
     **rest: Any,
@@ -140,4 +142,4 @@ def run(
     if batch_size == BatchSize.AUTO:
         ready, notes = settle(ready, where, out, Path("results"))
     folder = RunFolder(out) if out is not None else default_folder(ready, Path("results"))
-    return drive(ready, where, folder, notes)
+    return drive(ready, where, folder, notes, [RunFolder.existing(place) for place in reuse])

@@ -76,6 +76,8 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
         f"draws     {summary.draws} ({per_search}), budget {budget}, "
         f"{summary.draws_failed} failed, {summary.retries} retried",
     ]
+    for run, count in summary.reused.items():
+        lines.append(f"reused    {count} draws of run {run}, with what they cost there")
     if summary.accepted is not None:
         lines.append(f"judge     accepts {summary.accepted:.3f} of the selected images")
     if total := sum(summary.agreement.values()):

@@ -29,6 +29,7 @@ from harness.engine.jobs import (
 )
 from harness.engine.progress import Progress
 from harness.engine.restore import Restored, restore
+from harness.engine.reuse import Pool
 from harness.engine.rows import Pending, candidate_row, logged_candidate, search_row
 from harness.engine.scheduler import Work
 from harness.engine.searches import Search, SearchKey
@@ -47,6 +48,8 @@ MAX_ATTEMPTS = 3
 Tries that ended because a machine left the cluster do not count.
 """
 
+NO_POOL = Pool()
+
 
 class Engine:
     """One session of work on one run. Has state: open searches, pending draws, the log.
@@ -55,6 +58,7 @@ class Engine:
         plan: What to do.
         executor: Who does it; started by the caller.
         folder: Where the run lives.
+        pool: Draws of other runs, which are not made again.
         observe: Called after every step with the progress so far.
         stop: Asked before every step whether to stop there.
     """
@@ -65,6 +69,7 @@ class Engine:
         executor: Executor,
         folder: RunFolder,
         *,
+        pool: Pool = NO_POOL,
         observe: Callable[[Progress], None] = lambda progress: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -75,6 +80,7 @@ class Engine:
         self._generator = plan.generator
         self._judged = plan.config.judged
         self._executor = executor
+        self._pool = pool
         self._observe = observe
         self._log = LogWriter(folder.log)
         self._images = ImageStore(folder.images, self._log)
@@ -120,10 +126,7 @@ class Engine:
         self.progress.started = time.monotonic()
         try:
             while self._step():
-                if self._stop():
-                    raise Interrupted("stopped before the end")
-                self._log.tick()
-                self._observe(self.progress)
+                self._beat()
         except BaseException:
             with contextlib.suppress(HarnessError):
                 self._log.flush()
@@ -132,6 +135,17 @@ class Engine:
         if self._config.keep_images != "all":
             self._images.prune()
         return self.progress
+
+    def _beat(self) -> None:
+        """What has to happen again and again, however long anything takes.
+
+        Raises:
+            Interrupted: Asked to stop.
+        """
+        if self._stop():
+            raise Interrupted("stopped before the end")
+        self._log.tick()
+        self._observe(self.progress)
 
     def _step(self) -> bool:
         """One turn of the loop; False when there is nothing left to do."""
@@ -171,14 +185,20 @@ class Engine:
             if search is None:
                 return
             self._advance(search, search.start())
+            if search.ended:  # logs answered it all, and may answer all the others
+                self._beat()
 
     def _advance(self, search: Search, draws: Sequence[Draw]) -> None:
-        """Answer a round from the log as far as it goes; queue the rest."""
+        """Answer a round from logs as far as they go, the run's own first; queue the rest."""
         queue = deque(draws)
         while queue:
             pending = self._resolve(search, queue.popleft())
             row = self._restored.rows.pop((search.key, pending.draw.index), None)
             if row is None:
+                if (run := self._pool.answer(pending)) is not None:
+                    self.progress.reused[run] += 1
+                    queue.extend(search.answer(self._reused(pending)))
+                    continue
                 self._unlogged[search.key] += 1
                 self._pending_work(pending, Role.GENERATOR)
                 continue
@@ -197,6 +217,20 @@ class Engine:
             self.progress.replayed += 1
             queue.extend(search.answer(candidate))
         self._close_if_done(search)
+
+    def _reused(self, pending: Pending) -> Candidate:
+        """Log a draw that another run has made; returns what the search is told of it."""
+        candidate = pending.candidate()
+        if pending.image is not None and pending.png is not None:
+            self._images.write(pending.image, pending.png)
+        self._remember_image(pending.search.key, candidate)
+        self._log_draw(pending)
+        return candidate
+
+    def _log_draw(self, pending: Pending) -> None:
+        self._log.append("candidates", candidate_row(self._run, pending))
+        if pending.score is not None:
+            self._correct[pending.search.key][pending.draw.index] = pending.score.correct
 
     def _resolve(self, search: Search, draw: Draw) -> Pending:
         noise_seed = seed(
@@ -356,10 +390,8 @@ class Engine:
         if pending.waiting:
             return
         key = pending.search.key
-        self._log.append("candidates", candidate_row(self._run, pending))
+        self._log_draw(pending)
         self._unlogged[key] -= 1
         self.progress.draws += 1
         self.progress.draws_failed += bool(pending.errors)
-        if pending.score is not None:
-            self._correct[key][pending.draw.index] = pending.score.correct
         self._close_if_done(pending.search)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from harness.engine.engine import Engine
 from harness.engine.executors.base import Executor, Patience
 from harness.engine.executors.inline import InlineExecutor
 from harness.engine.progress import Progress
+from harness.engine.reuse import Pool
 from harness.engine.session import Session
 from harness.engine.worker import Setup
 from harness.errors import HarnessError, UsageError
@@ -121,6 +122,7 @@ def work(
     stop: Callable[[], bool] = lambda: False,
     executor: Executor | None = None,
     notes: Mapping[str, Any] | None = None,
+    reuse: Sequence[RunFolder] = (),
 ) -> Progress | None:
     """Bring a run to its end, from wherever it stands.
 
@@ -133,12 +135,13 @@ def work(
         stop: Asked before every step whether to stop there.
         executor: Used instead of the one that `execution` describes.
         notes: What else the manifest's entry of this session is to say.
+        reuse: Runs whose draws are not made again where this one asks for them.
 
     Returns:
         The progress made, or None if the run was finished already.
 
     Raises:
-        UsageError: The folder belongs to something else.
+        UsageError: The folder belongs to something else, or draws of a run cannot be reused.
         HarnessError: Another process holds the folder, models cannot be loaded, the log is
             damaged or cannot be written.
         Interrupted: Asked to stop; everything acknowledged is safe.
@@ -151,9 +154,11 @@ def work(
         if is_finished(manifest):
             return None
         remove_leftovers(folder.path, folder.images)  # the log sees to its own
+        pool = Pool.open(reuse, plan)
         executor = executor or make_executor(plan, execution)
         try:
             executor.start()
+            pool.check_devices(executor.describe())
             manifest = manifest or _new_manifest(plan, command)
             session = Session(
                 manifest, folder.manifest, executor, command=command, notes=notes or {}
@@ -163,7 +168,7 @@ def work(
                 session.observe(progress)
                 observe(progress)
 
-            engine = Engine(plan, executor, folder, observe=step, stop=stop)
+            engine = Engine(plan, executor, folder, pool=pool, observe=step, stop=stop)
             try:
                 progress = engine.run()
             except BaseException as error:

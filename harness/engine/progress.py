@@ -18,9 +18,10 @@ class Progress:
         searches_total: Searches the run consists of.
         searches_ended: Searches that ended, failed ones included.
         searches_failed: Searches that ended without a selected image.
-        draws: Draws answered in this session.
+        draws: Draws made in this session.
         draws_failed: Of these, draws that failed for good.
         replayed: Draws answered from the log.
+        reused: Draws answered from another run's log, by that run's id.
         retried: Rows that were queued again after a failed try.
         failures: Failed tries of batches, by role and kind.
         outcomes: Correctness of each selected image, by tag, as far as scored.
@@ -33,6 +34,7 @@ class Progress:
     draws: int = 0
     draws_failed: int = 0
     replayed: int = 0
+    reused: Counter[str] = field(default_factory=Counter)
     retried: int = 0
     failures: Counter[tuple[Role, Failure]] = field(default_factory=Counter)
     outcomes: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
@@ -40,7 +42,7 @@ class Progress:
 
     @property
     def draws_per_second(self) -> float:
-        """Answered draws a second in this session."""
+        """Draws made a second in this session."""
         return self.draws / max(time.monotonic() - self.started, 1e-9)
 
     @property

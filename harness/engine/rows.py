@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.engine.searches import Search
-from harness.records import Candidate, Cost, Draw, Role, Score, Verdict
+from harness.records import Candidate, Cost, Detection, Draw, Role, Score, Verdict
 from harness.seeds import canonical_json
 
 
@@ -106,12 +106,26 @@ def candidate_row(run: str, pending: Pending) -> dict[str, Any]:
 def logged_candidate(row: Mapping[str, Any], draw: Draw) -> Candidate:
     """What the strategy was told of a draw that the log already answers."""
     failed = row["error_role"] in (Role.GENERATOR, Role.JUDGE)
-    verdict = (
-        Verdict(row["accepted"], row["judge_score"], row["judge_sentence"])
-        if row["accepted"] is not None
-        else None
+    error = row["error"] if failed else None
+    return Candidate(draw, row["draw_id"], row["image"], logged_verdict(row), error)
+
+
+def logged_verdict(row: Mapping[str, Any]) -> Verdict | None:
+    """The judge's verdict in a row, if there is one."""
+    if row["accepted"] is None:
+        return None
+    return Verdict(row["accepted"], row["judge_score"], row["judge_sentence"])
+
+
+def logged_score(row: Mapping[str, Any]) -> Score | None:
+    """The scorer's score in a row, if there is one."""
+    if row["correct"] is None:
+        return None
+    detections = (
+        Detection(d["label"], tuple(d["box"]), d["score"], d["color"])
+        for d in row["detections"] or ()
     )
-    return Candidate(draw, row["draw_id"], row["image"], verdict, row["error"] if failed else None)
+    return Score(row["correct"], row["reason"], tuple(detections))
 
 
 def search_row(run: str, search: Search) -> dict[str, Any]:

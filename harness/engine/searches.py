@@ -166,6 +166,11 @@ class Search:
         if min(indices) < 0:
             raise StrategyError(f"asked for draw {min(indices)}; indices start at 0")
         for draw in draws:
+            if draw.feedback and not self._strategy.needs_feedback:
+                raise StrategyError(
+                    f"asked for draw {draw.index} with feedback and does not say that it "
+                    "needs_feedback"
+                )
             for feedback in draw.feedback:
                 if feedback.draw_id not in self._ids:
                     raise StrategyError(

@@ -90,6 +90,7 @@ class Session:
             **self._executor.describe(),
             "draws": progress.draws,
             "draws_failed": progress.draws_failed,
+            "reused": dict(progress.reused),
             "failures": by_role(progress.failures.items()),
             "retried": progress.retried,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ PACKAGES = (
     "tokenizers",
 )
 
+NUMERIC = ("torch", "diffusers", "transformers", "numpy", "safetensors", "tokenizers")
+"""Of these, the ones whose version can change last bits."""
+
 
 def environment() -> dict[str, Any]:
     """Package versions, Python, platform, processor count, git commit and dirty flag."""
@@ -33,6 +37,20 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "git": git_state(Path(__file__).parent),
+    }
+
+
+def device_names(sessions: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Names of the devices that sessions of work ran on.
+
+    Args:
+        sessions: Entries of a manifest.
+    """
+    return {
+        str(worker["device_name"])
+        for session in sessions
+        for worker in session.get("workers", {}).values()
+        if isinstance(worker, dict) and worker.get("device_name") is not None
     }
 
 

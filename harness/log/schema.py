@@ -81,6 +81,9 @@ SEARCHES = pa.schema(
     ]
 )
 
+REUSED = "reused from "
+"""Stands before a run's id, in a worker's place: that run made the draw."""
+
 TABLES = {"candidates": CANDIDATES, "searches": SEARCHES}
 
 KEYS = {

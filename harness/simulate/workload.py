@@ -100,7 +100,8 @@ def logged_workload(path: Path) -> dict[str, Any]:
         batches: Counter[tuple[str, str, float]] = Counter()
         for row in rows:
             worker, share = row[f"{role}_worker"], row[f"{role}_device_seconds"]
-            if worker is not None and share is not None:
+            # Draws that another run made were in no batch of this one.
+            if None not in (worker, share, row[f"{role}_batch"]):
                 batches[worker, row[f"{role}_batch"], share] += 1
         if batches and (spec := getattr(config, role)):
             seconds[role] = statistics.median(

@@ -60,6 +60,19 @@ def test_run_show_resume_and_ls(harness: Terminal, suite: Path) -> None:
     assert harness("ls", "runs", "--root", ".") == 0 and "finished" in harness.out
 
 
+def test_draws_of_other_runs_are_reused_when_asked_for(harness: Terminal, suite: Path) -> None:
+    few = ["--model", str(suite), *STUB, "--budget", "2"]
+    assert harness("run", *few, "--out", "few") == 0 and "reused" not in harness.out
+    more = ["--model", str(suite), *STUB, "--budget", "3"]
+    assert harness("run", *more, "--reuse", "few", "--out", "more") == 0
+    assert "reused    20 draws of run" in harness.out and "30 (3.00 a search)" in harness.out
+    assert harness("resume", "more", "--reuse", "few") == 0 and "already finished" in harness.err
+    assert harness("run", *few, "--seed", "1", "--reuse", "few", "--out", "other") == 2
+    assert "few cannot be reused: it differs in seed" in harness.err
+    assert harness("run", *few, "--reuse", "nowhere", "--out", "other") == 2
+    assert "nowhere is not a run" in harness.err and not Path("other").exists()
+
+
 def test_the_same_command_has_the_same_folder(harness: Terminal, suite: Path) -> None:
     command = ["run", "--model", str(suite), *STUB, "--budget", "1"]
     assert harness(*command) == 0

@@ -36,6 +36,7 @@ class Chain(Strategy):
     """Draws one at a time, each with feedback on the last two."""
 
     name: ClassVar[str] = "chain"
+    needs_feedback: ClassVar[bool] = True
 
     def search(self, task: Task) -> Rounds:
         seen: list[Candidate] = []
@@ -62,9 +63,9 @@ def test_a_run_has_every_draw_and_every_search(suite: Path, tmp_path: Path) -> N
     assert Manifest.read(tmp_path / "run" / "manifest.json").state == "finished"
 
 
-@pytest.mark.parametrize("strategy", ["best-of-n", CHAIN])
+@pytest.mark.parametrize("select", ["score", "first-accepted"])
 def test_without_a_judge_nobody_is_asked_and_nothing_else_changes(
-    suite: Path, tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+    suite: Path, tmp_path: Path, select: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Role] = []
     submit = InlineExecutor.submit
@@ -74,10 +75,11 @@ def test_without_a_judge_nobody_is_asked_and_nothing_else_changes(
         submit(self, job)
 
     monkeypatch.setattr(InlineExecutor, "submit", spy)
-    run(stub_plan(suite, strategy=strategy), tmp_path / "judged")
+    ask = {"strategy": "best-of-n", "strategy_options": {"select": select}}
+    run(stub_plan(suite, **ask), tmp_path / "judged")
     assert Role.JUDGE in asked
     asked.clear()
-    progress = run(stub_plan(suite, strategy=strategy, judge="none"), tmp_path / "run")
+    progress = run(stub_plan(suite, **ask, judge="none"), tmp_path / "run")
     assert progress is not None and progress.draws == 40
     assert set(asked) == {Role.GENERATOR, Role.SCORER}
     frame = harness.load(tmp_path / "run")

@@ -17,6 +17,7 @@ from strategies.base import Rounds, Strategy
 @dataclass(frozen=True)
 class Scripted(Strategy):
     name = "scripted"
+    needs_feedback = True
     script: Callable[[Task], Rounds] = lambda task: iter(())  # type: ignore[assignment, return-value]
 
     def search(self, task: Task) -> Rounds:
@@ -182,6 +183,24 @@ def test_misbehaviour_ends_the_search_with_an_error(script: Any, message: str) -
     assert search.ended and search.selected is None
     assert search.error is not None and message in search.error
     assert "strategy 'scripted'" in search.error
+
+
+def test_feedback_that_a_strategy_does_not_say_it_needs_ends_its_search() -> None:
+    """Plans, and draws taken over from other runs, rest on what it says."""
+
+    @dataclass(frozen=True)
+    class Silent(Scripted):
+        needs_feedback = False
+
+    def script(task: Task) -> Rounds:
+        (candidate,) = yield [Draw(0)]
+        yield [Draw(1, (Feedback(candidate.id, "no cat"),))]
+        return candidate
+
+    search = Search(Silent(script=script), Prompt("p", "t"), 0, budget=4, run_seed=0)
+    search.answer(answer(next(iter(search.start()))))
+    assert search.ended and "does not say that it needs_feedback" in (search.error or "")
+    assert drive(script).error is None
 
 
 @pytest.mark.parametrize("asleep", [True, False])

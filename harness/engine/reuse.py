@@ -1,0 +1,227 @@
+"""Draws that another run has made already, so that this one need not.
+
+A draw's identity is a hash of all that determines its pixels: whoever asks for a draw of the same
+identity gets the same image, and the other run's row can answer. What an answer hangs on besides
+(the judge, the scorer, the prompts' metadata; threads, versions and devices for the last bits) has
+to be the same in both runs, or nothing is taken. So a log has the content it would have had alone.
+
+The row keeps what the draw did cost, since a search pays for its draws whoever made them; it names
+the other run where a worker would stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchmarks.base import Benchmark
+from harness.config import differences, read_config
+from harness.engine.rows import Pending, logged_score, logged_verdict
+from harness.errors import HarnessError, UsageError
+from harness.log import damage, store
+from harness.log.environment import NUMERIC, device_names, environment
+from harness.log.images import image_path, verify
+from harness.log.manifest import Manifest, PromptSet
+from harness.log.run_folder import RunFolder
+from harness.log.schema import REUSED, ROLES
+from harness.options import build
+from harness.plan import Plan, select_prompts
+from harness.records import Cost, Role
+from harness.registry import BENCHMARKS
+
+FREE = frozenset(
+    {"strategy", "budget", "replicates", "tags", "limit", "keep_images", "suite", "miniature"}
+)
+"""Fields of the config in which runs may differ and still have draws in common."""
+
+_UNITS = ("nfe", "flops", "device_seconds", "tokens")
+_COLUMNS = [
+    "draw_id",
+    "image",
+    "accepted",
+    "judge_score",
+    "judge_sentence",
+    "correct",
+    "reason",
+    "detections",
+    *(f"{role}_{unit}" for role in ROLES for unit in _UNITS),
+    "error",
+]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run whose draws may be taken.
+
+    Attributes:
+        folder: Where it lives.
+        run: Its id.
+        kept: Which images it kept ("all", "selected", "none").
+        devices: Names of the devices it ran on.
+        rows: What became of its draws, without those that failed.
+        places: Row of each draw, by identity.
+    """
+
+    folder: RunFolder
+    run: str
+    kept: str
+    devices: Collection[str]
+    rows: pa.Table = field(repr=False)
+    places: Mapping[str, int] = field(repr=False)
+
+    @classmethod
+    def open(cls, folder: RunFolder, plan: Plan) -> Self:
+        """Read a run's draws, if they are what a plan's would be.
+
+        Raises:
+            UsageError: They are not.
+            HarnessError: Its manifest or log is damaged.
+        """
+        manifest = Manifest.read(folder.manifest)
+        if different := _differences(manifest, plan):
+            raise UsageError(
+                f"draws of {folder.path} cannot be reused: it differs in {', '.join(different)}",
+                "leave it out, or give the run the options it was made with",
+            )
+        damage.check(folder)
+        answered = pc.field("error").is_null()
+        rows = store.read(folder.log, "candidates", _COLUMNS, answered).combine_chunks()
+        places = {identity: place for place, identity in enumerate(rows["draw_id"].to_pylist())}
+        return cls(
+            folder,
+            manifest.run,
+            manifest.config["keep_images"],
+            device_names(manifest.sessions),
+            rows,
+            places,
+        )
+
+    def row(self, identity: str) -> dict[str, Any] | None:
+        """What became of a draw, if it was made."""
+        place = self.places.get(identity)
+        if place is None:
+            return None
+        found: dict[str, Any] = self.rows.slice(place, 1).to_pylist()[0]
+        return found
+
+    def image(self, digest: str) -> bytes | None:
+        """An encoded image, or None if the run did not keep it.
+
+        Raises:
+            HarnessError: It is damaged.
+        """
+        path = image_path(self.folder.images, digest)
+        try:
+            png = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise HarnessError(f"{path} cannot be read: {error.strerror or error}") from error
+        if what := verify(png, digest):
+            raise HarnessError(
+                f"{path} is damaged: {what}",
+                f"python -m harness repair {self.folder.path}, or leave it out of --reuse",
+            )
+        return png
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The draws of some runs.
+
+    Attributes:
+        sources: The runs; where several have made a draw, the first answers.
+        with_images: Whether a draw's image is needed, to be kept or looked at again.
+    """
+
+    sources: Sequence[Source] = ()
+    with_images: bool = True
+
+    @classmethod
+    def open(cls, folders: Sequence[RunFolder], plan: Plan) -> Self:
+        """Read the runs whose draws a plan may take.
+
+        Raises:
+            UsageError: A run's draws are not what the plan's would be.
+            HarnessError: A run is damaged.
+        """
+        with_images = plan.config.keep_images != "none" or plan.strategy.needs_feedback
+        sources = [Source.open(folder, plan) for folder in folders]
+        for source in sources:
+            if with_images and source.kept == "none":
+                raise UsageError(
+                    f"draws of {source.folder.path} cannot be reused: it kept no images",
+                    "they are needed for feedback; leave it out"
+                    if plan.strategy.needs_feedback
+                    else "leave it out, or keep none here either: --keep-images none",
+                )
+        return cls(sources, with_images)
+
+    def check_devices(self, workers: Mapping[str, Any]) -> None:
+        """See that all draws were made where the run's own will be made.
+
+        Args:
+            workers: An entry of a manifest's sessions, as an executor describes itself.
+
+        Raises:
+            UsageError: They were not, so that last bits could differ.
+        """
+        own = device_names([workers])
+        for source in self.sources:
+            if other := sorted(set(source.devices) - own):
+                raise UsageError(
+                    f"draws of {source.folder.path} cannot be reused: they were made on "
+                    f"{', '.join(other)}, and this is {', '.join(sorted(own))}",
+                    "other devices can give other last bits; leave it out",
+                )
+
+    def answer(self, pending: Pending) -> str | None:
+        """Fill in what became of a draw elsewhere; without a needed image that is no answer.
+
+        Returns:
+            The run that answered; None if none did.
+
+        Raises:
+            HarnessError: The image is damaged.
+        """
+        for source in self.sources:
+            row = source.row(pending.id)
+            if row is None or row["image"] is None:
+                continue
+            png = source.image(row["image"]) if self.with_images else None
+            if png is None and self.with_images:
+                continue
+            pending.png, pending.image = png, row["image"]
+            pending.verdict, pending.score = logged_verdict(row), logged_score(row)
+            for role in Role:
+                spent = {unit: row[f"{role}_{unit}"] for unit in _UNITS}
+                if None in spent.values():
+                    continue  # the role did not work in that run
+                pending.costs[role] = Cost(**spent)
+                if any(spent.values()):
+                    pending.workers[role] = f"{REUSED}{source.run}"
+            return source.run
+        return None
+
+
+def _differences(manifest: Manifest, plan: Plan) -> list[str]:
+    """What a run and a plan have not in common, of all that a draw's answer hangs on."""
+    config = read_config(manifest.config)
+    theirs, ours = (
+        {name: value for name, value in each.identity().items() if name not in FREE}
+        for each in (config, plan.config)
+    )
+    if found := differences(theirs, ours):
+        return found
+    then, now = manifest.environment.get("packages", {}), environment()["packages"]
+    found = [f"the version of {name}" for name in NUMERIC if then.get(name) != now[name]]
+    # The config names where prompts come from, such as a file, and not what is in it.
+    benchmark: Benchmark = build(
+        BENCHMARKS.get(plan.config.benchmark.name), plan.config.benchmark.options, flag="-B"
+    )
+    prompts = select_prompts(benchmark.prompts(), config.tags, config.limit)
+    return found if PromptSet.of(prompts) == manifest.prompt_set else [*found, "its prompts"]

@@ -1,0 +1,52 @@
+"""A run that took draws over from another is audited like any, and the table says what it took."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.audit.checks import audit
+from harness.audit.result import Outcome, Result
+from harness.audit.subject import Options, Subject
+from harness.engine.launch import Execution, work
+from harness.log.run_folder import RunFolder
+from tests.audit.forging import Forger
+from tests.runs import stub_plan
+
+
+@pytest.fixture(scope="module")
+def grown(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The good run's searches with a larger budget: what it drew is taken over, chains included."""
+    folder = tmp_path_factory.mktemp("grown") / "run"
+    work(
+        stub_plan(honest.parent / "stub.toml", strategy="reflect", budget=7),
+        Execution(executor="inline"),
+        RunFolder(folder),
+        command="test",
+        reuse=[RunFolder(honest)],
+    )
+    return folder
+
+
+def results(path: Path) -> dict[str, Result]:
+    options = Options(regenerate=1000, rescore=1000, plugins=True)
+    return {result.check: result for result in audit(Subject(RunFolder(path), options))}
+
+
+def test_it_passes_and_says_what_it_took(honest: Path, grown: Path) -> None:
+    found = results(grown)
+    assert not [result for result in found.values() if result.failed]
+    shared = len(Forger(honest).read("candidates"))
+    draws = len(Forger(grown).read("candidates"))
+    assert shared < draws
+    assert f"{shared} draws of other runs, with what they cost there" in found["costs"].evidence
+    assert found["regeneration"].evidence[0] == f"{draws} bitwise, 0 within tolerance"
+
+
+@pytest.mark.parametrize("column", ["generator_device_seconds", "judge_tokens", "scorer_flops"])
+def test_what_it_took_has_its_price(grown: Path, tmp_path: Path, column: str) -> None:
+    forger = Forger(Path(shutil.copytree(grown, tmp_path / "run")))
+    forger.rewrite("candidates", lambda rows: rows[0].update({column: None}))
+    assert results(tmp_path / "run")["costs"].outcome is Outcome.FAIL
