@@ -14,6 +14,7 @@ from harness.audit.subject import Subject, named
 from harness.config import RunConfig
 from harness.engine.searches import timed_out
 from harness.models.eyes import eyes
+from harness.scoring.prompts import FOREIGN, RECORDED_JUDGE
 
 NAME = "leakage"
 
@@ -66,7 +67,9 @@ def _eyes(config: RunConfig, problems: Problems) -> list[str]:
         return []
     if config.scorer is None:
         return ["there is no scorer"]
-    if config.judge.kind == "recorded-judge":
+    if config.judge.kind == RECORDED_JUDGE:
+        if config.generator.kind != FOREIGN:
+            problems.add("only a record is said to have judged images that the run made itself")
         return ["which models judged and scored is not on record"]
     if not config.judge.checkpoints:
         return [f"judge '{config.judge.kind}' has no checkpoints"]

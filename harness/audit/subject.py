@@ -28,11 +28,8 @@ from harness.options import build
 from harness.plan import generator_identity, select_prompts
 from harness.records import Prompt
 from harness.registry import BENCHMARKS, STRATEGIES, Registry, import_paths
-from harness.scoring.prompts import PROMPTS_FILE, read_prompts
+from harness.scoring.prompts import FOREIGN, PROMPTS_FILE, read_prompts
 from strategies.base import Strategy
-
-FOREIGN = "recorded-images"
-"""Kind of the generator in the config of a run whose images were made elsewhere."""
 
 Row = Mapping[str, Any]
 

@@ -9,6 +9,7 @@ memory, and be harder to fill when few searches are left.
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -81,7 +82,8 @@ def calibrate(plan: Plan, execution: Execution) -> Calibration:
     """Measure a few batch sizes of a plan's generator where it will run.
 
     Raises:
-        HarnessError: The model cannot be loaded, or not even one image fits.
+        HarnessError: The model cannot be loaded, not even one image fits, or the cluster has no
+            place for it in the time for that.
     """
     setup = Setup(plan.config, plan.paths, execution.device)
     context = int(getattr(plan.strategy, "context", 1)) if plan.strategy.needs_feedback else 0
@@ -99,12 +101,22 @@ def _calibrate_on_ray(
 
     from harness.engine.executors.cluster import connect, died_of
 
+    patience = execution.patience
+    deadline = patience.load + patience.first + BATCHES * patience.batch
     owned = connect(execution.address)
     probe: Any = None
 
+    def comes(answer: Any, seconds: float) -> bool:
+        """Whether an answer, or an error in its place, comes in time."""
+        ready, _ = ray.wait([answer], timeout=None if math.isinf(seconds) else seconds)
+        return bool(ready)
+
     def measure(size: int) -> Size | str:
+        answer = probe.measure.remote(size)
+        if not comes(answer, deadline):
+            return f"a batch of {size} ran past its deadline"
         try:
-            found: Size | str = ray.get(probe.measure.remote(size))
+            found: Size | str = ray.get(answer)
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, HarnessError):
                 raise error.cause from error
@@ -119,6 +131,12 @@ def _calibrate_on_ray(
             num_cpus=1, num_gpus=share if on_gpu else 0, max_restarts=0, max_task_retries=0
         )
         probe = actor_class.remote(setup, context, share)
+        if not comes(probe.__ray_ready__.remote(), patience.place):
+            raise HarnessError(
+                f"the generator to be calibrated found no place in the cluster within "
+                f"{patience.place:g} s",
+                "`ray status` shows which nodes and GPUs there are and who holds them",
+            )
         return measure_sizes(measure)
     finally:
         if probe is not None:

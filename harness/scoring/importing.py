@@ -30,7 +30,7 @@ from harness.log.store import LogWriter
 from harness.models.suites import ModelSpec
 from harness.records import Draw, Role
 from harness.scoring.images import BadImage, read
-from harness.scoring.prompts import write_prompts
+from harness.scoring.prompts import FOREIGN, RECORDED_JUDGE, write_prompts
 from harness.scoring.reflect_dit import Attempt, Chain, read_folders
 from harness.seeds import digest
 from strategies.recorded import Recorded
@@ -137,8 +137,8 @@ def _config(chains: Sequence[Chain], budget: int, keep_images: bool) -> RunConfi
         strategy=Plugin(name=Recorded.name),
         budget=budget,
         suite=SUITE,
-        generator=ModelSpec(kind="recorded-images", settings={"files": digest(content)[:32]}),
-        judge=ModelSpec(kind="recorded-judge"),
+        generator=ModelSpec(kind=FOREIGN, settings={"files": digest(content)[:32]}),
+        judge=ModelSpec(kind=RECORDED_JUDGE),
         scorer=ModelSpec(kind="recorded-scorer") if geneval else None,
         # One image that the benchmark itself judged is enough to make the score an upper bound.
         oracle=geneval and not all(a.own_judge for c in chains for a in c.attempts.values()),

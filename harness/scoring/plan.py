@@ -13,6 +13,7 @@ from harness.options import build, resolved
 from harness.plan import Plan, digests, locate
 from harness.records import Prompt, Role
 from harness.scoring.layout import PromptFolder, read_layout
+from harness.scoring.prompts import FOREIGN
 from harness.seeds import digest
 from strategies.recorded import Recorded
 
@@ -117,7 +118,7 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         suite=SUITE,
         miniature=_is_miniature(suite, ask),
         generator=ModelSpec(
-            kind="recorded-images", dtype="float32", settings={"files": _listing(ask.images, files)}
+            kind=FOREIGN, dtype="float32", settings={"files": _listing(ask.images, files)}
         ),
         judge=ModelSpec(dtype="float32", kind="none"),
         scorer=spec,

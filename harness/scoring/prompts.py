@@ -21,6 +21,12 @@ from harness.registry import BENCHMARKS
 PROMPTS_FILE = "prompts.jsonl"
 """Beside the manifest of a run whose prompts are no benchmark's: one prompt a line."""
 
+FOREIGN = "recorded-images"
+"""Kind of the generator in the config of a run whose images were made elsewhere."""
+
+RECORDED_JUDGE = "recorded-judge"
+"""Kind of its judge, if verdicts came with the images."""
+
 
 def write_prompts(folder: RunFolder, prompts: Sequence[Prompt]) -> None:
     """Keep the prompts of a run that are no benchmark's.
@@ -42,9 +48,9 @@ def read_prompts(folder: RunFolder, manifest: Manifest) -> list[Prompt]:
         UsageError: The benchmark is not installed here.
         HarnessError: The file is not the one that the run was made with.
     """
-    file = folder.path / PROMPTS_FILE
-    if not file.exists():
-        benchmark = read_config(manifest.config).benchmark
+    file, config = folder.path / PROMPTS_FILE, read_config(manifest.config)
+    if config.generator.kind != FOREIGN or not file.exists():
+        benchmark = config.benchmark
         return list(build(BENCHMARKS.get(benchmark.name), benchmark.options, flag="-B").prompts())
     try:
         lines = file.read_text(encoding="utf-8").split("\n")

@@ -204,6 +204,13 @@ def _same_detector(forger: Forger) -> None:
     forger.config(change)
 
 
+def _recorded_judge(forger: Forger) -> None:
+    def change(fields: dict[str, Any]) -> None:
+        fields["judge"].update(kind="recorded-judge", checkpoints=fields["scorer"]["checkpoints"])
+
+    forger.config(change)
+
+
 def _oracle_kind(forger: Forger) -> None:
     forger.config(lambda fields: fields["judge"].update(kind="oracle"))
 
@@ -306,6 +313,7 @@ FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
     "answer keys of the run's own": ("completeness", _answer_keys),
     "an oracle passed off as a judge": ("leakage", _oracle),
     "the oracle under its name": ("leakage", _oracle_kind),
+    "a judge said to be on record only": ("leakage", _recorded_judge),
     "the scorer's eyes for the judge": ("leakage", _same_eyes),
     "the scorer's detector for the judge": ("leakage", _same_detector),
     "another checkpoint's digest": ("environment", _checkpoint),

@@ -16,7 +16,7 @@ from benchmarks.geneval.convert import convert, translate
 from benchmarks.geneval.detection import Detections, Detector, load_detector
 from benchmarks.geneval.mmdet_original import original_weights
 from benchmarks.geneval.mmdet_pipeline import Frame
-from harness.errors import HarnessError, UsageError
+from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "mask2former"
 INSTALLED = importlib.util.find_spec("mmdet") is not None
@@ -89,6 +89,16 @@ def test_raw_outputs_agree(folder: Path) -> None:
     )
     assert float((ours[0] - original[0]).abs().max()) < 1e-3
     assert float((ours[1] - original[1]).abs().max()) < 1e-3
+
+
+@mmdet
+def test_an_output_that_is_no_number_is_refused(folder: Path) -> None:
+    original = load_detector(folder, "cpu", backend="mmdet")
+    with torch.no_grad():
+        original.network.panoptic_head.cls_embed.bias[0] = torch.nan  # type: ignore[attr-defined]
+    with pytest.raises(BadAnswer, match="not finite") as caught:
+        original.detect(images((64, 64)))
+    assert caught.value.failure is Failure.BAD_NUMBER
 
 
 @mmdet

@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, WorkerCrashedError
 
 from harness.engine.calibration import calibrate
+from harness.engine.executors.base import Patience
 from harness.engine.launch import Execution
 from harness.errors import HarnessError
 from tests.runs import stub_plan
@@ -73,3 +74,30 @@ def test_every_way_to_lose_the_actor_is_told(
     found = calibrate(stub_plan(suite), ON_RAY)
     assert [size.batch_size for size in found.sizes] == [1]
     assert found.stopped.startswith("the worker that tried a batch of 2") and says in found.stopped
+
+
+def test_a_place_in_the_cluster_is_not_waited_for_for_ever(suite: Path) -> None:
+    """As on a cluster whose GPUs others hold."""
+    holder = ray.remote(Holder).options(num_cpus=8).remote()
+    assert ray.get(holder.here.remote())
+    try:
+        with pytest.raises(HarnessError, match="found no place in the cluster within 1 s") as it:
+            calibrate(stub_plan(suite), Execution(executor="ray", patience=Patience(place=1)))
+        assert "ray status" in it.value.hint
+    finally:
+        ray.kill(holder)
+
+
+def test_a_batch_is_not_waited_for_for_ever(suite: Path, faults: Faults) -> None:
+    faults.add("generator", "hang", "on-of 1 dogs")
+    patience = Patience(batch=0.5, first=5, load=10)
+    found = calibrate(stub_plan(suite), Execution(executor="ray", patience=patience))
+    assert [size.batch_size for size in found.sizes] == [1]
+    assert found.stopped == "a batch of 2 ran past its deadline"
+
+
+class Holder:
+    """Holds processors."""
+
+    def here(self) -> bool:
+        return True

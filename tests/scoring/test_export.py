@@ -67,3 +67,11 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     run(stub_plan(suite, budget=1, keep_images="none"), tmp_path / "bare")
     with pytest.raises(UsageError, match="keep no images"):
         export(tmp_path / "bare", tmp_path / "out")
+
+
+def test_prompts_that_lie_about_in_a_run_of_ones_own_are_not_its_prompts(tmp_path: Path) -> None:
+    suite, _ = make_stub_suite(tmp_path)
+    run(stub_plan(suite, budget=1), tmp_path / "run")
+    (tmp_path / "run" / "prompts.jsonl").write_text('{"id": "00000", "text": "a cat", "tag": ""}\n')
+    export(tmp_path / "run", tmp_path / "out")
+    assert read_layout(tmp_path / "out")[0].prompt.text == "thing 0"
