@@ -137,12 +137,25 @@ def read(
     Raises:
         HarnessError: A shard is missing, damaged, or of a newer schema.
     """
-    found = shards.discover(folder, table)
-    parts = [shards.read(shard, table, columns, where) for shard in found]
+    parts = _parts(folder, table, columns, where)
     schema = TABLES[table]
     if columns is not None:
         schema = pa.schema([schema.field(name) for name in columns])
     return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def _parts(
+    folder: Location, table: str, columns: Sequence[str] | None, where: pc.Expression | None
+) -> list[pa.Table]:
+    found = shards.discover(folder, table)
+    while True:
+        try:
+            return [shards.read(shard, table, columns, where) for shard in found]
+        except HarnessError as error:
+            # The driver of a run that is going on may have merged shards since they were listed.
+            listed, found = found, shards.discover(folder, table)
+            if found == listed or not isinstance(error.__cause__, FileNotFoundError):
+                raise
 
 
 def check_agreement(folder: Location) -> None:

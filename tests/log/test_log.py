@@ -81,6 +81,28 @@ def test_compaction_changes_files_not_rows(tmp_path: Path) -> None:
     assert len(ids(tmp_path)) == 51
 
 
+def test_a_log_can_be_read_while_its_shards_are_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = write(tmp_path, 25, shard_rows=10)
+    discover, merged = shards.discover, []
+
+    def listed(folder: Path, table: str) -> list[shards.Shard]:
+        found = discover(folder, table)
+        if not merged:
+            merged.append(True)
+            writer.compact()
+        return found
+
+    monkeypatch.setattr(shards, "discover", listed)
+    assert len(ids(tmp_path)) == 25
+    monkeypatch.undo()
+    gone = shards.Shard(1, 1, "0", tmp_path / "gone")
+    monkeypatch.setattr(shards, "discover", lambda *_: [gone])
+    with pytest.raises(HarnessError, match="cannot read"):
+        ids(tmp_path)
+
+
 def test_a_crash_in_the_middle_of_compaction_doubles_nothing(tmp_path: Path) -> None:
     write(tmp_path, 20, shard_rows=5).flush()
     merged = store.read(tmp_path, "candidates")
