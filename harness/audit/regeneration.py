@@ -32,8 +32,6 @@ LARGEST_DIFFERENCE = 64
 MOST_FAILED = 8
 """Draws logged as failed that are tried again."""
 
-"""Packages whose version can change last bits."""
-
 
 def check(subject: Subject) -> Result:
     """Make a sample of draws again."""

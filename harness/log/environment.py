@@ -24,7 +24,16 @@ PACKAGES = (
     "tokenizers",
 )
 
-NUMERIC = ("torch", "diffusers", "transformers", "numpy", "safetensors", "tokenizers")
+NUMERIC = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+    "safetensors",
+    "tokenizers",
+)
 """Of these, the ones whose version can change last bits."""
 
 
