@@ -52,6 +52,8 @@ def drive(
         HarnessError: The run cannot go on.
     """
     resume = f"python -m harness resume {shlex.quote(str(folder.path))}"
+    # An error may be about a run that is reused, so that only who was stopped is told of it.
+    alike = " ".join([resume, *(f"--reuse {shlex.quote(str(pool.path))}" for pool in reuse)])
     fresh = check_folder(folder, plan) is None
     stop = _Stop()
     handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -69,9 +71,9 @@ def drive(
                 reuse=reuse,
             )
     except Interrupted as error:
-        raise Interrupted(error.message, f"carry on with: {resume}") from error
+        raise Interrupted(error.message, f"carry on with: {alike}") from error
     except KeyboardInterrupt:
-        raise Interrupted("stopped at once", f"carry on with: {resume}") from None
+        raise Interrupted("stopped at once", f"carry on with: {alike}") from None
     except HarnessError as error:
         if _has_begun(folder):
             error.hint = "; ".join(filter(None, [error.hint, f"then carry on with: {resume}"]))

@@ -43,6 +43,6 @@ def resume(run: Location, reuse: tuple[Location, ...], execution: dict[str, Any]
             )
         click.echo(f"already finished: {run}", err=True)
         return 0
-    ready = replan(read_config(manifest.config))
     pool = [RunFolder.existing(place) for place in reuse]
+    ready = replan(read_config(manifest.config))
     return drive(ready, resolve(execution), folder, reuse=pool)

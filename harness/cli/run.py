@@ -136,10 +136,12 @@ def run(
     from harness.log.run_folder import RunFolder
     from harness.plan import Ask, plan
 
+    # Before anything is measured or loaded, too.
+    pool = [RunFolder.existing(place) for place in reuse]
     where = resolve(execution)
     ready = plan(Ask(**asked, device=where.device))
     notes: dict[str, Any] = {}
     if batch_size == BatchSize.AUTO:
         ready, notes = settle(ready, where, out, Path("results"))
     folder = RunFolder(out) if out is not None else default_folder(ready, Path("results"))
-    return drive(ready, where, folder, notes, [RunFolder.existing(place) for place in reuse])
+    return drive(ready, where, folder, notes, pool)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.__main__ import main
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Interrupted
 from harness.log.store import LogWriter
 from tests.conftest import ROOT
 from tests.stubs import make_stub_suite
@@ -71,6 +71,22 @@ def test_draws_of_other_runs_are_reused_when_asked_for(harness: Terminal, suite:
     assert "few cannot be reused: it differs in seed" in harness.err
     assert harness("run", *few, "--reuse", "nowhere", "--out", "other") == 2
     assert "nowhere is not a run" in harness.err and not Path("other").exists()
+    assert harness("run", *few, "--reuse", "nowhere", "--batch-size", "auto") == 2
+    assert "measuring" not in harness.err
+
+
+def test_who_was_stopped_is_told_to_reuse_the_same_runs(
+    harness: Terminal, suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ["--model", str(suite), *STUB, "--budget", "2"]
+    assert harness("run", *few, "--out", "a few") == 0
+
+    def stopped(*_: object, **__: object) -> None:
+        raise Interrupted("stopped before the end")
+
+    monkeypatch.setattr("harness.cli.drive.work", stopped)
+    assert harness("run", *few, "--reuse", "a few", "--out", "r") == 130
+    assert "carry on with: python -m harness resume r --reuse 'a few'\n" in harness.err
 
 
 def test_the_same_command_has_the_same_folder(harness: Terminal, suite: Path) -> None:
