@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.base import Benchmark
-from harness.config import differences, read_config
+from harness.config import RunConfig, differences, read_config
 from harness.engine.rows import Pending, logged_score, logged_verdict
 from harness.errors import HarnessError, UsageError
 from harness.log import damage, store
@@ -28,6 +28,7 @@ from harness.log.images import image_path, verify
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.run_folder import RunFolder
 from harness.log.schema import REUSED, ROLES
+from harness.log.shards import salvage
 from harness.options import build
 from harness.plan import Plan, select_prompts
 from harness.records import Cost, Role
@@ -82,7 +83,13 @@ class Source:
             HarnessError: Its manifest or log is damaged.
         """
         manifest = Manifest.read(folder.manifest)
-        if different := _differences(manifest, plan):
+        try:
+            config = read_config(manifest.config)
+        except HarnessError as error:
+            raise HarnessError(
+                f"draws of {folder.path} cannot be reused: {error.message}", error.hint
+            ) from error
+        if different := _differences(manifest, config, plan):
             raise UsageError(
                 f"draws of {folder.path} cannot be reused: it differs in {', '.join(different)}",
                 "leave it out, or give the run the options it was made with",
@@ -94,7 +101,7 @@ class Source:
         return cls(
             folder,
             manifest.run,
-            manifest.config["keep_images"],
+            config.keep_images,
             device_names(manifest.sessions),
             rows,
             places,
@@ -124,7 +131,7 @@ class Source:
         if what := verify(png, digest):
             raise HarnessError(
                 f"{path} is damaged: {what}",
-                f"python -m harness repair {self.folder.path}, or leave it out of --reuse",
+                f"{salvage(self.folder.images)}; or leave it out of --reuse",
             )
         return png
 
@@ -172,10 +179,11 @@ class Pool:
         """
         own = device_names([workers])
         for source in self.sources:
-            if other := sorted(set(source.devices) - own):
+            other = sorted(set(source.devices) - own)
+            if other or not source.devices:
                 raise UsageError(
                     f"draws of {source.folder.path} cannot be reused: they were made on "
-                    f"{', '.join(other)}, and this is {', '.join(sorted(own))}",
+                    f"{_listed(other)}, and this is {_listed(sorted(own))}",
                     "other devices can give other last bits; leave it out",
                 )
 
@@ -208,9 +216,12 @@ class Pool:
         return None
 
 
-def _differences(manifest: Manifest, plan: Plan) -> list[str]:
+def _listed(devices: Sequence[str]) -> str:
+    return ", ".join(devices) or "nobody knows what"
+
+
+def _differences(manifest: Manifest, config: RunConfig, plan: Plan) -> list[str]:
     """What a run and a plan have not in common, of all that a draw's answer hangs on."""
-    config = read_config(manifest.config)
     theirs, ours = (
         {name: value for name, value in each.identity().items() if name not in FREE}
         for each in (config, plan.config)
@@ -223,5 +234,9 @@ def _differences(manifest: Manifest, plan: Plan) -> list[str]:
     benchmark: Benchmark = build(
         BENCHMARKS.get(plan.config.benchmark.name), plan.config.benchmark.options, flag="-B"
     )
-    prompts = select_prompts(benchmark.prompts(), config.tags, config.limit)
+    there = benchmark.prompts()
+    try:
+        prompts = select_prompts(there, config.tags, config.limit)
+    except UsageError:  # none has the run's tags any more
+        prompts = []
     return found if PromptSet.of(prompts) == manifest.prompt_set else [*found, "its prompts"]

@@ -127,12 +127,28 @@ class Manifest:
             manifest = cls(**fields)
         except (KeyError, TypeError) as error:
             raise HarnessError(f"{path} lacks or has surplus fields: {error}") from error
+        if not manifest.is_readable():
+            raise HarnessError(
+                f"{path} is damaged: its environment or sessions are not what a run writes",
+                "restore it from a copy; the log is untouched",
+            )
         if believed and not manifest.is_of_its_config():
             raise HarnessError(
                 f"{path} is damaged: its config does not match its digest",
                 "restore it from a copy; the log is untouched",
             )
         return manifest
+
+    def is_readable(self) -> bool:
+        """Whether what is looked up in it by name has names."""
+        outer = (self.environment, *self.sessions)
+        return all(isinstance(each, dict) for each in outer) and all(
+            isinstance(each, dict)
+            for each in (
+                self.environment.get("packages", {}),
+                *(session.get("workers", {}) for session in self.sessions),
+            )
+        )
 
     def is_of_its_config(self) -> bool:
         """Whether the config is the one that the digest was taken of."""

@@ -19,6 +19,7 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import REUSED
 from harness.plan import Plan
+from harness.seeds import config_digest
 from harness.simulate.workload import logged_workload
 from tests.engine.test_engine import CHAIN
 from tests.runs import contents, run, stub_plan
@@ -219,9 +220,12 @@ def test_other_prompts_under_the_same_name_are_refused(suite: Path, tmp_path: Pa
 
 def test_other_versions_and_devices_are_refused(suite: Path, pool: Path, tmp_path: Path) -> None:
     ready = stub_plan(suite)
-    edit_manifest(pool, lambda of: of["environment"]["packages"].update(torch="1.0"))
-    with pytest.raises(UsageError, match="the version of torch"):
-        reusing(ready, tmp_path / "run", pool)
+    # The last of them resize what the judge and the scorer look at.
+    for name in ("torch", "pillow", "opencv-python-headless"):
+        edit_manifest(pool, lambda of: of["environment"].update(packages=environment()["packages"]))
+        edit_manifest(pool, lambda of, n=name: of["environment"]["packages"].update({n: "1.0"}))
+        with pytest.raises(UsageError, match=f"it differs in the version of {name}"):
+            reusing(ready, tmp_path / "run", pool)
     edit_manifest(pool, lambda of: of["environment"].update(packages=environment()["packages"]))
     worker = {"device": "cuda", "device_name": "NVIDIA H100"}
     edit_manifest(pool, lambda of: of["sessions"][0].update(workers={"generator-0": worker}))
@@ -269,3 +273,67 @@ def test_latencies_are_taken_from_draws_that_were_made(
     reusing(stub_plan(suite, budget=BUDGET), tmp_path / "none", pool)
     with pytest.raises(UsageError, match="no timed draws"):
         logged_workload(tmp_path / "none")
+
+
+def test_prompts_that_lost_a_tag_are_other_prompts(suite: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    asked: dict[str, Any] = {
+        "benchmark": "prompt-file",
+        "benchmark_options": {"path": str(prompts)},
+    }
+    prompts.write_text(
+        '{"prompt": "a cat", "tag": "animal"}\n{"prompt": "a car", "tag": "thing"}\n'
+    )
+    run(stub_plan(suite, **asked, tags=("animal",)), tmp_path / "pool")
+    prompts.write_text('{"prompt": "a cat", "tag": "pet"}\n{"prompt": "a car", "tag": "thing"}\n')
+    with pytest.raises(UsageError, match="pool cannot be reused: it differs in its prompts"):
+        reusing(stub_plan(suite, **asked, budget=1), tmp_path / "run", tmp_path / "pool")
+
+
+def test_a_config_of_another_version_is_named_with_its_run(
+    suite: Path, pool: Path, tmp_path: Path
+) -> None:
+    def edit(fields: dict[str, Any]) -> None:
+        fields["config"]["novelty"] = 1
+        fields["config_digest"] = config_digest(fields["config"])
+
+    edit_manifest(pool, edit)
+    with pytest.raises(HarnessError, match=r"pool cannot be reused: .* not valid: novelty"):
+        reusing(stub_plan(suite), tmp_path / "run", pool)
+
+
+@pytest.mark.parametrize(
+    "sessions", [[], [{}], [{"workers": {"generator-0": {}}}], [{"workers": {"g": {"pid": 1}}}]]
+)
+def test_draws_that_were_made_on_nobody_knows_what_are_refused(
+    suite: Path, pool: Path, tmp_path: Path, sessions: list[dict[str, Any]]
+) -> None:
+    edit_manifest(pool, lambda of: of.update(sessions=sessions))
+    with pytest.raises(UsageError, match="made on nobody knows what, and this is"):
+        reusing(stub_plan(suite), tmp_path / "run", pool)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"environment": None},
+        {"environment": {"packages": None}},
+        {"sessions": ["monday"]},
+        {"sessions": [{"workers": ["generator-0"]}]},
+    ],
+)
+def test_a_manifest_that_holds_anything_is_damaged(
+    suite: Path, pool: Path, tmp_path: Path, broken: dict[str, Any]
+) -> None:
+    edit_manifest(pool, lambda of: of.update(broken))
+    with pytest.raises(HarnessError, match=r"manifest\.json is damaged"):
+        reusing(stub_plan(suite), tmp_path / "run", pool)
+
+
+def test_the_hint_on_a_damaged_image_can_be_pasted(suite: Path, pool: Path, tmp_path: Path) -> None:
+    spaced = pool.rename(tmp_path / "a pool")
+    sorted((spaced / "images").glob("*/*"))[0].write_bytes(b"")
+    with pytest.raises(HarnessError, match="damaged") as caught:
+        reusing(stub_plan(suite, budget=BUDGET), tmp_path / "run", spaced)
+    assert f"repair '{spaced}'" in caught.value.hint
