@@ -15,6 +15,12 @@ from harness.errors import HarnessError
 from harness.models.suites import ModelSpec
 from harness.seeds import config_identity, digest
 
+FOREIGN = "recorded-images"
+"""Kind of the generator in the config of a run whose images were made elsewhere."""
+
+RECORDED_JUDGE = "recorded-judge"
+"""Kind of its judge, if verdicts came with the images."""
+
 
 class Plugin(BaseModel):
     """A named plug-in with its options, defaults filled in."""

@@ -15,7 +15,7 @@ from harness.audit.result import CannotCheck, Outcome, Problems, Result, conclud
 from harness.audit.subject import Options, Subject
 from harness.config import differences
 from harness.errors import HarnessError
-from harness.log.environment import NUMERIC, device_names
+from harness.log.environment import NUMERIC, device_names, package_versions
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
@@ -56,9 +56,9 @@ def _content(subject: Subject, table: str) -> list[dict[str, object]]:
 
 
 def _machine(manifest: Manifest) -> tuple[object, ...]:
-    packages = manifest.environment.get("packages") or {}
+    versions = package_versions(manifest.environment, manifest.sessions)
     devices = sorted(device_names(manifest.sessions))
-    return (*(packages.get(name) for name in NUMERIC), tuple(devices))
+    return (*(tuple(versions[name]) for name in NUMERIC), tuple(devices))
 
 
 def _compared(first: Location, second: Path) -> str:

@@ -7,12 +7,12 @@ that a checkpoint of the same name has other content is, and so are rows older t
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from harness.audit.result import Problems, Result, concluded
 from harness.audit.subject import Subject
 from harness.errors import HarnessError
-from harness.log.environment import NUMERIC, environment
+from harness.log.environment import NUMERIC, environment, other_versions
+from harness.log.manifest import Manifest
 from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
 from harness.records import Role
@@ -23,21 +23,18 @@ NAME = "environment"
 def check(subject: Subject) -> Result:
     """Compare then and now."""
     problems = Problems()
-    evidence = _versions(subject.manifest.environment)
+    evidence = _versions(subject.manifest)
     evidence += _checkpoints(subject, problems)
     _times(subject, problems)
     return concluded(NAME, "versions, commit, checkpoints, times", problems, evidence)
 
 
-def _versions(then: dict[str, Any]) -> list[str]:
-    now = environment()
+def _versions(manifest: Manifest) -> list[str]:
     said = []
-    packages = then.get("packages") or {}
-    for name, version in now["packages"].items():
-        if packages.get(name) != version:
-            matter = "can change last bits" if name in NUMERIC else "does not touch numbers"
-            said.append(f"{name} was {packages.get(name)}, is {version}: {matter}")
-    git, here = then.get("git"), now["git"]
+    for name, how in other_versions(manifest.environment, manifest.sessions).items():
+        matter = "can change last bits" if name in NUMERIC else "does not touch numbers"
+        said.append(f"{name} {how}: {matter}")
+    git, here = manifest.environment.get("git"), environment()["git"]
     if git is None:
         said.append("made outside a git checkout: its code is not on record")
     else:

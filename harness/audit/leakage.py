@@ -11,10 +11,9 @@ from harness.audit import replays
 from harness.audit.decisions import wrong
 from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
-from harness.config import RunConfig
+from harness.config import FOREIGN, RECORDED_JUDGE, RunConfig
 from harness.engine.searches import timed_out
 from harness.models.eyes import eyes
-from harness.scoring.prompts import FOREIGN, RECORDED_JUDGE
 
 NAME = "leakage"
 

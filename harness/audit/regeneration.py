@@ -17,7 +17,7 @@ from harness.audit.result import CannotCheck, Outcome, Problems, Result, conclud
 from harness.audit.subject import Subject, named
 from harness.engine.devices import device_name
 from harness.engine.searches import SearchKey
-from harness.log.environment import NUMERIC, device_names, environment
+from harness.log.environment import NUMERIC, device_names, other_versions
 from harness.log.images import decode, image_path
 from harness.records import Image
 
@@ -104,13 +104,10 @@ def _failures(subject: Subject, remaker: Remaker) -> list[str]:
 
 def elsewhere(subject: Subject) -> list[str]:
     """Why bits may differ here: other versions, another device than in the manifest."""
-    then, now = subject.manifest.environment.get("packages", {}), environment()["packages"]
-    reasons = [
-        f"{name} was {then.get(name)}, is {now[name]}"
-        for name in NUMERIC
-        if then.get(name) != now[name]
-    ]
-    devices = device_names(subject.manifest.sessions)
+    manifest = subject.manifest
+    differing = other_versions(manifest.environment, manifest.sessions)
+    reasons = [f"{name} {how}" for name, how in differing.items() if name in NUMERIC]
+    devices = device_names(manifest.sessions)
     here = device_name(subject.options.device)
     if devices != {here}:
         reasons.append(f"it was made on {', '.join(sorted(devices)) or 'nobody knows what'}, "

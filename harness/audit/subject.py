@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from harness.audit.loaded import Loaded
 from harness.audit.result import CannotCheck
-from harness.config import Plugin, RunConfig, read_config
+from harness.config import FOREIGN, Plugin, RunConfig, read_config
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.log import store
@@ -28,7 +28,7 @@ from harness.options import build
 from harness.plan import generator_identity, select_prompts
 from harness.records import Prompt
 from harness.registry import BENCHMARKS, STRATEGIES, Registry, import_paths
-from harness.scoring.prompts import FOREIGN, PROMPTS_FILE, read_prompts
+from harness.scoring.prompts import PROMPTS_FILE, read_prompts
 from strategies.base import Strategy
 
 Row = Mapping[str, Any]

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.base import Benchmark
-from harness.config import RunConfig, differences, read_config
+from harness.config import FOREIGN, RunConfig, differences, read_config
 from harness.engine.rows import Pending, logged_score, logged_verdict
 from harness.errors import HarnessError, UsageError
 from harness.log import damage, store
-from harness.log.environment import NUMERIC, device_names, environment
+from harness.log.environment import NUMERIC, device_names, other_versions
 from harness.log.images import image_path, verify
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.run_folder import RunFolder
@@ -89,6 +89,11 @@ class Source:
             raise HarnessError(
                 f"draws of {folder.path} cannot be reused: {error.message}", error.hint
             ) from error
+        if config.generator.kind == FOREIGN:
+            raise UsageError(
+                f"draws of {folder.path} cannot be reused: its images were made elsewhere",
+                "leave it out",
+            )
         if different := _differences(manifest, config, plan):
             raise UsageError(
                 f"draws of {folder.path} cannot be reused: it differs in {', '.join(different)}",
@@ -228,8 +233,8 @@ def _differences(manifest: Manifest, config: RunConfig, plan: Plan) -> list[str]
     )
     if found := differences(theirs, ours):
         return found
-    then, now = manifest.environment.get("packages", {}), environment()["packages"]
-    found = [f"the version of {name}" for name in NUMERIC if then.get(name) != now[name]]
+    versions = other_versions(manifest.environment, manifest.sessions)
+    found = [f"the version of {name}" for name in NUMERIC if name in versions]
     # The config names where prompts come from, such as a file, and not what is in it.
     benchmark: Benchmark = build(
         BENCHMARKS.get(plan.config.benchmark.name), plan.config.benchmark.options, flag="-B"

@@ -17,6 +17,7 @@ from harness.engine.executors.base import Executor
 from harness.engine.failures import by_role
 from harness.engine.progress import Progress
 from harness.errors import HarnessError, Interrupted
+from harness.log.environment import packages
 from harness.log.location import Location
 from harness.log.manifest import Manifest, now
 
@@ -44,6 +45,7 @@ class Session:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "command": command,
+            "packages": packages(),
             **executor.describe(),
             **notes,
         }

@@ -40,12 +40,50 @@ NUMERIC = (
 def environment() -> dict[str, Any]:
     """Package versions, Python, platform, processor count, git commit and dirty flag."""
     return {
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": packages(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "git": git_state(Path(__file__).parent),
+    }
+
+
+def packages() -> dict[str, str | None]:
+    """Versions of the packages that matter; None for one that is not installed."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def package_versions(
+    environment: Mapping[str, Any], sessions: Iterable[Mapping[str, Any]]
+) -> dict[str, list[str]]:
+    """By package, all versions that a run was made with.
+
+    Args:
+        environment: A manifest's, as of the first session.
+        sessions: Entries of the manifest. One of an older program does not say.
+    """
+    told = [environment, *(session for session in sessions if session.get("packages"))]
+    return {
+        name: sorted({str((entry.get("packages") or {}).get(name)) for entry in told})
+        for name in PACKAGES
+    }
+
+
+def other_versions(
+    environment: Mapping[str, Any], sessions: Iterable[Mapping[str, Any]]
+) -> dict[str, str]:
+    """By package, how the versions that a run was made with differ from those here.
+
+    Args:
+        environment: A manifest's.
+        sessions: Entries of the manifest.
+    """
+    here = packages()
+    return {
+        name: f"was {' and '.join(versions)}, is {here[name]}"
+        for name, versions in package_versions(environment, sessions).items()
+        if versions != [str(here[name])]
     }
 
 

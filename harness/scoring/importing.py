@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.analysis.curves import run_curves
 from harness.analysis.logged_run import load_run
-from harness.config import Plugin, RunConfig
+from harness.config import FOREIGN, RECORDED_JUDGE, Plugin, RunConfig
 from harness.engine.launch import folder_for, totals
 from harness.engine.rows import Pending, candidate_row, search_row
 from harness.engine.searches import Search
@@ -30,7 +30,7 @@ from harness.log.store import LogWriter
 from harness.models.suites import ModelSpec
 from harness.records import Draw, Role
 from harness.scoring.images import BadImage, read
-from harness.scoring.prompts import FOREIGN, RECORDED_JUDGE, write_prompts
+from harness.scoring.prompts import write_prompts
 from harness.scoring.reflect_dit import Attempt, Chain, read_folders
 from harness.seeds import digest
 from strategies.recorded import Recorded

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.config import Plugin, RunConfig
+from harness.config import FOREIGN, Plugin, RunConfig
 from harness.errors import UsageError, did_you_mean
 from harness.models.suites import ModelSpec, Suite, load_suite, resolve_dtype
 from harness.options import build, resolved
 from harness.plan import Plan, digests, locate
 from harness.records import Prompt, Role
 from harness.scoring.layout import PromptFolder, read_layout
-from harness.scoring.prompts import FOREIGN
 from harness.seeds import digest
 from strategies.recorded import Recorded
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from harness.config import read_config
+from harness.config import FOREIGN, read_config
 from harness.errors import HarnessError
 from harness.log.files import write_atomically
 from harness.log.manifest import Manifest, PromptSet
@@ -20,12 +20,6 @@ from harness.registry import BENCHMARKS
 
 PROMPTS_FILE = "prompts.jsonl"
 """Beside the manifest of a run whose prompts are no benchmark's: one prompt a line."""
-
-FOREIGN = "recorded-images"
-"""Kind of the generator in the config of a run whose images were made elsewhere."""
-
-RECORDED_JUDGE = "recorded-judge"
-"""Kind of its judge, if verdicts came with the images."""
 
 
 def write_prompts(folder: RunFolder, prompts: Sequence[Prompt]) -> None:

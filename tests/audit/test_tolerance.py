@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,19 @@ def copy(honest: Path, tmp_path: Path) -> Path:
 
 
 def made_elsewhere(path: Path) -> None:
-    Forger(path).manifest(lambda fields: fields["environment"]["packages"].update(torch="0.0"))
+    def change(fields: dict[str, Any]) -> None:
+        for made in (fields["environment"], *fields["sessions"]):
+            made["packages"]["torch"] = "0.0"
+
+    Forger(path).manifest(change)
+
+
+def resumed_elsewhere(path: Path) -> None:
+    def change(fields: dict[str, Any]) -> None:
+        session = fields["sessions"][-1]
+        fields["sessions"].append({**session, "packages": {**session["packages"], "torch": "0.0"}})
+
+    Forger(path).manifest(change)
 
 
 def blurred(path: Path, by: int, *, keep: bool = True) -> None:
@@ -91,6 +104,15 @@ def test_near_is_enough_elsewhere_and_the_reason_is_told(copy: Path) -> None:
     assert found.outcome is Outcome.PASS
     assert found.evidence[0].startswith("0 bitwise, ") and "within" in found.evidence[0]
     assert any(line.startswith("torch was 0.0, is ") for line in found.evidence)
+
+
+def test_a_run_that_was_resumed_under_another_version_is_from_elsewhere(copy: Path) -> None:
+    blurred(copy, 1)
+    assert again(copy).failed
+    resumed_elsewhere(copy)
+    found = again(copy)
+    assert found.outcome is Outcome.PASS
+    assert any(line.startswith("torch was 0.0 and ") for line in found.evidence)
 
 
 def test_beyond_tolerance_elsewhere(copy: Path) -> None:

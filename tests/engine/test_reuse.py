@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 import harness
+from harness.config import FOREIGN
 from harness.engine.launch import Execution, work
 from harness.engine.progress import Progress
 from harness.errors import HarnessError, Interrupted, UsageError
-from harness.log.environment import environment
+from harness.log.environment import packages
 from harness.log.images import decode, encode
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
@@ -21,6 +22,7 @@ from harness.log.schema import REUSED
 from harness.plan import Plan
 from harness.seeds import config_digest
 from harness.simulate.workload import logged_workload
+from tests.audit.forging import Forger
 from tests.engine.test_engine import CHAIN
 from tests.runs import contents, run, stub_plan
 from tests.stubs import Faults
@@ -203,6 +205,12 @@ def test_a_run_whose_answers_could_be_others_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_images_from_elsewhere_are_refused(suite: Path, pool: Path, tmp_path: Path) -> None:
+    Forger(pool).config(lambda fields: fields["generator"].update(kind=FOREIGN))
+    with pytest.raises(UsageError, match="its images were made elsewhere"):
+        reusing(stub_plan(suite), tmp_path / "run", pool)
+
+
 def test_other_prompts_under_the_same_name_are_refused(suite: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     asked: dict[str, Any] = {
@@ -222,11 +230,18 @@ def test_other_versions_and_devices_are_refused(suite: Path, pool: Path, tmp_pat
     ready = stub_plan(suite)
     # The last of them resize what the judge and the scorer look at.
     for name in ("torch", "pillow", "opencv-python-headless"):
-        edit_manifest(pool, lambda of: of["environment"].update(packages=environment()["packages"]))
+        edit_manifest(pool, lambda of: of["environment"].update(packages=packages()))
         edit_manifest(pool, lambda of, n=name: of["environment"]["packages"].update({n: "1.0"}))
         with pytest.raises(UsageError, match=f"it differs in the version of {name}"):
             reusing(ready, tmp_path / "run", pool)
-    edit_manifest(pool, lambda of: of["environment"].update(packages=environment()["packages"]))
+    edit_manifest(pool, lambda of: of["environment"].update(packages=packages()))
+    # It was resumed under another version.
+    edit_manifest(
+        pool, lambda of: of["sessions"].append({"packages": {**packages(), "numpy": "1"}})
+    )
+    with pytest.raises(UsageError, match="it differs in the version of numpy"):
+        reusing(ready, tmp_path / "run", pool)
+    edit_manifest(pool, lambda of: of["sessions"].pop())
     worker = {"device": "cuda", "device_name": "NVIDIA H100"}
     edit_manifest(pool, lambda of: of["sessions"][0].update(workers={"generator-0": worker}))
     with pytest.raises(UsageError, match="made on NVIDIA H100, and this is"):
