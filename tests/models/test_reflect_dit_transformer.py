@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -131,18 +132,21 @@ def test_rotary_positions_are_llamas() -> None:
 class Mixture:
     """Random prompts, each with its own number of feedbacks and its own sentence lengths."""
 
-    def __init__(self, lengths: list[list[int]], seed: int) -> None:
+    def __init__(
+        self, lengths: list[list[int]], seed: int, dtype: torch.dtype = torch.float32
+    ) -> None:
         random = torch.Generator().manual_seed(seed)
         self.count, self.lengths = len(lengths), lengths
-        self.latents = torch.randn(self.count, 4, 4, 4, generator=random)
-        self.captions = torch.randn(2, self.count, 6, 24, generator=random)
+        self.latents = torch.randn(self.count, 4, 4, 4, generator=random, dtype=dtype)
+        self.captions = torch.randn(2, self.count, 6, 24, generator=random, dtype=dtype)
         self.rows = [
-            torch.randn(sum(IMAGE_TOKENS + n for n in row), 32, generator=random) for row in lengths
+            torch.randn(sum(IMAGE_TOKENS + n for n in row), 32, generator=random, dtype=dtype)
+            for row in lengths
         ]
 
     def context(self, chosen: list[int], length: int | None) -> Context:
         spans = [pair_length(self.lengths[i], IMAGE_TOKENS, guided=True) for i in chosen]
-        none = torch.empty(0, 32)
+        none = self.latents.new_empty(0, 32)
         rows = [none] * len(chosen) + [self.rows[i] for i in chosen]
         return lay_out(rows, spans * 2, IMAGE_TOKENS, length)
 
@@ -169,12 +173,13 @@ sentences = st.lists(st.integers(1, 9), min_size=1, max_size=3)
 def test_in_a_batch_each_prompt_comes_out_as_alone(
     model: SanaTransformer2DModelWithContext, lengths: list[list[int]], seed: int, extra: int
 ) -> None:
-    mixture = Mixture(lengths, seed)
+    # In double precision, where rounding cannot pass for a leak between rows, nor hide one.
+    exact, mixture = deepcopy(model).double(), Mixture(lengths, seed, torch.float64)
     longest = max(pair_length(row, IMAGE_TOKENS, guided=True) for row in lengths)
-    together = mixture.run(model, list(range(mixture.count)), longest + extra)
+    together = mixture.run(exact, list(range(mixture.count)), longest + extra)
     for number in range(mixture.count):
-        alone = mixture.run(model, [number])
-        assert (together[:, number] - alone[:, 0]).abs().max() < 1e-5
+        alone = mixture.run(exact, [number])
+        assert (together[:, number] - alone[:, 0]).abs().max() < 1e-12
 
 
 def test_at_one_shape_a_rows_bits_do_not_depend_on_its_neighbours(
