@@ -35,6 +35,7 @@ def run(
     execution: Execution | None = None,
     executor: Executor | None = None,
     stop: Callable[[], bool] = lambda: False,
+    reuse: Sequence[Path] = (),
 ) -> Progress | None:
     return work(
         ready,
@@ -43,6 +44,7 @@ def run(
         command="test",
         executor=executor,
         stop=stop,
+        reuse=[RunFolder(pool) for pool in reuse],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from harness.log.frame import load, load_searches
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.log.schema import REUSED, ROLES
+from harness.log.schema import ROLES, UNITS, origin
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,7 @@ def summarise(run: str | Location) -> Summary:
         reused=_reused(frame),
         retries=int((frame["attempts"] - 1).sum()),
         cost={
-            role: {
-                unit: float(frame[f"{role}_{unit}"].sum())
-                for unit in ("nfe", "flops", "device_seconds", "tokens")
-            }
-            for role in ROLES
+            role: {unit: float(frame[f"{role}_{unit}"].sum()) for unit in UNITS} for role in ROLES
         },
         errors={str(message): int(count) for message, count in errors.items()},
         failures=_counts(manifest, "failures"),
@@ -146,9 +143,7 @@ def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:
 
 
 def _reused(frame: pd.DataFrame) -> dict[str, int]:
-    workers = frame["generator_worker"].dropna().astype(str)
-    runs = workers[workers.str.startswith(REUSED)].str.removeprefix(REUSED)
-    return {str(run): int(count) for run, count in runs.value_counts().items()}
+    return dict(Counter(filter(None, map(origin, frame["generator_worker"].dropna()))))
 
 
 def _agreement(frame: pd.DataFrame) -> dict[str, int]:

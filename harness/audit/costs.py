@@ -15,11 +15,10 @@ from harness.audit.subject import Row, Subject, named
 from harness.engine.launch import totals
 from harness.errors import HarnessError
 from harness.log.manifest import FINISHED
-from harness.log.schema import REUSED, ROLES
+from harness.log.schema import ROLES, UNITS, origin
 
 NAME = "costs"
 
-UNITS = ("nfe", "flops", "device_seconds", "tokens")
 _ANSWER = {"generator": "image", "judge": "accepted", "scorer": "correct"}
 _COLUMNS = [
     *_ANSWER.values(),
@@ -39,7 +38,7 @@ def check(subject: Subject) -> Result:
     for key, rows in subject.by_search(_COLUMNS):
         for row in rows:
             draws += 1
-            reused += (row["generator_worker"] or "").startswith(REUSED)
+            reused += bool(origin(row["generator_worker"]))
             for problem in _wrong(row, free, subject.config.judged):
                 problems.add(f"{named(key, row['draw_index'])}: {problem}")
             for role in ROLES:

@@ -13,6 +13,7 @@ from harness.audit.result import CannotCheck, Outcome, Problems, Result, conclud
 from harness.audit.subject import Subject, named
 from harness.config import FOREIGN, RECORDED_JUDGE, RunConfig
 from harness.engine.searches import timed_out
+from harness.log.schema import VERDICT
 from harness.models.eyes import eyes
 
 NAME = "leakage"
@@ -24,7 +25,7 @@ ALIKE = 50
 """Accepted images, and rejected ones, from which on a judge that never differs from the scorer is
 one too. An honest judge that is right 95 times of 100 gets so far once in 170 runs."""
 
-_COLUMNS = ("accepted", "judge_score", "judge_sentence", "correct", "reason", "draw_index")
+_COLUMNS = (*VERDICT, "correct", "reason", "draw_index")
 
 
 def check(subject: Subject) -> Result:

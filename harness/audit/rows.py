@@ -21,15 +21,13 @@ from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.log import shards
-from harness.log.schema import KEYS, ROLES, TABLES
+from harness.log.schema import KEYS, ROLES, SCORE, TABLES, VERDICT
 from harness.seeds import canonical_json
 
 NAME = "rows"
 
 _ALWAYS = ("run", "prompt_id", "prompt", "tag", "replicate", "draw_index", "draw_id", "settings",
            "attempts", "time")  # fmt: skip
-_VERDICT = ("accepted", "judge_score", "judge_sentence")
-_SCORE = ("correct", "reason", "detections")
 
 
 def check(subject: Subject) -> Result:
@@ -114,15 +112,15 @@ def _presence(row: Row, subject: Subject) -> list[str]:
     # A draw that one role failed on is still answered by the others, except that nobody can
     # look at an image that was never made.
     if role in (None, "scorer"):
-        found += [f"no {name}" for name in _VERDICT if row[name] is None]
+        found += [f"no {name}" for name in VERDICT if row[name] is None]
     if role is None and subject.config.scorer is not None:
-        found += [f"no {name}" for name in _SCORE if row[name] is None]
+        found += [f"no {name}" for name in SCORE if row[name] is None]
     if role is not None and not subject.foreign and row["attempts"] <= MAX_ATTEMPTS:
         found.append(f"given up after {row['attempts'] - 1} tries, not {MAX_ATTEMPTS}")
     if role in ("generator", "judge"):
-        found += [f"{name} of a draw without verdict" for name in _VERDICT if row[name] is not None]
+        found += [f"{name} of a draw without verdict" for name in VERDICT if row[name] is not None]
     if role in ("generator", "scorer") or subject.config.scorer is None:
-        found += [f"{name} of an unscored draw" for name in _SCORE if row[name] is not None]
+        found += [f"{name} of an unscored draw" for name in SCORE if row[name] is not None]
     return found
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.places import RunPlace
 from harness.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -17,15 +16,6 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS = 900.0
 """Far beyond any batch of a working GPU; a hang costs a quarter of an hour of one worker."""
-
-reuse_option = click.option(
-    "--reuse",
-    type=RunPlace(),
-    multiple=True,
-    metavar="RUN",
-    help="A run whose draws are not made again where this one asks for the same.",
-)
-"""Of `run` and `resume` too."""
 
 _NAMES = ("executor", "workers", "gpu_share", "address", "device", "deadline")
 

@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from harness.log.location import Location
+    from harness.log.run_folder import RunFolder
 
 
 class RunPlace(click.ParamType["Location"]):
@@ -22,3 +23,26 @@ class RunPlace(click.ParamType["Location"]):
         from harness.log.location import location
 
         return location(value)
+
+
+class ExistingRun(click.ParamType["RunFolder"]):
+    """A place with a run."""
+
+    name = "run"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> RunFolder:
+        """The run that lives there; a UsageError if none does."""
+        from harness.log.run_folder import RunFolder
+
+        return RunFolder.existing(value)
+
+
+reuse_option = click.option(
+    "--reuse",
+    type=ExistingRun(),
+    multiple=True,
+    metavar="RUN",
+    help="A run whose draws are not made again where this one asks for the same.",
+)

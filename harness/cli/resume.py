@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.execution import execution_options, reuse_option
-from harness.cli.places import RunPlace
+from harness.cli.execution import execution_options
+from harness.cli.places import ExistingRun, reuse_option
 
 if TYPE_CHECKING:
-    from harness.log.location import Location
+    from harness.log.run_folder import RunFolder
 
 
 @click.command(short_help="Carry on with a run that was stopped.")
-@click.argument("run", type=RunPlace())
+@click.argument("run", type=ExistingRun())
 @reuse_option
 @execution_options
-def resume(run: Location, reuse: tuple[Location, ...], execution: dict[str, Any]) -> int:
+def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, Any]) -> int:
     """Carry on with the run in the folder RUN.
 
     What to do comes from the run's manifest; only where to do it can be chosen anew. Nothing
@@ -28,21 +28,18 @@ def resume(run: Location, reuse: tuple[Location, ...], execution: dict[str, Any]
     from harness.config import read_config
     from harness.errors import UsageError
     from harness.log.manifest import FINISHED, Manifest
-    from harness.log.run_folder import RunFolder
     from harness.plan import replan
     from harness.scoring.plan import is_scoring
 
-    folder = RunFolder.existing(run)
-    manifest = Manifest.read(folder.manifest)
+    manifest = Manifest.read(run.manifest)
     if is_scoring(manifest.config):
         # Its images lie elsewhere, and only the command says where.
         if manifest.state != FINISHED:
             raise UsageError(
-                f"{run} holds scores of images, which the same command goes on with",
+                f"{run.path} holds scores of images, which the same command goes on with",
                 manifest.command,
             )
-        click.echo(f"already finished: {run}", err=True)
+        click.echo(f"already finished: {run.path}", err=True)
         return 0
-    pool = [RunFolder.existing(place) for place in reuse]
     ready = replan(read_config(manifest.config))
-    return drive(ready, resolve(execution), folder, reuse=pool)
+    return drive(ready, resolve(execution), run, reuse=reuse)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.batch_size import BatchSize
-from harness.cli.execution import execution_options, reuse_option
-from harness.cli.places import RunPlace
+from harness.cli.execution import execution_options
+from harness.cli.places import RunPlace, reuse_option
 
 if TYPE_CHECKING:
     from harness.log.location import Location
+    from harness.log.run_folder import RunFolder
 
 PAIR = "NAME=VALUE"
 
@@ -104,7 +105,7 @@ def run(
     scorer: tuple[str, ...],
     tags: str,
     out: Location | None,
-    reuse: tuple[Location, ...],
+    reuse: tuple[RunFolder, ...],
     execution: dict[str, Any],
     batch_size: int | str | None,
     **rest: Any,
@@ -136,12 +137,10 @@ def run(
     from harness.log.run_folder import RunFolder
     from harness.plan import Ask, plan
 
-    # Before anything is measured or loaded, too.
-    pool = [RunFolder.existing(place) for place in reuse]
     where = resolve(execution)
     ready = plan(Ask(**asked, device=where.device))
     notes: dict[str, Any] = {}
     if batch_size == BatchSize.AUTO:
         ready, notes = settle(ready, where, out, Path("results"))
     folder = RunFolder(out) if out is not None else default_folder(ready, Path("results"))
-    return drive(ready, where, folder, notes, pool)
+    return drive(ready, where, folder, notes, reuse)

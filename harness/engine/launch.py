@@ -27,7 +27,7 @@ from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
 from harness.log.run_folder import RunFolder
-from harness.log.schema import ROLES, TABLES
+from harness.log.schema import ROLES, TABLES, UNITS
 from harness.plan import Plan
 from harness.records import Role
 
@@ -236,8 +236,7 @@ def make_executor(plan: Plan, execution: Execution) -> Executor:
 
 def totals(folder: RunFolder) -> dict[str, Any]:
     """Draws, failures and costs of a run, summed over its log."""
-    units = ("nfe", "flops", "device_seconds", "tokens")
-    costs = [f"{role}_{unit}" for role in ROLES for unit in units]
+    costs = [f"{role}_{unit}" for role in ROLES for unit in UNITS]
     table = store.read(folder.log, "candidates", columns=["error", *costs])
     return {
         "draws": table.num_rows,

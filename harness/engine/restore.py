@@ -9,6 +9,7 @@ from typing import Any
 from harness.engine.searches import SearchKey
 from harness.log import store
 from harness.log.run_folder import RunFolder
+from harness.log.schema import VERDICT
 
 _NEEDED = [
     "prompt_id",
@@ -17,9 +18,7 @@ _NEEDED = [
     "draw_index",
     "draw_id",
     "image",
-    "accepted",
-    "judge_score",
-    "judge_sentence",
+    *VERDICT,
     "correct",
     "error_role",
     "error",

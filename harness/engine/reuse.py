@@ -27,7 +27,7 @@ from harness.log.environment import NUMERIC, device_names, other_versions
 from harness.log.images import image_path, verify
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.run_folder import RunFolder
-from harness.log.schema import REUSED, ROLES
+from harness.log.schema import ROLES, SCORE, UNITS, VERDICT, reused_from
 from harness.log.shards import salvage
 from harness.options import build
 from harness.plan import Plan, select_prompts
@@ -39,19 +39,8 @@ FREE = frozenset(
 )
 """Fields of the config in which runs may differ and still have draws in common."""
 
-_UNITS = ("nfe", "flops", "device_seconds", "tokens")
-_COLUMNS = [
-    "draw_id",
-    "image",
-    "accepted",
-    "judge_score",
-    "judge_sentence",
-    "correct",
-    "reason",
-    "detections",
-    *(f"{role}_{unit}" for role in ROLES for unit in _UNITS),
-    "error",
-]
+_COSTS = [f"{role}_{unit}" for role in ROLES for unit in UNITS]
+_COLUMNS = ["draw_id", "image", *VERDICT, *SCORE, *_COSTS, "error"]
 
 
 @dataclass(frozen=True)
@@ -211,12 +200,12 @@ class Pool:
             pending.png, pending.image = png, row["image"]
             pending.verdict, pending.score = logged_verdict(row), logged_score(row)
             for role in Role:
-                spent = {unit: row[f"{role}_{unit}"] for unit in _UNITS}
+                spent = {unit: row[f"{role}_{unit}"] for unit in UNITS}
                 if None in spent.values():
                     continue  # the role did not work in that run
                 pending.costs[role] = Cost(**spent)
                 if any(spent.values()):
-                    pending.workers[role] = f"{REUSED}{source.run}"
+                    pending.workers[role] = reused_from(source.run)
             return source.run
         return None
 

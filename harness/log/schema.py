@@ -27,6 +27,15 @@ FEEDBACK = pa.struct([("draw_id", TEXT), ("sentence", TEXT)])
 
 ROLES = ("generator", "judge", "scorer")
 
+UNITS = ("nfe", "flops", "device_seconds", "tokens")
+"""What each role's cost is counted in."""
+
+VERDICT = ("accepted", "judge_score", "judge_sentence")
+"""What the judge said."""
+
+SCORE = ("correct", "reason", "detections")
+"""What the scorer said."""
+
 
 def _cost(role: str) -> list[tuple[str, pa.DataType]]:
     return [
@@ -81,8 +90,18 @@ SEARCHES = pa.schema(
     ]
 )
 
-REUSED = "reused from "
-"""Stands before a run's id, in a worker's place: that run made the draw."""
+_REUSED = "reused from "
+
+
+def reused_from(run: str) -> str:
+    """What stands in a worker's place where another run has made the draw."""
+    return f"{_REUSED}{run}"
+
+
+def origin(worker: str | None) -> str:
+    """The run that made a draw, by what stands in its worker's place; "" for the run itself."""
+    return worker.removeprefix(_REUSED) if worker and worker.startswith(_REUSED) else ""
+
 
 TABLES = {"candidates": CANDIDATES, "searches": SEARCHES}
 

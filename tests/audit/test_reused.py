@@ -10,23 +10,18 @@ import pytest
 from harness.audit.checks import audit
 from harness.audit.result import Outcome, Result
 from harness.audit.subject import Options, Subject
-from harness.engine.launch import Execution, work
 from harness.log.run_folder import RunFolder
-from tests.audit.forging import Forger
-from tests.runs import stub_plan
+from harness.log.schema import origin
+from tests.audit.forging import Forger, Rows
+from tests.runs import run, stub_plan
 
 
 @pytest.fixture(scope="module")
 def grown(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The good run's searches with a larger budget: what it drew is taken over, chains included."""
     folder = tmp_path_factory.mktemp("grown") / "run"
-    work(
-        stub_plan(honest.parent / "stub.toml", strategy="reflect", budget=7),
-        Execution(executor="inline"),
-        RunFolder(folder),
-        command="test",
-        reuse=[RunFolder(honest)],
-    )
+    ready = stub_plan(honest.parent / "stub.toml", strategy="reflect", budget=7)
+    run(ready, folder, reuse=[honest])
     return folder
 
 
@@ -48,5 +43,9 @@ def test_it_passes_and_says_what_it_took(honest: Path, grown: Path) -> None:
 @pytest.mark.parametrize("column", ["generator_device_seconds", "judge_tokens", "scorer_flops"])
 def test_what_it_took_has_its_price(grown: Path, tmp_path: Path, column: str) -> None:
     forger = Forger(Path(shutil.copytree(grown, tmp_path / "run")))
-    forger.rewrite("candidates", lambda rows: rows[0].update({column: None}))
+
+    def forge(rows: Rows) -> None:
+        next(row for row in rows if origin(row["generator_worker"]))[column] = None
+
+    forger.rewrite("candidates", forge)
     assert results(tmp_path / "run")["costs"].outcome is Outcome.FAIL

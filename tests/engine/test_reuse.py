@@ -11,14 +11,12 @@ import pytest
 
 import harness
 from harness.config import FOREIGN
-from harness.engine.launch import Execution, work
 from harness.engine.progress import Progress
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log.environment import packages
 from harness.log.images import decode, encode
 from harness.log.manifest import Manifest
-from harness.log.run_folder import RunFolder
-from harness.log.schema import REUSED
+from harness.log.schema import reused_from
 from harness.plan import Plan
 from harness.seeds import config_digest
 from harness.simulate.workload import logged_workload
@@ -40,14 +38,7 @@ def pool(suite: Path, tmp_path: Path) -> Path:
 def reusing(
     ready: Plan, folder: Path, *pools: Path, stop: Callable[[], bool] = lambda: False
 ) -> Progress:
-    progress = work(
-        ready,
-        Execution(executor="inline"),
-        RunFolder(folder),
-        command="test",
-        reuse=[RunFolder(pool) for pool in pools],
-        stop=stop,
-    )
+    progress = run(ready, folder, reuse=pools, stop=stop)
     assert progress is not None
     return progress
 
@@ -97,7 +88,7 @@ def test_a_reused_row_has_the_cost_it_had_and_names_where_it_comes_from(
     assert here[costs].to_numpy().tolist() == there[costs].to_numpy().tolist()
     origin = Manifest.read(pool / "manifest.json").run
     for role in ("generator", "judge", "scorer"):
-        assert set(here[f"{role}_worker"]) == {f"{REUSED}{origin}"}
+        assert set(here[f"{role}_worker"]) == {reused_from(origin)}
         assert here[f"{role}_batch"].isna().all()
     manifest = Manifest.read(tmp_path / "run" / "manifest.json")
     assert manifest.sessions[0]["reused"] == {origin: SEARCHES}
