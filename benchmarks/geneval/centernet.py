@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.geneval.detection import SCORE_FLOOR, Detections, read_config
+from benchmarks.geneval.loading import require_finite
 from harness import flops
-from harness.errors import BadAnswer, Failure, HarnessError, UsageError
+from harness.errors import HarnessError, UsageError
 
 Image = npt.NDArray[np.uint8]
 
@@ -92,12 +93,6 @@ class Maps:
     classes: Tensor
     sides: Tensor
     foreground: Tensor
-
-    @property
-    def finite(self) -> bool:
-        """Whether no number in them is NaN or infinite."""
-        parts = (self.centres, self.classes, self.sides, self.foreground)
-        return all(bool(part.isfinite().all()) for part in parts)
 
 
 class _Block(nn.Module):
@@ -308,13 +303,11 @@ class CenterNetDetector:
                 pixels[row] = _fit(torch.from_numpy(np.array(image)), side)
             pixels = (pixels / 127.5 - 1).to(self.device, self.dtype)
             maps: Maps = self.network(pixels)
-            if not maps.finite:
-                # NaN passes no threshold: it would be taken for an image that shows nothing.
-                raise BadAnswer(
-                    Failure.BAD_NUMBER,
-                    f"the detector's output is not finite ({self.dtype} on {self.device})",
-                    "try dtype float32; on a GPU, check that this build of torch supports it",
-                )
+            # NaN passes no threshold: it would be taken for an image that shows nothing.
+            where = f"{self.dtype} on {self.device}"
+            require_finite(
+                "detector", where, maps.centres, maps.classes, maps.sides, maps.foreground
+            )
             answers = decode(maps, self.config)[: len(part)]
             pairs = zip(part, answers, strict=True)
             found += [_resized(answer, *image.shape[:2]) for image, answer in pairs]

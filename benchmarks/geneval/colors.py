@@ -25,9 +25,9 @@ from torch.nn import functional
 
 from benchmarks.geneval.classes import COLORS
 from benchmarks.geneval.detection import read_config
-from benchmarks.geneval.loading import first_line, load_model
+from benchmarks.geneval.loading import first_line, load_model, require_finite
 from harness import flops
-from harness.errors import BadAnswer, Failure, HarnessError
+from harness.errors import HarnessError
 from harness.records import Image
 
 TEMPLATES = (
@@ -189,13 +189,8 @@ class ClipColorClassifier:
         rows += [rows[-1]] * (self.batch_size - len(rows))
         with torch.inference_mode():
             features = self._image_features(self._to_device(np.stack(rows)))
-            if not bool(torch.isfinite(features).all()):
-                raise BadAnswer(
-                    Failure.BAD_NUMBER,
-                    f"the colour classifier's output is not finite ({self.model.dtype} on "
-                    f"{self.model.device})",
-                    "try dtype float32; on a GPU, check that this build of torch supports it",
-                )
+            where = f"{self.model.dtype} on {self.model.device}"
+            require_finite("colour classifier", where, features)
             return functional.normalize(features.float(), dim=-1)
 
     def _image_features(self, pixels: Tensor) -> Tensor:

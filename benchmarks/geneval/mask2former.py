@@ -19,10 +19,10 @@ from torch import Tensor
 from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.detection import SCORE_FLOOR, Detections
 from benchmarks.geneval.known_answer import TOLERANCE, TOLERANCE_HALF, check_answer
-from benchmarks.geneval.loading import load_model
+from benchmarks.geneval.loading import load_model, require_finite
 from benchmarks.geneval.mmdet_pipeline import Frame, Resize, postprocess, preprocess
 from harness import flops
-from harness.errors import BadAnswer, Failure, HarnessError
+from harness.errors import HarnessError
 from harness.records import Image
 
 FRAME_FILE = "frame.json"
@@ -165,12 +165,8 @@ class Mask2FormerDetector:
         # Always the same batch shape: at another one a row's last bits may differ.
         rows += [rows[-1]] * (self.batch_size - len(rows))
         class_logits, mask_logits = self.forward(torch.from_numpy(np.stack(rows)))
-        if not bool(torch.isfinite(class_logits).all() & torch.isfinite(mask_logits).all()):
-            raise BadAnswer(
-                Failure.BAD_NUMBER,
-                f"the detector's output is not finite ({self.dtype} on {self.network.device})",
-                "try dtype float32; on a GPU, check that this build of torch supports it",
-            )
+        where = f"{self.dtype} on {self.network.device}"
+        require_finite("detector", where, class_logits, mask_logits)
         return list(zip(class_logits, mask_logits, strict=True))[: len(images)]
 
     def _count_flops(self, height: int, width: int) -> float:
