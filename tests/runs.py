@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from harness.engine.executors.base import Executor
 from harness.engine.executors.inline import InlineExecutor
-from harness.engine.jobs import Job, Outcome
+from harness.engine.jobs import BatchResult, Job
 from harness.engine.launch import Execution, work
 from harness.engine.progress import Progress
 from harness.engine.worker import Setup, Worker
@@ -70,7 +70,7 @@ class ShuffledExecutor(InlineExecutor):
     def submit(self, job: Job) -> None:
         self._held[job.role].append(job)
 
-    def wait(self, timeout: float) -> Sequence[Outcome]:
+    def wait(self, timeout: float) -> Sequence[BatchResult]:
         busy = [role for role, jobs in self._held.items() if jobs]
         if not busy:
             return ()
@@ -78,6 +78,6 @@ class ShuffledExecutor(InlineExecutor):
         job = jobs.pop(self._random.randrange(len(jobs)))
         worker: Worker = self._workers[job.role]
         try:
-            return [Outcome(job, "shuffled", answers=tuple(worker.run(job.items)))]
+            return [BatchResult(job, "shuffled", answers=tuple(worker.run(job.items)))]
         except Exception as error:
-            return [Outcome(job, "shuffled", error=f"{type(error).__name__}: {error}")]
+            return [BatchResult(job, "shuffled", error=f"{type(error).__name__}: {error}")]

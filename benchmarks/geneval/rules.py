@@ -98,7 +98,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Judgement:
     """The verdict on one image.
 
     Attributes:
@@ -168,7 +168,7 @@ def colors_needed(metadata: Mapping[str, Any], kept: Kept) -> list[int]:
 
 def judge(
     metadata: Mapping[str, Any], kept: Kept, boxes: Floats, color_of: Callable[[int], str]
-) -> Outcome:
+) -> Judgement:
     """Hold the kept objects against what the prompt asks for.
 
     Args:
@@ -194,7 +194,7 @@ def judge(
         found = len(kept.get(label, ()))
         if found >= count:
             failures.append(Failure(FailureKind.TOO_MANY, label, count, found))
-    return Outcome(tuple(failures))
+    return Judgement(tuple(failures))
 
 
 def relative_position(box: Floats, target: Floats) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from pydantic import Field
 from benchmarks.geneval import rules
 from benchmarks.geneval.colors import ColorClassifier, Crop, load_colors
 from benchmarks.geneval.detection import Backend, Detections, Detector, load_detector
-from benchmarks.geneval.rules import Kept, Outcome
+from benchmarks.geneval.rules import Judgement, Kept
 from harness import options
 from harness.errors import HarnessError, did_you_mean
 from harness.records import Cost, Detection, Image, Prompt, Score
@@ -65,7 +65,7 @@ class Examination:
     detections: Detections
     kept: Kept
     colors: Mapping[int, str]
-    outcome: Outcome
+    outcome: Judgement
     cost: Cost
 
     def score(self) -> Score:

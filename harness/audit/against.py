@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.analysis.comparison import comparison_table
 from harness.analysis.logged_run import load_run
-from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded
+from harness.audit.result import CannotCheck, Problems, Result, Status, concluded
 from harness.audit.subject import Options, Subject
 from harness.config import differences
 from harness.errors import HarnessError
@@ -40,7 +40,7 @@ def check(subject: Subject) -> Result:
         "identical, every row" if same else _compared(subject.folder.path, path),
     ]
     if fields:
-        return Result(NAME, str(path), Outcome.NOT_APPLICABLE, tuple(evidence))
+        return Result(NAME, str(path), Status.NOT_APPLICABLE, tuple(evidence))
     problems = Problems()
     machines = _machine(subject.manifest), _machine(other.manifest)
     if not same and machines[0] == machines[1]:

@@ -25,7 +25,7 @@ from harness.audit import (
     rows,
     verdicts,
 )
-from harness.audit.result import CannotCheck, Outcome, Result
+from harness.audit.result import CannotCheck, Result, Status
 from harness.audit.subject import Subject
 from harness.registry import import_paths
 
@@ -90,7 +90,7 @@ def carry_out(one: Check, subject: Subject) -> Result:
         with import_paths(allowed=subject.options.plugins):
             return one.check(subject)
     except CannotCheck as error:
-        return Result(one.NAME, "", Outcome.NOT_APPLICABLE, (str(error),))
+        return Result(one.NAME, "", Status.NOT_APPLICABLE, (str(error),))
     except Exception as error:
         reason = f"the check broke off: {type(error).__name__}: {error}"
-        return Result(one.NAME, "", Outcome.FAIL, (reason,))
+        return Result(one.NAME, "", Status.FAIL, (reason,))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from harness.audit import replays
 from harness.audit.decisions import wrong
-from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded, count
+from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
 from harness.audit.subject import Subject, named
 from harness.config import FOREIGN, RECORDED_JUDGE, RunConfig
 from harness.engine.searches import timed_out
@@ -43,7 +43,7 @@ def check(subject: Subject) -> Result:
         ]
         if problems:
             return concluded(NAME, looked, problems, evidence)
-        return Result(NAME, looked, Outcome.NOT_APPLICABLE, tuple(evidence))
+        return Result(NAME, looked, Status.NOT_APPLICABLE, tuple(evidence))
     problems = Problems()
     evidence = _eyes(config, problems)
     if echoes >= ENOUGH:

@@ -6,7 +6,7 @@ edit both, and every row of the log, which carries the id.
 
 from __future__ import annotations
 
-from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded
+from harness.audit.result import CannotCheck, Problems, Result, Status, concluded
 from harness.audit.subject import Subject
 from harness.config import differences
 from harness.log.manifest import FINISHED, RUNNING
@@ -19,7 +19,7 @@ def check(subject: Subject) -> Result:
     try:
         manifest, config = subject.manifest, subject.config
     except CannotCheck as error:
-        return Result(NAME, "manifest.json", Outcome.FAIL, (str(error),))
+        return Result(NAME, "manifest.json", Status.FAIL, (str(error),))
     problems = Problems()
     surplus = differences(manifest.config, config.model_dump(mode="json"))
     if surplus:

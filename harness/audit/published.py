@@ -21,7 +21,7 @@ from harness.analysis.published import (
     unlike_published,
 )
 from harness.analysis.run_table import runs_table
-from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded
+from harness.audit.result import CannotCheck, Problems, Result, Status, concluded
 from harness.audit.subject import Subject
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.options import build, resolved
@@ -94,7 +94,7 @@ def check(subject: Subject) -> Result:
     looked = f"{chosen.groupby(_ROW, dropna=False).ngroups} published, by {asked or 'method'}"
     if problems:
         return concluded(NAME, looked, problems, [e for e in evidence if e not in set(problems)])
-    outcome = Outcome.PASS if inside_all and not any(differing) else Outcome.NOT_APPLICABLE
+    outcome = Status.PASS if inside_all and not any(differing) else Status.NOT_APPLICABLE
     return Result(NAME, looked, outcome, tuple(evidence))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.audit import remade
 from harness.audit.remade import Remaker, sample, sample_failed
-from harness.audit.result import CannotCheck, Outcome, Problems, Result, concluded, count
+from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
 from harness.audit.subject import Subject, named
 from harness.engine.devices import device_name
 from harness.engine.searches import SearchKey
@@ -84,7 +84,7 @@ def check(subject: Subject) -> Result:
     evidence += _failures(subject, remaker)
     evidence += reasons or ["versions and device are the run's: bitwise is asked for"]
     if unknown and not problems:
-        return Result(NAME, looked, Outcome.NOT_APPLICABLE, tuple(evidence))
+        return Result(NAME, looked, Status.NOT_APPLICABLE, tuple(evidence))
     return concluded(NAME, looked, problems, evidence)
 
 

@@ -10,7 +10,7 @@ MOST_SHOWN = 5
 """Problems that are listed by name; of the others only the number is given."""
 
 
-class Outcome(StrEnum):
+class Status(StrEnum):
     """How a check ended."""
 
     PASS = "pass"
@@ -31,13 +31,13 @@ class Result:
 
     check: str
     looked_at: str
-    outcome: Outcome
+    outcome: Status
     evidence: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
         """Whether the run is not what it says."""
-        return self.outcome is Outcome.FAIL
+        return self.outcome is Status.FAIL
 
 
 class CannotCheck(Exception):
@@ -77,7 +77,7 @@ def concluded(
         problems: What is wrong; none for a pass.
         evidence: What else was seen.
     """
-    outcome = Outcome.FAIL if problems else Outcome.PASS
+    outcome = Status.FAIL if problems else Status.PASS
     return Result(check, looked_at, outcome, (*problems, *evidence))
 
 

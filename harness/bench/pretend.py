@@ -22,13 +22,13 @@ from harness.config import Plugin, RunConfig
 from harness.engine.executors.base import QUEUE_DEPTH
 from harness.engine.jobs import (
     Answer,
+    BatchResult,
     DrawItem,
     Item,
     Job,
     Judged,
     LookItem,
     Made,
-    Outcome,
     Png,
     Scored,
 )
@@ -124,7 +124,7 @@ class PretendedExecutor:
         until[worker] = max(time.monotonic(), until[worker]) + self.seconds[job.role]
         heapq.heappush(self._ends, (until[worker], job.id, worker, job))
 
-    def wait(self, timeout: float) -> Sequence[Outcome]:
+    def wait(self, timeout: float) -> Sequence[BatchResult]:
         """Sleep until a batch ends; all that have ended by then."""
         if not self._ends:
             return ()
@@ -137,7 +137,7 @@ class PretendedExecutor:
             self._held[job.role][worker] -= 1
             seconds = self.seconds[job.role] / len(job.items)  # an equal share, as workers say it
             answers = tuple(self._answer(job.role, item, seconds) for item in job.items)
-            ended.append(Outcome(job, f"{job.role}-{worker}", answers=answers))
+            ended.append(BatchResult(job, f"{job.role}-{worker}", answers=answers))
         return ended
 
     def describe(self) -> dict[str, Any]:

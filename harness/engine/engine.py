@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from harness.engine.dispatch import Dispatcher
 from harness.engine.executors.base import Executor
 from harness.engine.jobs import (
+    BatchResult,
     DrawItem,
     Item,
     Job,
     Judged,
     LookItem,
     Made,
-    Outcome,
     Png,
     Scored,
 )
@@ -316,7 +316,7 @@ class Engine:
 
     # Answers
 
-    def _take(self, outcome: Outcome) -> None:
+    def _take(self, outcome: BatchResult) -> None:
         job = outcome.job
         batch = self._job_works.pop(job.id)
         self._dispatcher.ended(job.role, len(batch))

@@ -105,7 +105,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BatchResult:
     """What became of a job: answers, one an item, or an error, as values.
 
     Attributes:
@@ -125,6 +125,6 @@ class Outcome:
     crashed: bool = False
 
     @classmethod
-    def failed(cls, job: Job, worker: str, failed: Failed, *, crashed: bool = False) -> Outcome:
+    def failed(cls, job: Job, worker: str, failed: Failed, *, crashed: bool = False) -> BatchResult:
         """The outcome of a failed try."""
         return cls(job, worker, error=failed.error, failure=failed.failure, crashed=crashed)

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.config import RunConfig
-from harness.engine.checks import (
+from harness.engine.jobs import Answer, DrawItem, Item, Judged, LookItem, Made, Png, Scored
+from harness.engine.threads import patient_threads
+from harness.engine.validate import (
     check_cost,
     check_image,
     check_length,
     check_score,
     check_verdict,
 )
-from harness.engine.jobs import Answer, DrawItem, Item, Judged, LookItem, Made, Png, Scored
-from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
 from harness.log import images
 from harness.models.base import FeedbackImage, Request

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.executors.base import Executor
 from harness.engine.executors.inline import InlineExecutor
-from harness.engine.jobs import Job, LookItem, Outcome, Scored
+from harness.engine.jobs import BatchResult, Job, LookItem, Scored
 from harness.engine.launch import Execution, check_folder, folder_for, is_finished, totals
 from harness.engine.rows import Pending, candidate_row, logged_candidate, search_row
 from harness.engine.scheduler import Scheduler, Work
@@ -270,7 +270,7 @@ class _Session:
             self._jobs[self._numbers] = batch
             self._executor.submit(Job(self._numbers, Role.SCORER, items))
 
-    def _take(self, outcome: Outcome) -> None:
+    def _take(self, outcome: BatchResult) -> None:
         pendings = [self._pending.pop(work.id) for work in self._jobs.pop(outcome.job.id)]
         if outcome.error is not None:
             for pending in pendings:

@@ -19,7 +19,7 @@ from harness.analysis.logged_run import load_run
 from harness.analysis.replay import budget_grid, replay
 from harness.analysis.summary import summarise
 from harness.audit import report
-from harness.audit.result import Outcome
+from harness.audit.result import Status
 from harness.audit.subject import Options, Subject
 from harness.engine.searches import Search, timed_out
 from harness.errors import HarnessError, Interrupted, UsageError
@@ -233,7 +233,7 @@ def test_a_search_that_fails_before_its_first_draw_keeps_its_prompt(make_run: Ma
     table = comparison_table([found, other], ["s", "o"])
     assert (table[table.kind != "tag"]["prompts"] == 10).all()
     recounted = report.check(Subject(RunFolder(found.folder.path), options=Options(plugins=True)))
-    assert recounted.outcome is Outcome.PASS, recounted
+    assert recounted.outcome is Status.PASS, recounted
 
 
 def test_a_search_that_ran_out_of_time_keeps_its_outcome(
@@ -248,7 +248,7 @@ def test_a_search_that_ran_out_of_time_keeps_its_outcome(
     assert curves.own.basis == "replay"
     assert curves.own.scores[:, -1] == pytest.approx(found.scores())
     recounted = report.check(Subject(RunFolder(found.folder.path), options=Options(plugins=True)))
-    assert recounted.outcome is Outcome.PASS, recounted
+    assert recounted.outcome is Status.PASS, recounted
 
 
 def test_who_stopped_before_the_budget_did_not_draw_by_number(

@@ -11,7 +11,7 @@ import pytest
 
 from harness.audit import regeneration, rescoring
 from harness.audit.checks import audit
-from harness.audit.result import Outcome, Result
+from harness.audit.result import Result, Status
 from harness.audit.subject import Options, Subject
 from harness.log.images import image_path
 from harness.log.run_folder import RunFolder
@@ -168,4 +168,4 @@ def test_a_judge_that_fails_now_has_not_confirmed(wounded: Path, tmp_path: Path)
         found = rescoring.check(Subject(RunFolder(wounded), options))
     finally:
         (faults.folder / "judge.error.on-4").unlink()
-    assert found.outcome is Outcome.FAIL and "no verdict now" in found.evidence[0]
+    assert found.outcome is Status.FAIL and "no verdict now" in found.evidence[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.audit.checks import audit
-from harness.audit.result import Outcome, Result
+from harness.audit.result import Result, Status
 from harness.audit.subject import Options, Subject
 from harness.log.run_folder import RunFolder
 from tests.audit.forging import Forger, Rows
@@ -52,10 +52,10 @@ def test_what_can_be_checked_passes_and_the_rest_says_why_not(name: str, script:
     unknown = UNKNOWN | ({"images": "images were not kept"} if name == "bare" else {})
     for check, result in found.items():
         if check in unknown:
-            assert result.outcome is Outcome.NOT_APPLICABLE, result
+            assert result.outcome is Status.NOT_APPLICABLE, result
             assert result.evidence[0].startswith(unknown[check])
         else:
-            assert result.outcome is Outcome.PASS, result
+            assert result.outcome is Status.PASS, result
     said = [line for result in found.values() for line in result.evidence]
     assert "seeds and feedback of images made elsewhere are unknown" in said
     assert "which models judged and scored is not on record" in said
@@ -119,5 +119,5 @@ def test_a_benchmark_that_judged_itself_is_labelled(tmp_path: Path) -> None:
         path.write_text(path.read_text().replace("_verifier", "_other"))
     imported(source, tmp_path / "run")
     found = results(tmp_path / "run")["leakage"]
-    assert found.outcome is Outcome.NOT_APPLICABLE
+    assert found.outcome is Status.NOT_APPLICABLE
     assert found.evidence[0].startswith("an oracle run, and says so")

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image as Pillow
 
 from harness.audit.checks import audit
-from harness.audit.result import Outcome
+from harness.audit.result import Status
 from harness.audit.subject import Options, Subject
 from harness.log import images
 from harness.log.run_folder import RunFolder
@@ -28,17 +28,17 @@ LATER = "2999-01-01T00:00:00+00:00"
 EVERYTHING = Options(regenerate=1000, rescore=1000, plugins=True)
 
 
-def outcomes(path: Path) -> dict[str, Outcome]:
+def outcomes(path: Path) -> dict[str, Status]:
     results = audit(Subject(RunFolder(path), EVERYTHING))
     return {result.check: result.outcome for result in results}
 
 
 def test_an_honest_run_passes(honest: Path) -> None:
     found = outcomes(honest)
-    assert found.pop("against") is Outcome.NOT_APPLICABLE
+    assert found.pop("against") is Status.NOT_APPLICABLE
     for unknown in ("published", "flops", "verdicts"):  # stubs have no such thing
-        assert found.pop(unknown) is Outcome.NOT_APPLICABLE
-    assert set(found.values()) == {Outcome.PASS}
+        assert found.pop(unknown) is Status.NOT_APPLICABLE
+    assert set(found.values()) == {Status.PASS}
 
 
 def rows(change: Callable[[Rows], Any], *, table: str = "candidates", sums: bool = True) -> Any:
@@ -329,7 +329,7 @@ def test_a_forgery_is_caught_by_its_check(name: str, honest: Path, tmp_path: Pat
     shutil.copytree(honest, tmp_path / "forged")
     forge(Forger(tmp_path / "forged"))
     found = outcomes(tmp_path / "forged")
-    assert found[expected] is Outcome.FAIL, json.dumps(found, indent=1)
+    assert found[expected] is Status.FAIL, json.dumps(found, indent=1)
 
 
 def test_a_forger_who_changes_nothing_is_let_through(honest: Path, tmp_path: Path) -> None:
@@ -337,12 +337,12 @@ def test_a_forger_who_changes_nothing_is_let_through(honest: Path, tmp_path: Pat
     shutil.copytree(honest, tmp_path / "copy")
     Forger(tmp_path / "copy").rewrite("candidates", lambda found: None)
     Forger(tmp_path / "copy").config(lambda fields: None)
-    assert Outcome.FAIL not in outcomes(tmp_path / "copy").values()
+    assert Status.FAIL not in outcomes(tmp_path / "copy").values()
 
 
 def test_a_stranger_does_not_choose_what_is_imported(honest: Path) -> None:
     results = audit(Subject(RunFolder(honest), Options(regenerate=5, rescore=5)))
     found = {result.check: result for result in results}
-    assert found["regeneration"].outcome is Outcome.NOT_APPLICABLE
+    assert found["regeneration"].outcome is Status.NOT_APPLICABLE
     assert "--plugins" in found["regeneration"].evidence[0]
     assert not any(result.failed for result in results)

@@ -13,7 +13,7 @@ import torch
 
 from harness.audit import flops, verdicts
 from harness.audit.recount.operations import operations
-from harness.audit.result import CannotCheck, Outcome
+from harness.audit.result import CannotCheck, Status
 from harness.audit.subject import Options, Subject
 from harness.flops import count
 from harness.log.run_folder import RunFolder
@@ -56,7 +56,7 @@ def test_flops_follow_from_the_configurations(
     capfd.readouterr()
     found = flops.check(subject(measured))
     assert capfd.readouterr() == ("", "")
-    assert found.outcome is Outcome.PASS, found.evidence
+    assert found.outcome is Status.PASS, found.evidence
     assert found.evidence[0].startswith("of the generator, judge, scorer")
     assert "with feedback held to a lower bound" in found.evidence[-1]
 
@@ -106,7 +106,7 @@ def test_without_checkpoints_flops_are_not_known(forger: Forger) -> None:
 def test_other_weights_of_the_same_name_are_not_counted(forger: Forger) -> None:
     forger.config(lambda fields: fields["digests"].update({"judge.detector": "0" * 64}))
     found = flops.check(subject(forger.folder.path))
-    assert found.outcome is Outcome.PASS
+    assert found.outcome is Status.PASS
     assert any("not of the judge: " in line for line in found.evidence)
 
 
@@ -125,7 +125,7 @@ def test_the_two_counters_agree(forward: Callable[[], Any]) -> None:
 
 
 def test_verdicts_follow_from_detections(measured: Path) -> None:
-    assert verdicts.check(subject(measured)).outcome is Outcome.PASS
+    assert verdicts.check(subject(measured)).outcome is Status.PASS
 
 
 def _flip(found: Rows) -> None:

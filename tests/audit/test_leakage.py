@@ -11,7 +11,7 @@ import pytest
 
 from harness.audit import leakage
 from harness.audit.checks import audit
-from harness.audit.result import Outcome
+from harness.audit.result import Status
 from harness.audit.subject import Options, Subject
 from harness.log.run_folder import RunFolder
 from harness.records import Cost, Image, Prompt, Verdict
@@ -56,7 +56,7 @@ def test_labelled_it_may_be_one(disguised: Path, tmp_path: Path) -> None:
     shutil.copytree(disguised, tmp_path / "run")
     Forger(tmp_path / "run").config(lambda fields: fields.update(oracle=True))
     found = leakage.check(Subject(RunFolder(tmp_path / "run")))
-    assert found.outcome is Outcome.NOT_APPLICABLE
+    assert found.outcome is Status.NOT_APPLICABLE
 
 
 @pytest.mark.parametrize(

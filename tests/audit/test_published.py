@@ -12,7 +12,7 @@ from harness.analysis.logged_run import load_run
 from harness.analysis.published import load_published, published_points
 from harness.analysis.run_table import runs_table
 from harness.audit import published
-from harness.audit.result import CannotCheck, Outcome, Result
+from harness.audit.result import CannotCheck, Result, Status
 from harness.audit.subject import Options, Subject
 from harness.cli.audit import audit
 from harness.errors import UsageError
@@ -64,7 +64,7 @@ def test_inside(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     printed_as(monkeypatch, own["high"])
     for words in (None, "best-of-n 4"):
         found = check(run, words)
-        assert found.outcome is Outcome.PASS, found.evidence
+        assert found.outcome is Status.PASS, found.evidence
         assert "is inside this run's micro" in found.evidence[0]
         assert "images a prompt (here 1)" in found.evidence[-1]
 
@@ -74,7 +74,7 @@ def test_outside_is_a_failure_only_where_it_was_asked(
 ) -> None:
     printed_as(monkeypatch, micro(run)["high"] + 0.001)
     found = check(run)
-    assert found.outcome is Outcome.NOT_APPLICABLE and "is outside" in found.evidence[0]
+    assert found.outcome is Status.NOT_APPLICABLE and "is outside" in found.evidence[0]
     asked = check(run, "best-of-N 4 SANA-1.0-1.6B")
     assert asked.failed and "is outside" in asked.evidence[0]
 
@@ -88,7 +88,7 @@ def test_outside_is_a_failure_only_where_it_was_asked(
 )
 def test_what_differs_is_told(run: Path, words: str, parts: set[str]) -> None:
     found = check(run, words)
-    assert found.outcome is Outcome.NOT_APPLICABLE
+    assert found.outcome is Status.NOT_APPLICABLE
     (line, *_) = (line for line in found.evidence if " differs in " in line)
     told = {part.split(" (")[0] for part in line.split(" differs in ")[1].split("); ")}
     assert told == parts, line
@@ -113,7 +113,7 @@ def test_a_protocol_that_differs_cannot_fail(
     change(loaded.manifest.config)
     monkeypatch.setattr(published, "load_run", lambda path: loaded)
     found = check(run, "best-of-N 4")
-    assert found.outcome is Outcome.NOT_APPLICABLE
+    assert found.outcome is Status.NOT_APPLICABLE
     assert any(f" differs in {part} (" in line for line in found.evidence), found.evidence
 
 
@@ -166,7 +166,7 @@ def test_other_options_are_not_the_published_method(
     loaded = load_run(run)
     printed_as(monkeypatch, micro(run)["high"])
     monkeypatch.setattr(published, "load_run", lambda path: loaded)
-    for select, outcome in (("score", Outcome.NOT_APPLICABLE), ("first-accepted", Outcome.PASS)):
+    for select, outcome in (("score", Status.NOT_APPLICABLE), ("first-accepted", Status.PASS)):
         loaded.manifest.config["strategy"]["options"] = {"select": select}
         assert check(run).outcome is outcome
 

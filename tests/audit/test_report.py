@@ -15,7 +15,7 @@ import pytest
 from harness.audit import report as checked
 from harness.audit.recount import intervals
 from harness.audit.recount.selectors import none_of
-from harness.audit.result import CannotCheck, Outcome, Result
+from harness.audit.result import CannotCheck, Result, Status
 from harness.audit.subject import Options, Subject
 from harness.log.run_folder import RunFolder
 from harness.report import build
@@ -51,7 +51,7 @@ def check(path: Path, **options: Any) -> Result:
 @pytest.mark.parametrize("name", RUNS)
 def test_an_honest_report_passes(name: str, wounded: Path) -> None:
     found = check(wounded / name)
-    assert found.outcome is Outcome.PASS, found.evidence
+    assert found.outcome is Status.PASS, found.evidence
     assert found.evidence[1:2] == ("6 Markdown and LaTeX files say what the CSV files do",)
 
 
@@ -139,23 +139,23 @@ def test_a_forged_report_is_caught(name: str, wounded: Path, tmp_path: Path) -> 
     shutil.copytree(wounded / "first-accepted" / "report", tmp_path / "report")
     FORGERIES[name](tmp_path / "report")
     found = check(wounded / "first-accepted", report=tmp_path / "report")
-    assert found.outcome is Outcome.FAIL, found.evidence
+    assert found.outcome is Status.FAIL, found.evidence
 
 
 def test_another_seed_gives_other_intervals(wounded: Path, tmp_path: Path) -> None:
     options = build.Options(gallery=("none",), seed=3)
     build.report([wounded / "best-of-n"], tmp_path / "report", options)
     one = check(wounded / "best-of-n", report=tmp_path / "report", report_seed=3)
-    assert one.outcome is Outcome.PASS
+    assert one.outcome is Status.PASS
     other = check(wounded / "best-of-n", report=tmp_path / "report")
-    assert other.outcome is Outcome.FAIL and "low" in " ".join(other.evidence)
+    assert other.outcome is Status.FAIL and "low" in " ".join(other.evidence)
 
 
 def test_without_a_report_the_results_are_checked(wounded: Path, tmp_path: Path) -> None:
     shutil.copytree(wounded / "reflect", tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "report")
     found = check(tmp_path / "run")
-    assert found.outcome is Outcome.PASS and "would hold" in found.looked_at
+    assert found.outcome is Status.PASS and "would hold" in found.looked_at
 
 
 def test_a_report_of_several_runs_is_not_this_one_s(wounded: Path, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_report_of_several_runs_is_not_this_one_s(wounded: Path, tmp_path: Pat
 
 def test_a_table_left_out_is_no_way_out(wounded: Path, tmp_path: Path) -> None:
     (tmp_path / "report" / "tables").mkdir(parents=True)
-    assert check(wounded / "single", report=tmp_path / "report").outcome is Outcome.FAIL
+    assert check(wounded / "single", report=tmp_path / "report").outcome is Status.FAIL
 
 
 def test_counting_subsets() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.audit.checks import audit
-from harness.audit.result import Outcome, Result
+from harness.audit.result import Result, Status
 from harness.audit.subject import Options, Subject
 from harness.log.run_folder import RunFolder
 from harness.log.schema import origin
@@ -48,4 +48,4 @@ def test_what_it_took_has_its_price(grown: Path, tmp_path: Path, column: str) ->
         next(row for row in rows if origin(row["generator_worker"]))[column] = None
 
     forger.rewrite("candidates", forge)
-    assert results(tmp_path / "run")["costs"].outcome is Outcome.FAIL
+    assert results(tmp_path / "run")["costs"].outcome is Status.FAIL

@@ -20,7 +20,7 @@ from harness.audit import images as image_check
 from harness.audit import regeneration, remade, rescoring
 from harness.audit.loaded import Loaded
 from harness.audit.regeneration import LARGEST_DIFFERENCE, LEAST_PSNR, apart
-from harness.audit.result import CannotCheck, Outcome, Result, count
+from harness.audit.result import CannotCheck, Result, Status, count
 from harness.audit.subject import Options, Subject
 from harness.cli.audit import audit
 from harness.log import images
@@ -85,7 +85,7 @@ def judged_again(path: Path) -> Result:
 
 def test_bitwise(copy: Path) -> None:
     found = again(copy)
-    assert found.outcome is Outcome.PASS
+    assert found.outcome is Status.PASS
     assert found.evidence[0].endswith("bitwise, 0 within tolerance")
     assert "versions and device are the run's: bitwise is asked for" in found.evidence
 
@@ -93,7 +93,7 @@ def test_bitwise(copy: Path) -> None:
 def test_near_is_not_enough_where_bitwise_is_to_be_had(copy: Path) -> None:
     blurred(copy, 1)
     found = again(copy)
-    assert found.outcome is Outcome.FAIL
+    assert found.outcome is Status.FAIL
     assert "comes out otherwise: PSNR 48.1 dB, largest difference 1" in found.evidence[0]
 
 
@@ -101,7 +101,7 @@ def test_near_is_enough_elsewhere_and_the_reason_is_told(copy: Path) -> None:
     blurred(copy, 1)
     made_elsewhere(copy)
     found = again(copy)
-    assert found.outcome is Outcome.PASS
+    assert found.outcome is Status.PASS
     assert found.evidence[0].startswith("0 bitwise, ") and "within" in found.evidence[0]
     assert any(line.startswith("torch was 0.0, is ") for line in found.evidence)
 
@@ -111,7 +111,7 @@ def test_a_run_that_was_resumed_under_another_version_is_from_elsewhere(copy: Pa
     assert again(copy).failed
     resumed_elsewhere(copy)
     found = again(copy)
-    assert found.outcome is Outcome.PASS
+    assert found.outcome is Status.PASS
     assert any(line.startswith("torch was 0.0 and ") for line in found.evidence)
 
 
@@ -119,7 +119,7 @@ def test_beyond_tolerance_elsewhere(copy: Path) -> None:
     blurred(copy, 40)
     made_elsewhere(copy)
     found = again(copy)
-    assert found.outcome is Outcome.FAIL and "beyond tolerance" in found.evidence[0]
+    assert found.outcome is Status.FAIL and "beyond tolerance" in found.evidence[0]
 
 
 def test_another_device_is_a_reason(copy: Path) -> None:
@@ -155,13 +155,13 @@ def scores_off(path: Path, by: float) -> None:
 @pytest.mark.parametrize(
     ("by", "elsewhere", "outcome"),
     [
-        (0.0, False, Outcome.PASS),
-        (0.005, False, Outcome.FAIL),
-        (0.005, True, Outcome.PASS),
-        (0.05, True, Outcome.FAIL),
+        (0.0, False, Status.PASS),
+        (0.005, False, Status.FAIL),
+        (0.005, True, Status.PASS),
+        (0.05, True, Status.FAIL),
     ],
 )
-def test_verdicts(copy: Path, by: float, elsewhere: bool, outcome: Outcome) -> None:
+def test_verdicts(copy: Path, by: float, elsewhere: bool, outcome: Status) -> None:
     scores_off(copy, by)
     if elsewhere:
         made_elsewhere(copy)
@@ -177,11 +177,11 @@ def test_yes_or_no_has_no_tolerance(copy: Path) -> None:
 
     Forger(copy).rewrite("candidates", change)
     made_elsewhere(copy)
-    assert judged_again(copy).outcome is Outcome.FAIL
+    assert judged_again(copy).outcome is Status.FAIL
 
 
-@pytest.mark.parametrize(("by", "outcome"), [(0.5, Outcome.PASS), (2.0, Outcome.FAIL)])
-def test_boxes_have_one(copy: Path, by: float, outcome: Outcome) -> None:
+@pytest.mark.parametrize(("by", "outcome"), [(0.5, Status.PASS), (2.0, Status.FAIL)])
+def test_boxes_have_one(copy: Path, by: float, outcome: Status) -> None:
     def change(found: Rows) -> None:
         for row in found:
             for detection in row["detections"]:
@@ -207,7 +207,7 @@ def test_without_images_digests_decide(copy: Path) -> None:
 
 def test_without_images_a_wrong_digest_is_caught(copy: Path) -> None:
     blurred(copy, 1, keep=False)
-    assert again(copy).outcome is Outcome.FAIL
+    assert again(copy).outcome is Status.FAIL
     with pytest.raises(CannotCheck, match="no image is here"):
         image_check.check(Subject(RunFolder(copy), EVERYTHING))
     with pytest.raises(CannotCheck, match="bit for bit"):
@@ -218,7 +218,7 @@ def test_without_images_elsewhere_nothing_is_known(copy: Path) -> None:
     blurred(copy, 1, keep=False)
     made_elsewhere(copy)
     found = again(copy)
-    assert found.outcome is Outcome.NOT_APPLICABLE
+    assert found.outcome is Status.NOT_APPLICABLE
     assert any("have no image here" in line for line in found.evidence)
 
 
@@ -227,7 +227,7 @@ def test_a_chain_is_held_to_the_log_draw_by_draw(copy: Path) -> None:
     shutil.rmtree(copy / "images")
     one = Options(regenerate=1, plugins=True)
     honest = regeneration.check(Subject(RunFolder(copy), one))
-    assert honest.outcome is Outcome.PASS and "1 draw, 1 with feedback, " in honest.looked_at
+    assert honest.outcome is Status.PASS and "1 draw, 1 with feedback, " in honest.looked_at
 
     def change(found: Rows) -> None:
         for row in found:
@@ -235,7 +235,7 @@ def test_a_chain_is_held_to_the_log_draw_by_draw(copy: Path) -> None:
                 row["image"] = "0" * 32
 
     Forger(copy).rewrite("candidates", change)
-    assert regeneration.check(Subject(RunFolder(copy), one)).outcome is Outcome.FAIL
+    assert regeneration.check(Subject(RunFolder(copy), one)).outcome is Status.FAIL
 
 
 @pytest.fixture
@@ -262,16 +262,16 @@ def test_without_images_what_was_made_again_is_judged_and_nothing_made_twice(
 ) -> None:
     shutil.rmtree(copy / "images")
     subject = Subject(RunFolder(copy), Options(regenerate=3, rescore=3, plugins=True))
-    assert regeneration.check(subject).outcome is Outcome.PASS
+    assert regeneration.check(subject).outcome is Status.PASS
     already = list(made)
     assert len(already) > 4  # chains were made, too
     found = rescoring.check(subject)
-    assert found.outcome is Outcome.PASS and found.looked_at == "3 images"
+    assert found.outcome is Status.PASS and found.looked_at == "3 images"
     assert made == already
     subject.options = replace(subject.options, rescore=1000)
     everything = rescoring.check(subject)
     draws = Forger(copy).read("candidates")
-    assert everything.outcome is Outcome.PASS and everything.looked_at == f"{len(draws)} images"
+    assert everything.outcome is Status.PASS and everything.looked_at == f"{len(draws)} images"
     assert sorted(made) == sorted(["load", *(row["draw_id"] for row in draws)])
 
 
@@ -283,8 +283,8 @@ def test_without_images_a_flipped_score_is_caught(copy: Path) -> None:
     shutil.rmtree(copy / "images")
     Forger(copy).rewrite("candidates", change)
     subject = Subject(RunFolder(copy), Options(regenerate=2, rescore=2, plugins=True))
-    assert regeneration.check(subject).outcome is Outcome.PASS
-    assert rescoring.check(subject).outcome is Outcome.FAIL
+    assert regeneration.check(subject).outcome is Status.PASS
+    assert rescoring.check(subject).outcome is Status.FAIL
 
 
 def test_models_are_loaded_once_for_all_runs(honest: Path, copy: Path, made: list[str]) -> None:
@@ -320,5 +320,5 @@ def test_without_the_generator_kept_images_are_judged(copy: Path) -> None:
         lambda fields: fields["generator"]["checkpoints"].update(faults="/nowhere/generator")
     )
     found = judged_again(copy)
-    assert found.outcome is Outcome.PASS and found.looked_at == count(len(kept), "image")
+    assert found.outcome is Status.PASS and found.looked_at == count(len(kept), "image")
     assert found.evidence[0].startswith("of kept images only: checkpoint '/nowhere/generator'")

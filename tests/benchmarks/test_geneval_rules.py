@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.geneval import rules
 from benchmarks.geneval.classes import COLORS, RELATIONS
-from benchmarks.geneval.rules import Failure, FailureKind, Outcome
+from benchmarks.geneval.rules import Failure, FailureKind, Judgement
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "geneval"
 
@@ -99,7 +99,7 @@ def test_a_failure_holds_what_was_wanted_and_found() -> None:
         np.zeros((4, 4), np.float32),
         ["", "blue", "x", "red"].__getitem__,
     )
-    assert outcome == Outcome(
+    assert outcome == Judgement(
         (Failure(FailureKind.WRONG_COLOR, "cat", 2, 1, color="red", colors=("red", "blue")),)
     )
     assert outcome.reason == "expected red cat>=2, found 1 red; and 1 red, 1 blue"
@@ -167,7 +167,7 @@ def test_kept_objects_are_sure_few_and_best_first(
 def test_doubtful_detections_change_nothing(
     detections: list[dict[str, Any]], tag: str, include: list[dict[str, Any]]
 ) -> None:
-    def outcome(detections: list[dict[str, Any]]) -> Outcome:
+    def outcome(detections: list[dict[str, Any]]) -> Judgement:
         labels, scores, boxes = arrays(detections)
         kept = rules.keep(labels, scores, boxes, tag=tag)
         colors = [found["color"] for found in detections]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.engine.executors.inline import InlineExecutor
-from harness.engine.jobs import Outcome
+from harness.engine.jobs import BatchResult
 from harness.scoring import session
 from tests.cli.test_cli import Terminal, harness
 from tests.scoring.conftest import images, one_thread, tiny_suite
@@ -66,7 +66,7 @@ def test_an_unfinished_scoring_says_how_to_go_on(
     def interrupted_after(jobs: int) -> None:
         wait, left = InlineExecutor.wait, [jobs]
 
-        def stop(self: InlineExecutor, timeout: float) -> Sequence[Outcome]:
+        def stop(self: InlineExecutor, timeout: float) -> Sequence[BatchResult]:
             if left[0] == 0:
                 raise KeyboardInterrupt
             left[0] -= 1
@@ -105,7 +105,7 @@ def test_a_scheduler_s_signal_stops_it_as_ctrl_c_does(
     command = ["score", images, "--model", tiny_suite, "--out", "out", "--threads", 1]
     wait = InlineExecutor.wait
 
-    def ended(self: InlineExecutor, timeout: float) -> Sequence[Outcome]:
+    def ended(self: InlineExecutor, timeout: float) -> Sequence[BatchResult]:
         signal.raise_signal(signal.SIGTERM)
         return wait(self, timeout)
 

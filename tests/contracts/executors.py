@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.engine.executors.base import Executor
-from harness.engine.jobs import DrawItem, Job, LookItem, Made, Outcome, Scored
+from harness.engine.jobs import BatchResult, DrawItem, Job, LookItem, Made, Scored
 from harness.errors import HarnessError
 from harness.plan import Plan
 from harness.records import Prompt, Role
@@ -22,8 +22,8 @@ def draws(*numbers: int) -> tuple[DrawItem, ...]:
     return tuple(DrawItem(f"id{n}", f"thing {n}", n, SETTINGS) for n in numbers)
 
 
-def finish(executor: Executor, count: int) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+def finish(executor: Executor, count: int) -> list[BatchResult]:
+    outcomes: list[BatchResult] = []
     for _ in range(200):
         outcomes += executor.wait(0.5)
         if len(outcomes) >= count:

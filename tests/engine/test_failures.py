@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 import harness
 from harness.analysis.summary import summarise
 from harness.cli.summary_view import print_summary
-from harness.engine.checks import check_cost, check_image, check_score, check_verdict
 from harness.engine.engine import Engine
 from harness.engine.executors.inline import InlineExecutor
 from harness.engine.failures import Failed, by_role, total
-from harness.engine.jobs import Job, Outcome
+from harness.engine.jobs import BatchResult, Job
 from harness.engine.progress import Progress
 from harness.engine.session import Session
+from harness.engine.validate import check_cost, check_image, check_score, check_verdict
 from harness.engine.worker import Setup
 from harness.errors import BadAnswer, Failure, HarnessError, Interrupted
 from harness.log.manifest import Manifest
@@ -202,12 +202,12 @@ class Unlucky(InlineExecutor):
 
     losses = 5
 
-    def wait(self, timeout: float) -> list[Outcome]:
+    def wait(self, timeout: float) -> list[BatchResult]:
         job: Job | None = self._job
         if job is not None and self.losses:
             self.losses, self._job = self.losses - 1, None
             lost = Failed(Failure.NODE_LOST, "worker died: node lost")
-            return [Outcome.failed(job, "unlucky", lost, crashed=True)]
+            return [BatchResult.failed(job, "unlucky", lost, crashed=True)]
         return list(super().wait(timeout))
 
 

@@ -241,7 +241,7 @@ def test_accepted_images_always_rank_above_rejected_ones(
 
 def look(
     metadata: dict[str, Any], scene: list[tuple[str, float, str, int, int]]
-) -> tuple[rules.Outcome, float]:
+) -> tuple[rules.Judgement, float]:
     labels = [label for label, *_ in scene]
     scores = np.array([score for _, score, *_ in scene], np.float32)
     boxes = np.array([(x, y, x + 8, y + 8) for *_, x, y in scene], np.float32).reshape(-1, 4)

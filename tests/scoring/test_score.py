@@ -16,7 +16,7 @@ from benchmarks.geneval.scorer import load_scorer
 from harness.config import RunConfig
 from harness.engine import launch
 from harness.engine.executors.inline import InlineExecutor
-from harness.engine.jobs import Job, Outcome
+from harness.engine.jobs import BatchResult, Job
 from harness.engine.launch import Execution
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log import store
@@ -142,7 +142,7 @@ class Stops(InlineExecutor):
         self.jobs, self.error = jobs, error
         self.seen: list[int] = []
 
-    def wait(self, timeout: float) -> Sequence[Outcome]:
+    def wait(self, timeout: float) -> Sequence[BatchResult]:
         if self.jobs == 0:
             raise self.error
         self.jobs -= 1

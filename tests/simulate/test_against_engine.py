@@ -16,7 +16,7 @@ import pytest
 from harness.bench.pretend import PretendedExecutor, pretended_plan
 from harness.engine import engine
 from harness.engine.dispatch import Dispatcher
-from harness.engine.jobs import Answer, Item, Job, Judged, LookItem, Outcome
+from harness.engine.jobs import Answer, BatchResult, Item, Job, Judged, LookItem
 from harness.engine.scheduler import Work
 from harness.records import Role, Verdict
 from harness.seeds import digest
@@ -47,14 +47,14 @@ class VirtualExecutor(PretendedExecutor):
         self.jobs[job.id] = job
         self.devices.submit([Work(job.id, job.role) for _ in job.items])
 
-    def wait(self, timeout: float) -> Sequence[Outcome]:
+    def wait(self, timeout: float) -> Sequence[BatchResult]:
         return [self._outcome(ran) for ran in self.devices.wait()]
 
-    def _outcome(self, ran: Ran) -> Outcome:
+    def _outcome(self, ran: Ran) -> BatchResult:
         self.ran.append((ran.role, ran.start, ran.end, len(ran.batch)))
         job = self.jobs.pop(ran.batch[0].id)
         answers = tuple(self._answer(job.role, item, 0.01) for item in job.items)
-        return Outcome(job, f"{job.role}-{ran.gpu}", answers=answers)
+        return BatchResult(job, f"{job.role}-{ran.gpu}", answers=answers)
 
     def _answer(self, role: Role, item: Item, seconds: float) -> Answer:
         answer = super()._answer(role, item, seconds)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.engine.jobs import Job, Outcome
+from harness.engine.jobs import BatchResult, Job
 from harness.records import Role
 
 QUEUE_DEPTH = 2
@@ -75,7 +75,7 @@ class Executor(Protocol):
     def submit(self, job: Job) -> None:
         """Hand over a job for a role that is free."""
 
-    def wait(self, timeout: float) -> Sequence[Outcome]:
+    def wait(self, timeout: float) -> Sequence[BatchResult]:
         """Outcomes since the last call; blocks up to `timeout` seconds for the first.
 
         Raises:

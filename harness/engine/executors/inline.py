@@ -9,7 +9,7 @@ from harness.engine.deadline import watched
 from harness.engine.devices import device_name
 from harness.engine.executors.base import Patience
 from harness.engine.failures import Failed
-from harness.engine.jobs import Job, Outcome
+from harness.engine.jobs import BatchResult, Job
 from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
 from harness.records import Role
@@ -61,7 +61,7 @@ class InlineExecutor:
             raise ValueError("the inline executor takes one job at a time")
         self._job = job
 
-    def wait(self, timeout: float) -> Sequence[Outcome]:
+    def wait(self, timeout: float) -> Sequence[BatchResult]:
         """Run the job that was submitted, for as long as its deadline allows.
 
         Raises:
@@ -83,9 +83,9 @@ class InlineExecutor:
         except (Exception, SystemExit) as error:  # a plug-in's sys.exit is no reason to end
             if error is hung:
                 raise
-            return [Outcome.failed(job, "inline", Failed.of(error))]
+            return [BatchResult.failed(job, "inline", Failed.of(error))]
         self._warm.add(job.role)
-        return [Outcome(job, "inline", answers=tuple(answers))]
+        return [BatchResult(job, "inline", answers=tuple(answers))]
 
     def describe(self) -> dict[str, Any]:
         """The device everything runs on."""

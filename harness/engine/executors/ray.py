@@ -29,7 +29,7 @@ from harness.engine.executors.cluster import (
     short_of_memory,
 )
 from harness.engine.failures import Failed, by_role
-from harness.engine.jobs import Job, Outcome
+from harness.engine.jobs import BatchResult, Job
 from harness.engine.worker import Setup
 from harness.errors import Failure, HarnessError
 from harness.records import Role
@@ -121,7 +121,7 @@ class RayExecutor:
         """
         min(self._ready(job.role), key=lambda slot: (len(slot.jobs), slot.given)).give(job)
 
-    def wait(self, timeout: float) -> Sequence[Outcome]:
+    def wait(self, timeout: float) -> Sequence[BatchResult]:
         """Outcomes that are there, after at most `timeout` seconds.
 
         Raises:
@@ -132,7 +132,7 @@ class RayExecutor:
             return ()
         ready, _ = ray.wait(list(owners), num_returns=1, timeout=timeout)
         ready, _ = ray.wait(list(owners), num_returns=len(owners), timeout=0) if ready else ((), ())
-        outcomes: list[Outcome] = []
+        outcomes: list[BatchResult] = []
         for ref in ready:
             slot = owners[ref]
             if ref is slot.placing:
@@ -205,27 +205,27 @@ class RayExecutor:
             slot.placing = slot.loading = None
             slot.load_failures = 0
 
-    def _collect(self, slot: Slot) -> Outcome:
+    def _collect(self, slot: Slot) -> BatchResult:
         """The outcome of a slot's oldest job."""
         job, ref = slot.take()
         try:
             answer = ray.get(ref)
         except RayTaskError as error:
-            return Outcome.failed(job, slot.name, Failed.of(error.cause))
+            return BatchResult.failed(job, slot.name, Failed.of(error.cause))
         except RayError as error:
             # Ray's own words hold ids and addresses; the row's error is to be the same every time.
             cause = _cause(error, slot)
             return self._died(slot, job, Failed(cause, f"worker died: {cause}"))
         if isinstance(answer, Failed):
-            return Outcome.failed(job, slot.name, answer)
+            return BatchResult.failed(job, slot.name, answer)
         slot.warm = True
-        return Outcome(job, slot.name, answers=tuple(answer))
+        return BatchResult(job, slot.name, answers=tuple(answer))
 
-    def _died(self, slot: Slot, job: Job, failed: Failed) -> Outcome:
+    def _died(self, slot: Slot, job: Job, failed: Failed) -> BatchResult:
         self._deaths[slot.role, failed.failure] += 1
         self._moving[slot.role].extend(slot.empty())
         self._fill(slot)
-        return Outcome.failed(job, slot.name, failed, crashed=True)
+        return BatchResult.failed(job, slot.name, failed, crashed=True)
 
     def _died_loading(self, slot: Slot, failure: Failure, why: str) -> None:
         self._deaths[slot.role, failure] += 1
@@ -256,7 +256,7 @@ class RayExecutor:
         slot.empty()
         self._slots.remove(slot)
 
-    def _stop_overdue(self) -> list[Outcome]:
+    def _stop_overdue(self) -> list[BatchResult]:
         """Kill and replace whoever has passed a deadline."""
         outcomes = []
         for slot in list(self._slots):
