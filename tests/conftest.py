@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.stubs import Faults, make_stub_suite
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.terminal import ROOT, Terminal
 
 # One commit, one outcome: property tests see the same examples every time. To look for new ones:
 # pytest --hypothesis-profile=explore
@@ -28,6 +28,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Networks this small run several times faster without threads waiting for one another.
+
+    Set before every test, for a run in this process sets its own number.
+    """
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +71,28 @@ def suite(tmp_path: Path) -> Path:
 def faults(tmp_path: Path) -> Faults:
     """The faults that can be made to strike that suite."""
     return Faults.make(tmp_path / "faults")
+
+
+@pytest.fixture
+def harness(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Terminal:
+    """The command line, in the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+    return Terminal(capsys, monkeypatch)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A small folder of images in GenEval's layout."""
+    from tests.foreign import make_images
+
+    return make_images(tmp_path / "images")
+
+
+@pytest.fixture(scope="session")
+def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A suite of tiny random models whose detector takes images as small as they are."""
+    from tests.tiny import make_tiny_scoring_suite
+
+    return make_tiny_scoring_suite(tmp_path_factory.mktemp("tiny-suite"))

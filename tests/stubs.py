@@ -21,7 +21,19 @@ import numpy as np
 
 from benchmarks.base import Benchmark
 from harness.models.base import Request
-from harness.records import Cost, Detection, Image, Prompt, Score, Verdict
+from harness.records import (
+    Candidate,
+    Cost,
+    Detection,
+    Draw,
+    Feedback,
+    Image,
+    Prompt,
+    Score,
+    Task,
+    Verdict,
+)
+from strategies.base import Rounds, Strategy, best
 
 SIDE = 8
 
@@ -241,6 +253,28 @@ class StubBenchmark(Benchmark):
     ) -> StubScorer:
         folder = checkpoints.get("faults")
         return StubScorer(Faults(folder) if folder else None)
+
+
+CHAIN = "tests.stubs:Chain"
+
+
+@dataclass(frozen=True)
+class Chain(Strategy):
+    """Draws one at a time, each with feedback on the last two."""
+
+    name: ClassVar[str] = "chain"
+    needs_feedback: ClassVar[bool] = True
+
+    def search(self, task: Task) -> Rounds:
+        seen: list[Candidate] = []
+        for index in range(task.budget):
+            context = tuple(
+                Feedback(c.id, c.verdict.sentence) for c in seen[-2:] if c.verdict is not None
+            )
+            seen += yield [Draw(index, context)]
+            if seen[-1].accepted:
+                break
+        return best(seen)
 
 
 def make_stub_suite(folder: Path) -> tuple[Path, Faults]:

@@ -12,8 +12,8 @@ import pytest
 
 from harness.errors import UsageError
 from harness.registry import BENCHMARKS, STRATEGIES, Registry
-from tests.conftest import ROOT
 from tests.stubs import make_stub_suite
+from tests.terminal import ROOT
 
 PACKAGE = {
     "pyproject.toml": """

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.geneval.classes import CLASSES, COLORS
+from benchmarks.geneval.mask2former import FRAME_FILE
 
 TOML = """\
 name = "tiny"
@@ -68,6 +69,15 @@ def make_tiny_suite(folder: Path, *, seed: int = 0) -> Path:
     parts = f'pipeline = "./{root.name}/pipeline"'
     text = TOML.format(name=root.name, kind="sana", checkpoints=parts, settings="")
     suite.write_text(text, encoding="utf-8")
+    return suite
+
+
+def make_tiny_scoring_suite(folder: Path) -> Path:
+    """Write the tiny suite with a detector that takes images of 64 pixels as they are."""
+    suite = make_tiny_suite(folder)
+    # Without it images would be blown up to the official 1333 by 800.
+    frame = folder / "tiny" / "detector" / FRAME_FILE
+    frame.write_text('{"long": 64, "short": 64}')
     return suite
 
 

@@ -13,7 +13,7 @@ from harness.audit.result import Result, Status
 from harness.audit.subject import Options, Subject
 from harness.log.run_folder import RunFolder
 from tests.audit.forging import Forger, Rows
-from tests.scoring.test_import import imported, script_output
+from tests.foreign import imported, script_output
 
 UNKNOWN = {
     "flops": "nobody knows what made the images",

@@ -24,10 +24,8 @@ from harness.plan import Ask, plan
 from harness.records import Role
 from strategies.best_of_n import BestOfN
 from strategies.reflect import Reflect
-from tests.cli.test_cli import Terminal, harness
+from tests.terminal import Terminal
 from tests.tiny import make_tiny_reflect_suite, make_tiny_suite
-
-__all__ = ["harness"]
 
 
 @pytest.fixture(scope="module")

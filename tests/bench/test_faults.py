@@ -15,9 +15,7 @@ from harness.bench.driver import Count, Orders
 from harness.bench.faults import measure_faults
 from harness.errors import HarnessError
 from harness.log.run_folder import RunFolder
-from tests.cli.test_cli import Terminal, harness
-
-__all__ = ["harness"]
+from tests.terminal import Terminal
 
 SMALL = Orders("", "", prompts=60, budget=4, latency=0.002)
 

@@ -11,9 +11,7 @@ import torch
 from harness.bench.random_models import write_models
 from harness.bench.sizes import FULL, TINY
 from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
-from tests.cli.test_cli import Terminal, harness
-
-__all__ = ["harness"]
+from tests.terminal import Terminal
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "reflect_dit"
 

@@ -7,10 +7,7 @@ import pytest
 
 from harness.bench.score import Side, measure
 from harness.scoring.plan import ScoringAsk, plan_scoring
-from tests.cli.test_cli import Terminal, harness
-from tests.scoring.conftest import images, one_thread, tiny_suite
-
-__all__ = ["harness", "images", "one_thread", "tiny_suite"]
+from tests.terminal import Terminal
 
 
 def test_both_sides_score_the_same_images(images: Path, tiny_suite: Path) -> None:

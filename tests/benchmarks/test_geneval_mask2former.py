@@ -18,25 +18,23 @@ from benchmarks.geneval.mask2former import Mask2FormerDetector
 from benchmarks.geneval.mmdet_architecture import infer_config, relative_positions
 from benchmarks.geneval.mmdet_pipeline import Frame, postprocess, preprocess
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
+from tests.shared import SHARED, needs_shared
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "mask2former"
-REFERENCE = pytest.mark.skipif(
-    not SHARED.is_dir(), reason=f"mmdet's reference networks (10 MB) are not at {SHARED}"
-)
+MMDET = SHARED / "mask2former"
 SMALL = Frame(long=256, short=160)
 
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: Any) -> Path:
     """The reference network from the 2.x layout; the 3.x layout gives the same bytes (below)."""
-    return convert(SHARED / "tiny_mmdet2.pth", tmp_path_factory.mktemp("2") / "out", SMALL).folder
+    return convert(MMDET / "tiny_mmdet2.pth", tmp_path_factory.mktemp("2") / "out", SMALL).folder
 
 
 @pytest.fixture(scope="module")
 def cases() -> Iterator[Any]:
     from safetensors import safe_open
 
-    with safe_open(SHARED / "tiny_cases.safetensors", "np") as file:
+    with safe_open(MMDET / "tiny_cases.safetensors", "np") as file:
         yield file
 
 
@@ -51,7 +49,7 @@ def identical(a: Detections, b: Detections) -> bool:
     )
 
 
-@REFERENCE
+@needs_shared("mask2former")
 def test_detects_what_mmdet_detects(converted: Path, cases: Any) -> None:
     detector = Mask2FormerDetector.from_folder(converted, resize="float32", batch_size=2)
     for number in range(3):
@@ -82,7 +80,7 @@ def test_detects_what_mmdet_detects(converted: Path, cases: Any) -> None:
         assert np.abs(found.masks.sum(axis=(1, 2)) - areas).max() <= 5
 
 
-@REFERENCE
+@needs_shared("mask2former")
 def test_backbone_features_are_mmdets(converted: Path, cases: Any) -> None:
     detector = Mask2FormerDetector.from_folder(converted, resize="float32")
     pixels = torch.from_numpy(preprocess(cases.get_tensor("image0"), SMALL, "float32"))[None]
@@ -93,10 +91,10 @@ def test_backbone_features_are_mmdets(converted: Path, cases: Any) -> None:
         assert np.abs(features[0].numpy() - expected).max() < 1e-3
 
 
-@REFERENCE
+@needs_shared("mask2former")
 def test_both_layouts_give_the_same_bytes(tmp_path: Path) -> None:
-    old = convert(SHARED / "tiny_mmdet2.pth", tmp_path / "2", SMALL)
-    new = convert(SHARED / "tiny_mmdet3.pth", tmp_path / "3", SMALL)
+    old = convert(MMDET / "tiny_mmdet2.pth", tmp_path / "2", SMALL)
+    new = convert(MMDET / "tiny_mmdet3.pth", tmp_path / "3", SMALL)
     assert (old.layout, new.layout) == ("mmdet 2.x", "mmdet 3.x")
     assert old.tensors == new.tensors == 211
     names = sorted(file.name for file in old.folder.iterdir())
@@ -105,7 +103,7 @@ def test_both_layouts_give_the_same_bytes(tmp_path: Path) -> None:
         assert (old.folder / name).read_bytes() == (new.folder / name).read_bytes()
 
 
-@REFERENCE
+@needs_shared("mask2former")
 def test_a_network_that_answers_otherwise_is_refused(converted: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -124,14 +122,14 @@ def test_a_network_that_answers_otherwise_is_refused(converted: Path, tmp_path: 
         Mask2FormerDetector.from_folder(tmp_path)
 
 
-@REFERENCE
+@needs_shared("mask2former")
 def test_official_test_size_is_the_default(tmp_path: Path) -> None:
-    folder = convert(SHARED / "tiny_mmdet3.pth", tmp_path).folder
+    folder = convert(MMDET / "tiny_mmdet3.pth", tmp_path).folder
     assert Mask2FormerDetector.from_folder(folder).frame == Frame(1333, 800)
 
 
 def altered(tmp_path: Path, change: Any) -> Path:
-    content = torch.load(SHARED / "tiny_mmdet2.pth", weights_only=True)
+    content = torch.load(MMDET / "tiny_mmdet2.pth", weights_only=True)
     change(content)
     torch.save(content, tmp_path / "altered.pth")
     return tmp_path / "altered.pth"
@@ -145,7 +143,7 @@ QUERY = "panoptic_head.query_embed.weight"
 POSITIONS = "backbone.stages.0.blocks.0.attn.w_msa.relative_position_index"
 
 
-@REFERENCE
+@needs_shared("mask2former")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -360,7 +358,7 @@ def test_a_saved_folder_is_loaded_by_its_model_type(tiny_mask2former: Any, tmp_p
         assert identical(one, other)
 
 
-@REFERENCE
+@needs_shared("mask2former")
 def test_bfloat16_is_close(converted: Path, cases: Any) -> None:
     # Coordinates must not be computed in 8 bits: then hardly any probability would be right.
     detector = load_detector(converted, "cpu", dtype="bfloat16", resize="float32")

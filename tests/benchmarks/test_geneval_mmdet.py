@@ -17,8 +17,9 @@ from benchmarks.geneval.detection import Detections, Detector, load_detector
 from benchmarks.geneval.mmdet_original import original_weights
 from benchmarks.geneval.mmdet_pipeline import Frame
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
+from tests.shared import SHARED, needs_shared
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "mask2former"
+MMDET = SHARED / "mask2former"
 INSTALLED = importlib.util.find_spec("mmdet") is not None
 FRAME = Frame(long=128, short=96)
 
@@ -28,12 +29,6 @@ def mmdet(test: Any) -> Any:
         not INSTALLED, reason="mmdet is not installed here (pip install -e '.[mmdet]')"
     )
     return pytest.mark.mmdet(skip(test))
-
-
-def reference(test: Any) -> Any:
-    return pytest.mark.skipif(not SHARED.is_dir(), reason=f"no reference networks at {SHARED}")(
-        test
-    )
 
 
 def images(*sizes: tuple[int, int]) -> list[Any]:
@@ -111,15 +106,15 @@ def test_every_number_finds_its_way_back(folder: Path) -> None:
 
 
 @mmdet
-@reference
+@needs_shared("mask2former")
 @pytest.mark.parametrize("layout", [2, 3])
 def test_the_reference_network_run_by_mmdet(tmp_path: Path, layout: int) -> None:
     from safetensors import safe_open
 
-    place = convert(SHARED / f"tiny_mmdet{layout}.pth", tmp_path, Frame(256, 160)).folder
+    place = convert(MMDET / f"tiny_mmdet{layout}.pth", tmp_path, Frame(256, 160)).folder
     original = load_detector(place, "cpu", backend="mmdet", resize="float32")
     ours = load_detector(place, "cpu", resize="float32")
-    with safe_open(SHARED / "tiny_cases.safetensors", "np") as cases:
+    with safe_open(MMDET / "tiny_cases.safetensors", "np") as cases:
         for number in range(3):
             image = cases.get_tensor(f"image{number}")
             [found] = original.detect([image])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,7 @@ from benchmarks.geneval.benchmark import GenEval
 from benchmarks.geneval.classes import CLASSES, COLORS, TAGS
 from harness.errors import HarnessError, UsageError
 from tests.contracts.benchmarks import BenchmarkContract
-
-SHARED = Path(__file__).parents[2].parent / "shared" / "geneval"
+from tests.shared import SHARED
 
 
 class TestOfficialGenEval(BenchmarkContract):
@@ -29,7 +27,7 @@ class TestFreshGenEval(BenchmarkContract):
 def test_official_file_is_regenerated_byte_for_byte() -> None:
     written = recipe.as_jsonl(recipe.metadata_rows()).encode()
     assert hashlib.sha256(written).hexdigest() == recipe.OFFICIAL_SHA256
-    published = SHARED / "evaluation_metadata.jsonl"
+    published = SHARED / "geneval" / "evaluation_metadata.jsonl"
     if not published.exists():
         pytest.skip(f"the published file is not at {published}; its hash was compared")
     assert written == published.read_bytes()
@@ -37,7 +35,7 @@ def test_official_file_is_regenerated_byte_for_byte() -> None:
 
 def test_class_names_are_the_detectors() -> None:
     assert len(set(CLASSES)) == 80 and len(set(COLORS)) == 10
-    listed = SHARED / "object_names.txt"
+    listed = SHARED / "geneval" / "object_names.txt"
     if not listed.exists():
         pytest.skip(f"the published list of names is not at {listed}")
     assert list(CLASSES) == listed.read_text().split("\n")[:80]

@@ -8,44 +8,15 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from harness.__main__ import main
 from harness.errors import HarnessError, Interrupted
 from harness.log.store import LogWriter
-from tests.conftest import ROOT
+from tests.runs import contents
 from tests.stubs import make_stub_suite
-
-STUB = ["--benchmark", "tests.stubs:StubBenchmark"]
-
-
-class Terminal:
-    """Runs commands in this process and remembers what they said."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
-        self._capsys = capsys
-        self._patch = patch
-        self.out = self.err = ""
-
-    def __call__(self, *arguments: str | Path) -> int:
-        self._capsys.readouterr()
-        self._patch.setattr(sys, "argv", ["harness", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        self.out, self.err = self._capsys.readouterr()
-        assert "Traceback" not in self.err
-        return int(caught.value.code or 0)
-
-
-@pytest.fixture
-def harness(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Terminal:
-    monkeypatch.chdir(tmp_path)
-    return Terminal(capsys, monkeypatch)
+from tests.terminal import ROOT, STUB, Terminal, start, wait_until
 
 
 def test_run_show_resume_and_ls(harness: Terminal, suite: Path) -> None:
@@ -294,29 +265,13 @@ def test_changed_prompts_are_not_mixed_into_a_run(
     assert "2 of 2" in harness.out
 
 
-def start(arguments: list[str], cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_stops_and_resume_finishes(tmp_path: Path, number: int) -> None:
-    from tests.runs import contents
-
     suite, _ = make_stub_suite(tmp_path)
     base = ["run", "--model", str(suite), *STUB, "-B", "size=1000", "--budget", "4"]
     base += ["--keep-images", "none"]
     process = start([*base, "--out", "r"], tmp_path)
-    for _ in range(1200):
-        if list((tmp_path / "r" / "log").glob("candidates-*")):
-            break
-        time.sleep(0.05)
+    wait_until(lambda: list((tmp_path / "r" / "log").glob("candidates-*")), process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     if number == signal.SIGKILL:

@@ -19,11 +19,8 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import SCHEMA_VERSION
 from harness.log.store import LogWriter
-from tests.cli.test_cli import STUB, Terminal, harness
 from tests.runs import contents
-from tests.scoring.conftest import images, one_thread, tiny_suite
-
-__all__ = ["harness", "images", "one_thread", "tiny_suite"]
+from tests.terminal import STUB, Terminal
 
 SEARCHES, BUDGET = 10, 3
 

@@ -13,11 +13,9 @@ from harness.log import store
 from harness.log.images import encode
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from tests.cli.test_cli import Terminal, harness
 from tests.runs import contents, run, stub_plan
 from tests.stubs import make_stub_suite
-
-__all__ = ["harness"]
+from tests.terminal import Terminal
 
 BUDGET = 6
 

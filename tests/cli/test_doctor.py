@@ -12,10 +12,7 @@ from harness.engine import devices
 from harness.errors import HarnessError
 from harness.models.checkpoints import BUNDLED
 from harness.scoring import machine
-from tests.cli.test_cli import Terminal, harness
-from tests.scoring.conftest import one_thread
-
-__all__ = ["harness", "one_thread"]
+from tests.terminal import Terminal
 
 
 def test_doctor(harness: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,20 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.benchmarks.test_geneval_mask2former import REFERENCE, SHARED
-from tests.cli.test_cli import STUB, Terminal, harness
-from tests.scoring.test_import import published, script_output
-
-__all__ = ["harness"]
+from tests.foreign import published, script_output
+from tests.shared import SHARED, needs_shared
+from tests.terminal import STUB, Terminal
 
 
-@REFERENCE
+@needs_shared("mask2former")
 @pytest.mark.parametrize(("file", "layout"), [("tiny_mmdet2", "2.x"), ("tiny_mmdet3", "3.x")])
 def test_convert_detector(harness: Terminal, file: str, layout: str) -> None:
-    assert harness("convert-detector", SHARED / f"{file}.pth", "--out", "detector") == 0
+    checkpoint = SHARED / "mask2former" / f"{file}.pth"
+    assert harness("convert-detector", checkpoint, "--out", "detector") == 0
     assert f"tensors of mmdet {layout}, each used once" in harness.out
     assert (Path("detector") / "model.safetensors").is_file()
-    assert harness("convert-detector", SHARED / f"{file}.pth", "--out", "detector") == 2
+    assert harness("convert-detector", checkpoint, "--out", "detector") == 2
     assert "not an empty folder" in harness.err
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.cli.test_cli import STUB, Terminal
 from tests.stubs import make_stub_suite
+from tests.terminal import STUB, Terminal
 
 
 @pytest.fixture

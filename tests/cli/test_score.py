@@ -16,10 +16,7 @@ import pytest
 from harness.engine.executors.inline import InlineExecutor
 from harness.engine.jobs import BatchResult
 from harness.scoring import session
-from tests.cli.test_cli import Terminal, harness
-from tests.scoring.conftest import images, one_thread, tiny_suite
-
-__all__ = ["harness", "images", "one_thread", "tiny_suite"]
+from tests.terminal import Terminal
 
 
 def test_score(harness: Terminal, images: Path, tiny_suite: Path) -> None:

@@ -21,11 +21,9 @@ from harness.engine.calibration import (
 from harness.engine.launch import Execution
 from harness.errors import HarnessError
 from harness.log.manifest import Manifest
-from tests.cli.test_cli import Terminal, harness
 from tests.runs import stub_plan
 from tests.stubs import make_stub_suite
-
-__all__ = ["harness"]
+from tests.terminal import Terminal
 
 
 class Device:

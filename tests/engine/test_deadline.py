@@ -16,9 +16,9 @@ from harness.engine.launch import Execution
 from harness.errors import HarnessError
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from tests.conftest import ROOT
 from tests.runs import contents, run, stub_plan
 from tests.stubs import make_stub_suite
+from tests.terminal import ROOT
 
 INLINE = Execution(executor="inline", patience=Patience(batch=2.0, first=60.0))
 

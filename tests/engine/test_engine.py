@@ -22,32 +22,11 @@ from harness.log.files import write_atomically
 from harness.log.images import ImageStore, decode
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.records import Candidate, Draw, Feedback, Role, Task
+from harness.records import Draw, Role, Task
 from harness.seeds import pixel_digest
 from strategies.base import Rounds, Strategy, best
 from tests.runs import ShuffledExecutor, contents, run, stub_plan
-from tests.stubs import Faults, StubGenerator
-
-CHAIN = "tests.engine.test_engine:Chain"
-
-
-@dataclass(frozen=True)
-class Chain(Strategy):
-    """Draws one at a time, each with feedback on the last two."""
-
-    name: ClassVar[str] = "chain"
-    needs_feedback: ClassVar[bool] = True
-
-    def search(self, task: Task) -> Rounds:
-        seen: list[Candidate] = []
-        for index in range(task.budget):
-            context = tuple(
-                Feedback(c.id, c.verdict.sentence) for c in seen[-2:] if c.verdict is not None
-            )
-            seen += yield [Draw(index, context)]
-            if seen[-1].accepted:
-                break
-        return best(seen)
+from tests.stubs import CHAIN, Faults, StubGenerator
 
 
 def test_a_run_has_every_draw_and_every_search(suite: Path, tmp_path: Path) -> None:

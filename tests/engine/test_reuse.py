@@ -21,9 +21,8 @@ from harness.plan import Plan
 from harness.seeds import config_digest
 from harness.simulate.workload import logged_workload
 from tests.audit.forging import Forger
-from tests.engine.test_engine import CHAIN
 from tests.runs import contents, run, stub_plan
-from tests.stubs import Faults
+from tests.stubs import CHAIN, Faults
 
 SEARCHES, BUDGET = 10, 4
 

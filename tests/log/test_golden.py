@@ -20,8 +20,8 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import CANDIDATES, SCHEMA_VERSION
 from harness.plan import replan
 from harness.report.build import Options, report
-from tests.conftest import ROOT
 from tests.runs import contents, run
+from tests.terminal import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "logs"
 VERSIONS = sorted(path.name for path in GOLDEN.glob("v*"))

@@ -26,11 +26,8 @@ from harness.log.remote import RemotePath
 from harness.log.run_folder import RunFolder
 from harness.log.schema import content
 from harness.log.store import read
-from tests.cli.test_cli import STUB, Terminal, harness
-from tests.conftest import ROOT
 from tests.runs import contents
-
-__all__ = ["harness"]
+from tests.terminal import ROOT, STUB, Terminal
 
 
 class Store:

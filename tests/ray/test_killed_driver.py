@@ -14,9 +14,9 @@ import ray
 
 from harness.log import store
 from harness.log.run_folder import RunFolder
-from tests.conftest import ROOT
 from tests.runs import contents, run, stub_plan
 from tests.stubs import make_stub_suite
+from tests.terminal import ROOT
 
 SMALL_SHARDS = (
     "from harness.log.store import LogWriter\n"

@@ -19,9 +19,9 @@ from ray.cluster_utils import Cluster
 from harness.analysis.summary import summarise
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from tests.conftest import ROOT
 from tests.runs import contents
 from tests.stubs import make_stub_suite
+from tests.terminal import ROOT
 
 NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 80 * 2**20}
 HELD = ["generator.hold.0", "generator.hold.1"]

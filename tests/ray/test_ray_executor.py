@@ -22,11 +22,9 @@ from harness.records import Role
 from tests.contracts.executors import ExecutorContract, draws, finish
 from tests.engine.mixtures import strike_at_random
 from tests.runs import contents, run, stub_plan
-from tests.stubs import Faults, make_stub_suite
+from tests.stubs import CHAIN, Faults, make_stub_suite
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-CHAIN = "tests.engine.test_engine:Chain"
 
 
 def make(ready: Plan, workers: int = 1, gpus: float = 0.0) -> RayExecutor:

@@ -2,75 +2,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image as Pillow
 
 import harness
-from benchmarks.geneval.benchmark import GenEval
 from harness.analysis.summary import summarise
 from harness.errors import UsageError
 from harness.log.run_folder import RunFolder
 from harness.scoring.export import export
-from harness.scoring.importing import Imported, import_reflect_dit, row_of_budgets
+from harness.scoring.importing import row_of_budgets
 from harness.scoring.layout import read_layout
 from harness.seeds import pixel_digest
-
-BUDGET = 12
-
-
-def script_output(root: Path, *, prompts: int = 20, seed: int = 0, suffix: str = "png") -> Path:
-    """Folders as the script leaves them: chains that end at acceptance or at the budget.
-
-    Some files hold a list whose last entry counts, and numbers instead of booleans.
-    """
-    rng = np.random.default_rng(seed)
-    for prompt in GenEval().prompts()[:prompts]:
-        folder = root / prompt.id
-        (folder / "samples").mkdir(parents=True)
-        (folder / "metadata.jsonl").write_text(json.dumps(prompt.metadata))
-        for index in range(BUDGET):
-            accepted = bool(rng.random() < 0.15) and prompt.id != "00000"
-            name = f"{index:05d}.{suffix}"
-            picture = Pillow.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-            picture.save(folder / "samples" / name)
-            said: dict[str, Any] = {
-                "correct": bool(rng.random() < (0.8 if accepted else 0.3)),
-                "text_feedback": "from the detector",
-                "tag": prompt.tag,
-                "prompt": prompt.text,
-                "correct_verifier": accepted,
-                "text_feedback_verifier": "" if accepted else f"wrong {index}",
-                "gen_idx_gt": index,
-                "filename": f"outputs/{prompt.id}/samples/{name}",
-            }
-            if index % 3 == 1:
-                said = {**said, "correct": int(said["correct"])}
-            content = [{"correct": 7}, said] if index % 2 else said
-            (folder / "samples" / f"{name}.feedback.json").write_text(json.dumps(content))
-            if accepted:
-                break
-    (root / "annotations_rank_0_of_1.json").write_text("[]")
-    return root
-
-
-def published(root: Path) -> list[float]:
-    """Mean correctness at every N: the last image of each prompt, carried forward."""
-    rows = []
-    for path in root.glob("**/*.feedback.json"):
-        content = json.loads(path.read_text())
-        entry = content[-1] if isinstance(content, list) else content
-        rows.append((entry["prompt"], int(path.name[:5]), float(entry["correct"])))
-    wide = pd.DataFrame(rows).pivot(index=0, columns=1, values=2)
-    carried: list[float] = wide.ffill(axis=1).mean().tolist()
-    return carried
-
-
-def imported(source: Path, out: Path, **how: Any) -> Imported:
-    return import_reflect_dit(source, RunFolder(out), command="test", **how)
+from tests.foreign import BUDGET, imported, published, script_output
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

@@ -22,11 +22,9 @@ from harness.simulate.workload import Workload, logged_workload
 from strategies.base import Strategy
 from strategies.best_of_n import BestOfN
 from strategies.reflect import Reflect
-from tests.cli.test_cli import Terminal, harness
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
-
-__all__ = ["harness"]
+from tests.terminal import Terminal
 
 G, J, S = Role.GENERATOR, Role.JUDGE, Role.SCORER
 
