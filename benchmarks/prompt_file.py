@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 from benchmarks.base import Benchmark
 from harness.errors import UsageError, did_you_mean
 from harness.records import Prompt
+from harness.text import json_lines, parse_json, read_text
 
-_FORMATS = (".csv", ".json", ".jsonl", ".ndjson")
-_NUMBERED_FROM = 1
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_FORMATS = (*_DELIMITERS, ".json", ".jsonl", ".ndjson")
 
 _Row = tuple[int, Mapping[str, Any]]
 """Line number and content."""
@@ -23,7 +24,7 @@ _Row = tuple[int, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class PromptFile(Benchmark):
-    """One prompt a line, as JSON objects (.jsonl) or as CSV with a header (.csv).
+    """One prompt a line, as JSON objects (.jsonl) or as a table with a header (.csv, .tsv).
 
     The column `prompt` is the text; `id` names the prompt (default: its number, from "00000";
     noise seeds hang on it, so prompts that will be reordered should carry one); `tag` groups
@@ -42,12 +43,13 @@ class PromptFile(Benchmark):
         """All prompts in the order of the file.
 
         Raises:
-            UsageError: The file is missing, unreadable, not UTF-8, empty or not in the format
+            UsageError: The file is missing, unreadable, not text, empty or not in the format
                 its name promises; a row has no text; two rows share an id.
         """
         file = Path(self.path)
         text = _read(file)
-        rows = _csv_rows(file, text) if file.suffix.lower() == ".csv" else _json_rows(file, text)
+        delimiter = _DELIMITERS.get(file.suffix.lower())
+        rows = _table_rows(file, text, delimiter) if delimiter else _json_rows(file, text)
         prompts: list[Prompt] = []
         lines: dict[str, int] = {}
         for line, row in rows:
@@ -72,33 +74,18 @@ def _read(file: Path) -> str:
             f"{file} is neither JSONL nor CSV by its name",
             f"name it with one of {', '.join(_FORMATS)}",
         )
-    try:
-        # utf-8-sig: spreadsheets put a byte-order mark in front of the CSV they export.
-        return file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    if not file.exists():
         siblings = [p.name for p in file.parent.glob("*") if p.suffix.lower() in _FORMATS]
         hint = did_you_mean(file.name, siblings) if siblings else "check its folder"
-        raise UsageError(f"there is no prompt file {file}", hint) from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + _NUMBERED_FROM
-        raise UsageError(
-            f"{file}, line {line}: not UTF-8 text", "save the file with UTF-8 encoding"
-        ) from None
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read: {error.strerror or error}",
-            "check that it is a file and that you may read it",
-        ) from None
+        raise UsageError(f"there is no prompt file {file}", hint)
+    return read_text(file)
 
 
 def _json_rows(file: Path, text: str) -> Iterator[_Row]:
-    # Lines end at newlines only: str.splitlines would also break at U+2028 inside a string.
-    for line, written in enumerate(text.split("\n"), start=_NUMBERED_FROM):
-        if not written.strip():
-            continue
+    for line, written in json_lines(text):
         try:
-            row = json.loads(written, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
+            row = parse_json(written)
+        except ValueError as error:
             raise UsageError(
                 f"{file}, line {line}: not a line of JSON ({error})",
                 'write one object a line: {"prompt": "a photo of a bench"}',
@@ -111,13 +98,8 @@ def _json_rows(file: Path, text: str) -> Iterator[_Row]:
         yield line, row
 
 
-def _no_constant(name: str) -> None:
-    # Python reads NaN and Infinity; JSON has neither, and nothing could be hashed that holds one.
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _csv_rows(file: Path, text: str) -> Iterator[_Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+def _table_rows(file: Path, text: str, delimiter: str) -> Iterator[_Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         header = list(reader.fieldnames or ())
         if header and "prompt" not in header:

@@ -20,9 +20,11 @@ from harness.models.checkpoints import look
 from harness.records import Role, Setting
 from harness.registry import GENERATORS, SUITES
 from harness.seeds import digest
+from harness.text import read_text
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
+_MAX_BYTES = 2**20
 _FOLDER = Path(__file__).resolve().parent / "suite_files"
 MINIATURE = _FOLDER / "miniature.toml"
 SANA_1_6B = _FOLDER / "sana-1.0-1.6b.toml"
@@ -203,10 +205,8 @@ def overview(suite: Suite) -> list[Part]:
 
 def _from_file(path: Path) -> Suite:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read suite {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = tomllib.loads(read_text(path, limit=_MAX_BYTES))
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"suite {path} is no TOML file: {error}") from error
     suite = _validate(data, f"suite {path}")
     base = path.resolve().parent

@@ -98,7 +98,7 @@ def test_a_bad_key_or_value_is_named_with_its_file(
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("name = ", "no TOML"), ('name = "x"', "'generator' is missing"), (None, "cannot read")],
+    [("name = ", "no TOML"), ('name = "x"', "'generator' is missing"), (None, "cannot be read")],
 )
 def test_a_bad_file(tmp_path: Path, text: str | None, message: str) -> None:
     path = tmp_path / "absent.toml" if text is None else write(tmp_path, text)
