@@ -181,25 +181,30 @@ class Cost:
 
     Attributes:
         nfe: Evaluations of the denoising network, per image (guidance counts twice).
-        flops: Floating-point operations, a multiply-add counted as two.
+        flops: Floating-point operations, a multiply-add counted as two; None if nobody counted
+            them, which makes every sum they belong to unknown too.
         device_seconds: Seconds a device was held, a batch's time shared by its rows.
         tokens: Tokens a language model read and wrote.
     """
 
     nfe: int = 0
-    flops: float = 0.0
+    flops: float | None = None
     device_seconds: float = 0.0
     tokens: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
             self.nfe + other.nfe,
-            self.flops + other.flops,
+            None if None in (self.flops, other.flops) else (self.flops or 0) + (other.flops or 0),
             self.device_seconds + other.device_seconds,
             self.tokens + other.tokens,
         )
 
 
+FREE = Cost(flops=0.0)
+"""The cost of what took no work."""
+
+
 def total(costs: Sequence[Cost]) -> Cost:
     """Sum costs field by field."""
-    return sum(costs, Cost())
+    return sum(costs, FREE)

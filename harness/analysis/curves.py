@@ -163,7 +163,7 @@ def _stopping_costs(run: LoggedRun) -> dict[str, Floats]:
 
     def mean(spent: Floats) -> Floats:
         each = [
-            (spent * kind).sum(axis=1) / np.maximum(kind.sum(axis=1), 1)
+            np.where(kind, spent, 0.0).sum(axis=1) / np.maximum(kind.sum(axis=1), 1)
             for kind in (rejected, run.accepted)
         ]
         total = each[0][:, None] * others + each[1][:, None] * chances
@@ -189,7 +189,7 @@ def _from_replay(run: LoggedRun, replayed: Replay) -> list[Curve]:
     costs = {
         name: np.stack(
             [
-                run.by_group(run.by_prompt((spent * asked).sum(axis=1)[:, None]))[:, 0]
+                run.by_group(run.by_prompt(np.where(asked, spent, 0.0).sum(axis=1)[:, None]))[:, 0]
                 for asked in replayed.asked
             ],
             axis=1,

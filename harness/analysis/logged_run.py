@@ -23,6 +23,7 @@ from harness.analysis.undrawn import undrawn_prompts
 from harness.config import read_config
 from harness.errors import UsageError
 from harness.log import damage, store
+from harness.log.costs import spent
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
@@ -96,7 +97,7 @@ class LoggedRun:
         accepted: Whether the judge accepted it, (S, N).
         judge_score: The judge's score, (S, N); minus infinity where there is none.
         correct: Whether the scorer found it correct, (S, N); False where it could not say.
-        costs: By "unit_role" (flops in TFLOPs): what each draw cost, (S, N); 0 where unknown.
+        costs: By "unit_role" (flops in TFLOPs): what each draw cost, (S, N); NaN where unknown.
         failed: Whether a draw failed, in generation, judging or scoring, (S, N).
         dependent: Why the draws of a search are not independent and alike, or "".
     """
@@ -239,6 +240,7 @@ def _assemble(
         filled[row, column] = values
         return filled
 
+    judged = manifest.config["judge"]["kind"] != "none"
     failed: Bools = pc.is_in(
         table["error_role"], value_set=pa.array(["generator", "judge"])
     ).to_numpy()
@@ -259,7 +261,7 @@ def _assemble(
         judge_score=matrix(np.where(failed | np.isnan(scores), -np.inf, scores), -np.inf),
         correct=matrix(_flag(table["correct"]), False),
         costs={
-            f"{unit}_{role}": matrix(_cost(table[f"{role}_{unit}"]) / scale, 0.0)
+            f"{unit}_{role}": matrix(spent(table, role, unit, judged=judged) / scale, 0.0)
             for unit, scale in UNITS.items()
             for role in ROLES
         },
@@ -328,8 +330,3 @@ def _whole(column: pa.ChunkedArray) -> Ints:
 def _flag(column: pa.ChunkedArray) -> Bools:
     flags: Bools = pc.fill_null(column, False).to_numpy()
     return flags
-
-
-def _cost(column: pa.ChunkedArray) -> Floats:
-    values: Floats = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy()
-    return values

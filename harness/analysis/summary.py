@@ -10,6 +10,8 @@ import pandas as pd
 
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval
 from harness.analysis.undrawn import undrawn_prompts
+from harness.log import store
+from harness.log.costs import COSTS, WORKED, sums
 from harness.log.frame import load, load_searches
 from harness.log.location import Location
 from harness.log.manifest import Manifest
@@ -36,7 +38,8 @@ class Summary:
         draws_per_search: Mean number of draws of the ended searches.
         reused: Of the candidates, those that other runs made, by the run's id.
         retries: Failed tries that later succeeded or gave up, over all draws.
-        cost: By role, by unit (nfe, flops, device_seconds, tokens): sums over the log.
+        cost: By role, by unit (nfe, flops, device_seconds, tokens): sums over the log, None where
+            a part is unknown; a run without a judge has none of it.
         errors: Distinct errors and how often each occurred.
         failures: Failed tries of batches by role, by kind, over all sessions.
         deaths: Workers lost by role, by kind, over all sessions.
@@ -56,7 +59,7 @@ class Summary:
     draws_per_search: float
     reused: Mapping[str, int]
     retries: int
-    cost: Mapping[str, Mapping[str, float]]
+    cost: Mapping[str, Mapping[str, float | None]]
     errors: Mapping[str, int]
     failures: Mapping[str, Mapping[str, int]]
     deaths: Mapping[str, Mapping[str, int]]
@@ -68,7 +71,8 @@ def summarise(run: str | Location) -> Summary:
     Raises:
         HarnessError: The folder is no run, or its log is damaged.
     """
-    manifest = Manifest.read(RunFolder.existing(run).manifest)
+    folder = RunFolder.existing(run)
+    manifest = Manifest.read(folder.manifest)
     frame, searches = load(run), load_searches(run)
     by_prompt = prompt_scores(manifest, frame, searches) if manifest.config["scorer"] else None
     tags: dict[str, tuple[Estimate, int]] = {}
@@ -95,9 +99,7 @@ def summarise(run: str | Location) -> Summary:
         draws_per_search=float(searches["draws"].mean()) if len(searches) else 0.0,
         reused=_reused(frame),
         retries=int((frame["attempts"] - 1).sum()),
-        cost={
-            role: {unit: float(frame[f"{role}_{unit}"].sum()) for unit in UNITS} for role in ROLES
-        },
+        cost=_cost(folder, manifest),
         errors={str(message): int(count) for message, count in errors.items()},
         failures=_counts(manifest, "failures"),
         deaths=_counts(manifest, "deaths"),
@@ -140,6 +142,13 @@ def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:
             for kind, count in kinds.items():
                 into[kind] = into.get(kind, 0) + count
     return counts
+
+
+def _cost(folder: RunFolder, manifest: Manifest) -> dict[str, dict[str, float | None]]:
+    judged = manifest.config["judge"]["kind"] != "none"
+    total = sums(store.read(folder.log, "candidates", [*WORKED, *COSTS]), judged=judged)
+    roles = [role for role in ROLES if role != "judge" or judged]
+    return {role: {unit: total[f"{role}_{unit}"] for unit in UNITS} for role in roles}
 
 
 def _reused(frame: pd.DataFrame) -> dict[str, int]:

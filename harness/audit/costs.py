@@ -84,8 +84,8 @@ def _wrong(row: Row, free: set[str], judged: bool) -> list[str]:
             continue  # nobody is asked, and it costs nothing
         elif answered and not spent["device_seconds"]:
             found.append(f"the {role} answered and took no time")
-        elif answered and any(value is None for value in spent.values()):
-            found.append(f"the {role} answered and a cost is missing")
+        elif answered and any(spent[unit] is None for unit in UNITS if unit != "flops"):
+            found.append(f"the {role} answered and a cost is missing")  # FLOPs need no counting
         elif role == "generator" and answered and not spent["nfe"]:
             found.append("an image without an evaluation of the network")
         elif not answered and any(value is not None for value in spent.values()):
@@ -111,18 +111,28 @@ def _wrong_batch(role: str, rows: list[Row], subject: Subject) -> list[str]:
 
 def _totals(subject: Subject, problems: Problems) -> str:
     try:
-        sums = totals(subject.folder)
+        sums = totals(subject.folder, judged=subject.config.judged)
     except HarnessError as error:
         problems.add(error.message)
         return ""
     said = subject.manifest.totals
     for name, value in sums.items():
         claimed = said.get(name)
+        if value is None and claimed in (None, 0):  # an older program's 0 says no more
+            continue
         # Sums of floats depend on how many pieces the log was in.
-        if not isinstance(claimed, int | float) or not math.isclose(claimed, value, rel_tol=1e-9):
-            problems.add(f"{name} adds up to {value:.6g}, the manifest says {claimed}")
+        if (
+            value is None
+            or not isinstance(claimed, int | float)
+            or not math.isclose(claimed, value, rel_tol=1e-9)
+        ):
+            sum_of = "is unknown" if value is None else f"adds up to {value:.6g}"
+            problems.add(f"{name} {sum_of}, the manifest says {claimed}")
     for name in said.keys() - sums.keys():
         problems.add(f"the manifest has a surplus total '{name}'")
-    flops = sum(sums[f"{role}_flops"] for role in ROLES) / 1e12
-    seconds = sum(sums[f"{role}_device_seconds"] for role in ROLES)
-    return f"{sums['draws']} draws, {flops:.4g} TFLOPs, {seconds:.1f} device-seconds"
+    flops, seconds = (
+        [sums[f"{role}_{unit}"] for role in ROLES] for unit in ("flops", "device_seconds")
+    )
+    counted = "FLOPs not counted" if None in flops else f"{sum(flops) / 1e12:.4g} TFLOPs"
+    held = "time not recorded" if None in seconds else f"{sum(seconds):.1f} device-seconds"
+    return f"{sums['draws']} draws, {counted}, {held}"

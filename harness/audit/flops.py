@@ -23,11 +23,12 @@ from harness.records import Role
 
 NAME = "flops"
 
+_ANSWER = {Role.GENERATOR: "image", Role.JUDGE: "accepted", Role.SCORER: "correct"}
+
 _COLUMNS = (
     "settings",
     "feedback",
-    "accepted",
-    "correct",
+    *_ANSWER.values(),
     "detections",
     "generator_nfe",
     *(f"{role}_flops" for role in Role),
@@ -60,6 +61,8 @@ def check(subject: Subject) -> Result:
         for row in rows:
             for role, test in tests.items():
                 if row[f"{role}_flops"] is None:
+                    if row[_ANSWER[role]] is not None:
+                        problems.add(f"{named(key, row['draw_index'])}: the {role} counted none")
                     continue
                 numbers += 1
                 bounded += role is Role.GENERATOR and bool(row["feedback"])

@@ -82,7 +82,7 @@ def measure_gpu(
     with tempfile.TemporaryDirectory() as temporary:
         run = RunFolder(Path(temporary) / "run")
         work(chain, Execution(executor="inline", device=device), run, command="bench")
-        found = totals(run)
+        found = totals(run, judged=chain.config.judged)
     draws = found["draws"]
     return OnDevice(
         sana=sides,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -31,6 +32,8 @@ def print_scores(folder: RunFolder, results: Path) -> Scores:
     scored = scores.images - len(scores.refused)
     seconds = scores.device_seconds
     speed = f", {scored / seconds:.1f} images a device-second" if seconds else ""
+    flops = scores.flops / 1e12
+    counted = "FLOPs not counted" if math.isnan(flops) else f"{flops:.3g} TFLOPs"
     own = f"{results} (GenEval's format), " if results.exists() else ""
     spec = config["scorer"]
     parts = ", ".join(f"{part} {ref}" for part, ref in spec["checkpoints"].items())
@@ -39,7 +42,7 @@ def print_scores(folder: RunFolder, results: Path) -> Scores:
         f"models    {parts}{original}; {spec['dtype']}, batches of {spec['batch_size']}",
         f"images    {scored} of {scores.images} scored, {len(scores.refused)} not (counted as "
         f"wrong), of {scores.prompts} prompts",
-        f"scorer    {seconds:.1f} device-s, {scores.flops / 1e12:.3g} TFLOPs{speed}",
+        f"scorer    {seconds:.1f} device-s, {counted}{speed}",
         f"results   {own}{folder.log} (Parquet)",
     ):
         console.print(Text(line))

@@ -88,7 +88,11 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
             f"{of['right rejected']} correct and {of['wrong rejected']} wrong rejected"
         )
     for role, cost in summary.cost.items():
-        parts = [f"{cost['device_seconds']:.1f} device-s", f"{cost['flops'] / 1e12:.3g} TFLOPs"]
+        seconds, flops = cost["device_seconds"], cost["flops"]
+        parts = [
+            "time not recorded" if seconds is None else f"{seconds:.1f} device-s",
+            "FLOPs not counted" if flops is None else f"{flops / 1e12:.3g} TFLOPs",
+        ]
         if cost["nfe"]:
             parts.append(f"{cost['nfe']:.0f} NFE")
         if cost["tokens"]:

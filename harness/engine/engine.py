@@ -39,7 +39,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.store import LogWriter
 from harness.models.judges.none import UNJUDGED
 from harness.plan import Plan
-from harness.records import Candidate, Cost, Draw, Role
+from harness.records import FREE, Candidate, Draw, Role
 from harness.seeds import canonical_json, digest, draw_id, seed
 
 MAX_ATTEMPTS = 3
@@ -351,7 +351,7 @@ class Engine:
             self._pending_work(pending, Role.JUDGE)
             return
         # Nobody is asked, so no worker is kept for it and no image travels.
-        pending.verdict, pending.costs[Role.JUDGE] = UNJUDGED, Cost()
+        pending.verdict, pending.costs[Role.JUDGE] = UNJUDGED, FREE
         self._answer(pending)
 
     def _failed(self, pending: Pending, role: Role, error: str, failure: Failure) -> None:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow.compute as pc
-
 from harness.config import differences
 from harness.engine.engine import Engine
 from harness.engine.executors.base import Executor, Patience
@@ -21,13 +19,14 @@ from harness.engine.session import Session
 from harness.engine.worker import Setup
 from harness.errors import HarnessError, UsageError
 from harness.log import shards, store
+from harness.log.costs import COSTS, WORKED, sums
 from harness.log.environment import environment
 from harness.log.files import is_leftover, make_folder, remove_leftovers
 from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
 from harness.log.run_folder import RunFolder
-from harness.log.schema import ROLES, TABLES, UNITS
+from harness.log.schema import TABLES
 from harness.plan import Plan
 from harness.records import Role
 
@@ -180,7 +179,7 @@ def work(
         files = [
             shard.path.name for table in TABLES for shard in shards.discover(folder.log, table)
         ]
-        manifest.finished(totals(folder), files).write(folder.manifest)
+        manifest.finished(totals(folder, judged=plan.config.judged), files).write(folder.manifest)
     return progress
 
 
@@ -234,14 +233,18 @@ def make_executor(plan: Plan, execution: Execution) -> Executor:
     return RayExecutor(setup, placement, address=execution.address, patience=execution.patience)
 
 
-def totals(folder: RunFolder) -> dict[str, Any]:
-    """Draws, failures and costs of a run, summed over its log."""
-    costs = [f"{role}_{unit}" for role in ROLES for unit in UNITS]
-    table = store.read(folder.log, "candidates", columns=["error", *costs])
+def totals(folder: RunFolder, *, judged: bool) -> dict[str, Any]:
+    """Draws, failures and costs of a run, summed over its log; None for a cost that is unknown.
+
+    Args:
+        folder: The run.
+        judged: Whether it has a judge.
+    """
+    table = store.read(folder.log, "candidates", columns=["error", *WORKED, *COSTS])
     return {
         "draws": table.num_rows,
         "draws_failed": table.num_rows - table["error"].null_count,
-        **{cost: pc.sum(table[cost]).as_py() or 0 for cost in costs},
+        **sums(table, judged=judged),
     }
 
 

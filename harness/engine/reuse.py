@@ -201,7 +201,7 @@ class Pool:
             pending.verdict, pending.score = logged_verdict(row), logged_score(row)
             for role in Role:
                 spent = {unit: row[f"{role}_{unit}"] for unit in UNITS}
-                if None in spent.values():
+                if spent["device_seconds"] is None:
                     continue  # the role did not work in that run
                 pending.costs[role] = Cost(**spent)
                 if any(spent.values()):

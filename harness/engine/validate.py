@@ -95,6 +95,8 @@ def check_cost(role: Role, cost: Cost) -> None:
     """
     for unit in ("nfe", "flops", "tokens"):
         value = getattr(cost, unit)
+        if unit == "flops" and value is None:
+            continue  # not counted, which is no number to be wrong
         if not (_finite(value) and value >= 0):
             raise BadAnswer(Failure.BAD_NUMBER, f"the {role} spent {value} {unit}")
 

@@ -3,7 +3,8 @@
 Models take lists and return lists, in order, one result a row. They run at one fixed batch
 shape: given fewer rows than their batch size they pad, so that a row's bits depend on the row
 alone, never on its neighbours, its position or how many there are. They report what they count
-(NFE, FLOPs, tokens); the worker that runs them adds the device-seconds.
+(NFE, FLOPs, tokens); the worker that runs them adds the device-seconds. FLOPs that a model does
+not count stay None and are shown as not counted, as are the sums that they belong to.
 
 A plug-in is a class with a `load` (`GeneratorFactory`, `JudgeFactory`). Its module is imported to
 list and check its settings, so torch and its like belong inside functions. What every one must

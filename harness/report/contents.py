@@ -29,9 +29,9 @@ def results(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
             row[tag["tag"] or "(no tag)"] = _interval(tag)
         first = of.iloc[0]
         row["draws"] = f"{first['draws']:.2f}"
-        row["NFE"] = _number(first["nfe"])
-        row["TFLOPs"] = _number(first["tflops"])
-        row["device-s"] = _number(first["device_seconds"])
+        row["NFE"] = _spent(first["nfe"])
+        row["TFLOPs"] = _spent(first["tflops"])
+        row["device-s"] = _spent(first["device_seconds"])
         row["prompts"] = first["prompts"]
         row["images per prompt"] = first["images_per_prompt"]
         row["seeds"] = first["seeds"]
@@ -91,8 +91,8 @@ def curves(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
                 "budget": budget,
                 **{kind: _interval(kinds.loc[kind]) for kind in ("micro", "macro")},
                 "draws": f"{kinds.loc['micro', 'draws']:.2f}",
-                "TFLOPs": _number(kinds.loc["micro", "tflops"]),
-                "device-s": _number(kinds.loc["micro", "device_seconds"]),
+                "TFLOPs": _spent(kinds.loc["micro", "tflops"]),
+                "device-s": _spent(kinds.loc["micro", "device_seconds"]),
                 "basis": kinds.loc["micro", "basis"],
             }
         )
@@ -224,6 +224,10 @@ def _signed(value: float, low: float, high: float) -> str:
 
 def _number(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _spent(value: float) -> str:
+    return "not counted" if pd.isna(value) else _number(value)
 
 
 def _p(value: float) -> str:

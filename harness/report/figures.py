@@ -213,7 +213,7 @@ def cost(
             _published(axes, points, x="draws")
             drawn += points["draws"].tolist()
         if not any(value > 0 for value in drawn):
-            axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=FAINT)
+            axes.text(0.5, 0.5, "not counted", transform=axes.transAxes, ha="center", color=FAINT)
         log_axis(axes, drawn, whole=axis == "draws")
     if apart:
         last = panels[-1]

@@ -33,8 +33,7 @@ OUTCOMES = {
 
 _COLUMNS = ["prompt_id", "replicate", "draw_index", "draw_id", "text", "feedback", "image",
             "accepted", "judge_score", "judge_sentence", "correct", "reason", "detections",
-            "error", *(f"{role}_{unit}" for role in ROLES
-                       for unit in ("flops", "device_seconds"))]  # fmt: skip
+            "error"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,7 @@ class Shot:
     error: str
     text: str
     told: list[int]
-    tflops: float
-    seconds: float
+    cost: str
 
 
 @dataclass(frozen=True)
@@ -233,7 +231,7 @@ def _chain(
         first=first,
         unseen=unseen,
         outcome=_outcome(run, search, column),
-        shots=[_shot(row, selected, part.folder.images, numbers) for row in rows],
+        shots=[_shot(run, search, row, selected, part.folder.images, numbers) for row in rows],
         hidden=draws - len(rows),
         draws=draws,
     )
@@ -265,7 +263,14 @@ def _outcome(run: LoggedRun, search: int, selected: int) -> str:
     return "missed" if run.correct[search].any() else "none"
 
 
-def _shot(row: dict[str, Any], selected: int, images: Any, numbers: Mapping[str, int]) -> Shot:
+def _shot(
+    run: LoggedRun,
+    search: int,
+    row: dict[str, Any],
+    selected: int,
+    images: Any,
+    numbers: Mapping[str, int],
+) -> Shot:
     return Shot(
         index=row["draw_index"],
         thumbnail=thumbnail(images, row["image"]),
@@ -279,6 +284,18 @@ def _shot(row: dict[str, Any], selected: int, images: Any, numbers: Mapping[str,
         error=row["error"] or "",
         text=row["text"] or "",
         told=[numbers[f["draw_id"]] for f in row["feedback"] or [] if f["draw_id"] in numbers],
-        tflops=sum(row[f"{role}_flops"] or 0.0 for role in ROLES) / 1e12,
-        seconds=sum(row[f"{role}_device_seconds"] or 0.0 for role in ROLES),
+        cost=_cost(run, search, row["draw_index"]),
     )
+
+
+def _cost(run: LoggedRun, search: int, index: int) -> str:
+    column = int(np.flatnonzero(run.index[search] == index)[0])
+    words = {"flops": ("TFLOPs", "FLOPs not counted"), "device_seconds": ("device-s", "")}
+    spent = {
+        unit: sum(run.costs[f"{unit}_{role}"][search, column] for role in ROLES) for unit in words
+    }
+    parts = [
+        f"{spent[unit]:.3g} {name}" if np.isfinite(spent[unit]) else unknown
+        for unit, (name, unknown) in words.items()
+    ]
+    return ", ".join(filter(None, parts))

@@ -110,7 +110,7 @@ def import_reflect_dit(
         write_prompts(folder, prompts)
         files = [s.path.name for table in TABLES for s in shards.discover(folder.log, table)]
         # Last, so that a folder without a manifest is an import that was interrupted.
-        manifest.finished(totals(folder), files).write(folder.manifest)
+        manifest.finished(totals(folder, judged=config.judged), files).write(folder.manifest)
     return Imported(len(chains), budget, tuple(writer.problems), writer.surplus)
 
 

@@ -18,6 +18,7 @@ from harness.analysis.resampling import Floats
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval
 from harness.errors import HarnessError
 from harness.log import damage, store
+from harness.log.costs import WORKED, spent
 from harness.log.run_folder import RunFolder
 
 
@@ -34,7 +35,7 @@ class Scores:
         images: Images there are.
         prompts: Prompts with images.
         refused: Images that were refused or could not be scored, with the reasons.
-        flops: Of scoring, over all images.
+        flops: Of scoring, over all images; NaN if they were not counted.
         device_seconds: Likewise.
     """
 
@@ -57,8 +58,9 @@ def summarise_scores(folder: RunFolder) -> Scores:
         HarnessError: The log is damaged, or holds nothing yet.
     """
     damage.check(folder)
-    columns = ["prompt_id", "tag", "correct", "error", "scorer_flops", "scorer_device_seconds"]
-    frame: pd.DataFrame = store.read(folder.log, "candidates", columns).to_pandas()
+    columns = ["prompt_id", "tag", "error", *WORKED, "scorer_flops", "scorer_device_seconds"]
+    table = store.read(folder.log, "candidates", columns)
+    frame: pd.DataFrame = table.to_pandas()
     if frame.empty:
         raise HarnessError(f"{folder.path} holds no scored image yet")
     frame["correct"] = frame["correct"].eq(True)
@@ -77,7 +79,7 @@ def summarise_scores(folder: RunFolder) -> Scores:
         images=len(frame),
         prompts=len(counts),
         refused=tuple(frame["error"].dropna()),
-        flops=float(frame["scorer_flops"].sum()),
+        flops=float(spent(table, "scorer", "flops", judged=False).sum()),
         device_seconds=float(frame["scorer_device_seconds"].sum()),
     )
 

@@ -106,7 +106,7 @@ def score(
         finally:
             executor.close()
         files = [s.path.name for table in TABLES for s in shards.discover(folder.log, table)]
-        manifest.finished(totals(folder), files).write(folder.manifest)
+        manifest.finished(totals(folder, judged=plan.config.judged), files).write(folder.manifest)
 
 
 def check_out(folder: RunFolder, ready: ScoringPlan) -> Manifest | None:

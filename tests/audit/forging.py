@@ -60,7 +60,9 @@ class Forger:
         def fix(fields: dict[str, Any]) -> None:
             fields["files"] = names
             if sums:
-                fields["totals"] = totals(self.folder)
+                fields["totals"] = totals(
+                    self.folder, judged=fields["config"]["judge"]["kind"] != "none"
+                )
 
         self.manifest(fix)
 

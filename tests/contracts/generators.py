@@ -100,7 +100,7 @@ class GeneratorContract:
         alone = generator.generate(requests[:1])[0][1]
         for cost in together:
             assert cost.nfe == alone.nfe > 0
-            assert math.isfinite(cost.flops) and cost.flops >= 0
+            assert cost.flops is None or (math.isfinite(cost.flops) and cost.flops >= 0)
             # The worker that runs a model holds the clock.
             assert cost.device_seconds == 0
         # Every prompt has been encoded by now, so nothing is charged for that any more.

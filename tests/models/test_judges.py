@@ -20,7 +20,7 @@ from harness.models.judges.none import NoJudge
 from harness.models.judges.oracle import OracleJudge
 from harness.models.judges.sentences import sentence, sentences
 from harness.models.suites import ModelSpec, Suite
-from harness.records import Cost, Image, Prompt, Verdict
+from harness.records import FREE, Cost, Image, Prompt, Verdict
 from harness.registry import JUDGES
 from tests.contracts.judges import JudgeContract
 
@@ -107,7 +107,7 @@ def test_only_the_oracle_knows_the_answers() -> None:
 
 def test_no_judge_accepts_nothing_and_costs_nothing(pairs: Pairs) -> None:
     answers = load("none", ModelSpec()).judge([pairs[0][0]], [pairs[0][1]], [1])
-    assert answers == [(Verdict(accepted=False, score=0.0, sentence=""), Cost())]
+    assert answers == [(Verdict(accepted=False, score=0.0, sentence=""), FREE)]
 
 
 @pytest.mark.parametrize("spec", [{"checkpoints": {"a": "b"}}, {"settings": {"a": 1}}])

@@ -105,7 +105,7 @@ def counted(subject: Subject) -> list[Counted]:
             key=key,
             text=text,
             tag=tag,
-            draws=tuple(_drawn(row) for row in rows),
+            draws=tuple(_drawn(row, subject.config.judged) for row in rows),
             selected=search["selected_index"] if rows else None,
             rounds=search["rounds"] if rows else 0,
             timed_out=timed_out(search["error"]),
@@ -119,12 +119,12 @@ def added(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: math.fsum(part[name] for part in parts) for name in COSTS}
 
 
-def _drawn(row: Row) -> Drawn:
+def _drawn(row: Row, judged: bool) -> Drawn:
     answered = row["error_role"] not in ("generator", "judge")
     spent: dict[str, Any] = {"draws": 1.0}
     for suffix, roles in SUFFIXES.items():
         for name, (unit, scale) in UNITS.items():
-            total = math.fsum(row[f"{role}_{unit}"] or 0.0 for role in roles)
+            total = math.fsum(_cost(row, role, unit, judged) for role in roles)
             spent[name + suffix] = total / scale
     told = answered and row["judge_score"] is not None
     return Drawn(
@@ -136,3 +136,14 @@ def _drawn(row: Row) -> Drawn:
         failed=row["error_role"] is not None,
         spent=spent,
     )
+
+
+def _cost(row: Row, role: str, unit: str, judged: bool) -> float:
+    """A role's cost of a draw: NaN where it worked and nobody counted, which makes sums NaN."""
+    worked = {
+        "generator": row["error_role"] != "generator",
+        "judge": judged and row["accepted"] is not None,
+        "scorer": row["correct"] is not None,
+    }
+    spent = row[f"{role}_{unit}"]
+    return (math.nan if worked[role] else 0.0) if spent is None else float(spent)

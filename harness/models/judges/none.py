@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from benchmarks.base import Benchmark
 from harness.errors import UsageError
-from harness.records import Cost, Image, Prompt, Setting, Verdict
+from harness.records import FREE, Cost, Image, Prompt, Setting, Verdict
 
 UNJUDGED = Verdict(accepted=False, score=0.0)
 """What it says of every image."""
@@ -62,4 +62,4 @@ class NoJudge:
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
     ) -> list[tuple[Verdict, Cost]]:
         """Say of each image the same: not accepted, score 0, no sentence."""
-        return [(UNJUDGED, Cost()) for _ in images]
+        return [(UNJUDGED, FREE) for _ in images]
