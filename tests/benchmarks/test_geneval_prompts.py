@@ -14,13 +14,13 @@ from tests.shared import SHARED
 
 class TestOfficialGenEval(BenchmarkContract):
     @pytest.fixture
-    def benchmark(self) -> GenEval:
+    def benchmark_plugin(self) -> GenEval:
         return GenEval()
 
 
 class TestFreshGenEval(BenchmarkContract):
     @pytest.fixture
-    def benchmark(self) -> GenEval:
+    def benchmark_plugin(self) -> GenEval:
         return GenEval(seed=7, size=5)
 
 

@@ -24,13 +24,13 @@ def write(folder: Path, text: str | bytes, name: str = "prompts.jsonl") -> str:
 
 class TestJsonl(BenchmarkContract):
     @pytest.fixture
-    def benchmark(self, tmp_path: Path) -> PromptFile:
+    def benchmark_plugin(self, tmp_path: Path) -> PromptFile:
         return PromptFile(path=write(tmp_path, JSONL))
 
 
 class TestCsv(BenchmarkContract):
     @pytest.fixture
-    def benchmark(self, tmp_path: Path) -> PromptFile:
+    def benchmark_plugin(self, tmp_path: Path) -> PromptFile:
         return PromptFile(path=write(tmp_path, CSV, "prompts.csv"))
 
 
