@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import resource
 from pathlib import Path
 
-MEMINFO = Path("/proc/meminfo")
+import psutil
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -28,7 +28,7 @@ def memory_limit(device: str, share: float) -> float:
         share: Of the GPU's memory; on a CPU of what is free now, beside what is held already.
 
     Returns:
-        Bytes; infinity on a CPU where the machine does not tell.
+        Bytes.
     """
     if device.startswith("cuda"):
         import torch
@@ -40,18 +40,12 @@ def memory_limit(device: str, share: float) -> float:
 def available_memory() -> float:
     """Bytes that a new process of this machine, or of its container, could still have.
 
-    Linux tells, for the machine and for a container of the second kind of control groups;
-    elsewhere it is infinity, and only running out of memory ends a measurement.
+    A container's limit is known for control groups of the second kind.
     """
-    found = math.inf
-    with contextlib.suppress(OSError, ValueError):
-        for line in MEMINFO.read_text(encoding="ascii").splitlines():
-            name, _, value = line.partition(":")
-            if name == "MemAvailable":
-                found = float(int(value.split()[0]) * 1024)
+    available = float(psutil.virtual_memory().available)
     with contextlib.suppress(OSError, ValueError):
         most = (CGROUP / "memory.max").read_text(encoding="ascii").strip()
         used = (CGROUP / "memory.current").read_text(encoding="ascii").strip()
         if most != "max":
-            found = min(found, max(0.0, float(int(most) - int(used))))
-    return found
+            available = min(available, max(0.0, float(int(most) - int(used))))
+    return available

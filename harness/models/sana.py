@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
+from cachetools import LRUCache
 from pydantic import Field, FiniteFloat, PositiveInt
 
 from harness import options
@@ -57,6 +58,9 @@ class SanaSettings:
     negative_prompt: str = ""
 
 
+V = TypeVar("V")
+
+
 class _Encoded(NamedTuple):
     embeds: torch.Tensor  # (1, tokens, channels)
     mask: torch.Tensor  # (1, tokens)
@@ -79,8 +83,10 @@ class SanaGenerator:
         self.pipeline = pipeline
         self.batch_size = batch_size
         self.defaults = dict(settings or {})
-        self._remembered_prompts = remembered_prompts
-        self._prompts: OrderedDict[tuple[str, int, bool], _Encoded] = OrderedDict()
+        # A batch finds all its prompts again, and the empty one of guidance.
+        self._prompts: LRUCache[Hashable, _Encoded] = LRUCache(
+            max(remembered_prompts, batch_size + 1)
+        )
         self._flops: dict[tuple[Any, ...], float] = {}
 
     @classmethod
@@ -269,14 +275,7 @@ class SanaGenerator:
         """
         instructed = settings.complex_human_instruction and not negative
         key = (text, settings.max_sequence_length, instructed)
-        if key in self._prompts:
-            self._prompts.move_to_end(key)
-            return self._prompts[key], 0.0
-        encoded, flops = self._encode_now(*key)
-        self._prompts[key] = encoded
-        while len(self._prompts) > max(self._remembered_prompts, self.batch_size + 1):
-            self._prompts.popitem(last=False)
-        return encoded, flops
+        return remembered(self._prompts, key, partial(self._encode_now, *key))
 
     def _encode_now(self, text: str, length: int, instructed: bool) -> tuple[_Encoded, float]:
         import torch
@@ -313,6 +312,23 @@ class SanaGenerator:
         if key not in self._flops:
             self._flops[key] = what(self.pipeline, **shape)
         return self._flops[key]
+
+
+def remembered(
+    cache: LRUCache[Hashable, V], key: Hashable, make: Callable[[], tuple[V, float]]
+) -> tuple[V, float]:
+    """The value of a key and what it cost just now: nothing, if the cache has it.
+
+    Args:
+        cache: Values by key.
+        key: All that determines the value.
+        make: Makes the value; returns it with its cost.
+    """
+    if (value := cache.get(key)) is not None:
+        return value, 0.0
+    value, cost = make()
+    cache[key] = value
+    return value, cost
 
 
 def _instruction() -> list[str]:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
+
+import psutil
 
 from harness.engine.devices import device_name
 from harness.errors import HarnessError
@@ -165,10 +166,5 @@ def _gpus() -> list[str]:
 
 def _memory() -> str:
     """Memory of this machine; a container's limit may be lower."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return "memory unknown"
-    sizes = {line.partition(":")[0]: line.split()[1] for line in lines if len(line.split()) > 1}
-    free, whole = (int(sizes.get(key, 0)) / 2**20 for key in ("MemAvailable", "MemTotal"))
-    return f"{free:.1f} of {whole:.1f} GiB free"
+    memory = psutil.virtual_memory()
+    return f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"

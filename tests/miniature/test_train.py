@@ -26,7 +26,7 @@ from harness.miniature.train import (
 )
 from harness.miniature.train.__main__ import STAGES, main
 from harness.miniature.train.data import make_pool
-from harness.miniature.train.loop import Schedule, Setting, fit
+from harness.miniature.train.loop import Schedule, Setting, averaged, fit
 from harness.models.reflect_dit.context import lay_out, pair_length
 from harness.models.reflect_dit.generator import ReflectDiTGenerator
 
@@ -244,6 +244,23 @@ def test_the_loop_learns_and_remembers_its_losses(tmp_path: Path) -> None:
     assert float(line.slope.detach()) == pytest.approx(3, abs=0.05)
     assert len(fitted.losses) == 3
     assert fitted.losses[-1] < 0.01 < fitted.losses[0]
+
+
+def test_the_average_forgets_its_start_and_keeps_its_decay() -> None:
+    line = nn.BatchNorm1d(1)  # it has weights, statistics and a counter
+    average = averaged(line, decay=0.5)
+    expected = {name: value.clone() for name, value in line.state_dict().items()}
+    for step in range(20):
+        share = 1 - min(0.5, (step + 1) / (step + 10))
+        for name, value in line.state_dict().items():
+            value += step + 1
+            if name == "num_batches_tracked":
+                expected[name] = value.clone()
+            else:
+                expected[name] += share * (value - expected[name])
+        average.update_parameters(line)
+    for name, value in average.module.state_dict().items():
+        torch.testing.assert_close(value, expected[name])
 
 
 def test_the_loop_stops_at_a_loss_that_is_not_a_number(tmp_path: Path) -> None:

@@ -145,8 +145,7 @@ def test_a_prompt_is_encoded_once_and_charged_once(
 
 
 def test_forgotten_prompts_are_encoded_anew(tiny_pipeline: Path, requests: list[Request]) -> None:
-    generator = load(tiny_pipeline, batch_size=1)
-    generator._remembered_prompts = 2
+    generator = SanaGenerator(load(tiny_pipeline).pipeline, batch_size=1, remembered_prompts=1)
     images = [generator.generate([request])[0][0] for request in requests]
     assert len(generator._prompts) == 2
     whole = [generator.generate([request])[0][0] for request in requests]

@@ -8,11 +8,12 @@ many threads; floating point gives no more than that.)
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 import click
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 
 @dataclass(frozen=True)
@@ -97,35 +99,35 @@ class Fitted:
     losses: tuple[float, ...]
 
 
-class Average:
-    """Exponential running average of a module's parameters; buffers are copied as they are."""
+def averaged(module: nn.Module, decay: float) -> AveragedModel:
+    """A running average of a module's weights and of its batch statistics; counters are copied.
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        """Start from the module's present weights."""
-        self.decay = decay
-        self.state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    Update number n takes in 1 - min(decay, n / (n + 9)) of the module's present state, so that
+    the start is soon forgotten.
+    """
 
-    def update(self, module: nn.Module, step: int) -> None:
-        """Take in the module's weights; early steps weigh more, so that the start is forgotten."""
-        decay = min(self.decay, (step + 1) / (step + 10))
-        kept, fresh = [], []
-        for name, value in module.state_dict().items():
-            if value.dtype.is_floating_point:
-                kept.append(self.state[name])
-                fresh.append(value.detach())
-            else:
-                self.state[name].copy_(value)
-        torch._foreach_lerp_(kept, fresh, 1 - decay)
+    @torch.no_grad()
+    def update(averages: PARAM_LIST, present: PARAM_LIST, number: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            n = int(number)
+            torch._foreach_lerp_(averages, present, 1 - min(decay, n / (n + 9)))
+        else:
+            torch._foreach_copy_(averages, present)
 
-    @contextmanager
-    def applied(self, module: nn.Module) -> Iterator[None]:
-        """Run a block with the averaged weights in the module."""
-        own = {name: value.detach().clone() for name, value in module.state_dict().items()}
-        module.load_state_dict(self.state)
-        try:
-            yield
-        finally:
-            module.load_state_dict(own)
+    average = AveragedModel(module, multi_avg_fn=update, use_buffers=True)
+    average.n_averaged.fill_(1)  # the weights at the start count, too
+    return average
+
+
+@contextmanager
+def holding(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Run a block with other weights in the module."""
+    own = copy.deepcopy(module.state_dict())
+    module.load_state_dict(weights)
+    try:
+        yield
+    finally:
+        module.load_state_dict(own)
 
 
 def fit(
@@ -168,22 +170,23 @@ def fit(
         lr=schedule.lr,
         betas=(0.9, 0.99),
     )
-    average = Average(module, schedule.ema)
+    average = averaged(module, schedule.ema)
     step, seconds, total = 0, 0.0, 0.0
     losses: list[float] = []
     if file.exists():
         saved: dict[str, Any] = torch.load(file, map_location=setting.device, weights_only=True)
         module.load_state_dict(saved["module"])
-        average.state = saved["average"]
+        average.module.load_state_dict(saved["average"])
         optimiser.load_state_dict(saved["optimiser"])
         step, seconds = saved["step"], saved["seconds"]
         losses, total = saved["losses"], saved["total"]
+        average.n_averaged.fill_(step + 1)
         click.echo(f"{name}: resumed at step {step} of {schedule.steps} from {file}")
 
     def save() -> None:
         state = {
             "module": module.state_dict(),
-            "average": average.state,
+            "average": average.module.state_dict(),
             "optimiser": optimiser.state_dict(),
             "step": step,
             "seconds": seconds,
@@ -221,7 +224,7 @@ def fit(
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), schedule.clip)
             optimiser.step()
-            average.update(module, step)
+            average.update_parameters(module)
             value = float(loss.detach())
             if value != value:
                 raise FloatingPointError(f"{name}: the loss is not a number at step {step}")
@@ -239,7 +242,7 @@ def fit(
             if now - last_save > setting.checkpoint_seconds:
                 save()
                 if measure is not None and 2 * step > schedule.steps:
-                    with average.applied(module):
+                    with holding(module, average.module.state_dict()):
                         module.eval()
                         click.echo(f"{name}: held out {json.dumps(measure())}")
                         module.train()
@@ -254,7 +257,7 @@ def fit(
         if stopping:
             raise KeyboardInterrupt
         return None
-    module.load_state_dict(average.state)
+    module.load_state_dict(average.module.state_dict())
     module.eval()
     return Fitted(seconds, tuple(losses))
 

@@ -10,12 +10,13 @@ Source: Li et al., "Reflect-DiT", arXiv 2503.12271.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from cachetools import LRUCache
 from pydantic import PositiveInt
 
 from harness import options
@@ -25,8 +26,7 @@ from harness.models import sana_flops
 from harness.models.base import FeedbackImage, Request
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
-from harness.models.reflect_dit.remembered import Remembered
-from harness.models.sana import SanaGenerator, SanaSettings
+from harness.models.sana import SanaGenerator, SanaSettings, remembered
 from harness.models.suites import resolve_dtype
 from harness.records import Cost, Image, Setting
 
@@ -83,8 +83,8 @@ class ReflectDiTGenerator(SanaGenerator):
     ) -> None:
         super().__init__(pipeline, batch_size=batch_size, settings=settings)
         self.vision = vision
-        self._images: Remembered[torch.Tensor] = Remembered(remembered_feedbacks)
-        self._sentences: Remembered[torch.Tensor] = Remembered(remembered_feedbacks)
+        self._images: LRUCache[Hashable, torch.Tensor] = LRUCache(remembered_feedbacks)
+        self._sentences: LRUCache[Hashable, torch.Tensor] = LRUCache(remembered_feedbacks)
 
     @classmethod
     def load(
@@ -116,7 +116,6 @@ class ReflectDiTGenerator(SanaGenerator):
         for part in ("pipeline", "vision_encoder"):
             if part not in checkpoints:
                 raise UsageError(f"the reflect-dit generator needs a checkpoint named '{part}'")
-        import torch
 
         from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
         from harness.models.reflect_dit.vision import VisionEncoder
@@ -125,9 +124,7 @@ class ReflectDiTGenerator(SanaGenerator):
         place, number = prepare(device), resolve_dtype(dtype, device)
         folder = checkpoints.get("transformer", checkpoints["pipeline"] / "transformer")
         require(folder, ["config.json", "diffusion_pytorch_model.safetensors"])
-        transformer = load_diffusers(
-            SanaTransformer2DModelWithContext, folder, getattr(torch, number)
-        )
+        transformer = load_diffusers(SanaTransformer2DModelWithContext, folder, number)
         pipeline = load_pipeline(
             checkpoints["pipeline"], device=place, dtype=number, transformer=transformer
         )
@@ -205,11 +202,11 @@ class ReflectDiTGenerator(SanaGenerator):
         lengths, flops = [], 0.0
         for item in feedback:
             seen = (item.image, settings.image_tokens)
-            image, looking = self._images.get(
-                (item.draw_id, settings.image_tokens), partial(self._look, *seen)
+            image, looking = remembered(
+                self._images, (item.draw_id, settings.image_tokens), partial(self._look, *seen)
             )
             heard = (item.sentence, settings.max_feedback_length)
-            sentence, reading = self._sentences.get(heard, partial(self._listen, *heard))
+            sentence, reading = remembered(self._sentences, heard, partial(self._listen, *heard))
             pieces += [image, sentence]
             lengths.append(len(sentence))
             flops += looking + reading
