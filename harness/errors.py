@@ -79,6 +79,17 @@ class BadAnswer(HarnessError):
         return type(self), (self.failure, self.message, self.hint)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, which some libraries let run over pages; else its type."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def shortened(items: list[str], limit: int = 5) -> str:
+    """The first few of a list, and how many more there are."""
+    more = len(items) - limit
+    return ", ".join(items[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that names the closest known spelling, or lists all that is known."""
     names = sorted(known)

@@ -317,6 +317,6 @@ def make_colors(folder: Path) -> None:
 
 
 def _quiet() -> Any:
-    from harness.models.sana_loading import quiet
+    from harness.models.loading import quiet
 
     return quiet()

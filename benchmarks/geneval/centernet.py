@@ -18,15 +18,15 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.geneval.detection import SCORE_FLOOR, Detections, read_config
-from benchmarks.geneval.loading import require_finite
+from benchmarks.geneval.finite import require_finite
 from harness import flops
 from harness.errors import HarnessError, UsageError
+from harness.models.loading import read_weights
 
 Image = npt.NDArray[np.uint8]
 
@@ -277,8 +277,8 @@ class CenterNetDetector:
         network = CenterNet(config)
         file = folder / "model.safetensors"
         try:
-            network.load_state_dict(load_file(file))
-        except (OSError, SafetensorError, RuntimeError) as error:
+            network.load_state_dict(read_weights(file))
+        except RuntimeError as error:
             raise HarnessError(
                 f"{file} does not hold the weights that config.json describes: {error}",
                 "restore both files from where the checkpoint came from",

@@ -25,9 +25,10 @@ from torch.nn import functional
 
 from benchmarks.geneval.classes import COLORS
 from benchmarks.geneval.detection import read_config
-from benchmarks.geneval.loading import first_line, load_model, require_finite
+from benchmarks.geneval.finite import require_finite
 from harness import flops
 from harness.errors import HarnessError
+from harness.models.loading import explained, load_strictly
 from harness.records import Image
 
 TEMPLATES = (
@@ -148,7 +149,7 @@ class ClipColorClassifier:
         """
         from transformers import CLIPModel
 
-        model = load_model(CLIPModel, folder, device=device, dtype=dtype)
+        model = load_strictly(CLIPModel, folder, dtype=dtype).to(device).requires_grad_(False)
         tokenizer = _load_tokenizer(folder, model.config.text_config.vocab_size)
         settings = ClipImageSettings.from_folder(folder)
         return cls(model, tokenizer, settings, batch_size=batch_size)
@@ -252,14 +253,8 @@ def _load_tokenizer(folder: Path, vocabulary: int) -> Any:
             f"{folder} has no tokenizer (tokenizer.json, or vocab.json and merges.txt)",
             "get the whole checkpoint folder",
         )
-    try:
+    with explained(folder, "tokenizer"):
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
-        # The tokenizers library raises plain exceptions over a damaged file.
-        raise HarnessError(
-            f"the tokenizer in {folder} cannot be read: {first_line(error)}",
-            "get the whole checkpoint folder",
-        ) from error
     if len(tokenizer) > vocabulary:
         raise HarnessError(
             f"the tokenizer in {folder} has {len(tokenizer)} tokens, its model {vocabulary}",

@@ -23,12 +23,12 @@ from torch import Tensor
 
 from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.known_answer import write_answer
-from benchmarks.geneval.loading import first_line, quiet, some, weights_astray
 from benchmarks.geneval.mask2former import FRAME_FILE, UNUSED, Mask2FormerDetector
 from benchmarks.geneval.mmdet_architecture import infer_config, relative_positions, window_of
 from benchmarks.geneval.mmdet_names import modernise, renamed
 from benchmarks.geneval.mmdet_pipeline import Frame
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, first_line, shortened
+from harness.models.loading import misfits, quiet
 
 _COCO_NAMES = {"computer mouse": "mouse", "tv remote": "remote", "computer keyboard": "keyboard"}
 
@@ -87,8 +87,8 @@ def convert(checkpoint: Path, out: Path, frame: Frame | None = None) -> Conversi
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, by name
         )
-    if astray := weights_astray(report, UNUSED):
-        raise HarnessError(f"{checkpoint} does not fit the network: {some(astray)}", _DAMAGED)
+    if names := misfits(report, UNUSED):
+        raise HarnessError(f"{checkpoint} does not fit the network: {shortened(names)}", _DAMAGED)
     out.mkdir(parents=True, exist_ok=True)
     with quiet():
         network.save_pretrained(out)
@@ -130,7 +130,7 @@ def translate(state: Mapping[str, Tensor], source: str = "the checkpoint") -> di
             translated[name] = part.contiguous()
     if unknown:
         raise HarnessError(
-            f"{source} has weights that a Mask2Former has no place for: {some(unknown)}",
+            f"{source} has weights that a Mask2Former has no place for: {shortened(unknown)}",
             "it is another network, or from a version of mmdet that names them differently",
         )
     return translated
@@ -217,7 +217,7 @@ def _check_classes(checkpoint: Path, meta: Any) -> None:
     expected = [_COCO_NAMES.get(name, name) for name in CLASSES]
     if found != expected:
         raise HarnessError(
-            f"{checkpoint} is trained on {len(found)} classes ({some(found)}), not on COCO's "
+            f"{checkpoint} is trained on {len(found)} classes ({shortened(found)}), not on COCO's "
             f"{len(expected)}",
             "GenEval needs a detector of COCO instances",
         )

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.geneval.loading import first_line
 from benchmarks.geneval.mmdet_pipeline import Frame, preprocess
 from harness.errors import HarnessError
+from harness.models.loading import read_weights
 from harness.records import Image
 
 ANSWER_FILE = "known_answer.safetensors"
@@ -48,19 +48,13 @@ def check_answer(ask: Ask, folder: Path, tolerance: float) -> None:
     Raises:
         HarnessError: It answers otherwise, or the file cannot be read.
     """
-    from safetensors.torch import load_file
-
     file = folder / ANSWER_FILE
     if not file.exists():
         return
-    try:
-        stored = load_file(file)
-        picture, expected = stored["picture"].numpy(), stored["probabilities"]
-    except Exception as error:
-        # safetensors raises an exception type of its own over a damaged file.
-        raise HarnessError(
-            f"{file} cannot be read: {first_line(error)}", "convert again"
-        ) from error
+    stored = read_weights(file)
+    if not {"picture", "probabilities"} <= stored.keys():
+        raise HarnessError(f"{file} holds no picture and no answer", "convert again")
+    picture, expected = stored["picture"].numpy(), stored["probabilities"]
     found = _answer(ask, picture)
     distance = float((found - expected).norm() / expected.norm())
     # Written so that NaN, too, is a wrong answer.

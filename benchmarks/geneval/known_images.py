@@ -26,9 +26,8 @@ import numpy as np
 from PIL import Image as Pillow
 
 from benchmarks.geneval.colors import Crop
-from benchmarks.geneval.loading import some
 from benchmarks.geneval.scorer import Examination, GenEvalScorer
-from harness.errors import HarnessError
+from harness.errors import HarnessError, shortened
 from harness.records import Image, Prompt
 
 FOLDER = "known_images"
@@ -66,7 +65,7 @@ def check_known_images(scorer: GenEvalScorer, checkpoints: Mapping[str, Path]) -
         if wrong:
             raise HarnessError(
                 f"images with known answers are judged wrongly with the {part} in "
-                f"{checkpoints[part]}: {some(wrong, 3)}",
+                f"{checkpoints[part]}: {shortened(wrong, 3)}",
                 "no score of this scorer can be trusted here: try --device cpu, another build of "
                 "torch or --dtype float32, and get the checkpoint again",
             )

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.detection import SCORE_FLOOR, Detections
+from benchmarks.geneval.finite import require_finite
 from benchmarks.geneval.known_answer import TOLERANCE, TOLERANCE_HALF, check_answer
-from benchmarks.geneval.loading import load_model, require_finite
 from benchmarks.geneval.mmdet_pipeline import Frame, Resize, postprocess, preprocess
 from harness import flops
 from harness.errors import HarnessError
+from harness.models.loading import load_strictly
 from harness.records import Image
 
 FRAME_FILE = "frame.json"
@@ -91,15 +92,11 @@ class Mask2FormerDetector:
         """
         from transformers import Mask2FormerForUniversalSegmentation
 
-        network = load_model(
-            Mask2FormerForUniversalSegmentation,
-            folder,
-            device=device,
-            dtype="float32",
-            unused=UNUSED,
+        network = load_strictly(
+            Mask2FormerForUniversalSegmentation, folder, dtype="float32", ignore=UNUSED
         )
         detector = cls(
-            network,
+            network.to(device).requires_grad_(False),
             dtype=getattr(torch, dtype),
             batch_size=batch_size,
             frame=read_frame(folder),

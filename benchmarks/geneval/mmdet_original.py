@@ -29,11 +29,11 @@ from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.convert import translate
 from benchmarks.geneval.detection import SCORE_FLOOR, Detections, read_config
 from benchmarks.geneval.known_answer import TOLERANCE, check_answer
-from benchmarks.geneval.loading import first_line, quiet, some
 from benchmarks.geneval.mask2former import UNUSED, batches, read_frame
 from benchmarks.geneval.mmdet_pipeline import Frame, Resize
 from harness import flops
-from harness.errors import BadAnswer, Failure, HarnessError, UsageError
+from harness.errors import BadAnswer, Failure, HarnessError, UsageError, first_line, shortened
+from harness.models.loading import quiet, read_weights
 from harness.records import Image
 
 CONFIG = "mask2former/mask2former_swin-s-p4-w7-224_8xb2-lsj-50e_coco.py"
@@ -93,7 +93,9 @@ class MmdetDetector:
             raise UsageError(f"mmdet's detector runs in float32, not in {dtype}", "--dtype float32")
         import_mmdet()
         network = build_network(_read_config(folder))
-        network.load_state_dict(original_weights(_read_weights(folder), network.state_dict()))
+        network.load_state_dict(
+            original_weights(read_weights(folder / "model.safetensors"), network.state_dict())
+        )
         detector = cls(
             network.to(device),
             batch_size=batch_size,
@@ -299,19 +301,6 @@ def _read_config(folder: Path) -> Any:
         return Mask2FormerConfig.from_pretrained(folder, local_files_only=True)
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    file = folder / "model.safetensors"
-    try:
-        return load_file(file)
-    except Exception as error:
-        # safetensors raises an exception type of its own over a damaged file.
-        raise HarnessError(
-            f"{file} cannot be read: {first_line(error)}", "convert the detector again"
-        ) from error
-
-
 def original_weights(
     weights: Mapping[str, Tensor], state: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
@@ -339,5 +328,5 @@ def original_weights(
             left.discard(name)
         restored[key] = flat.reshape(tensor.shape)
     if astray := sorted(n for n in left if not any(part in n for part in _LEFT_OUT)):
-        raise HarnessError(f"mmdet's network has no place for {some(astray)}")
+        raise HarnessError(f"mmdet's network has no place for {shortened(astray)}")
     return restored

@@ -102,7 +102,7 @@ def write_models(
 def _drawn_on(device: str, dtype: Any) -> Iterator[None]:
     import torch
 
-    from harness.models.sana_loading import quiet
+    from harness.models.loading import quiet
 
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.errors import HarnessError, UsageError, did_you_mean, first_line
 
 BUNDLED = Path(__file__).resolve().parent.parent / "miniature" / "weights"
 """The checkpoints that come with the package, one folder each."""
@@ -215,12 +215,11 @@ def _missing(located: Located, error: Exception | None = None) -> HarnessError:
         where = f"${ENVIRONMENT} is {at}" if at else f"${ENVIRONMENT} is not set"
         return HarnessError(f"no checkpoint '{ref}'", f"{places}; {where}; {_FORMS}")
     # Only the first sentence: the hub client appends advice and a request id over many lines.
-    why = str(error).strip().split("\n")[0] or type(error).__name__
     hub = _hub_id(ref) or _Hub(ref, None, "")
     further = f" --revision {hub.revision}" if hub.revision else ""
     further += f" --include '{hub.inside}/*'" if hub.inside else ""
     return HarnessError(
-        f"checkpoint '{ref}' is not on this machine and cannot be downloaded: {why}",
+        f"checkpoint '{ref}' is not on this machine and cannot be downloaded: {first_line(error)}",
         f"{places}; where there is network: `hf download {hub.repo}{further}`, or put the folder "
         f"under ${ENVIRONMENT}",
     )

@@ -1,23 +1,21 @@
 """Load a SANA pipeline from a local folder, and complain about whatever does not fit exactly.
 
-diffusers and transformers start a missing weight at random and drop a surplus one, with a log
-line at most; a run would go on and measure noise. Here any difference between a checkpoint and
-the classes that read it stops the load, with one exception: the weights that a Reflect-DiT
-transformer has beyond a plain one are dropped by name when it is to run without feedback.
+Any difference between a checkpoint and the classes that read it stops the load, with one
+exception: the weights that a Reflect-DiT transformer has beyond a plain one are dropped by name
+when it is to run without feedback.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.models.checkpoints import require
+from harness.models.loading import HINT, explained, load_strictly, quiet
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +29,7 @@ CONTEXT_WEIGHTS = (
     "reflection_text_projection.",
     "reflection_transformer.",
 )
-"""Prefixes of the weights that only `SanaTransformer2DModelWithContext` has."""
+"""Parts of the names of weights that only `SanaTransformer2DModelWithContext` has."""
 
 CONTEXT_CONFIG = (
     "context_qk_norm",
@@ -55,7 +53,6 @@ _FILES = (
     f"vae/{_WEIGHTS}",
 )
 _PLAIN_TRANSFORMERS = ("SanaTransformer2DModel", "SanaTransformer2DModelWithContext", None)
-_HINT = "the folder is damaged or holds another model; get it anew, e.g. `hf download ORG/NAME`"
 
 
 def load_pipeline(
@@ -75,7 +72,6 @@ def load_pipeline(
         HarnessError: A file is missing, unreadable, or does not fit the class that reads it.
     """
     import diffusers
-    import torch
     import transformers
 
     index = read_index(folder)
@@ -83,8 +79,7 @@ def load_pipeline(
         folder,
         [name for name in _FILES if transformer is None or not name.startswith("transformer/")],
     )
-    main = getattr(torch, dtype)
-    side = torch.bfloat16 if dtype == "float16" else main
+    side = "bfloat16" if dtype == "float16" else dtype
     scheduler_class = _class(folder, index, "scheduler", diffusers, diffusers.SchedulerMixin)
     encoder_class = _class(
         folder, index, "text_encoder", transformers, transformers.PreTrainedModel
@@ -95,21 +90,21 @@ def load_pipeline(
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder / "tokenizer", local_files_only=True, trust_remote_code=False
         )
-    text_encoder = load_strictly(encoder_class, folder / "text_encoder", {"dtype": side})
+    text_encoder = load_strictly(encoder_class, folder / "text_encoder", dtype=side)
     vae = load_diffusers(diffusers.AutoencoderDC, folder / "vae", side)
     if transformer is None:
         transformer = load_diffusers(
             diffusers.SanaTransformer2DModel,
             folder / "transformer",
-            main,
+            dtype,
             drop_weights=CONTEXT_WEIGHTS,
             drop_config=CONTEXT_CONFIG,
         )
     pipeline = diffusers.SanaPipeline(
         tokenizer=tokenizer,
-        text_encoder=text_encoder.eval(),
-        vae=vae.eval(),
-        transformer=transformer.eval(),
+        text_encoder=text_encoder,
+        vae=vae,
+        transformer=transformer,
         scheduler=scheduler,
     )
     pipeline.set_progress_bar_config(disable=True)
@@ -119,7 +114,7 @@ def load_pipeline(
 def load_diffusers(
     cls: Any,
     folder: Path,
-    dtype: torch.dtype,
+    dtype: str,
     *,
     drop_weights: tuple[str, ...] = (),
     drop_config: tuple[str, ...] = (),
@@ -129,8 +124,8 @@ def load_diffusers(
     Args:
         cls: Its class.
         folder: `config.json` and safetensors weights.
-        dtype: Number format to load it in.
-        drop_weights: Prefixes of surplus weights that are expected, and left out.
+        dtype: Number format to load it in, by torch's name.
+        drop_weights: Parts of the names of surplus weights that are expected, and left out.
         drop_config: Config fields that are expected though the class does not know them.
 
     Raises:
@@ -148,7 +143,7 @@ def load_diffusers(
             f"{folder}/config.json has fields {cls.__name__} does not know: {', '.join(surplus)}",
             "it is another model, or needs a newer diffusers",
         )
-    return load_strictly(cls, folder, {"torch_dtype": dtype}, drop_weights)
+    return load_strictly(cls, folder, dtype=dtype, ignore=drop_weights)
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -187,78 +182,11 @@ def _class(folder: Path, index: Mapping[str, Any], part: str, library: Any, base
     return found
 
 
-def load_strictly(
-    cls: Any, folder: Path, dtype: Mapping[str, Any], drop_weights: tuple[str, ...] = ()
-) -> Any:
-    """Load a model of diffusers or transformers whose weights fit its class exactly.
-
-    Args:
-        cls: Its class.
-        folder: `config.json` and safetensors weights.
-        dtype: The number format, under the name that the class's library has for it.
-        drop_weights: Prefixes of surplus weights that are expected, and left out.
-
-    Raises:
-        HarnessError: A weight is missing, surplus or misshapen, or the file is damaged.
-    """
-    with quiet(), explained(folder.parent, folder.name):
-        model, info = cls.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **dtype
-        )
-    missing = sorted(info.get("missing_keys", ()))
-    surplus = sorted(
-        key for key in info.get("unexpected_keys", ()) if not key.startswith(drop_weights or " ")
-    )
-    wrong = sorted(str(item[0]) for item in info.get("mismatched_keys", ()))
-    for what, keys in (("lacks", missing), ("has surplus", surplus), ("has misshapen", wrong)):
-        if keys:
-            listed = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-            raise HarnessError(
-                f"{folder} {what} weights for {cls.__name__}: {listed}",
-                f"{len(keys)} of its weights do not fit; {_HINT}",
-            )
-    return model
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise HarnessError(f"cannot read {path}: {error}", _HINT) from error
+        raise HarnessError(f"cannot read {path}: {error}", HINT) from error
     if not isinstance(found, dict):
-        raise HarnessError(f"{path} holds no JSON object", _HINT)
+        raise HarnessError(f"{path} holds no JSON object", HINT)
     return found
-
-
-@contextmanager
-def explained(folder: Path, part: str) -> Iterator[None]:
-    """Turn whatever a library raises over a bad file into one sentence that names the file."""
-    try:
-        yield
-    except HarnessError:
-        raise
-    except Exception as error:
-        # The libraries raise anything from OSError to their Rust readers' own types here.
-        why = str(error).strip().split("\n")[0] or type(error).__name__
-        raise HarnessError(f"cannot load the {part} of {folder}: {why}", _HINT) from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the libraries' loading bars and warnings off the terminal; all is checked above."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries = (diffusers_logging, transformers_logging)
-    levels = [library.get_verbosity() for library in libraries]
-    bars = transformers_logging.is_progress_bar_enabled()
-    for library in libraries:
-        library.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, level in zip(libraries, levels, strict=True):
-            library.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()

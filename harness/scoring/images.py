@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 from harness.log import images as encoded
 from harness.records import Image
 from harness.seeds import pixel_digest
@@ -88,7 +88,7 @@ def read(path: Path, root: Path) -> Picture:
     except BadImage as error:
         raise BadImage(f"{path}: {error.message}", error.hint) from error
     except _DAMAGED as error:
-        raise BadImage(f"{path}: damaged ({_first_line(error)})", "make the image again") from error
+        raise BadImage(f"{path}: damaged ({first_line(error)})", "make the image again") from error
     return Picture(
         encoded=data if plain else encoded.encode(pixels),
         digest=pixel_digest(pixels),
@@ -155,7 +155,7 @@ def _bytes(path: Path, root: Path) -> bytes:
     try:
         resolved = path.resolve(strict=True)
     except RuntimeError as error:  # a loop of links, until Python 3.12
-        raise BadImage(_first_line(error)) from error
+        raise BadImage(first_line(error)) from error
     if not resolved.is_relative_to(root.resolve()):
         raise BadImage(f"a link that leads out of {root}", "copy the file instead of linking it")
     if not resolved.is_file():
@@ -164,7 +164,3 @@ def _bytes(path: Path, root: Path) -> bytes:
     if size > MAX_BYTES:
         raise BadImage(f"{size} bytes, more than {MAX_BYTES}")
     return resolved.read_bytes()
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -199,7 +199,7 @@ def test_a_folder_that_lacks_a_part_is_named(tiny_clip: Path, tmp_path: Path) ->
     with pytest.raises(HarnessError, match="has no tokenizer"):
         load_colors(tmp_path, "cpu")
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(HarnessError, match=r"tokenizer in .* cannot be read"):
+    with pytest.raises(HarnessError, match=r"cannot load the tokenizer"):
         load_colors(tmp_path, "cpu")
 
 

@@ -22,7 +22,6 @@ from harness.models.reflect_dit.generator import (
     ReflectDiTGenerator,
     ReflectDiTSettings,
 )
-from harness.models.reflect_dit.remembered import Remembered
 from harness.models.sana import SanaGenerator
 from harness.models.suites import Suite, load_suite, sampler_settings
 from harness.registry import GENERATORS
@@ -335,7 +334,7 @@ def test_a_plain_transformer_is_no_reflect_dit(parts: dict[str, Path], tmp_path:
     path = folder / "diffusion_pytorch_model.safetensors"
     weights = load_file(path)
     save_file({k: v for k, v in weights.items() if not k.startswith(("clip", "refl"))}, path)
-    with pytest.raises(HarnessError, match=r"lacks weights for .*WithContext"):
+    with pytest.raises(HarnessError, match=r"do not fit .*WithContext: missing"):
         load({**parts, "transformer": folder})
 
 
@@ -371,14 +370,3 @@ def test_what_is_missing_is_named(parts: dict[str, Path], part: str) -> None:
 def test_bad_settings_are_refused_before_anything_is_loaded() -> None:
     with pytest.raises(UsageError, match="image_token"):
         load({}, settings={"image_token": 4})
-
-
-def test_the_least_recently_used_is_forgotten_first() -> None:
-    cache: Remembered[str] = Remembered(2)
-    for key in "abac":
-        cache.get(key, lambda key=key: (key, 1.0))  # type: ignore[misc]
-    assert [cache.get(key, lambda: ("new", 1.0)) for key in "acb"] == [
-        ("a", 0.0),
-        ("c", 0.0),
-        ("new", 1.0),
-    ]

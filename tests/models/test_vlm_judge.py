@@ -20,7 +20,7 @@ from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models.base import Judge
 from harness.models.judges.vlm import LENGTH_STEP, QUESTION, VLMJudge, feedback
 from harness.models.judges.vlm_sampler import Sampler, Sampling
-from harness.models.sana_loading import quiet
+from harness.models.loading import quiet
 from harness.records import Cost, Image, Prompt, Verdict
 from harness.registry import JUDGES
 from tests.contracts.judges import JudgeContract

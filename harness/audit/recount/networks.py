@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from harness.audit.recount.operations import operations
-from harness.models.sana_loading import quiet
+from harness.models.loading import quiet
 
 ONE_CALL_A_STEP = ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
 """Samplers that evaluate the network once a step."""

@@ -7,7 +7,7 @@ import os
 import ray
 from ray.exceptions import OutOfMemoryError, RayError
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 
 
 def connect(address: str | None) -> bool:
@@ -70,14 +70,9 @@ def died_of(error: RayError) -> str:
     """Why a process was lost, as far as Ray says, in a few words without ids and addresses."""
     if short_of_memory(error):
         return "its machine ran out of memory"
-    return first_line(error).partition(". ")[0].rstrip(".") or type(error).__name__
+    return first_line(error).partition(". ")[0].rstrip(".")
 
 
 def short_of_memory(error: RayError) -> bool:
     """Whether Ray killed a process to save its machine; of an actor only the words tell."""
     return isinstance(error, OutOfMemoryError) or "running low on memory" in str(error)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error; Ray's go on for a page."""
-    return str(error).strip().partition("\n")[0]

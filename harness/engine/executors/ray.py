@@ -24,14 +24,13 @@ from harness.engine.executors.base import QUEUE_DEPTH, Patience
 from harness.engine.executors.cluster import (
     check_resources,
     connect,
-    first_line,
     is_lost,
     short_of_memory,
 )
 from harness.engine.failures import Failed, by_role
 from harness.engine.jobs import BatchResult, Job
 from harness.engine.worker import Setup
-from harness.errors import Failure, HarnessError
+from harness.errors import Failure, HarnessError, first_line
 from harness.records import Role
 
 MAX_LOAD_FAILURES = 3

@@ -25,7 +25,7 @@ from harness.models.checkpoints import require
 from harness.models.devices import prepare
 from harness.models.judges.vlm_processor import Inputs, load_processor, pad, stack
 from harness.models.judges.vlm_sampler import Sampler, Sampling, check_finite
-from harness.models.sana_loading import load_strictly
+from harness.models.loading import load_strictly
 from harness.models.suites import resolve_dtype
 from harness.records import Cost, Image, Prompt, Setting, Verdict
 
@@ -136,16 +136,16 @@ class VLMJudge:
         """
         cls.check(checkpoints, settings, benchmark)
         built = options.build(VLMSettings, settings, flag="judge setting")
-        import torch
         from transformers import AutoModelForImageTextToText
 
         place = prepare(device)
         folder = checkpoints["model"]
         require(folder, ["config.json", "model.safetensors"])
-        number = getattr(torch, resolve_dtype(dtype, device))
-        model = load_strictly(AutoModelForImageTextToText, folder, {"dtype": number})
+        model = load_strictly(
+            AutoModelForImageTextToText, folder, dtype=resolve_dtype(dtype, device)
+        )
         processor = load_processor(checkpoints.get("processor", folder), model.config.model_type)
-        return cls(model.eval().to(place), processor, batch_size=batch_size, settings=built)
+        return cls(model.to(place), processor, batch_size=batch_size, settings=built)
 
     def judge(
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]

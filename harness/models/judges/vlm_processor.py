@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.models.sana_loading import explained, quiet
+from harness.models.loading import explained, quiet
 
 if TYPE_CHECKING:
     import torch

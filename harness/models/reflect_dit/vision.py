@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError, UsageError
 from harness.flops import count
 from harness.models.checkpoints import require
-from harness.models.sana_loading import explained, load_strictly, quiet
+from harness.models.loading import explained, load_strictly, quiet
 from harness.records import Image
 
 if TYPE_CHECKING:
     import torch
 
 _TEXT_HALF = ("text_model.", "logit_scale", "logit_bias")
-"""Prefixes of the weights of a whole SigLIP that its vision half does without."""
+"""Parts of the names of weights of a whole SigLIP that its vision half does without."""
 
 
 class VisionEncoder:
@@ -38,18 +38,15 @@ class VisionEncoder:
         Raises:
             HarnessError: A file is missing, damaged, or another model's.
         """
-        import torch
         from transformers import SiglipVisionModel
         from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
         require(folder, ["config.json", "model.safetensors", "preprocessor_config.json"])
-        model = load_strictly(
-            SiglipVisionModel, folder, {"dtype": getattr(torch, dtype)}, drop_weights=_TEXT_HALF
-        )
+        model = load_strictly(SiglipVisionModel, folder, dtype=dtype, ignore=_TEXT_HALF)
         with quiet(), explained(folder, "image processor"):
             # Pillow's resampling, wherever torchvision may be installed: equal pixels everywhere.
             processor = SiglipImageProcessorPil.from_pretrained(folder, local_files_only=True)
-        return cls(model.eval().to(device), processor)
+        return cls(model.to(device), processor)
 
     @property
     def channels(self) -> int:

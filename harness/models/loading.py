@@ -1,0 +1,125 @@
+"""Weights from local safetensors into modules: quietly, completely, or not at all.
+
+diffusers and transformers start a missing weight at random and drop a surplus one, with a log
+line at most; a run would go on and measure noise. Here any difference between a checkpoint and
+the class that reads it stops the load, by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError, first_line, shortened
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HINT = "the folder is damaged or holds another model; get it anew, e.g. `hf download ORG/NAME`"
+
+_DERIVED = ("empty_weight", "relative_position_index", "position_ids")
+"""Buffers that some versions of the libraries store and others compute."""
+
+
+def load_strictly(cls: Any, folder: Path, *, dtype: str, ignore: tuple[str, ...] = ()) -> Any:
+    """Load a model of diffusers or transformers whose weights fit its class exactly.
+
+    Args:
+        cls: Its class.
+        folder: `config.json` and safetensors weights.
+        dtype: Number format to load it in, by torch's name.
+        ignore: Parts of the names of weights that one side has and the other does without.
+
+    Returns:
+        The model in evaluation mode, on the CPU.
+
+    Raises:
+        HarnessError: A weight is missing, surplus or misshapen, or a file is damaged.
+    """
+    import torch
+
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "ignore_mismatched_sizes": True}
+    if any(base.__module__.startswith("diffusers.") for base in cls.__mro__):
+        options = {"torch_dtype": getattr(torch, dtype)}
+    with quiet(), explained(folder.parent, folder.name):
+        model, report = cls.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+        )
+    if names := misfits(report, ignore):
+        raise HarnessError(
+            f"the weights in {folder} do not fit {cls.__name__}: {shortened(names)}", HINT
+        )
+    return model.eval()
+
+
+def misfits(report: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> list[str]:
+    """Parameters without weights, weights without parameters and ill-fitting ones.
+
+    Args:
+        report: What `from_pretrained(output_loading_info=True)` reports.
+        ignore: Parts of the names of weights that do not matter.
+    """
+    names = []
+    for kind, what in (
+        ("missing_keys", "missing"),
+        ("unexpected_keys", "surplus"),
+        ("mismatched_keys", "misshapen"),
+    ):
+        keys = {str(key[0] if isinstance(key, tuple) else key) for key in report.get(kind) or ()}
+        matter = (key for key in keys if not any(part in key for part in (*_DERIVED, *ignore)))
+        names += [f"{what} {key}" for key in sorted(matter)]
+    return names
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file.
+
+    Raises:
+        HarnessError: The file is missing or damaged.
+    """
+    from safetensors.torch import load_file
+
+    with explained(file.parent, file.name):
+        return load_file(file)
+
+
+@contextmanager
+def explained(folder: Path, part: str) -> Iterator[None]:
+    """Turn whatever a library raises over a bad file into one sentence that names the file."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:
+        # The libraries raise anything from OSError to their Rust readers' own types here.
+        raise HarnessError(
+            f"cannot load the {part} of {folder}: {first_line(error)}", HINT
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries' loading bars and warnings off the terminal; all is checked here."""
+    from transformers.utils import logging as library
+
+    libraries = [library]
+    if "diffusers" in sys.modules:
+        from diffusers.utils import logging as diffusers_logging
+
+        libraries.append(diffusers_logging)
+    levels = [each.get_verbosity() for each in libraries]
+    bars = library.is_progress_bar_enabled()
+    for each in libraries:
+        each.set_verbosity(logging.CRITICAL)
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for each, level in zip(libraries, levels, strict=True):
+            each.set_verbosity(level)
+        if bars:
+            library.enable_progress_bar()
