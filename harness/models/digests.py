@@ -1,7 +1,8 @@
 """What a checkpoint folder holds, as one digest: the part of a draw's identity that names a model.
 
-Large files are hashed once: their digests are remembered in the user's cache folder by path,
-size and modification time. The cache only saves time; a damaged one is ignored and rewritten.
+Large files are hashed once: their digests are remembered in the user's cache folder by path, size,
+inode and times, the one included that no program can set. The cache only saves time; a damaged one
+is ignored and rewritten.
 """
 
 from __future__ import annotations
@@ -15,49 +16,48 @@ import time
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.models.contents import SUFFIXES, model_files
 from harness.seeds import digest
-
-SUFFIXES = (".jinja", ".json", ".model", ".safetensors", ".txt")
-"""Files that determine a model: configurations, vocabularies, chat templates, weights."""
 
 REMEMBER_FROM = 1 << 20
 """Smaller files (bytes) are hashed anew each time; it is as quick as asking the cache."""
 
 _SETTLED_SECONDS = 2.0
+_KEY_FIELDS = 5  # beside the path; keys of older programs have fewer, and fall out
 _CHUNK = 1 << 22
 
 
 def folder_digest(folder: Path) -> str:
     """SHA-256 over the names and contents of the files that determine the model in a folder.
 
-    README, LICENSE and NOTICE, images, pickled weights (never loaded) and hidden files do not
-    count, so that a copy made with or without them has the same digest.
+    `harness.models.contents` says which these are.
 
     Returns:
         64 hex characters.
 
     Raises:
-        HarnessError: The folder does not exist or holds no such file.
+        HarnessError: The folder does not exist, holds no such file, or names files outside of it.
     """
     if not folder.is_dir():
         raise HarnessError(f"checkpoint folder {folder} does not exist")
-    files = _model_files(folder)
+    files = model_files(folder)
     if not files:
         raise HarnessError(f"{folder} holds no checkpoint: no {', '.join(SUFFIXES)} file in it")
     remembered = _read_cache()
     known = dict(remembered)
     entries = []
-    for name in sorted(files):
+    for name in files:
         path = folder / name
         stat = path.stat()
         if stat.st_size < REMEMBER_FROM:
             entries.append([name, _file_digest(path)])
             continue
-        key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+        times = f"{stat.st_mtime_ns}|{stat.st_ctime_ns}"
+        key = f"{path.resolve()}|{stat.st_size}|{stat.st_dev}|{stat.st_ino}|{times}"
         if key not in known:
             known[key] = _file_digest(path)
         entries.append([name, known[key]])
-        if time.time() - stat.st_mtime < _SETTLED_SECONDS:
+        if time.time() - max(stat.st_mtime, stat.st_ctime) < _SETTLED_SECONDS:
             # A file this young may still change within its timestamp's resolution.
             del known[key]
     if known != remembered:
@@ -69,19 +69,6 @@ def cache_file() -> Path:
     """Where the digests of large files are remembered."""
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(root).expanduser() / "inference-scaling-harness" / "digests.json"
-
-
-def _model_files(folder: Path) -> list[str]:
-    names = []
-    for path in folder.rglob("*"):
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts):
-            continue
-        if path.stem.upper().startswith(("README", "LICENSE", "NOTICE")):
-            continue
-        if path.suffix in SUFFIXES and path.is_file():
-            names.append(relative.as_posix())
-    return names
 
 
 def _file_digest(path: Path) -> str:
@@ -99,7 +86,11 @@ def _read_cache() -> dict[str, str]:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {k: v for k, v in found.items() if isinstance(v, str) and len(v) == 64}
+    return {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, str) and len(value) == 64 and key.count("|") >= _KEY_FIELDS
+    }
 
 
 def _write_cache(known: dict[str, str]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(digests, "_file_digest", spy)
     monkeypatch.setattr(digests, "REMEMBER_FROM", 100)
     return names
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock by which files that are written now are old."""
+    monkeypatch.setattr(digests.time, "time", lambda: time.monotonic() + 4e9)
 
 
 def age(folder: Path, nanoseconds: int = 1_600_000_000_000_000_000) -> None:
@@ -80,6 +87,7 @@ def test_nothing_there_is_said_so(tmp_path: Path) -> None:
         folder_digest(tmp_path)
 
 
+@pytest.mark.usefixtures("later")
 def test_large_files_are_read_once(folder: Path, hashed: list[str]) -> None:
     age(folder)
     first = folder_digest(folder)
@@ -91,12 +99,32 @@ def test_large_files_are_read_once(folder: Path, hashed: list[str]) -> None:
     assert folder_digest(folder) != first
 
 
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("replaced", [False, True], ids=["written anew", "put in its place"])
+def test_a_file_of_the_same_size_and_time_is_read_again(
+    folder: Path, hashed: list[str], replaced: bool
+) -> None:
+    """Size and modification time are anybody's to choose; inode and change time are not."""
+    weights = folder / "vae" / "weights.safetensors"
+    age(folder)
+    first = folder_digest(folder)
+    if replaced:
+        (folder / "other").write_bytes(b"xyz" * 100)
+        os.replace(folder / "other", weights)
+    else:
+        weights.write_bytes(b"xyz" * 100)
+    age(folder)
+    assert folder_digest(folder) != first
+
+
 def test_a_file_just_written_is_not_remembered(folder: Path, hashed: list[str]) -> None:
+    age(folder)  # however old it says it is
     folder_digest(folder)
     folder_digest(folder)
     assert hashed.count("weights.safetensors") == 2
 
 
+@pytest.mark.usefixtures("later")
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 3}', "\x00\xff"])
 def test_a_broken_cache_is_ignored_and_rewritten(
     folder: Path, hashed: list[str], damage: str
