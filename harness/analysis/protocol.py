@@ -14,7 +14,7 @@ import pandas as pd
 from harness.analysis.logged_run import LoggedRun
 from harness.errors import UsageError
 from harness.log.manifest import Manifest
-from harness.models import eyes
+from harness.models import leakage
 
 MINIATURE = "miniature models: this says something about searching, nothing about SANA"
 ORACLE = "ORACLE run: the judge is the scorer, so its score is an upper bound"
@@ -105,7 +105,7 @@ def caption(label: str, run: LoggedRun) -> str:
         f"{known['searches_failed']} failed",
         f"{known['draws_failed']} of {known['draws']} draws failed",
         *(["ORACLE judge"] if known["oracle"] else []),
-        *(["SCORER'S EYES for the judge"] if eyes.warning(run.manifest.config) else []),
+        *([leakage.LABEL] if leakage.warning(run.manifest.config) else []),
         *(["MINIATURE models"] if known["miniature"] else []),
     ]
     return f"{label}: {', '.join(parts)}"
@@ -118,7 +118,7 @@ def warnings(runs: Sequence[LoggedRun]) -> list[str]:
         said.append(MINIATURE)
     if any(run.manifest.config["oracle"] for run in runs):
         said.append(ORACLE)
-    said += dict.fromkeys(filter(None, (eyes.warning(run.manifest.config) for run in runs)))
+    said += dict.fromkeys(filter(None, (leakage.warning(run.manifest.config) for run in runs)))
     return said
 
 

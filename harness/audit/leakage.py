@@ -14,7 +14,7 @@ from harness.audit.subject import Subject, named
 from harness.config import FOREIGN, RECORDED_JUDGE, RunConfig
 from harness.engine.searches import timed_out
 from harness.log.schema import VERDICT
-from harness.models.eyes import eyes
+from harness.models.leakage import shared, unread
 
 NAME = "leakage"
 
@@ -29,7 +29,7 @@ _COLUMNS = (*VERDICT, "correct", "reason", "draw_index")
 
 
 def check(subject: Subject) -> Result:
-    """Compare the judge's eyes and words with the scorer's; replay without the scores."""
+    """Compare the judge's checkpoints and words with the scorer's; replay without the scores."""
     config = subject.config
     gap, echoes, agreed = _gap(subject)
     looked = "judge against scorer"
@@ -45,7 +45,7 @@ def check(subject: Subject) -> Result:
             return concluded(NAME, looked, problems, evidence)
         return Result(NAME, looked, Status.NOT_APPLICABLE, tuple(evidence))
     problems = Problems()
-    evidence = _eyes(config, problems)
+    evidence = _checkpoints(config, problems)
     if echoes >= ENOUGH:
         problems.add(
             f"all {count(echoes, 'rejection')} repeat the scorer's reason word for word: the judge "
@@ -60,7 +60,7 @@ def check(subject: Subject) -> Result:
     return concluded(NAME, looked, problems, [*evidence, *gap])
 
 
-def _eyes(config: RunConfig, problems: Problems) -> list[str]:
+def _checkpoints(config: RunConfig, problems: Problems) -> list[str]:
     """Which checkpoints judge and scorer share, by content."""
     if config.judge.kind == "oracle":
         problems.add("the judge is the oracle, and the run does not say so")
@@ -73,14 +73,18 @@ def _eyes(config: RunConfig, problems: Problems) -> list[str]:
         return ["which models judged and scored is not on record"]
     if not config.judge.checkpoints:
         return [f"judge '{config.judge.kind}' has no checkpoints"]
-    found = eyes(config.model_dump(mode="json"))
-    listed = ", ".join(found.shared)
+    fields = config.model_dump(mode="json")
+    found = shared(fields)
+    listed = ", ".join(found.parts)
     if found.deciding:
         problems.add(f"the judge decides by the scorer's own checkpoints ({listed})")
         return []
-    if found.shared:
-        return [f"judge and scorer share a part that does not decide ({listed}), by content"]
-    return ["judge and scorer share no checkpoint"]
+    how = "compared by their weights"
+    if absent := unread(fields):
+        how = f"compared by digest alone, the weights of {', '.join(absent)} not being here"
+    if found.parts:
+        return [f"judge and scorer share a part that does not decide ({listed}), {how}"]
+    return [f"judge and scorer share no checkpoint, {how}"]
 
 
 def _replayed(subject: Subject, problems: Problems) -> list[str]:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from harness.engine.progress import Progress as Counts
 from harness.log.run_folder import RunFolder
-from harness.models import eyes
+from harness.models import leakage
 from harness.plan import Plan
 
 PLAIN_SECONDS = 10.0
@@ -31,7 +31,7 @@ def display(plan: Plan, folder: RunFolder, *, fresh: bool) -> Iterator[Callable[
         f"\nin:  {folder.path}\nloading models …",
         err=True,
     )
-    if said := eyes.warning(config.model_dump(mode="json")):
+    if said := leakage.warning(config.model_dump(mode="json")):
         click.echo(f"warning: {said}", err=True)
     if sys.stderr.isatty():
         with _bar() as observe:

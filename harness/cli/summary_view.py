@@ -13,7 +13,7 @@ from harness.analysis.statistics import Estimate
 from harness.analysis.summary import Summary, summarise
 from harness.log.manifest import FINISHED
 from harness.log.run_folder import RunFolder
-from harness.models import eyes
+from harness.models import leakage
 
 
 def print_summary(folder: RunFolder) -> Summary:
@@ -26,7 +26,7 @@ def print_summary(folder: RunFolder) -> Summary:
         console.print("miniature models: this says something about searching, nothing about SANA")
     if config["oracle"]:
         console.print("ORACLE run: the judge is the scorer, so the score is an upper bound")
-    if said := eyes.warning(config):
+    if said := leakage.warning(config):
         console.print(Text(said))
     if summary.micro and summary.macro:
         console.print(_scores(summary))

@@ -18,7 +18,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from harness.analysis.logged_run import LoggedRun
-from harness.models import eyes
+from harness.models import leakage
 from harness.report.gallery import OUTCOMES, Card
 from harness.report.style import darkened
 from harness.report.tables import Table
@@ -114,7 +114,7 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
     strategy, benchmark = config["strategy"], config["benchmark"]
     git = manifest.environment.get("git") or {}
     options = ", ".join(f"{k}={v}" for k, v in strategy["options"].items())
-    shared = " (SCORER'S EYES)" if eyes.warning(config) else ""
+    shared = f" ({leakage.LABEL})" if leakage.warning(config) else ""
     scorer = ", ".join(f"{k}: {v}" for k, v in config["scorer"]["checkpoints"].items())
     facts = [
         ("folder", "; ".join(part.folder.path.name for part in run.parts)),

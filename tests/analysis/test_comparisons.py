@@ -11,6 +11,7 @@ from harness.analysis.matched import matched_table
 from harness.analysis.protocol import caption, check_alike, labels, unlike, warnings
 from harness.analysis.published import TAGS, load_published, published_points
 from harness.errors import UsageError
+from harness.models.leakage import LABEL
 from tests.analysis.conftest import MakeRun
 
 
@@ -54,12 +55,12 @@ def test_labels_tell_runs_apart_and_captions_say_how_complete(make_run: MakeRun)
     assert "MINIATURE" in caption("a", runs[0])
 
 
-def test_the_scorer_s_eyes_are_labelled(make_run: MakeRun) -> None:
+def test_a_judge_that_shares_the_scorer_s_checkpoint_is_labelled(make_run: MakeRun) -> None:
     """The stubs' judge and scorer share a folder; an oracle has a label of its own."""
     runs = [make_run("a"), make_run("b", judge="oracle"), make_run("c", judge="none")]
-    assert ["SCORER'S EYES" in caption("x", run) for run in runs] == [True, False, False]
+    assert [LABEL in caption("x", run) for run in runs] == [True, False, False]
     assert ["ORACLE" in caption("x", run) for run in runs] == [False, True, False]
-    assert [sum("EYES" in said for said in warnings([run])) for run in runs] == [1, 0, 0]
+    assert [sum(LABEL in said for said in warnings([run])) for run in runs] == [1, 0, 0]
 
 
 def test_protocols_differ_in_prompts_or_resolution(make_run: MakeRun) -> None:

@@ -186,7 +186,7 @@ def _oracle(forger: Forger) -> None:
     forger.rewrite("candidates", change)
 
 
-def _same_eyes(forger: Forger) -> None:
+def _same_checkpoint(forger: Forger) -> None:
     def change(fields: dict[str, Any]) -> None:
         fields["digests"]["judge.faults"] = fields["digests"]["scorer.faults"]
 
@@ -194,7 +194,7 @@ def _same_eyes(forger: Forger) -> None:
 
 
 def _same_detector(forger: Forger) -> None:
-    """The scorer's eyes again, and a part of its own that decides nothing."""
+    """The scorer's checkpoint again, and a part of its own that decides nothing."""
 
     def change(fields: dict[str, Any]) -> None:
         fields["judge"].update(kind="detector", checkpoints={"detector": "here", "colors": "there"})
@@ -314,7 +314,7 @@ FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
     "an oracle passed off as a judge": ("leakage", _oracle),
     "the oracle under its name": ("leakage", _oracle_kind),
     "a judge said to be on record only": ("leakage", _recorded_judge),
-    "the scorer's eyes for the judge": ("leakage", _same_eyes),
+    "the scorer's checkpoint for the judge": ("leakage", _same_checkpoint),
     "the scorer's detector for the judge": ("leakage", _same_detector),
     "another checkpoint's digest": ("environment", _checkpoint),
     "rows older than the run": ("environment", manifest(lambda f: f.update(created=LATER))),

@@ -14,6 +14,7 @@ import pytest
 
 from harness.errors import HarnessError, Interrupted
 from harness.log.store import LogWriter
+from harness.models.leakage import LABEL as LEAKS
 from tests.runs import contents
 from tests.stubs import make_stub_suite
 from tests.terminal import ROOT, STUB, Terminal, start, wait_until
@@ -207,13 +208,15 @@ def test_an_oracle_run_says_so(harness: Terminal, suite: Path) -> None:
     assert "ORACLE" in harness.out and "ORACLE" in harness.err
 
 
-def test_a_run_whose_judge_has_the_scorer_s_eyes_says_so(harness: Terminal, suite: Path) -> None:
+def test_a_judge_that_shares_the_scorer_s_checkpoint_is_told(
+    harness: Terminal, suite: Path
+) -> None:
     """All stubs share one folder."""
     assert harness("run", "--model", suite, *STUB, "--out", "r") == 0
-    assert "SCORER'S EYES" in harness.out and "warning: SCORER'S EYES" in harness.err
-    assert harness("show", "r") == 0 and "SCORER'S EYES" in harness.out
+    assert LEAKS in harness.out and f"warning: {LEAKS}" in harness.err
+    assert harness("show", "r") == 0 and LEAKS in harness.out
     assert harness("run", "--model", suite, *STUB, "--out", "q", "--judge", "none") == 0
-    assert "EYES" not in harness.out + harness.err
+    assert LEAKS not in harness.out + harness.err
 
 
 def test_prompt_files(harness: Terminal, suite: Path) -> None:

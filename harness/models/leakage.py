@@ -1,0 +1,138 @@
+"""Which of the judge's checkpoints are the scorer's own.
+
+A judge that finds with the scorer's detector what the scorer will find is an oracle in all but
+name: its score is hardly one of a method. Whether checkpoints are the same is asked of their
+content, since a name may be any: by digest, and by the weights themselves where they are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError, UsageError
+from harness.models.checkpoints import look
+from harness.models.digests import folder_digest
+from harness.models.weights import HALF, overlap
+from harness.registry import JUDGES
+
+LABEL = "JUDGE SHARES SCORER'S CHECKPOINT"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a judge has of the scorer.
+
+    Attributes:
+        parts: The judge's parts that are parts of the scorer.
+        deciding: Whether its main part is among them, by which it decides.
+    """
+
+    parts: tuple[str, ...]
+    deciding: bool
+
+
+def shared(config: Mapping[str, Any]) -> Shared:
+    """Hold the judge's checkpoints against the scorer's.
+
+    Where it is not known which part of a judge decides, every part counts as one that does.
+
+    Args:
+        config: Of a run, as its manifest holds it.
+    """
+    judge, scorer = _contents(config, "judge"), _contents(config, "scorer")
+    parts = tuple(
+        part
+        for part, content in judge.items()
+        if content in scorer.values()
+        or any(_same_weights(config, f"judge.{part}", f"scorer.{other}") for other in scorer)
+    )
+    main = _main_part(config["judge"]["kind"])
+    return Shared(parts, bool(parts) and (main not in judge or main in parts))
+
+
+def warning(config: Mapping[str, Any]) -> str:
+    """What must be said of a run whose judge decides by the scorer's checkpoint; "" of any other.
+
+    An oracle's run has a label of its own.
+    """
+    if config["oracle"] or not (found := shared(config)).deciding:
+        return ""
+    return f"{LABEL}: it decides by the scorer's own {' and '.join(found.parts)}, as an oracle does"
+
+
+def unread(config: Mapping[str, Any]) -> list[str]:
+    """List the judge's and scorer's checkpoints whose weights are not here to be compared.
+
+    Args:
+        config: Of a run, as its manifest holds it.
+
+    Returns:
+        Names such as "judge.detector"; they were compared by digest alone.
+    """
+    return [name for name in _names(config) if not _has_weights(config, name)]
+
+
+def _names(config: Mapping[str, Any]) -> Iterator[str]:
+    for role in ("judge", "scorer"):
+        yield from (f"{role}.{part}" for part in _contents(config, role))
+
+
+def _contents(config: Mapping[str, Any], role: str) -> dict[str, str]:
+    """What each part of a role is, by its name: its digest, or else its reference."""
+    parts = (config[role] or {}).get("checkpoints", {})
+    digests = config["digests"]
+    return {part: digests.get(f"{role}.{part}", f"at {ref}") for part, ref in parts.items()}
+
+
+def _same_weights(config: Mapping[str, Any], one: str, other: str) -> bool:
+    folders = [_folder(config, name) for name in (one, other)]
+    if folders[0] is None or folders[1] is None:
+        return False
+    seed = " ".join(str(config["digests"].get(name)) for name in (one, other))
+    share = _overlap(folders[0], folders[1], seed)
+    # Their digests last: large files take minutes, unless they were hashed before.
+    return share is not None and share >= HALF and all(_own(config, n) for n in (one, other))
+
+
+def _has_weights(config: Mapping[str, Any], name: str) -> bool:
+    folder = _folder(config, name)
+    return folder is not None and _own(config, name) and _overlap(folder, folder, "") is not None
+
+
+@lru_cache(maxsize=256)
+def _overlap(one: Path, other: Path, seed: str) -> float | None:
+    try:
+        return overlap(one, other, seed)
+    except HarnessError:  # whoever loads it says so
+        return None
+
+
+def _folder(config: Mapping[str, Any], name: str) -> Path | None:
+    role, _, part = name.partition(".")
+    try:
+        return look(config[role]["checkpoints"][part]).path
+    except HarnessError:
+        return None
+
+
+def _own(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a checkpoint here is the one that the run had."""
+    folder = _folder(config, name)
+    try:
+        return folder is not None and folder_digest(folder) == config["digests"].get(name)
+    except HarnessError:
+        return False
+
+
+def _main_part(kind: str) -> str:
+    # Whoever reads a log imports no code that the log names by import path.
+    if ":" in kind:
+        return ""
+    try:
+        return str(getattr(JUDGES.get(kind), "main_part", ""))
+    except UsageError:
+        return ""
