@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from benchmarks.base import Benchmark
+from benchmarks.geneval.metadata import BadMetadata, validated
 from harness.errors import UsageError, did_you_mean
 from harness.records import Prompt
 from harness.text import json_lines, parse_json, read_text
@@ -28,7 +29,8 @@ class PromptFile(Benchmark):
 
     The column `prompt` is the text; `id` names the prompt (default: its number, from "00000";
     noise seeds hang on it, so prompts that will be reordered should carry one); `tag` groups
-    it in reports. Every other column goes to the prompt's metadata.
+    it in reports. Every other column goes to the prompt's metadata; rows in GenEval's form, with
+    a list of objects under `include`, must be what GenEval's scorer can read.
 
     Attributes:
         path: The file.
@@ -153,5 +155,10 @@ def _prompt(file: Path, line: int, row: Mapping[str, Any], default_id: str) -> P
             f"{file}, line {line}: half of a surrogate pair, which is no character",
             "write the character itself, or both halves of its \\u escape",
         ) from None
+    if isinstance(row.get("include"), list | dict):
+        try:
+            validated(row)
+        except BadMetadata as error:
+            raise UsageError(f"{file}, line {line}: {error.message}", error.hint) from None
     metadata = {key: value for key, value in row.items() if key not in ("prompt", "id", "tag")}
     return Prompt(id=str(identity), text=text.strip(), tag=str(tag), metadata=metadata)

@@ -108,6 +108,23 @@ def draw_id(
     return digest(fields)[:32]
 
 
+def recorded_id(prompt_id: str, replicate: int, index: int, image: str | None) -> str:
+    """A draw's identity where nobody knows what determined its pixels: its place and its image.
+
+    Args:
+        prompt_id: The prompt's id.
+        replicate: Which search of the prompt. The first has the ids that it had when an imported
+            prompt could have no other.
+        index: The draw's index in its search.
+        image: Digest of its pixels, or None if the image is not there.
+
+    Returns:
+        32 hex characters (128 bits).
+    """
+    search = [replicate] if replicate else []
+    return digest(["recorded", prompt_id, index, image, *search])[:32]
+
+
 def pixel_digest(image: Image) -> str:
     """Digest of an image's pixels and shape, whatever file they came from (32 hex characters).
 

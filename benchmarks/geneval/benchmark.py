@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.base import Benchmark
+from benchmarks.geneval.metadata import validated
 from benchmarks.geneval.prompts import OFFICIAL_SEED, OFFICIAL_SIZE, metadata_rows
 from harness.errors import UsageError
 from harness.records import Prompt
@@ -53,7 +54,7 @@ class GenEval(Benchmark):
         prefix = "" if official else f"s{self.seed}n{self.size}-"
         return [
             Prompt(id=f"{prefix}{position:05d}", text=row["prompt"], tag=row["tag"], metadata=row)
-            for position, row in enumerate(metadata_rows(self.seed, self.size))
+            for position, row in enumerate(map(validated, metadata_rows(self.seed, self.size)))
         ]
 
     def load_scorer(

@@ -16,6 +16,7 @@ from pydantic import Field
 from benchmarks.geneval import rules
 from benchmarks.geneval.colors import ColorClassifier, Crop, load_colors
 from benchmarks.geneval.detection import Backend, Detections, Detector, load_detector
+from benchmarks.geneval.metadata import BadMetadata, requirements
 from benchmarks.geneval.rules import Judgement, Kept
 from harness import options
 from harness.errors import HarnessError, did_you_mean
@@ -111,16 +112,11 @@ class GenEvalScorer:
         in batches over all images.
 
         Raises:
-            HarnessError: A prompt is none of GenEval's.
+            HarnessError: A prompt does not ask for objects, or not as GenEval's do.
         """
         if len(prompts) != len(images):
             raise ValueError(f"{len(prompts)} prompts for {len(images)} images")
-        for prompt in prompts:
-            if "include" not in prompt.metadata:
-                raise HarnessError(
-                    f"prompt '{prompt.id}' does not say which objects it asks for",
-                    "GenEval's scorer grades GenEval's prompts only",
-                )
+        asked = [_requirements(prompt) for prompt in prompts]
         found = self.detector.detect(images)
         kept = [
             rules.keep(
@@ -128,14 +124,14 @@ class GenEvalScorer:
             )
             for prompt, seen in zip(prompts, found, strict=True)
         ]
-        colors = self._colors(prompts, images, found, kept)
+        colors = self._colors(asked, images, found, kept)
         return [
             Examination(
                 detections=found[row],
                 kept=kept[row],
                 colors=colors[row],
                 outcome=rules.judge(
-                    prompts[row].metadata, kept[row], found[row].boxes, colors[row].__getitem__
+                    asked[row], kept[row], found[row].boxes, colors[row].__getitem__
                 ),
                 cost=self._cost(images[row], len(colors[row])),
             )
@@ -144,7 +140,7 @@ class GenEvalScorer:
 
     def _colors(
         self,
-        prompts: Sequence[Prompt],
+        asked: Sequence[Mapping[str, Any]],
         images: Sequence[Image],
         found: Sequence[Detections],
         kept: Sequence[Kept],
@@ -152,15 +148,15 @@ class GenEvalScorer:
         """Colours the rules will ask for, of all images in one go."""
         needed = [
             (row, index)
-            for row, prompt in enumerate(prompts)
-            for index in rules.colors_needed(prompt.metadata, kept[row])
+            for row, requirements in enumerate(asked)
+            for index in rules.colors_needed(requirements, kept[row])
         ]
         crops = [
             Crop(images[row], seen.masks[index], seen.boxes[index], seen.labels[index])
             for row, index in needed
             for seen in (found[row],)
         ]
-        colors: list[dict[int, str]] = [{} for _ in prompts]
+        colors: list[dict[int, str]] = [{} for _ in asked]
         for (row, index), color in zip(needed, self.classifier.classify(crops), strict=True):
             colors[row][index] = color
         return colors
@@ -168,6 +164,16 @@ class GenEvalScorer:
     def _cost(self, image: Image, crops: int) -> Cost:
         looking = self.detector.flops(image.shape[0], image.shape[1])
         return Cost(flops=looking + (crops * self.classifier.flops_per_crop if crops else 0.0))
+
+
+def _requirements(prompt: Prompt) -> Mapping[str, Any]:
+    try:
+        return requirements(prompt.metadata)
+    except BadMetadata as error:
+        raise HarnessError(
+            f"prompt '{prompt.id}' cannot be scored: {error.message}",
+            "GenEval's scorer grades GenEval's prompts only",
+        ) from error
 
 
 def load_scorer(

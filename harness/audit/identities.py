@@ -13,7 +13,7 @@ from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
 from harness.engine.searches import SearchKey
 from harness.scoring.importing import SUITE as IMPORTED
-from harness.seeds import digest, draw_id, seed
+from harness.seeds import draw_id, recorded_id, seed
 
 NAME = "identities"
 
@@ -58,8 +58,8 @@ def check(subject: Subject) -> Result:
 def _wrong(row: Row, key: SearchKey, subject: Subject) -> list[str]:
     index = row["draw_index"]
     if subject.foreign:
-        recorded = digest(["recorded", key.prompt_id, index, row["image"]])[:32]
-        return [] if recorded == row["draw_id"] else ["its id is not that of its image"]
+        own = recorded_id(key.prompt_id, key.replicate, index, row["image"])
+        return [] if own == row["draw_id"] else ["its id is not that of its image"]
     found = []
     config = subject.config
     if row["seed"] != seed(config.seed, key.prompt_id, key.replicate, index, "noise"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.geneval import rules
+from benchmarks.geneval.metadata import BadMetadata, requirements
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
 
@@ -44,7 +45,11 @@ def check(subject: Subject) -> Result:
             )
             colors = {place: str(d["color"]) for place, d in enumerate(found) if d["color"]}
             try:
-                outcome = rules.judge(prompt.metadata, kept, boxes, colors.__getitem__)
+                asked = requirements(prompt.metadata)
+                outcome = rules.judge(asked, kept, boxes, colors.__getitem__)
+            except BadMetadata as error:
+                problems.add(f"{name} cannot have a verdict: {error.message}")
+                continue
             except KeyError:
                 problems.add(f"{name}: the colour of an object that was asked for is not logged")
                 continue

@@ -30,9 +30,10 @@ import click
 def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
     """Import DIR, the output folder of the official Reflect-DiT script, into a run.
 
-    It reads `00012/metadata.jsonl` and `00012/samples/00003.png.feedback.json`. Scores follow
-    the published analysis: the last image counts, carried forward after acceptance. Exits with
-    1 if something was missing or could not be read; that is named, and the rest is imported.
+    It reads `00012/metadata.jsonl` and `00012/samples/00003.png.feedback.json`, of GenEval's
+    prompts, DPG-Bench's and one's own. Scores follow the published analysis: the last image
+    counts, carried forward after acceptance. Exits with 1 if something was missing or could not be
+    read; that is named, and the rest is imported.
     """
     from harness.cli.count_display import count_display
     from harness.cli.summary_view import print_summary
@@ -49,8 +50,22 @@ def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
     row = row_of_budgets(folder) if summary.micro else {}
     if row:
         click.echo("micro at  " + ", ".join(f"N={n} {score:.4f}" for n, score in row.items()))
-    if summary.micro is None:
+    if summary.manifest.config["scorer"] is None:
         click.echo("not GenEval's prompts, so the script's own verdicts are no score", err=True)
+    if found.shares:
+        click.echo(
+            f"scores of {found.shares} draws are shares between 0 and 1, as DPG-Bench's: left "
+            "unknown; the judge's verdicts are imported",
+            err=True,
+        )
+    if found.refused:
+        click.echo(
+            f"metadata of {found.refused} of {found.searches} searches is no good: they have "
+            "verdicts and are in no score",
+            err=True,
+        )
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if found.surplus:
         click.echo(f"left out: {found.surplus} images after an accepted one", err=True)
     for problem in found.problems:

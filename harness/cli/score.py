@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ def score(
     """Score the images in the folder IMAGES, in GenEval's layout.
 
     The layout is `00000/metadata.jsonl` and `00000/samples/0000.png` (png or jpg). The same
-    command goes on where it was stopped. Images that cannot be read are named, count as wrong,
-    and make the exit code 1.
+    command goes on where it was stopped. Images that cannot be read and prompts whose metadata
+    is no good are named, are in no score, and make the exit code 1.
     """
     from harness.options import parse
 
@@ -85,24 +86,27 @@ def score(
     from harness.engine.launch import is_finished
     from harness.errors import Interrupted
     from harness.log.run_folder import RunFolder
-    from harness.scoring.plan import ScoringAsk, plan_scoring
+    from harness.scoring.plan import NothingToScore, ScoringAsk, plan_scoring
     from harness.scoring.results import write_results
     from harness.scoring.session import check_out
     from harness.scoring.session import score as work
 
     where = resolve(execution)
-    ready = plan_scoring(ScoringAsk(**asked, device=where.device))
+    try:
+        ready = plan_scoring(ScoringAsk(**asked, device=where.device))
+    except NothingToScore as error:
+        _echo("refused", error.refusals)
+        raise
     folder = RunFolder(out)
     command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
     finished = is_finished(check_out(folder, ready))
+    _echo("refused", ready.refusals)
+    _echo("warning", ready.warnings)
     click.echo(
         f"{len(ready.files)} images of {len(ready.plan.prompts)} prompts, "
         f"{'already finished' if finished else 'loading models …'}",
         err=True,
     )
-    if without := len(ready.plan.prompts) - len({file.prompt.id for file in ready.files}):
-        text = f"{without} prompt{'s' if without > 1 else ''} without any image, which "
-        click.echo(f"{text}{'count' if without > 1 else 'counts'} for nothing", err=True)
     # What a cluster's scheduler sends before it kills: what was scored until then is kept.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -114,6 +118,10 @@ def score(
         signal.signal(signal.SIGTERM, before)
     results = write_results(folder, images)
     scores = print_scores(folder, results)
-    for reason in scores.refused:
-        click.echo(f"not scored: {reason}", err=True)
-    return 1 if scores.refused else 0
+    _echo("not scored", [reason for reason in scores.refused if reason not in ready.refusals])
+    return 1 if scores.refused or ready.refusals else 0
+
+
+def _echo(kind: str, sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        click.echo(f"{kind}: {sentence}", err=True)

@@ -18,7 +18,10 @@ from harness.log.run_folder import RunFolder
 from harness.scoring.files import read_files
 from harness.scoring.plan import MMDET
 from harness.scoring.results import RESULTS
-from harness.scoring.scores import Scores, summarise_scores
+from harness.scoring.scores import Scores, Share, summarise_scores
+
+UNKNOWN = "–"
+"""What stands for a score that there is none of."""
 
 
 def print_scores(folder: RunFolder, results: Path) -> Scores:
@@ -29,9 +32,10 @@ def print_scores(folder: RunFolder, results: Path) -> Scores:
     if config["miniature"]:
         console.print("miniature scorer: it knows the miniature's drawings, not photographs")
     console.print(_table(scores))
-    scored = scores.images - len(scores.refused)
+    everything = scores.per_image
+    left_out = everything.images - everything.scored
     seconds = scores.device_seconds
-    speed = f", {scored / seconds:.1f} images a device-second" if seconds else ""
+    speed = f", {everything.scored / seconds:.1f} images a device-second" if seconds else ""
     flops = scores.flops / 1e12
     counted = "FLOPs not counted" if math.isnan(flops) else f"{flops:.3g} TFLOPs"
     own = f"{results} (GenEval's format), " if results.exists() else ""
@@ -40,25 +44,30 @@ def print_scores(folder: RunFolder, results: Path) -> Scores:
     original = " (run by mmdet)" if spec["settings"].get("backend") == MMDET else ""
     for line in (
         f"models    {parts}{original}; {spec['dtype']}, batches of {spec['batch_size']}",
-        f"images    {scored} of {scores.images} scored, {len(scores.refused)} not (counted as "
-        f"wrong), of {scores.prompts} prompts",
+        f"images    {everything.scored} of {everything.images} scored, of {everything.prompts} "
+        f"prompts{f'; {left_out} not scored, and in no score' if left_out else ''}",
         f"scorer    {seconds:.1f} device-s, {counted}{speed}",
         f"results   {own}{folder.log} (Parquet)",
+        *([] if everything.scored else [f"nothing could be scored: {scores.refused[0]}"]),
     ):
         console.print(Text(line))
     return scores
 
 
-def show_scores(folder: RunFolder) -> None:
-    """Print what a folder of scored images has come to, and how to go on if it is not finished."""
+def show_scores(folder: RunFolder) -> int:
+    """Print what a folder of scored images has come to, and how to go on if it is not finished.
+
+    Returns:
+        The exit code: 1 if there are images and none could be scored.
+    """
     manifest = Manifest.read(folder.manifest)
     done = store.read(folder.log, "candidates", ["prompt_id"]).num_rows
-    if done:
-        print_scores(folder, local(folder.path) / RESULTS)
+    unscored = done and not print_scores(folder, local(folder.path) / RESULTS).per_image.scored
     if manifest.state != FINISHED:
         total = len(read_files(folder))
         click.echo(f"unfinished {done} of {total} images are done")
         click.echo(f"go on with {manifest.command}")
+    return 1 if unscored else 0
 
 
 def _table(scores: Scores) -> Table:
@@ -66,18 +75,27 @@ def _table(scores: Scores) -> Table:
     for name in ("", "score", "95% interval", "images", "prompts", "method"):
         table.add_column(name, justify="left" if name in ("", "method") else "right")
 
-    def add(name: str, found: Estimate, images: int, prompts: int, style: str = "") -> None:
-        interval = f"{found.low:.3f}–{found.high:.3f}"
-        cells = (f"{found.value:.3f}", interval, str(images), str(prompts), found.method)
+    def add(name: str, estimate: Estimate | None, of: Share, style: str = "") -> None:
+        cells = [UNKNOWN, UNKNOWN, "", "", UNKNOWN]
+        if estimate is not None:
+            interval = f"{estimate.low:.3f}–{estimate.high:.3f}"
+            cells = [f"{estimate.value:.3f}", interval, "", "", estimate.method]
+        cells[2:4] = _n_of(of.scored, of.images), _n_of(of.scored_prompts, of.prompts)
         table.add_row(name, *cells, style=style)
 
-    for tag, (found, images, prompts) in scores.tags.items():
-        add(tag or "(no tag)", found, images, prompts)
-    for name, found, style in (
-        ("macro (official: mean over tags)", scores.macro, "bold"),
+    for tag, of in scores.tags.items():
+        add(tag or "(no tag)", of.estimate, of)
+    known = sum(of.estimate is not None for of in scores.tags.values())
+    tags = "tags" if known in (0, len(scores.tags)) else f"{known} of {len(scores.tags)} tags"
+    for name, estimate, style in (
+        (f"macro (official: mean over {tags})", scores.macro, "bold"),
         ("micro (mean over prompts)", scores.micro, "bold"),
-        ("per image (all images pooled)", scores.per_image, ""),
+        ("per image (all images pooled)", scores.per_image.estimate, ""),
         ("per prompt (any image correct)", scores.per_prompt, ""),
     ):
-        add(name, found, scores.images, scores.prompts, style)
+        add(name, estimate, scores.per_image, style)
     return table
+
+
+def _n_of(number: int, total: int) -> str:
+    return str(number) if number == total else f"{number} of {total}"

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Print what a run came to.")
 @click.argument("run", type=RunPlace())
-def show(run: Location) -> None:
-    """Print scores with intervals, failures and costs of the run in the folder RUN."""
+def show(run: Location) -> int:
+    """Print scores with intervals, failures and costs of the run in the folder RUN.
+
+    Exits with 1 if nothing of it could be scored.
+    """
     from harness.cli.score_view import show_scores
     from harness.cli.summary_view import print_summary
     from harness.log.manifest import Manifest
@@ -24,6 +27,6 @@ def show(run: Location) -> None:
 
     folder = RunFolder.existing(run)
     if is_scoring(Manifest.read(folder.manifest).config):
-        show_scores(folder)
-    else:
-        print_summary(folder)
+        return show_scores(folder)
+    print_summary(folder)
+    return 0

@@ -10,7 +10,8 @@ What is done with each kind of file, and why:
 - Any size from 1×1 is an image, up to `MAX_PIXELS`; larger ones are refused before they are
   unpacked, so that a small file cannot fill the memory.
 - Damaged, truncated and empty files, formats other than PNG and JPEG (by content, whatever the
-  name says), links that lead out of the folder and files that are no files are refused.
+  name says) and files that are no files are refused; so are links that lead out of a folder whose
+  images are to be copied.
 
 A refusal concerns its file alone: it says which, and why.
 """
@@ -72,12 +73,12 @@ class Picture:
     source: str
 
 
-def read(path: Path, root: Path) -> Picture:
+def read(path: Path, root: Path | None = None) -> Picture:
     """Read an image file.
 
     Args:
         path: The file.
-        root: The folder it must not lead out of.
+        root: The folder that a link must not lead out of; None allows any regular file.
 
     Raises:
         BadImage: It is refused; the message names it and says why.
@@ -151,12 +152,12 @@ def _as_rgb(image: Pillow.Image) -> Pillow.Image:
     return image.convert("RGB")
 
 
-def _bytes(path: Path, root: Path) -> bytes:
+def _bytes(path: Path, root: Path | None) -> bytes:
     try:
         resolved = path.resolve(strict=True)
     except RuntimeError as error:  # a loop of links, until Python 3.12
         raise BadImage(first_line(error)) from error
-    if not resolved.is_relative_to(root.resolve()):
+    if root is not None and not resolved.is_relative_to(root.resolve()):
         raise BadImage(f"a link that leads out of {root}", "copy the file instead of linking it")
     if not resolved.is_file():
         raise BadImage("not a regular file")

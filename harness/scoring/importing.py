@@ -6,12 +6,13 @@ conditioned on. What should be there and is not, or cannot be read, is a row wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.geneval import metadata
 from harness.analysis.curves import run_curves
 from harness.analysis.logged_run import load_run
 from harness.config import FOREIGN, RECORDED_JUDGE, Plugin, RunConfig
@@ -30,9 +31,10 @@ from harness.log.store import LogWriter
 from harness.models.suites import ModelSpec
 from harness.records import Draw, Role
 from harness.scoring.images import BadImage, read
+from harness.scoring.layout import hub_store
 from harness.scoring.prompts import write_prompts
-from harness.scoring.reflect_dit import Attempt, Chain, read_folders
-from harness.seeds import digest
+from harness.scoring.reflect_dit import Attempt, Chain, Output, read_output
+from harness.seeds import digest, recorded_id
 from strategies.recorded import Recorded
 
 SUITE = "reflect-dit-script"
@@ -44,16 +46,22 @@ class Imported:
     """What an import found.
 
     Attributes:
-        prompts: Prompts.
-        budget: The most images of a prompt.
-        problems: Feedback files or images that are missing or no good.
+        searches: Searches, one a folder.
+        budget: The most images of a search.
+        refused: Searches without scores, since the metadata of their prompt is no good.
+        shares: Draws whose scores are shares between 0 and 1, which are left unknown.
+        problems: Metadata, feedback files or images that are missing or no good.
+        warnings: What prompts ask for that GenEval has not.
         surplus: Images after an accepted one, which the script would not have made and which
             are left out; a rerun into an old folder leaves such.
     """
 
-    prompts: int
+    searches: int
     budget: int
+    refused: int
+    shares: int
     problems: tuple[str, ...]
+    warnings: tuple[str, ...]
     surplus: int
 
 
@@ -69,7 +77,8 @@ def import_reflect_dit(
 
     A search is read as published: it ends at the first image the judge accepted, and its last
     image is what it selected. A chain that breaks off before acceptance has failed draws for
-    the rest, and its last image is carried forward all the same.
+    the rest, and its last image is carried forward all the same. A prompt whose metadata is no
+    good is named, and its searches have verdicts and no scores.
 
     Args:
         source: The script's output folder, the one with `00000/`, `00001/` and so on.
@@ -80,9 +89,10 @@ def import_reflect_dit(
 
     Raises:
         UsageError: `source` has not the layout or no feedback files, or `folder` is taken.
-        HarnessError: A file cannot be written.
+        HarnessError: The metadata of every prompt is no good, or a file cannot be written.
     """
-    chains = read_folders(source)
+    output = read_output(source)
+    chains = output.chains
     budget = max((index + 1 for chain in chains for index in chain.attempts), default=0)
     if not budget:
         raise UsageError(
@@ -90,8 +100,8 @@ def import_reflect_dit(
         )
     if folder.path.exists() and any(path.name != ".lock" for path in folder.path.iterdir()):
         raise UsageError(f"{folder.path} is not empty", "choose another --out")
-    config = _config(chains, budget, keep_images)
-    prompts = [chain.prompt for chain in chains]
+    config = _config(output, budget, keep_images)
+    prompts = list({chain.prompt.id: chain.prompt for chain in chains}.values())
     manifest = Manifest(
         run=config.run,
         config=config.model_dump(mode="json"),
@@ -111,7 +121,17 @@ def import_reflect_dit(
         files = [s.path.name for table in TABLES for s in shards.discover(folder.log, table)]
         # Last, so that a folder without a manifest is an import that was interrupted.
         manifest.finished(totals(folder, judged=config.judged), files).write(folder.manifest)
-    return Imported(len(chains), budget, tuple(writer.problems), writer.surplus)
+    return Imported(
+        searches=len(chains),
+        budget=budget,
+        refused=sum(bool(chain.refusal) for chain in chains),
+        shares=writer.shares,
+        problems=tuple(writer.problems),
+        warnings=tuple(
+            metadata.warnings(p.metadata for p in prompts if p.metadata) if output.geneval else ()
+        ),
+        surplus=writer.surplus,
+    )
 
 
 def row_of_budgets(folder: RunFolder) -> dict[int, float]:
@@ -125,15 +145,16 @@ def row_of_budgets(folder: RunFolder) -> dict[int, float]:
     return {n: score for n, score in micro.items() if n % 4 == 0}
 
 
-def _config(chains: Sequence[Chain], budget: int, keep_images: bool) -> RunConfig:
+def _config(output: Output, budget: int, keep_images: bool) -> RunConfig:
     # The script's "correct" is GenEval's only for GenEval's prompts: a dummy's for custom ones.
-    geneval = all("include" in chain.prompt.metadata for chain in chains)
+    chains, geneval = output.chains, output.geneval
     content = [
-        [c.prompt.id, [[i, _said(attempt)] for i, attempt in sorted(c.attempts.items())]]
+        [c.folder, [[i, _said(attempt)] for i, attempt in sorted(c.attempts.items())]]
         for c in chains
     ]
     return RunConfig(
         benchmark=Plugin(name="geneval" if geneval else SUITE),
+        replicates=1 + max(chain.replicate for chain in chains),
         strategy=Plugin(name=Recorded.name),
         budget=budget,
         suite=SUITE,
@@ -149,7 +170,7 @@ def _config(chains: Sequence[Chain], budget: int, keep_images: bool) -> RunConfi
 def _said(attempt: Attempt) -> list[object]:
     verdict, score = attempt.verdict, attempt.score
     judged = [verdict.accepted, verdict.sentence] if verdict else []
-    return [attempt.error, *judged, score.correct if score else None]
+    return [attempt.error, *judged, score.correct if score else attempt.share]
 
 
 class _Writer:
@@ -161,6 +182,7 @@ class _Writer:
         self.log = LogWriter(folder.log)
         self.problems: list[str] = []
         self.surplus = 0
+        self.shares = 0
         self._source = source
         self._config = config
         self._images = ImageStore(folder.images) if keep_images else None
@@ -168,27 +190,29 @@ class _Writer:
     def write(self, chain: Chain) -> None:
         """Follow the script's search through a chain."""
         config = self._config
-        search = Search(Recorded(), chain.prompt, 0, budget=config.budget, run_seed=0)
+        search = Search(Recorded(), chain.prompt, chain.replicate, budget=config.budget, run_seed=0)
         waiting = list(search.start())
         asked = set()
         while waiting:
             draw = waiting.pop(0)
             asked.add(draw.index)
-            pending = self._pending(search, draw, chain.attempts.get(draw.index))
+            pending = self._pending(search, draw, chain.attempts.get(draw.index), chain.refusal)
             # Neither the seed of such an image nor what it was conditioned on is on record.
             unknown = {"seed": None, "feedback": None}
             self.log.append("candidates", candidate_row(config.run, pending) | unknown)
             waiting += search.answer(pending.candidate())
         self.log.append("searches", search_row(config.run, search))
         self.surplus += len(chain.attempts.keys() - asked)
+        self.problems += [*filter(None, [chain.refusal]), *chain.problems]
         if lacking := sorted(asked - chain.attempts.keys()):
             where = f"from {lacking[0]:05d} on" if len(lacking) > 1 else f"{lacking[0]:05d}"
             self.problems.append(
-                f"{chain.prompt.id}: no feedback on {len(lacking)} of {len(asked)} images ({where})"
+                f"{chain.folder}: no feedback on {len(lacking)} of {len(asked)} images ({where})"
             )
 
-    def _pending(self, search: Search, draw: Draw, attempt: Attempt | None) -> Pending:
-        prompt = search.prompt
+    def _pending(
+        self, search: Search, draw: Draw, attempt: Attempt | None, refusal: str
+    ) -> Pending:
         pending = Pending(search, draw, "", 0)
         if attempt is None:
             pending.errors[Role.JUDGE] = "no feedback file"
@@ -197,17 +221,27 @@ class _Writer:
             pending.errors[Role.JUDGE] = attempt.error
         else:
             pending.verdict = attempt.verdict
-            pending.score = attempt.score if self._config.scorer is not None else None
+            self.shares += attempt.share is not None
+            if self._config.scorer is not None:
+                self._score(pending, attempt, refusal)
         if attempt is not None and self._images is not None:
             pending.image = self._copy(attempt.image)
-        pending.id = digest(["recorded", prompt.id, draw.index, pending.image])[:32]
+        pending.id = recorded_id(search.prompt.id, search.replicate, draw.index, pending.image)
         return pending
+
+    def _score(self, pending: Pending, attempt: Attempt, refusal: str) -> None:
+        """Take the benchmark's score, or say why there is none: unknown is no failure to draw."""
+        if refusal or attempt.score is None:
+            pending.errors[Role.SCORER] = refusal or attempt.unscored
+            self.problems += [attempt.unscored] if attempt.unscored else []
+        else:
+            pending.score = attempt.score
 
     def _copy(self, path: Path) -> str | None:
         """Keep an image; one that is missing or no good is named, and its verdict stands."""
         assert self._images is not None
         try:
-            picture = read(path, self._source)
+            picture = read(path, hub_store(self._source))
         except BadImage as error:
             self.problems.append(error.message)
             return None

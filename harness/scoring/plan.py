@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.geneval import metadata
 from harness.config import FOREIGN, Plugin, RunConfig
-from harness.errors import UsageError, did_you_mean
+from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.models.suites import ModelSpec, Suite, load_suite, resolve_dtype
 from harness.options import build, resolved
 from harness.plan import Plan, digests, locate
 from harness.records import Prompt, Role
-from harness.scoring.layout import PromptFolder, read_layout
+from harness.scoring.layout import PromptFolder, group, passed_over, read_layout
 from harness.seeds import digest
 from strategies.recorded import Recorded
 
@@ -34,11 +36,13 @@ class ImageFile:
         prompt: What it was made for.
         replicate: Its place among the prompt's images, from 0.
         path: The file.
+        refusal: Why it cannot be scored whatever it shows; "" if it can.
     """
 
     prompt: Prompt
     replicate: int
     path: Path
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,31 @@ class ScoringPlan:
         plan: As of a run with one draw a search, whose images are there already.
         root: The folder of images.
         files: The images, in order.
+        refusals: Prompts whose metadata is no good: why, naming file, line and key.
+        warnings: What has to be said before anything is scored.
     """
 
     plan: Plan
     root: Path
     files: tuple[ImageFile, ...]
+    refusals: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class NothingToScore(HarnessError):
+    """The metadata of every prompt with images is refused.
+
+    Attributes:
+        refusals: Why, naming file, line and key of each.
+    """
+
+    def __init__(self, images: Path, refusals: Sequence[str]) -> None:
+        super().__init__(
+            f"nothing in {images} can be scored: no prompt's metadata is good, such as "
+            f"{refusals[0]}",
+            "GenEval's scorer grades images made for GenEval's prompts",
+        )
+        self.refusals = tuple(refusals)
 
 
 def is_scoring(config: Mapping[str, object]) -> bool:
@@ -91,27 +115,34 @@ def is_scoring(config: Mapping[str, object]) -> bool:
 def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
     """Check a request and resolve everything in it.
 
+    Folders of equal metadata are one prompt, as the official summary counts them: its id is the
+    name of the first of them, and the images of all are its replicates.
+
     Raises:
-        UsageError: The folder has not the layout, a prompt is none of GenEval's, or a name or
-            value is no good.
+        UsageError: The folder has not the layout, or a name or value is no good.
+        NothingToScore: No prompt's metadata is GenEval's.
         HarnessError: A checkpoint is missing here.
     """
     ask = _with_backend(ask)
-    folders = read_layout(ask.images)
-    files = [
-        ImageFile(folder.prompt, replicate, path)
-        for folder in folders
-        for replicate, path in enumerate(folder.images)
-    ]
+    folders = read_layout(ask.images, metadata.validated)
+    prompts, files = _files(folders)
+    notes = passed_over(folders)
+    if without := sum(not folder.images for folder in folders):
+        verb = "counts" if without == 1 else "count"
+        plural = "s" if without > 1 else ""
+        notes.append(f"{without} folder{plural} without any image, which {verb} for nothing")
     if not files:
-        raise UsageError(f"{ask.images} holds no images", "expected 00000/samples/0000.png")
-    _check_prompts(folders)
+        hint = "; ".join(notes) or "expected 00000/samples/0000.png"
+        raise UsageError(f"{ask.images} holds no images", hint)
+    refusals = [folder.refusal for folder in folders if folder.refusal]
+    if all(file.refusal for file in files):
+        raise NothingToScore(ask.images, refusals)
     suite = load_suite(ask.model or _suite_for(ask.scorer or {}))
     spec = _scorer(suite, ask)
     paths = locate({Role.SCORER: spec})
     config = RunConfig(
         benchmark=Plugin(name="geneval", options={}),
-        replicates=max(len(folder.images) for folder in folders),
+        replicates=1 + max(file.replicate for file in files),
         strategy=Plugin(name=Recorded.name),
         budget=1,
         suite=SUITE,
@@ -125,8 +156,26 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         threads=ask.threads,
         keep_images="none",
     )
-    prompts = tuple(folder.prompt for folder in folders)
-    return ScoringPlan(Plan(config, prompts, Recorded(), paths), ask.images, tuple(files))
+    rows = [prompt.metadata for prompt in prompts if prompt.metadata]
+    return ScoringPlan(
+        Plan(config, prompts, Recorded(), paths),
+        ask.images,
+        files,
+        tuple(refusals),
+        (*notes, *metadata.warnings(rows)),
+    )
+
+
+def _files(folders: Sequence[PromptFolder]) -> tuple[tuple[Prompt, ...], tuple[ImageFile, ...]]:
+    """Return the prompts of some folders, each once, and all images in the folders' order."""
+    prompts = group([(folder.prompt, folder.refusal) for folder in folders])
+    images: Counter[str] = Counter()
+    files = []
+    for folder, prompt in zip(folders, prompts, strict=True):
+        for path in folder.images:
+            files.append(ImageFile(prompt, images[prompt.id], path, folder.refusal))
+            images[prompt.id] += 1
+    return tuple({prompt.id: prompt for prompt in prompts}.values()), tuple(files)
 
 
 def _suite_for(given: Mapping[str, str]) -> str:
@@ -178,22 +227,12 @@ def _is_miniature(suite: Suite, ask: ScoringAsk) -> bool:
     )
 
 
-def _check_prompts(folders: Sequence[PromptFolder]) -> None:
-    for folder in folders:
-        if not isinstance(folder.prompt.metadata.get("include"), list):
-            raise UsageError(
-                f"{folder.path} does not say which objects its prompt asks for ('include')",
-                "GenEval's scorer grades images made for GenEval's prompts",
-            )
-
-
 def _listing(root: Path, files: Sequence[ImageFile]) -> str:
     """Digest of which files there are, how large and how old: changed files, another run."""
     rows = []
     for file in files:
         # A link that leads nowhere is refused later, by name, like other bad files.
-        status = file.path.lstat()
-        metadata = dict(file.prompt.metadata)
+        status = file.path.stat() if file.path.exists() else file.path.lstat()
         name = str(file.path.relative_to(root))
-        rows.append([name, status.st_size, status.st_mtime_ns, metadata])
+        rows.append([name, status.st_size, status.st_mtime_ns, dict(file.prompt.metadata)])
     return digest(rows)[:32]

@@ -2,8 +2,8 @@
 
 Same keys and forms as `evaluation/evaluate_images.py` of github.com/djghosh13/geneval writes, so
 that its `summary_scores.py` and everything built on it reads the file. An image that was refused
-or could not be scored has a line too, as wrong and with the reason: the official script would
-have stopped there, and without a line the score would be one over the other images.
+or could not be scored has a line too, with the reason, and null for `correct`: the official script
+would have stopped there. pandas, and so the official summary, leaves null out of every mean.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _line(
         "filename": filename,
         "tag": prompt.tag,
         "prompt": prompt.text,
-        "correct": bool(row["correct"]),
+        "correct": row["correct"],
         "reason": row["reason"] if scored else f"not scored: {row['error']}",
         "metadata": json.dumps(prompt.metadata),
         "details": json.dumps(_kept(row["detections"] or [], prompt.tag, max_overlap)),

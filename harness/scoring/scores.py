@@ -23,29 +23,44 @@ from harness.log.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Scores of a folder of images. An image that was not scored counts as wrong.
+class Share:
+    """A share of correct images and what it is over.
 
     Attributes:
-        tags: By tag: share of correct images, how many images, of how many prompts.
+        estimate: The share over the images that were scored; None if none was.
+        scored: Images that were scored.
+        images: Images there are.
+        scored_prompts: Prompts with a scored image.
+        prompts: Prompts with images.
+    """
+
+    estimate: Estimate | None
+    scored: int
+    images: int
+    scored_prompts: int
+    prompts: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a folder of images, all over the images that could be scored.
+
+    Attributes:
+        tags: By tag: the share of correct images.
         macro: Mean of these over tags, GenEval's official overall score.
         per_image: Share of correct images, all pooled.
         micro: Mean over prompts of the share of correct images.
         per_prompt: Share of prompts with at least one correct image.
-        images: Images there are.
-        prompts: Prompts with images.
         refused: Images that were refused or could not be scored, with the reasons.
-        flops: Of scoring, over all images; NaN if they were not counted.
+        flops: Of scoring, over all images.
         device_seconds: Likewise.
     """
 
-    tags: Mapping[str, tuple[Estimate, int, int]]
-    macro: Estimate
-    per_image: Estimate
-    micro: Estimate
-    per_prompt: Estimate
-    images: int
-    prompts: int
+    tags: Mapping[str, Share]
+    macro: Estimate | None
+    per_image: Share
+    micro: Estimate | None
+    per_prompt: Estimate | None
     refused: tuple[str, ...]
     flops: float
     device_seconds: float
@@ -62,31 +77,37 @@ def summarise_scores(folder: RunFolder) -> Scores:
     table = store.read(folder.log, "candidates", columns)
     frame: pd.DataFrame = table.to_pandas()
     if frame.empty:
-        raise HarnessError(f"{folder.path} holds no scored image yet")
-    frame["correct"] = frame["correct"].eq(True)
-    grouped = frame.groupby(["tag", "prompt_id"], sort=True)["correct"]
-    counts = grouped.agg(right="sum", images="size", any="any").reset_index()
+        raise HarnessError(f"{folder.path} holds no image yet")
+    frame["scored"] = frame["correct"].notna()
+    frame["right"] = frame["correct"].eq(True)
+    counts = (
+        frame.groupby(["tag", "prompt_id"], sort=True)
+        .agg(right=("right", "sum"), scored=("scored", "sum"), images=("scored", "size"))
+        .reset_index()
+    )
     by_tag = {str(tag): part for tag, part in counts.groupby("tag", sort=True)}
-    tags = {
-        tag: (_pooled(part), int(part["images"].sum()), len(part)) for tag, part in by_tag.items()
-    }
+    # A failure is no wrong image: what was not scored is in no score, and counted beside it.
+    known = counts[counts["scored"] > 0]
+    strata = [_linear(part).tolist() for _, part in known.groupby("tag", sort=True)]
+    any_right = known["right"].gt(0).astype(float)
     return Scores(
-        tags=tags,
-        macro=_clipped(macro_interval([_linear(part).tolist() for part in by_tag.values()])),
+        tags={tag: _pooled(part) for tag, part in by_tag.items()},
+        macro=_clipped(macro_interval(strata)) if strata else None,
         per_image=_pooled(counts),
-        micro=mean_interval((counts["right"] / counts["images"]).tolist()),
-        per_prompt=mean_interval(counts["any"].astype(float).tolist()),
-        images=len(frame),
-        prompts=len(counts),
+        micro=mean_interval((known["right"] / known["scored"]).tolist()) if strata else None,
+        per_prompt=mean_interval(any_right.tolist()) if strata else None,
         refused=tuple(frame["error"].dropna()),
         flops=float(spent(table, "scorer", "flops", judged=False).sum()),
         device_seconds=float(frame["scorer_device_seconds"].sum()),
     )
 
 
-def _pooled(counts: pd.DataFrame) -> Estimate:
+def _pooled(counts: pd.DataFrame) -> Share:
     """Share of correct images over some prompts, which are what is resampled."""
-    return _clipped(mean_interval(_linear(counts).tolist()))
+    known = counts[counts["scored"] > 0]
+    estimate = _clipped(mean_interval(_linear(known).tolist())) if len(known) else None
+    scored, images = (int(counts[name].sum()) for name in ("scored", "images"))
+    return Share(estimate, scored, images, len(known), len(counts))
 
 
 def _linear(counts: pd.DataFrame) -> Floats:
@@ -96,9 +117,9 @@ def _linear(counts: pd.DataFrame) -> Floats:
     sums, and these are its linearisation, whose spread is the ratio's to first order
     (Cochran, Sampling Techniques, chapter 6).
     """
-    right, images = (counts[name].to_numpy(dtype=float) for name in ("right", "images"))
-    share = right.sum() / images.sum()
-    values: Floats = share + (right - share * images) / images.mean()
+    right, scored = (counts[name].to_numpy(dtype=float) for name in ("right", "scored"))
+    share = right.sum() / scored.sum()
+    values: Floats = share + (right - share * scored) / scored.mean()
     return values
 
 

@@ -228,7 +228,7 @@ class _Session:
             if file is None:
                 self._all_read = True
             else:
-                self._reading.append((file, readers.submit(read, file.path, self._ready.root)))
+                self._reading.append((file, readers.submit(_read, file)))
 
     def _limit(self) -> int:
         places = max(1, self._executor.free(Role.SCORER, idle=False) + len(self._jobs))
@@ -301,6 +301,13 @@ class _Session:
         self._log.append("candidates", candidate_row(run, pending) | {"seed": None})
         self._log.append("searches", search_row(run, pending.search))
         self._done += 1
+
+
+def _read(file: ImageFile) -> Picture:
+    if file.refusal:
+        raise BadImage(file.refusal)
+    # The folder is the user's own, so that links may lead anywhere: a hub's cache is made of them.
+    return read(file.path)
 
 
 def _pending(

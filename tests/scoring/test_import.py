@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from PIL import Image as Pillow
 
 import harness
 from harness.analysis.summary import summarise
-from harness.errors import UsageError
+from harness.audit.checks import audit
+from harness.audit.subject import Subject
+from harness.errors import HarnessError, UsageError
 from harness.log.run_folder import RunFolder
 from harness.scoring.export import export
 from harness.scoring.importing import row_of_budgets
@@ -23,7 +26,7 @@ from tests.foreign import BUDGET, imported, published, script_output
 def test_scores_follow_the_published_analysis(tmp_path: Path, suffix: str, seed: int) -> None:
     source = script_output(tmp_path / "source", suffix=suffix, seed=seed)
     found = imported(source, tmp_path / "run")
-    assert (found.prompts, found.budget, found.problems, found.surplus) == (20, BUDGET, (), 0)
+    assert (found.searches, found.budget, found.problems, found.surplus) == (20, BUDGET, (), 0)
     expected = published(source)
     row = row_of_budgets(RunFolder(tmp_path / "run"))
     assert row == pytest.approx({n: expected[n - 1] for n in (4, 8, 12)})
@@ -150,3 +153,135 @@ def test_a_benchmark_that_was_its_own_judge_is_an_oracle(tmp_path: Path) -> None
         path.write_text(json.dumps(kept))
     imported(source, tmp_path / "oracle")
     assert summarise(tmp_path / "oracle").manifest.config["oracle"]
+
+
+def rewrite(path: Path, **fields: object) -> None:
+    content = json.loads(path.read_text())
+    entry = content[-1] if isinstance(content, list) else content
+    path.write_text(json.dumps({**entry, **fields}))
+
+
+def test_one_bad_row_of_metadata_is_named_and_the_rest_has_scores(tmp_path: Path) -> None:
+    source = script_output(tmp_path / "source", prompts=6)
+    imported(source, tmp_path / "whole")
+    good = (source / "00001" / "metadata.jsonl").read_text()
+    row = json.loads(good)
+    bad = {
+        "00001": "",
+        "00002": json.dumps({k: v for k, v in row.items() if k != "tag"}),
+        "00003": good.replace('"count": 1', '"count": NaN'),
+        "00004": '{"prompt": "no objects", "tag": "t"}',
+    }
+    for name, text in bad.items():
+        (source / name / "metadata.jsonl").write_text(text)
+    found = imported(source, tmp_path / "run")
+    assert (found.searches, found.refused) == (6, 4)
+    for name, piece in zip(bad, ("empty", "'tag'", '"count" is NaN', "'include'"), strict=True):
+        [problem] = [p for p in found.problems if f"/{name}/metadata.jsonl, line 1: " in p]
+        assert piece in problem
+    whole, frame = (harness.load(tmp_path / name) for name in ("whole", "run"))
+    for column in ("prompt_id", "draw_index", "accepted", "judge_sentence", "image", "selected"):
+        assert frame[column].tolist() == whole[column].tolist(), "no draw and no verdict is lost"
+    refused = frame["prompt_id"].isin(list(bad))
+    assert frame.loc[refused, "correct"].isna().all()
+    assert frame.loc[~refused, "correct"].tolist() == whole.loc[~refused, "correct"].tolist()
+    audited = [r for r in audit(Subject(RunFolder(tmp_path / "run"))) if r.failed]
+    assert not audited
+
+
+def test_no_good_row_of_metadata_is_no_import(tmp_path: Path) -> None:
+    source = script_output(tmp_path / "source", prompts=2)
+    for folder in source.glob("0*"):
+        (folder / "metadata.jsonl").write_text('{"include": [], "prompt": "a cat"}')
+    with pytest.raises(HarnessError, match=r"00000/metadata\.jsonl, line 1: 'include' is empty"):
+        imported(source, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_empty_cells_of_a_csv_are_absent(tmp_path: Path) -> None:
+    """The script's prompts of one's own: rows of a CSV file, a dummy for a benchmark."""
+    source = script_output(tmp_path / "source", prompts=2)
+    for folder in source.glob("0*"):
+        (folder / "metadata.jsonl").write_text('{"prompt": "a castle", "style": NaN, "tag": NaN}')
+        for path in folder.glob("samples/*.json"):
+            rewrite(path, correct=1)
+    found = imported(source, tmp_path / "run")
+    assert (found.problems, found.refused) == ((), 0)
+    assert summarise(tmp_path / "run").accepted is not None
+
+
+@pytest.mark.parametrize("correct", [float("nan"), None, "yes", 7, 0.5])
+def test_a_verdict_without_a_score_is_no_failed_draw(tmp_path: Path, correct: object) -> None:
+    source = script_output(tmp_path / "source", prompts=2)
+    path = source / "00000" / "samples" / "00002.png.feedback.json"
+    expected = harness.load(imported_at(source, tmp_path / "whole"))
+    rewrite(path, correct=correct)
+    found = imported(source, tmp_path / "run")
+    [problem] = found.problems
+    assert problem.startswith("00000/samples/00002.png.feedback.json: 'correct' is ")
+    frame = harness.load(tmp_path / "run")
+    assert frame["accepted"].tolist() == expected["accepted"].tolist()
+    assert frame["error_role"].dropna().tolist() == ["scorer"]
+    assert frame.loc[2, "correct"] is None and frame.loc[2, "judge_sentence"] == "wrong 2"
+
+
+def imported_at(source: Path, run: Path) -> Path:
+    imported(source, run)
+    return run
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_failed_draw(tmp_path: Path, encoding: str) -> None:
+    source = script_output(tmp_path / "source", prompts=2)
+    expected = harness.load(imported_at(source, tmp_path / "whole"))
+    for path in [*source.rglob("*.json"), *source.rglob("metadata.jsonl")]:
+        path.write_text(path.read_text(), encoding=encoding)
+    assert imported(source, tmp_path / "run").problems == ()
+    frame = harness.load(tmp_path / "run")
+    for column in ("accepted", "correct", "judge_sentence", "prompt"):
+        assert frame[column].tolist() == expected[column].tolist()
+
+
+def test_files_of_one_number_and_of_impossible_ones(tmp_path: Path) -> None:
+    source = script_output(tmp_path / "source", prompts=2)
+    samples = source / "00000" / "samples"
+    for name in ("00000.jpg.feedback.json", "2147483647.png.feedback.json"):
+        (samples / name).write_text('{"correct": true, "correct_verifier": true}')
+    found = imported(source, tmp_path / "run")
+    assert found.budget == BUDGET
+    assert [problem.partition(": ")[2].split(",")[0] for problem in found.problems] == [
+        "passed over", "passed over"
+    ]  # fmt: skip
+    assert not harness.load(tmp_path / "run").loc[0, "accepted"]
+
+
+def test_folders_of_equal_metadata_are_searches_of_one_prompt(tmp_path: Path) -> None:
+    source = script_output(tmp_path / "source", prompts=4)
+    for name, first in (("00002", "00001"), ("00003", "00001")):
+        text = (source / first / "metadata.jsonl").read_text()
+        (source / name / "metadata.jsonl").write_text(text)
+    imported(source, tmp_path / "run")
+    searches = harness.load(tmp_path / "run").groupby(["prompt_id", "replicate"]).size()
+    assert list(searches.index) == [("00000", 0), *(("00001", n) for n in range(3))]
+    audited = [r for r in audit(Subject(RunFolder(tmp_path / "run"))) if r.failed]
+    assert not audited
+
+
+def test_a_run_as_the_hub_keeps_it(tmp_path: Path) -> None:
+    """Links to blobs beside the snapshot are the folder's own; others lead out of it."""
+    source = script_output(tmp_path / "source", prompts=2)
+    expected = harness.load(imported_at(source, tmp_path / "whole"))
+    snapshot, blobs = (tmp_path / "hub" / name for name in ("snapshots/abc", "blobs"))
+    shutil.copytree(source, snapshot)
+    blobs.mkdir()
+    for number, path in enumerate(sorted(p for p in snapshot.rglob("*") if p.is_file())):
+        path.rename(blobs / str(number))
+        path.symlink_to(blobs / str(number))
+    assert imported(snapshot, tmp_path / "run").problems == ()
+    frame = harness.load(tmp_path / "run")
+    assert frame["image"].tolist() == expected["image"].tolist()
+    elsewhere = snapshot / "00000" / "samples" / "00000.png.feedback.json"
+    elsewhere.unlink()
+    elsewhere.symlink_to(source / "00000" / "samples" / "00000.png.feedback.json")
+    [problem] = imported(snapshot, tmp_path / "other").problems
+    assert "leads out of the folder" in problem

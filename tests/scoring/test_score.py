@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ import pandas as pd
 import pytest
 from PIL import Image as Pillow
 
+from benchmarks.geneval.benchmark import GenEval
 from benchmarks.geneval.scorer import load_scorer
+from harness.analysis.logged_run import load_run
+from harness.analysis.statistics import Estimate
+from harness.audit.checks import audit
+from harness.audit.subject import Subject
 from harness.config import RunConfig
 from harness.engine import launch
 from harness.engine.executors.inline import InlineExecutor
@@ -26,7 +32,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import content
 from harness.records import Prompt, Role
 from harness.scoring import session
-from harness.scoring.plan import ScoringAsk, ScoringPlan, plan_scoring
+from harness.scoring.plan import NothingToScore, ScoringAsk, ScoringPlan, plan_scoring
 from harness.scoring.results import write_results
 from harness.scoring.scores import summarise_scores
 from harness.scoring.session import make_executor, score
@@ -93,6 +99,11 @@ def log_of(folder: Path, rows: list[tuple[str, str, bool]]) -> RunFolder:
     return run
 
 
+def value(estimate: Estimate | None) -> float:
+    assert estimate is not None
+    return estimate.value
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_summary_is_the_official_one(tmp_path: Path, seed: int) -> None:
     """As `summary_scores.py` computes it, with uneven numbers of images too."""
@@ -105,15 +116,17 @@ def test_summary_is_the_official_one(tmp_path: Path, seed: int) -> None:
     found = summarise_scores(log_of(tmp_path, rows))
     frame = pd.DataFrame(rows, columns=["prompt", "tag", "correct"])
     by_tag = frame.groupby("tag")["correct"].mean()
-    assert {tag: e.value for tag, (e, _, _) in found.tags.items()} == pytest.approx(dict(by_tag))
-    assert found.macro.value == pytest.approx(by_tag.mean())
-    assert found.per_image.value == pytest.approx(frame["correct"].mean())
+    assert {tag: value(of.estimate) for tag, of in found.tags.items()} == pytest.approx(
+        dict(by_tag)
+    )
+    assert value(found.macro) == pytest.approx(by_tag.mean())
+    assert value(found.per_image.estimate) == pytest.approx(frame["correct"].mean())
     by_prompt = frame.groupby("prompt")["correct"]
-    assert found.per_prompt.value == pytest.approx(by_prompt.any().mean())
-    assert found.micro.value == pytest.approx(by_prompt.mean().mean())
-    assert (found.images, found.prompts) == (len(frame), 30)
-    for estimate in (found.macro, found.micro, found.per_image, found.per_prompt):
-        assert 0 < estimate.low < estimate.value < estimate.high < 1
+    assert value(found.per_prompt) == pytest.approx(by_prompt.any().mean())
+    assert value(found.micro) == pytest.approx(by_prompt.mean().mean())
+    assert (found.per_image.images, found.per_image.prompts) == (len(frame), 30)
+    for estimate in (found.macro, found.micro, found.per_image.estimate, found.per_prompt):
+        assert estimate and 0 < estimate.low < estimate.value < estimate.high < 1
 
 
 def test_the_interval_of_a_ratio_is_the_bootstrap_s(tmp_path: Path) -> None:
@@ -125,7 +138,8 @@ def test_the_interval_of_a_ratio_is_the_bootstrap_s(tmp_path: Path) -> None:
         for p in range(200)
         for _ in range(counts[p])
     ]
-    found = summarise_scores(log_of(tmp_path, rows)).per_image
+    found = summarise_scores(log_of(tmp_path, rows)).per_image.estimate
+    assert found is not None
     right = pd.DataFrame(rows).groupby(0)[2].sum().to_numpy()
     picks = rng.integers(0, 200, (4000, 200))
     low, high = np.quantile(right[picks].sum(1) / counts[picks].sum(1), [0.025, 0.975])
@@ -269,7 +283,7 @@ def test_bad_images_are_named_and_the_others_scored(
     bad = {str(samples[2]), str(samples[5])}
     for before, after in zip(good, with_bad, strict=True):
         if after["filename"] in bad:
-            assert not after["correct"] and after["reason"].startswith("not scored: ")
+            assert after["correct"] is None and after["reason"].startswith("not scored: ")
         else:
             assert before == after
     refused = summarise_scores(RunFolder(tmp_path / "bad")).refused
@@ -342,9 +356,8 @@ def test_changed_images_or_options_need_another_folder(
 def test_a_prompt_more_needs_another_folder(images: Path, tiny_suite: Path, tmp_path: Path) -> None:
     """One without images is part of the scores, although no file of the config's list is new."""
     scored(images, tiny_suite, tmp_path / "out")
-    shutil.copytree(images / "00000", images / "00002")
-    for image in (images / "00002" / "samples").iterdir():
-        image.unlink()
+    (images / "00002").mkdir()
+    (images / "00002" / "metadata.jsonl").write_text(json.dumps(GenEval().prompts()[2].metadata))
     with pytest.raises(UsageError, match="started with other prompts") as caught:
         scored(images, tiny_suite, tmp_path / "out")
     assert caught.value.hint == "choose another --out"
@@ -392,8 +405,15 @@ def test_the_detector_s_backend_is_a_setting(images: Path, tiny_suite: Path) -> 
 
 def test_prompts_of_another_benchmark(images: Path, tiny_suite: Path) -> None:
     (images / "00000" / "metadata.jsonl").write_text('{"prompt": "a cat"}')
-    with pytest.raises(UsageError, match="which objects"):
+    plan = ready(images, tiny_suite)
+    [refusal] = plan.refusals
+    assert "00000/metadata.jsonl, line 1: 'include' is missing" in refusal
+    assert [file.prompt.id for file in plan.files if file.refusal] == ["00000"]
+    for folder in images.iterdir():
+        (folder / "metadata.jsonl").write_text('{"prompt": "a cat"}')
+    with pytest.raises(NothingToScore, match="no prompt's metadata is good") as caught:
         ready(images, tiny_suite)
+    assert len(caught.value.refusals) == len(list(images.iterdir()))
 
 
 def test_scores_say_whether_the_scorer_is_a_miniature(images: Path, tiny_suite: Path) -> None:
@@ -440,3 +460,62 @@ def test_on_ray_with_two_workers(
     score(plan, two, RunFolder(tmp_path / "two"), command="test")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert content(store.read(RunFolder(tmp_path / "two").log, "candidates")).num_rows > 0
+
+
+def test_folders_of_equal_metadata_are_one_prompt(
+    images: Path, tiny_suite: Path, tmp_path: Path
+) -> None:
+    """One folder an image: the official summary groups by metadata, and so do the intervals."""
+    single = tmp_path / "single"
+    number = 0
+    for folder in sorted(images.iterdir()):
+        metadata = json.loads((folder / "metadata.jsonl").read_text())
+        for path in sorted((folder / "samples").iterdir()):
+            copy = single / f"{number:05d}" / "samples"
+            copy.mkdir(parents=True)
+            shutil.copy(path, copy / f"0000{path.suffix}")
+            (copy.parent / "metadata.jsonl").write_text(
+                json.dumps({**metadata, "note": None} if number % 2 else metadata)
+            )
+            number += 1
+    grouped = scored(images, tiny_suite, tmp_path / "grouped")
+    lines = scored(single, tiny_suite, tmp_path / "out")
+    for one, other in zip(grouped, lines, strict=True):
+        assert {**one, "filename": ""} == {**other, "filename": ""}
+    assert [Path(line["filename"]).parts[-3] for line in lines] == [
+        f"{place:05d}" for place in range(number)
+    ]
+    folders = [RunFolder(tmp_path / name) for name in ("grouped", "out")]
+    one, other = (summarise_scores(folder) for folder in folders)
+    # Ids are the names of folders, so that only times may differ.
+    assert replace(one, device_seconds=0) == replace(other, device_seconds=0)
+    frame = pd.DataFrame(lines)
+    assert one.per_image.prompts == frame["metadata"].nunique() == len(list(images.iterdir()))
+    by_prompt = frame.groupby("metadata")["correct"]
+    assert value(other.per_prompt) == pytest.approx(by_prompt.any().mean())
+    # Reports and audits read the same log, so that prompts are the same for them.
+    runs = [load_run(folder.path) for folder in folders]
+    assert [len(run.prompts) for run in runs] == [9, 9]
+    assert runs[0].scores().tolist() == runs[1].scores().tolist()
+    audited = {r.check: r for r in audit(Subject(folders[1]))}
+    assert not [result for result in audited.values() if result.failed]
+
+
+def test_a_prompt_that_is_refused_stays_one_of_n(
+    images: Path, tiny_suite: Path, tmp_path: Path
+) -> None:
+    good = {line["filename"]: line for line in scored(images, tiny_suite, tmp_path / "good")}
+    bad = images / "00085" / "metadata.jsonl"
+    bad.write_text(bad.read_text().replace('"count": 1', '"count": "1"'))
+    lines = scored(images, tiny_suite, tmp_path / "out")
+    assert len(lines) == len(good)
+    for line in lines:
+        if "/00085/" in line["filename"]:
+            assert line["correct"] is None and line["tag"] == good[line["filename"]]["tag"]
+            assert f"{bad}, line 1: 'include[0].count' is " in line["reason"]
+        else:
+            assert line == good[line["filename"]]
+    found = summarise_scores(RunFolder(tmp_path / "out"))
+    assert found.per_image.images - found.per_image.scored == len(found.refused) > 0
+    audited = {r.check: r for r in audit(Subject(RunFolder(tmp_path / "out")))}
+    assert not [result for result in audited.values() if result.failed]

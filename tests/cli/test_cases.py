@@ -1,0 +1,159 @@
+"""Folders out of public bug reports, each as it was and as it should have been told of."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tests.shared import SHARED, needs_shared
+from tests.terminal import Terminal
+
+CASES = SHARED / "cases"
+
+pytestmark = needs_shared("cases")
+
+
+def case(name: str, *parts: str) -> Path:
+    [folder] = CASES.glob(f"{name}_*")
+    return folder.joinpath(*parts)
+
+
+def score(harness: Terminal, images: Path, out: str = "out") -> int:
+    return harness("score", images, "--threads", 1, "--out", out)
+
+
+def results(out: str = "out") -> dict[str, Mapping[str, Any]]:
+    """Lines of `results.jsonl` by folder and file."""
+    lines = [json.loads(line) for line in (Path(out) / "results.jsonl").read_text().splitlines()]
+    return {"/".join(Path(line["filename"]).parts[-3::2]): line for line in lines}
+
+
+def test_null_is_absent(harness: Terminal) -> None:
+    assert score(harness, case("02", "images")) == 0
+    padded = results()
+    assert score(harness, case("02", "plain"), "plain") == 0
+    plain = results("plain")
+    assert [line["correct"] for line in padded.values()] == [True] * 3
+    assert [line["metadata"] for line in padded.values()] == [
+        line["metadata"] for line in plain.values()
+    ]
+
+
+def test_a_tag_is_required(harness: Terminal, tmp_path: Path) -> None:
+    """As by the original, which stops there; here one row less, or none, is scored."""
+    assert score(harness, case("04", "images")) == 1
+    assert harness.err.count("metadata.jsonl, line 1: 'tag' is missing") == 4, "each, and the end"
+    assert "loading" not in harness.err and not Path("out").exists()
+    shutil.copytree(case("04", "tagged"), tmp_path / "images")
+    (tmp_path / "images" / "00218" / "metadata.jsonl").write_text(
+        case("04", "images", "00218", "metadata.jsonl").read_text()
+    )
+    assert score(harness, tmp_path / "images") == 1
+    assert "00218/metadata.jsonl, line 1: 'tag' is missing" in harness.err
+    assert "4 of 6 scored, of 3 prompts; 2 not scored, and in no score" in harness.out
+    lines = results()
+    assert lines["00193/0000.png"]["correct"] is True
+    assert lines["00218/0000.png"]["correct"] is None
+    assert lines["00218/0000.png"]["reason"].startswith("not scored: ")
+    table = harness.out
+    assert harness("show", "out") == 0 and harness.out == table
+
+
+def test_metadata_of_wrong_types_is_refused_before_anything_is_loaded(harness: Terminal) -> None:
+    assert score(harness, case("05", "images")) == 1
+    before, _, after = harness.err.partition("loading models")
+    refused = {line.split("/")[-2] for line in before.splitlines() if line.startswith("refused: ")}
+    folders = {path.name for path in case("05", "images").iterdir()}
+    # A count of 17 is a number, of which no image can show enough: the official verdict.
+    assert refused == folders - {"00006"}
+    assert "TypeError" not in harness.err and "refused" not in after
+    assert "warning: 1 prompt with a count above 16" in before
+    correct = {name[:5]: line["correct"] for name, line in results().items()}
+    assert correct == dict.fromkeys(refused) | {"00006": False}
+
+
+def test_words_that_nobody_can_find_are_said(harness: Terminal) -> None:
+    assert score(harness, case("06", "images")) == 0
+    before, _, _ = harness.err.partition("loading models")
+    for word in ("'remote'", "'Snowboard'", "'grey'", "'on the right of'"):
+        assert before.count(word) == 1
+    assert [line["correct"] for line in results().values()] == [*[False] * 4, True]
+
+
+def test_a_dpg_run_of_the_reflect_dit_script(harness: Terminal) -> None:
+    source = case("07", "images")
+    assert harness("import", source, "--format", "reflect-dit", "--out", "run") == 0
+    assert "draws     7 (2.33 a search), budget 3, 0 failed" in harness.out
+    assert "judge     accepts 0.667 of the selected images" in harness.out
+    assert "scores of 5 draws are shares between 0 and 1" in harness.err
+    import harness as product
+
+    frame = product.load("run")
+    assert frame["prompt_id"].tolist() == ["00000"] * 3 + ["00001"] + ["00002"] * 3
+    assert frame["correct"].isna().all() and frame["error"].isna().all()
+    assert frame["judge_sentence"].tolist()[:3] == ["The dog is not red", "The porch is short", ""]
+    assert harness("audit", "run") == 0
+
+
+def snapshot(target: Path) -> Path:
+    """The folder of links, whose links may have become files that hold where they led."""
+    shutil.copytree(case("09"), target, symlinks=True)
+    for path in (target / "snapshots").rglob("*"):
+        path.parent.chmod(0o755)
+        if path.is_file() and not path.is_symlink():
+            link = path.read_text()
+            path.unlink()
+            path.symlink_to(link)
+    return target / "snapshots" / "abc"
+
+
+def test_a_folder_as_the_hub_keeps_it(harness: Terminal, tmp_path: Path) -> None:
+    images = snapshot(tmp_path / "hub")
+    assert score(harness, images) == 0
+    assert "4 of 4 scored" in harness.out
+    assert all(line["correct"] is not None for line in results().values())
+
+
+def test_nothing_that_could_be_scored_is_no_zero(harness: Terminal, tmp_path: Path) -> None:
+    images = snapshot(tmp_path / "hub")
+    for blob in (tmp_path / "hub" / "blobs").iterdir():
+        blob.chmod(0o644)
+        if blob.read_bytes().startswith(b"\x89PNG"):
+            blob.unlink()
+    for command in (("score", images, "--threads", 1, "--out", "out"), ("show", "out")):
+        assert harness(*command) == 1
+        assert "0.000" not in harness.out and "0 of 4 scored" in harness.out
+        assert "nothing could be scored: " in harness.out
+        rows = [line for line in harness.out.splitlines() if "–" in line and " 0 of " in line]
+        assert len(rows) == 6, "two tags, macro, micro, per image, per prompt"
+    assert [line["correct"] for line in results().values()] == [None] * 4
+
+
+def test_images_that_are_passed_over_are_counted(harness: Terminal) -> None:
+    assert score(harness, case("16", "images")) == 0
+    before, _, _ = harness.err.partition("loading models")
+    assert "6 files passed over" in before
+    for name in (".webp ×3", "sample_0.png", "0_seed42.png", "grid.png"):
+        assert name in before
+    assert "2 folders without any image" in before
+    assert list(results()) == ["00000/0000.png", "00003/0.png"]
+
+
+def test_the_official_summary_reads_what_was_not_scored(harness: Terminal, tmp_path: Path) -> None:
+    """`summary_scores.py` over the file, step by step: null is in none of its means."""
+    shutil.copytree(case("02", "plain"), tmp_path / "images")
+    bad = tmp_path / "images" / "00001" / "samples" / "0000.png"
+    bad.chmod(0o644)
+    bad.write_bytes(b"")
+    assert score(harness, tmp_path / "images") == 1
+    frame = pd.read_json("out/results.jsonl", orient="records", lines=True)
+    assert frame["correct"].mean() == 1.0
+    tasks = [of["correct"].mean() for _, of in frame.groupby("tag", sort=False)]
+    assert np.mean(tasks) == 1.0
+    assert "macro (official: mean over tags)  1.000" in harness.out
