@@ -16,6 +16,7 @@ from benchmarks.base import Benchmark
 from harness.config import Plugin, RunConfig
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.models import checkpoints
+from harness.models.bundled import loads_miniature
 from harness.models.digests import folder_digest
 from harness.models.suites import (
     ModelSpec,
@@ -132,7 +133,7 @@ def plan(ask: Ask) -> Plan:
         budget=ask.budget,
         seed=ask.seed,
         suite=suite.name,
-        miniature=suite.miniature,
+        miniature=suite.miniature or loads_miniature(specs, paths),
         generator=specs[Role.GENERATOR],
         judge=specs[Role.JUDGE],
         scorer=specs.get(Role.SCORER),

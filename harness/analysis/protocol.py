@@ -15,8 +15,8 @@ from harness.analysis.logged_run import LoggedRun
 from harness.errors import UsageError
 from harness.log.manifest import Manifest
 from harness.models import leakage
+from harness.models.bundled import is_miniature, label
 
-MINIATURE = "miniature models: this says something about searching, nothing about SANA"
 ORACLE = "ORACLE run: the judge is the scorer, so its score is an upper bound"
 
 
@@ -36,7 +36,7 @@ def protocol(manifest: Manifest) -> dict[str, Any]:
             scorer.get("dtype"),
             sorted(scorer.get("settings", {}).items()),
         ),
-        "miniature models": config["miniature"],
+        "miniature models": is_miniature(config),
     }
 
 
@@ -85,7 +85,7 @@ def facts(run: LoggedRun) -> dict[str, Any]:
         "images_per_prompt": run.images_per_prompt,
         "seeds": ", ".join(map(str, run.seeds)),
         "oracle": config["oracle"],
-        "miniature": config["miniature"],
+        "miniature": is_miniature(config),
         "searches": len(run.searches),
         "searches_total": run.searches_total,
         "searches_failed": run.searches_failed,
@@ -113,9 +113,7 @@ def caption(label: str, run: LoggedRun) -> str:
 
 def warnings(runs: Sequence[LoggedRun]) -> list[str]:
     """What a reader must be told before the first number."""
-    said = []
-    if any(run.manifest.config["miniature"] for run in runs):
-        said.append(MINIATURE)
+    said = list(dict.fromkeys(filter(None, (label(run.manifest.config) for run in runs))))
     if any(run.manifest.config["oracle"] for run in runs):
         said.append(ORACLE)
     said += dict.fromkeys(filter(None, (leakage.warning(run.manifest.config) for run in runs)))

@@ -15,6 +15,7 @@ import pandas as pd
 
 from harness.analysis.logged_run import LoggedRun
 from harness.errors import HarnessError
+from harness.models.bundled import is_miniature
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 
@@ -146,7 +147,7 @@ def unlike_published(generator: str, run: LoggedRun) -> dict[str, str]:
     config = run.manifest.config
     benchmark, scorer = config["benchmark"], config["scorer"] or {"checkpoints": {}}
     found = {}
-    if config["miniature"]:
+    if is_miniature(config):
         found["models"] = "the run is of miniature models"
     if benchmark["name"] != "geneval":
         found["prompt set"] = "another benchmark"

@@ -1,18 +1,23 @@
 """Claim: the run says where and with what it was made, and its checkpoints are the named ones.
 
 Versions, devices and commit are compared with this machine's. That they differ is no failure;
-that a checkpoint of the same name has other content is, and so are rows older than their run.
+that a checkpoint of the same name has other content is, and so are rows older than their run, and
+models of the miniature in a run that does not say so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from harness.audit.result import Problems, Result, concluded
 from harness.audit.subject import Subject
 from harness.errors import HarnessError
 from harness.log.environment import NUMERIC, environment, other_versions
 from harness.log.manifest import Manifest
+from harness.models.bundled import bundled_parts, is_bundled, is_copy, label, other_parts
 from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
 from harness.records import Role
@@ -25,6 +30,7 @@ def check(subject: Subject) -> Result:
     problems = Problems()
     evidence = _versions(subject.manifest)
     evidence += _checkpoints(subject, problems)
+    evidence += _miniature(subject.manifest.config, problems)
     _times(subject, problems)
     return concluded(NAME, "versions, commit, checkpoints, times", problems, evidence)
 
@@ -67,10 +73,30 @@ def _checkpoints(subject: Subject, problems: Problems) -> list[str]:
                 problems.add(f"checkpoint {name} ('{reference}') has other content here")
             else:
                 same += 1
+                if not (config.miniature or is_bundled(reference, config.digests[name])):
+                    _copied(name, found, problems)
     for name in sorted(config.digests.keys() - known):
         problems.add(f"there is a digest of '{name}', which is no checkpoint of the run")
     said = [f"{same} checkpoints have the content that the config names"]
     return said + ([f"not here: {', '.join(sorted(set(lacking)))}"] if lacking else [])
+
+
+def _copied(name: str, folder: Path, problems: Problems) -> None:
+    if is_copy(folder):
+        problems.add(f"checkpoint {name} has the miniature's weights, and the run does not say so")
+
+
+def _miniature(config: Mapping[str, Any], problems: Problems) -> list[str]:
+    """Hold the run's own word to what its references and digests say of its models."""
+    parts = bundled_parts(config)
+    if parts and not config.get("miniature"):
+        problems.add(
+            f"{', '.join(parts)} of the run of suite '{config['suite']}' are the bundled "
+            "miniature's, and it does not say so"
+        )
+    others = other_parts(config)
+    said = f"suite '{config['suite']}' is built in with another {', '.join(others)}"
+    return [*filter(None, [label(config)]), *([said] if others else [])]
 
 
 def _times(subject: Subject, problems: Problems) -> None:

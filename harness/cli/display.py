@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from harness.engine.progress import Progress as Counts
 from harness.log.run_folder import RunFolder
 from harness.models import leakage
+from harness.models.bundled import is_miniature, suite_name
 from harness.plan import Plan
 
 PLAIN_SECONDS = 10.0
@@ -23,15 +24,16 @@ PLAIN_SECONDS = 10.0
 def display(plan: Plan, folder: RunFolder, *, fresh: bool) -> Iterator[Callable[[Counts], None]]:
     """Show a run's progress on stderr; yields what to call with the counts."""
     config = plan.config
+    fields = config.model_dump(mode="json")
     click.echo(
         f"{'run' if fresh else 'resuming'}: {config.strategy.name}, budget {config.budget}, "
-        f"{len(plan.prompts)} prompts × {config.replicates} on {config.suite}"
-        f"{' (miniature models)' if config.miniature else ''}"
+        f"{len(plan.prompts)} prompts × {config.replicates} on {suite_name(fields)}"
+        f"{' (miniature models)' if is_miniature(fields) else ''}"
         f"{' (ORACLE: the judge is the scorer)' if config.oracle else ''}"
         f"\nin:  {folder.path}\nloading models …",
         err=True,
     )
-    if said := leakage.warning(config.model_dump(mode="json")):
+    if said := leakage.warning(fields):
         click.echo(f"warning: {said}", err=True)
     if sys.stderr.isatty():
         with _bar() as observe:

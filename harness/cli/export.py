@@ -23,6 +23,7 @@ def export(run: Path, layout: str, out: Path) -> int:
     from harness.cli.count_display import count_display
     from harness.log.manifest import Manifest
     from harness.log.run_folder import RunFolder
+    from harness.models.bundled import label
     from harness.scoring.export import export as write
 
     with count_display("images") as observe:
@@ -33,6 +34,8 @@ def export(run: Path, layout: str, out: Path) -> int:
         f"{out}: {done.images} images of {done.prompts} prompts, {len(done.missing)} missing"
     )
     manifest = Manifest.read(RunFolder.existing(run).manifest)
+    if said := label(manifest.config):
+        click.echo(said)
     total = manifest.prompt_set.count * manifest.config["replicates"]
     if (ended := done.images + len(done.missing)) < total:
         click.echo(f"unfinished: {ended} of {total} searches have ended", err=True)

@@ -53,6 +53,7 @@ def _runs(root: Path) -> None:
     from harness.errors import HarnessError
     from harness.log.manifest import Manifest
     from harness.log.run_folder import find_runs
+    from harness.models.bundled import is_miniature, suite_name
 
     runs = find_runs(root)
     if not runs:
@@ -66,5 +67,6 @@ def _runs(root: Path) -> None:
         config = manifest.config
         click.echo(
             f"{folder.path}  {manifest.state:<8}  {config['strategy']['name']} "
-            f"{config['budget']} × {manifest.prompt_set.count} prompts on {config['suite']}"
+            f"{config['budget']} × {manifest.prompt_set.count} prompts on {suite_name(config)}"
+            f"{' (miniature)' if is_miniature(config) else ''}"
         )

@@ -15,6 +15,7 @@ from harness.log import store
 from harness.log.location import local
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
+from harness.models.bundled import label
 from harness.scoring.files import read_files
 from harness.scoring.plan import MMDET
 from harness.scoring.results import RESULTS
@@ -29,8 +30,8 @@ def print_scores(folder: RunFolder, results: Path) -> Scores:
     scores = summarise_scores(folder)
     config = Manifest.read(folder.manifest).config
     console = Console(highlight=False, soft_wrap=True)
-    if config["miniature"]:
-        console.print("miniature scorer: it knows the miniature's drawings, not photographs")
+    if said := label(config):
+        console.print(Text(said))
     console.print(_table(scores))
     everything = scores.per_image
     left_out = everything.images - everything.scored

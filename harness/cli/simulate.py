@@ -76,6 +76,8 @@ def simulate(
     search = build(STRATEGIES.get(strategy), parse(options, flag="-S"), flag="-S")
     workload = _workload(source, **rest)
     click.echo(_describe(workload, strategy, budget, source))
+    if source is not None and (said := _label(source)):
+        click.echo(said)
     click.echo(
         f"    GPUs  batch   makespan {_unit(price)}    useful   until tail  tail costs"
         f"   static split: makespan {_unit(price)}"
@@ -162,6 +164,14 @@ def _describe(workload: Workload, strategy: str, budget: int, source: Path | Non
         f"{strategy}, budget {budget}, {len(workload.acceptance)} prompts × {workload.replicates}, "
         f"acceptance {mean:.3f} on average\nbatches: {roles} ({origin})"
     )
+
+
+def _label(source: Path) -> str:
+    from harness.log.manifest import Manifest
+    from harness.log.run_folder import RunFolder
+    from harness.models.bundled import label
+
+    return label(Manifest.read(RunFolder.existing(source).manifest).config)
 
 
 def _line(size: int, ours: Simulated, static: Simulated, price: float | None) -> str:

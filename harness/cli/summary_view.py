@@ -13,7 +13,7 @@ from harness.analysis.statistics import Estimate
 from harness.analysis.summary import Summary, summarise
 from harness.log.manifest import FINISHED
 from harness.log.run_folder import RunFolder
-from harness.models import leakage
+from harness.models import bundled, leakage
 
 
 def print_summary(folder: RunFolder) -> Summary:
@@ -22,8 +22,8 @@ def print_summary(folder: RunFolder) -> Summary:
     config = summary.manifest.config
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(_title(config)), style="bold")
-    if config["miniature"]:
-        console.print("miniature models: this says something about searching, nothing about SANA")
+    if said := bundled.label(config):
+        console.print(Text(said))
     if config["oracle"]:
         console.print("ORACLE run: the judge is the scorer, so the score is an upper bound")
     if said := leakage.warning(config):
@@ -43,7 +43,7 @@ def _title(config: Mapping[str, object]) -> str:
     options = ", ".join(f"{name}={value}" for name, value in strategy["options"].items())
     return (
         f"{strategy['name']}{f' ({options})' if options else ''} · budget {config['budget']} · "
-        f"{benchmark['name']} · {config['suite']} · seed {config['seed']}"
+        f"{benchmark['name']} · {bundled.suite_name(config)} · seed {config['seed']}"
     )
 
 

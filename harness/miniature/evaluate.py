@@ -27,6 +27,7 @@ from harness.miniature.corrections import with_fault
 from harness.miniature.glyphs import font_path
 from harness.miniature.prompts import TAGS, Request, draw_scene
 from harness.miniature.scenes import render
+from harness.models.bundled import record_digests
 
 Image = NDArray[np.uint8]
 
@@ -230,6 +231,7 @@ def main(
     click.echo(card.figures(table, facts, weights))
     if write:
         card.write(table, facts, weights)
+        record_digests()
 
 
 if __name__ == "__main__":

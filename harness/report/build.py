@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.log.files import make_folder, write_atomically
 from harness.log.location import Location
 from harness.log.run_folder import RunFolder
+from harness.models.bundled import is_miniature
 from harness.report import contents, figures, gallery, style, tables
 from harness.report.page import Drawing, page, run_facts
 from harness.report.tables import Table
@@ -124,7 +125,7 @@ def write_up(found: Findings, options: Options) -> Content:
     """Choose and word what a report holds of some findings."""
     said, points = list(found.warnings), found.published
     configs = [run.manifest.config for run in found.runs]
-    miniature = any(config["miniature"] for config in configs)
+    miniature = any(map(is_miniature, configs))
     if options.published and miniature:
         said.append(PUBLISHED_ON_MINIATURE)
     if not options.published and (

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from harness.analysis.logged_run import LoggedRun
 from harness.models import leakage
+from harness.models.bundled import is_miniature, suite_name
 from harness.report.gallery import OUTCOMES, Card
 from harness.report.style import darkened
 from harness.report.tables import Table
@@ -129,7 +130,7 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
         ("prompt set", manifest.prompt_set.digest[:16]),
         ("images per prompt", run.images_per_prompt),
         ("seeds" if len(run.parts) > 1 else "seed", ", ".join(map(str, run.seeds))),
-        ("models", f"{config['suite']}{' (miniature)' if config['miniature'] else ''}"),
+        ("models", f"{suite_name(config)}{' (miniature)' if is_miniature(config) else ''}"),
         ("sampler", ", ".join(f"{k}={v}" for k, v in config["generator"]["settings"].items())),
         ("judge", f"{config['judge']['kind']}{' (ORACLE)' if config['oracle'] else shared}"),
         ("scorer", scorer),

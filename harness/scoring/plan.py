@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.geneval import metadata
 from harness.config import FOREIGN, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.models.bundled import loads_miniature
 from harness.models.suites import ModelSpec, Suite, load_suite, resolve_dtype
 from harness.options import build, resolved
 from harness.plan import Plan, digests, locate
@@ -146,7 +147,10 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         strategy=Plugin(name=Recorded.name),
         budget=1,
         suite=SUITE,
-        miniature=_is_miniature(suite, ask),
+        miniature=(
+            suite.miniature and not suite.scorer.checkpoints.keys() <= (ask.scorer or {}).keys()
+        )
+        or loads_miniature({Role.SCORER: spec}, paths),
         generator=ModelSpec(
             kind=FOREIGN, dtype="float32", settings={"files": _listing(ask.images, files)}
         ),
@@ -215,15 +219,6 @@ def _scorer(suite: Suite, ask: ScoringAsk) -> ModelSpec:
             "batch_size": ask.batch_size or spec.batch_size,
             "settings": {k: v for k, v in complete.items() if k not in ("dtype", "batch_size")},
         }
-    )
-
-
-def _is_miniature(suite: Suite, ask: ScoringAsk) -> bool:
-    """Whether any of the scorer's parts is a miniature, so that the scores must say so."""
-    given = dict(ask.scorer or {})
-    from_suite = suite.scorer.checkpoints.keys() - given.keys()
-    return (suite.miniature and bool(from_suite)) or any(
-        ref.startswith("bundled:") for ref in given.values()
     )
 
 

@@ -19,6 +19,7 @@ from harness.audit.recount.selectors import REPLAYS, SUBSETS, Worth, over_subset
 from harness.audit.result import CannotCheck
 from harness.audit.subject import Subject
 from harness.engine.searches import Search
+from harness.models.bundled import is_miniature
 from harness.records import Prompt
 from strategies.base import Strategy
 
@@ -86,7 +87,7 @@ class Recount:
             "images_per_prompt": config.replicates,
             "seeds": str(config.seed),
             "oracle": config.oracle,
-            "miniature": config.miniature,
+            "miniature": is_miniature(config.model_dump(mode="json")),
             "searches": len(self.searches),
             "searches_total": manifest.prompt_set.count * config.replicates,
             "searches_failed": sum(search.selected is None for search in self.searches),
