@@ -1,16 +1,21 @@
 """Claim: the images are the ones that the log speaks of, pixel for pixel.
 
-An image's file is named by the digest of its pixels, which its row repeats. A run may come without
-any of its images; with some of them only, those that are lacking were lost.
+An image's file is named by the digest of its pixels, which its row repeats; every file that is
+there is held to it, and whoever else looks at images looks at those alone that have passed. A run
+may come without any of its images; with some of them only, those that are lacking were lost. Files
+that a run would not have kept, or under names that no run writes, are somebody else's.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Subject
-from harness.log.images import decode, image_path
+from harness.log.files import is_leftover
+from harness.log.images import image_path, verify
 from harness.log.location import local
-from harness.seeds import pixel_digest
+from harness.log.manifest import FINISHED
 
 NAME = "images"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -18,41 +23,72 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 def check(subject: Subject) -> Result:
     """Decode every image and hold its pixels against its name and the log."""
-    expected = _expected(subject)
+    required, allowed = _expected(subject)
     folder = local(subject.folder.images)
-    files = [path for path in sorted(folder.glob("**/*")) if path.is_file()]
-    there = {str(path.relative_to(folder)): path for path in files}
+    there = {path.relative_to(folder).as_posix(): path for path in _files(subject, folder)}
     if not there:
-        raise CannotCheck(f"no image is here; the log speaks of {len(expected)}")
+        raise CannotCheck(
+            "images were not kept"
+            if subject.kept == "none"
+            else f"no image is here; the log speaks of {len(required)}"
+        )
     problems = Problems()
-    paths = {str(local(image_path(folder, name)).relative_to(folder)): name for name in expected}
-    for name in sorted(paths.keys() - there.keys()):
-        problems.add(f"{name} is in the log and not there")
-    for name in sorted(there.keys() - paths.keys()):
-        problems.add(f"{name} is there and belongs to no draw that should have its image kept")
-    for name in sorted(paths.keys() & there.keys()):
-        try:
-            data = there[name].read_bytes()
-            found = pixel_digest(decode(data))
-        except Exception as error:  # Pillow raises many kinds on bytes that are no picture
-            problems.add(f"{name} cannot be read: {type(error).__name__}: {error}")
-            continue
-        if found != paths[name]:
-            problems.add(f"{name} shows other pixels: their digest is {found}")
-        elif not data.startswith(_PNG):
-            problems.add(f"{name} is no PNG")
+    names = {
+        local(image_path(folder, digest)).relative_to(folder).as_posix(): digest
+        for digest in required | allowed
+    }
+    for name, digest in sorted(names.items()):
+        if digest in required and name not in there:
+            problems.add(f"{name} is in the log and not there")
+    for name in sorted(there.keys() - names.keys()):
+        problems.add(f"{name} is there, and {_surplus(subject)}")
+    for name in sorted(names.keys() & there.keys()):
+        if wrong := _wrong(there[name], names[name]):
+            problems.add(f"{name}: {wrong}")
     return concluded(NAME, count(len(there), "image"), problems)
 
 
-def _expected(subject: Subject) -> set[str]:
-    kept = subject.images_kept or subject.config.keep_images
-    if kept == "none":
-        raise CannotCheck("images were not kept")
-    found = set()
+def _files(subject: Subject, folder: Path) -> list[Path]:
+    """Whatever is in the folder except folders; a link is not looked behind."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    if subject.manifest.state == FINISHED:
+        return paths
+    return [path for path in paths if path.parent != folder or not is_leftover(path)]
+
+
+def _wrong(path: Path, digest: str) -> str:
+    """What is wrong with an image; "" if nothing is."""
+    if path.is_symlink() or not path.is_file():
+        return "it is no file of the run's own"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+    return verify(data, digest) or ("" if data.startswith(_PNG) else "it is no PNG")
+
+
+def _surplus(subject: Subject) -> str:
+    if subject.kept == "none":
+        own = subject.config.keep_images == "none"
+        return f"its {'config' if own else 'bundle'} says that no images are kept"
+    return "it belongs to no draw that should have its image kept"
+
+
+def _expected(subject: Subject) -> tuple[set[str], set[str]]:
+    """Digests of the images that have to be there, and of those that may be.
+
+    A search that is not over may still need any of its images.
+    """
+    required: set[str | None] = set()
+    allowed: set[str | None] = set()
     for key, rows in subject.by_search(["image"]):
         search = subject.searches.get(key)
         chosen = search["selected_index"] if search is not None else None
-        # A search that is not over may still need any of its images.
-        every = kept == "all" or search is None
-        found |= {row["image"] for row in rows if every or row["draw_index"] == chosen}
-    return found - {None}
+        images = {row["draw_index"]: row["image"] for row in rows}
+        if search is None:
+            (allowed if subject.kept == "none" else required).update(images.values())
+        elif subject.kept == "all":
+            required.update(images.values())
+        elif subject.kept == "selected":
+            required.add(images.get(chosen))
+    return {each for each in required if each}, {each for each in allowed if each}

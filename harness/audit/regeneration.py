@@ -18,7 +18,7 @@ from harness.audit.subject import Subject, named
 from harness.engine.devices import device_name
 from harness.engine.searches import SearchKey
 from harness.log.environment import NUMERIC, device_names, other_versions
-from harness.log.images import decode, image_path
+from harness.log.images import decode
 from harness.records import Image
 
 NAME = "regeneration"
@@ -63,15 +63,15 @@ def check(subject: Subject) -> Result:
         if row["image"] is None:
             problems.add(f"{name} was given as feedback, and has no image")
             continue
-        path = image_path(subject.folder.images, row["image"])
+        kept = subject.image(row["image"])
+        found = apart(decode(kept), decode(made.png)) if kept is not None else None
+        said = f": PSNR {found[0]:.1f} dB, largest difference {found[1]}" if found else ""
         if not reasons:
-            problems.add(f"{name} comes out otherwise{_said(path, made.png)}")
-        elif not path.is_file():
+            problems.add(f"{name} comes out otherwise{said}")
+        elif kept is None:
             unknown += 1
-        elif (found := apart(decode(path.read_bytes()), decode(made.png))) is None or (
-            found[0] < LEAST_PSNR or found[1] > LARGEST_DIFFERENCE
-        ):
-            problems.add(f"{name} is beyond tolerance{_said(path, made.png)}")
+        elif found is None or found[0] < LEAST_PSNR or found[1] > LARGEST_DIFFERENCE:
+            problems.add(f"{name} is beyond tolerance{said}")
         else:
             near += 1
     chains = sum(bool(one.row["feedback"]) for one in chosen)
@@ -123,11 +123,3 @@ def apart(one: Image, other: Image) -> tuple[float, int] | None:
     squared = float((difference**2).mean())
     psnr = float("inf") if squared == 0 else 10 * float(np.log10(255**2 / squared))
     return psnr, int(difference.max())
-
-
-def _said(path: object, png: bytes) -> str:
-    from pathlib import Path
-
-    file = Path(str(path))
-    found = apart(decode(file.read_bytes()), decode(png)) if file.is_file() else None
-    return f": PSNR {found[0]:.1f} dB, largest difference {found[1]}" if found else ""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,12 +87,9 @@ def check(subject: Subject) -> Result:
 def _images(subject: Subject) -> tuple[list[tuple[Row, bytes]], list[str]]:
     """A sample of draws with their images, and what there is to say of it."""
     number = subject.options.rescore
-
-    def kept(row: Row) -> bool:
-        return row["image"] is not None and _path(subject, row).is_file()
-
     chosen = sample(subject, number, "rescore")
-    lacking = [one for one in chosen if not kept(one.row)]
+    here = _here(subject, chosen)
+    lacking = [one for one in chosen if one.row["draw_id"] not in here]
     evidence = []
     made: list[tuple[Row, bytes]] = []
     if lacking:
@@ -101,12 +97,25 @@ def _images(subject: Subject) -> tuple[list[tuple[Row, bytes]], list[str]]:
         try:
             made = _made(remaker(subject), lacking, others, subject.options.seed)
         except CannotCheck as error:
-            chosen = sample(subject, number, "rescore", kept)
-            if not chosen:
+            chosen = sample(subject, number, "rescore", lambda row: _is_kept(subject, row))
+            here = _here(subject, chosen)
+            if not here:
                 raise
             evidence.append(f"of kept images only: {error}")
-    here = [(one.row, _path(subject, one.row).read_bytes()) for one in chosen if kept(one.row)]
-    return here + made, evidence
+    return [*here.values(), *made], evidence
+
+
+def _here(subject: Subject, chosen: Sequence[Sampled]) -> dict[str, tuple[Row, bytes]]:
+    """Rows with their images, by draw id, of those whose images are here and have their pixels."""
+    images = ((one.row, subject.image(one.row["image"])) for one in chosen)
+    return {row["draw_id"]: (row, png) for row, png in images if png is not None}
+
+
+def _is_kept(subject: Subject, row: Row) -> bool:
+    return (
+        row["image"] is not None
+        and local(image_path(subject.folder.images, row["image"])).is_file()
+    )
 
 
 def _made(
@@ -131,10 +140,6 @@ def _made(
     maker.make(rest)
     taken += [one.row["draw_id"] for one in rest if good(one.row["draw_id"])]
     return [(maker.rows[name], maker.made[name].png) for name in taken]
-
-
-def _path(subject: Subject, row: Row) -> Path:
-    return local(image_path(subject.folder.images, row["image"]))
 
 
 def _differences(row: Any, answer: Any, tolerance: float) -> Iterator[str]:

@@ -6,6 +6,7 @@ applicable", with the reason, and is a failure of the check whose business it is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,8 @@ from harness.config import FOREIGN, Plugin, RunConfig, read_config
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.log import store
+from harness.log.images import image_path, verify
+from harness.log.location import local
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS
@@ -34,6 +37,7 @@ from strategies.base import Strategy
 Row = Mapping[str, Any]
 
 _PIECE = 8192
+_DIGEST = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,32 @@ class Subject:
             return read_config(self.manifest.config)
         except HarnessError as error:
             raise CannotCheck(error.message) from error
+
+    @property
+    def kept(self) -> str:
+        """Which images should be here: "all", "selected" or "none".
+
+        A bundle may bring fewer than its run kept, and never more.
+        """
+        own = self.config.keep_images
+        return own if own == "none" else self.images_kept or own
+
+    def image(self, digest: str | None) -> bytes | None:
+        """An image of the run, encoded; None if it is not here, or shows other pixels.
+
+        Nobody judges what has not passed here.
+
+        Args:
+            digest: Of its pixels, as a row names it.
+        """
+        if digest is None or not _DIGEST.fullmatch(digest):
+            return None
+        path = local(image_path(self.folder.images, digest))
+        try:
+            png = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        except OSError:
+            return None
+        return png if png and not verify(png, digest) else None
 
     @property
     def foreign(self) -> bool:

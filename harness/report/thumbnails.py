@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image as Pillow
 
 from harness.log.images import image_path
 from harness.log.location import Location
+from harness.seeds import pixel_digest
 
 SIDE = 176
 BOXES = 8
@@ -81,6 +83,8 @@ def thumbnail(images: Location, digest: object) -> Thumbnail:
                 picture = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Warning, Pillow.DecompressionBombError):
         return Thumbnail("", missing="image cannot be read")
+    if pixel_digest(np.asarray(picture)) != digest:
+        return Thumbnail("", missing="image shows other pixels than the log names")
     picture.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     picture.save(buffer, format="JPEG", quality=82, optimize=True)

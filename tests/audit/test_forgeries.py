@@ -155,6 +155,48 @@ def _replace_image(forger: Forger) -> None:
     forger.rewrite("candidates", change)
 
 
+def _better_picture(forger: Forger, row: dict[str, Any]) -> None:
+    """Another picture under a draw's digest."""
+    picture = np.full((8, 8, 3), 77, np.uint8)
+    path = images.image_path(forger.folder.images, row["image"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(images.encode(picture))
+
+
+def _none_kept(forger: Forger) -> None:
+    """Another picture, of a run that says it has none."""
+    for path in forger.folder.images.glob("*/*"):
+        path.unlink()
+    forger.config(lambda fields: fields.update(keep_images="none"))
+    _better_picture(forger, forger.read("candidates")[0])
+
+
+def _beside_the_selected(forger: Forger) -> None:
+    """Only selected images are kept, and one of a draw that was not selected is there."""
+    selected = {row["selected_id"] for row in forger.read("searches")}
+    others = [row for row in forger.read("candidates") if row["draw_id"] not in selected]
+    for row in others:
+        images.image_path(forger.folder.images, row["image"]).unlink(missing_ok=True)
+    forger.config(lambda fields: fields.update(keep_images="selected"))
+    _better_picture(forger, others[0])
+
+
+def _under_another_name(name: str) -> Callable[[Forger], None]:
+    def forge(forger: Forger) -> None:
+        path = forger.folder.images / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(images.encode(np.full((8, 8, 3), 77, np.uint8)))
+
+    return forge
+
+
+def _linked(forger: Forger) -> None:
+    """The right pixels, from outside of the run."""
+    path = min(forger.folder.images.glob("*/*"))
+    path.rename(forger.folder.path.parent / "elsewhere.png")
+    path.symlink_to(forger.folder.path.parent / "elsewhere.png")
+
+
 def _reencode(forger: Forger) -> None:
     path = min(forger.folder.images.glob("*/*"))
     buffer = io.BytesIO()
@@ -303,6 +345,12 @@ FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
     "an image re-encoded": ("images", _reencode),
     "an image lost": ("images", _lose_image),
     "an image replaced, log and all": ("regeneration", _replace_image),
+    "an image where none is kept": ("images", _none_kept),
+    "an image beside the selected ones": ("images", _beside_the_selected),
+    "an image of no draw": ("images", _under_another_name("0a/0a" + "b" * 30 + ".png")),
+    "an image of another name": ("images", _under_another_name("notes.png")),
+    "a hidden image": ("images", _under_another_name("0a/.tmp-1.png")),
+    "a link for an image": ("images", _linked),
     "the config edited": ("manifest", manifest(lambda f: f["config"].update(budget=20))),
     "the config's digest edited": ("manifest", manifest(lambda f: f.update(config_digest="0"))),
     "a config that is none": ("manifest", manifest(lambda f: f["config"].pop("budget"))),
