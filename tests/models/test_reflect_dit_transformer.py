@@ -110,7 +110,9 @@ def test_another_kind_of_reflect_dit_is_refused(other: dict[str, Any]) -> None:
         SanaTransformer2DModelWithContext(**{**golden()[0]["config"], **other})
 
 
-def test_rotary_positions_are_llamas() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rotary_positions_are_llamas(dtype: torch.dtype) -> None:
+    # A module converted whole has its buffer of frequencies rounded, as the published weights had.
     scaling = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0}
     scaling |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
     scaling |= {"original_max_position_embeddings": 2048}
@@ -122,11 +124,19 @@ def test_rotary_positions_are_llamas() -> None:
         rope_parameters=scaling,
     )
     place = torch.arange(1100)[None]
-    expected = LlamaRotaryEmbedding(config)(torch.zeros(1), place)
-    for ours, theirs in zip(
-        rotary_positions(1100, 112, torch.device("cpu")), expected, strict=True
-    ):
+    expected = LlamaRotaryEmbedding(config).to(dtype)(torch.zeros(1), place)
+    positions = rotary_positions(1100, 112, torch.device("cpu"), dtype)
+    for ours, theirs in zip(positions, expected, strict=True):
         assert (ours - theirs[0]).abs().max() < 1e-4
+
+
+def test_rounded_frequencies_move_angles_at_full_size() -> None:
+    exact, rounded = (
+        rotary_positions(283, 112, torch.device("cpu"), dtype)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    cosine = (exact[0] * rounded[0] + exact[1] * rounded[1])[282].clamp(-1, 1)
+    assert 0.4 < float(cosine.arccos().max()) < 0.6
 
 
 class Mixture:

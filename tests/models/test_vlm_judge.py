@@ -174,6 +174,23 @@ def test_feedback_is_the_last_sentence(answer: str, expected: str) -> None:
     assert feedback(answer) == expected
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("It is not right. There is no knife in image", "There is no knife in image"),
+        ("It is not right. There is no knife in image.", ""),
+        ("It is not right. There is no knife. \n", ""),
+        ("no knife", "no knife"),
+    ],
+)
+def test_the_published_feedback_is_what_follows_the_last_full_stop(
+    folder: Path, answer: str, expected: str
+) -> None:
+    assert feedback(answer, "published") == expected
+    judge = load(folder, feedback="published")
+    assert judge._read(answer, 0.0).sentence == expected
+
+
 def test_what_is_read_and_written_is_counted(folder: Path, pairs: Pairs) -> None:
     judge, quick = load(folder), load(folder, ranked=False)
     rows = ask(judge, pairs, [1, 2, 3, 4])

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, PositiveInt
 
@@ -55,6 +55,9 @@ class VLMSettings:
             (`generation_config.json`), as for `top_p` and `top_k`.
         top_p: Sample among the likeliest tokens that together have this probability.
         top_k: Sample among so many of the likeliest tokens.
+        feedback: Which part of a rejecting answer becomes the feedback (`feedback`).
+            "last-sentence": its last sentence. "published": what follows its last full stop, as
+            the official script has it, which is nothing where an answer ends in one.
     """
 
     question: str = QUESTION
@@ -66,6 +69,7 @@ class VLMSettings:
     temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: PositiveInt | None = None
+    feedback: Literal["last-sentence", "published"] = "last-sentence"
 
 
 class _Row(NamedTuple):
@@ -295,7 +299,8 @@ class VLMJudge:
     def _read(self, answer: str, chance: float) -> Verdict:
         accepted = self.settings.accepts in answer
         score = (accepted + min(chance, 1 - 2**-20)) / 2
-        return Verdict(accepted, score, "" if accepted else feedback(answer))
+        rule = self.settings.feedback
+        return Verdict(accepted, score, "" if accepted else feedback(answer, rule))
 
     def _cost(self, row: _Row, written: int) -> Cost:
         ranked = self.settings.ranked
@@ -335,12 +340,14 @@ class VLMJudge:
         return str(self.processor.tokenizer.decode(tokens, skip_special_tokens=True))
 
 
-def feedback(answer: str) -> str:
-    """What a rejecting answer says is wrong: its last sentence, without its full stop.
+def feedback(answer: str, rule: Literal["last-sentence", "published"] = "last-sentence") -> str:
+    """Return what a rejecting answer says is wrong: its last sentence, without its full stop.
 
     "The image is not correct. There is no knife in image" and the same with a full stop at its
-    end both give "There is no knife in image": the paper's rule, the last piece between full
-    stops, where the "" behind a closing full stop is not taken for a piece.
+    end both give "There is no knife in image". Reflect-DiT's script takes the last piece between
+    full stops (arXiv 2503.12271, official inference code), which for the second answer is "".
     """
     pieces = [piece.strip() for piece in answer.split(".")]
+    if rule == "published":
+        return pieces[-1]
     return next((piece for piece in reversed(pieces) if piece), "")

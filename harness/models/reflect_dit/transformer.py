@@ -192,7 +192,9 @@ class SanaTransformer2DModelWithContext(SanaTransformer2DModel):  # type: ignore
         tokens = context.tokens.to(dtype)
         rows, length, _ = tokens.shape
         modulation, _ = self.time_embed(timestep, batch_size=rows, hidden_dtype=dtype)
-        rotary = rotary_positions(length, self.config.cross_attention_head_dim, tokens.device)
+        rotary = rotary_positions(
+            length, self.config.cross_attention_head_dim, tokens.device, self.dtype
+        )
         attended = context.span[:, None, None, :]
         for block in self.reflection_transformer:
             tokens = block(tokens, modulation, rotary, attended)
@@ -285,8 +287,10 @@ class SwiGLU(nn.Module):
 
 
 @lru_cache(maxsize=16)
-def rotary_positions(length: int, head_dim: int, device: torch.device) -> Rotary:
-    """Rotary positions with Llama 3.1's stretching of long wavelengths.
+def rotary_positions(
+    length: int, head_dim: int, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Rotary:
+    """Return rotary positions with Llama 3.1's stretching of long wavelengths.
 
     Wavelengths up to a `high`-th of the original length stay, those from a `low`-th of it on are
     stretched by the factor, those between are interpolated; as in Llama 3.1's reference code
@@ -294,12 +298,20 @@ def rotary_positions(length: int, head_dim: int, device: torch.device) -> Rotary
     The original length is not Llama 3.1's 8192: Reflect-DiT's reference outputs are met to 1e-6
     with 2048 and missed by up to 0.16 with 8192.
 
-    Always float32: bfloat16 cannot tell neighbouring positions apart.
+    Angles are computed in float32, since bfloat16 cannot tell neighbouring positions apart. The
+    frequencies are rounded where the weights are bfloat16: the published ones were trained, and
+    are run by the official code, with the whole module converted, its buffer of frequencies
+    included. That moves a frequency by up to 0.4%, at full size an angle by half a radian at
+    position 282, so exact frequencies would not be the ones that the weights know.
 
     Args:
         length: Positions.
         head_dim: Channels of one head.
         device: Where to put them.
+        dtype: The weights' type.
+
+    Returns:
+        Cosines and sines, float32, (length, head_dim) each.
     """
     theta, factor, low, high, original = 500000.0, 8.0, 1.0, 4.0, 2048
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim
@@ -307,6 +319,8 @@ def rotary_positions(length: int, head_dim: int, device: torch.device) -> Rotary
     waves = original * frequencies / (2 * math.pi)
     smooth = ((waves - low) / (high - low)).clamp(0, 1)
     frequencies = (1 - smooth) * frequencies / factor + smooth * frequencies
+    if dtype == torch.bfloat16:
+        frequencies = frequencies.to(dtype).float()
     place = torch.arange(length, dtype=torch.float32, device=device)
     angles = torch.outer(place, frequencies).repeat(1, 2)
     return angles.cos(), angles.sin()
