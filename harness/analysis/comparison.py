@@ -103,6 +103,7 @@ def comparison_table(
     frame = pd.DataFrame(rows, columns=COLUMNS)
     for kind in ("micro", "macro", "tag"):
         family = frame["kind"] == kind
+        family &= frame["p"].notna()
         frame.loc[family, "p_holm"] = holm(frame.loc[family, "p"].tolist())
     return frame
 
@@ -112,20 +113,43 @@ COLUMNS = ["first", "second", "kind", "tag", "prompts", "score_first", "score_se
            "detectable", "same_noise", "unlike", "images_per_prompt"]  # fmt: skip
 
 
+_UNKNOWN = {
+    "prompts": 0,
+    **dict.fromkeys(
+        ("score_first", "score_second", "difference", "low", "high", "wins", "losses", "p",
+         "detectable"),
+        float("nan"),
+    ),
+    "interval": "none: no prompt has a score in both",
+    "test": "none: no prompt has a score in both",
+}  # fmt: skip
+"""Numbers of a pair that has no scores in common."""
+
+
 def _pair_rows(
     left: tuple[LoggedRun, Floats], right: tuple[LoggedRun, Floats], seed: int
 ) -> Iterator[dict[str, Any]]:
     (first, scores_first), (second, scores_second) = left, right
     shared = common(first, second)
     one, other = scores_first[shared.first], scores_second[shared.second]
+    # A prompt that one of them has no score of says nothing of their difference.
+    known = np.isfinite(one) & np.isfinite(other)
+    place = np.cumsum(known) - 1
+    strata_of = {tag: place[rows[known[rows]]] for tag, rows in shared.strata.items()}
+    tags = {tag: rows for tag, rows in strata_of.items() if len(rows)}
+    one, other = one[known], other[known]
     images = sorted({first.images_per_prompt, second.images_per_prompt})
-    known = {
+    facts = {
         "same_noise": shared.same_noise,
         "unlike": ", ".join(unlike(first.manifest, second.manifest)),
         "images_per_prompt": " and ".join(map(str, images)),
     }
-    yield {"kind": "micro", "tag": "", **_tested(one, other, seed), **known}
-    strata = list(shared.strata.values())
+    if not len(one):
+        yield {"kind": "micro", "tag": "", **_UNKNOWN, **facts}
+        yield {"kind": "macro", "tag": "", **_UNKNOWN, **facts}
+        return
+    yield {"kind": "micro", "tag": "", **_tested(one, other, seed), **facts}
+    strata = list(tags.values())
     estimate = macro_difference(one, other, strata, seed=seed)
     test = macro_test(one, other, strata, seed=seed)
     spread = _macro_spread(other - one, strata)
@@ -145,11 +169,11 @@ def _pair_rows(
         "test": test.method,
         # The standard error of a stratified mean, as that of a mean of as many prompts.
         "detectable": detectable(spread, len(one)) if spread > 0 else float("nan"),
-        **known,
+        **facts,
     }
     if len(strata) > 1:
-        for tag, rows in shared.strata.items():
-            yield {"kind": "tag", "tag": tag, **_tested(one[rows], other[rows], seed), **known}
+        for tag, rows in tags.items():
+            yield {"kind": "tag", "tag": tag, **_tested(one[rows], other[rows], seed), **facts}
 
 
 def _tested(one: Floats, other: Floats, seed: int) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.analysis.curves import ORACLE, Curve, RunCurves
-from harness.analysis.logged_run import Group, LoggedRun
+from harness.analysis.logged_run import Group, LoggedRun, known_mean
 from harness.analysis.protocol import facts
-from harness.analysis.resampling import LEVEL, Bands, Floats, bca
-from harness.analysis.statistics import BCA, macro_bands, mean_bands
+from harness.analysis.resampling import LEVEL, Bands, Floats, Ints
+from harness.analysis.statistics import BCA, known_bca, macro_bands, mean_bands
 
 GAP_COLUMNS = ["run", "kind", "tag", "budget", "oracle", "own", "gap", "low", "high", "method",
                "prompts"]  # fmt: skip
@@ -58,13 +58,15 @@ def gap_table(curves: Sequence[RunCurves], names: Sequence[str], *, seed: int = 
         if oracle is None:
             continue
         budgets, left, right = np.intersect1d(own.budgets, oracle.budgets, return_indices=True)
-        known = np.isfinite(own.scores[0, left])
+        pair = np.isfinite(own.scores[:, left]) & np.isfinite(oracle.scores[:, right])
+        known = pair.any(axis=0)
         budgets, left, right = budgets[known], left[known], right[known]
         for group in of.run.groups:
             if group.kind == "macro" or not len(budgets):
                 continue
             first, second = own.scores[group.rows][:, left], oracle.scores[group.rows][:, right]
-            bands = bca(second - first, seed=seed, level=LEVEL)
+            first, second = _both(first, second)
+            bands, counts = known_bca(second - first, seed=seed, level=LEVEL)
             parts.append(
                 pd.DataFrame(
                     {
@@ -72,17 +74,38 @@ def gap_table(curves: Sequence[RunCurves], names: Sequence[str], *, seed: int = 
                         "kind": group.kind,
                         "tag": group.tag,
                         "budget": budgets,
-                        "oracle": second.mean(axis=0),
-                        "own": first.mean(axis=0),
+                        "oracle": known_mean(second),
+                        "own": known_mean(first),
                         "gap": bands.value,
                         "low": bands.low,
                         "high": bands.high,
                         "method": np.where(np.isfinite(bands.low), BCA, "none: all gaps equal"),
-                        "prompts": len(group.rows),
+                        "prompts": counts,
                     }
                 )
             )
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=GAP_COLUMNS)
+    if parts:
+        return pd.concat(parts, ignore_index=True)
+    numbers = dict.fromkeys(("budget", "oracle", "own", "gap", "low", "high", "prompts"), float)
+    return pd.DataFrame(columns=GAP_COLUMNS).astype(numbers)
+
+
+def _both(first: Floats, second: Floats) -> tuple[Floats, Floats]:
+    """Two columns of scores over the prompts that are known in both; NaN elsewhere."""
+    known = np.isfinite(first) & np.isfinite(second)
+    return np.where(known, first, np.nan), np.where(known, second, np.nan)
+
+
+def over(group: Group, scores: Floats) -> Ints:
+    """Return how many prompts of a group each column of scores is a mean over, (K,).
+
+    Args:
+        group: The group.
+        scores: Shape (prompts, K); NaN of prompts without a score. A column without any says how
+            many it would be over.
+    """
+    counts: Ints = np.isfinite(scores[group.rows]).sum(axis=0)
+    return np.where(counts > 0, counts, len(group.rows))
 
 
 def _rows(run: LoggedRun, curve: Curve, name: str, seed: int) -> list[pd.DataFrame]:
@@ -103,7 +126,7 @@ def _rows(run: LoggedRun, curve: Curve, name: str, seed: int) -> list[pd.DataFra
             "low": band.low,
             "high": band.high,
             "method": method,
-            "prompts": len(group.rows),
+            "prompts": over(group, curve.scores),
             **{axis: costs[g] for axis, costs in curve.costs.items()},
             **known,
         }
@@ -122,7 +145,7 @@ def group_bands(
         seed: Of the bootstrap.
     """
     # A random pick is worth the same at every n: one column's interval serves all.
-    flat = scores.shape[1] > 1 and bool(np.ptp(scores, axis=1).max() <= 1e-12)
+    flat = scores.shape[1] > 1 and bool(np.ptp(scores, axis=1).max() <= 1e-12)  # not where NaN is
     values = scores[:, :1] if flat else scores
     found = [_group_band(run, group, values, seed) for group in run.groups]
     if not flat:

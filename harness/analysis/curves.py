@@ -8,14 +8,14 @@ perfect judge would have taken, what a random pick is worth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from harness.analysis import subsets
-from harness.analysis.logged_run import UNITS, LoggedRun
+from harness.analysis.logged_run import UNITS, Bools, LoggedRun, known_mean
 from harness.analysis.replay import Replay, missing_table, replay
 from harness.analysis.resampling import Floats, Ints
 from harness.errors import UsageError
@@ -53,7 +53,8 @@ class Curve:
         own: Whether this is how the run itself selected.
         basis: "subsets" (exact expectation) or "replay" (the strategy driven again).
         budgets: The budgets, ascending, (K,).
-        scores: Expected score of every prompt, (P, K); NaN where the log cannot answer.
+        scores: Expected score of every prompt, (P, K); NaN where the log cannot answer, and of
+            prompts whose images have no score.
         costs: By axis and role suffix, realised mean cost of an image, (G, K).
     """
 
@@ -65,13 +66,13 @@ class Curve:
     costs: Mapping[str, Floats]
 
     def at(self, budget: int) -> Floats:
-        """Score of every prompt at a budget, (P,).
+        """Score of every prompt at a budget, (P,); NaN of those that have none at any.
 
         Raises:
-            UsageError: The curve has no such budget, or the log cannot answer it for all prompts.
+            UsageError: The curve has no such budget, or the log cannot answer it.
         """
         (place,) = np.nonzero(self.budgets == budget)
-        whole = np.asarray(np.isfinite(self.scores).all(axis=0))
+        whole = np.asarray(np.isfinite(self.scores).any(axis=0))
         if not len(place) or not whole[place[0]]:
             known = ", ".join(str(b) for b in self.budgets[whole])
             raise UsageError(
@@ -126,13 +127,13 @@ def run_curves(run: LoggedRun) -> RunCurves:
 
 def _from_subsets(run: LoggedRun) -> list[Curve]:
     n = np.arange(1, run.index.shape[1] + 1)
-    # What the scorer finds right and the judge failed on, nobody could select.
-    right = run.correct & run.answered
     values = {
-        SCORE: subsets.by_score(run.judge_score, right),
-        ACCEPTED: subsets.first_accepted(right, run.accepted, run.answered),
-        ORACLE: subsets.by_oracle(right),
-        RANDOM: subsets.at_random(run.correct, run.answered),
+        SCORE: _expected(run, lambda right: subsets.by_score(run.judge_score, right)),
+        ACCEPTED: _expected(
+            run, lambda right: subsets.first_accepted(right, run.accepted, run.answered)
+        ),
+        ORACLE: _expected(run, subsets.by_oracle),
+        RANDOM: _expected(run, lambda right: subsets.at_random(right, run.answered)),
     }
     drawn = run.index >= 0
     count = np.maximum(drawn.sum(axis=1), 1)
@@ -148,11 +149,34 @@ def _from_subsets(run: LoggedRun) -> list[Curve]:
             own=selector == SCORE,
             basis="subsets",
             budgets=n,
-            scores=run.by_prompt(scores),
+            scores=run.scores_by_prompt(scores),
             costs=stopping if selector == ACCEPTED else all_drawn,
         )
         for selector, scores in values.items()
     ]
+
+
+def _expected(run: LoggedRun, chance: Callable[[Bools], Floats]) -> Floats:
+    """Expected score of a selector over all subsets, (S, N), given that what it selects has one.
+
+    Args:
+        run: The run.
+        chance: Chance that the selector takes one of the draws that are marked, (S, N) to (S, N).
+
+    Returns:
+        NaN where nothing that it may select has a score.
+    """
+    # What the scorer finds right and the judge failed on, nobody could select.
+    known = run.scored & run.answered
+    right = chance(run.correct & known)
+    drawn = run.index >= 0
+    whole = (known == drawn).all(axis=1) & drawn.any(axis=1)
+    if whole.all():
+        return right
+    with np.errstate(divide="ignore", invalid="ignore"):
+        given = (right / chance(known)).clip(0.0, 1.0).round(12)
+    expected: Floats = np.where(whole[:, None], right, given)
+    return expected
 
 
 def _stopping_costs(run: LoggedRun) -> dict[str, Floats]:
@@ -178,13 +202,14 @@ def _from_replay(run: LoggedRun, replayed: Replay) -> list[Curve]:
     for asked, selected in zip(replayed.asked, replayed.selected, strict=True):
         answered = asked & run.answered
         top = np.where(answered, run.judge_score, -np.inf).argmax(axis=1)
-        right = run.correct & answered
-        scored[STRATEGY].append(
-            np.where(selected >= 0, run.correct[rows, np.maximum(selected, 0)], 0.0)
-        )
-        scored[SCORE].append(right[rows, top].astype(float))
-        scored[ORACLE].append(right.any(axis=1).astype(float))
-        scored[RANDOM].append(right.sum(axis=1) / np.maximum(answered.sum(axis=1), 1))
+        known = run.scored & answered
+        right = run.correct & known
+        any_known = known.any(axis=1)
+        scored[STRATEGY].append(run.outcomes_of(selected))
+        scored[SCORE].append(run.outcomes_of(np.where(answered[rows, top], top, -1)))
+        scored[ORACLE].append(np.where(any_known, right.any(axis=1), np.nan))
+        share = right.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        scored[RANDOM].append(np.where(any_known, share, np.nan))
     unknown = replayed.missing.any(axis=1)
     costs = {
         name: np.stack(
@@ -200,7 +225,7 @@ def _from_replay(run: LoggedRun, replayed: Replay) -> list[Curve]:
         cost[:, unknown] = np.nan
     curves = []
     for selector, values in scored.items():
-        scores = run.by_prompt(np.stack(values, axis=1))
+        scores = run.scores_by_prompt(np.stack(values, axis=1))
         # A mean over the searches that can be answered would be one over the easy prompts.
         scores[:, unknown] = np.nan
         curves.append(
@@ -233,8 +258,8 @@ def _try_replay(run: LoggedRun) -> tuple[Replay | None, list[str]]:
 
 def _tied(run: LoggedRun, curve: Curve) -> list[str]:
     """A note where the curve does not end at the run's score, which ties of the judge make."""
-    score, end = float(run.scores().mean()), float(curve.scores[:, -1].mean())
-    if abs(score - end) < 5e-4:
+    score, end = float(known_mean(run.scores())), float(known_mean(curve.scores[:, -1]))
+    if not abs(score - end) >= 5e-4:  # nor where nothing has a score
         return []
     return [
         f"at budget {curve.budgets[-1]} the run took the first of draws that the judge scores "

@@ -18,6 +18,7 @@ from harness.analysis.protocol import caption, check_alike, labels, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.run_table import runs_table
 from harness.errors import UsageError
+from harness.log import store
 from harness.log.location import Location
 
 
@@ -46,6 +47,15 @@ class Findings:
         for name, of in zip(self.names, self.curves, strict=True):
             lines += [f"{name}: {note}" for note in of.notes]
         return lines
+
+    @property
+    def unscored(self) -> list[str]:
+        """Sentences about runs of which nothing could be scored, with a reason."""
+        return [
+            f"nothing of {name} could be scored: {_reason(run)}"
+            for name, run in zip(self.names, self.runs, strict=True)
+            if not run.searches_scored
+        ]
 
     @cached_property
     def results(self) -> pd.DataFrame:
@@ -98,6 +108,14 @@ class Findings:
     def published(self) -> pd.DataFrame:
         """Published scores: `harness.analysis.published.published_points`."""
         return published_points(load_published(), self.runs)
+
+
+def _reason(run: LoggedRun) -> str:
+    for part in run.parts:
+        errors = store.read(part.folder.log, "candidates", ["error"])["error"].drop_null()
+        if len(errors):
+            return str(errors[0])
+    return "no search selected an image"
 
 
 def analyse(

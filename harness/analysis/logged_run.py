@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 
 from harness.analysis.resampling import Floats, Ints
 from harness.analysis.undrawn import undrawn_prompts
-from harness.config import read_config
+from harness.config import FOREIGN, read_config
 from harness.errors import UsageError
 from harness.log import damage, store
 from harness.log.costs import spent
 from harness.log.location import Location
-from harness.log.manifest import Manifest
+from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES
 
@@ -97,6 +97,7 @@ class LoggedRun:
         accepted: Whether the judge accepted it, (S, N).
         judge_score: The judge's score, (S, N); minus infinity where there is none.
         correct: Whether the scorer found it correct, (S, N); False where it could not say.
+        scored: Whether the scorer could say, (S, N).
         costs: By "unit_role" (flops in TFLOPs): what each draw cost, (S, N); NaN where unknown.
         failed: Whether a draw failed, in generation, judging or scoring, (S, N).
         dependent: Why the draws of a search are not independent and alike, or "".
@@ -110,6 +111,7 @@ class LoggedRun:
     accepted: Bools
     judge_score: Floats
     correct: Bools
+    scored: Bools
     costs: Mapping[str, Floats]
     failed: Bools
     dependent: str
@@ -163,27 +165,68 @@ class LoggedRun:
     @property
     def searches_total(self) -> int:
         """Searches there will be once the run is finished."""
-        return int(self.manifest.prompt_set.count) * self.images_per_prompt
+        ended = np.bincount(self.searches["part"], minlength=len(self.parts)).tolist()
+        return sum(
+            searches_total(part.manifest, number)
+            for part, number in zip(self.parts, ended, strict=True)
+        )
 
     @property
     def searches_failed(self) -> int:
-        """Ended searches that selected nothing; they count as wrong."""
+        """Ended searches that selected nothing."""
         return int((self.searches["selected"] < 0).sum())
 
+    @property
+    def searches_scored(self) -> int:
+        """Ended searches whose selected image has a score; the others are in no mean of scores."""
+        return int(np.isfinite(self.outcomes()).sum())
+
+    @property
+    def least(self) -> float:
+        """Micro score if the images of all searches without a score were wrong."""
+        return float(self.by_prompt(np.nan_to_num(self.outcomes())).mean())
+
     def by_prompt(self, values: Floats) -> Floats:
-        """Mean over each prompt's searches: (S, …) to (P, …)."""
+        """Mean over each prompt's searches: (S, …) to (P, …); NaN where a part is unknown."""
         rows = self.searches["prompt"].to_numpy()
-        starts = np.searchsorted(rows, np.arange(len(self.prompts)))
-        counts = np.diff([*starts, len(rows)])
-        sums: Floats = np.add.reduceat(values, starts, axis=0)
-        means: Floats = sums / counts.reshape(-1, *[1] * (values.ndim - 1))
+        counts = np.bincount(rows, minlength=len(self.prompts))
+        means: Floats = self._sums(values) / counts.reshape(-1, *[1] * (values.ndim - 1))
         return means
 
+    def scores_by_prompt(self, values: Floats) -> Floats:
+        """Mean over the scores of each prompt's searches: (S, …) to (P, …).
+
+        Unlike a cost, a score that is unknown (NaN) is left out: a failure is no wrong image.
+        """
+        known = np.isfinite(values)
+        if known.all():
+            return self.by_prompt(values)
+        with np.errstate(invalid="ignore"):
+            sums = self._sums(np.where(known, values, 0.0))
+            means: Floats = sums / self._sums(known.astype(float))
+        return means
+
+    def _sums(self, values: Floats) -> Floats:
+        rows = self.searches["prompt"].to_numpy()
+        starts = np.searchsorted(rows, np.arange(len(self.prompts)))
+        sums: Floats = np.add.reduceat(values, starts, axis=0)
+        return sums
+
     def by_group(self, values: Floats) -> Floats:
-        """Mean of each of `groups`: (P, K) to (groups, K)."""
+        """Mean of each of `groups`: (P, K) to (groups, K); NaN where a part is unknown."""
         macro = np.mean([values[rows].mean(axis=0) for rows in self.strata], axis=0)
         return np.stack(
             [macro if g.kind == "macro" else values[g.rows].mean(axis=0) for g in self.groups]
+        )
+
+    def scores_by_group(self, values: Floats) -> Floats:
+        """Mean of each of `groups` over the prompts whose scores are known: (P, K) to (groups, K).
+
+        The mean over tags is one over the tags in which any is.
+        """
+        macro = known_mean(np.stack([known_mean(values[rows]) for rows in self.strata]))
+        return np.stack(
+            [macro if g.kind == "macro" else known_mean(values[g.rows]) for g in self.groups]
         )
 
     def spent(self, unit: str, roles: Sequence[str] = ROLES) -> Floats:
@@ -191,11 +234,47 @@ class LoggedRun:
         total: Floats = np.sum([self.costs[f"{unit}_{role}"] for role in roles], axis=0)
         return total
 
+    def outcomes(self) -> Floats:
+        """Score of each search's selected image, (S,); NaN where nobody knows."""
+        return self.outcomes_of(self.searches["selected"].to_numpy())
+
+    def outcomes_of(self, columns: Ints) -> Floats:
+        """Score of a draw of each search, (S,); NaN where it has none.
+
+        Args:
+            columns: Its column, -1 for no draw; (S,).
+        """
+        place = np.arange(len(columns)), np.maximum(columns, 0)
+        known = self.scored[place] & self.answered[place] & (columns >= 0)
+        values: Floats = np.where(known, self.correct[place], np.nan)
+        return values
+
     def scores(self) -> Floats:
-        """Score of each prompt as the run selected: the mean over its searches, (P,)."""
-        selected = self.searches["selected"].to_numpy()
-        found = self.correct[np.arange(len(selected)), np.maximum(selected, 0)] & (selected >= 0)
-        return self.by_prompt(found.astype(float))
+        """Score of each prompt as the run selected, (P,): the mean over its known searches."""
+        return self.scores_by_prompt(self.outcomes())
+
+
+def searches_total(manifest: Manifest, ended: int) -> int:
+    """Return how many searches a run has once it is finished.
+
+    Args:
+        manifest: The run's.
+        ended: Searches that have ended. Where images came from elsewhere, prompts may have
+            different numbers of them, and all that were there are all there are.
+    """
+    if manifest.state == FINISHED and manifest.config["generator"]["kind"] == FOREIGN:
+        return ended
+    return int(manifest.prompt_set.count * manifest.config["replicates"])
+
+
+def known_mean(values: Floats) -> Floats:
+    """Mean over the rows that are known (not NaN), (n, K) to (K,); NaN where none is."""
+    known = np.isfinite(values)
+    if known.all():
+        return np.asarray(values.mean(axis=0))
+    with np.errstate(invalid="ignore"):
+        means: Floats = np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)
+    return means
 
 
 def load_run(path: str | Location) -> LoggedRun:
@@ -260,6 +339,7 @@ def _assemble(
         accepted=matrix(_flag(table["accepted"]) & ~failed, False),
         judge_score=matrix(np.where(failed | np.isnan(scores), -np.inf, scores), -np.inf),
         correct=matrix(_flag(table["correct"]), False),
+        scored=matrix(pc.is_valid(table["correct"]).to_numpy(), False),
         costs={
             f"{unit}_{role}": matrix(spent(table, role, unit, judged=judged) / scale, 0.0)
             for unit, scale in UNITS.items()

@@ -23,6 +23,10 @@ COLUMNS = ["run", "cost_axis", "cost", "score", "other", "other_budget", "other_
            "difference", "low", "high", "interval", "other_needs", "prompts", "kind",
            "note"]  # fmt: skip
 
+_NO_COST, _NO_SCORE = "this cost was not recorded", "no prompt has a score in both runs"
+NO_NUMBERS = (_NO_COST, _NO_SCORE)
+"""Notes of rows that say nothing of what the other run needs."""
+
 
 def matched_table(
     curves: Sequence[RunCurves], names: Sequence[str], *, seed: int = 0
@@ -57,20 +61,25 @@ def _row(
 ) -> dict[str, Any]:
     shared = common(run.run, other.run)
     score = run.own.scores[shared.first, -1]
+    costs, budgets, scores = _line(other.own, axis, shared.second)
+    # Over the prompts that both have scores of, as every paired difference.
+    known = np.isfinite(score) & np.isfinite(scores).all(axis=1)
+    score, scores = score[known], scores[known]
     cost = float(run.own.costs[axis][0, -1])
     row: dict[str, Any] = {
         "run": name,
         "cost_axis": axis,
         "cost": cost,
-        "score": float(score.mean()),
+        "score": float(score.mean()) if len(score) else float("nan"),
         "other": other_name,
         "prompts": len(score),
         "kind": "micro",
         "note": "",
     }
-    costs, budgets, scores = _line(other.own, axis, shared.second)
+    if not len(score) or not np.isfinite(other.own.scores).any():
+        return row | {"note": _NO_SCORE}
     if not np.isfinite(cost) or cost <= 0 or not len(costs) or costs[-1] <= 0:
-        return row | {"note": "this cost was not recorded"}
+        return row | {"note": _NO_COST}
     row["other_needs"] = _needs(costs, scores.mean(axis=0), float(score.mean()))
     if cost < costs[0] * (1 - 1e-9):
         return row | {"note": f"below the cost of one budget step of {other_name}: {costs[0]:.4g}"}
@@ -98,7 +107,7 @@ def _row(
 def _line(curve: Curve, axis: str, prompts: Any) -> tuple[Floats, Any, Floats]:
     """A curve's answered budgets at which its cost rises."""
     costs = curve.costs[axis][0]
-    known = np.isfinite(costs) & np.isfinite(curve.scores[0])
+    known = np.isfinite(costs) & np.isfinite(curve.scores).any(axis=0)
     # Where a larger budget costs nothing more (all searches had ended), the last one stands.
     kept = np.flatnonzero(known)
     kept = kept[np.append(np.diff(costs[kept]) > 0, True)] if len(kept) else kept

@@ -60,7 +60,7 @@ def seeds_table(runs: Sequence[LoggedRun], names: Sequence[str]) -> pd.DataFrame
             continue
         for number, seed in enumerate(run.seeds):
             part = only(run, number)
-            scores = part.by_group(part.scores()[:, None])[:, 0]
+            scores = part.scores_by_group(part.scores()[:, None])[:, 0]
             drawn = (part.index >= 0).sum(axis=1).astype(float)[:, None]
             draws = part.by_group(part.by_prompt(drawn))[:, 0]
             rows += [
@@ -94,6 +94,7 @@ def only(run: LoggedRun, part: int) -> LoggedRun:
         accepted=run.accepted[rows],
         judge_score=run.judge_score[rows],
         correct=run.correct[rows],
+        scored=run.scored[rows],
         costs={name: values[rows] for name, values in run.costs.items()},
         failed=run.failed[rows],
         dependent=run.dependent,
@@ -137,6 +138,7 @@ def _merged(runs: Sequence[LoggedRun]) -> LoggedRun:
         accepted=joined([run.accepted for run in runs], False),
         judge_score=joined([run.judge_score for run in runs], -np.inf),
         correct=joined([run.correct for run in runs], False),
+        scored=joined([run.scored for run in runs], False),
         costs={name: joined([run.costs[name] for run in runs], 0.0) for name in runs[0].costs},
         failed=joined([run.failed for run in runs], False),
         dependent=dependent,

@@ -89,20 +89,35 @@ def facts(run: LoggedRun) -> dict[str, Any]:
         "searches": len(run.searches),
         "searches_total": run.searches_total,
         "searches_failed": run.searches_failed,
+        "searches_scored": run.searches_scored,
         "draws_failed": run.draws_failed,
         "draws": int((run.index >= 0).sum()),
     }
+
+
+def without_score(searches: int, least: float) -> str:
+    """Say how many searches are in no mean of scores, and what they could make of it.
+
+    Args:
+        searches: Searches without a score.
+        least: The micro score if they were wrong: otherwise whoever fails where it is hard would
+            seem better than it is.
+    """
+    bound = f" (were they wrong, micro would be {least:.3f})" if least > 0 else ""
+    return f"{searches} without a score, in no mean{bound}"
 
 
 def caption(label: str, run: LoggedRun) -> str:
     """One line about a run for under a figure or table."""
     known = facts(run)
     images = run.images_per_prompt
+    unscored = known["searches"] - known["searches_scored"]
     pooled = f" ({images // len(run.parts)} for each of the seeds {known['seeds']})"
     parts = [
         f"{images} image{'s' * (images != 1)} per prompt{pooled if len(run.parts) > 1 else ''}",
         f"{known['searches']} of {known['searches_total']} searches ended",
         f"{known['searches_failed']} failed",
+        *([without_score(unscored, run.least)] if unscored else []),
         f"{known['draws_failed']} of {known['draws']} draws failed",
         *(["ORACLE judge"] if known["oracle"] else []),
         *([leakage.LABEL] if leakage.warning(run.manifest.config) else []),

@@ -171,4 +171,6 @@ def unlike_published(generator: str, run: LoggedRun) -> dict[str, str]:
         found["resolution"] = "another resolution"
     if len(run.searches) < run.searches_total:
         found["completeness"] = "the run is not finished"
+    elif run.searches_scored < len(run.searches):
+        found["completeness"] = "not all images could be scored"
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis.curve_tables import group_bands
+from harness.analysis.curve_tables import group_bands, over
 from harness.analysis.curves import ROLE_SETS
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.pairs import detectable
@@ -57,10 +57,10 @@ def _rows(run: LoggedRun, name: str, seed: int) -> pd.DataFrame:
                 "low": float(band.low[0]),
                 "high": float(band.high[0]),
                 "method": str(method[0]),
-                "prompts": len(group.rows),
+                "prompts": int(over(group, values)[0]),
                 **{axis: float(cost[g]) for axis, cost in costs.items()},
                 "detectable_unpaired": detectable(
-                    float(np.sqrt(2 * max(score * (1 - score), 0.0))), len(group.rows)
+                    float(np.sqrt(2 * max(score * (1 - score), 0.0))), int(over(group, values)[0])
                 )
                 if group.kind == "micro"
                 else float("nan"),

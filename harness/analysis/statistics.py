@@ -118,31 +118,82 @@ def mean_bands(
     """`mean_interval` for many columns of scores at once.
 
     Args:
-        values: Shape (prompts, columns), between 0 and 1.
+        values: Shape (prompts, columns), between 0 and 1. A column is over the prompts that are
+            known in it (not NaN).
         seed: Of the resampling.
         level: Nominal coverage.
 
     Returns:
         The bands, and the method of each column's.
     """
-    return filled(bca(values, seed=seed, level=level), len(values), BCA, level)
+    return _over_known(values, None, seed, level)
 
 
 def macro_bands(
     values: Floats, strata: Sequence[Ints], *, seed: int = 0, level: float = LEVEL
 ) -> tuple[Bands, npt.NDArray[np.str_]]:
     """`macro_interval` for many columns of scores at once; `strata` are the tags' row numbers."""
-    bands = bca(values, strata, seed=seed, level=level)
-    return filled(bands, sum(map(len, strata)), STRATIFIED, level)
+    return _over_known(values, strata, seed, level)
 
 
-def filled(bands: Bands, n: int, method: str, level: float) -> tuple[Bands, npt.NDArray[np.str_]]:
-    """Bands with Wilson's interval where the bootstrap has none, and the method of each."""
+def known_bca(
+    values: Floats, strata: Sequence[Ints] | None = None, *, seed: int, level: float
+) -> tuple[Bands, Ints]:
+    """`bca` of every column over the rows that are known in it (not NaN).
+
+    Args:
+        values: Shape (prompts, columns).
+        strata: As of `bca`; one without a known row is left out of the mean.
+        seed: Of the resampling.
+        level: Nominal coverage.
+
+    Returns:
+        The bands, NaN where no row is known, and how many rows are, (columns,).
+    """
+    known = np.isfinite(values)
+    counts = known.sum(axis=0)
+    partly = (counts > 0) & (counts < len(values))
+    if not partly.any():
+        return bca(values, strata, seed=seed, level=level), counts
+    parts = np.full((3, values.shape[1]), np.nan)
+    patterns, which = np.unique(known, axis=1, return_inverse=True)
+    for number, pattern in enumerate(patterns.T):
+        columns = np.flatnonzero(which.ravel() == number)
+        rows = np.flatnonzero(pattern)
+        if not len(rows):
+            continue
+        place = np.cumsum(pattern) - 1
+        among = None if strata is None else [place[s[pattern[s]]] for s in strata]
+        among = None if among is None else [s for s in among if len(s)]
+        bands = bca(values[np.ix_(rows, columns)], among, seed=seed, level=level)
+        parts[:, columns] = bands.value, bands.low, bands.high
+    return Bands(*parts), counts
+
+
+def _over_known(
+    values: Floats, strata: Sequence[Ints] | None, seed: int, level: float
+) -> tuple[Bands, npt.NDArray[np.str_]]:
+    bands, counts = known_bca(values, strata, seed=seed, level=level)
+    return filled(bands, counts, BCA if strata is None else STRATIFIED, level)
+
+
+def filled(
+    bands: Bands, counts: Ints, method: str, level: float
+) -> tuple[Bands, npt.NDArray[np.str_]]:
+    """Bands with Wilson's interval where the bootstrap has none, and the method of each.
+
+    Args:
+        bands: The bands.
+        counts: Prompts that each column is over, (columns,).
+        method: The bootstrap's name.
+        level: Nominal coverage.
+    """
     low, high = bands.low.copy(), bands.high.copy()
     known = np.isfinite(bands.value)
     methods = np.where(known, method, "")
     for column in np.flatnonzero(known & ~(np.isfinite(low) & np.isfinite(high))):
         # Means of replicates may overshoot 1 by a rounding error.
+        n = int(counts[column])
         successes = float(np.clip(bands.value[column], 0.0, 1.0)) * n
         low[column], high[column] = wilson(successes, n, level)
         methods[column] = WILSON

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.analysis.logged_run import searches_total
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval
 from harness.analysis.undrawn import undrawn_prompts
 from harness.log import store
@@ -26,10 +27,13 @@ class Summary:
     Attributes:
         manifest: The run's.
         searches: Searches that ended, of `searches_total`.
-        searches_failed: Searches that selected nothing; they count as wrong in every score.
-        micro: Mean over prompts; None without a scorer or before anything is scored.
+        searches_failed: Searches that selected nothing.
+        searches_scored: Searches whose selected image has a score. The others are in no score: a
+            failure is no wrong image.
+        least: The micro score if these were wrong.
+        micro: Mean over prompts; None without a scorer or where nothing is scored.
         macro: Mean over tags, GenEval's official overall; None likewise.
-        tags: By tag: the score and how many prompts it is over.
+        tags: By tag: the score (None likewise) and how many prompts it is over, of how many.
         accepted: Share of selected images that the judge accepts.
         agreement: Verdicts against scores over all draws that have both: "right accepted",
             "right rejected", "wrong accepted", "wrong rejected" (counts); empty without a scorer.
@@ -49,9 +53,11 @@ class Summary:
     searches: int
     searches_total: int
     searches_failed: int
+    searches_scored: int
+    least: float
     micro: Estimate | None
     macro: Estimate | None
-    tags: Mapping[str, tuple[Estimate, int]]
+    tags: Mapping[str, tuple[Estimate | None, int, int]]
     accepted: float | None
     agreement: Mapping[str, int]
     draws: int
@@ -64,6 +70,11 @@ class Summary:
     failures: Mapping[str, Mapping[str, int]]
     deaths: Mapping[str, Mapping[str, int]]
 
+    @property
+    def nothing_scored(self) -> bool:
+        """Whether searches have ended that should have scores, and none has."""
+        return bool(self.tags) and not self.searches_scored
+
 
 def summarise(run: str | Location) -> Summary:
     """Summarise a run, finished or not.
@@ -75,20 +86,35 @@ def summarise(run: str | Location) -> Summary:
     manifest = Manifest.read(folder.manifest)
     frame, searches = load(run), load_searches(run)
     by_prompt = prompt_scores(manifest, frame, searches) if manifest.config["scorer"] else None
-    tags: dict[str, tuple[Estimate, int]] = {}
+    tags: dict[str, tuple[Estimate | None, int, int]] = {}
     micro = macro = None
+    scored, least = 0, 0.0
     if by_prompt is not None and len(by_prompt):
-        micro = mean_interval(by_prompt["score"].tolist())
-        groups = {str(tag): g["score"].tolist() for tag, g in by_prompt.groupby("tag", sort=False)}
-        macro = macro_interval(list(groups.values()))
-        tags = {tag: (mean_interval(scores), len(scores)) for tag, scores in groups.items()}
+        scored = int(by_prompt["scored"].sum())
+        right = by_prompt["score"] * by_prompt["scored"]
+        least = float((right.fillna(0.0) / by_prompt["replicates"]).mean())
+        groups = dict(list(by_prompt.groupby("tag", sort=False)["score"]))
+        known = {str(tag): scores.dropna().tolist() for tag, scores in groups.items()}
+        tags = {
+            str(tag): (
+                mean_interval(known[str(tag)]) if known[str(tag)] else None,
+                len(known[str(tag)]),
+                len(scores),
+            )
+            for tag, scores in groups.items()
+        }
+        if scored:
+            micro = mean_interval(by_prompt["score"].dropna().tolist())
+            macro = macro_interval(list(filter(None, known.values())))
     chosen = frame[frame["selected"]]
     errors = pd.concat([frame["error"], searches["error"]]).dropna().value_counts()
     return Summary(
         manifest=manifest,
         searches=len(searches),
-        searches_total=manifest.prompt_set.count * manifest.config["replicates"],
+        searches_total=searches_total(manifest, len(searches)),
         searches_failed=int(searches["selected_index"].isna().sum()),
+        searches_scored=scored,
+        least=least,
         micro=micro,
         macro=macro,
         tags=tags,
@@ -109,8 +135,8 @@ def summarise(run: str | Location) -> Summary:
 def prompt_scores(manifest: Manifest, frame: pd.DataFrame, searches: pd.DataFrame) -> pd.DataFrame:
     """Score of each prompt: the share of its ended searches whose selected image is correct.
 
-    A search that selected nothing, or whose selected image could not be scored, counts as
-    wrong: leaving it out would reward failing.
+    A search that selected nothing, or whose selected image could not be scored, is in no score:
+    a failure is no wrong image. How many there are is said beside every score.
 
     Args:
         manifest: The run's.
@@ -118,14 +144,17 @@ def prompt_scores(manifest: Manifest, frame: pd.DataFrame, searches: pd.DataFram
         searches: Ended searches, as `harness.log.frame.load_searches` gives them.
 
     Returns:
-        One row a prompt, in order of prompt id: `prompt_id`, `tag`, `score`, `replicates`.
+        One row a prompt, in order of prompt id: `prompt_id`, `tag`, `score` (NaN where no search
+        has one), `scored` (searches that have) and `replicates` (all that ended).
     """
     key = ["prompt_id", "replicate"]
     chosen = frame.loc[frame["selected"], [*key, "correct"]]
     merged = searches[key].merge(chosen, on=key, how="left")
-    merged["correct"] = merged["correct"].eq(True)
+    merged["correct"] = merged["correct"].map({True: 1.0, False: 0.0})
     tags = frame.drop_duplicates("prompt_id").set_index("prompt_id")["tag"]
-    scores = merged.groupby("prompt_id")["correct"].agg(score="mean", replicates="size")
+    scores = merged.groupby("prompt_id")["correct"].agg(
+        score="mean", scored="count", replicates="size"
+    )
     undrawn = undrawn_prompts(manifest, set(scores.index) - set(tags.index))
     untold = pd.Series({name: prompt.tag for name, prompt in undrawn.items()}, dtype=object)
     scores["tag"] = tags.reindex(scores.index).fillna(untold).fillna("")

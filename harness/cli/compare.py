@@ -33,13 +33,14 @@ if TYPE_CHECKING:
               help="Of bootstrap and sign flips.")  # fmt: skip
 def compare(
     runs: tuple[Location, ...], force: bool, separate_seeds: bool, budget: int | None, seed: int
-) -> None:
+) -> int:
     """Print the paired comparison of the runs in the folders A, B and so on.
 
     Prompts are compared one by one, so the runs need common prompts; runs of one seed share
     their noise too. What each run reaches at the other's cost is printed as well. Runs that
     differ in nothing but their seed count as one, unless there is no other to compare with. Runs
-    measured unlike (prompts, resolution, scorer) need --force.
+    measured unlike (prompts, resolution, scorer) need --force. Exits with 1 if nothing of a run
+    could be scored.
     """
     from harness.analysis.findings import analyse
     from harness.errors import UsageError
@@ -63,14 +64,18 @@ def compare(
         _print(rows.drop(columns=["first", "second"]))
     for note in paired.notes:
         click.echo(note)
+    for sentence in found.unscored:
+        click.echo(sentence, err=True)
+    code = 1 if found.unscored else 0
     if budget is not None:
-        return
+        return code
     equal = matched(found.matched, [])
     click.echo()
     for row in equal.shown.to_dict("records"):
         click.echo(_sentence(row))
     for note in equal.notes:
         click.echo(note)
+    return code
 
 
 def _sentence(row: dict[Hashable, Any]) -> str:

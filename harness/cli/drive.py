@@ -84,7 +84,8 @@ def drive(
     if progress is None:
         click.echo(f"already finished: {folder.path}", err=True)
     summary = print_summary(folder)
-    return 1 if summary.searches_failed else 0
+    unscored = bool(summary.tags) and summary.searches_scored < summary.searches
+    return 1 if summary.searches_failed or unscored else 0
 
 
 def _has_begun(folder: RunFolder) -> bool:

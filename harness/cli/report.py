@@ -67,12 +67,13 @@ def report(
     gallery_searches: int,
     separate_seeds: bool,
     seed: int,
-) -> None:
+) -> int:
     """Write what the runs in the folders RUN… say: scaling curves, costs, comparisons, images.
 
     The page is one file that needs no network. Runs that differ in nothing but their seed are
     one line: a prompt's score is the mean over its searches under all seeds. Runs measured unlike
-    (prompts, resolution, scorer) are refused unless --force is given.
+    (prompts, resolution, scorer) are refused unless --force is given. Exits with 1 if nothing of
+    a run could be scored.
     """
     from harness.report.build import Options
     from harness.report.build import report as build
@@ -96,3 +97,6 @@ def report(
     click.echo(f"figures  {suffixes.count('.png')} as PNG and SVG in {out / 'figures'}")
     click.echo(f"tables   {suffixes.count('.csv')} as CSV, Markdown and LaTeX in {out / 'tables'}")
     click.echo(f"page     {done.page} ({done.page.stat().st_size / 2**20:.1f} MiB)")
+    for sentence in done.content.findings.unscored:
+        click.echo(sentence, err=True)
+    return 1 if done.content.findings.unscored else 0

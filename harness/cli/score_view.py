@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.statistics import Estimate
+from harness.analysis.wording import cells, n_of
 from harness.log import store
 from harness.log.location import local
 from harness.log.manifest import FINISHED, Manifest
@@ -20,9 +21,6 @@ from harness.scoring.files import read_files
 from harness.scoring.plan import MMDET
 from harness.scoring.results import RESULTS
 from harness.scoring.scores import Scores, Share, summarise_scores
-
-UNKNOWN = "–"
-"""What stands for a score that there is none of."""
 
 
 def print_scores(folder: RunFolder, results: Path) -> Scores:
@@ -77,12 +75,9 @@ def _table(scores: Scores) -> Table:
         table.add_column(name, justify="left" if name in ("", "method") else "right")
 
     def add(name: str, estimate: Estimate | None, of: Share, style: str = "") -> None:
-        cells = [UNKNOWN, UNKNOWN, "", "", UNKNOWN]
-        if estimate is not None:
-            interval = f"{estimate.low:.3f}–{estimate.high:.3f}"
-            cells = [f"{estimate.value:.3f}", interval, "", "", estimate.method]
-        cells[2:4] = _n_of(of.scored, of.images), _n_of(of.scored_prompts, of.prompts)
-        table.add_row(name, *cells, style=style)
+        value, interval, method = cells(estimate)
+        images, prompts = n_of(of.scored, of.images), n_of(of.scored_prompts, of.prompts)
+        table.add_row(name, value, interval, images, prompts, method, style=style)
 
     for tag, of in scores.tags.items():
         add(tag or "(no tag)", of.estimate, of)
@@ -96,7 +91,3 @@ def _table(scores: Scores) -> Table:
     ):
         add(name, estimate, scores.per_image, style)
     return table
-
-
-def _n_of(number: int, total: int) -> str:
-    return str(number) if number == total else f"{number} of {total}"

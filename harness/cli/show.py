@@ -28,5 +28,4 @@ def show(run: Location) -> int:
     folder = RunFolder.existing(run)
     if is_scoring(Manifest.read(folder.manifest).config):
         return show_scores(folder)
-    print_summary(folder)
-    return 0
+    return 1 if print_summary(folder).nothing_scored else 0

@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.analysis.protocol import without_score
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import Summary, summarise
+from harness.analysis.wording import cells, n_of
 from harness.log.manifest import FINISHED
 from harness.log.run_folder import RunFolder
 from harness.models import bundled, leakage
@@ -28,7 +30,7 @@ def print_summary(folder: RunFolder) -> Summary:
         console.print("ORACLE run: the judge is the scorer, so the score is an upper bound")
     if said := leakage.warning(config):
         console.print(Text(said))
-    if summary.micro and summary.macro:
+    if summary.tags:
         console.print(_scores(summary))
     elif config["scorer"] is None:
         console.print("no scorer: this benchmark has images and verdicts only")
@@ -52,27 +54,30 @@ def _scores(summary: Summary) -> Table:
     for name in ("", "score", "95% interval", "prompts", "method"):
         table.add_column(name, justify="left" if name in ("", "method") else "right")
 
-    def add(name: str, estimate: Estimate, prompts: int, style: str = "") -> None:
-        interval = f"{estimate.low:.3f}–{estimate.high:.3f}"
-        table.add_row(
-            name, f"{estimate.value:.3f}", interval, str(prompts), estimate.method, style=style
-        )
+    def add(name: str, estimate: Estimate | None, prompts: str, style: str = "") -> None:
+        value, interval, method = cells(estimate)
+        table.add_row(name, value, interval, prompts, method, style=style)
 
-    for tag, (estimate, prompts) in summary.tags.items():
-        add(tag or "(no tag)", estimate, prompts)
-    everything = sum(prompts for _, prompts in summary.tags.values())
-    assert summary.macro and summary.micro
+    for tag, (estimate, prompts, total) in summary.tags.items():
+        add(tag or "(no tag)", estimate, n_of(prompts, total))
+    everything = n_of(*(sum(counts) for counts in zip(*_counts(summary), strict=True)))
     add("macro (mean over tags)", summary.macro, everything, "bold")
     add("micro (mean over prompts)", summary.micro, everything, "bold")
     return table
 
 
+def _counts(summary: Summary) -> list[tuple[int, int]]:
+    return [(prompts, total) for _, prompts, total in summary.tags.values()]
+
+
 def _facts(summary: Summary, folder: RunFolder) -> list[str]:
     per_search = f"{summary.draws_per_search:.2f} a search"
     budget = summary.manifest.config["budget"]
+    unscored = summary.searches - summary.searches_scored if summary.tags else 0
     lines = [
         f"searches  {summary.searches} of {summary.searches_total}, "
-        f"{summary.searches_failed} failed",
+        f"{summary.searches_failed} failed"
+        f"{f', {without_score(unscored, summary.least)}' if unscored else ''}",
         f"draws     {summary.draws} ({per_search}), budget {budget}, "
         f"{summary.draws_failed} failed, {summary.retries} retried",
     ]
@@ -105,6 +110,9 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
             lines.append(f"{name:<9} {sum(kinds.values())} {role} {what}: {listed}")
     for message, count in summary.errors.items():
         lines.append(f"error     {count} × {message}")
+    if summary.nothing_scored:
+        reason = next(iter(summary.errors), "no search selected anything")
+        lines.append(f"nothing could be scored: {reason}")
     lines.append(f"results   {folder.path}")
     if summary.manifest.state != FINISHED:
         quoted = shlex.quote(str(folder.path))

@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.curves import AXES, SELECTORS
+from harness.analysis.matched import NO_NUMBERS
+from harness.analysis.wording import UNKNOWN, n_of, score
 from harness.report.tables import Table
 
 _HOW = (
     "Scores: share of prompts whose selected image the scorer finds correct, 95% intervals. Micro "
     "is the mean over prompts, macro the mean over tags; seeded BCa bootstrap over prompts, for "
     "macro within tags. Where BCa does not exist (all values equal) Wilson's interval stands, and "
-    "the CSV's column method says so. Failed searches are wrong."
+    "the CSV's column method says so. Searches whose selected image "
+    "has no score are in no mean, and counted (scored: how many have one)."
 )
 
 
@@ -37,6 +40,7 @@ def results(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
         row["seeds"] = first["seeds"]
         row["searches"] = f"{first['searches']} of {first['searches_total']}"
         row["failed"] = first["searches_failed"]
+        row["scored"] = n_of(first["searches_scored"], first["searches"])
         row["detectable"] = _number(first["detectable_unpaired"])
         rows.append(row)
     unpaired = (
@@ -59,12 +63,12 @@ def seeds(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
                 {
                     "run": run,
                     "seed": str(seed),
-                    **{kind: f"{wide[kind][seed]:.3f}" for kind in ("micro", "macro")},
+                    **{kind: score(wide[kind][seed]) for kind in ("micro", "macro")},
                     "draws": f"{drawn['draws'][seed]:.2f}",
                     "prompts": str(drawn["prompts"][seed]),
                 }
             )
-        spread = {kind: f"{wide[kind].std(ddof=1):.3f}" for kind in ("micro", "macro")}
+        spread = {kind: score(wide[kind].std(ddof=1)) for kind in ("micro", "macro")}
         rows.append({"run": run, "seed": "standard deviation", **spread})
     how = (
         "Each seed alone, at the run's own budget. All other tables and figures pool the seeds: a "
@@ -115,9 +119,9 @@ def comparison(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
             "second": frame["second"],
             "over": np.where(frame["kind"] == "tag", frame["tag"], frame["kind"]),
             "prompts": frame["prompts"],
-            "first score": frame["score_first"].map("{:.3f}".format),
-            "second score": frame["score_second"].map("{:.3f}".format),
-            "second − first": [_difference(row) for _, row in frame.iterrows()],
+            "first score": frame["score_first"].map(score),
+            "second score": frame["score_second"].map(score),
+            "second − first": [_difference(row) or UNKNOWN for _, row in frame.iterrows()],
             "better : worse": [
                 f"{row['wins']:.0f} : {row['losses']:.0f}" if pd.notna(row["wins"]) else ""
                 for _, row in frame.iterrows()
@@ -145,7 +149,7 @@ def matched(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
             "at the cost of": frame["run"],
             "axis": frame["cost_axis"].map(AXES),
             "cost": frame["cost"].map(_number),
-            "its score": frame["score"].map("{:.3f}".format),
+            "its score": frame["score"].map(score),
             "other run": frame["other"],
             "reaches": frame["other_score"].map(lambda v: "" if pd.isna(v) else f"{v:.3f}"),
             "at budget": frame["other_budget"].map(lambda v: "" if pd.isna(v) else f"{v:.1f}"),
@@ -156,7 +160,7 @@ def matched(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
             "note": frame["note"],
         }
     )
-    shown.loc[shown["note"] == "this cost was not recorded", "other needs"] = ""
+    shown.loc[shown["note"].isin(NO_NUMBERS), "other needs"] = ""
     how = (
         "Micro scores over common prompts, costs of one selected image over all roles. Between "
         "two budgets the curve is read on the straight line: a coin flip between the two has "
@@ -176,8 +180,8 @@ def gaps(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
         {
             "run": micro["run"],
             "budget": micro["budget"],
-            "oracle": micro["oracle"].map("{:.3f}".format),
-            "as selected": micro["own"].map("{:.3f}".format),
+            "oracle": micro["oracle"].map(score),
+            "as selected": micro["own"].map(score),
             "gap": [_signed(row["gap"], row["low"], row["high"]) for _, row in micro.iterrows()],
         }
     )
@@ -210,6 +214,8 @@ def published(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
 
 
 def _interval(row: pd.Series) -> str:
+    if pd.isna(row["score"]):
+        return UNKNOWN
     return f"{row['score']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 

@@ -28,6 +28,7 @@ OUTCOMES = {
     "fooled": "wrong, though the judge accepted it",
     "missed": "wrong, though another draw was correct",
     "none": "wrong, and so was every draw",
+    "unscored": "selected image has no score",
     "failed": "search failed",
 }
 
@@ -124,11 +125,16 @@ def choose(
     sums = np.zeros((3, len(ids)))
     for of in curves:
         rows = [place[name] for name in of.run.prompts["prompt_id"]]
-        known = of.own.scores[:, np.isfinite(of.own.scores[0])]
-        sums[0, rows] += known[:, -1]
-        sums[1, rows] += known[:, 0]
-        sums[2, rows] += 1
-    last, first = sums[0] / sums[2], sums[1] / sums[2]
+        answered = of.own.scores[:, np.isfinite(of.own.scores).any(axis=0)]
+        if not answered.shape[1]:
+            continue
+        ends = answered[:, [-1, 0]]
+        known = np.isfinite(ends).all(axis=1)
+        sums[:2, rows] += np.where(known, ends.T, 0.0)
+        sums[2, rows] += known
+    with np.errstate(invalid="ignore"):
+        # Prompts without a score are NaN, and last in every order.
+        last, first = sums[0] / sums[2], sums[1] / sums[2]
     shuffled = np.random.default_rng([seed, 2]).random(len(ids))
     orders = {
         "worst": np.lexsort((shuffled, first, last)),
@@ -256,6 +262,8 @@ def _shown(run: LoggedRun, search: int) -> list[int]:
 def _outcome(run: LoggedRun, search: int, selected: int) -> str:
     if selected < 0:
         return "failed"
+    if not run.scored[search, selected]:
+        return "unscored"
     if run.correct[search, selected]:
         return "correct"
     if run.accepted[search, selected]:

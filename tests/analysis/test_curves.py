@@ -16,6 +16,7 @@ from harness.analysis.comparison import comparison_table
 from harness.analysis.curve_tables import curve_table, gap_table
 from harness.analysis.curves import ACCEPTED, ORACLE, RANDOM, SCORE, STRATEGY, run_curves
 from harness.analysis.logged_run import load_run
+from harness.analysis.protocol import caption
 from harness.analysis.replay import budget_grid, replay
 from harness.analysis.summary import summarise
 from harness.audit import report
@@ -211,15 +212,27 @@ def test_another_strategy_under_the_same_name_is_refused(
     assert curves.own.scores[:, 0] == pytest.approx(found.scores())
 
 
-def test_failed_draws_and_searches_count_as_wrong(
+def test_failed_draws_and_searches_are_in_no_mean(
     make_run: MakeRun, suite: tuple[Path, Faults]
 ) -> None:
     suite[1].add("generator", "error", "on-3")
     found = make_run("f", budget=3)
     assert found.draws_failed == 3 and found.searches_failed == 1
     curves = run_curves(found)
-    assert all(c.scores[3].max() == 0 for c in curves.curves)
-    assert curves.own.scores[:, -1] == pytest.approx(found.scores())
+    assert all(np.isnan(c.scores[3]).all() for c in curves.curves)
+    rest = np.arange(10) != 3
+    assert all(np.isfinite(c.scores[rest]).all() for c in curves.curves)
+    assert curves.own.scores[:, -1] == pytest.approx(found.scores(), nan_ok=True)
+    table = curve_table([curves], ["f"])
+    micro = table[table["own"] & (table["kind"] == "micro")]
+    assert micro["prompts"].tolist() == [9] * 3 and (micro["searches_scored"] == 9).all()
+    last = micro["score"].iloc[-1]
+    assert last == pytest.approx(found.scores()[rest].mean())
+    assert f"1 without a score, in no mean (were they wrong, micro would be {last * 0.9:.3f})" in (
+        caption("f", found)
+    )
+    recounted = report.check(Subject(RunFolder(found.folder.path), options=Options(plugins=True)))
+    assert recounted.outcome is Status.PASS, recounted
 
 
 def test_a_search_that_fails_before_its_first_draw_keeps_its_prompt(make_run: MakeRun) -> None:
@@ -227,11 +240,12 @@ def test_a_search_that_fails_before_its_first_draw_keeps_its_prompt(make_run: Ma
     assert found.searches_failed == 2
     pd.testing.assert_frame_equal(found.prompts, other.prompts)
     curves = run_curves(found)
-    assert curves.own.basis == "replay" and curves.own.scores[[3, 6]].max() == 0
+    assert curves.own.basis == "replay" and np.isnan(curves.own.scores[[3, 6]]).all()
     summary = summarise(found.folder.path)
-    assert {tag: prompts for tag, (_, prompts) in summary.tags.items()} == {"even": 5, "odd": 5}
+    counts = {tag: of[1:] for tag, of in summary.tags.items()}
+    assert counts == {"even": (4, 5), "odd": (4, 5)}
     table = comparison_table([found, other], ["s", "o"])
-    assert (table[table.kind != "tag"]["prompts"] == 10).all()
+    assert (table[table.kind != "tag"]["prompts"] == 8).all()
     recounted = report.check(Subject(RunFolder(found.folder.path), options=Options(plugins=True)))
     assert recounted.outcome is Status.PASS, recounted
 
@@ -246,7 +260,7 @@ def test_a_search_that_ran_out_of_time_keeps_its_outcome(
     assert timed_out(found.searches["error"][3])
     curves = run_curves(found)
     assert curves.own.basis == "replay"
-    assert curves.own.scores[:, -1] == pytest.approx(found.scores())
+    assert curves.own.scores[:, -1] == pytest.approx(found.scores(), nan_ok=True)
     recounted = report.check(Subject(RunFolder(found.folder.path), options=Options(plugins=True)))
     assert recounted.outcome is Status.PASS, recounted
 
@@ -311,4 +325,4 @@ def test_what_the_judge_failed_on_cannot_be_selected(
     found = make_run("r", budget=3)
     assert found.correct.any() and not found.answered.any()
     for curve in run_curves(found).curves:
-        assert (curve.scores == 0).all(), curve.selector
+        assert np.isnan(curve.scores).all(), curve.selector

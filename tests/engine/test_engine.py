@@ -282,7 +282,7 @@ def test_a_draw_that_always_fails_becomes_a_row_with_its_error(
     assert progress is not None and progress.draws_failed == 4
 
 
-def test_a_failed_search_counts_as_wrong(suite: Path, tmp_path: Path, faults: Faults) -> None:
+def test_a_failed_search_is_in_no_score(suite: Path, tmp_path: Path, faults: Faults) -> None:
     from harness.analysis.summary import summarise
 
     run(stub_plan(suite), tmp_path / "calm")
@@ -290,10 +290,12 @@ def test_a_failed_search_counts_as_wrong(suite: Path, tmp_path: Path, faults: Fa
     run(stub_plan(suite), tmp_path / "rough")
     calm, rough = summarise(tmp_path / "calm"), summarise(tmp_path / "rough")
     frame = harness.load(tmp_path / "calm")
-    lost = frame[frame["selected"] & (frame["prompt_id"] == "00003")]["correct"].astype(float)
+    right = frame[frame["selected"]].set_index("prompt_id")["correct"].astype(float)
     assert calm.micro and rough.micro
     assert rough.searches == 10 and rough.searches_failed == 1
-    assert rough.micro.value == pytest.approx(calm.micro.value - lost.sum() / 10)
+    assert (calm.searches_scored, rough.searches_scored) == (10, 9)
+    assert rough.micro.value == pytest.approx(right.drop("00003").mean())
+    assert rough.least == pytest.approx(right.drop("00003").sum() / 10)
 
 
 @dataclass(frozen=True)

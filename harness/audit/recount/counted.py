@@ -38,6 +38,7 @@ class Drawn:
         accepted: Whether the judge accepted it.
         score: The judge's score, minus infinity without an answer.
         right: Whether it is answered and the scorer found it correct.
+        scored: Whether it is answered and the scorer could say.
         failed: Whether any role failed on it.
         spent: Its cost, by the names in `COSTS`.
     """
@@ -47,6 +48,7 @@ class Drawn:
     accepted: bool
     score: float
     right: bool
+    scored: bool
     failed: bool
     spent: dict[str, float]
 
@@ -77,12 +79,18 @@ class Counted:
 
     @property
     def score(self) -> float:
-        """1 if the selected image is correct; nothing selected is wrong."""
-        return float(any(d.right for d in self.draws if d.index == self.selected))
+        """1 if the selected image is correct, 0 if it is not, NaN if nobody knows."""
+        return worth([draw for draw in self.draws if draw.index == self.selected])
 
     def spent(self) -> dict[str, float]:
         """What its draws cost together."""
         return added([draw.spent for draw in self.draws])
+
+
+def worth(draws: Sequence[Drawn]) -> float:
+    """Share of right images among the scored of some draws; NaN if there is none."""
+    scored = [draw for draw in draws if draw.scored]
+    return sum(draw.right for draw in scored) / len(scored) if scored else math.nan
 
 
 def counted(subject: Subject) -> list[Counted]:
@@ -133,6 +141,7 @@ def _drawn(row: Row, judged: bool) -> Drawn:
         accepted=answered and bool(row["accepted"]),
         score=row["judge_score"] if told else -math.inf,
         right=answered and bool(row["correct"]),
+        scored=answered and row["correct"] is not None,
         failed=row["error_role"] is not None,
         spent=spent,
     )

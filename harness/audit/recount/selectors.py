@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
 
-from harness.audit.recount.counted import COSTS, Counted, Drawn, added
+from harness.audit.recount.counted import COSTS, Counted, Drawn, added, worth
 from harness.audit.replays import Replayed
 
 SUBSETS = ("score", "accepted", "oracle", "random")
@@ -31,8 +31,9 @@ def over_subsets(search: Counted, selector: str, n: int) -> Worth:
     """A selector's worth over all subsets of n of a search's draws."""
     draws = search.draws
     if not draws:
-        return 0.0, dict.fromkeys(COSTS, 0.0)
+        return math.nan, dict.fromkeys(COSTS, 0.0)
     size = len(draws)
+    scored = [draw for draw in draws if draw.scored]
     everyone = search.spent()
     spent = {name: everyone[name] / size * n for name in COSTS}
 
@@ -41,16 +42,21 @@ def over_subsets(search: Counted, selector: str, n: int) -> Worth:
 
     right = [draw for draw in draws if draw.right]
     if selector == "oracle":
-        return some(right), spent
+        return _given(some(right), some(scored)), spent
     answered = [draw for draw in draws if draw.answered]
     if selector == "random":
-        return _share(right, answered) * some(answered), spent
+        return worth(answered), spent
     if selector == "score":
-        return _best(draws, n), spent
+        good, known = (_best(draws, n, marked) for marked in (right, scored))
+        return _given(good, known), spent
     taken = [draw for draw in draws if draw.accepted]
     refused = [draw for draw in answered if not draw.accepted]
-    worth = _share([d for d in right if d.accepted], taken) * some(taken)
-    worth += _share([d for d in right if not d.accepted], refused) * (some(answered) - some(taken))
+
+    def first(these: Sequence[Drawn]) -> float:
+        accepted, others = ([d for d in these if d.accepted is which] for which in (True, False))
+        chance = _share(accepted, taken) * some(taken)
+        return chance + _share(others, refused) * (some(answered) - some(taken))
+
     until = sum(none_of(len(taken), size, before) for before in range(n))
     before, last = [d for d in draws if not d.accepted], taken
     rejected, accepted = added([d.spent for d in before]), added([d.spent for d in last])
@@ -59,24 +65,29 @@ def over_subsets(search: Counted, selector: str, n: int) -> Worth:
         + accepted[name] / max(len(last), 1) * some(taken)
         for name in COSTS
     }
-    return worth, costs
+    return _given(first(right), first(scored)), costs
+
+
+def _given(right: float, known: float) -> float:
+    """Chance that what is selected is right, given that it has a score."""
+    return right / known if known > 0 else math.nan
 
 
 def _share(part: Sequence[Drawn], whole: Sequence[Drawn]) -> float:
     return len(part) / len(whole) if whole else 0.0
 
 
-def _best(draws: Sequence[Drawn], n: int) -> float:
-    """Chance that the best of n by the judge's score is right; equal scores share the choice."""
+def _best(draws: Sequence[Drawn], n: int, marked: Sequence[Drawn]) -> float:
+    """Chance that the best of n by the judge's score is marked; equal scores share the choice."""
     ranked = sorted(draws, key=lambda draw: -draw.score)
-    worth, above = 0.0, 0
+    chance, above = 0.0, 0
     for score, group in groupby(ranked, key=lambda draw: draw.score):
         tied = list(group)
         first = none_of(above, len(draws), n) - none_of(above + len(tied), len(draws), n)
         if score > -math.inf:
-            worth += first * sum(draw.right for draw in tied) / len(tied)
+            chance += first * sum(draw in marked for draw in tied) / len(tied)
         above += len(tied)
-    return worth
+    return chance
 
 
 def replayed(search: Counted, selector: str, found: Replayed) -> Worth:
@@ -85,10 +96,11 @@ def replayed(search: Counted, selector: str, found: Replayed) -> Worth:
     spent = added([draw.spent for draw in asked])
     answered = [draw for draw in asked if draw.answered]
     if selector == "strategy":
-        return float(any(d.right for d in asked if d.index == found.selected)), spent
+        return worth([d for d in asked if d.index == found.selected]), spent
     if selector == "oracle":
-        return float(any(draw.right for draw in asked)), spent
+        known = any(draw.scored for draw in asked)
+        return float(any(draw.right for draw in asked)) if known else math.nan, spent
     if selector == "random":
-        return _share([draw for draw in asked if draw.right], answered), spent
+        return worth(answered), spent
     best = max(answered, key=lambda draw: (draw.score, -draw.index), default=None)
-    return float(best is not None and best.right), spent
+    return worth([best] if best is not None else []), spent

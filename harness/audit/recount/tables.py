@@ -19,6 +19,7 @@ from harness.audit.recount.selectors import REPLAYS, SUBSETS, Worth, over_subset
 from harness.audit.result import CannotCheck
 from harness.audit.subject import Subject
 from harness.engine.searches import Search
+from harness.log.manifest import FINISHED
 from harness.models.bundled import is_miniature
 from harness.records import Prompt
 from strategies.base import Strategy
@@ -81,7 +82,7 @@ class Recount:
     @cached_property
     def facts(self) -> Cells:
         """How the run was measured, and how complete it is."""
-        config, manifest = self._subject.config, self._subject.manifest
+        config = self._subject.config
         draws = [draw for search in self.searches for draw in search.draws]
         return {
             "images_per_prompt": config.replicates,
@@ -89,11 +90,17 @@ class Recount:
             "oracle": config.oracle,
             "miniature": is_miniature(config.model_dump(mode="json")),
             "searches": len(self.searches),
-            "searches_total": manifest.prompt_set.count * config.replicates,
+            "searches_total": self._searches_total(),
             "searches_failed": sum(search.selected is None for search in self.searches),
+            "searches_scored": sum(not math.isnan(search.score) for search in self.searches),
             "draws_failed": sum(draw.failed for draw in draws),
             "draws_logged": len(draws),
         }
+
+    def _searches_total(self) -> int:
+        if self._subject.foreign and self._subject.manifest.state == FINISHED:
+            return len(self.searches)  # as many as there were, prompt by prompt
+        return self._subject.manifest.prompt_set.count * self._subject.config.replicates
 
     # The three tables.
 
@@ -139,25 +146,28 @@ class Recount:
         found: Rows = {}
         if oracle is None:
             return found
-        known = [n for n in own.worth if own.worth[n] is not None and oracle.worth.get(n)]
+        pairs_of = {
+            n: [(a, b) for (a, _), (b, _) in zip(first, second, strict=True)]
+            for n, first in own.worth.items()
+            if first is not None and (second := oracle.worth.get(n)) is not None
+        }
+        known = [n for n, pairs in pairs_of.items() if any(map(_finite, pairs))]
         for (kind, tag), (rows, *others) in self._groups():
             if others or kind == "macro" or not known:
                 continue
-            first, second = (
-                np.array([[score for score, _ in curve.worth[n] or ()] for n in known]).T[rows]
-                for curve in (own, oracle)
-            )
-            ends = intervals.bca([second - first], self._seed)
-            for column, n in enumerate(known):
-                low, high = ends[column] or (math.nan, math.nan)
+            for n in known:
+                both = [pairs_of[n][row] for row in rows if _finite(pairs_of[n][row])]
+                ours, best = np.array(both, float).reshape(-1, 2).T
+                [ends] = intervals.bca([(best - ours)[:, None]], self._seed)
+                low, high = ends or (math.nan, math.nan)
                 found[kind, tag, n] = {
-                    "oracle": math.fsum(second[:, column]) / len(rows),
-                    "own": math.fsum(first[:, column]) / len(rows),
-                    "gap": math.fsum(second[:, column] - first[:, column]) / len(rows),
+                    "oracle": _mean(best),
+                    "own": _mean(ours),
+                    "gap": _mean(best - ours),
                     "low": low,
                     "high": high,
-                    "method": BOOTSTRAP if ends[column] else NONE,
-                    "prompts": len(rows),
+                    "method": BOOTSTRAP if ends else NONE,
+                    "prompts": len(both),
                 }
         return found
 
@@ -173,7 +183,7 @@ class Recount:
                 yield ("tag", tag), [places]
 
     def _by_prompt(self, of_searches: Sequence[Worth]) -> list[Worth]:
-        """Means over each prompt's searches."""
+        """Means over each prompt's searches; of scores, over those that are known."""
         found, start = [], 0
         for searches in self._prompts.values():
             part = of_searches[start : start + len(searches)]
@@ -181,7 +191,7 @@ class Recount:
             total = added([spent for _, spent in part])
             found.append(
                 (
-                    math.fsum(score for score, _ in part) / len(part),
+                    _mean([score for score, _ in part if not math.isnan(score)]),
                     {name: total[name] / len(part) for name in COSTS},
                 )
             )
@@ -191,18 +201,17 @@ class Recount:
         self, columns: Sequence[Sequence[Worth]], kind: str, rows: Sequence[Sequence[int]]
     ) -> Iterator[Cells]:
         """Score, interval and costs of a group, for each of several columns."""
-        prompts = sum(map(len, rows))
-        strata = [
-            np.array([[worth[place][0] for worth in columns] for place in places], float)
-            for places in rows
-        ]
-        if not columns:
-            return
-        ends = intervals.bca(strata, self._seed)
         usual = BY_TAG if kind == "macro" else BOOTSTRAP
-        for column, worth in enumerate(columns):
-            score = _mean([_mean(values[:, column]) for values in strata])
-            low, high = ends[column] or intervals.wilson(min(max(score, 0.0), 1.0), prompts)
+        for worth in columns:
+            scores = [np.array([worth[place][0] for place in places], float) for places in rows]
+            # What has no score is in no mean, nor is a tag of which nothing has one.
+            strata = [of[~np.isnan(of)] for of in scores if not np.isnan(of).all()]
+            prompts = sum(map(len, strata))
+            score = _mean([_mean(of) for of in strata])
+            [ends] = intervals.bca([of[:, None] for of in strata], self._seed) if strata else [None]
+            low, high = ends or (math.nan, math.nan)
+            if strata and not ends:
+                low, high = intervals.wilson(min(max(score, 0.0), 1.0), prompts)
             costs = {
                 name: _mean([_mean([worth[place][1][name] for place in p]) for p in rows])
                 for name in COSTS
@@ -211,8 +220,8 @@ class Recount:
                 "score": score,
                 "low": low,
                 "high": high,
-                "method": usual if ends[column] else WILSON,
-                "prompts": prompts,
+                "method": "" if not strata else usual if ends else WILSON,
+                "prompts": prompts or sum(map(len, rows)),
                 **costs,
             }
 
@@ -299,7 +308,11 @@ class Recount:
 
 
 def _mean(values: Sequence[float] | Floats) -> float:
-    return math.fsum(values) / len(values)
+    return math.fsum(values) / len(values) if len(values) else math.nan
+
+
+def _finite(pair: tuple[float, float]) -> bool:
+    return not any(map(math.isnan, pair))
 
 
 def _unknown(prompts: int) -> Cells:
