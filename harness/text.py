@@ -20,6 +20,9 @@ from harness.errors import UsageError
 MAX_BYTES = 512 * 2**20
 """The largest text file that is read."""
 
+MAX_DEPTH = 100
+"""How deep JSON may be nested: whatever is read can be written again."""
+
 _MARKS = {
     # UTF-32's mark begins with UTF-16's, so it is looked for first.
     codecs.BOM_UTF32_LE: "utf-32",
@@ -116,9 +119,24 @@ def parse_json(text: str, *, nan_is_null: bool = False) -> Any:
         value = json.loads(
             text, object_pairs_hook=pairs, parse_constant=_NotFinite, parse_float=_number
         )
+        value = plain(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    return plain(value)
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [
+        item
+        for holder in level
+        if isinstance(holder, list | dict)
+        for item in (holder.values() if isinstance(holder, dict) else holder)
+    ]:
+        depth += 1
+    return depth
 
 
 class _NotFinite:

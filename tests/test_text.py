@@ -86,6 +86,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         ('{"a": 1e999}', '"a" is 1e999'),
         ("NaN", "NaN, which is not"),
         ("[" * 100_000, "nested too deeply"),
+        ("[" * 200 + "]" * 200, "nested too deeply"),
         ("", "Expecting value"),
         ("{} {}", "Extra data"),
     ],

@@ -32,6 +32,8 @@ EXCLUDE_KEYS = ("class", "count")
 
 _MISSPELT = 0.85
 """How like one of `ROW_KEYS` another key of a row must be ("includes"; "prompt_id" is not)."""
+_LONGEST = 40
+"""Characters of a value in a message."""
 _LISTED = 5
 """Words of a kind that a warning names."""
 
@@ -66,7 +68,9 @@ def validated(row: Any) -> dict[str, Any]:
     present = {key: value for key, value in row.items() if value is not None}
     for key in present.keys() - set(ROW_KEYS):
         if close := difflib.get_close_matches(key.casefold().strip(), ROW_KEYS, 1, _MISSPELT):
-            raise BadMetadata(f"'{key}' is no key of GenEval's", f"did you mean '{close[0]}'?")
+            raise BadMetadata(
+                f"'{_named(key)}' is no key of GenEval's", f"did you mean '{close[0]}'?"
+            )
     asked = requirements(present)
     _text(present, "tag", "", _TAG_HINT, empty=True)
     _text(present, "prompt", "", "the text that the image was made for")
@@ -124,7 +128,7 @@ def _listed(words: Counter[str], known: Sequence[str]) -> str:
     for word, number in words.most_common(_LISTED):
         close = _closest(word, known)
         hint = f" (did you mean '{close}'?)" if close else ""
-        parts.append(f"'{word}'{f' ×{number}' if number > 1 else ''}{hint}")
+        parts.append(f"'{_named(word)}'{f' ×{number}' if number > 1 else ''}{hint}")
     more = len(words) - len(parts)
     return ", ".join(parts) + (f" and {more} more" if more else "")
 
@@ -193,7 +197,7 @@ def _counted(entry: Any, where: str, keys: Sequence[str]) -> dict[str, Any]:
         if key not in keys:
             close = _closest(key, keys)
             raise BadMetadata(
-                f"'{where}.{key}' is no key of GenEval's, so nobody would look at it",
+                f"'{where}.{_named(key)}' is no key of GenEval's, so nobody would look at it",
                 f"did you mean '{close}'?" if close else f"its keys are {', '.join(keys)}",
             )
     _text(present, "class", f"{where}.", "the name of a class, such as 'bench'")
@@ -236,9 +240,15 @@ def _text(
         ) from None
 
 
+def _named(word: str) -> str:
+    """Return a word as it can be written: no half of a surrogate pair, not without end."""
+    text = word.encode(errors="backslashreplace").decode()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
 def _shown(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _closest(word: str, known: Sequence[str]) -> str:

@@ -64,7 +64,8 @@ def _row(
     costs, budgets, scores = _line(other.own, axis, shared.second)
     # Over the prompts that both have scores of, as every paired difference.
     known = np.isfinite(score) & np.isfinite(scores).all(axis=1)
-    score, scores = score[known], scores[known]
+    if not known.all():
+        score, scores = score[known], scores[known]
     cost = float(run.own.costs[axis][0, -1])
     row: dict[str, Any] = {
         "run": name,

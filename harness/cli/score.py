@@ -67,7 +67,8 @@ def score(
 ) -> int:
     """Score the images in the folder IMAGES, in GenEval's layout.
 
-    The layout is `00000/metadata.jsonl` and `00000/samples/0000.png` (png or jpg). The same
+    The layout is `00000/metadata.jsonl` and `00000/samples/0000.png` (png or jpg); folders of
+    equal metadata are one prompt, as in GenEval's own summary. The same
     command goes on where it was stopped. Images that cannot be read and prompts whose metadata
     is no good are named, are in no score, and make the exit code 1.
     """

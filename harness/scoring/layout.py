@@ -15,6 +15,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,10 @@ def numbered_folders(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}", _LAYOUT)
-    folders = [path for path in root.iterdir() if path.is_dir() and path.name.isdecimal()]
+    try:
+        folders = [path for path in root.iterdir() if path.is_dir() and path.name.isdecimal()]
+    except OSError as error:
+        raise _unreadable(root, error) from error
     if not folders:
         raise UsageError(f"{root} holds no prompts' folders", _LAYOUT)
     return sorted(folders, key=lambda path: (int(path.name), path.name))
@@ -199,18 +203,29 @@ def numbered_files(
 
     Returns:
         Numbers and files, by number and name, and the names of all others.
+
+    Raises:
+        UsageError: The folder cannot be listed.
     """
     samples = folder / SAMPLES
     files, others = [], []
-    if samples.is_dir():
-        with os.scandir(samples) as entries:
+    try:
+        with os.scandir(samples) if samples.is_dir() else nullcontext(()) as entries:
             for entry in entries:
                 match = pattern.fullmatch(entry.name)
                 if match and not entry.is_dir():
                     files.append((int(match[1]), samples / entry.name))
                 else:
                     others.append(entry.name)
+    except OSError as error:
+        raise _unreadable(samples, error) from error
     return sorted(files, key=lambda file: (file[0], file[1].name)), sorted(others)
+
+
+def _unreadable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{folder} cannot be read: {error.strerror or error}", "check that you may read it"
+    )
 
 
 def passed_over(folders: Sequence[PromptFolder]) -> list[str]:

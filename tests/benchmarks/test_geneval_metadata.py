@@ -154,6 +154,15 @@ def test_words_that_nobody_knows_are_warned_of_once_with_their_number() -> None:
         assert piece in sentence
 
 
+def test_words_that_cannot_be_written_are_spelled_otherwise() -> None:
+    with pytest.raises(BadMetadata) as caught:
+        validated(row(include=[{**BENCH, "\ud800": 1}]))
+    assert "\\ud800" in caught.value.message and caught.value.message.encode()
+    [key] = warnings([validated(row(**{"\ud800": 1}))])
+    [relation] = warnings([validated(row(include=[BENCH, {**COW, "position": ["\ud800", 0]}]))])
+    assert key.encode() and relation.encode()
+
+
 def test_a_warning_is_one_sentence_however_many_words_there_are() -> None:
     [said] = warnings(row(include=[{**BENCH, "class": f"thing {n}"}]) for n in range(1000))
     assert said.startswith("1000 prompts ") and "and 995 more" in said and len(said) < 400
