@@ -41,7 +41,7 @@ class Session:
         self._executor = executor
         self._before = manifest
         self._entry: dict[str, Any] = {
-            "started": now(),
+            "started": now(manifest.latest),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "command": command,
@@ -49,6 +49,7 @@ class Session:
             **executor.describe(),
             **notes,
         }
+        self._begun = time.monotonic()
         self._written_failures = 0
         self._written = time.monotonic()
         self.manifest.write(path)
@@ -80,7 +81,9 @@ class Session:
             error: What ended the session before the run's end.
         """
         self._count(progress)
-        self._entry |= {"ended": now(), "outcome": _outcome(error)}
+        elapsed = time.monotonic() - self._begun
+        ended = now(self._entry["started"], elapsed=elapsed)
+        self._entry |= {"ended": ended, "outcome": _outcome(error)}
         manifest = self.manifest
         if error is not None:
             with contextlib.suppress(HarnessError):  # the error at hand says more

@@ -1,15 +1,20 @@
-"""Writing files so that a crash leaves the old file or the new one, never half of one.
+"""Files of a run's folder: written whole or not at all, and read as a stranger's.
 
 A temporary file in the same folder, flushed to the disk, then renamed: the rename is atomic on
 POSIX file systems. The folder is flushed too, so that the new name survives a power cut. That
 costs a few milliseconds a file, which is why rows are written in shards and not one by one.
+
+A folder may come from anybody. A link in it could send a reader to another's files and a writer
+over them, a pipe could make either wait for ever; so there is one way to open a file, and one look
+through the folder before anything else is done with it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import tempfile
+import secrets
+import stat
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -39,20 +44,81 @@ def write_atomically(
         return
     temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=local(room or path.parent))
+        temporary = local(room or path.parent) / f"{TEMPORARY}{secrets.token_hex(8)}"
+        # The mode is the system's to cut down: whoever set a umask meant it.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         if durable:
             _flush_folder(path.parent)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
         raise explain(error, path) from error
+
+
+def read_file(path: Location, largest: int) -> bytes:
+    """Read a regular file without following a link and without waiting for anybody.
+
+    Args:
+        path: The file; in an object store there are no links, and no bound is held.
+        largest: Bytes that it may have.
+
+    Raises:
+        FileNotFoundError: There is none.
+        OSError: It cannot be read, is a link or no regular file, or is too large.
+    """
+    if isinstance(path, RemotePath):
+        return path.read_bytes()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        if status.st_size > largest:
+            raise OSError(
+                errno.EFBIG, f"it has {status.st_size} bytes, and at most {largest} are read"
+            )
+        data = file.read(largest + 1)
+    if len(data) > largest:
+        raise OSError(errno.EFBIG, f"it has more than the {largest} bytes that are read")
+    return data
+
+
+def check_entries(folder: Location) -> None:
+    """Refuse a run's folder that holds a link, a pipe, a socket or a device, however deep.
+
+    The folder itself may be reached through a link: where results lie is their owner's affair.
+
+    Raises:
+        HarnessError: It does, or a folder in it cannot be listed.
+    """
+    if isinstance(folder, RemotePath):
+        return
+    waiting = [local(folder)]
+    while waiting:
+        inside = waiting.pop()
+        try:
+            with os.scandir(inside) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(inside / entry.name)
+                    elif not entry.is_file(follow_symlinks=False):
+                        kind = "a link" if entry.is_symlink() else "no regular file"
+                        raise HarnessError(
+                            f"{inside / entry.name} is {kind}, and a run's folder holds files only",
+                            "put the files themselves there, or leave it out",
+                        )
+        except FileNotFoundError:
+            continue  # merged or let go of by its driver meanwhile
+        except NotADirectoryError as error:
+            raise explain(error, inside) from error
+        except PermissionError as error:
+            raise HarnessError(f"cannot list {inside}: {error.strerror}") from error
 
 
 def is_leftover(path: Location) -> bool:
@@ -106,7 +172,7 @@ def move(path: Location, folder: Location) -> None:
 
 
 def explain(error: OSError, path: Location) -> HarnessError:
-    """Turn an OSError into one sentence and a hint."""
+    """Return one sentence and a hint for an OSError."""
     hints = {
         errno.ENOSPC: "free some space; what was written before is intact",
         errno.EDQUOT: "free some space; what was written before is intact",
@@ -115,6 +181,7 @@ def explain(error: OSError, path: Location) -> HarnessError:
         errno.EROFS: "choose a folder you may write to with --out",
         errno.ENOTDIR: "a file stands where a folder is needed; choose another --out",
         errno.EEXIST: "a file stands where a folder is needed; choose another --out",
+        errno.ELOOP: "put the folder or file itself there instead of a link",
     }
     reason = error.strerror or type(error).__name__
     return HarnessError(f"cannot write {path}: {reason}", hints.get(error.errno or 0, ""))
@@ -124,5 +191,9 @@ def _flush_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot flush a folder. Of a file the same answer is a failure.
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(descriptor)

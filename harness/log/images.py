@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import io
+import re
+import warnings
 from collections import Counter
 
 import numpy as np
 from PIL import Image as Pillow
 
 from harness.errors import HarnessError
-from harness.log.files import make_folder, write_atomically
+from harness.log.files import make_folder, read_file, write_atomically
 from harness.log.location import Location
 from harness.log.shards import salvage
 from harness.log.store import LogWriter
 from harness.records import Image
 from harness.seeds import pixel_digest
+
+MAX_PIXELS = 64 * 2**20
+"""The largest image that is unpacked (8192 × 8192)."""
+
+MAX_BYTES = 512 * 2**20
+"""The largest file of an image that is read."""
+
+_NAME = re.compile(r"(?P<start>[0-9a-f]{2})/(?P<digest>(?P=start)[0-9a-f]{30})\.png")
 
 
 def encode(image: Image) -> bytes:
@@ -25,9 +35,23 @@ def encode(image: Image) -> bytes:
 
 
 def decode(png: bytes) -> Image:
-    """The RGB pixels of an encoded image."""
-    with Pillow.open(io.BytesIO(png)) as image:
-        return np.asarray(image.convert("RGB"))
+    """Return the RGB pixels of an encoded image.
+
+    No decoder but PNG's is ever tried, whatever the bytes say they are, and nothing is unpacked
+    before its size is known.
+
+    Raises:
+        ValueError: More than `MAX_PIXELS`.
+        Exception: One of Pillow's, over bytes that are no PNG image or a damaged one.
+    """
+    with warnings.catch_warnings():
+        # Pillow warns of large images from its own limit on; ours is below it.
+        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+        with Pillow.open(io.BytesIO(png), formats=["PNG"]) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ValueError(f"{width} × {height} pixels, more than {MAX_PIXELS}")
+            return np.asarray(image.convert("RGB"))
 
 
 def verify(png: bytes, digest: str) -> str:
@@ -97,7 +121,7 @@ class ImageStore:
         """
         path = self.path(digest)
         try:
-            png = path.read_bytes()
+            png = read_file(path, MAX_BYTES)
         except OSError as error:
             raise HarnessError(
                 f"{path} cannot be read: {error.strerror or error}", salvage(self._folder)
@@ -127,5 +151,7 @@ class ImageStore:
     def prune(self) -> None:
         """Remove every image that nobody holds, such as a crash may have left."""
         for path in self._folder.glob("*/*"):
-            if path.stem not in self._holds:
+            # Nothing else is this store's to remove.
+            name = _NAME.fullmatch(f"{path.parent.name}/{path.name}")
+            if name is not None and name["digest"] not in self._holds:
                 path.unlink(missing_ok=True)

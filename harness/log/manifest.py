@@ -10,17 +10,25 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import HarnessError, UsageError
-from harness.log.files import write_atomically
+from harness.log.files import read_file, write_atomically
 from harness.log.location import Location
 from harness.log.schema import SCHEMA_VERSION
 from harness.records import Prompt
 from harness.seeds import canonical_json, config_digest
+from harness.text import parse_json
 
 RUNNING, FINISHED = "running", "finished"
+
+_RESTORE = "restore it from a copy; the log is untouched"
+
+LARGEST = 64 * 2**20
+"""Bytes of the largest manifest that is read."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,98 @@ class PromptSet:
         """The prompt set of a list of prompts."""
         lines = (canonical_json([p.id, p.text, p.tag, _plain(p.metadata)]) + "\n" for p in prompts)
         return cls(len(prompts), hashlib.sha256("".join(lines).encode()).hexdigest())
+
+
+class _Open(BaseModel):
+    """A JSON object of which some fields are looked up by name; it may have others."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Plugin(_Open):
+    name: str
+    options: dict[str, Any] = {}
+
+
+class _Model(_Open):
+    kind: str = ""
+    checkpoints: dict[str, str] = {}
+    settings: dict[str, Any] = {}
+    batch_size: int = 1
+
+
+class _Config(_Open):
+    strategy: _Plugin
+    benchmark: _Plugin
+    generator: _Model
+    judge: _Model
+    scorer: _Model | None = None
+    suite: str
+    budget: Annotated[int, Field(ge=0)]
+    replicates: Annotated[int, Field(ge=0)]
+    seed: int
+    oracle: bool = False
+    miniature: bool = False
+    digests: dict[str, str] = {}
+
+
+class _Worker(_Open):
+    device: str | None = None
+    device_name: str | None = None
+
+
+class _Session(_Open):
+    started: str | None = None
+    ended: str | None = None
+    outcome: str | None = None
+    host: str | None = None
+    command: str | None = None
+    pid: int | None = None
+    draws: int = 0
+    draws_failed: int = 0
+    retried: int = 0
+    failures: dict[str, dict[str, int]] = {}
+    deaths: dict[str, dict[str, int]] = {}
+    reused: dict[str, int] = {}
+    packages: dict[str, str | None] = {}
+    workers: dict[str, _Worker] = {}
+    repaired: list[str] = []
+
+
+class _Git(_Open):
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+class _Environment(_Open):
+    packages: dict[str, str | None] = {}
+    git: _Git | None = None
+
+
+class _Prompts(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    count: Annotated[int, Field(ge=0)]
+    digest: str
+
+
+class _Shape(BaseModel):
+    """What the fields of a manifest's file are, as far as anybody looks them up by name."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    run: str
+    config: Any
+    config_digest: str
+    prompt_set: _Prompts
+    command: str
+    environment: _Environment
+    sessions: list[_Session] = []
+    state: Literal["running", "finished"] = "running"
+    totals: dict[str, int | float | str | None] = {}
+    files: list[str] = []
+    created: str = ""
+    schema_version: Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -74,6 +174,12 @@ class Manifest:
     created: str = ""
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def latest(self) -> str:
+        """The last time that it records, or ""."""
+        times = [session.get(name) for session in self.sessions for name in ("started", "ended")]
+        return max((time for time in (self.created, *times) if isinstance(time, str)), default="")
+
     def with_session(self, session: dict[str, Any]) -> Manifest:
         """The manifest with one more session of work."""
         return replace(self, sessions=(*self.sessions, session))
@@ -105,50 +211,31 @@ class Manifest:
             HarnessError: It is damaged, or of a newer schema.
         """
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = parse_json(read_file(path, LARGEST).decode())
         except FileNotFoundError as error:
             raise UsageError(f"{path} does not exist", "give the folder of a run") from error
         except (OSError, ValueError) as error:
-            raise HarnessError(
-                f"{path} cannot be read: {error}", "restore it from a copy; the log is untouched"
-            ) from error
+            raise HarnessError(f"{path} cannot be read: {error}", _RESTORE) from error
         version = fields.get("schema_version") if isinstance(fields, dict) else None
-        if not isinstance(version, int):
+        if type(version) is not int:
             raise HarnessError(f"{path} is no manifest of a run", "give the folder of a run")
         if version > SCHEMA_VERSION:
             raise HarnessError(
                 f"{path} has schema version {version}; this program reads up to {SCHEMA_VERSION}",
                 "update the harness",
             )
-        try:
-            fields["prompt_set"] = PromptSet(**fields["prompt_set"])
-            fields["sessions"] = tuple(fields["sessions"])
-            fields["files"] = tuple(fields["files"])
-            manifest = cls(**fields)
-        except (KeyError, TypeError) as error:
-            raise HarnessError(f"{path} lacks or has surplus fields: {error}") from error
-        if not manifest.is_readable():
-            raise HarnessError(
-                f"{path} is damaged: its environment or sessions are not what a run writes",
-                "restore it from a copy; the log is untouched",
-            )
-        if believed and not manifest.is_of_its_config():
-            raise HarnessError(
-                f"{path} is damaged: its config does not match its digest",
-                "restore it from a copy; the log is untouched",
-            )
+        _held_to(_Shape, fields, path)
+        fields["prompt_set"] = PromptSet(**fields["prompt_set"])
+        fields["sessions"] = tuple(fields.get("sessions", ()))
+        fields["files"] = tuple(fields.get("files", ()))
+        manifest = cls(**fields)
+        if believed:
+            if not manifest.is_of_its_config():
+                raise HarnessError(
+                    f"{path} is damaged: its config does not match its digest", _RESTORE
+                )
+            _held_to(_Config, manifest.config, path, "config.")
         return manifest
-
-    def is_readable(self) -> bool:
-        """Whether what is looked up in it by name has names."""
-        outer = (self.environment, *self.sessions)
-        return all(isinstance(each, dict) for each in outer) and all(
-            isinstance(each, dict)
-            for each in (
-                self.environment.get("packages", {}),
-                *(session.get("workers", {}) for session in self.sessions),
-            )
-        )
 
     def is_of_its_config(self) -> bool:
         """Whether the config is the one that the digest was taken of."""
@@ -158,9 +245,37 @@ class Manifest:
             return False
 
 
-def now() -> str:
-    """The time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _held_to(shape: type[BaseModel], fields: Any, path: Location, prefix: str = "") -> None:
+    """Hold what a file says to a shape.
+
+    Raises:
+        HarnessError: It has another; the message names the field.
+    """
+    try:
+        shape.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = prefix + ".".join(str(part) for part in first["loc"])
+        raise HarnessError(
+            f"{path} is damaged: {place}: {first['msg'].lower()}", _RESTORE
+        ) from error
+
+
+def now(*earlier: str, elapsed: float = 0.0) -> str:
+    """Return the time in UTC, to the second.
+
+    Args:
+        earlier: Times that came before. A clock may be set back; what is recorded stays in order.
+        elapsed: Seconds that have passed since the last of them at least.
+    """
+    times = [datetime.now(UTC)]
+    for text in filter(None, earlier):
+        try:
+            time = datetime.fromisoformat(text).astimezone(UTC)
+            times.append(time + timedelta(seconds=int(elapsed)))
+        except (TypeError, ValueError, OverflowError):
+            continue  # of a damaged manifest, which is for its reader to tell
+    return max(times).isoformat(timespec="seconds")
 
 
 def _plain(value: Any) -> Any:

@@ -72,7 +72,7 @@ def repair(folder: RunFolder, session: dict[str, Any], *, images: bool = True) -
     with exclusive(folder.path):
         manifest = Manifest.read(folder.manifest)
         work = _Repair(folder)
-        started = now()
+        started = now(manifest.latest)
 
         def note(said: tuple[str, ...]) -> None:
             entry = {"started": started, **session, "repaired": list(said)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.log.files import check_entries
 from harness.log.location import Location, local, location
 
 
@@ -45,10 +46,13 @@ class RunFolder:
 
         Raises:
             UsageError: There is none.
+            HarnessError: It holds a link, or what is no regular file.
         """
         folder = cls(location(path))
         if isinstance(folder.path, Path):
             local(folder.path)
+        if folder.path.is_dir():
+            check_entries(folder.path)
         if not folder.is_run:
             raise UsageError(
                 f"{path} is not a run: it has no manifest.json",

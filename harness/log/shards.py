@@ -13,22 +13,32 @@ import hashlib
 import io
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harness.errors import HarnessError
-from harness.log.files import write_atomically
+from harness.errors import HarnessError, first_line
+from harness.log.files import read_file, write_atomically
 from harness.log.location import Location
-from harness.log.schema import SCHEMA_VERSION, TABLES
+from harness.log.schema import KEYS, SCHEMA_VERSION, TABLES
 
 _NAME = re.compile(r"(?P<table>[a-z]+)-(?P<first>\d{6})-(?P<last>\d{6})-(?P<digest>[0-9a-f]{16})")
 
 BATCH_ROWS = 65536
-"""Rows that are looked through at once when only some are wanted."""
+"""Rows that are looked through at once at most."""
+
+BATCH_BYTES = 256 * 2**20
+"""Bytes that a column of one batch may unpack to at worst."""
+
+LARGEST, LARGEST_FOOTER = 2**30, 64 * 2**20
+"""Bytes of the largest shard and of the largest footer that are read; a merged one has about a
+megabyte."""
+
+LARGEST_UNPACKED, MOST_ROWS = 4 * 2**30, 10_000_000
+"""Bytes that a shard's rows may unpack to, and their largest number."""
 
 
 @dataclass(frozen=True, order=True)
@@ -187,21 +197,32 @@ def read(
     if columns is not None:
         schema = pa.schema([schema.field(name) for name in columns])
     there = [name for name in schema.names if name in file.schema_arrow.names]
-    if where is None:
-        rows = file.read(columns=there)
-    else:
-        # Piece by piece, so that a few rows of a long log do not need room for all of it.
-        pieces = file.iter_batches(BATCH_ROWS, columns=there)
-        found = [pa.Table.from_batches([piece]).select(there).filter(where) for piece in pieces]
-        empty = file.schema_arrow.empty_table().select(there)
-        rows = pa.concat_tables([empty.replace_schema_metadata(), *found])
-    typed = [
-        rows[field.name].cast(field.type)
-        if field.name in rows.column_names
-        else pa.nulls(rows.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.table(typed, schema=schema)
+    try:
+        if lacking := [name for name in KEYS[table] if name not in file.schema_arrow.names]:
+            raise _NoShard(f"it has no column '{lacking[0]}'")
+        # Batch by batch, so that a few rows of a long log do not need room for all of it.
+        parts = []
+        for batch in _batches(file, there):
+            part = _typed(batch.select(there), schema, file.schema_arrow)
+            parts.append(part if where is None else part.filter(where))
+    except _NoShard as error:
+        raise _refused(shard, error) from error
+    return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def _typed(batch: pa.RecordBatch, schema: pa.Schema, own: pa.Schema) -> pa.Table:
+    """Return a batch under the log's schema: a column that it lacks is null."""
+    columns = []
+    for field in schema:
+        if field.name not in batch.schema.names:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+            continue
+        column = batch.column(field.name)
+        try:
+            columns.append(column.cast(field.type))
+        except (pa.ArrowException, OverflowError) as error:
+            raise _NoShard(f"column '{field.name}' is {own.field(field.name).type}") from error
+    return pa.table(columns, schema=schema)
 
 
 def verify(shard: Shard) -> str:
@@ -211,18 +232,22 @@ def verify(shard: Shard) -> str:
         HarnessError: Nothing is wrong with them, but a newer version wrote them.
     """
     try:
-        data = shard.path.read_bytes()
+        data = read_file(shard.path, LARGEST)
     except OSError as error:
         return f"it cannot be read: {error.strerror or error}"
     if _digest(data) != shard.digest:
         return "its bytes do not match the digest in its name"
-    _check_version(shard, pq.ParquetFile(pa.BufferReader(data)))
+    try:
+        for _ in _batches(_parsed(shard, data), None):
+            pass
+    except _NoShard as error:
+        return str(error)
     return ""
 
 
 def _open(shard: Shard) -> pq.ParquetFile:
     try:
-        data = shard.path.read_bytes()
+        data = read_file(shard.path, LARGEST)
     except OSError as error:
         raise HarnessError(
             f"cannot read {shard.path}: {error.strerror or error}", salvage(shard.path.parent)
@@ -232,18 +257,66 @@ def _open(shard: Shard) -> pq.ParquetFile:
             f"{shard.path} is damaged: its bytes do not match the digest in its name",
             salvage(shard.path.parent),
         )
-    file = pq.ParquetFile(pa.BufferReader(data))
-    _check_version(shard, file)
-    return file
+    try:
+        return _parsed(shard, data)
+    except _NoShard as error:
+        raise _refused(shard, error) from error
 
 
-def _check_version(shard: Shard, file: pq.ParquetFile) -> None:
-    version = int((file.schema_arrow.metadata or {}).get(b"schema_version", b"0"))
+class _NoShard(Exception):
+    """Bytes that match their digest and are no shard all the same; the message says why."""
+
+
+def _refused(shard: Shard, error: _NoShard) -> HarnessError:
+    return HarnessError(f"{shard.path} is damaged: {error}", salvage(shard.path.parent))
+
+
+def _parsed(shard: Shard, data: bytes) -> pq.ParquetFile:
+    """Open a shard's bytes; what they unpack to is held to bounds before any of it is."""
+    try:
+        file = pq.ParquetFile(
+            pa.BufferReader(data),
+            thrift_string_size_limit=LARGEST_FOOTER,
+            thrift_container_size_limit=LARGEST_FOOTER,
+        )
+        version = int((file.schema_arrow.metadata or {}).get(b"schema_version", b"0"))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _NoShard(f"it is no Parquet file of a log ({first_line(error)})") from error
+    if file.metadata.num_rows > MOST_ROWS:
+        raise _NoShard(f"it claims {file.metadata.num_rows} rows, and at most {MOST_ROWS} are read")
     if version > SCHEMA_VERSION:
         raise HarnessError(
             f"{shard.path} has schema version {version}; this program reads up to {SCHEMA_VERSION}",
             "update the harness",
         )
+    return file
+
+
+def _batches(
+    file: pq.ParquetFile, columns: Sequence[str] | None, rows: int = BATCH_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """Yield a shard's rows, at most `LARGEST_UNPACKED` bytes of them in all.
+
+    A page of a few bytes may stand for a value of megabytes, repeated in every row. So batches are
+    short enough for the longest value that the file can hold, and their sum is kept.
+
+    Raises:
+        _NoShard: The rows cannot be decoded, or unpack to more.
+    """
+    groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
+    chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
+    longest = max((chunk.total_uncompressed_size for chunk in chunks), default=1)
+    if longest > LARGEST_UNPACKED:
+        raise _NoShard(f"it unpacks to more than {LARGEST_UNPACKED} bytes")
+    size, total = max(1, min(rows, BATCH_BYTES // max(1, longest))), 0
+    try:
+        for batch in file.iter_batches(size, columns=columns):
+            total += batch.nbytes
+            if total > LARGEST_UNPACKED:
+                raise _NoShard(f"it unpacks to more than {LARGEST_UNPACKED} bytes")
+            yield batch
+    except (pa.ArrowException, OSError) as error:
+        raise _NoShard(f"its rows cannot be decoded ({first_line(error)})") from error
 
 
 def _digest(data: bytes) -> str:

@@ -32,11 +32,9 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from harness.errors import HarnessError, first_line
 from harness.log import images as encoded
+from harness.log.images import MAX_PIXELS
 from harness.records import Image
 from harness.seeds import pixel_digest
-
-MAX_PIXELS = 64 * 2**20
-"""The largest image that is unpacked (8192 × 8192)."""
 
 MAX_BYTES = 512 * 2**20
 """The largest file that is read."""

@@ -95,7 +95,11 @@ def score(
                 created=now(),
             )
             where = executor.describe()
-            session = {"started": now(), "host": socket.gethostname(), "pid": os.getpid()}
+            session = {
+                "started": now(manifest.latest),
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+            }
             manifest = manifest.with_session({**session, "command": command, **where})
             # First of all, so that a folder that holds anything of a run is one. The files beside
             # it are written in every session: an earlier one may have been killed before it could.

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +19,10 @@ from hypothesis import strategies as st
 
 from harness.errors import HarnessError, UsageError
 from harness.log import shards, store
+from harness.log.environment import device_names, package_versions
 from harness.log.files import write_atomically
 from harness.log.images import ImageStore
-from harness.log.manifest import Manifest, PromptSet
+from harness.log.manifest import Manifest, PromptSet, now
 from harness.log.schema import CANDIDATES, SCHEMA_VERSION, content
 from harness.records import Prompt
 from harness.seeds import config_digest
@@ -227,7 +233,9 @@ def test_a_file_is_written_whole_or_not_at_all(
 
 
 def manifest() -> Manifest:
-    config = {"a": 1}
+    plugin, model = {"name": "n", "options": {}}, {"kind": "k", "checkpoints": {}}
+    config = {"strategy": plugin, "benchmark": plugin, "generator": model, "judge": model}
+    config |= {"suite": "s", "budget": 1, "replicates": 1, "seed": 0}
     prompts = PromptSet.of([Prompt("0", "a cat")])
     return Manifest("r", config, config_digest(config), prompts, "cmd", {})
 
@@ -253,7 +261,7 @@ def test_a_bad_manifest_is_one_clear_sentence(tmp_path: Path) -> None:
         Manifest.read(path)
 
 
-@pytest.mark.parametrize("config", [{"a": 2}, {}, [], None, "a", {"a": float("nan")}])
+@pytest.mark.parametrize("config", [{"a": 2}, {}, [], None, "a"])
 def test_a_config_that_is_not_its_digest_s_is_damage(tmp_path: Path, config: Any) -> None:
     path = tmp_path / "manifest.json"
     manifest().write(path)
@@ -263,6 +271,83 @@ def test_a_config_that_is_not_its_digest_s_is_damage(tmp_path: Path, config: Any
         Manifest.read(path)
     assert "restore it" in caught.value.hint
     assert Manifest.read(path, believed=False).run == "r"
+
+
+HOSTILE: list[Any] = [None, True, -1, 0.5, 10**400, "", "x", [], [1], {}, {"a": {}}, [[[]]]]
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if path:
+        yield path
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(item, (*path, key))
+
+
+def test_a_manifest_with_anything_anywhere_is_read_or_refused(tmp_path: Path) -> None:
+    session: dict[str, Any] = {"started": now(), "failures": {"judge": {"exception": 1}}}
+    session |= {"workers": {"inline": {"device": "cpu"}}, "packages": {"torch": "2"}}
+    written = replace(manifest(), environment={"packages": {"torch": "2"}, "git": None})
+    written = written.with_session(session).finished({"draws": 3}, ["x.parquet"])
+    path = tmp_path / "manifest.json"
+    written.write(path)
+    fields = json.loads(path.read_text())
+    refused = 0
+    for *outer, last in list(_leaves(fields)):
+        for value in HOSTILE:
+            changed = json.loads(json.dumps(fields))
+            inner = changed
+            for key in outer:
+                inner = inner[key]
+            inner[last] = value
+            sys.set_int_max_str_digits(0)
+            path.write_text(json.dumps(changed))
+            sys.set_int_max_str_digits(4300)
+            for believed in (True, False):
+                try:
+                    result = Manifest.read(path, believed=believed)
+                except (HarnessError, UsageError) as error:
+                    refused += 1
+                    assert "manifest.json" in error.message and "\n" not in error.message
+                    continue
+                assert isinstance(result.latest, str) and now(result.latest)
+                device_names(result.sessions)
+                package_versions(result.environment, result.sessions)
+    assert refused > 500
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"a": NaN}', '{"schema_version": 1' + "0" * 5000 + "}", '{"a": 1, "a": 2}'],
+)
+def test_a_manifest_that_is_no_plain_json_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(HarnessError, match=r"manifest\.json") as caught:
+        Manifest.read(tmp_path / "manifest.json")
+    assert len(caught.value.message) < 500
+
+
+def test_a_manifest_of_any_bytes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifest.json").write_bytes(b"\xff\x00")
+    with pytest.raises(HarnessError, match="cannot be read"):
+        Manifest.read(tmp_path / "manifest.json")
+    monkeypatch.setattr("harness.log.manifest.LARGEST", 10)
+    with pytest.raises(HarnessError, match="at most 10"):
+        manifest().write(tmp_path / "manifest.json")
+        Manifest.read(tmp_path / "manifest.json")
+    (tmp_path / "manifest.json").unlink()
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(HarnessError, match="no regular file"):
+        Manifest.read(tmp_path / "manifest.json")
+
+
+def test_times_stay_in_order_when_the_clock_is_set_back() -> None:
+    ahead = (datetime.now(UTC) + timedelta(hours=2)).isoformat(timespec="seconds")
+    assert now(ahead) == ahead
+    assert now(ahead, elapsed=90) > ahead
+    assert now("no time", "") <= ahead
 
 
 def test_the_prompt_set_digest_depends_on_everything_about_the_prompts() -> None:
