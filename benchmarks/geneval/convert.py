@@ -71,14 +71,19 @@ def convert(checkpoint: Path, out: Path, frame: Frame | None = None) -> Conversi
     state = {modernise(key): tensor for key, tensor in original.items()}
     try:
         config = infer_config(state)
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
         raise HarnessError(
             f"{checkpoint} is no Mask2Former with a Swin backbone: {error}",
             "GenEval's detector is mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco",
         ) from error
     if len(state) < len(original):
         raise HarnessError(f"{checkpoint} has weights under both old and new names", _DAMAGED)
-    weights = translate(state, str(checkpoint))
+    try:
+        weights = translate(state, str(checkpoint))
+    except (ValueError, IndexError, RuntimeError) as error:  # of shapes that no such weight has
+        raise HarnessError(
+            f"{checkpoint} has a weight of another shape: {error}", _DAMAGED
+        ) from error
     with quiet():
         network, report = Mask2FormerForUniversalSegmentation.from_pretrained(
             None,
@@ -192,12 +197,14 @@ def _read(checkpoint: Path) -> dict[str, Any]:
             "where you trust it: torch.save({'state_dict': torch.load(FILE, "
             "weights_only=False)['state_dict']}, NEW_FILE)",
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # torch's readers raise many kinds on bytes that are no checkpoint
         raise UsageError(
             f"{checkpoint} cannot be read as a torch checkpoint: {first_line(error)}", _DAMAGED
         ) from error
     weights = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(t, Tensor) for t in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()
+    ):
         raise UsageError(
             f"{checkpoint} holds no weights by name",
             "expected an mmdet checkpoint: a dictionary with a 'state_dict'",
@@ -210,9 +217,12 @@ def _check_classes(checkpoint: Path, meta: Any) -> None:
     if not isinstance(meta, dict):
         return
     dataset = meta.get("dataset_meta")
-    named = meta.get("CLASSES") or (dataset or {}).get("classes") or (dataset or {}).get("CLASSES")
+    dataset = dataset if isinstance(dataset, dict) else {}
+    named = meta.get("CLASSES") or dataset.get("classes") or dataset.get("CLASSES")
     if not named:
         return
+    if not isinstance(named, list | tuple):
+        raise HarnessError(f"{checkpoint} says {named!r:.80} where its classes should be", _DAMAGED)
     found = [str(name).replace("_", " ") for name in named]
     expected = [_COCO_NAMES.get(name, name) for name in CLASSES]
     if found != expected:

@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from harness.audit.result import Result
 from harness.audit.subject import Subject
-from harness.errors import UsageError
+from harness.errors import UsageError, first_line
 from harness.log.environment import environment
-from harness.log.files import make_folder, write_atomically
+from harness.log.files import make_folder, read_file, write_atomically
 from harness.log.images import image_path
 from harness.log.location import local
 from harness.log.run_folder import RunFolder
+from harness.text import parse_json
 
 FACTS = "bundle.json"
 """In the file: which images were taken along, where it was packed, and what an audit said."""
 
-LARGEST = 64 * 2**30
-"""Bytes that a bundle may unpack to."""
+LARGEST, MOST_FILES = 16 * 2**30, 1_000_000
+"""Bytes that a bundle may unpack to, and the files that it may hold."""
+
+LARGEST_FACTS = 64 * 2**20
+"""Bytes of the largest `bundle.json` that is read."""
 
 _NAMES = re.compile(
     r"manifest\.json|prompts\.jsonl|bundle\.json|log/[a-z]+-[\d-]+-[0-9a-f]{16}\.parquet"
@@ -75,6 +81,35 @@ def _selected(subject: Subject) -> list[Path]:
     return sorted({path for path in found if path.is_file()})
 
 
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,  # encrypted, or packed in a way that nobody here knows
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+def _extract(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+    """Unpack one file piece by piece, never more of it than it claims to have.
+
+    Raises:
+        ValueError: It has more, or its name was there before.
+    """
+    make_folder(target.parent)
+    left = entry.file_size
+    with packed.open(entry) as source, target.open("xb") as file:
+        while piece := source.read(min(2**20, left + 1)):
+            left -= len(piece)
+            if left < 0:
+                raise ValueError(f"'{entry.filename}' unpacks to more than it claims")
+            file.write(piece)
+
+
 def unpack(file: Path, folder: Path) -> tuple[RunFolder, str]:
     """Unpack a bundle into an empty folder; returns the run and which images it brings.
 
@@ -83,18 +118,20 @@ def unpack(file: Path, folder: Path) -> tuple[RunFolder, str]:
     """
     try:
         with zipfile.ZipFile(file) as packed:
-            if sum(entry.file_size for entry in packed.infolist()) > LARGEST:
+            entries = packed.infolist()
+            if len(entries) > MOST_FILES:
+                raise UsageError(f"{file} holds more than {MOST_FILES} files")
+            if sum(entry.file_size for entry in entries) > LARGEST:
                 raise UsageError(f"{file} would unpack to more than {LARGEST} bytes")
-            for entry in packed.infolist():
+            for entry in entries:
                 if not _NAMES.fullmatch(entry.filename):
                     raise UsageError(f"{file} holds '{entry.filename}', which is no file of a run")
-                target = folder / entry.filename
-                make_folder(target.parent)
-                target.write_bytes(packed.read(entry))
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+                _extract(packed, entry, folder / entry.filename)
+        facts = parse_json(read_file(folder / FACTS, LARGEST_FACTS).decode())
         kept = str(facts["images"])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise UsageError(
-            f"{file} is no bundle: {error}", "`python -m harness bundle RUN --out FILE` makes one"
+            f"{file} is no bundle: {first_line(error)}",
+            "`python -m harness bundle RUN --out FILE` makes one",
         ) from error
     return RunFolder.existing(folder), "none" if kept == "none" else "selected"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from harness.log.run_folder import RunFolder
 
 
 @click.command(short_help="List strategies, benchmarks, models or runs.")
@@ -50,23 +54,55 @@ def _models() -> None:
 
 
 def _runs(root: Path) -> None:
-    from harness.errors import HarnessError
-    from harness.log.manifest import Manifest
+    """Print a line a run; one that cannot be read is a line that says why."""
     from harness.log.run_folder import find_runs
-    from harness.models.bundled import is_miniature, suite_name
 
     runs = find_runs(root)
     if not runs:
         click.echo(f"no runs under {root}", err=True)
-    for folder in runs:
-        try:
-            manifest = Manifest.read(folder.manifest)
-        except HarnessError as error:
-            click.echo(f"{folder.path}  unreadable: {error.message}")
-            continue
+        return
+    head = ("run", "state", "made", "searches", "micro", "seed", "what")
+    rows: list[tuple[str, ...]] = [head, *map(_row, runs)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[-1]]))
+
+
+def _row(folder: RunFolder) -> tuple[str, ...]:
+    from harness.analysis.summary import prompt_scores
+    from harness.errors import HarnessError
+    from harness.log.files import check_entries
+    from harness.log.frame import load, load_searches
+    from harness.log.lock import is_held
+    from harness.log.manifest import FINISHED, Manifest
+    from harness.models.bundled import is_miniature, suite_name
+
+    path, nothing = str(folder.path), ("–",) * 4
+    try:
+        check_entries(folder.path)
+        manifest = Manifest.read(folder.manifest)
         config = manifest.config
-        click.echo(
-            f"{folder.path}  {manifest.state:<8}  {config['strategy']['name']} "
-            f"{config['budget']} × {manifest.prompt_set.count} prompts on {suite_name(config)}"
-            f"{' (miniature)' if is_miniature(config) else ''}"
-        )
+        suite = f"{suite_name(config)}{' (miniature)' if is_miniature(config) else ''}"
+    except HarnessError as error:
+        return path, "unreadable", *nothing, error.message
+    state = manifest.state
+    if state != FINISHED and not is_held(folder.path):
+        state = "stopped"  # whoever drove it is gone, and `resume` goes on
+    strategy = config["strategy"]
+    options = ", ".join(f"{name}={value}" for name, value in strategy["options"].items())
+    what = (
+        f"{strategy['name']}{f' ({options})' if options else ''} · budget {config['budget']} · "
+        f"{config['benchmark']['name']} · {suite}"
+    )
+    total = manifest.prompt_set.count * config["replicates"]
+    ended, score = f"? of {total}", "–"
+    try:
+        frame, searches = load(folder.path), load_searches(folder.path)
+        ended = f"{len(searches)} of {total}"
+        if config["scorer"] and len(scores := prompt_scores(manifest, frame, searches)):
+            score = f"{scores['score'].mean():.3f}"
+    except HarnessError as error:
+        what = f"{what} · {error.message}"
+    made = manifest.created[:10] or "–"
+    return path, state, made, ended, score, str(config["seed"]), what

@@ -19,8 +19,8 @@ def repair(run: Location) -> None:
 
     Damaged files are moved to RUN/damaged; nothing is deleted. What is intact stays as an
     unfinished run, of which `show`, `report` and so on say n of N, and which `resume` completes:
-    the missing draws are made again, and come out the same. So are draws whose image is damaged
-    or gone, where a search that has not ended may need it.
+    the missing draws are made again, and come out the same. So are draws whose image is damaged,
+    or is gone and may be needed by a search that has not ended.
     """
     import os
     import shlex

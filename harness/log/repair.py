@@ -6,8 +6,9 @@ lost a row counts as not ended any more. So every reader says n of N, as for any
 under way, and resuming draws what is missing again: the same draws, since a draw's noise and
 identity hang on nothing that was lost.
 
-Images count where a search may still need them as feedback: one that is lost or damaged takes
-its draw's row with it, so that the draw is made again.
+An image that is damaged, or that a search may still need as feedback and is gone, takes its
+draw's row with it, so that the draw is made again. Images of searches that have ended may have been
+let go of: one that is not there is no damage, one that is there and is another is.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import pyarrow as pa
 
 from harness.log import shards, store
 from harness.log.damage import Damage, find
-from harness.log.files import make_folder, move
-from harness.log.images import image_path, verify
+from harness.log.files import make_folder, move, read_file
+from harness.log.images import MAX_BYTES, image_path, verify
 from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import RUNNING, Manifest, now
@@ -63,7 +64,7 @@ def repair(folder: RunFolder, session: dict[str, Any], *, images: bool = True) -
     Args:
         folder: The run.
         session: Who does it, for the manifest, which gets an entry with what was found.
-        images: Whether the run stores the images of searches that are under way.
+        images: Whether the run makes and stores images; one of scores keeps none of its own.
 
     Raises:
         HarnessError: The manifest is damaged, a file is of a newer version or no shard, another
@@ -90,10 +91,11 @@ def repair(folder: RunFolder, session: dict[str, Any], *, images: bool = True) -
             said = said or (
                 f"{len(lacking)} searches that ended have fewer rows than they made draws",
             )
-        lost, what = work.lost_images(lacking, under_way=images)
+        lost, what = work.lost_images(lacking) if images else (set(), [])
         if what:
             said = (*said, *what)
             note(said)
+        lacking |= {draw[:2] for draw in lost} & work.ended()
         if lacking or lost:
             work.reopen(lacking, lost)
         return Repair(
@@ -122,39 +124,45 @@ class _Repair:
             for first, last in shards.survey(self._folder.log, table).gaps:
                 shards.write(self._folder.log, table, first, last, schema.empty_table())
 
-    def lost_images(
-        self, lacking: set[SearchId], *, under_way: bool
-    ) -> tuple[set[DrawId], list[str]]:
-        """Images that searches may need as feedback and that are not there, or not well.
+    def ended(self) -> set[SearchId]:
+        """Return the searches that the log says have ended."""
+        return set(map(_search, _light(store.read(self._folder.log, "searches"))))
+
+    def lost_images(self, lacking: set[SearchId]) -> tuple[set[DrawId], list[str]]:
+        """Find images that are not well, and those that a search needs and that are not there.
 
         Those that are not well are moved away: what is drawn again is to take their place.
 
         Args:
             lacking: Searches that had ended and are to go on. Their images may have been let go
                 of, and no damage is meant then.
-            under_way: Whether to look at the images of searches that had not ended.
 
         Returns:
             Their draws, and what is wrong with them, in sentences.
         """
         log = self._folder.log
-        over = set(map(_search, _light(store.read(log, "searches")))) - lacking
+        over = self.ended() - lacking
         lost: set[DrawId] = set()
-        damaged: list[str] = []
+        wrong: dict[str, str] = {}
         missing: list[str] = []
         for row in store.read(log, "candidates", [*KEYS["candidates"], "image"]).to_pylist():
             search, digest = _search(row), row["image"]
-            if digest is None or search in over or not (under_way or search in lacking):
+            if digest is None:
                 continue
             path = image_path(self._folder.images, digest)
-            if not path.is_file():
+            if digest in wrong:  # of two draws that came out alike
+                lost.add(_draw(row))
+            elif not path.is_file():
+                if search in over:
+                    continue
                 lost.add(_draw(row))
                 if search not in lacking:
                     missing.append(str(path))
-            elif what := verify(path.read_bytes(), digest):
+            elif what := _wrong(path, digest):
                 lost.add(_draw(row))
-                damaged.append(f"{path} is damaged: {what}")
+                wrong[digest] = f"{path} is damaged: {what}"
                 self._move(path)
+        damaged = list(wrong.values())
         if missing:
             damaged.append(
                 f"{len(missing)} images of searches that had not ended are missing, the first "
@@ -185,6 +193,13 @@ class _Repair:
         make_folder(self.aside)
         move(path, self.aside)
         self.moved.append(path.name)
+
+
+def _wrong(path: Location, digest: str) -> str:
+    try:
+        return verify(read_file(path, MAX_BYTES), digest)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
 
 
 def _light(rows: pa.Table, *more: str) -> list[dict[str, Any]]:

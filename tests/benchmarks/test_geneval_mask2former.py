@@ -104,6 +104,33 @@ def test_both_layouts_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 @needs_shared("mask2former")
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        [1],
+        {},
+        {"state_dict": [1]},
+        {"state_dict": {1: torch.zeros(2)}},
+        {"state_dict": {"backbone.patch_embed.projection.weight": torch.zeros(())}},
+        {"state_dict": {"a": torch.zeros(1)}, "meta": {"CLASSES": 5}},
+        {"state_dict": {"a": torch.zeros(1)}, "meta": {"dataset_meta": 5}},
+    ],
+)
+def test_junk_is_one_sentence(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "junk.pth")
+    with pytest.raises(HarnessError, match=r"junk\.pth"):
+        convert(tmp_path / "junk.pth", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"junk", b"PK\x03\x04", bytes(1000), b"\x80\x02."])
+def test_bytes_that_are_no_checkpoint_are_one_sentence(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "junk.pth").write_bytes(data)
+    with pytest.raises(HarnessError, match=r"junk\.pth"):
+        convert(tmp_path / "junk.pth", tmp_path / "out")
+
+
 def test_a_network_that_answers_otherwise_is_refused(converted: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError, Interrupted
+from harness.log.lock import exclusive
 from harness.log.store import LogWriter
 from harness.models.leakage import LABEL as LEAKS
 from tests.runs import contents
@@ -30,6 +33,32 @@ def test_run_show_resume_and_ls(harness: Terminal, suite: Path) -> None:
     assert harness("resume", "r") == 0 and "already finished" in harness.err
     assert harness.out == first
     assert harness("ls", "runs", "--root", ".") == 0 and "finished" in harness.out
+
+
+def test_ls_runs_is_one_line_a_run_whatever_else_lies_there(
+    harness: Terminal, suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert harness("run", "--model", suite, *STUB, "--budget", 3, "--seed", 7, "--out", "a") == 0
+    for name, text in {"bad": "[" * 10**5, "worse": "{}"}.items():
+        Path(name).mkdir()
+        Path(name, "manifest.json").write_text(text)
+    Path("linked").mkdir()
+    Path("linked", "manifest.json").symlink_to(Path("a", "manifest.json").resolve())
+    fields = json.loads(Path("a/manifest.json").read_text())
+    shutil.copytree("a", "b")
+    Path("b/manifest.json").write_text(json.dumps({**fields, "state": "running"}))
+    assert harness("ls", "runs", "--root", ".") == 0
+    head, a, b, bad, linked, worse = harness.out.splitlines()
+    assert head.split()[:2] == ["run", "state"]
+    assert a.split()[:2] == ["a", "finished"] and "best-of-n (select=score) · budget 3" in a
+    assert "10 of 10" in a and "  7  " in a and fields["created"][:10] in a
+    assert b.split()[:2] == ["b", "stopped"]
+    for line in (bad, linked, worse):
+        assert line.split()[1] == "unreadable" and line.split()[0] in {"bad", "linked", "worse"}
+    with exclusive(Path("b")):
+        code = "import sys; from harness.__main__ import main; main()"
+        listed = start(["ls", "runs", "--root", "b"], Path.cwd(), code=code).communicate()[0]
+    assert listed.splitlines()[1].split()[:2] == ["b", "running"]
 
 
 def test_draws_of_other_runs_are_reused_when_asked_for(harness: Terminal, suite: Path) -> None:

@@ -118,3 +118,29 @@ def test_what_a_power_cut_left_of_an_image_is_written_anew(stopped: Path, whole:
         empty(path)
     run(stub_plan(stopped.parent / "stub.toml", strategy="reflect", budget=BUDGET), stopped)
     assert contents(stopped) == contents(whole)
+
+
+@pytest.mark.parametrize("damage", [flip, empty, exchange])
+def test_a_damaged_image_of_a_finished_run_is_set_aside_and_made_again(
+    harness: Terminal, whole: Path, damage: Callable[[Path], None]
+) -> None:
+    before = contents(whole)
+    rows = store.read(RunFolder(whole).log, "candidates").to_pylist()
+    image = rows[0]["image"]
+    path = next((whole / "images").glob(f"*/{image}.png"))
+    damage(path)
+    assert harness("repair", whole) == 0
+    assert f"{image}.png is damaged" in harness.out and "harness resume" in harness.out
+    assert (whole / "damaged" / path.name).exists() and not path.exists()
+    assert Manifest.read(RunFolder(whole).manifest).state == "running"
+    assert harness("resume", whole) == 0
+    assert contents(whole) == before and path.exists()
+    assert harness("repair", whole) == 0 and "nothing is damaged" in harness.out
+
+
+def test_images_that_a_finished_run_has_let_go_of_are_no_damage(
+    harness: Terminal, whole: Path
+) -> None:
+    for path in (whole / "images").glob("*/*.png"):
+        path.unlink()
+    assert harness("repair", whole) == 0 and "nothing is damaged" in harness.out
