@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.geneval import metadata
 from harness.errors import HarnessError, UsageError
 from harness.log import images
 from harness.log.files import explain
@@ -109,9 +110,10 @@ def _folder_names(prompts: Sequence[Prompt]) -> dict[str, tuple[str, Prompt]]:
 
 def _metadata(prompt: Prompt) -> dict[str, Any]:
     """GenEval's own row where it is one; other prompts get the two keys every reader needs."""
-    own = dict(prompt.metadata)
-    return (
-        own
-        if own.get("prompt") == prompt.text
-        else {"tag": prompt.tag, **own} | {"prompt": prompt.text}
-    )
+    row = dict(prompt.metadata)
+    if row.get("prompt") != prompt.text:
+        row = {"tag": prompt.tag, **row} | {"prompt": prompt.text}
+    try:
+        return metadata.validated(row)  # null is no requirement, and others would take it for one
+    except metadata.BadMetadata:
+        return row

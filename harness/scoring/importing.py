@@ -10,11 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.geneval import metadata
 from harness.analysis.curves import run_curves
-from harness.analysis.logged_run import load_run
+from harness.analysis.logged_run import known_mean, load_run
 from harness.config import FOREIGN, RECORDED_JUDGE, Plugin, RunConfig
 from harness.engine.launch import folder_for, totals
 from harness.engine.rows import Pending, candidate_row, search_row
@@ -138,10 +136,10 @@ def row_of_budgets(folder: RunFolder) -> dict[int, float]:
     """Micro score at N = 4, 8, 12, … as the published analysis prints it.
 
     Source: `inference_scripts/analysis.py` of github.com/jacklishufan/Reflect-DiT: the image
-    of index N − 1, or the last before it where the search had ended.
+    of index N − 1, or the last before it where the search had ended; over prompts with a score.
     """
     own = run_curves(load_run(folder.path)).own
-    micro = dict(zip(own.budgets.tolist(), np.mean(own.scores, axis=0).tolist(), strict=True))
+    micro = dict(zip(own.budgets.tolist(), known_mean(own.scores).tolist(), strict=True))
     return {n: score for n, score in micro.items() if n % 4 == 0}
 
 

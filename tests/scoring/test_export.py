@@ -42,6 +42,18 @@ def test_metadata_is_what_the_benchmark_says(tmp_path: Path) -> None:
     assert written == {"tag": "t", "k": 1, "prompt": "a cat"}
 
 
+def test_what_is_null_is_not_exported_as_a_requirement(tmp_path: Path) -> None:
+    suite, _ = make_stub_suite(tmp_path)
+    prompts = tmp_path / "prompts.jsonl"
+    row = {"tag": "colors", "include": [{"class": "cat", "count": 1}], "prompt": "a photo of a cat"}
+    padded = {**row, "include": [{**row["include"][0], "color": None}], "exclude": None}  # type: ignore[index, dict-item]
+    prompts.write_text(json.dumps(padded))
+    ask = {"benchmark": "prompt-file", "benchmark_options": {"path": str(prompts)}}
+    run(stub_plan(suite, budget=1, **ask), tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "00000" / "metadata.jsonl").read_text()) == row
+
+
 def test_what_is_missing_or_damaged_is_named_and_the_rest_written(tmp_path: Path) -> None:
     suite, faults = make_stub_suite(tmp_path)
     faults.add("generator", "error", "on-3")

@@ -185,6 +185,8 @@ def test_one_bad_row_of_metadata_is_named_and_the_rest_has_scores(tmp_path: Path
     refused = frame["prompt_id"].isin(list(bad))
     assert frame.loc[refused, "correct"].isna().all()
     assert frame.loc[~refused, "correct"].tolist() == whole.loc[~refused, "correct"].tolist()
+    assert set(row_of_budgets(RunFolder(tmp_path / "run"))) == {4, 8, 12}
+    assert all(0 <= value <= 1 for value in row_of_budgets(RunFolder(tmp_path / "run")).values())
     audited = [r for r in audit(Subject(RunFolder(tmp_path / "run"))) if r.failed]
     assert not audited
 
