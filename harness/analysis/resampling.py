@@ -89,7 +89,8 @@ def bca(values: Floats, strata: Sequence[Ints] | None = None, *, seed: int, leve
 
     Args:
         values: Shape (prompts, columns).
-        strata: Row numbers of each stratum, whose means count alike; by default one of all rows.
+        strata: Row numbers of each stratum, whose means count alike, in order of the strata's names
+            (each is resampled by its place among them); by default one of all rows.
         seed: Of the resampling.
         level: Nominal coverage.
 
@@ -97,7 +98,8 @@ def bca(values: Floats, strata: Sequence[Ints] | None = None, *, seed: int, leve
         Ends are NaN for columns where BCa does not exist: fewer than three prompts, all values of
         each stratum equal, or every resample on one side of the mean.
     """
-    parts = [values] if strata is None else [values[rows] for rows in strata]
+    # In order of value, so that an interval hangs on the scores and never on who listed them how.
+    parts = [np.sort(values[rows], axis=0) for rows in (strata or [np.arange(len(values))])]
     centres = [part.mean(axis=0) for part in parts]
     value: Floats = np.mean(centres, axis=0)
     nothing = np.full_like(value, np.nan)

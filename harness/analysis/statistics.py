@@ -94,7 +94,7 @@ def macro_interval(
     interval is Wilson's for as many trials as there are prompts, and the method says so.
 
     Args:
-        groups: The scores of each tag's prompts.
+        groups: The scores of each tag's prompts, in order of the tags' names.
         seed: Of the resampling.
         level: Nominal coverage.
 

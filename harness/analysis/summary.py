@@ -105,7 +105,7 @@ def summarise(run: str | Location) -> Summary:
         }
         if scored:
             micro = mean_interval(by_prompt["score"].dropna().tolist())
-            macro = macro_interval(list(filter(None, known.values())))
+            macro = macro_interval([known[tag] for tag in sorted(known) if known[tag]])
     chosen = frame[frame["selected"]]
     errors = pd.concat([frame["error"], searches["error"]]).dropna().value_counts()
     return Summary(

@@ -96,12 +96,14 @@ def test_equal_runs_have_an_interval_with_width_and_its_method() -> None:
 
 def test_the_difference_agrees_with_scipys_bca() -> None:
     first, second = table(200, 30, 60, 100)
-    estimate = difference(first, second, seed=3)
+    # Over several seeds: of one alone the bias correction can be off by three steps of 1/390.
+    estimates = [difference(first, second, seed=seed) for seed in range(12)]
+    ends = np.mean([(estimate.low, estimate.high) for estimate in estimates], axis=0)
     expected = stats.bootstrap(
         (second - first,), np.mean, n_resamples=9999, rng=np.random.default_rng(0)
     ).confidence_interval
-    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high), abs=0.006)
-    assert estimate.value == pytest.approx(30 / 390)
+    assert ends == pytest.approx((expected.low, expected.high), abs=0.003)
+    assert estimates[0].value == pytest.approx(30 / 390)
 
 
 def test_holm_by_hand() -> None:

@@ -42,6 +42,23 @@ def test_quantiles_are_numpys() -> None:
         assert found[i, j] == pytest.approx(expected, nan_ok=True, abs=1e-6)
 
 
+def test_an_interval_does_not_hang_on_the_order_of_prompts() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.integers(0, 4, (60, 3)) / 3
+    tags = rng.integers(0, 3, 60)
+    shuffled = rng.permutation(60)
+    strata = [np.flatnonzero(tags == tag) for tag in range(3)]
+    others = [rng.permutation(np.flatnonzero(tags[shuffled] == tag)) for tag in range(3)]
+    for bands, other in (
+        (mean_bands(values)[0], mean_bands(values[shuffled])[0]),
+        (macro_bands(values, strata)[0], macro_bands(values[shuffled], others)[0]),
+    ):
+        assert np.array_equal(bands.low, other.low) and np.array_equal(bands.high, other.high)
+    first, second = values[:, 0], values[:, 1]
+    moved = difference(first[shuffled], second[shuffled])
+    assert moved == difference(first, second)
+
+
 def test_a_column_does_not_depend_on_its_neighbours() -> None:
     values = (np.random.default_rng(2).random((60, 5)) < 0.6).astype(float)
     together, _ = mean_bands(values)

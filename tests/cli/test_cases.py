@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tests.shared import SHARED, needs_shared
-from tests.terminal import Terminal
+from tests.terminal import ROOT, Terminal
 
 CASES = SHARED / "cases"
 
@@ -157,3 +158,14 @@ def test_the_official_summary_reads_what_was_not_scored(harness: Terminal, tmp_p
     tasks = [of["correct"].mean() for _, of in frame.groupby("tag", sort=False)]
     assert np.mean(tasks) == 1.0
     assert "macro (official: mean over tags)  1.000" in harness.out
+
+
+def test_intervals_do_not_depend_on_who_prints_them(harness: Terminal) -> None:
+    """`show`, `report` and a copy whose prompts come in another order agree to the last digit."""
+    run = ROOT / "results" / "reference" / "single-0"
+    assert harness("show", run) == 0
+    lines = dict(re.findall(r"^(macro|micro) .*?(0\.\d{3}–0\.\d{3})", harness.out, re.MULTILINE))
+    assert harness("report", run, "--out", "page") == 0
+    table = pd.read_csv("page/tables/results.csv").set_index("kind").loc[["macro", "micro"]]
+    for kind, row in table.iterrows():
+        assert lines[kind] == f"{row['low']:.3f}–{row['high']:.3f}"

@@ -37,7 +37,7 @@ def bca(strata: Sequence[Floats], seed: int) -> list[Interval | None]:
     """The interval of the mean of the strata's means, for every column.
 
     Args:
-        strata: The prompts' values of each stratum, (prompts, columns).
+        strata: The prompts' values of each stratum, (prompts, columns), in order of their names.
         seed: Of the resampling.
 
     Returns:
@@ -49,6 +49,7 @@ def bca(strata: Sequence[Floats], seed: int) -> list[Interval | None]:
         return [None] * columns
     means = np.zeros((RESAMPLES, columns))
     influence = []
+    strata = [np.sort(values, axis=0) for values in strata]
     for number, values in enumerate(strata):
         picks = _picks(len(values), seed, 0 if len(strata) == 1 else number + 1)
         means += picks @ values / len(values) / len(strata)
