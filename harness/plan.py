@@ -28,7 +28,7 @@ from harness.models.suites import (
 )
 from harness.options import build, resolved
 from harness.records import Prompt, Role
-from harness.registry import BENCHMARKS, GENERATORS, JUDGES, STRATEGIES
+from harness.registry import BENCHMARKS, GENERATORS, JUDGES, STRATEGIES, import_paths
 from harness.seeds import digest
 from strategies.base import Strategy
 
@@ -96,8 +96,9 @@ def generator_identity(config: RunConfig) -> str:
     return identity(config.generator, own)
 
 
+@import_paths(allowed=True)
 def plan(ask: Ask) -> Plan:
-    """Check a request and resolve everything in it.
+    """Check a request and resolve everything in it; what it names by import path is imported.
 
     Raises:
         UsageError: A name, option or value is no good, or a prompt file.
@@ -149,11 +150,15 @@ def replan(config: RunConfig) -> Plan:
     """The plan of a run that was started before, from its manifest's config.
 
     Raises:
+        ImportRefused: The config names code by import path, and that was not allowed.
         UsageError: A plug-in is not installed here, or its prompts are no good any more.
         HarnessError: A checkpoint is missing here, or is not the one the run began with.
     """
     strategy = build(STRATEGIES.get(config.strategy.name), config.strategy.options, flag="-S")
     benchmark = build(BENCHMARKS.get(config.benchmark.name), config.benchmark.options, flag="-B")
+    # Workers import them later, in processes of their own, and ask nobody.
+    GENERATORS.get(config.generator.kind)
+    JUDGES.get(config.judge.kind)
     specs = {Role.GENERATOR: config.generator, Role.JUDGE: config.judge}
     if config.scorer is not None:
         specs[Role.SCORER] = config.scorer

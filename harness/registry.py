@@ -7,7 +7,9 @@ Everything else comes from entry points: a package that declares, say,
     my-search = "my_package:MySearch"
 
 adds `--strategy my-search` without touching this repository. For a quick try a name may also be
-an import path, `--strategy my_module:MySearch`.
+an import path, `--strategy my_module:MySearch`. Such a name decides which code is run, so it is
+followed only within `import_paths(allowed=True)`: where it is the user's own word, or where the
+user said so with --plugins. What a manifest names is somebody else's word until then.
 """
 
 from __future__ import annotations
@@ -22,17 +24,25 @@ from typing import Any
 
 from harness.errors import UsageError, did_you_mean
 
-_trusted: ContextVar[bool] = ContextVar("_trusted", default=True)
+_allowed: ContextVar[bool] = ContextVar("_allowed", default=False)
+
+
+class ImportRefused(UsageError):
+    """A name is an import path, and nobody who may has said that such code is to be run."""
 
 
 @contextmanager
 def import_paths(*, allowed: bool) -> Iterator[None]:
-    """Within it, what is named by import path is imported, or refused: others may have named it."""
-    before = _trusted.set(allowed)
+    """Within it, what is named by import path is imported, or refused.
+
+    Args:
+        allowed: Which of the two; refused is also the rule outside of any such block.
+    """
+    before = _allowed.set(allowed)
     try:
         yield
     finally:
-        _trusted.reset(before)
+        _allowed.reset(before)
 
 
 @dataclass(frozen=True)
@@ -57,14 +67,16 @@ class Registry:
         """Import and return what a name stands for.
 
         Raises:
-            UsageError: The name is unknown, claimed twice, or its package fails to import; or it
-                is an import path within `import_paths(allowed=False)`.
+            ImportRefused: It is an import path outside of `import_paths(allowed=True)`.
+            UsageError: The name is unknown, claimed twice, or its package fails to import.
         """
         if ":" in name:
-            if not _trusted.get():
-                raise UsageError(
+            if not _allowed.get():
+                raise ImportRefused(
                     f"the manifest names the {self.kind} '{name}' by import path, and such code "
-                    "is imported with --plugins only"
+                    "is imported with --plugins only",
+                    "add --plugins if that code is yours or you trust it; what is installed as an "
+                    "entry point needs no flag",
                 )
             return self._load(name, name)
         claims = [entry for entry in self._entries() if entry.name == name]

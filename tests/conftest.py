@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from harness.registry import import_paths
 from tests.stubs import Faults, make_stub_suite
 from tests.terminal import ROOT, Terminal
 
@@ -59,6 +60,13 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def import_stubs() -> Iterator[None]:
+    """Let what manifests name by import path be imported, as --plugins does."""
+    with import_paths(allowed=True):
+        yield
 
 
 @pytest.fixture

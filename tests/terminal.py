@@ -20,16 +20,26 @@ PATIENCE = 240.0
 """Seconds that a state is waited for: long enough for a machine that is busy with other things."""
 
 
+READERS = ("audit", "bundle", "compare", "export", "report", "resume", "show")
+"""Commands that import what a manifest names by import path if --plugins says so."""
+
+
 class Terminal:
-    """Runs commands in this process and remembers their output."""
+    """Runs commands in this process and remembers their output.
+
+    The stubs are named by import path and are the tests' own, so commands that read a run get
+    --plugins, as whoever wrote the stubs would give it; with `plugins=False` they do not.
+    """
 
     def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
         self._capsys = capsys
         self._patch = patch
         self.out = self.err = ""
 
-    def __call__(self, *arguments: str | Path) -> int:
+    def __call__(self, *arguments: str | Path, plugins: bool = True) -> int:
         self._capsys.readouterr()
+        if plugins and arguments[0] in READERS and "--plugins" not in arguments:
+            arguments = (*arguments, "--plugins")
         self._patch.setattr(sys, "argv", ["harness", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
             main()

@@ -84,6 +84,7 @@ def test_where_a_checkpoint_lies_does_not_count_but_its_content_does(
     assert three.config.digest != one.config.digest and three.generator != one.generator
 
 
+@pytest.mark.usefixtures("import_stubs")
 def test_a_run_does_not_go_on_with_another_checkpoint(suite: Path, tmp_path: Path) -> None:
     config = stub_plan(suite).config
     assert replan(config).config == config

@@ -62,6 +62,7 @@ def test_every_builtin_can_be_imported_and_is_called_what_it_is_called() -> None
             assert registry.get(name).name == name
 
 
+@pytest.mark.usefixtures("import_stubs")
 def test_an_import_path_is_a_name_too() -> None:
     assert STRATEGIES.get("strategies.single:Single").name == "single"
     for wrong in ("no.such:Thing", "strategies.single:Nothing"):

@@ -8,7 +8,7 @@ from harness.errors import HarnessError
 from harness.log.manifest import Manifest
 from harness.options import build
 from harness.records import Prompt
-from harness.registry import BENCHMARKS
+from harness.registry import BENCHMARKS, ImportRefused
 
 
 def undrawn_prompts(manifest: Manifest, ids: Collection[str]) -> dict[str, Prompt]:
@@ -23,12 +23,17 @@ def undrawn_prompts(manifest: Manifest, ids: Collection[str]) -> dict[str, Promp
 
     Returns:
         By id, those that the benchmark as installed here has.
+
+    Raises:
+        ImportRefused: It is named by import path, and that was not allowed.
     """
     if not ids:
         return {}
     named = manifest.config["benchmark"]
     try:
         prompts = build(BENCHMARKS.get(named["name"]), named["options"], flag="-B").prompts()
+    except ImportRefused:
+        raise
     except HarnessError:
         return {}
     wanted = set(ids)

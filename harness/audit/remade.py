@@ -89,7 +89,12 @@ def setup(subject: Subject, role: Role) -> Setup:
         )
     if role is not Role.GENERATOR:
         _ = subject.benchmark
-    return Setup(config, {role: checkpoints_here(subject, role)}, subject.options.device)
+    return Setup(
+        config,
+        {role: checkpoints_here(subject, role)},
+        subject.options.device,
+        plugins=subject.options.plugins,
+    )
 
 
 def checkpoints_here(subject: Subject, role: Role) -> dict[str, Path]:

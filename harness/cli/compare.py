@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.places import RunPlace
+from harness.cli.places import RunPlace, plugins_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of bootstrap and sign flips.")  # fmt: skip
+@plugins_option
 def compare(
     runs: tuple[Location, ...], force: bool, separate_seeds: bool, budget: int | None, seed: int
 ) -> int:

@@ -12,11 +12,13 @@ from typing import Any
 import click
 
 from harness.cli.display import display
+from harness.cli.places import resume_command
 from harness.cli.summary_view import print_summary
 from harness.engine.launch import Execution, check_folder, work
 from harness.errors import HarnessError, Interrupted
 from harness.log.run_folder import RunFolder
 from harness.plan import Plan
+from harness.registry import import_paths
 
 
 class _Stop:
@@ -51,7 +53,7 @@ def drive(
     Raises:
         HarnessError: The run cannot go on.
     """
-    resume = f"python -m harness resume {shlex.quote(str(folder.path))}"
+    resume = resume_command(folder.path, plan.config.model_dump())
     # An error may be about a run that is reused, so that only who was stopped is told of it.
     alike = " ".join([resume, *(f"--reuse {shlex.quote(str(pool.path))}" for pool in reuse)])
     fresh = check_folder(folder, plan) is None
@@ -83,7 +85,8 @@ def drive(
             signal.signal(number, handler)
     if progress is None:
         click.echo(f"already finished: {folder.path}", err=True)
-    summary = print_summary(folder)
+    with import_paths(allowed=True):  # what the plan names has been imported before
+        summary = print_summary(folder)
     unscored = bool(summary.tags) and summary.searches_scored < summary.searches
     return 1 if summary.searches_failed or unscored else 0
 

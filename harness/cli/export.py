@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from harness.cli.places import plugins_option
+
 
 @click.command(short_help="Write a run's selected images in GenEval's layout.")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -14,6 +16,7 @@ import click
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help="The folder to write; must be new or empty.")  # fmt: skip
+@plugins_option
 def export(run: Path, layout: str, out: Path) -> int:
     """Write the image that each search of RUN selected, one sample a replicate.
 

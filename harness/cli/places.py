@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import shlex
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,6 +40,33 @@ class ExistingRun(click.ParamType["RunFolder"]):
         from harness.log.run_folder import RunFolder
 
         return RunFolder.existing(value)
+
+
+def plugins_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --plugins, without which nothing is imported that a manifest names by import path."""
+
+    @functools.wraps(command)
+    def guarded(*, plugins: bool, **options: Any) -> Any:
+        from harness.registry import import_paths
+
+        with import_paths(allowed=plugins):
+            return command(**options)
+
+    text = "Import code that a manifest names by import path."
+    return click.option("--plugins", is_flag=True, help=text)(guarded)
+
+
+def resume_command(folder: Location, config: Mapping[str, Any]) -> str:
+    """Return the command that carries on with a run, with all that it needs.
+
+    Args:
+        folder: The run's.
+        config: As its manifest holds it.
+    """
+    named = [config["strategy"]["name"], config["benchmark"]["name"]]
+    named += [config[role]["kind"] for role in ("generator", "judge")]
+    flag = " --plugins" if any(":" in str(name) for name in named) else ""
+    return f"python -m harness resume {shlex.quote(str(folder))}{flag}"
 
 
 reuse_option = click.option(

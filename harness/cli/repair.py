@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.places import RunPlace
+from harness.cli.places import RunPlace, resume_command
 
 if TYPE_CHECKING:
     from harness.log.location import Location
@@ -56,4 +56,4 @@ def repair(run: Location) -> None:
     elif manifest.config["suite"] == IMPORTED:
         click.echo("complete   by importing it again, into another folder")
     else:
-        click.echo(f"complete   python -m harness resume {shlex.quote(str(run))}")
+        click.echo(f"complete   {resume_command(run, manifest.config)}")

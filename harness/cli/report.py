@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.places import RunPlace
+from harness.cli.places import RunPlace, plugins_option
 
 if TYPE_CHECKING:
     from harness.log.location import Location
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of bootstraps and random choices.")  # fmt: skip
+@plugins_option
 def report(
     runs: tuple[Location, ...],
     out: Path,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.execution import execution_options
-from harness.cli.places import ExistingRun, reuse_option
+from harness.cli.places import ExistingRun, plugins_option, reuse_option
 
 if TYPE_CHECKING:
     from harness.log.run_folder import RunFolder
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.argument("run", type=ExistingRun())
 @reuse_option
 @execution_options
+@plugins_option
 def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, Any]) -> int:
     """Carry on with the run in the folder RUN.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.places import RunPlace
+from harness.cli.places import RunPlace, plugins_option
 
 if TYPE_CHECKING:
     from harness.log.location import Location
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Print what a run came to.")
 @click.argument("run", type=RunPlace())
+@plugins_option
 def show(run: Location) -> int:
     """Print scores with intervals, failures and costs of the run in the folder RUN.
 

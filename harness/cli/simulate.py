@@ -69,15 +69,14 @@ def simulate(
     For each number of GPUs the batch size is the one that ends first.
     """
     from harness.options import build, parse
-    from harness.registry import STRATEGIES
+    from harness.registry import STRATEGIES, import_paths
     from harness.simulate.simulation import simulate as run
     from harness.simulate.simulation import static_split
 
-    search = build(STRATEGIES.get(strategy), parse(options, flag="-S"), flag="-S")
+    with import_paths(allowed=True):
+        search = build(STRATEGIES.get(strategy), parse(options, flag="-S"), flag="-S")
     workload = _workload(source, **rest)
     click.echo(_describe(workload, strategy, budget, source))
-    if source is not None and (said := _label(source)):
-        click.echo(said)
     click.echo(
         f"    GPUs  batch   makespan {_unit(price)}    useful   until tail  tail costs"
         f"   static split: makespan {_unit(price)}"
@@ -159,7 +158,7 @@ def _describe(workload: Workload, strategy: str, budget: int, source: Path | Non
         f"{role} {workload.seconds[role]:.4g} s for {workload.batch_sizes[role]}"
         for role in workload.seconds
     )
-    origin = f"from {source}" if source is not None else "ASSUMED unless given"
+    origin = f"from {source}{_label(source)}" if source is not None else "ASSUMED unless given"
     return (
         f"{strategy}, budget {budget}, {len(workload.acceptance)} prompts × {workload.replicates}, "
         f"acceptance {mean:.3f} on average\nbatches: {roles} ({origin})"
@@ -171,7 +170,8 @@ def _label(source: Path) -> str:
     from harness.log.run_folder import RunFolder
     from harness.models.bundled import label
 
-    return label(Manifest.read(RunFolder.existing(source).manifest).config)
+    said = label(Manifest.read(RunFolder.existing(source).manifest).config)
+    return f"; {said}" if said else ""
 
 
 def _line(size: int, ours: Simulated, static: Simulated, price: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -13,6 +12,7 @@ from harness.analysis.protocol import without_score
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import Summary, summarise
 from harness.analysis.wording import cells, n_of
+from harness.cli.places import resume_command
 from harness.log.manifest import FINISHED
 from harness.log.run_folder import RunFolder
 from harness.models import bundled, leakage
@@ -115,6 +115,5 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
         lines.append(f"nothing could be scored: {reason}")
     lines.append(f"results   {folder.path}")
     if summary.manifest.state != FINISHED:
-        quoted = shlex.quote(str(folder.path))
-        lines.append(f"resume    python -m harness resume {quoted}")
+        lines.append(f"resume    {resume_command(folder.path, summary.manifest.config)}")
     return lines

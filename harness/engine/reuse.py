@@ -32,7 +32,7 @@ from harness.log.shards import salvage
 from harness.options import build
 from harness.plan import Plan, select_prompts
 from harness.records import Cost, Role
-from harness.registry import BENCHMARKS
+from harness.registry import BENCHMARKS, import_paths
 
 FREE = frozenset(
     {"strategy", "budget", "replicates", "tags", "limit", "keep_images", "suite", "miniature"}
@@ -225,9 +225,10 @@ def _differences(manifest: Manifest, config: RunConfig, plan: Plan) -> list[str]
     versions = other_versions(manifest.environment, manifest.sessions)
     found = [f"the version of {name}" for name in NUMERIC if name in versions]
     # The config names where prompts come from, such as a file, and not what is in it.
-    benchmark: Benchmark = build(
-        BENCHMARKS.get(plan.config.benchmark.name), plan.config.benchmark.options, flag="-B"
-    )
+    with import_paths(allowed=True):  # the plan's own, which has been imported before
+        benchmark: Benchmark = build(
+            BENCHMARKS.get(plan.config.benchmark.name), plan.config.benchmark.options, flag="-B"
+        )
     there = benchmark.prompts()
     try:
         prompts = select_prompts(there, config.tags, config.limit)

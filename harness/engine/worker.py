@@ -26,7 +26,7 @@ from harness.models.base import FeedbackImage, Request
 from harness.models.devices import prepare
 from harness.options import build
 from harness.records import Cost, Image, Role
-from harness.registry import BENCHMARKS, GENERATORS, JUDGES
+from harness.registry import BENCHMARKS, GENERATORS, JUDGES, import_paths
 from harness.seeds import pixel_digest
 
 _A = TypeVar("_A")
@@ -44,11 +44,14 @@ class Setup:
         config: The run's config.
         paths: Local folder of each checkpoint, by role and part.
         device: A torch device.
+        plugins: Import models that the config names by import path. Whoever plans a run has asked
+            for them, or has been asked about them.
     """
 
     config: RunConfig
     paths: Mapping[Role, Mapping[str, Path]]
     device: str = "cpu"
+    plugins: bool = True
 
 
 class Worker:
@@ -133,8 +136,14 @@ def load(role: Role, setup: Setup) -> Any:
     """Load a role's model from its checkpoints.
 
     Raises:
+        ImportRefused: It is named by import path, and the setup does not allow that.
         HarnessError: A checkpoint is missing or wrong, or a plug-in is unknown.
     """
+    with import_paths(allowed=setup.plugins):
+        return _load(role, setup)
+
+
+def _load(role: Role, setup: Setup) -> Any:
     config = setup.config
     paths = setup.paths.get(role, {})
     if role is Role.GENERATOR:

@@ -15,6 +15,7 @@ from harness.models.suites import ModelSpec, Suite, load_suite, resolve_dtype
 from harness.options import build, resolved
 from harness.plan import Plan, digests, locate
 from harness.records import Prompt, Role
+from harness.registry import import_paths
 from harness.scoring.layout import PromptFolder, group, passed_over, read_layout
 from harness.seeds import digest
 from strategies.recorded import Recorded
@@ -113,6 +114,7 @@ def is_scoring(config: Mapping[str, object]) -> bool:
     return config["suite"] == SUITE
 
 
+@import_paths(allowed=True)
 def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
     """Check a request and resolve everything in it.
 

@@ -31,6 +31,8 @@ from tests.analysis.conftest import MakeRun
 from tests.runs import run, stub_plan
 from tests.stubs import Faults, StubJudge
 
+pytestmark = pytest.mark.usefixtures("import_stubs")
+
 
 @dataclass(frozen=True)
 class Wide(Strategy):

@@ -87,7 +87,7 @@ def test_who_was_stopped_is_told_to_reuse_the_same_runs(
 
     monkeypatch.setattr("harness.cli.drive.work", stopped)
     assert harness("run", *few, "--reuse", "a few", "--out", "r") == 130
-    assert "carry on with: python -m harness resume r --reuse 'a few'\n" in harness.err
+    assert "carry on with: python -m harness resume r --plugins --reuse 'a few'\n" in harness.err
 
 
 def test_the_same_command_has_the_same_folder(harness: Terminal, suite: Path) -> None:
@@ -308,10 +308,10 @@ def test_a_signal_stops_and_resume_finishes(tmp_path: Path, number: int) -> None
     _, err = process.communicate(timeout=60)
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
-        command = ["resume", "r"]
+        command = ["resume", "r", "--plugins"]
     else:
         assert process.returncode == 130
-        found = re.search(r"carry on with: python -m harness (resume \S+)", err)
+        found = re.search(r"carry on with: python -m harness (resume \S+ --plugins)", err)
         assert found, err
         command = found[1].split()
     again = start(command, tmp_path)

@@ -53,6 +53,7 @@ def test_a_finished_run_opens_and_reports(version: Path, tmp_path: Path) -> None
     assert done.page.read_text(encoding="utf-8").count("<html") == 1
 
 
+@pytest.mark.usefixtures("import_stubs")
 def test_a_stopped_run_resumes_to_the_finished_one(version: Path) -> None:
     stopped = RunFolder(version / "stopped")
     before = store.read(stopped.log, "candidates").num_rows

@@ -59,7 +59,7 @@ def test_a_killed_driver_resumes_to_the_same_log(tmp_path: Path, ray_cluster: No
     for token in faults.left():
         (faults.folder / token).unlink()
     resumed = subprocess.run(
-        [sys.executable, "-m", "harness", "resume", str(tmp_path / "r"), *ray_options],
+        [sys.executable, "-m", "harness", "resume", str(tmp_path / "r"), "--plugins", *ray_options],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

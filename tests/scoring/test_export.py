@@ -15,6 +15,8 @@ from harness.seeds import pixel_digest
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
 
+pytestmark = pytest.mark.usefixtures("import_stubs")
+
 
 def test_selected_images_one_sample_a_replicate(tmp_path: Path) -> None:
     suite, _ = make_stub_suite(tmp_path)
