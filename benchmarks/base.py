@@ -39,6 +39,10 @@ class Benchmark(ABC):
     scored: ClassVar[bool] = True
     """Whether it has a scorer. Without one a run ends with images and judge's verdicts."""
 
+    external: ClassVar[bool] = False
+    """Whether its prompts come from outside the package that it is part of, such as a file of the
+    user's, so that its name and options do not say which they are."""
+
     @abstractmethod
     def prompts(self) -> list[Prompt]:
         """All prompts in their official order.

@@ -38,6 +38,7 @@ class PromptFile(Benchmark):
 
     name: ClassVar[str] = "prompt-file"
     scored: ClassVar[bool] = False
+    external: ClassVar[bool] = True
 
     path: str
 

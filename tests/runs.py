@@ -81,3 +81,10 @@ class ShuffledExecutor(InlineExecutor):
             return [BatchResult(job, "shuffled", answers=tuple(worker.run(job.items)))]
         except Exception as error:
             return [BatchResult(job, "shuffled", error=f"{type(error).__name__}: {error}")]
+
+
+def bare_config() -> dict[str, Any]:
+    """The least that a manifest's config holds."""
+    plugin, model = {"name": "n", "options": {}}, {"kind": "k", "checkpoints": {}}
+    config = {"strategy": plugin, "benchmark": plugin, "generator": model, "judge": model}
+    return {**config, "suite": "s", "budget": 1, "replicates": 1, "seed": 0}

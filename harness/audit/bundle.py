@@ -23,6 +23,7 @@ from harness.log.environment import environment
 from harness.log.files import make_folder, read_file, write_atomically
 from harness.log.images import image_path
 from harness.log.location import local
+from harness.log.prompts import prompts_path
 from harness.log.run_folder import RunFolder
 from harness.text import parse_json
 
@@ -54,8 +55,8 @@ def pack(subject: Subject, results: Sequence[Result], out: Path) -> int:
     """
     root = local(subject.folder.path)
     paths = [local(subject.folder.manifest), *sorted(local(subject.folder.log).glob("*.parquet"))]
-    if subject.brings_prompts:
-        paths.append(root / "prompts.jsonl")
+    if subject.holds_prompts:
+        paths.append(local(prompts_path(subject.folder)))
     images = _selected(subject)
     facts = {
         "images": "selected" if images else "none",

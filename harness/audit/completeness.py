@@ -16,8 +16,9 @@ from harness.audit import replays
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
 from harness.engine.searches import SearchKey
+from harness.errors import HarnessError
 from harness.log.manifest import FINISHED, PromptSet
-from harness.scoring.prompts import PROMPTS_FILE
+from harness.log.prompts import kept_prompts, prompts_path
 
 NAME = "completeness"
 
@@ -27,11 +28,10 @@ def check(subject: Subject) -> Result:
     problems = Problems()
     evidence: list[str] = []
     manifest, config = subject.manifest, subject.config
-    if subject.holds_prompts and not subject.foreign:
-        problems.add(
-            f"there is a {PROMPTS_FILE}, and the prompts of a run that made its images are its "
-            "benchmark's"
-        )
+    try:
+        kept_prompts(subject.folder, manifest)
+    except HarnessError as error:
+        problems.add(error.message)
     expected = _expected(subject, problems, evidence)
     ended = Counter(
         SearchKey(row["prompt_id"], row["replicate"])
@@ -77,6 +77,11 @@ def _expected(subject: Subject, problems: Problems, evidence: list[str]) -> set[
         else:
             evidence.append(f"the prompt set could not be built again: {error}")
         return None
+    if subject.brings_prompts and not subject.foreign:
+        evidence.append(
+            f"prompts are those of {prompts_path(subject.folder).name}, held to the manifest's "
+            "digest: a file's, of which nothing else is known"
+        )
     if PromptSet.of(prompts) != manifest.prompt_set:
         problems.add(
             f"the config stands for {count(len(prompts), 'prompt')} of another digest than the "

@@ -33,6 +33,7 @@ def check(subject: Subject) -> Result:
     batches: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
     draws = reused = 0
     free = _unpaid(subject)
+    counted: defaultdict[str, set[bool]] = defaultdict(set)
     # Batches are numbered anew in every session of work.
     one_session = len(manifest.sessions) == 1
     for key, rows in subject.by_search(_COLUMNS):
@@ -42,8 +43,13 @@ def check(subject: Subject) -> Result:
             for problem in _wrong(row, free, subject.config.judged):
                 problems.add(f"{named(key, row['draw_index'])}: {problem}")
             for role in ROLES:
+                if role not in free and row[_ANSWER[role]] is not None:
+                    counted[role].add(row[f"{role}_flops"] is not None)
                 if one_session and row[f"{role}_batch"] is not None:
                     batches[role, row[f"{role}_batch"]].append(row)
+    for role, answers in counted.items():
+        if len(answers) > 1:  # one model counts or does not
+            problems.add(f"FLOPs of the {role} are counted for some draws and not for others")
     for (role, batch), rows in batches.items():
         for problem in _wrong_batch(role, rows, subject):
             problems.add(f"batch {batch} of the {role}: {problem}")

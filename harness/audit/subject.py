@@ -25,13 +25,13 @@ from harness.log import store
 from harness.log.images import image_path, verify
 from harness.log.location import local
 from harness.log.manifest import Manifest
+from harness.log.prompts import kept_prompts, prompts_path
 from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS
 from harness.options import build
 from harness.plan import generator_identity, select_prompts
 from harness.records import Prompt
 from harness.registry import BENCHMARKS, STRATEGIES, Registry, import_paths
-from harness.scoring.prompts import PROMPTS_FILE, read_prompts
 from strategies.base import Strategy
 
 Row = Mapping[str, Any]
@@ -166,17 +166,23 @@ class Subject:
 
     @property
     def brings_prompts(self) -> bool:
-        """Whether its prompts are those that its folder holds, being over no benchmark's.
+        """Whether its prompts are those that its folder holds, and no others can be had.
 
-        Only images from elsewhere are. A run that makes its own would choose by such a file which
+        Images from elsewhere bring theirs, and a benchmark whose prompts come from a file is
+        whatever that file was. A run over any other benchmark would choose by such a file which
         prompts it is held to, and what is right.
         """
-        return self.foreign and self.holds_prompts
+        if not self.holds_prompts or self.foreign:
+            return self.holds_prompts
+        try:
+            return bool(getattr(self.benchmark, "external", False))
+        except CannotCheck:
+            return False
 
     @property
     def holds_prompts(self) -> bool:
         """Whether there is a file of prompts in the folder."""
-        return (self.folder.path / PROMPTS_FILE).exists()
+        return prompts_path(self.folder).exists()
 
     @cached_property
     def benchmark(self) -> Any:
@@ -188,7 +194,7 @@ class Subject:
         """The prompts that the config stands for, in order, with their answer keys."""
         try:
             if self.brings_prompts:
-                return tuple(read_prompts(self.folder, self.manifest))
+                return tuple(kept_prompts(self.folder, self.manifest) or ())
             every = self.benchmark.prompts()
             return tuple(select_prompts(every, self.config.tags, self.config.limit))
         except HarnessError as error:

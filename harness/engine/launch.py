@@ -25,6 +25,7 @@ from harness.log.files import is_leftover, make_folder, remove_leftovers
 from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
+from harness.log.prompts import prompts_path, write_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.plan import Plan
@@ -84,8 +85,9 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
     if not folder.is_run:
         if not folder.path.is_dir():
             raise UsageError(f"{folder.path} is a file", "choose another --out")
-        # A driver that was killed before there was a manifest leaves these two, and no run.
-        if any(p.name != ".lock" and not is_leftover(p) for p in folder.path.iterdir()):
+        # A driver that was killed before there was a manifest leaves these, and no run.
+        own = {".lock", prompts_path(folder).name}
+        if any(p.name not in own and not is_leftover(p) for p in folder.path.iterdir()):
             raise UsageError(
                 f"{folder.path} holds something that is not a run", "choose another --out"
             )
@@ -158,7 +160,9 @@ def work(
         try:
             executor.start()
             pool.check_devices(executor.describe())
-            manifest = manifest or _new_manifest(plan, command)
+            if manifest is None:
+                manifest = _new_manifest(plan, command)
+                write_prompts(folder, plan.prompts)
             session = Session(
                 manifest, folder.manifest, executor, command=command, notes=notes or {}
             )

@@ -46,8 +46,13 @@ class PromptSet:
     @classmethod
     def of(cls, prompts: Sequence[Prompt]) -> PromptSet:
         """The prompt set of a list of prompts."""
-        lines = (canonical_json([p.id, p.text, p.tag, _plain(p.metadata)]) + "\n" for p in prompts)
-        return cls(len(prompts), hashlib.sha256("".join(lines).encode()).hexdigest())
+        text = "".join(cls.lines(prompts))
+        return cls(len(prompts), hashlib.sha256(text.encode()).hexdigest())
+
+    @staticmethod
+    def lines(prompts: Sequence[Prompt]) -> list[str]:
+        """Return a line of canonical JSON for each prompt: what the digest is taken of."""
+        return [canonical_json([p.id, p.text, p.tag, _plain(p.metadata)]) + "\n" for p in prompts]
 
 
 class _Open(BaseModel):

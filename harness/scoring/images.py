@@ -57,7 +57,7 @@ class Picture:
 
     Attributes:
         encoded: PNG or JPEG that decodes to exactly these pixels: the file's own bytes where
-            nothing had to be done to them.
+            nothing had to be done to them and they are PNG.
         digest: Digest of the pixels.
         height: In pixels.
         width: In pixels.
@@ -125,7 +125,12 @@ def decode(data: bytes) -> tuple[Image, bool]:
             raise BadImage(f"{width} × {height} pixels, more than {MAX_PIXELS}")
         image.load()
         orientation = image.getexif().get(_ORIENTATION, 1)
-        plain = image.mode == "RGB" and "transparency" not in image.info and orientation == 1
+        plain = (
+            image.format == "PNG"
+            and image.mode == "RGB"
+            and "transparency" not in image.info
+            and orientation == 1
+        )
         upright = ImageOps.exif_transpose(image)
         return np.asarray(_as_rgb(upright)), plain
 

@@ -23,6 +23,7 @@ from harness.log import shards
 from harness.log.environment import environment
 from harness.log.images import ImageStore
 from harness.log.manifest import Manifest, PromptSet, now
+from harness.log.prompts import write_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.log.store import LogWriter
@@ -30,7 +31,6 @@ from harness.models.suites import ModelSpec
 from harness.records import Draw, Role
 from harness.scoring.images import BadImage, read
 from harness.scoring.layout import hub_store
-from harness.scoring.prompts import write_prompts
 from harness.scoring.reflect_dit import Attempt, Chain, Output, read_output
 from harness.seeds import digest, recorded_id
 from strategies.recorded import Recorded

@@ -29,6 +29,7 @@ from harness.log import shards, store
 from harness.log.environment import environment
 from harness.log.files import remove_leftovers
 from harness.log.manifest import Manifest, PromptSet, now
+from harness.log.prompts import write_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.log.store import LogWriter
@@ -36,7 +37,6 @@ from harness.records import Draw, Role, Verdict
 from harness.scoring.files import write_files
 from harness.scoring.images import BadImage, Picture, read
 from harness.scoring.plan import ImageFile, ScoringPlan
-from harness.scoring.prompts import write_prompts
 from harness.seeds import digest
 
 BATCHES_A_JOB = 4

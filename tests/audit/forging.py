@@ -14,10 +14,10 @@ from harness.config import read_config
 from harness.engine.launch import totals
 from harness.log import shards, store
 from harness.log.manifest import PromptSet
+from harness.log.prompts import write_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.records import Prompt
-from harness.scoring.prompts import write_prompts
 
 Rows = list[dict[str, Any]]
 

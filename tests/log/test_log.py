@@ -26,6 +26,7 @@ from harness.log.manifest import Manifest, PromptSet, now
 from harness.log.schema import CANDIDATES, SCHEMA_VERSION, content
 from harness.records import Prompt
 from harness.seeds import config_digest
+from tests.runs import bare_config
 
 
 def row(index: int, **fields: Any) -> dict[str, Any]:
@@ -233,9 +234,7 @@ def test_a_file_is_written_whole_or_not_at_all(
 
 
 def manifest() -> Manifest:
-    plugin, model = {"name": "n", "options": {}}, {"kind": "k", "checkpoints": {}}
-    config = {"strategy": plugin, "benchmark": plugin, "generator": model, "judge": model}
-    config |= {"suite": "s", "budget": 1, "replicates": 1, "seed": 0}
+    config = bare_config()
     prompts = PromptSet.of([Prompt("0", "a cat")])
     return Manifest("r", config, config_digest(config), prompts, "cmd", {})
 

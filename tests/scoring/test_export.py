@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from PIL import Image as Pillow
 
 import harness
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
+from harness.log.manifest import Manifest
 from harness.scoring.export import export
 from harness.scoring.layout import read_layout
 from harness.seeds import pixel_digest
@@ -83,9 +85,41 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         export(tmp_path / "bare", tmp_path / "out")
 
 
-def test_prompts_that_lie_about_in_a_run_of_ones_own_are_not_its_prompts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["00000","a cat","",{}]\n',
+        '{"id": "00000", "text": "a cat", "tag": "", "metadata": {}}\n',
+        "",
+        "no JSON",
+        "[" * 10_000,
+        '["00000",5,"",{}]\n',
+        "5\n",
+        "\udcff",
+    ],
+)
+def test_other_prompts_than_the_run_s_own_are_refused(tmp_path: Path, text: str) -> None:
     suite, _ = make_stub_suite(tmp_path)
     run(stub_plan(suite, budget=1), tmp_path / "run")
-    (tmp_path / "run" / "prompts.jsonl").write_text('{"id": "00000", "text": "a cat", "tag": ""}\n')
+    (tmp_path / "run" / "prompts.jsonl").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(HarnessError, match=r"prompts\.jsonl"):
+        export(tmp_path / "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_keeps_its_prompts_whatever_becomes_of_their_file(tmp_path: Path) -> None:
+    suite, _ = make_stub_suite(tmp_path)
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "a cat"}\n{"prompt": "a dog"}\n')
+    ask = {"benchmark": "prompt-file", "benchmark_options": {"path": str(prompts)}}
+    run(stub_plan(suite, budget=1, **ask), tmp_path / "run")
+    manifest = Manifest.read(tmp_path / "run" / "manifest.json")
+    text = (tmp_path / "run" / "prompts.jsonl").read_bytes()
+    assert hashlib.sha256(text).hexdigest() == manifest.prompt_set.digest
+    prompts.write_text('{"prompt": "a zebra"}\n{"prompt": "a cat"}\n{"prompt": "a dog"}\n')
     export(tmp_path / "run", tmp_path / "out")
-    assert read_layout(tmp_path / "out")[0].prompt.text == "thing 0"
+    assert [folder.prompt.text for folder in read_layout(tmp_path / "out")] == ["a cat", "a dog"]
+    # A run of a former version kept none: it is its file's or nothing.
+    (tmp_path / "run" / "prompts.jsonl").unlink()
+    with pytest.raises(HarnessError, match="other prompts"):
+        export(tmp_path / "run", tmp_path / "former")

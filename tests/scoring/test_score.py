@@ -37,7 +37,7 @@ from harness.scoring.results import write_results
 from harness.scoring.scores import summarise_scores
 from harness.scoring.session import make_executor, score
 from harness.seeds import config_digest
-from tests.runs import contents
+from tests.runs import bare_config, contents
 
 INLINE = Execution(executor="inline")
 
@@ -95,7 +95,8 @@ def log_of(folder: Path, rows: list[tuple[str, str, bool]]) -> RunFolder:
         log.append("candidates", row)
     log.flush()
     run = RunFolder(folder)
-    Manifest("r", {}, config_digest({}), PromptSet(0, "d"), "cmd", {}).write(run.manifest)
+    config = bare_config()
+    Manifest("r", config, config_digest(config), PromptSet(0, "d"), "cmd", {}).write(run.manifest)
     return run
 
 
