@@ -104,7 +104,7 @@ class _Session(_Open):
     draws_failed: int = 0
     retried: int = 0
     failures: dict[str, dict[str, int]] = {}
-    deaths: dict[str, dict[str, int]] = {}
+    deaths: dict[str, dict[str, int]] | int = 0  # of former versions a number
     reused: dict[str, int] = {}
     packages: dict[str, str | None] = {}
     workers: dict[str, _Worker] = {}

@@ -197,7 +197,8 @@ def test_a_driver_killed_in_its_first_write_blocks_nobody(suite: Path, tmp_path:
     for name in (".lock", ".tmp-a1b2c3d4"):
         (folder / name).write_text("half a manif")
     assert run(ready, folder) is not None
-    assert sorted(p.name for p in folder.iterdir()) == [".lock", "images", "log", "manifest.json"]
+    own = [".lock", "images", "log", "manifest.json", "prompts.jsonl"]
+    assert sorted(p.name for p in folder.iterdir()) == own
 
 
 @pytest.mark.parametrize("keep", ["all", "selected"])
