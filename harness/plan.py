@@ -119,7 +119,7 @@ def plan(ask: Ask) -> Plan:
         suite = suite.model_copy(update={"judge": scorer.model_copy(update={"kind": "oracle"})})
     else:
         _check_judge(suite.judge, benchmark)
-    _check_feedback(strategy, suite.generator, suite.judge)
+    _check_abilities(strategy, suite.generator, suite.judge, ask.budget)
     specs = {Role.GENERATOR: suite.generator, Role.JUDGE: suite.judge}
     if scorer is not None:
         specs[Role.SCORER] = scorer
@@ -263,7 +263,9 @@ def _check_judge(judge: ModelSpec, benchmark: Benchmark) -> None:
         check(judge.checkpoints.keys(), judge.settings, benchmark)
 
 
-def _check_feedback(strategy: Strategy, generator: ModelSpec, judge: ModelSpec) -> None:
+def _check_abilities(
+    strategy: Strategy, generator: ModelSpec, judge: ModelSpec, budget: int
+) -> None:
     if strategy.needs_feedback and not GENERATORS.get(generator.kind).takes_feedback:
         raise UsageError(
             f"strategy '{strategy.name}' conditions draws on feedback, which generator "
@@ -275,6 +277,13 @@ def _check_feedback(strategy: Strategy, generator: ModelSpec, judge: ModelSpec) 
             f"strategy '{strategy.name}' conditions draws on what a judge says, and --judge none "
             "says nothing",
             "leave --judge out, name another, or choose another --strategy",
+        )
+    if strategy.needs_judge and budget > 1 and judge.kind == "none":
+        raise UsageError(
+            f"strategy '{strategy.name}' keeps the draw that the judge prefers, and --judge none "
+            f"prefers none: of {budget} draws it would keep one for no reason",
+            "name a --judge, such as vlm=ORG/NAME; or draw without choosing: --strategy single, "
+            "with --replicates for several images a prompt",
         )
 
 

@@ -36,6 +36,13 @@ class Strategy(ABC):
     A search whose draws have feedback although its strategy does not say so fails.
     """
 
+    needs_judge: ClassVar[bool] = False
+    """Whether it chooses among draws by what the judge says of them.
+
+    With several draws and `--judge none` it would keep one of them for no reason, so that is
+    refused before anything is drawn.
+    """
+
     @abstractmethod
     def search(self, task: Task) -> Rounds:
         """Search for one prompt.

@@ -21,6 +21,7 @@ class BestOfN(Strategy):
     """
 
     name: ClassVar[str] = "best-of-n"
+    needs_judge: ClassVar[bool] = True
     select: Literal["score", "first-accepted"] = "score"
 
     def search(self, task: Task) -> Rounds:

@@ -13,6 +13,7 @@ from harness.errors import HarnessError, UsageError
 from harness.models.suites import load_suite
 from harness.plan import Ask, override, plan, replan, select_prompts
 from harness.records import Prompt
+from harness.registry import SUITES
 from tests.runs import stub_plan
 from tests.stubs import make_stub_suite
 
@@ -64,7 +65,8 @@ def test_every_choice_changes_the_digest(suite: Path) -> None:
             {"budget": 5}, {"seed": 1}, {"replicates": 2}, {"limit": 3}, {"tags": ("odd",)},
             {"strategy": "single"}, {"strategy_options": {"select": "first-accepted"}},
             {"generator_settings": {"num_inference_steps": "3"}}, {"batch_size": 2},
-            {"judge": "none"}, {"judge": "oracle"}, {"benchmark_options": {"size": "11"}},
+            {"judge": "none", "strategy": "single"}, {"judge": "oracle"},
+            {"benchmark_options": {"size": "11"}},
             {"dtype": "bfloat16"}, {"keep_images": "none"}, {"threads": 1},
         )
     ]  # fmt: skip
@@ -106,7 +108,21 @@ def test_a_strategy_that_needs_feedback_needs_a_generator_that_takes_it(
 def test_a_strategy_that_needs_feedback_needs_a_judge_that_says_something(suite: Path) -> None:
     with pytest.raises(UsageError, match="--judge none says nothing"):
         stub_plan(suite, strategy="reflect", judge="none")
-    assert stub_plan(suite, strategy="best-of-n", judge="none")
+    assert stub_plan(suite, strategy="single", judge="none")
+
+
+@pytest.mark.parametrize("select", ["score", "first-accepted"])
+def test_a_strategy_that_chooses_needs_a_judge_that_prefers(suite: Path, select: str) -> None:
+    ask = {"strategy": "best-of-n", "strategy_options": {"select": select}, "judge": "none"}
+    with pytest.raises(UsageError, match="would keep one for no reason") as caught:
+        stub_plan(suite, **ask)
+    assert "--judge" in caught.value.hint and "--strategy single" in caught.value.hint
+    assert stub_plan(suite, **ask, budget=1)
+
+
+def test_every_built_in_suite_has_a_judge() -> None:
+    for name in SUITES.names():
+        assert load_suite(name).judge.kind != "none"
 
 
 def test_a_config_of_an_oracle_run_says_so(suite: Path) -> None:
@@ -166,7 +182,7 @@ def test_a_prompt_file_and_a_judge_that_cannot_read_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="prompt-file") as caught:
         plan(ask)
     assert "another judge" in caught.value.hint
-    assert plan(replace(ask, judge="none"))
+    assert plan(replace(ask, judge="none", strategy="single"))
 
 
 def test_an_edited_config_is_refused(suite: Path) -> None:

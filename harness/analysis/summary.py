@@ -34,7 +34,7 @@ class Summary:
         micro: Mean over prompts; None without a scorer or where nothing is scored.
         macro: Mean over tags, GenEval's official overall; None likewise.
         tags: By tag: the score (None likewise) and how many prompts it is over, of how many.
-        accepted: Share of selected images that the judge accepts.
+        accepted: Share of selected images that the judge accepts; None without a judge.
         agreement: Verdicts against scores over all draws that have both: "right accepted",
             "right rejected", "wrong accepted", "wrong rejected" (counts); empty without a scorer.
         draws: Candidates in the log.
@@ -107,6 +107,7 @@ def summarise(run: str | Location) -> Summary:
             micro = mean_interval(by_prompt["score"].dropna().tolist())
             macro = macro_interval([known[tag] for tag in sorted(known) if known[tag]])
     chosen = frame[frame["selected"]]
+    judged = manifest.config["judge"].get("kind") != "none"
     errors = pd.concat([frame["error"], searches["error"]]).dropna().value_counts()
     return Summary(
         manifest=manifest,
@@ -118,8 +119,8 @@ def summarise(run: str | Location) -> Summary:
         micro=micro,
         macro=macro,
         tags=tags,
-        accepted=float(chosen["accepted"].astype(bool).mean()) if len(chosen) else None,
-        agreement=_agreement(frame) if manifest.config["scorer"] else {},
+        accepted=float(chosen["accepted"].astype(bool).mean()) if judged and len(chosen) else None,
+        agreement=_agreement(frame) if judged and manifest.config["scorer"] else {},
         draws=len(frame),
         draws_failed=int(frame["error"].notna().sum()),
         draws_per_search=float(searches["draws"].mean()) if len(searches) else 0.0,

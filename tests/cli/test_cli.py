@@ -244,8 +244,9 @@ def test_a_judge_that_shares_the_scorer_s_checkpoint_is_told(
     assert harness("run", "--model", suite, *STUB, "--out", "r") == 0
     assert LEAKS in harness.out and f"warning: {LEAKS}" in harness.err
     assert harness("show", "r") == 0 and LEAKS in harness.out
-    assert harness("run", "--model", suite, *STUB, "--out", "q", "--judge", "none") == 0
-    assert LEAKS not in harness.out + harness.err
+    alone = ["--judge", "none", "--strategy", "single"]
+    assert harness("run", "--model", suite, *STUB, "--out", "q", *alone) == 0
+    assert LEAKS not in harness.out + harness.err and "judge " not in harness.out
 
 
 def test_prompt_files(harness: Terminal, suite: Path) -> None:

@@ -25,6 +25,7 @@ from harness.log.run_folder import RunFolder
 from harness.records import Draw, Role, Task
 from harness.seeds import pixel_digest
 from strategies.base import Rounds, Strategy, best
+from strategies.best_of_n import BestOfN
 from tests.runs import ShuffledExecutor, contents, run, stub_plan
 from tests.stubs import CHAIN, Faults, StubGenerator
 
@@ -58,6 +59,7 @@ def test_without_a_judge_nobody_is_asked_and_nothing_else_changes(
     run(stub_plan(suite, **ask), tmp_path / "judged")
     assert Role.JUDGE in asked
     asked.clear()
+    monkeypatch.setattr(BestOfN, "needs_judge", False)  # a plug-in need not say so
     progress = run(stub_plan(suite, **ask, judge="none"), tmp_path / "run")
     assert progress is not None and progress.draws == 40
     assert set(asked) == {Role.GENERATOR, Role.SCORER}
