@@ -18,11 +18,14 @@ from harness.audit import (
     images,
     leakage,
     manifest,
+    origins,
+    provenance,
     published,
     regeneration,
     report,
     rescoring,
     rows,
+    sessions,
     verdicts,
 )
 from harness.audit.result import CannotCheck, Result, Status
@@ -52,6 +55,8 @@ CHECKS: Sequence[Check] = (
     completeness,
     budget,
     costs,
+    sessions,
+    origins,
     flops,
     decisions,
     leakage,
@@ -60,6 +65,7 @@ CHECKS: Sequence[Check] = (
     rescoring,
     report,
     environment,
+    provenance,
     against,
     published,
 )

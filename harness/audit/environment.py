@@ -1,8 +1,6 @@
-"""Claim: the run says where and with what it was made, and its checkpoints are the named ones.
+"""Claim: the run's checkpoints are the named ones, and its rows are of its own time.
 
-Versions, devices and commit are compared with this machine's. That they differ is no failure;
-that a checkpoint of the same name has other content is, and so are rows older than their run, and
-models of the miniature in a run that does not say so.
+Where they are the miniature's, it says so.
 """
 
 from __future__ import annotations
@@ -15,8 +13,6 @@ from typing import Any
 from harness.audit.result import Problems, Result, concluded
 from harness.audit.subject import Subject
 from harness.errors import HarnessError
-from harness.log.environment import NUMERIC, environment, other_versions
-from harness.log.manifest import Manifest
 from harness.models.bundled import bundled_parts, is_bundled, is_copy, label, other_parts
 from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
@@ -26,28 +22,12 @@ NAME = "environment"
 
 
 def check(subject: Subject) -> Result:
-    """Compare then and now."""
+    """Compare checkpoints here with the run's, and rows with its creation."""
     problems = Problems()
-    evidence = _versions(subject.manifest)
-    evidence += _checkpoints(subject, problems)
+    evidence = _checkpoints(subject, problems)
     evidence += _miniature(subject.manifest.config, problems)
     _times(subject, problems)
-    return concluded(NAME, "versions, commit, checkpoints, times", problems, evidence)
-
-
-def _versions(manifest: Manifest) -> list[str]:
-    said = []
-    for name, how in other_versions(manifest.environment, manifest.sessions).items():
-        matter = "can change last bits" if name in NUMERIC else "does not touch numbers"
-        said.append(f"{name} {how}: {matter}")
-    git, here = manifest.environment.get("git"), environment()["git"]
-    if git is None:
-        said.append("made outside a git checkout: its code is not on record")
-    else:
-        dirty = ", with changes that were not committed" if git.get("dirty") else ""
-        same = "as here" if here and here["commit"] == git.get("commit") else "not this one"
-        said.append(f"made at commit {str(git.get('commit'))[:12]} ({same}){dirty}")
-    return said
+    return concluded(NAME, "checkpoints, times", problems, evidence)
 
 
 def _checkpoints(subject: Subject, problems: Problems) -> list[str]:
@@ -78,7 +58,7 @@ def _checkpoints(subject: Subject, problems: Problems) -> list[str]:
     for name in sorted(config.digests.keys() - known):
         problems.add(f"there is a digest of '{name}', which is no checkpoint of the run")
     said = [f"{same} checkpoints have the content that the config names"]
-    return said + ([f"not here: {', '.join(sorted(set(lacking)))}"] if lacking else [])
+    return said + ([f"claimed, not here: {', '.join(sorted(set(lacking)))}"] if lacking else [])
 
 
 def _copied(name: str, folder: Path, problems: Problems) -> None:

@@ -1,4 +1,4 @@
-"""What a check comes to: passed, failed, or not applicable, with the evidence."""
+"""What a check comes to: passed, failed, not applicable or only claimed, with the evidence."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Status(StrEnum):
     PASS = "pass"
     FAIL = "fail"
     NOT_APPLICABLE = "not applicable"
+    CLAIMED = "claimed"
+    """The run says so, and nobody can check it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Result:
     Attributes:
         check: Its name.
         looked_at: What was looked at, and how much of it.
-        outcome: Pass, fail or not applicable.
+        outcome: Pass, fail, not applicable or claimed.
         evidence: What was seen, or why nothing could be; the most important first.
     """
 

@@ -140,7 +140,7 @@ def _print(results: Sequence[Result]) -> None:
     for name in ("check", "looked at", "result", "evidence"):
         table.add_column(name, overflow="fold")
     for result in results:
-        style = {"fail": "bold red", "not applicable": "dim"}.get(result.outcome, "")
+        style = {"fail": "bold red", "pass": ""}.get(result.outcome, "dim")
         table.add_row(
             Text(result.check),
             Text(result.looked_at),

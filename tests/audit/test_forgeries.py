@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def outcomes(path: Path) -> dict[str, Status]:
 def test_an_honest_run_passes(honest: Path) -> None:
     found = outcomes(honest)
     assert found.pop("against") is Status.NOT_APPLICABLE
-    for unknown in ("published", "flops", "verdicts"):  # stubs have no such thing
+    assert found.pop("provenance") is Status.CLAIMED
+    for unknown in ("published", "flops", "verdicts", "origins"):  # stubs have no such thing
         assert found.pop(unknown) is Status.NOT_APPLICABLE
     assert set(found.values()) == {Status.PASS}
 
@@ -261,6 +263,70 @@ def _checkpoint(forger: Forger) -> None:
     forger.config(lambda fields: fields["digests"].update({"scorer.faults": "0" * 64}))
 
 
+def _inflated(forger: Forger) -> None:
+    """A draw that took 83 days, in a session of seconds; batch and totals set right."""
+
+    def change(rows: Rows) -> None:
+        for row in rows:
+            if row["generator_batch"] == rows[0]["generator_batch"]:
+                row["generator_device_seconds"] = 7.2e6
+
+    forger.rewrite("candidates", change)
+
+
+def _instant(forger: Forger) -> None:
+    """Work without time: the whole run in a nanosecond of the device."""
+
+    def change(rows: Rows) -> None:
+        for row in rows:
+            row.update(generator_device_seconds=1e-12)
+            row.update({f"{role}_device_seconds": 1e-12 for role in ("judge", "scorer")})
+
+    forger.rewrite("candidates", change)
+
+
+def _session(**values: Any) -> Any:
+    """Rewrites fields of the first session; a function gets the whole session."""
+
+    def change(fields: dict[str, Any]) -> None:
+        first = fields["sessions"][0]
+        first.update({k: v(first) if callable(v) else v for k, v in values.items()})
+
+    return manifest(change)
+
+
+def _moved(text: str, seconds: float) -> str:
+    time = datetime.fromisoformat(text) + timedelta(seconds=seconds)
+    return time.isoformat(timespec="seconds")
+
+
+def _overlapping(fields: dict[str, Any]) -> None:
+    """A second session within the first, whose time would be paid twice."""
+    first = fields["sessions"][0]
+    first.update(started=_moved(first["started"], -100), ended=_moved(first["started"], 100))
+    fields["created"] = first["started"]
+    fields["sessions"].append({**first, "started": _moved(first["ended"], -50)})
+    fields["sessions"][1]["ended"] = first["ended"]
+
+
+def _swapped(fields: dict[str, Any]) -> None:
+    """Beginning and end of a session exchanged."""
+    first = fields["sessions"][0]
+    first.update(started=_moved(first["ended"], 5), ended=first["started"])
+
+
+def _reused(run: str) -> Any:
+    """Draws said to be another run's: their price need not fit into this one's sessions."""
+
+    def change(rows: Rows) -> None:
+        for row in rows:
+            row.update({f"{role}_worker": f"reused from {run}" for role in
+                        ("generator", "judge", "scorer") if row[f"{role}_worker"]})  # fmt: skip
+            row["generator_device_seconds"] = 7.2e6
+
+    return rows(change)
+
+
 def _splice(forger: Forger) -> None:
     """Searches of a run with another seed: their seeds and ids are those of that run."""
     forger.rewrite(
@@ -367,6 +433,27 @@ FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
     "another checkpoint's digest": ("environment", _checkpoint),
     "rows older than the run": ("environment", manifest(lambda f: f.update(created=LATER))),
     "nobody's work": ("environment", manifest(lambda f: f.update(sessions=[]))),
+    "device-seconds beyond the session": ("sessions", _inflated),
+    "FLOPs beyond any device": ("sessions", _instant),
+    "a session that ends before it begins": ("sessions", manifest(_swapped)),
+    "a session that ended long ago": ("sessions", _session(ended="2001-01-01T00:00:00+00:00")),
+    "a session from before the run": (
+        "sessions", _session(started=lambda s: _moved(s["started"], -3600))
+    ),
+    "a session that has not been yet": ("sessions", _session(ended=LATER)),
+    "sessions at no time": ("sessions", _session(started="noon")),
+    "a session without a beginning": ("sessions", _session(started=None)),
+    "sessions at the same time": ("sessions", manifest(_overlapping)),
+    "a session without workers": ("sessions", _session(workers={})),
+    "a worker that nobody had": ("sessions", edit(generator_worker="generator-7")),
+    "the worker taken off the session": (
+        "sessions", _session(workers={"other": {"device": "cpu", "device_name": "x"}})
+    ),
+    "rows after the last session": (
+        "sessions", edit(time=lambda old: old.replace(year=old.year + 1) - timedelta(days=364))
+    ),
+    "draws of a run that no session took from": ("origins", _reused("0123456789abcdef")),
+    "draws of something that is no run": ("origins", _reused("elsewhere")),
     "an unfinished run": ("completeness", manifest(lambda f: f.update(state="running"))),
 }  # fmt: skip
 

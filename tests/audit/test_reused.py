@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.audit.checks import audit
 from harness.audit.result import Result, Status
 from harness.audit.subject import Options, Subject
+from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import origin
 from tests.audit.forging import Forger, Rows
@@ -25,8 +27,8 @@ def grown(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def results(path: Path) -> dict[str, Result]:
-    options = Options(regenerate=1000, rescore=1000, plugins=True)
+def results(path: Path, against: Path | None = None) -> dict[str, Result]:
+    options = Options(regenerate=1000, rescore=1000, plugins=True, against=against)
     return {result.check: result for result in audit(Subject(RunFolder(path), options))}
 
 
@@ -38,6 +40,33 @@ def test_it_passes_and_says_what_it_took(honest: Path, grown: Path) -> None:
     assert shared < draws
     assert f"{shared} draws of other runs, with what they cost there" in found["costs"].evidence
     assert found["regeneration"].evidence[0] == f"{draws} bitwise, 0 within tolerance"
+
+
+def test_what_it_took_is_its_claim_until_that_run_is_given(honest: Path, grown: Path) -> None:
+    run = Forger(honest).folder
+    found = results(grown)["origins"]
+    assert found.outcome is Status.CLAIMED and "not checked" in found.evidence[0]
+    checked = results(grown, against=honest)["origins"]
+    assert checked.outcome is Status.PASS and "held against it" in checked.evidence[0]
+    other = results(grown, against=grown)["origins"]
+    assert other.outcome is Status.CLAIMED and Manifest.read(run.manifest).run in other.evidence[0]
+
+
+@pytest.mark.parametrize(
+    "values", [{"judge_score": 0.5}, {"correct": True}, {"generator_flops": 1.0}, {"draw_id": "f"}]
+)
+def test_what_it_did_not_take_is_told_by_that_run(
+    honest: Path, grown: Path, tmp_path: Path, values: dict[str, Any]
+) -> None:
+    forger = Forger(Path(shutil.copytree(grown, tmp_path / "run")))
+
+    def forge(rows: Rows) -> None:
+        next(row for row in rows if origin(row["generator_worker"]) and not row["correct"]).update(
+            values
+        )
+
+    forger.rewrite("candidates", forge)
+    assert results(tmp_path / "run", against=honest)["origins"].outcome is Status.FAIL
 
 
 @pytest.mark.parametrize("column", ["generator_device_seconds", "judge_tokens", "scorer_flops"])
