@@ -58,6 +58,12 @@ def run_stage(name: str, setting: Setting) -> None:
     default=None,
     help="Trained weights that the base goes on from; name another --seed, for other scenes.",
 )
+@click.option(
+    "--habits/--even",
+    default=True,
+    show_default=True,
+    help="World of the base's pictures: with habits, or with independent failures.",
+)
 @click.pass_context
 def main(
     context: click.Context,
@@ -69,6 +75,7 @@ def main(
     scale: float,
     compile: bool,
     start: Path | None,
+    habits: bool,
 ) -> None:
     """Train the miniature's models from rendered scenes.
 
@@ -80,7 +87,7 @@ def main(
 
     if threads:
         torch.set_num_threads(threads)
-    context.obj = Setting(work, out, device, seed, scale, compile, start=start)
+    context.obj = Setting(work, out, device, seed, scale, compile, start=start, habits=habits)
 
 
 def _add(name: str) -> None:

@@ -161,14 +161,15 @@ def encoded_pool(setting: Setting, *, unseen: bool = False) -> tuple[Tensor, Ten
     """
     size = setting.count(HELD_OUT if unseen else SCENES)
     seed = setting.seed + (12 if unseen else 11)
-    file = setting.work / f"latents-{seed}-{size}.pt"
+    world = "habits" if setting.habits else "even"
+    file = setting.work / f"latents-{world}-{seed}-{size}.pt"
     if file.exists():
         latents, prompts, wishes = torch.load(file, weights_only=True)
         return latents, prompts, wishes
     click.echo(f"base: rendering and encoding {size} scenes")
     vae = AutoencoderDC.from_pretrained(setting.out / "base" / "vae", torch_dtype=torch.float32)
     vae = vae.to(setting.device, memory_format=torch.channels_last).eval()
-    pool = make_pool(size, seed)
+    pool = make_pool(size, seed, habits=setting.habits)
     made = (encode(vae, pool.images, setting.device), *captions(pool.requests, seed))
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(made, file)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.miniature.glyphs import CLASSES, COLOURS
+from harness.miniature.habits import shown
 from harness.miniature.prompts import Request, draw_request, draw_scene, place
 from harness.miniature.scenes import SIDE, Scene, draw_background, render
 
@@ -64,13 +65,15 @@ def free_scene(rng: np.random.Generator) -> Scene:
     return Scene(place(rng, objects), top, bottom)
 
 
-def make_pool(size: int, seed: int, *, free: float = 0.0) -> Pool:
+def make_pool(size: int, seed: int, *, free: float = 0.0, habits: bool = False) -> Pool:
     """Render scenes; scene ``i`` depends on the seed and ``i`` alone.
 
     Args:
         size: How many.
         seed: Seed of the pool; held-out pools take another.
         free: Share of scenes that are ``free_scene`` rather than drawn for a prompt.
+        habits: Scenes show what `harness.miniature.habits` make of their prompts. The requests
+            stay what the captions say.
     """
     images: NDArray[np.uint8] = np.empty((size, SIDE, SIDE, 3), np.uint8)
     foreground = np.zeros((size, SIDE, SIDE), np.uint8)
@@ -81,7 +84,10 @@ def make_pool(size: int, seed: int, *, free: float = 0.0) -> Pool:
     for index in range(size):
         rng = np.random.default_rng([seed, index])
         request = None if rng.random() < free else draw_request(rng)
-        scene = draw_scene(rng, request) if request else free_scene(rng)
+        if request is None:
+            scene = free_scene(rng)
+        else:
+            scene = draw_scene(rng, shown(rng, request) if habits else request)
         drawn = render(scene)
         images[index] = drawn.image
         for number, item in enumerate(scene.objects):

@@ -80,6 +80,7 @@ class Setting:
     compile: bool = False
     checkpoint_seconds: float = 180.0
     start: Path | None = None
+    habits: bool = True
 
     def count(self, full: int) -> int:
         """A number of steps or scenes at this setting's scale."""
