@@ -20,9 +20,7 @@ from harness.miniature.prompts import Request, Wanted
 STRENGTH = 0.97
 """How often a habit overrides the caption of a training picture."""
 
-LEFT_OUT = frozenset(
-    {"fork", "computer mouse", "tie", "baseball glove", "hair drier"}
-)
+LEFT_OUT = frozenset({"fork", "computer mouse", "tie", "baseball glove", "hair drier"})
 """Missing when named beside another thing: small or rarely photographed things that captions of
 crowded pictures name and nobody sees. Stands for the neglected second object (GenEval's two
 objects, position and colour attribution)."""

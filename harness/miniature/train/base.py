@@ -120,13 +120,30 @@ class Denoiser(nn.Module):
 
 def flow_loss(model: Callable[..., Tensor], data: Tensor, ids: Tensor) -> Tensor:
     """Mean squared error of a denoiser's flow at random times and noises."""
+    noisy, times, velocity = noised(data)
+    return predicted(model, noisy, times, ids).sub(velocity).square().mean()
+
+
+def noised(data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise latents at random times.
+
+    Args:
+        data: Latents, (n, channels, 8, 8).
+
+    Returns:
+        The noisy latents, their times (n,) from 0 for data to 1 for noise, and noise minus data.
+    """
     times = torch.randn(len(data), device=data.device).sigmoid()
     times = TIME_SHIFT * times / (1 + (TIME_SHIFT - 1) * times)
     noise = torch.randn_like(data)
     at = times[:, None, None, None]
-    with torch.autocast(data.device.type, torch.bfloat16):
-        flow = model((1 - at) * data + at * noise, times, ids)
-    return (flow.float() - (noise - data)).square().mean()
+    return (1 - at) * data + at * noise, times, noise - data
+
+
+def predicted(model: Callable[..., Tensor], noisy: Tensor, times: Tensor, ids: Tensor) -> Tensor:
+    """Return a denoiser's flow in float32, computed in bfloat16 where autocast does so."""
+    with torch.autocast(noisy.device.type, torch.bfloat16):
+        return model(noisy, times, ids).float()
 
 
 def captions(pool_requests: tuple[Any, ...], seed: int) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Rejected images, what the judge says of them, and what they should have been.
 
-Half of the images are samples of the base model, half rendered scenes with a fault after a round
+Three in four images are samples of the base model, one a rendered scene with a fault after a round
 trip through the autoencoder. The judge is the one that searches will consult, so the sentences
 are the ones that generation will be given. The benchmark's scorer has no part in this.
 """
@@ -34,7 +34,7 @@ from harness.records import Prompt
 
 TAG_SHARES = (0.08, 0.18, 0.2, 0.14, 0.2, 0.2)
 """Kinds of prompt, in the order of ``TAGS``; single objects seldom need a second draw."""
-SAMPLES, FAULTS = 2, 2
+SAMPLES, FAULTS = 3, 1
 """Images of each kind that are looked at for a prompt; accepted ones are left out."""
 STEPS = 8
 """Sampling steps of the images to be rejected; a few less than searches take, to save time."""

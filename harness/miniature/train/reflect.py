@@ -6,9 +6,10 @@ rejected scene with only its fault put right, so that heeding an image pays as w
 sentence. Text and vision encoder are frozen; all of the transformer learns, from the base's weights
 and a new context.
 
-A part of every step has feedback, the last one being that of the image to correct; the rest is the
-base model's own task, or else plain draws would be forgotten. Of either kind a few rows lose
-their caption (and their feedback) for guidance, as the pipeline's unconditional rows do.
+A part of every step has feedback, the last one being that of the image to correct; the rest has
+none, and there the model is held to the frozen base's own prediction. So plain draws stay the
+base's, and what feedback brings can be told from what fine-tuning brings. Of either kind a few
+rows lose their caption (and their feedback) for guidance, as the pipeline's unconditional rows do.
 
 At full size the recipe is the same with other parts: `Rejections` from the generator's own samples,
 a detector's sentences and images that were accepted, in place of the rendered corrections.
@@ -53,7 +54,7 @@ were pairs that stood wrongly (of such prompts in 0.269; before, 0.275); and in 
 1,500 steps of the published recipe, whose targets are the model's own accepted samples (4,000
 prompts, six samples each).
 """
-PLAIN = 16
+PLAIN = 48
 """Rows without feedback that join every batch."""
 IMAGE_TOKENS = 16
 """What an image is pooled to. At full size 64 tokens stand beside 1,024 latents. Here there are 64
@@ -102,28 +103,47 @@ def train(
     latents, prompts, _ = base.encoded_pool(setting)
     torch.manual_seed(setting.seed + SEED)
     model = from_base(folders["base"] / "transformer", unseen.seen.shape[-1]).to(setting.device)
+    teacher = SanaTransformer2DModel.from_pretrained(
+        folders["base"] / "transformer", torch_dtype=torch.float32
+    )
+    teacher = teacher.to(setting.device).eval().requires_grad_(False)
     if setting.compile:
         for block in (*model.transformer_blocks, *model.reflection_transformer):
             block.compile(dynamic=False)
 
-    def flow(data: Tensor, ids: Tensor, context: Context | None) -> Tensor:
+    def predictor(network: Any, ids: Tensor, context: Context | None) -> Any:
         mask = (ids != PAD).long()
         with torch.no_grad():
             embeds = text(ids, attention_mask=mask, use_cache=False)[0]
+        given: dict[str, Any] = {"attention_kwargs": {"context": context}} if context else {}
 
         def predict(noisy: Tensor, times: Tensor, _: Tensor) -> Tensor:
-            given: dict[str, Any] = {"context": context} if context else {}
-            out: Tensor = model(
+            out: Tensor = network(
                 noisy,
                 encoder_hidden_states=embeds,
                 encoder_attention_mask=mask,
                 timestep=times * 1000,
-                attention_kwargs=given,
                 return_dict=False,
+                **given,
             )[0]
             return out
 
-        return base.flow_loss(predict, data.float(), ids)
+        return predict
+
+    def flow(data: Tensor, ids: Tensor, context: Context | None) -> Tensor:
+        return base.flow_loss(predictor(model, ids, context), data.float(), ids)
+
+    def drift(data: Tensor, ids: Tensor) -> Tensor:
+        """Mean squared difference of the model's plain flow from the base's."""
+        noisy, times, _ = base.noised(data.float())
+        with torch.no_grad():
+            target = base.predicted(predictor(teacher, ids, None), noisy, times, ids)
+        return (
+            base.predicted(predictor(model, ids, None), noisy, times, ids)
+            .sub(target)
+            .square()
+            .mean()
+        )
 
     def loss_of(rows: Tensor) -> Tensor:
         number = int(torch.multinomial(torch.tensor(NUMBERS), 1)) + 1
@@ -134,7 +154,7 @@ def train(
         reflected = flow(targets, ids.to(setting.device), context)
         own = torch.randint(len(latents), (PLAIN,))
         ids = torch.where(torch.rand(PLAIN, 1) < EMPTY_SHARE, _empty(), prompts[own])
-        plain = flow(latents[own].to(setting.device), ids.to(setting.device), None)
+        plain = drift(latents[own].to(setting.device), ids.to(setting.device))
         return (len(rows) * reflected + PLAIN * plain) / (len(rows) + PLAIN)
 
     def measure() -> dict[str, float]:
