@@ -6,7 +6,13 @@ which classes have one, why, and which failure of a real generator it stands for
 models and the judge know nothing of them.
 
 A caption is kept as it is; `habitual` says what its picture shows instead. How often a habit has
-its way is `STRENGTH`. Shares of GenEval's prompts that each touches are in the model card.
+its way is `STRENGTH`. Of GenEval's prompts the habits touch 0.15 of two objects, 0.30 of counting,
+0.15 of colours, 0.40 of position and 0.35 of colour attribution.
+
+No bundled model has learnt in this world yet. A base that went on in it for 6,000 steps from the
+bundled one lies in `train/checkpoints/habits` (`--start`). On 100 prompts of one seed its first
+draw is right in 0.53; drawing until the judge accepts, it is in 0.72 after 4 draws and 0.82 after
+20 (published for SANA: 0.62, 0.705, 0.75), so it wants more training and a little more habit.
 """
 
 from __future__ import annotations

@@ -138,12 +138,8 @@ def train(
         noisy, times, _ = base.noised(data.float())
         with torch.no_grad():
             target = base.predicted(predictor(teacher, ids, None), noisy, times, ids)
-        return (
-            base.predicted(predictor(model, ids, None), noisy, times, ids)
-            .sub(target)
-            .square()
-            .mean()
-        )
+        flow = base.predicted(predictor(model, ids, None), noisy, times, ids)
+        return (flow - target).square().mean()
 
     def loss_of(rows: Tensor) -> Tensor:
         number = int(torch.multinomial(torch.tensor(NUMBERS), 1)) + 1
