@@ -6,7 +6,6 @@ that can be known without loading one.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +26,9 @@ from harness.models.suites import (
     sampler_settings,
 )
 from harness.options import build, resolved
+from harness.prompts import select_prompts
 from harness.records import Prompt, Role
 from harness.registry import BENCHMARKS, GENERATORS, JUDGES, STRATEGIES, import_paths
-from harness.seeds import digest
 from strategies.base import Strategy
 
 Paths = Mapping[Role, Mapping[str, Path]]
@@ -146,8 +145,13 @@ def plan(ask: Ask) -> Plan:
     return Plan(config, tuple(prompts), strategy, paths)
 
 
-def replan(config: RunConfig) -> Plan:
+def replan(config: RunConfig, kept: Sequence[Prompt] = ()) -> Plan:
     """The plan of a run that was started before, from its manifest's config.
+
+    Args:
+        config: What it was started with.
+        kept: The prompts in its folder, for where their source is gone. One that gives others
+            than these is no reason to go on: whoever edited it expects to find the change.
 
     Raises:
         ImportRefused: The config names code by import path, and that was not allowed.
@@ -170,44 +174,13 @@ def replan(config: RunConfig) -> Plan:
                 f"checkpoint {name} is not the one this run was started with",
                 "put the original back, or start a new run",
             )
-    prompts = select_prompts(benchmark.prompts(), config.tags, config.limit)
+    try:
+        prompts = select_prompts(benchmark.prompts(), config.tags, config.limit)
+    except HarnessError:
+        if not kept:
+            raise
+        prompts = list(kept)
     return Plan(config, tuple(prompts), strategy, paths)
-
-
-def select_prompts(
-    prompts: Sequence[Prompt], tags: Sequence[str], limit: int | None
-) -> list[Prompt]:
-    """The prompts of some tags, or a stratified sample of them, in official order.
-
-    The sample hangs on the prompts' ids alone, not on the run's seed, so runs with different
-    seeds share their prompts. Within a tag prompts are ordered by a hash; the r-th of n prompts
-    of a tag gets the priority (r + ½) / n, and the smallest priorities are taken. So every tag
-    gets its share, and a smaller sample is part of every larger one.
-
-    Raises:
-        UsageError: A tag that no prompt has, or nothing left.
-    """
-    known = {prompt.tag for prompt in prompts}
-    for tag in tags:
-        if tag not in known:
-            raise UsageError(f"no prompt has the tag '{tag}'", did_you_mean(tag, known))
-    chosen = [prompt for prompt in prompts if not tags or prompt.tag in tags]
-    if not chosen:
-        raise UsageError("there are no prompts to run", "check the benchmark's options")
-    if limit is None or limit >= len(chosen):
-        return chosen
-    groups: defaultdict[str, list[Prompt]] = defaultdict(list)
-    for prompt in chosen:
-        groups[prompt.tag].append(prompt)
-    ranked: list[tuple[float, str, str]] = []
-    for group in groups.values():
-        shuffled = sorted(group, key=lambda p: digest(["sample", p.id]))
-        ranked += [
-            ((rank + 0.5) / len(group), digest(["tie", p.id]), p.id)
-            for rank, p in enumerate(shuffled)
-        ]
-    taken = {prompt_id for _, _, prompt_id in sorted(ranked)[:limit]}
-    return [prompt for prompt in chosen if prompt.id in taken]
 
 
 def override(suite: Suite, ask: Ask) -> Suite:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from harness.config import differences, read_config
 from harness.errors import HarnessError, UsageError
 from harness.models.suites import load_suite
-from harness.plan import Ask, override, plan, replan, select_prompts
+from harness.plan import Ask, override, plan, replan
+from harness.prompts import select_prompts
 from harness.records import Prompt
 from harness.registry import SUITES
 from tests.runs import stub_plan

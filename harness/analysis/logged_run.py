@@ -307,7 +307,7 @@ def _assemble(
 ) -> LoggedRun:
     ids = np.asarray(searches["prompt_id"].unique(), dtype=object)
     searches["prompt"] = np.searchsorted(ids, searches["prompt_id"].to_numpy(dtype=object))
-    row, kept, prompts = _rows_of(searches, table, ids, manifest)
+    row, kept, prompts = _rows_of(folder, manifest, searches, table, ids)
     if len(kept) != len(table) or (np.diff(kept) != 1).any():
         table = table.take(pa.array(kept))  # a finished run's log is in order and complete
     counts = np.bincount(row, minlength=len(searches))
@@ -351,7 +351,11 @@ def _assemble(
 
 
 def _rows_of(
-    searches: pd.DataFrame, table: pa.Table, ids: npt.NDArray[np.object_], manifest: Manifest
+    folder: RunFolder,
+    manifest: Manifest,
+    searches: pd.DataFrame,
+    table: pa.Table,
+    ids: npt.NDArray[np.object_],
 ) -> tuple[Ints, Ints, pd.DataFrame]:
     """Search of every row of an ended search, those rows in order, and the prompts' texts."""
     encoded = table["prompt_id"].combine_chunks().dictionary_encode()
@@ -381,7 +385,7 @@ def _rows_of(
         ]
         for name in ("prompt", "tag")
     }
-    undrawn = undrawn_prompts(manifest, [str(name) for name in ids[first < 0]])
+    undrawn = undrawn_prompts(folder, manifest, {str(name) for name in ids[first < 0]})
     for number in np.flatnonzero(first < 0):
         if (prompt_of := undrawn.get(str(ids[number]))) is not None:
             texts["prompt"][number], texts["tag"][number] = prompt_of.text, prompt_of.tag

@@ -85,7 +85,9 @@ def summarise(run: str | Location) -> Summary:
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)
     frame, searches = load(run), load_searches(run)
-    by_prompt = prompt_scores(manifest, frame, searches) if manifest.config["scorer"] else None
+    by_prompt = (
+        prompt_scores(folder, manifest, frame, searches) if manifest.config["scorer"] else None
+    )
     tags: dict[str, tuple[Estimate | None, int, int]] = {}
     micro = macro = None
     scored, least = 0, 0.0
@@ -133,14 +135,17 @@ def summarise(run: str | Location) -> Summary:
     )
 
 
-def prompt_scores(manifest: Manifest, frame: pd.DataFrame, searches: pd.DataFrame) -> pd.DataFrame:
+def prompt_scores(
+    folder: RunFolder, manifest: Manifest, frame: pd.DataFrame, searches: pd.DataFrame
+) -> pd.DataFrame:
     """Score of each prompt: the share of its ended searches whose selected image is correct.
 
     A search that selected nothing, or whose selected image could not be scored, is in no score:
     a failure is no wrong image. How many there are is said beside every score.
 
     Args:
-        manifest: The run's.
+        folder: The run.
+        manifest: Its manifest.
         frame: Candidates, as `harness.load` gives them.
         searches: Ended searches, as `harness.log.frame.load_searches` gives them.
 
@@ -156,7 +161,7 @@ def prompt_scores(manifest: Manifest, frame: pd.DataFrame, searches: pd.DataFram
     scores = merged.groupby("prompt_id")["correct"].agg(
         score="mean", scored="count", replicates="size"
     )
-    undrawn = undrawn_prompts(manifest, set(scores.index) - set(tags.index))
+    undrawn = undrawn_prompts(folder, manifest, set(scores.index) - set(tags.index))
     untold = pd.Series({name: prompt.tag for name, prompt in undrawn.items()}, dtype=object)
     scores["tag"] = tags.reindex(scores.index).fillna(untold).fillna("")
     return scores.reset_index()

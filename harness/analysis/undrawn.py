@@ -4,37 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from harness.errors import HarnessError
 from harness.log.manifest import Manifest
-from harness.options import build
+from harness.log.run_folder import RunFolder
+from harness.prompts import read_prompts
 from harness.records import Prompt
-from harness.registry import BENCHMARKS, ImportRefused
 
 
-def undrawn_prompts(manifest: Manifest, ids: Collection[str]) -> dict[str, Prompt]:
-    """The benchmark's own prompts of these ids.
+def undrawn_prompts(
+    folder: RunFolder, manifest: Manifest, ids: Collection[str]
+) -> dict[str, Prompt]:
+    """The run's prompts of these ids.
 
     Without them such a prompt would make a tag of its own, and be missing from comparisons,
     which would reward failing.
 
     Args:
-        manifest: The run's.
+        folder: The run.
+        manifest: Its manifest.
         ids: Prompts that the log says nothing of but their id.
 
-    Returns:
-        By id, those that the benchmark as installed here has.
-
     Raises:
-        ImportRefused: It is named by import path, and that was not allowed.
+        HarnessError: The run's prompts are damaged, or are not kept and cannot be built again.
     """
     if not ids:
         return {}
-    named = manifest.config["benchmark"]
-    try:
-        prompts = build(BENCHMARKS.get(named["name"]), named["options"], flag="-B").prompts()
-    except ImportRefused:
-        raise
-    except HarnessError:
-        return {}
-    wanted = set(ids)
-    return {prompt.id: prompt for prompt in prompts if prompt.id in wanted}
+    return {prompt.id: prompt for prompt in read_prompts(folder, manifest) if prompt.id in ids}

@@ -66,6 +66,8 @@ def check(subject: Subject) -> Result:
         found = analyse([subject.folder.path], seed=seed)
     except HarnessError as error:
         raise CannotCheck(error.message) from error
+    if (frames["curves"]["basis"] == "replay").any():
+        _ = subject.strategy  # cannot be checked without it
     again = Recount(subject, budget_grid(subject.config.budget))
     numbers = _compare("results", frames["results"], again.results(), problems)
     numbers += _compare("curves", frames["curves"], again.curves(), problems)

@@ -29,7 +29,8 @@ from harness.log.prompts import kept_prompts, prompts_path
 from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS
 from harness.options import build
-from harness.plan import generator_identity, select_prompts
+from harness.plan import generator_identity
+from harness.prompts import select_prompts
 from harness.records import Prompt
 from harness.registry import BENCHMARKS, STRATEGIES, Registry, import_paths
 from strategies.base import Strategy

@@ -100,7 +100,7 @@ def _row(folder: RunFolder) -> tuple[str, ...]:
     try:
         frame, searches = load(folder.path), load_searches(folder.path)
         ended = f"{len(searches)} of {total}"
-        if config["scorer"] and len(scores := prompt_scores(manifest, frame, searches)):
+        if config["scorer"] and len(scores := prompt_scores(folder, manifest, frame, searches)):
             score = f"{scores['score'].mean():.3f}"
     except HarnessError as error:
         what = f"{what} · {error.message}"

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def repair(run: Location) -> None:
     """Say what is damaged in the log of the run in the folder RUN, and set it aside.
 
-    Damaged files are moved to RUN/damaged; nothing is deleted. What is intact stays as an
+    Damaged files are moved to RUN/damaged; nothing is deleted. The run's prompts are written again
+    if the benchmark, or the file that they came from, still gives them. What is intact stays as an
     unfinished run, of which `show`, `report` and so on say n of N, and which `resume` completes:
     the missing draws are made again, and come out the same. So are draws whose image is damaged,
     or is gone and may be needed by a search that has not ended.
@@ -30,6 +31,7 @@ def repair(run: Location) -> None:
     from harness.log.manifest import Manifest
     from harness.log.repair import repair as carry_out
     from harness.log.run_folder import RunFolder
+    from harness.prompts import repair_prompts
     from harness.scoring.importing import SUITE as IMPORTED
     from harness.scoring.plan import is_scoring
 
@@ -38,11 +40,13 @@ def repair(run: Location) -> None:
     command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
     session = {"host": socket.gethostname(), "pid": os.getpid(), "command": command}
     scores = is_scoring(manifest.config)  # images are those of somebody else's folder
+    prompts = repair_prompts(folder, manifest)
     done = carry_out(folder, session, images=not scores)
-    for what in done.damage:
+    for what in (*prompts, *done.damage):
         click.echo(what)
     if not done.damage:
-        click.echo(f"nothing is damaged in {run}")
+        if not prompts:
+            click.echo(f"nothing is damaged in {run}")
         return
     if done.set_aside:
         click.echo(f"set aside  {len(done.set_aside)} files in {done.aside}")

@@ -29,6 +29,7 @@ def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, An
     from harness.config import read_config
     from harness.errors import UsageError
     from harness.log.manifest import FINISHED, Manifest
+    from harness.log.prompts import kept_prompts
     from harness.plan import replan
     from harness.scoring.plan import is_scoring
 
@@ -42,5 +43,5 @@ def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, An
             )
         click.echo(f"already finished: {run.path}", err=True)
         return 0
-    ready = replan(read_config(manifest.config))
+    ready = replan(read_config(manifest.config), kept_prompts(run, manifest) or ())
     return drive(ready, resolve(execution), run, reuse=reuse)

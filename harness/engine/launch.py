@@ -25,7 +25,7 @@ from harness.log.files import is_leftover, make_folder, remove_leftovers
 from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
-from harness.log.prompts import prompts_path, write_prompts
+from harness.log.prompts import check_kept, prompts_path, write_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.plan import Plan
@@ -78,7 +78,7 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
     Raises:
         UsageError: It belongs to another config or to other prompts, or holds something that is
             no run.
-        HarnessError: Its manifest is damaged.
+        HarnessError: Its manifest is damaged, or the prompts that it keeps are.
     """
     if not folder.path.exists():
         return None
@@ -99,6 +99,7 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
             f"{folder.path} belongs to another config; it differs in {', '.join(fields)}",
             "choose another --out, or leave --out away for a folder of its own",
         )
+    check_kept(folder, manifest)
     # The config names where prompts come from, such as a file, and not what is in it.
     if manifest.prompt_set != PromptSet.of(plan.prompts):
         raise UsageError(
@@ -160,9 +161,9 @@ def work(
         try:
             executor.start()
             pool.check_devices(executor.describe())
-            if manifest is None:
-                manifest = _new_manifest(plan, command)
+            if manifest is None or not prompts_path(folder).exists():  # former versions kept none
                 write_prompts(folder, plan.prompts)
+            manifest = manifest or _new_manifest(plan, command)
             session = Session(
                 manifest, folder.manifest, executor, command=command, notes=notes or {}
             )

@@ -18,7 +18,6 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.base import Benchmark
 from harness.config import FOREIGN, RunConfig, differences, read_config
 from harness.engine.rows import Pending, logged_score, logged_verdict
 from harness.errors import HarnessError, UsageError
@@ -26,13 +25,14 @@ from harness.log import damage, store
 from harness.log.environment import NUMERIC, device_names, other_versions
 from harness.log.images import image_path, verify
 from harness.log.manifest import Manifest, PromptSet
+from harness.log.prompts import check_kept
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES, SCORE, UNITS, VERDICT, reused_from
 from harness.log.shards import salvage
-from harness.options import build
-from harness.plan import Plan, select_prompts
+from harness.plan import Plan
+from harness.prompts import read_prompts
 from harness.records import Cost, Role
-from harness.registry import BENCHMARKS, import_paths
+from harness.registry import import_paths
 
 FREE = frozenset(
     {"strategy", "budget", "replicates", "tags", "limit", "keep_images", "suite", "miniature"}
@@ -83,7 +83,7 @@ class Source:
                 f"draws of {folder.path} cannot be reused: its images were made elsewhere",
                 "leave it out",
             )
-        if different := _differences(manifest, config, plan):
+        if different := _differences(folder, manifest, config, plan):
             raise UsageError(
                 f"draws of {folder.path} cannot be reused: it differs in {', '.join(different)}",
                 "leave it out, or give the run the options it was made with",
@@ -214,7 +214,7 @@ def _listed(devices: Sequence[str]) -> str:
     return ", ".join(devices) or "nobody knows what"
 
 
-def _differences(manifest: Manifest, config: RunConfig, plan: Plan) -> list[str]:
+def _differences(folder: RunFolder, manifest: Manifest, config: RunConfig, plan: Plan) -> list[str]:
     """What a run and a plan have not in common, of all that a draw's answer hangs on."""
     theirs, ours = (
         {name: value for name, value in each.identity().items() if name not in FREE}
@@ -225,13 +225,12 @@ def _differences(manifest: Manifest, config: RunConfig, plan: Plan) -> list[str]
     versions = other_versions(manifest.environment, manifest.sessions)
     found = [f"the version of {name}" for name in NUMERIC if name in versions]
     # The config names where prompts come from, such as a file, and not what is in it.
-    with import_paths(allowed=True):  # the plan's own, which has been imported before
-        benchmark: Benchmark = build(
-            BENCHMARKS.get(plan.config.benchmark.name), plan.config.benchmark.options, flag="-B"
-        )
-    there = benchmark.prompts()
+    check_kept(folder, manifest)
     try:
-        prompts = select_prompts(there, config.tags, config.limit)
-    except UsageError:  # none has the run's tags any more
-        prompts = []
-    return found if PromptSet.of(prompts) == manifest.prompt_set else [*found, "its prompts"]
+        with import_paths(allowed=True):  # the plan's own, which has been imported before
+            before = {prompt.id: prompt for prompt in read_prompts(folder, manifest)}
+    except HarnessError:  # it kept none, and they cannot be had again
+        return [*found, "its prompts"]
+    pairs = ((before[prompt.id], prompt) for prompt in plan.prompts if prompt.id in before)
+    other = any(PromptSet.of([one]) != PromptSet.of([two]) for one, two in pairs)
+    return [*found, "its prompts"] if other else found

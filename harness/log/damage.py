@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from harness.errors import HarnessError
 from harness.log import shards, store
 from harness.log.manifest import FINISHED, Manifest
+from harness.log.prompts import check_kept
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.log.shards import Shard, salvage
@@ -71,12 +72,15 @@ def lost_files(folder: RunFolder, manifest: Manifest) -> list[str]:
 
 
 def check(folder: RunFolder) -> None:
-    """See that no shard is missing at the end of a table, where no gap shows it.
+    """See that the prompts are the run's, and that no table lacks a shard at its end.
+
+    There no gap shows that one is missing.
 
     Raises:
-        HarnessError: One is, or the manifest cannot be read.
+        HarnessError: So it is not, or the manifest cannot be read.
     """
     manifest = Manifest.read(folder.manifest)
+    check_kept(folder, manifest)
     for name in lost_files(folder, manifest):
         raise HarnessError(
             f"{name}, which the manifest lists, is missing in {folder.log}", salvage(folder.log)

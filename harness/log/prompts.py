@@ -6,6 +6,7 @@ manifest. Runs of former versions have no such file where their prompts are a be
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +16,13 @@ from harness.log.location import Location
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.run_folder import RunFolder
 from harness.records import Prompt
+from harness.seeds import canonical_json
 from harness.text import json_lines, parse_json
 
-LARGEST = 512 * 2**20
-"""Bytes of the largest file of prompts that is read."""
+LARGEST = 64 * 2**20
+"""Bytes that the prompts of a run may take."""
+
+_FIELDS = ("id", "text", "tag", "metadata")
 
 
 def prompts_path(folder: RunFolder) -> Location:
@@ -30,9 +34,15 @@ def write_prompts(folder: RunFolder, prompts: Sequence[Prompt]) -> None:
     """Write a run's prompts, before its manifest names them.
 
     Raises:
-        HarnessError: The file cannot be written.
+        HarnessError: They take more than `LARGEST` bytes, or the file cannot be written.
     """
-    write_atomically(prompts_path(folder), "".join(PromptSet.lines(prompts)).encode())
+    data = "".join(PromptSet.lines(prompts)).encode()
+    if len(data) > LARGEST:
+        raise HarnessError(
+            f"the {len(prompts)} prompts take {len(data)} bytes, and a run keeps {LARGEST} at most",
+            "split them over several runs",
+        )
+    write_atomically(prompts_path(folder), data)
 
 
 def kept_prompts(folder: RunFolder, manifest: Manifest) -> list[Prompt] | None:
@@ -41,30 +51,66 @@ def kept_prompts(folder: RunFolder, manifest: Manifest) -> list[Prompt] | None:
     Raises:
         HarnessError: The file cannot be read, or is not the one that the manifest names.
     """
-    path = prompts_path(folder)
     try:
-        text = read_file(path, LARGEST).decode()
-        prompts = [_prompt(parse_json(line)) for _, line in json_lines(text)]
+        data = read_file(prompts_path(folder), LARGEST)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise HarnessError(
-            f"{path} cannot be read: {first_line(error)}", "restore it from a copy"
-        ) from error
+    except OSError as error:
+        raise _damaged(folder, error.strerror or first_line(error)) from error
+    try:
+        prompts = [_prompt(line) for _, line in json_lines(data.decode())]
+    except ValueError as error:
+        raise _damaged(folder, first_line(error)) from error
     if PromptSet.of(prompts) != manifest.prompt_set:
-        raise HarnessError(
-            f"{path} does not hold the prompts that the manifest names", "restore it from a copy"
-        )
+        raise _damaged(folder, "it does not hold the prompts that the manifest names")
+    if len({prompt.id for prompt in prompts}) < len(prompts):
+        raise _damaged(folder, "two of its prompts have the same id")
     return prompts
 
 
-def _prompt(fields: Any) -> Prompt:
-    if isinstance(fields, dict):  # as former versions wrote them
-        fields = [fields.get(name) for name in ("id", "text", "tag", "metadata")]
-    if not isinstance(fields, list) or len(fields) != 4:
-        raise ValueError("a line is no prompt")
-    *texts, metadata = fields
-    if not all(isinstance(text, str) for text in texts) or not isinstance(metadata, dict):
-        raise ValueError("a line is no prompt")
-    identity, text, tag = texts
-    return Prompt(identity, text, tag, metadata)
+def check_kept(folder: RunFolder, manifest: Manifest) -> None:
+    """See that the prompts a run keeps are those that its manifest names.
+
+    Raises:
+        HarnessError: They are not.
+    """
+    try:
+        data = read_file(prompts_path(folder), LARGEST)
+    except OSError:
+        data = b""
+    if hashlib.sha256(data).hexdigest() != manifest.prompt_set.digest:
+        kept_prompts(folder, manifest)  # says what is wrong, or that a former version wrote it
+
+
+def _prompt(line: str) -> Prompt:
+    """Read one line.
+
+    Raises:
+        ValueError: It is no prompt.
+    """
+    row = parse_json(line)
+    if isinstance(row, dict):  # as former versions wrote those of images from elsewhere
+        row = [row.get(name) for name in _FIELDS] if row.keys() == set(_FIELDS) else None
+    if not isinstance(row, list) or len(row) != len(_FIELDS):
+        raise ValueError(f"a line of it is not a list of {', '.join(_FIELDS)}")
+    for name, value in zip(_FIELDS, row, strict=True):
+        if not _fits(name, value):
+            raise ValueError(f"a prompt's {name} is {canonical_json(value)}")
+    return Prompt(*row)
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name == "metadata":
+        return isinstance(value, dict)
+    if not isinstance(value, str) or (name == "id" and not value):
+        return False
+    value.encode()  # a half of a surrogate pair is no character
+    return True
+
+
+def _damaged(folder: RunFolder, what: str) -> HarnessError:
+    return HarnessError(
+        f"{prompts_path(folder)} is damaged: {what[:200]}",
+        f"`python -m harness repair {folder.path}` writes it again where its source still gives "
+        "these prompts; else restore it from a copy",
+    )

@@ -14,9 +14,9 @@ from harness.log.files import explain
 from harness.log.frame import load, load_searches
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
+from harness.prompts import read_prompts
 from harness.records import Prompt
 from harness.scoring.layout import SAMPLES, write_prompt
-from harness.scoring.prompts import read_prompts
 from harness.seeds import pixel_digest
 
 

@@ -22,9 +22,9 @@ from harness.log.files import write_atomically
 from harness.log.location import local
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
+from harness.prompts import read_prompts
 from harness.records import Prompt
 from harness.scoring.files import read_files
-from harness.scoring.prompts import read_prompts
 
 RESULTS = "results.jsonl"
 

@@ -16,9 +16,9 @@ from harness.config import read_config
 from harness.errors import HarnessError
 from harness.log.manifest import Manifest
 from harness.plan import replan
+from harness.prompts import read_prompts
 from harness.registry import ImportRefused
 from harness.scoring.export import export
-from harness.scoring.prompts import read_prompts
 from tests.audit.forging import Forger
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
@@ -111,13 +111,17 @@ def test_nor_does_python_code_that_reads_a_run(stranger: Path, what: str) -> Non
     Forger(stranger).config(NAMES[what])
     manifest = Manifest.read(stranger / "manifest.json")
     assert len(package.load(stranger))
-    for read in (
-        lambda: analyse([stranger]),
-        lambda: export(stranger, stranger.with_name("images")),
-        lambda: read_prompts(Forger(stranger).folder, manifest),
-    ):
+    reads: list[Callable[[str], object]] = [
+        lambda _: analyse([stranger]),
+        lambda out: export(stranger, stranger.with_name(out)),
+        lambda _: read_prompts(Forger(stranger).folder, manifest),
+    ]
+    for read in reads:  # the run keeps its prompts, so that no code is needed for them
+        read("images")
+    (stranger / "prompts.jsonl").unlink()  # the first programs kept none
+    for read in reads:
         with pytest.raises(HarnessError):
-            read()
+            read("more")
     with pytest.raises(ImportRefused, match="--plugins only"):
         replan(read_config(json.loads(json.dumps(manifest.config))))
     assert not stranger.with_name("imported").exists()
