@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.audit.result import Result
 from harness.audit.subject import Subject
-from harness.errors import UsageError, first_line
+from harness.errors import HarnessError, UsageError, first_line
 from harness.log.environment import environment
 from harness.log.files import make_folder, read_file, write_atomically
 from harness.log.images import image_path
@@ -32,6 +32,9 @@ FACTS = "bundle.json"
 
 LARGEST, MOST_FILES = 16 * 2**30, 1_000_000
 """Bytes that a bundle may unpack to, and the files that it may hold."""
+
+LARGEST_FILE = 2**30
+"""Bytes of the largest file that is packed."""
 
 LARGEST_FACTS = 64 * 2**20
 """Bytes of the largest `bundle.json` that is read."""
@@ -66,7 +69,11 @@ def pack(subject: Subject, results: Sequence[Result], out: Path) -> int:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for path in [*paths, *images]:
-            file.write(path, path.relative_to(root).as_posix())
+            name = path.relative_to(root).as_posix()
+            try:
+                file.writestr(name, read_file(path, LARGEST_FILE))
+            except OSError as error:
+                raise HarnessError(f"cannot read {path}: {first_line(error)}") from error
         file.writestr(FACTS, json.dumps(facts, indent=2))
     write_atomically(out, buffer.getvalue())
     return len(images)
@@ -125,6 +132,8 @@ def unpack(file: Path, folder: Path) -> tuple[RunFolder, str]:
             if sum(entry.file_size for entry in entries) > LARGEST:
                 raise UsageError(f"{file} would unpack to more than {LARGEST} bytes")
             for entry in entries:
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise UsageError(f"{file} is no bundle: '{entry.filename}' is packed otherwise")
                 if not _NAMES.fullmatch(entry.filename):
                     raise UsageError(f"{file} holds '{entry.filename}', which is no file of a run")
                 _extract(packed, entry, folder / entry.filename)

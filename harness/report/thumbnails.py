@@ -9,16 +9,15 @@ from __future__ import annotations
 import base64
 import io
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image as Pillow
 
-from harness.log.images import image_path
+from harness.log.files import read_file
+from harness.log.images import MAX_BYTES, decode, image_path
 from harness.log.location import Location
 from harness.seeds import pixel_digest
 
@@ -76,14 +75,12 @@ def thumbnail(images: Location, digest: object) -> Thumbnail:
     ):
         return Thumbnail("", missing="image lies outside the run's folder")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Pillow.DecompressionBombWarning)
-            with Pillow.open(io.BytesIO(path.read_bytes()), formats=["PNG"]) as opened:
-                width, height = opened.size
-                picture = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Warning, Pillow.DecompressionBombError):
+        pixels = decode(read_file(path, MAX_BYTES))
+    except Exception:  # Pillow raises many kinds on bytes that are no picture
         return Thumbnail("", missing="image cannot be read")
-    if pixel_digest(np.asarray(picture)) != digest:
+    picture = Pillow.fromarray(pixels)
+    width, height = picture.size
+    if pixel_digest(pixels) != digest:
         return Thumbnail("", missing="image shows other pixels than the log names")
     picture.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()

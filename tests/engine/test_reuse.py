@@ -180,7 +180,7 @@ def test_images_that_were_not_kept_are_made_again(suite: Path, tmp_path: Path) -
     ("asked", "says"),
     [
         ({"seed": 1}, "it differs in seed"),
-        ({"judge": "none"}, "judge.kind"),
+        ({"judge": "none", "strategy": "single"}, "judge.kind"),
         ({"generator_settings": {"width": "16"}}, "generator.settings.width"),
         ({"batch_size": 2}, "generator.batch_size"),
         ({"threads": 1}, "threads"),
