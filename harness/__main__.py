@@ -8,6 +8,7 @@ import sys
 import click
 
 from harness.cli import cli
+from harness.cli.terminal import guarded, printable
 from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
 
@@ -18,26 +19,31 @@ def main() -> None:
     Set `HARNESS_TRACEBACK=1` to see where an error came from.
     """
     patient_threads()
+    with guarded():
+        sys.exit(_run())
+
+
+def _run() -> int:
     try:
         status = cli.main(prog_name="python -m harness", standalone_mode=False)
     except HarnessError as error:
         if os.environ.get("HARNESS_TRACEBACK"):
             raise
-        click.echo(f"error: {error.message}", err=True)
+        click.echo(f"error: {printable(error.message)}", err=True)
         if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit(error.exit_code)
+            click.echo(f"hint: {printable(error.hint)}", err=True)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
         # The reader of our output went away (`… | head`): not our error, and nothing to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    sys.exit(status if isinstance(status, int) else 0)
+        return 0
+    return status if isinstance(status, int) else 0
 
 
 if __name__ == "__main__":

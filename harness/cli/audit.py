@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.terminal import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -117,7 +119,7 @@ def audit(
     found = {}
     loaded = Loaded()
     for run in runs:
-        click.echo(f"{run}")
+        click.echo(printable(run))
         with tempfile.TemporaryDirectory() as room:
             folder, kept = (
                 unpack(run, Path(room)) if run.is_file() else (RunFolder.existing(run), None)
@@ -145,7 +147,7 @@ def _print(results: Sequence[Result]) -> None:
             Text(result.check),
             Text(result.looked_at),
             Text(result.outcome, style=style),
-            Text("\n".join(result.evidence)),
+            Text("\n".join(map(printable, result.evidence))),
         )
     console = Console(highlight=False)
     # Piped output is for programs and logs, which break no lines.

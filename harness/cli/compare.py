@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.places import RunPlace, plugins_option
+from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,29 +54,29 @@ def compare(
     if len(found.runs) == 1:
         found = analyse(runs, separate_seeds=True, force=force, seed=seed)
     for text in found.warnings:
-        click.echo(f"warning: {text}", err=True)
+        click.echo(f"warning: {printable(text)}", err=True)
     table = found.comparison if budget is None else found.comparison_at(budget)
     paired = comparison(table, [])
     for line in found.captions:
-        click.echo(line)
+        click.echo(printable(line))
     if budget is not None:
         click.echo(f"at budget {budget}, read from these logs")
     for (first, second), rows in paired.shown.groupby(["first", "second"], sort=False):
-        click.echo(f"\n{second} minus {first}")
+        click.echo(f"\n{printable(second)} minus {printable(first)}")
         _print(rows.drop(columns=["first", "second"]))
     for note in paired.notes:
-        click.echo(note)
+        click.echo(printable(note))
     for sentence in found.unscored:
-        click.echo(sentence, err=True)
+        click.echo(printable(sentence), err=True)
     code = 1 if found.unscored else 0
     if budget is not None:
         return code
     equal = matched(found.matched, [])
     click.echo()
     for row in equal.shown.to_dict("records"):
-        click.echo(_sentence(row))
+        click.echo(printable(_sentence(row)))
     for note in equal.notes:
-        click.echo(note)
+        click.echo(printable(note))
     return code
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
@@ -13,6 +12,7 @@ import click
 
 from harness.cli.display import display
 from harness.cli.places import resume_command
+from harness.cli.recorded import recorded_command
 from harness.cli.summary_view import print_summary
 from harness.engine.launch import Execution, check_folder, work
 from harness.errors import HarnessError, Interrupted
@@ -59,7 +59,7 @@ def drive(
     fresh = check_folder(folder, plan) is None
     stop = _Stop()
     handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
+    command = recorded_command()
     try:
         with display(plan, folder, fresh=fresh) as observe:
             progress = work(

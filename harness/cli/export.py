@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli.places import plugins_option
+from harness.cli.terminal import printable
 
 
 @click.command(short_help="Write a run's selected images in GenEval's layout.")
@@ -32,7 +33,7 @@ def export(run: Path, layout: str, out: Path) -> int:
     with count_display("images") as observe:
         done = write(run, out, observe=observe)
     for line in done.missing:
-        click.echo(f"missing: {line}", err=True)
+        click.echo(f"missing: {printable(line)}", err=True)
     click.echo(
         f"{out}: {done.images} images of {done.prompts} prompts, {len(done.missing)} missing"
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import click
+
+from harness.cli.recorded import recorded_command
 
 
 @click.command("import", short_help="Make a run of what another program produced.")
@@ -41,7 +41,7 @@ def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
     from harness.scoring.importing import import_reflect_dit, row_of_budgets
 
     folder = RunFolder(out)
-    command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
+    command = recorded_command()
     with count_display("prompts") as observe:
         found = import_reflect_dit(
             source, folder, command=command, keep_images=images, observe=observe

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.terminal import printable
+
 if TYPE_CHECKING:
     from harness.log.run_folder import RunFolder
 
@@ -62,7 +64,7 @@ def _runs(root: Path) -> None:
         click.echo(f"no runs under {root}", err=True)
         return
     head = ("run", "state", "made", "searches", "micro", "seed", "what")
-    rows: list[tuple[str, ...]] = [head, *map(_row, runs)]
+    rows = [head, *(tuple(map(printable, _row(folder))) for folder in runs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

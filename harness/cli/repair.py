@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.places import RunPlace, resume_command
+from harness.cli.recorded import recorded_command
+from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
     from harness.log.location import Location
@@ -24,9 +26,7 @@ def repair(run: Location) -> None:
     or is gone and may be needed by a search that has not ended.
     """
     import os
-    import shlex
     import socket
-    import sys
 
     from harness.log.manifest import Manifest
     from harness.log.repair import repair as carry_out
@@ -37,13 +37,13 @@ def repair(run: Location) -> None:
 
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)
-    command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
+    command = recorded_command()
     session = {"host": socket.gethostname(), "pid": os.getpid(), "command": command}
     scores = is_scoring(manifest.config)  # images are those of somebody else's folder
     prompts = repair_prompts(folder, manifest)
     done = carry_out(folder, session, images=not scores)
     for what in (*prompts, *done.damage):
-        click.echo(what)
+        click.echo(printable(what))
     if not done.damage:
         if not prompts:
             click.echo(f"nothing is damaged in {run}")

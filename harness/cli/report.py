@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.places import RunPlace, plugins_option
+from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
     from harness.log.location import Location
@@ -91,13 +92,13 @@ def report(
     )
     done = build(runs, out, options)
     for text in done.content.warnings:
-        click.echo(f"warning: {text}", err=True)
+        click.echo(f"warning: {printable(text)}", err=True)
     for text in done.content.findings.captions:
-        click.echo(text)
+        click.echo(printable(text))
     suffixes = [path.suffix for path in done.files]
     click.echo(f"figures  {suffixes.count('.png')} as PNG and SVG in {out / 'figures'}")
     click.echo(f"tables   {suffixes.count('.csv')} as CSV, Markdown and LaTeX in {out / 'tables'}")
     click.echo(f"page     {done.page} ({done.page.stat().st_size / 2**20:.1f} MiB)")
     for sentence in done.content.findings.unscored:
-        click.echo(sentence, err=True)
+        click.echo(printable(sentence), err=True)
     return 1 if done.content.findings.unscored else 0

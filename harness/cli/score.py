@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import click
 
 from harness.cli.execution import execution_options
+from harness.cli.recorded import recorded_command
 
 
 @click.command(short_help="Score a folder of images in GenEval's layout.")
@@ -99,7 +98,7 @@ def score(
         _echo("refused", error.refusals)
         raise
     folder = RunFolder(out)
-    command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
+    command = recorded_command()
     finished = is_finished(check_out(folder, ready))
     _echo("refused", ready.refusals)
     _echo("warning", ready.warnings)

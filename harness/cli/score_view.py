@@ -12,6 +12,7 @@ from rich.text import Text
 
 from harness.analysis.statistics import Estimate
 from harness.analysis.wording import cells, n_of
+from harness.cli.terminal import printable
 from harness.log import store
 from harness.log.location import local
 from harness.log.manifest import FINISHED, Manifest
@@ -77,7 +78,7 @@ def _table(scores: Scores) -> Table:
     def add(name: str, estimate: Estimate | None, of: Share, style: str = "") -> None:
         value, interval, method = cells(estimate)
         images, prompts = n_of(of.scored, of.images), n_of(of.scored_prompts, of.prompts)
-        table.add_row(name, value, interval, images, prompts, method, style=style)
+        table.add_row(Text(printable(name)), value, interval, images, prompts, method, style=style)
 
     for tag, of in scores.tags.items():
         add(tag or "(no tag)", of.estimate, of)

@@ -13,6 +13,7 @@ from harness.analysis.statistics import Estimate
 from harness.analysis.summary import Summary, summarise
 from harness.analysis.wording import cells, n_of
 from harness.cli.places import resume_command
+from harness.cli.terminal import printable
 from harness.log.manifest import FINISHED
 from harness.log.run_folder import RunFolder
 from harness.models import bundled, leakage
@@ -23,7 +24,7 @@ def print_summary(folder: RunFolder) -> Summary:
     summary = summarise(folder.path)
     config = summary.manifest.config
     console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(_title(config)), style="bold")
+    console.print(Text(printable(_title(config))), style="bold")
     if said := bundled.label(config):
         console.print(Text(said))
     if config["oracle"]:
@@ -35,7 +36,7 @@ def print_summary(folder: RunFolder) -> Summary:
     elif config["scorer"] is None:
         console.print("no scorer: this benchmark has images and verdicts only")
     for line in _facts(summary, folder):
-        console.print(Text(line))
+        console.print(Text(printable(line)))
     return summary
 
 
@@ -56,7 +57,7 @@ def _scores(summary: Summary) -> Table:
 
     def add(name: str, estimate: Estimate | None, prompts: str, style: str = "") -> None:
         value, interval, method = cells(estimate)
-        table.add_row(name, value, interval, prompts, method, style=style)
+        table.add_row(Text(printable(name)), value, interval, prompts, method, style=style)
 
     for tag, (estimate, prompts, total) in summary.tags.items():
         add(tag or "(no tag)", estimate, n_of(prompts, total))

@@ -51,7 +51,7 @@ class RemotePath:
         parts = urlsplit(uri)
         key = f"{parts.netloc}{parts.path}".strip("/")
         parameters = dict(parse_qsl(parts.query))
-        if "@" in parts.netloc:
+        if "@" in parts.netloc or "@" in parameters.get("endpoint_override", ""):
             raise UsageError(
                 "credentials in a URI would be written into the manifest",
                 "give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",

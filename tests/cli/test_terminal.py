@@ -1,0 +1,119 @@
+"""What a log holds reaches the terminal as text: nothing in it is obeyed, nothing forges a line."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.cli.terminal import guarded, printable
+from harness.log.manifest import Manifest
+from tests.terminal import ROOT, Terminal
+
+EVIL = "\x1b]0;x\x07\x1b[2Jred\u202ecod\x9b31m [red]a[/red]\r\n0 of 18 checks fail\u2028\x00\u200b"
+FORGED = re.compile(r"^\W*0 of 18 checks fail", re.MULTILINE)
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2028\u2029]")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a cat", "a cat"),
+        ("macro 0.8–0.9 · × Ünïcode 猫 😀", "macro 0.8–0.9 · × Ünïcode 猫 😀"),
+        ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
+        ("\x1b[31m\x9b\x7f\x00", "\\x1b[31m\\x9b\\x7f\\x00"),
+        ("\u202eabc\u2066\u200b\u2028\ufeff", "\\u202eabc\\u2066\\u200b\\u2028\\ufeff"),
+        ("\ud800", "\\ud800"),
+        (Path("a\nb"), "a\\nb"),
+    ],
+)
+def test_a_value_is_one_line_of_what_can_be_seen(value: object, text: str) -> None:
+    assert printable(value) == text
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_stream_shows_what_a_terminal_would_obey(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, colour in ((io.StringIO(), False), (Screen(), True)):
+        monkeypatch.setattr(sys, "stdout", stream)
+        with guarded():
+            print(EVIL)
+            click.echo(EVIL, color=True)
+            print("\x1b[1;31mred\x1b[0m \x1b[8mhidden")
+        text = stream.getvalue()
+        assert sys.stdout is stream
+        assert (
+            OBEYED.search(text.replace("\x1b[1;31m", "").replace("\x1b[0m", "").replace("\r", ""))
+            is None
+        )
+        assert ("\x1b[1;31mred" in text) is colour and "\\x1b[8mhidden" in text
+
+
+def test_a_table_on_a_screen_keeps_its_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with guarded():
+        table = Table(box=None, header_style="dim")
+        table.add_column("x")
+        table.add_row(Text("bad", style="bold red"))
+        Console(force_terminal=True).print(table)
+    assert "\x1b[1;31mbad" in screen.getvalue() and "\\x1b" not in screen.getvalue()
+
+
+def test_no_command_lets_a_log_speak_for_it(harness: Terminal, suite: Path) -> None:
+    rows = [{"prompt": EVIL, "tag": EVIL, "id": "0"}, {"prompt": "a dog", "tag": "t", "id": "1"}]
+    Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["run", "--model", suite, "--benchmark", "prompt-file", "-B", "path=p.jsonl"]
+    outputs = []
+    for arguments in (
+        [*command, "--out", "r"],
+        [*command, "--out", "s", "--seed", "1"],
+        ["show", "r"],
+        ["ls", "runs", "--root", "."],
+        ["audit", "r", "--regenerate", "0", "--rescore", "0"],
+        ["resume", "r"],
+        ["report", "r", "s", "--out", "page", "--separate-seeds"],
+        ["compare", "r", "s", "--separate-seeds"],
+        ["export", "r", "--out", "images"],
+        ["repair", "r"],
+        ["show", EVIL.replace("\x00", "").replace("\r", "")],
+        ["run", "--model", EVIL.replace("\x00", "")],
+    ):
+        assert harness(*arguments) in (0, 1, 2)
+        outputs.append(harness.out + harness.err)
+    assert Manifest.read(Path("r/manifest.json")).state == "finished"
+    for output in outputs:
+        assert FORGED.search(output) is None
+        assert OBEYED.search(output.replace("\r", "")) is None
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_an_encoding_that_lacks_a_character_is_no_traceback(encoding: str) -> None:
+    run = ROOT / "results" / "reference" / "single-0"
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "show", str(run)],
+        env={
+            **os.environ,
+            "PYTHONIOENCODING": encoding,
+            "PYTHONUTF8": "0",
+            "PYTHONPATH": str(ROOT),
+        },
+        capture_output=True,
+        check=True,
+    )
+    assert b"macro" in done.stdout and not done.stderr
