@@ -132,7 +132,7 @@ def test_a_built_in_suite_s_name_is_not_taken_in_vain() -> None:
     config = fields()
     assert suite_name(config) == "miniature" and other_parts(config) == []
     assert other_parts(fields(judge="oracle")) == []
-    assert other_parts(fields(judge="none")) == []
+    assert other_parts(fields(judge="none", strategy="single")) == []
     changed = fields(scorer={"colors": "bundled:judge_colors"})
     assert suite_name(changed) == "miniature with another scorer.colors"
     config["suite"] = "sana-1.0-1.6b"
