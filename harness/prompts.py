@@ -74,8 +74,8 @@ def read_prompts(folder: RunFolder, manifest: Manifest) -> list[Prompt]:
         UsageError: They are not kept, and the benchmark is not installed here.
         HarnessError: What is kept is damaged, or what is built is not what the run began with.
     """
-    if (kept := kept_prompts(folder, manifest)) is not None:
-        return kept
+    if (prompts := kept_prompts(folder, manifest)) is not None:
+        return prompts
     config = read_config(manifest.config)
     prompts = benchmark_prompts(config)
     if PromptSet.of(prompts) != manifest.prompt_set:

@@ -85,6 +85,15 @@ def json_lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, content
 
 
+def is_encodable(text: str) -> bool:
+    """Return whether a text can be written as UTF-8: whether it has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def parse_json(text: str, *, nan_is_null: bool = False) -> Any:
     """Parse one JSON value strictly.
 

@@ -134,7 +134,7 @@ def _read(place: Path) -> list[Any]:
 def _pixels(file: Path) -> Image:
     """RGBA, uint8, shape (height, width, 4)."""
     try:
-        with Pillow.open(file) as image:
+        with Pillow.open(file, formats=["PNG"]) as image:
             return np.ascontiguousarray(image.convert("RGBA"))
     except (OSError, SyntaxError, ValueError) as error:
         raise HarnessError(f"{file} cannot be read: {error}", _RESTORE) from error

@@ -203,8 +203,8 @@ def _counted(entry: Any, where: str, keys: Sequence[str]) -> dict[str, Any]:
     _text(present, "class", f"{where}.", "the name of a class, such as 'bench'")
     count = present.get("count")
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        said = "is missing" if count is None else f"is {_shown(count)}"
-        raise BadMetadata(f"'{where}.count' {said}, expected a whole number from 1 on")
+        problem = "is missing" if count is None else f"is {_shown(count)}"
+        raise BadMetadata(f"'{where}.count' {problem}, expected a whole number from 1 on")
     return present
 
 

@@ -17,7 +17,8 @@ All are pandas frames, and hold the very numbers of `python -m harness report` a
 """
 
 from harness.analysis.findings import Findings, analyse
-from harness.analysis.logged_run import LoggedRun, load_run
+from harness.analysis.loading import load_run
+from harness.analysis.logged_run import LoggedRun
 from harness.analysis.pooling import pool
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval, wilson
 from harness.analysis.summary import Summary, summarise

@@ -11,7 +11,8 @@ import pandas as pd
 from harness.analysis.comparison import comparison_table
 from harness.analysis.curve_tables import curve_table, gap_table
 from harness.analysis.curves import RunCurves, all_curves
-from harness.analysis.logged_run import LoggedRun, load_run
+from harness.analysis.loading import load_run
+from harness.analysis.logged_run import LoggedRun
 from harness.analysis.matched import matched_table
 from harness.analysis.pooling import pool, seeds_table
 from harness.analysis.protocol import caption, check_alike, labels, warnings

@@ -15,16 +15,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from harness.analysis.resampling import Floats, Ints
-from harness.analysis.undrawn import undrawn_prompts
-from harness.config import FOREIGN, read_config
-from harness.errors import UsageError
-from harness.log import damage, store
-from harness.log.costs import spent
-from harness.log.location import Location
+from harness.config import FOREIGN
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES
@@ -36,22 +29,6 @@ UNITS = {"nfe": 1.0, "flops": 1e12, "device_seconds": 1.0}
 """Cost columns of a role that curves are drawn against, and what they are divided by."""
 
 SEARCH_COLUMNS = ("prompt", "part", "replicate", "draws", "rounds", "selected", "error")
-
-_COLUMNS = (
-    "prompt_id",
-    "prompt",
-    "tag",
-    "replicate",
-    "draw_index",
-    "text",
-    "settings",
-    "feedback",
-    "accepted",
-    "judge_score",
-    "correct",
-    "error_role",
-    *(f"{role}_{unit}" for role in ROLES for unit in UNITS),
-)
 
 
 @dataclass(frozen=True)
@@ -275,142 +252,3 @@ def known_mean(values: Floats) -> Floats:
     with np.errstate(invalid="ignore"):
         means: Floats = np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)
     return means
-
-
-def load_run(path: str | Location) -> LoggedRun:
-    """Read a run's ended searches.
-
-    Raises:
-        UsageError: The folder is no run, the run has no scorer, or no search of it has ended.
-        HarnessError: Its log is damaged.
-    """
-    folder = RunFolder.existing(path)
-    manifest = Manifest.read(folder.manifest)
-    read_config(manifest.config)  # a foreign folder's manifest may hold anything
-    damage.check(folder)
-    if manifest.config["scorer"] is None:
-        raise UsageError(
-            f"{path} has no scorer, so there are no scores to report",
-            "`python -m harness show` prints what it came to",
-        )
-    columns = ["prompt_id", "replicate", "draws", "rounds", "selected_index", "error"]
-    searches = store.read(folder.log, "searches", columns).to_pandas()
-    if searches.empty:
-        raise UsageError(f"no search of {path} has ended yet", "let it run on, then report")
-    searches.sort_values(["prompt_id", "replicate"], ignore_index=True, inplace=True)
-    table = store.read(folder.log, "candidates", _COLUMNS)
-    return _assemble(folder, manifest, searches, table)
-
-
-def _assemble(
-    folder: RunFolder, manifest: Manifest, searches: pd.DataFrame, table: pa.Table
-) -> LoggedRun:
-    ids = np.asarray(searches["prompt_id"].unique(), dtype=object)
-    searches["prompt"] = np.searchsorted(ids, searches["prompt_id"].to_numpy(dtype=object))
-    row, kept, prompts = _rows_of(folder, manifest, searches, table, ids)
-    if len(kept) != len(table) or (np.diff(kept) != 1).any():
-        table = table.take(pa.array(kept))  # a finished run's log is in order and complete
-    counts = np.bincount(row, minlength=len(searches))
-    column = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = (len(searches), int(counts.max(initial=1)))
-
-    def matrix(values: npt.NDArray[Number], fill: float) -> npt.NDArray[Number]:
-        filled = np.full(shape, fill, dtype=values.dtype)
-        filled[row, column] = values
-        return filled
-
-    judged = manifest.config["judge"]["kind"] != "none"
-    failed: Bools = pc.is_in(
-        table["error_role"], value_set=pa.array(["generator", "judge"])
-    ).to_numpy()
-    scores = pc.fill_null(table["judge_score"], float("nan")).to_numpy()
-    index = matrix(_whole(table["draw_index"]), -1)
-    selected = searches["selected_index"].fillna(-1).to_numpy()[:, None]
-    hits = (index == selected) & (index >= 0)
-    searches["selected"] = np.where(hits.any(axis=1), hits.argmax(axis=1), -1)
-    return LoggedRun(
-        parts=(Part(folder, manifest),),
-        prompts=prompts,
-        searches=searches.assign(part=0)[
-            ["prompt", "part", "replicate", "draws", "rounds", "selected", "error"]
-        ],
-        index=index,
-        answered=matrix(~failed, False),
-        accepted=matrix(_flag(table["accepted"]) & ~failed, False),
-        judge_score=matrix(np.where(failed | np.isnan(scores), -np.inf, scores), -np.inf),
-        correct=matrix(_flag(table["correct"]), False),
-        scored=matrix(pc.is_valid(table["correct"]).to_numpy(), False),
-        costs={
-            f"{unit}_{role}": matrix(spent(table, role, unit, judged=judged) / scale, 0.0)
-            for unit, scale in UNITS.items()
-            for role in ROLES
-        },
-        failed=matrix(pc.is_valid(table["error_role"]).to_numpy(), False),
-        dependent=_dependence(searches, counts, table),
-    )
-
-
-def _rows_of(
-    folder: RunFolder,
-    manifest: Manifest,
-    searches: pd.DataFrame,
-    table: pa.Table,
-    ids: npt.NDArray[np.object_],
-) -> tuple[Ints, Ints, pd.DataFrame]:
-    """Search of every row of an ended search, those rows in order, and the prompts' texts."""
-    encoded = table["prompt_id"].combine_chunks().dictionary_encode()
-    codes = encoded.indices.to_numpy()
-    place = {name: number for number, name in enumerate(ids)}
-    known = np.array([place.get(n, -1) for n in encoded.dictionary.to_pylist()], dtype=np.int64)
-    prompt = known[codes] if len(known) else np.zeros(0, np.int64)
-    replicate = _whole(table["replicate"])
-    widest = int(max(replicate.max(initial=0), searches["replicate"].max())) + 1
-    search_of = np.full((len(ids) + 1, widest), -1)
-    search_of[searches["prompt"], searches["replicate"]] = np.arange(len(searches))
-    row = search_of[prompt, replicate]  # an unknown prompt is -1: the spare last row
-    order = np.lexsort((_whole(table["draw_index"]), row))
-    kept = order[row[order] >= 0]
-    first = np.full(len(ids), -1)
-    first[prompt[kept][::-1]] = kept[::-1]
-    texts = {
-        name: [
-            value if there else ""
-            for value, there in zip(
-                table[name].take(pa.array(np.maximum(first, 0))).to_pylist()
-                if len(table)
-                else [""] * len(ids),
-                first >= 0,
-                strict=True,
-            )
-        ]
-        for name in ("prompt", "tag")
-    }
-    undrawn = undrawn_prompts(folder, manifest, {str(name) for name in ids[first < 0]})
-    for number in np.flatnonzero(first < 0):
-        if (prompt_of := undrawn.get(str(ids[number]))) is not None:
-            texts["prompt"][number], texts["tag"][number] = prompt_of.text, prompt_of.tag
-    return row[kept], kept, pd.DataFrame({"prompt_id": ids, **texts})
-
-
-def _dependence(searches: pd.DataFrame, counts: Ints, table: pa.Table) -> str:
-    if (searches["rounds"] > 1).any():
-        return "draws were asked for in several rounds, so later ones hang on earlier answers"
-    if pc.sum(pc.list_value_length(table["feedback"])).as_py():
-        return "draws are conditioned on feedback"
-    if table["text"].null_count < len(table):
-        return "draws have rewritten prompts"
-    if len(pc.unique(table["settings"])) > 1:
-        return "draws have different sampler settings"
-    if len(np.unique(counts[counts > 0])) > 1:
-        return "searches made different numbers of draws"
-    return ""
-
-
-def _whole(column: pa.ChunkedArray) -> Ints:
-    numbers: Ints = column.to_numpy().astype(np.int64)
-    return numbers
-
-
-def _flag(column: pa.ChunkedArray) -> Bools:
-    flags: Bools = pc.fill_null(column, False).to_numpy()
-    return flags

@@ -128,11 +128,11 @@ def caption(label: str, run: LoggedRun) -> str:
 
 def warnings(runs: Sequence[LoggedRun]) -> list[str]:
     """What a reader must be told before the first number."""
-    said = list(dict.fromkeys(filter(None, (label(run.manifest.config) for run in runs))))
+    labels = list(dict.fromkeys(filter(None, (label(run.manifest.config) for run in runs))))
     if any(run.manifest.config["oracle"] for run in runs):
-        said.append(ORACLE)
-    said += dict.fromkeys(filter(None, (leakage.warning(run.manifest.config) for run in runs)))
-    return said
+        labels.append(ORACLE)
+    labels += dict.fromkeys(filter(None, (leakage.warning(run.manifest.config) for run in runs)))
+    return labels
 
 
 def differences_table(runs: Sequence[LoggedRun]) -> pd.DataFrame:

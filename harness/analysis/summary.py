@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.analysis.logged_run import searches_total
+from harness.analysis.prompts_without_draws import prompts_without_draws
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval
-from harness.analysis.undrawn import undrawn_prompts
 from harness.log import store
 from harness.log.costs import COSTS, WORKED, sums
 from harness.log.frame import load, load_searches
@@ -161,8 +161,8 @@ def prompt_scores(
     scores = merged.groupby("prompt_id")["correct"].agg(
         score="mean", scored="count", replicates="size"
     )
-    undrawn = undrawn_prompts(folder, manifest, set(scores.index) - set(tags.index))
-    untold = pd.Series({name: prompt.tag for name, prompt in undrawn.items()}, dtype=object)
+    without_draws = prompts_without_draws(folder, manifest, set(scores.index) - set(tags.index))
+    untold = pd.Series({name: prompt.tag for name, prompt in without_draws.items()}, dtype=object)
     scores["tag"] = tags.reindex(scores.index).fillna(untold).fillna("")
     return scores.reset_index()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.analysis.comparison import comparison_table
-from harness.analysis.logged_run import load_run
+from harness.analysis.loading import load_run
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded
 from harness.audit.subject import Options, Subject
 from harness.config import differences

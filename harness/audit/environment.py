@@ -75,8 +75,8 @@ def _miniature(config: Mapping[str, Any], problems: Problems) -> list[str]:
             "miniature's, and it does not say so"
         )
     others = other_parts(config)
-    said = f"suite '{config['suite']}' is built in with another {', '.join(others)}"
-    return [*filter(None, [label(config)]), *([said] if others else [])]
+    difference = f"suite '{config['suite']}' is built in with another {', '.join(others)}"
+    return [*filter(None, [label(config)]), *([difference] if others else [])]
 
 
 def _times(subject: Subject, problems: Problems) -> None:

@@ -74,15 +74,15 @@ def _checkpoints(config: RunConfig, problems: Problems) -> list[str]:
     if not config.judge.checkpoints:
         return [f"judge '{config.judge.kind}' has no checkpoints"]
     fields = config.model_dump(mode="json")
-    found = shared(fields)
-    listed = ", ".join(found.parts)
-    if found.deciding:
+    sharing = shared(fields)
+    listed = ", ".join(sharing.parts)
+    if sharing.deciding:
         problems.add(f"the judge decides by the scorer's own checkpoints ({listed})")
         return []
     how = "compared by their weights"
     if absent := unread(fields):
         how = f"compared by digest alone, the weights of {', '.join(absent)} not being here"
-    if found.parts:
+    if sharing.parts:
         return [f"judge and scorer share a part that does not decide ({listed}), {how}"]
     return [f"judge and scorer share no checkpoint, {how}"]
 

@@ -35,11 +35,11 @@ def check(subject: Subject) -> Result:
                 _compare(row, logged.get(row["draw_id"]), run, problems)
     if not taken:
         raise CannotCheck("no draw is another run's")
-    told = _told(subject)
+    recorded_runs = _recorded_runs(subject)
     for run, number in taken.items():
         if not _RUN.fullmatch(run) or run == subject.config.run:
             problems.add(f"{count(number, 'draw')} said to be of '{run}', which is no other run")
-        elif told is not None and run not in told:
+        elif recorded_runs is not None and run not in recorded_runs:
             problems.add(f"{count(number, 'draw')} of run {run}, of which no session took any")
     checked = [run for run in taken if given and run == given.manifest.run]
     evidence = [
@@ -60,7 +60,7 @@ def _given(subject: Subject) -> Subject | None:
     return None if path is None else Subject(RunFolder.existing(path), Options())
 
 
-def _told(subject: Subject) -> set[str] | None:
+def _recorded_runs(subject: Subject) -> set[str] | None:
     """Runs that sessions say they took draws of; None where one was killed before it could."""
     sessions = [entry for entry in subject.manifest.sessions if entry.get("workers")]
     if not all(entry.get("ended") for entry in sessions):

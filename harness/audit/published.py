@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.logged_run import LoggedRun, load_run
+from harness.analysis.loading import load_run
+from harness.analysis.logged_run import LoggedRun
 from harness.analysis.published import (
     load_published,
     published_points,

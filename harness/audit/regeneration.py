@@ -63,15 +63,17 @@ def check(subject: Subject) -> Result:
         if row["image"] is None:
             problems.add(f"{name} was given as feedback, and has no image")
             continue
-        kept = subject.image(row["image"])
-        found = apart(decode(kept), decode(made.png)) if kept is not None else None
-        said = f": PSNR {found[0]:.1f} dB, largest difference {found[1]}" if found else ""
+        png = subject.image(row["image"])
+        distance = apart(decode(png), decode(made.png)) if png is not None else None
+        measured = (
+            f": PSNR {distance[0]:.1f} dB, largest difference {distance[1]}" if distance else ""
+        )
         if not reasons:
-            problems.add(f"{name} comes out otherwise{said}")
-        elif kept is None:
+            problems.add(f"{name} comes out otherwise{measured}")
+        elif png is None:
             unknown += 1
-        elif found is None or found[0] < LEAST_PSNR or found[1] > LARGEST_DIFFERENCE:
-            problems.add(f"{name} is beyond tolerance{said}")
+        elif distance is None or distance[0] < LEAST_PSNR or distance[1] > LARGEST_DIFFERENCE:
+            problems.add(f"{name} is beyond tolerance{measured}")
         else:
             near += 1
     chains = sum(bool(one.row["feedback"]) for one in chosen)

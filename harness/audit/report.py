@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.findings import analyse
-from harness.analysis.logged_run import load_run
+from harness.analysis.loading import load_run
 from harness.analysis.replay import budget_grid
 from harness.analysis.run_table import runs_table
 from harness.audit.recount.tables import Cells, Recount, Rows

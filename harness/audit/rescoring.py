@@ -89,13 +89,13 @@ def _images(subject: Subject) -> tuple[list[tuple[Row, bytes]], list[str]]:
     number = subject.options.rescore
     chosen = sample(subject, number, "rescore")
     here = _here(subject, chosen)
-    lacking = [one for one in chosen if one.row["draw_id"] not in here]
+    missing = [one for one in chosen if one.row["draw_id"] not in here]
     evidence = []
     made: list[tuple[Row, bytes]] = []
-    if lacking:
-        others = {one.row["draw_id"] for one in chosen} - {one.row["draw_id"] for one in lacking}
+    if missing:
+        others = {one.row["draw_id"] for one in chosen} - {one.row["draw_id"] for one in missing}
         try:
-            made = _made(remaker(subject), lacking, others, subject.options.seed)
+            made = _made(remaker(subject), missing, others, subject.options.seed)
         except CannotCheck as error:
             chosen = sample(subject, number, "rescore", lambda row: _is_kept(subject, row))
             here = _here(subject, chosen)

@@ -146,7 +146,7 @@ def _load_alone(ready: ScoringPlan, device: str) -> GenEvalScorer:
 def _plain(ready: ScoringPlan, scorer: GenEvalScorer) -> _Round:
     started, inside, found = time.perf_counter(), 0.0, []
     for file in ready.files:
-        with Pillow.open(file.path) as image:
+        with Pillow.open(file.path, formats=["PNG", "JPEG"]) as image:
             pixels = np.asarray(image.convert("RGB"))
         before = time.perf_counter()
         [(verdict, _)] = scorer.score([file.prompt], [pixels])

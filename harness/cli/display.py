@@ -33,8 +33,8 @@ def display(plan: Plan, folder: RunFolder, *, fresh: bool) -> Iterator[Callable[
         f"\nin:  {folder.path}\nloading models …",
         err=True,
     )
-    if said := leakage.warning(fields):
-        click.echo(f"warning: {said}", err=True)
+    if text := leakage.warning(fields):
+        click.echo(f"warning: {text}", err=True)
     if sys.stderr.isatty():
         with _bar() as observe:
             yield observe

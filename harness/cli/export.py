@@ -38,8 +38,8 @@ def export(run: Path, layout: str, out: Path) -> int:
         f"{out}: {done.images} images of {done.prompts} prompts, {len(done.missing)} missing"
     )
     manifest = Manifest.read(RunFolder.existing(run).manifest)
-    if said := label(manifest.config):
-        click.echo(said)
+    if text := label(manifest.config):
+        click.echo(text)
     total = manifest.prompt_set.count * manifest.config["replicates"]
     if (ended := done.images + len(done.missing)) < total:
         click.echo(f"unfinished: {ended} of {total} searches have ended", err=True)

@@ -29,8 +29,8 @@ def print_scores(folder: RunFolder, results: Path) -> Scores:
     scores = summarise_scores(folder)
     config = Manifest.read(folder.manifest).config
     console = Console(highlight=False, soft_wrap=True)
-    if said := label(config):
-        console.print(Text(said))
+    if text := label(config):
+        console.print(Text(text))
     console.print(_table(scores))
     everything = scores.per_image
     left_out = everything.images - everything.scored

@@ -170,8 +170,8 @@ def _label(source: Path) -> str:
     from harness.log.run_folder import RunFolder
     from harness.models.bundled import label
 
-    said = label(Manifest.read(RunFolder.existing(source).manifest).config)
-    return f"; {said}" if said else ""
+    text = label(Manifest.read(RunFolder.existing(source).manifest).config)
+    return f"; {text}" if text else ""
 
 
 def _line(size: int, ours: Simulated, static: Simulated, price: float | None) -> str:

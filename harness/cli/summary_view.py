@@ -25,12 +25,12 @@ def print_summary(folder: RunFolder) -> Summary:
     config = summary.manifest.config
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(printable(_title(config))), style="bold")
-    if said := bundled.label(config):
-        console.print(Text(said))
+    if text := bundled.label(config):
+        console.print(Text(text))
     if config["oracle"]:
         console.print("ORACLE run: the judge is the scorer, so the score is an upper bound")
-    if said := leakage.warning(config):
-        console.print(Text(said))
+    if text := leakage.warning(config):
+        console.print(Text(text))
     if summary.tags:
         console.print(_scores(summary))
     elif config["scorer"] is None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from harness.engine.deadline import DeadlineExceeded, deadline
 from harness.records import Candidate, Draw, Prompt, Task
 from harness.seeds import canonical_json, seed
+from harness.text import is_encodable
 from strategies.base import Rounds, Strategy
 
 STEP_SECONDS = 30.0
@@ -226,17 +227,9 @@ def _check_values(draw: Draw) -> None:
     for feedback in draw.feedback:
         texts += [feedback.draw_id, feedback.sentence]
     for text in texts:
-        if not isinstance(text, str) or not _encodable(text):
+        if not isinstance(text, str) or not is_encodable(text):
             raise StrategyError(f"asked for draw {index} with {text!r} for a text")
     try:
         canonical_json(dict(draw.settings))
     except (TypeError, ValueError) as error:
         raise StrategyError(f"asked for draw {index} with unusable settings: {error}") from None
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -198,8 +198,8 @@ def read(
         schema = pa.schema([schema.field(name) for name in columns])
     there = [name for name in schema.names if name in file.schema_arrow.names]
     try:
-        if lacking := [name for name in KEYS[table] if name not in file.schema_arrow.names]:
-            raise _NoShard(f"it has no column '{lacking[0]}'")
+        if missing_columns := [name for name in KEYS[table] if name not in file.schema_arrow.names]:
+            raise _NoShard(f"it has no column '{missing_columns[0]}'")
         # Batch by batch, so that a few rows of a long log do not need room for all of it.
         parts = []
         for batch in _batches(file, there):

@@ -107,16 +107,16 @@ def habitual(request: Request) -> Request:
 
     The result is what a picture shows, so its text is not the caption any more.
     """
-    wanted = tuple(_usual(group, request.tag) for group in request.wanted)
-    if len(wanted) == 1:
-        return replace(request, wanted=wanted)
-    seen = tuple(group for group in wanted if group.name not in LEFT_OUT) or wanted[:1]
+    groups = tuple(_usual(group, request.tag) for group in request.wanted)
+    if len(groups) == 1:
+        return replace(request, wanted=groups)
+    seen = tuple(group for group in groups if group.name not in LEFT_OUT) or groups[:1]
     if len(seen) == 1:
         return Request("single_object", seen)
     relation = request.relation
-    if relation is not None and _against_habit(wanted[0].name, wanted[1].name, relation):
+    if relation is not None and _against_habit(groups[0].name, groups[1].name, relation):
         relation = _OPPOSITE[relation]
-    return replace(request, wanted=wanted, relation=relation)
+    return replace(request, wanted=groups, relation=relation)
 
 
 def shown(rng: np.random.Generator, request: Request) -> Request:

@@ -59,9 +59,11 @@ def warning(config: Mapping[str, Any]) -> str:
 
     An oracle's run has a label of its own.
     """
-    if config["oracle"] or not (found := shared(config)).deciding:
+    if config["oracle"] or not (sharing := shared(config)).deciding:
         return ""
-    return f"{LABEL}: it decides by the scorer's own {' and '.join(found.parts)}, as an oracle does"
+    return (
+        f"{LABEL}: it decides by the scorer's own {' and '.join(sharing.parts)}, as an oracle does"
+    )
 
 
 def unread(config: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from benchmarks.geneval import metadata
 from harness.analysis.curves import run_curves
-from harness.analysis.logged_run import known_mean, load_run
+from harness.analysis.loading import load_run
+from harness.analysis.logged_run import known_mean
 from harness.config import FOREIGN, RECORDED_JUDGE, Plugin, RunConfig
 from harness.engine.launch import folder_for, totals
 from harness.engine.rows import Pending, candidate_row, search_row

@@ -22,7 +22,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.records import Prompt
-from harness.text import parse_json, read_text
+from harness.text import is_encodable, parse_json, read_text
 
 METADATA, SAMPLES = "metadata.jsonl", "samples"
 
@@ -137,10 +137,10 @@ def has_text(row: Any) -> Mapping[str, Any]:
         UsageError: The row is no object, has no text, or its tag is none.
     """
     text = row.get("prompt") if isinstance(row, dict) else None
-    if not isinstance(text, str) or not text.strip() or not _encodable(text):
+    if not isinstance(text, str) or not text.strip() or not is_encodable(text):
         raise UsageError("lacks the text of a prompt ('prompt')", 'e.g. {"tag": …, "prompt": …}')
     tag = row.get("tag")
-    if tag is not None and (not isinstance(tag, str) or not _encodable(tag)):
+    if tag is not None and (not isinstance(tag, str) or not is_encodable(tag)):
         raise UsageError(f"'tag' is {json.dumps(tag)[:40]}, expected text")
     return {key: value for key, value in row.items() if key != "tag" or value is not None}
 
@@ -153,7 +153,7 @@ def salvaged(folder: Path) -> Prompt:
         return Prompt(folder.name, "")
     known = row if isinstance(row, dict) else {}
     text, tag = (
-        value if isinstance(value := known.get(key), str) and _encodable(value) else ""
+        value if isinstance(value := known.get(key), str) and is_encodable(value) else ""
         for key in ("prompt", "tag")
     )
     return Prompt(folder.name, text, tag)
@@ -277,11 +277,3 @@ def _read_folder(path: Path, validate: Validate) -> PromptFolder:
     return PromptFolder(
         path, prompt, tuple(images), refusal, tuple(file.name for file in beside), tuple(others)
     )
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.logged_run import LoggedRun, load_run
+from harness.analysis.loading import load_run
+from harness.analysis.logged_run import LoggedRun
 from tests.runs import run, stub_plan
 from tests.stubs import Faults, make_stub_suite
 

@@ -15,7 +15,7 @@ import pytest
 from harness.analysis.comparison import comparison_table
 from harness.analysis.curve_tables import curve_table, gap_table
 from harness.analysis.curves import ACCEPTED, ORACLE, RANDOM, SCORE, STRATEGY, run_curves
-from harness.analysis.logged_run import load_run
+from harness.analysis.loading import load_run
 from harness.analysis.protocol import caption
 from harness.analysis.replay import budget_grid, replay
 from harness.analysis.summary import summarise

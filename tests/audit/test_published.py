@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from harness.analysis.logged_run import load_run
+from harness.analysis.loading import load_run
 from harness.analysis.published import load_published, published_points
 from harness.analysis.run_table import runs_table
 from harness.audit import published

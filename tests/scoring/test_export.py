@@ -20,6 +20,16 @@ from tests.stubs import make_stub_suite
 pytestmark = pytest.mark.usefixtures("import_stubs")
 
 
+def run_over(folder: Path, text: str) -> Path:
+    """Make a run over a prompt file in a folder; returns the file."""
+    suite, _ = make_stub_suite(folder)
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text(text)
+    ask = {"benchmark": "prompt-file", "benchmark_options": {"path": str(prompts)}}
+    run(stub_plan(suite, budget=1, **ask), folder / "run")
+    return prompts
+
+
 def test_selected_images_one_sample_a_replicate(tmp_path: Path) -> None:
     suite, _ = make_stub_suite(tmp_path)
     run(stub_plan(suite, budget=3, replicates=2), tmp_path / "run")
@@ -36,24 +46,16 @@ def test_selected_images_one_sample_a_replicate(tmp_path: Path) -> None:
 
 
 def test_metadata_is_what_the_benchmark_says(tmp_path: Path) -> None:
-    suite, _ = make_stub_suite(tmp_path)
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text('{"prompt": "a cat", "id": "x", "tag": "t", "k": 1}\n')
-    ask = {"benchmark": "prompt-file", "benchmark_options": {"path": str(prompts)}}
-    run(stub_plan(suite, budget=1, **ask), tmp_path / "run")
+    run_over(tmp_path, '{"prompt": "a cat", "id": "x", "tag": "t", "k": 1}\n')
     export(tmp_path / "run", tmp_path / "out")
     written = json.loads((tmp_path / "out" / "00000" / "metadata.jsonl").read_text())
     assert written == {"tag": "t", "k": 1, "prompt": "a cat"}
 
 
 def test_what_is_null_is_not_exported_as_a_requirement(tmp_path: Path) -> None:
-    suite, _ = make_stub_suite(tmp_path)
-    prompts = tmp_path / "prompts.jsonl"
     row = {"tag": "colors", "include": [{"class": "cat", "count": 1}], "prompt": "a photo of a cat"}
     padded = {**row, "include": [{**row["include"][0], "color": None}], "exclude": None}  # type: ignore[index, dict-item]
-    prompts.write_text(json.dumps(padded))
-    ask = {"benchmark": "prompt-file", "benchmark_options": {"path": str(prompts)}}
-    run(stub_plan(suite, budget=1, **ask), tmp_path / "run")
+    run_over(tmp_path, json.dumps(padded))
     export(tmp_path / "run", tmp_path / "out")
     assert json.loads((tmp_path / "out" / "00000" / "metadata.jsonl").read_text()) == row
 
@@ -108,11 +110,7 @@ def test_other_prompts_than_the_run_s_own_are_refused(tmp_path: Path, text: str)
 
 
 def test_a_run_keeps_its_prompts_whatever_becomes_of_their_file(tmp_path: Path) -> None:
-    suite, _ = make_stub_suite(tmp_path)
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text('{"prompt": "a cat"}\n{"prompt": "a dog"}\n')
-    ask = {"benchmark": "prompt-file", "benchmark_options": {"path": str(prompts)}}
-    run(stub_plan(suite, budget=1, **ask), tmp_path / "run")
+    prompts = run_over(tmp_path, '{"prompt": "a cat"}\n{"prompt": "a dog"}\n')
     manifest = Manifest.read(tmp_path / "run" / "manifest.json")
     text = (tmp_path / "run" / "prompts.jsonl").read_bytes()
     assert hashlib.sha256(text).hexdigest() == manifest.prompt_set.digest

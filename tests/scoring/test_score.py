@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from benchmarks.geneval.benchmark import GenEval
 from benchmarks.geneval.scorer import load_scorer
-from harness.analysis.logged_run import load_run
+from harness.analysis.loading import load_run
 from harness.analysis.statistics import Estimate
 from harness.audit.checks import audit
 from harness.audit.subject import Subject

@@ -10,7 +10,7 @@ from harness.prompts import read_prompts
 from harness.records import Prompt
 
 
-def undrawn_prompts(
+def prompts_without_draws(
     folder: RunFolder, manifest: Manifest, ids: Collection[str]
 ) -> dict[str, Prompt]:
     """The run's prompts of these ids.
