@@ -35,6 +35,7 @@ from harness.engine.scheduler import Work
 from harness.engine.searches import Search, SearchKey
 from harness.errors import Failure, HarnessError, Interrupted
 from harness.log.images import ImageStore
+from harness.log.manifest import last_time
 from harness.log.run_folder import RunFolder
 from harness.log.store import LogWriter
 from harness.models.judges.none import UNJUDGED
@@ -82,7 +83,7 @@ class Engine:
         self._executor = executor
         self._pool = pool
         self._observe = observe
-        self._log = LogWriter(folder.log)
+        self._log = LogWriter(folder.log, since=last_time(folder.manifest))
         self._images = ImageStore(folder.images, self._log)
         specs = {
             Role.GENERATOR: plan.config.generator,

@@ -266,6 +266,15 @@ def _held_to(shape: type[BaseModel], fields: Any, path: Location, prefix: str = 
         ) from error
 
 
+def last_time(path: Location) -> str:
+    """Return the last time that a manifest records; "" where there is none yet.
+
+    Raises:
+        HarnessError: It is damaged.
+    """
+    return Manifest.read(path).latest if path.is_file() else ""
+
+
 def now(*earlier: str, elapsed: float = 0.0) -> str:
     """Return the time in UTC, to the second.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from harness.errors import HarnessError
 from harness.log import shards
 from harness.log.files import make_folder, remove_leftovers
 from harness.log.location import Location
+from harness.log.manifest import now
 from harness.log.schema import KEYS, TABLES
 from harness.log.shards import Shard
 
@@ -32,12 +34,23 @@ SearchId = tuple[str, int]
 
 
 class LogWriter:
-    """Appends rows to the tables of one run. Has state: buffers and the next shard's number."""
+    """Appends rows to the tables of one run. Has state: buffers and the next shard's number.
+
+    Rows are in order of time, whatever becomes of the clock while a run goes on.
+
+    Args:
+        folder: The log's.
+        since: The last time that the run has on record, which no row is from before; "" for none.
+        shard_rows: Rows after which a shard is written.
+        shard_seconds: Seconds after which one is.
+        clock: Seconds; only differences count.
+    """
 
     def __init__(
         self,
         folder: Location,
         *,
+        since: str = "",
         shard_rows: int = SHARD_ROWS,
         shard_seconds: float = SHARD_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -52,6 +65,8 @@ class LogWriter:
         self._next = {name: _next_number(folder, name) for name in TABLES}
         self._flushed = clock()
         self._after_flush: list[Callable[[], None]] = []
+        self._latest = datetime.fromisoformat(now(since))
+        self._read = time.monotonic()
 
     def after_flush(self, act: Callable[[], None]) -> None:
         """Have something done whenever all rows so far are safe."""
@@ -63,9 +78,19 @@ class LogWriter:
         Raises:
             HarnessError: A shard had to be written and could not be.
         """
-        self._buffers[table].append(row)
+        self._buffers[table].append(self._in_order(row))
         if len(self._buffers[table]) >= self._shard_rows:
             self.flush()
+
+    def _in_order(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A row whose time is that of its clock, unless the clock was set back."""
+        written, read = row.get("time"), time.monotonic()
+        if written is None:
+            return row
+        if is_late := written < self._latest:
+            written = self._latest + timedelta(seconds=read - self._read)
+        self._latest, self._read = written, read
+        return {**row, "time": written} if is_late else row
 
     def tick(self) -> None:
         """Write what has waited too long. Call it often; it is cheap."""

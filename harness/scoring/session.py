@@ -28,7 +28,7 @@ from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log import shards, store
 from harness.log.environment import environment
 from harness.log.files import remove_leftovers
-from harness.log.manifest import Manifest, PromptSet, now
+from harness.log.manifest import Manifest, PromptSet, last_time, now
 from harness.log.prompts import write_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
@@ -156,7 +156,7 @@ class _Session:
         self._ready = ready
         self._executor = executor
         self._observe = observe
-        self._log = LogWriter(folder.log)
+        self._log = LogWriter(folder.log, since=last_time(folder.manifest))
         ended = self._restore(folder)
         self._done = len(ended)
         self._unread: Iterator[ImageFile] = (

@@ -349,6 +349,21 @@ def test_times_stay_in_order_when_the_clock_is_set_back() -> None:
     assert now("no time", "") <= ahead
 
 
+def test_rows_stay_in_order_when_the_clock_is_set_back(tmp_path: Path) -> None:
+    start = datetime.now(UTC)
+    since = (start + timedelta(seconds=30)).isoformat(timespec="seconds")
+    writer = store.LogWriter(tmp_path, since=since)
+    hours = [0, 1, 5, -2, -1, 6]
+    for index, hour in enumerate(hours):
+        writer.append("candidates", row(index, time=start + timedelta(hours=hour)))
+    writer.flush()
+    times = store.read(tmp_path, "candidates")["time"].to_pylist()
+    assert times == sorted(times) and times[0] >= datetime.fromisoformat(since)
+    for index in (1, 2, 5):  # where the clock went on, a row's time is the clock's
+        assert times[index] == start + timedelta(hours=hours[index])
+    assert times[4] - times[2] < timedelta(seconds=60)
+
+
 def test_the_prompt_set_digest_depends_on_everything_about_the_prompts() -> None:
     base = [Prompt("0", "a cat", "t", {"n": 1}), Prompt("1", "a dog")]
     others = [
