@@ -57,7 +57,11 @@ def test_labels_tell_runs_apart_and_captions_say_how_complete(make_run: MakeRun)
 
 def test_a_judge_that_shares_the_scorer_s_checkpoint_is_labelled(make_run: MakeRun) -> None:
     """The stubs' judge and scorer share a folder; an oracle has a label of its own."""
-    runs = [make_run("a"), make_run("b", judge="oracle"), make_run("c", judge="none")]
+    runs = [
+        make_run("a"),
+        make_run("b", judge="oracle"),
+        make_run("c", judge="none", strategy="single"),
+    ]
     assert [LABEL in caption("x", run) for run in runs] == [True, False, False]
     assert ["ORACLE" in caption("x", run) for run in runs] == [False, True, False]
     assert [sum(LABEL in said for said in warnings([run])) for run in runs] == [1, 0, 0]

@@ -51,7 +51,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 def command(suite: Path, out: Path, *where: str) -> list[str]:
     made = ["--model", str(suite), "--benchmark", "tests.stubs:StubBenchmark", "--judge", "none"]
-    made += ["--budget", "4", "--device", "cpu", "--out", str(out)]
+    made += ["--strategy", "single", "--replicates", "4"]
+    made += ["--device", "cpu", "--out", str(out)]
     return [sys.executable, "-m", "harness", "run", *made, *where]
 
 
