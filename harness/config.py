@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import HarnessError
 from harness.models.suites import ModelSpec
+from harness.records import Role
 from harness.seeds import config_identity, digest
 
 FOREIGN = "recorded-images"
@@ -88,6 +89,16 @@ class RunConfig(BaseModel):
     def judged(self) -> bool:
         """Whether there is a judge that looks at images."""
         return self.judge.kind != "none"
+
+    @property
+    def specs(self) -> dict[Role, ModelSpec]:
+        """The models that are asked, by role, in the order in which they work."""
+        specs = {Role.GENERATOR: self.generator}
+        if self.judged:
+            specs[Role.JUDGE] = self.judge
+        if self.scorer is not None:
+            specs[Role.SCORER] = self.scorer
+        return specs
 
     @property
     def run(self) -> str:

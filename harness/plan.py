@@ -14,13 +14,13 @@ from typing import Any, Literal
 from benchmarks.base import Benchmark
 from harness.config import Plugin, RunConfig
 from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.identity import Resolver
 from harness.models import checkpoints
 from harness.models.bundled import loads_miniature
 from harness.models.digests import folder_digest
 from harness.models.suites import (
     ModelSpec,
     Suite,
-    identity,
     load_suite,
     resolve_dtype,
     sampler_settings,
@@ -79,20 +79,10 @@ class Plan:
     paths: Paths
 
     @property
-    def generator(self) -> str:
-        """The generator's identity, part of every draw's."""
-        return generator_identity(self.config)
-
-
-def generator_identity(config: RunConfig) -> str:
-    """The identity of a config's generator, part of every draw's."""
-    prefix = f"{Role.GENERATOR}."
-    own = {
-        name.removeprefix(prefix): value
-        for name, value in config.digests.items()
-        if name.startswith(prefix)
-    }
-    return identity(config.generator, own)
+    def resolver(self) -> Resolver:
+        """What turns the strategy's draws into requests."""
+        with import_paths(allowed=True):  # the plan's own, which has been imported before
+            return Resolver.of(self.config, GENERATORS.get(self.config.generator.kind))
 
 
 @import_paths(allowed=True)

@@ -2,7 +2,7 @@
 
 These are the project's words (prompt, draw, feedback, candidate, verdict, score, cost) as
 data. A strategy sees `Task`, `Draw` and `Candidate` only; `Score` never reaches it, which is
-what keeps a result from being an unlabelled oracle's.
+what keeps a result from being an unlabelled oracle's. A model sees `Request` or `Look`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypeVar
 
 Image = npt.NDArray[np.uint8]
 """RGB pixels, shape (height, width, 3)."""
+
+Picture = TypeVar("Picture", default=Image)
+"""An image as it is at hand: pixels where models run, an encoded file on the way to them."""
 
 Setting = str | int | float | bool | None
 """A sampler setting: a scalar that has one spelling in canonical JSON."""
@@ -76,6 +80,44 @@ class Draw:
     feedback: tuple[Feedback, ...] = ()
     text: str | None = None
     settings: Mapping[str, Setting] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[Picture]):
+    """A draw resolved: everything that determines its pixels, and nothing else.
+
+    One type from the engine to the model, in the simulation and in the audit.
+
+    Attributes:
+        id: The draw's identity, a hash of the other fields (`harness.identity`).
+        text: The prompt.
+        noise_seed: Seed of the draw's own CPU noise generator.
+        settings: Sampler settings, complete.
+        feedback: Context, in the order the strategy gives.
+        images: The images that the feedback is about, by draw id; there when a model gets it.
+    """
+
+    id: str
+    text: str
+    noise_seed: int
+    settings: Mapping[str, Setting]
+    feedback: tuple[Feedback, ...] = ()
+    images: Mapping[str, Picture] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Look(Generic[Picture]):
+    """An image to be judged, scored or measured.
+
+    Attributes:
+        prompt: What it was made for.
+        image: The image.
+        seed: For a judge that samples its answer; derived from the draw's identity.
+    """
+
+    prompt: Prompt
+    image: Picture
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

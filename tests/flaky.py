@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.models.base import Request
 from harness.models.sana import SanaGenerator
-from harness.records import Cost, Image
+from harness.records import Cost, Image, Request
 from tests.stubs import Faults
 
 

@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmarks.base import Benchmark
-from harness.models.base import Request
 from harness.records import (
     Candidate,
     Cost,
@@ -29,6 +28,7 @@ from harness.records import (
     Feedback,
     Image,
     Prompt,
+    Request,
     Score,
     Task,
     Verdict,
@@ -179,7 +179,7 @@ class StubGenerator:
         return made
 
     def _paint(self, request: Request) -> Image:
-        context = [(f.sentence, f.image.tobytes()) for f in request.feedback]
+        context = [(f.sentence, request.images[f.draw_id].tobytes()) for f in request.feedback]
         settings = sorted(request.settings.items())
         state = _hash(request.text, request.noise_seed, settings, context)
         rng = np.random.default_rng(int.from_bytes(state[:8], "big"))

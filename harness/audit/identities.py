@@ -7,13 +7,13 @@ twice, and what a search selected is one of its own draws.
 
 from __future__ import annotations
 
-import json
-
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
+from harness.engine.rows import logged_draw
 from harness.engine.searches import SearchKey
+from harness.records import Prompt
 from harness.scoring.importing import SUITE as IMPORTED
-from harness.seeds import draw_id, recorded_id, seed
+from harness.seeds import recorded_id
 
 NAME = "identities"
 
@@ -60,20 +60,14 @@ def _wrong(row: Row, key: SearchKey, subject: Subject) -> list[str]:
     if subject.foreign:
         own = recorded_id(key.prompt_id, key.replicate, index, row["image"])
         return [] if own == row["draw_id"] else ["its id is not that of its image"]
-    found = []
-    config = subject.config
-    if row["seed"] != seed(config.seed, key.prompt_id, key.replicate, index, "noise"):
-        found.append("its seed is not the one that the run's seed gives it")
+    prompt = Prompt(key.prompt_id, row["prompt"])
     try:
-        own = draw_id(
-            generator=subject.generator,
-            text=row["text"] if row["text"] is not None else row["prompt"],
-            noise_seed=row["seed"],
-            settings={**config.generator.settings, **json.loads(row["settings"])},
-            feedback=tuple((f["draw_id"], f["sentence"]) for f in row["feedback"] or []),
-        )
+        request = subject.resolver.resolve(prompt, key.replicate, logged_draw(row))
     except (TypeError, ValueError) as error:
-        return [*found, f"its id cannot be computed: {error}"]
-    if own != row["draw_id"]:
-        found.append("its id does not follow from its text, seed, settings and feedback")
-    return found
+        return [f"its seed and id cannot be computed: {error}"]
+    problems = []
+    if row["seed"] != request.noise_seed:
+        problems.append("its seed is not the one that the run's seed gives it")
+    if row["draw_id"] != request.id:
+        problems.append("its id does not follow from its text, seed, settings and feedback")
+    return problems

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby, islice
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from harness.audit.result import CannotCheck
 from harness.audit.subject import Row, Subject
-from harness.engine.jobs import Answer, DrawItem, Item, Made
+from harness.engine.jobs import Answer, Drawn, Item, Png
+from harness.engine.rows import logged_draw
 from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
+from harness.identity import Resolver
 from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
-from harness.records import Role
+from harness.records import Prompt, Request, Role
 from harness.registry import GENERATORS, JUDGES
 
 COLUMNS = ("prompt", "draw_id", "seed", "text", "settings", "feedback", "image", "accepted",
@@ -148,9 +148,11 @@ class Remaker:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
+        factory = subject.plugin(GENERATORS, subject.config.generator.kind)
+        self._resolver = Resolver.of(subject.config, factory)
         self._worker = subject.loaded.worker(Role.GENERATOR, setup(subject, Role.GENERATOR))
         self.rows: dict[str, Row] = {}
-        self.made: dict[str, Made] = {}
+        self.made: dict[str, Drawn] = {}
         self.failed: dict[str, str] = {}
 
     def make(self, wanted: Sequence[Sampled]) -> None:
@@ -168,10 +170,10 @@ class Remaker:
             for name in lost:
                 self.failed[name] = "a draw that it has feedback on could not be made"
                 self.rows[name] = waiting.pop(name)
-            for batch in _batches(ready, self._subject.config.generator.batch_size):
-                answers = run_apart(self._worker, [self._item(row) for row in batch])
-                for row, answer in zip(batch, answers, strict=True):
-                    if isinstance(answer, Made):
+            for batch in self._batches(ready):
+                answers = run_apart(self._worker, [request for _, request in batch])
+                for (row, _), answer in zip(batch, answers, strict=True):
+                    if isinstance(answer, Drawn):
                         self.made[row["draw_id"]] = answer
                     else:
                         self.failed[row["draw_id"]] = str(answer)
@@ -192,26 +194,20 @@ class Remaker:
                 stack.append((chain[item["draw_id"]], chain))
         return waiting
 
-    def _item(self, row: Row) -> DrawItem:
-        feedback = tuple(
-            (item["draw_id"], self.made[item["draw_id"]].png, item["sentence"])
-            for item in row["feedback"] or []
-        )
-        settings: dict[str, Any] = {
-            **self._subject.config.generator.settings,
-            **json.loads(row["settings"]),
-        }
-        text = row["text"] if row["text"] is not None else row["prompt"]
-        return DrawItem(row["draw_id"], text, row["seed"], settings, feedback)
+    def _request(self, row: Row) -> Request[Png]:
+        prompt = Prompt(row["prompt_id"], row["prompt"])
+        request = self._resolver.resolve(prompt, row["replicate"], logged_draw(row))
+        images = {f.draw_id: self.made[f.draw_id].png for f in request.feedback}
+        # By the log's own name and seed: whether these are right is another check's business.
+        return replace(request, id=row["draw_id"], noise_seed=row["seed"], images=images)
 
-
-def _batches(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
-    """Only draws of equal shape share a batch, as in a run."""
-
-    def bucket(row: Row) -> tuple[int, str]:
-        return len(row["feedback"] or []), row["settings"]
-
-    for _, group in groupby(sorted(rows, key=bucket), key=bucket):
-        members = iter(group)
-        while batch := list(islice(members, size)):
-            yield batch
+    def _batches(self, rows: Sequence[Row]) -> Iterator[list[tuple[Row, Request[Png]]]]:
+        """Only draws of equal shape share a batch, as in a run."""
+        shapes: dict[Hashable, list[tuple[Row, Request[Png]]]] = {}
+        for row in rows:
+            request = self._request(row)
+            shapes.setdefault(self._resolver.shape(request), []).append((row, request))
+        for group in shapes.values():
+            members = iter(group)
+            while batch := list(islice(members, self._subject.config.generator.batch_size)):
+                yield batch

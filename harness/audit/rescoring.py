@@ -21,11 +21,12 @@ from harness.audit.regeneration import elsewhere
 from harness.audit.remade import Remaker, Sampled, remaker, run_apart, sample, setup
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
-from harness.engine.jobs import Judged, LookItem, Scored
+from harness.engine.jobs import Item, Judged, Png, Scored
 from harness.engine.searches import SearchKey
+from harness.identity import judge_seed
 from harness.log.images import image_path
 from harness.log.location import local
-from harness.records import Role, Score
+from harness.records import Look, Role, Score
 
 NAME = "rescoring"
 
@@ -70,8 +71,8 @@ def check(subject: Subject) -> Result:
         asked += len(answered)
         for start in range(0, len(answered), spec.batch_size):
             batch = answered[start : start + spec.batch_size]
-            items = [
-                LookItem(prompts[row["prompt_id"]], png, int(row["draw_id"][:15], 16))
+            items: list[Item] = [
+                Look(prompts[row["prompt_id"]], Png(png), judge_seed(row["draw_id"]))
                 for row, png in batch
             ]
             for (row, _), answer in zip(batch, run_apart(worker, items), strict=True):

@@ -21,6 +21,7 @@ from harness.audit.result import CannotCheck
 from harness.config import FOREIGN, Plugin, RunConfig, read_config
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
+from harness.identity import Resolver
 from harness.log import store
 from harness.log.images import image_path, verify
 from harness.log.location import local
@@ -29,7 +30,6 @@ from harness.log.prompts import kept_prompts, prompts_path
 from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS
 from harness.options import build
-from harness.plan import generator_identity
 from harness.prompts import select_prompts
 from harness.records import Prompt
 from harness.registry import BENCHMARKS, STRATEGIES, Registry, import_paths
@@ -138,10 +138,10 @@ class Subject:
         """Whether the images were made elsewhere, so that nobody knows how."""
         return self.config.generator.kind == FOREIGN
 
-    @property
-    def generator(self) -> str:
-        """The generator's identity, part of every draw's."""
-        return generator_identity(self.config)
+    @cached_property
+    def resolver(self) -> Resolver:
+        """What turns logged draws into requests; batches have the usual shapes."""
+        return Resolver.of(self.config)
 
     def plugin(self, registry: Registry, named: str) -> Any:
         """What a name in the manifest stands for."""

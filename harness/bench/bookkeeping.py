@@ -13,11 +13,13 @@ from pathlib import Path
 
 from harness.bench.pretend import PretendedExecutor, pretended_plan
 from harness.engine.launch import Execution, work
-from harness.engine.rows import Pending, candidate_row
+from harness.engine.pending import OpenSearch, Pending
+from harness.engine.rows import candidate_row
 from harness.engine.searches import Search
+from harness.engine.sources import Known
 from harness.log.run_folder import RunFolder
 from harness.log.store import LogWriter
-from harness.records import Cost, Detection, Draw, Prompt, Role, Score, Verdict
+from harness.records import Cost, Detection, Draw, Prompt, Request, Role, Score, Verdict
 from harness.simulate.simulation import simulate
 from harness.simulate.workload import Workload
 from strategies.base import Strategy
@@ -118,7 +120,7 @@ def open_bytes(searches: int, draws: int = 10) -> int:
             search = Search(Reflect(), prompt, 0, budget=draws + 1, run_seed=0)
             asked = search.start()
             for _ in range(draws):
-                asked = search.answer(workload.answer(prompt, 0, asked[0]))
+                asked = search.answer(workload.answer(prompt, 0, asked[0], f"{asked[0].index}"))
             held.append(search)
         return tracemalloc.get_traced_memory()[0] - before
     finally:
@@ -150,10 +152,14 @@ def _row(number: int) -> dict[str, object]:
         Detection("cat", (chance.random(), 1.0, 64 * chance.random(), 40.0), chance.random(), None)
         for _ in range(3)
     )
-    pending = Pending(search, Draw(number % 20), identity, chance.getrandbits(63), image=image)
-    pending.verdict = Verdict(False, chance.random(), "There is no cat in image.")
-    pending.score = Score(False, "expected cat>=1, found 0", found)
+    request = Request(identity, prompt.text, chance.getrandbits(63), {})
+    known = Known(
+        image=image,
+        verdict=Verdict(False, chance.random(), "There is no cat in image."),
+        score=Score(False, "expected cat>=1, found 0", found),
+    )
     for role in Role:
-        pending.costs[role] = Cost(24, 1e9, chance.random(), 12)
-        pending.workers[role], pending.batches[role] = f"{role}-0", str(number // 8)
+        known.costs[role] = Cost(24, 1e9, chance.random(), 12)
+        known.workers[role], known.batches[role] = f"{role}-0", str(number // 8)
+    pending = Pending(OpenSearch(search), Draw(number % 20), request, known)
     return candidate_row("0123456789abcdef", pending)

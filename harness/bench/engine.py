@@ -32,11 +32,9 @@ from harness.engine.launch import Execution, work
 from harness.engine.worker import Setup, load
 from harness.log import store
 from harness.log.run_folder import RunFolder
-from harness.models.base import Request
 from harness.options import build
 from harness.plan import Plan
-from harness.records import Prompt, Role
-from harness.seeds import seed
+from harness.records import Draw, Prompt, Request, Role
 
 
 @dataclass(frozen=True)
@@ -211,10 +209,7 @@ def _draws(plan: Plan) -> list[tuple[Prompt, Request]]:
     for replicate in range(config.replicates):
         for prompt in plan.prompts:
             for index in range(config.budget):
-                noise = seed(config.seed, prompt.id, replicate, index, "noise")
-                name = f"{prompt.id}/{replicate}/{index}"
-                request = Request(name, prompt.text, noise, config.generator.settings)
-                found.append((prompt, request))
+                found.append((prompt, plan.resolver.resolve(prompt, replicate, Draw(index))))
     return found
 
 

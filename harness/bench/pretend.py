@@ -23,12 +23,10 @@ from harness.engine.executors.base import QUEUE_DEPTH
 from harness.engine.jobs import (
     Answer,
     BatchResult,
-    DrawItem,
+    Drawn,
     Item,
     Job,
     Judged,
-    LookItem,
-    Made,
     Png,
     Scored,
 )
@@ -36,7 +34,7 @@ from harness.log import images
 from harness.models.suites import ModelSpec
 from harness.options import resolved
 from harness.plan import Plan
-from harness.records import Cost, Detection, Image, Prompt, Role, Score, Verdict
+from harness.records import Cost, Detection, Image, Prompt, Request, Role, Score, Verdict
 from harness.seeds import digest, pixel_digest
 from strategies.base import Strategy
 
@@ -149,10 +147,9 @@ class PretendedExecutor:
 
     def _answer(self, role: Role, item: Item, seconds: float) -> Answer:
         cost = Cost(nfe=24, flops=1e9, device_seconds=seconds, tokens=12)
-        if isinstance(item, DrawItem):
+        if isinstance(item, Request):
             name = digest(["image", item.id])[:32]
-            return Made(pretended_png(name), pixel_digest(_pixels(name)), cost)
-        assert isinstance(item, LookItem)
+            return Drawn(pretended_png(name), pixel_digest(_pixels(name)), cost)
         if role is Role.JUDGE:
             accepted = item.seed % self.accept == 0
             sentence = "" if accepted else f"There is no thing in image {item.seed % 997}."

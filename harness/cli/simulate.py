@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.places import plugins_option
 from harness.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ PAIR = "ROLE=VALUE"
 @click.option("--replicates", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--price", type=click.FloatRange(min=0), help="Of a GPU-hour.")
+@plugins_option
 def simulate(
     gpus: int,
     strategy: str,
@@ -77,6 +79,12 @@ def simulate(
         search = build(STRATEGIES.get(strategy), parse(options, flag="-S"), flag="-S")
     workload = _workload(source, **rest)
     click.echo(_describe(workload, strategy, budget, source))
+    if source is not None and workload.shape is None:
+        click.echo(
+            "note: the generator's class is not at hand (--plugins imports one that the run names "
+            "by import path), so its batches count as of the usual shapes",
+            err=True,
+        )
     click.echo(
         f"    GPUs  batch   makespan {_unit(price)}    useful   until tail  tail costs"
         f"   static split: makespan {_unit(price)}"
@@ -134,7 +142,15 @@ def _workload(
         sizes.setdefault(role, ASSUMED_BATCH)
     chances = (accept,) if accept is not None else found["acceptance"]
     acceptance = tuple(chances[n % len(chances)] for n in range(prompts))
-    return Workload(times, sizes, acceptance, alone, replicates, seed)
+    return Workload(
+        times,
+        sizes,
+        acceptance,
+        alone,
+        replicates,
+        seed,
+        **{name: found[name] for name in ("settings", "shape") if name in found},
+    )
 
 
 def _by_role(pairs: tuple[str, ...], flag: str) -> dict[str, float]:

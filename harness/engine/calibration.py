@@ -24,9 +24,8 @@ from harness.engine.worker import Setup, load, prepare_process
 from harness.errors import HarnessError
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.models.base import FeedbackImage, Request
 from harness.plan import Plan
-from harness.records import Role
+from harness.records import Feedback, Request, Role
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 """Batch sizes that are tried, in this order."""
@@ -285,10 +284,11 @@ def _requests(setup: Setup, size: int, context: int) -> list[Request]:
     shape = (int(settings.get("height") or 64), int(settings.get("width") or 64), 3)
     seen = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     feedback = tuple(
-        FeedbackImage(f"calibration-{n}", seen, "There is no dog in image") for n in range(context)
+        Feedback(f"calibration-{n}", "There is no dog in image") for n in range(context)
     )
+    images = {item.draw_id: seen for item in feedback}
     return [
-        Request(f"calibration-{n}", f"a photo of {n} dogs", n, settings, feedback)
+        Request(f"calibration-{n}", f"a photo of {n} dogs", n, settings, feedback, images)
         for n in range(size)
     ]
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Generic, Protocol
 
-from harness.engine.scheduler import Scheduler, Work
+from harness.engine.scheduler import Payload, Scheduler, Work
 from harness.records import Role
 
 SCORER_PATIENCE_SECONDS = 5.0
@@ -40,7 +40,7 @@ class Free(Protocol):
         """As an executor's `free`."""
 
 
-class Dispatcher:
+class Dispatcher(Generic[Payload]):
     """Hands out batches. Has state: waiting rows, and how much each role holds.
 
     Args:
@@ -52,7 +52,7 @@ class Dispatcher:
         self, batch_sizes: Mapping[Role, int], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._sizes = dict(batch_sizes)
-        self._scheduler = Scheduler(batch_sizes)
+        self._scheduler: Scheduler[Payload] = Scheduler(batch_sizes)
         self._batches = dict.fromkeys(Role, 0)
         self._rows = dict.fromkeys(Role, 0)
         self._clock = clock
@@ -68,7 +68,7 @@ class Dispatcher:
         """Whether any row waits for somebody."""
         return any(self._scheduler.waiting(role) for role in Role)
 
-    def add(self, work: Work) -> None:
+    def add(self, work: Work[Payload]) -> None:
         """Queue one row."""
         self._scheduler.add(work)
 
@@ -86,7 +86,7 @@ class Dispatcher:
         full = self._scheduler.full(Role.GENERATOR)
         return full <= free(Role.GENERATOR, idle=False) and not self._held_back(free)
 
-    def batches(self, free: Free) -> Iterator[list[Work]]:
+    def batches(self, free: Free) -> Iterator[list[Work[Payload]]]:
         """The batches to submit now, in this order; each is to be submitted before the next.
 
         Args:
@@ -100,7 +100,7 @@ class Dispatcher:
         if overdue or not (self._busy(Role.GENERATOR) or self._busy(Role.JUDGE)):
             yield from self._all(Role.SCORER, free)
 
-    def _drawing(self, free: Free) -> Iterator[list[Work]]:
+    def _drawing(self, free: Free) -> Iterator[list[Work[Payload]]]:
         """The generator's batches, and short ones of the judge that may bring it more."""
         yield from self._all(Role.GENERATOR, free, full_only=True)
         if free(Role.GENERATOR, idle=False) > 0 or not self._batches[Role.GENERATOR]:
@@ -140,14 +140,16 @@ class Dispatcher:
     def _busy(self, role: Role) -> bool:
         return self._batches[role] > 0 or self._scheduler.waiting(role) > 0
 
-    def _all(self, role: Role, free: Free, *, full_only: bool = False) -> Iterator[list[Work]]:
+    def _all(
+        self, role: Role, free: Free, *, full_only: bool = False
+    ) -> Iterator[list[Work[Payload]]]:
         while free(role, idle=not full_only) > 0:
             batch = self._next(role, full_only=full_only)
             if not batch:
                 return
             yield batch
 
-    def _next(self, role: Role, *, full_only: bool = False) -> list[Work]:
+    def _next(self, role: Role, *, full_only: bool = False) -> list[Work[Payload]]:
         batch = self._scheduler.next(role, full_only=full_only)
         if batch:
             self._batches[role] += 1

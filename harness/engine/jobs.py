@@ -7,13 +7,12 @@ only moves bytes.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
 from harness.engine.failures import Failed
 from harness.errors import Failure
-from harness.records import Cost, Prompt, Role, Score, Setting, Verdict
+from harness.records import Cost, Look, Request, Role, Score, Verdict
 
 
 class Png(bytes):
@@ -30,48 +29,15 @@ class Png(bytes):
         return Png, (pickle.PickleBuffer(self),)
 
 
-@dataclass(frozen=True, slots=True)
-class DrawItem:
-    """A draw for the generator.
-
-    Attributes:
-        id: The draw's identity.
-        text: The prompt.
-        noise_seed: Seed of its noise.
-        settings: Sampler settings, complete.
-        feedback: (draw id, PNG, sentence), in the order the strategy gives.
-    """
-
-    id: str
-    text: str
-    noise_seed: int
-    settings: Mapping[str, Setting]
-    feedback: tuple[tuple[str, bytes, str], ...] = ()
+Item = Request[Png] | Look[Png]
+"""A draw for the generator, or an image for the judge or the scorer."""
 
 
 @dataclass(frozen=True, slots=True)
-class LookItem:
-    """An image for the judge or the scorer.
-
-    Attributes:
-        prompt: What it was made for.
-        png: The image.
-        seed: For a judge that samples its answer.
-    """
-
-    prompt: Prompt
-    png: bytes
-    seed: int = 0
-
-
-Item = DrawItem | LookItem
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
+class Drawn:
     """The generator's answer to one draw: the PNG, the digest of its pixels, the cost."""
 
-    png: bytes
+    png: Png
     digest: str
     cost: Cost
 
@@ -92,7 +58,7 @@ class Scored:
     cost: Cost
 
 
-Answer = Made | Judged | Scored
+Answer = Drawn | Judged | Scored
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,11 +214,7 @@ def folder_for(path: Location) -> Iterator[None]:
 
 def make_executor(plan: Plan, execution: Execution) -> Executor:
     """The executor an execution describes."""
-    roles = [Role.GENERATOR]
-    if plan.config.judged:
-        roles.append(Role.JUDGE)
-    if plan.config.scorer is not None:
-        roles.append(Role.SCORER)
+    roles = list(plan.config.specs)
     setup = Setup(plan.config, plan.paths, execution.device)
     if not execution.uses_ray:
         return InlineExecutor(setup, roles, patience=execution.patience)

@@ -6,10 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.engine.rows import logged_verdict
 from harness.engine.searches import SearchKey
+from harness.engine.sources import Known
+from harness.errors import HarnessError
 from harness.log import store
 from harness.log.run_folder import RunFolder
 from harness.log.schema import VERDICT
+from harness.records import Draw, Prompt, Role, Score
 
 _NEEDED = [
     "prompt_id",
@@ -27,7 +31,7 @@ _NEEDED = [
 
 @dataclass
 class Restored:
-    """The state of a log.
+    """The state of a log; a source of answers. Has state: rows that were asked for leave it.
 
     Attributes:
         ended: Searches that are over.
@@ -42,6 +46,29 @@ class Restored:
     rows: dict[tuple[SearchKey, int], dict[str, Any]] = field(default_factory=dict)
     outcomes: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
     selected_images: list[str] = field(default_factory=list)
+
+    def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Known | None:
+        """Return what the run's own log says of a draw; each is asked for once.
+
+        Raises:
+            HarnessError: The log has another draw in its place.
+        """
+        row = self.rows.pop((SearchKey(prompt.id, replicate), draw.index), None)
+        if row is None:
+            return None
+        if row["draw_id"] != id:
+            raise HarnessError(
+                f"draw {draw.index} of prompt {prompt.id} is not the one in the log: the "
+                "strategy's or the harness's code has changed since",
+                "resume with the version that started the run, or start a new run",
+            )
+        return Known(
+            image=row["image"],
+            verdict=logged_verdict(row),
+            score=None if row["correct"] is None else Score(row["correct"]),
+            errors={} if row["error"] is None else {Role(row["error_role"]): row["error"]},
+            logged=True,
+        )
 
 
 def restore(folder: RunFolder) -> Restored:

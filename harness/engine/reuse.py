@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.config import FOREIGN, RunConfig, differences, read_config
-from harness.engine.rows import Pending, logged_score, logged_verdict
+from harness.engine.rows import logged_score, logged_verdict
+from harness.engine.sources import Known
 from harness.errors import HarnessError, UsageError
 from harness.log import damage, store
 from harness.log.environment import NUMERIC, device_names, other_versions
@@ -31,7 +32,7 @@ from harness.log.schema import ROLES, SCORE, UNITS, VERDICT, reused_from
 from harness.log.shards import salvage
 from harness.plan import Plan
 from harness.prompts import read_prompts
-from harness.records import Cost, Role
+from harness.records import Cost, Draw, Prompt, Role
 from harness.registry import import_paths
 
 FREE = frozenset(
@@ -181,32 +182,34 @@ class Pool:
                     "other devices can give other last bits; leave it out",
                 )
 
-    def answer(self, pending: Pending) -> str | None:
-        """Fill in what became of a draw elsewhere; without a needed image that is no answer.
-
-        Returns:
-            The run that answered; None if none did.
+    def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Known | None:
+        """Return what became of a draw elsewhere; without a needed image that is no answer.
 
         Raises:
             HarnessError: The image is damaged.
         """
         for source in self.sources:
-            row = source.row(pending.id)
+            row = source.row(id)
             if row is None or row["image"] is None:
                 continue
             png = source.image(row["image"]) if self.with_images else None
             if png is None and self.with_images:
                 continue
-            pending.png, pending.image = png, row["image"]
-            pending.verdict, pending.score = logged_verdict(row), logged_score(row)
+            known = Known(
+                png=png,
+                image=row["image"],
+                verdict=logged_verdict(row),
+                score=logged_score(row),
+                run=source.run,
+            )
             for role in Role:
                 spent = {unit: row[f"{role}_{unit}"] for unit in UNITS}
                 if spent["device_seconds"] is None:
                     continue  # the role did not work in that run
-                pending.costs[role] = Cost(**spent)
+                known.costs[role] = Cost(**spent)
                 if any(spent.values()):
-                    pending.workers[role] = reused_from(source.run)
-            return source.run
+                    known.workers[role] = reused_from(source.run)
+            return known
         return None
 
 

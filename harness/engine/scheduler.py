@@ -1,9 +1,9 @@
 """What to run next. Pure: it holds waiting work and knows batch shapes, and does no I/O.
 
-Work waits in buckets of equal shape (the same role, number of feedbacks and settings), because
-only such work can share a batch. A full batch is always worth running; a short one costs as much
-as a full one, so it runs only when there is nothing to wait for. Which rows share a batch never
-changes any row's pixels, so the scheduler is free to do what is fastest.
+Work waits in queues of equal role and shape, because only such work can share a batch. A full batch
+is always worth running; a short one costs as much as a full one, so it runs only when there is
+nothing to wait for. Which rows share a batch never changes any row's pixels, so the scheduler is
+free to do what is fastest.
 """
 
 from __future__ import annotations
@@ -11,35 +11,39 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from harness.records import Role
 
+Payload = TypeVar("Payload")
+"""What the caller wants back with its work."""
+
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Work(Generic[Payload]):
     """One row to be run.
 
     Attributes:
-        id: The caller's name for it.
         role: Who runs it.
-        bucket: Only work of equal role and bucket can share a batch.
+        payload: What it is about; the caller's own.
+        shape: Only work of equal role and shape can share a batch.
         alone: Runs in a batch of its own: after a failure, so that one bad row cannot take
             its neighbours down with it again.
     """
 
-    id: int
     role: Role
-    bucket: Hashable = ()
+    payload: Payload
+    shape: Hashable = ()
     alone: bool = False
 
 
-class Scheduler:
-    """Waiting work. Has state: one queue for each bucket, in order of arrival."""
+class Scheduler(Generic[Payload]):
+    """Waiting work. Has state: one queue for each role and shape, in order of arrival."""
 
     def __init__(self, batch_sizes: Mapping[Role, int]) -> None:
         self._batch_sizes = dict(batch_sizes)
-        self._queues: dict[Role, dict[Hashable, deque[Work]]] = {role: {} for role in Role}
-        self._alone: dict[Role, deque[Work]] = {role: deque() for role in Role}
+        self._queues: dict[Role, dict[Hashable, deque[Work[Payload]]]] = {r: {} for r in Role}
+        self._alone: dict[Role, deque[Work[Payload]]] = {role: deque() for role in Role}
         self._waiting = dict.fromkeys(Role, 0)
         self._full = dict.fromkeys(Role, 0)
 
@@ -51,21 +55,21 @@ class Scheduler:
         """How many batches could run that no further row would make fuller."""
         return self._full[role] + len(self._alone[role])
 
-    def add(self, work: Work) -> None:
+    def add(self, work: Work[Payload]) -> None:
         """Queue one row."""
         if work.alone:
             self._alone[work.role].append(work)
         else:
-            queue = self._queues[work.role].setdefault(work.bucket, deque())
+            queue = self._queues[work.role].setdefault(work.shape, deque())
             queue.append(work)
             self._full[work.role] += len(queue) % self._batch_sizes[work.role] == 0
         self._waiting[work.role] += 1
 
-    def next(self, role: Role, *, full_only: bool = False) -> list[Work]:
+    def next(self, role: Role, *, full_only: bool = False) -> list[Work[Payload]]:
         """Take the next batch for a role; empty if there is none worth running.
 
-        The fullest bucket goes first, the longest waiting among equals: full batches keep the
-        device busy, and what is left of a bucket gets time to fill.
+        The fullest queue goes first, the longest waiting among equals: full batches keep the
+        device busy, and what is left of a queue gets time to fill.
 
         Args:
             role: Who is free.
@@ -74,16 +78,16 @@ class Scheduler:
         if self._alone[role]:
             self._waiting[role] -= 1
             return [self._alone[role].popleft()]
-        size = self._batch_sizes[role]
         queues = self._queues[role]
         if not queues:
             return []
-        bucket, queue = max(queues.items(), key=lambda item: min(len(item[1]), size))
+        size = self._batch_sizes[role]
+        shape, queue = max(queues.items(), key=lambda item: min(len(item[1]), size))
         if full_only and len(queue) < size:
             return []
         self._full[role] -= len(queue) >= size
         batch = [queue.popleft() for _ in range(min(size, len(queue)))]
         if not queue:
-            del queues[bucket]
+            del queues[shape]
         self._waiting[role] -= len(batch)
         return batch

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.config import RunConfig
-from harness.engine.jobs import Answer, DrawItem, Item, Judged, LookItem, Made, Png, Scored
+from harness.engine.jobs import Answer, Drawn, Item, Judged, Png, Scored
 from harness.engine.threads import patient_threads
 from harness.engine.validate import (
     check_cost,
@@ -22,10 +22,9 @@ from harness.engine.validate import (
 )
 from harness.errors import HarnessError
 from harness.log import images
-from harness.models.base import FeedbackImage, Request
 from harness.models.devices import prepare
 from harness.options import build
-from harness.records import Cost, Image, Role
+from harness.records import Cost, Image, Look, Request, Role
 from harness.registry import BENCHMARKS, GENERATORS, JUDGES, import_paths
 from harness.seeds import pixel_digest
 
@@ -72,11 +71,11 @@ class Worker:
             Exception: Whatever the model raises.
         """
         if self.role is Role.GENERATOR:
-            return self._generate([item for item in items if isinstance(item, DrawItem)])
-        return self._look([item for item in items if isinstance(item, LookItem)])
+            return self._generate([item for item in items if isinstance(item, Request)])
+        return self._look([item for item in items if isinstance(item, Look)])
 
-    def _generate(self, items: Sequence[DrawItem]) -> list[Answer]:
-        requests = self._threads(_request, items)
+    def _generate(self, items: Sequence[Request[Png]]) -> list[Answer]:
+        requests = self._threads(_unpacked, items)
         started = time.perf_counter()
         made = self.model.generate(requests)
         share = (time.perf_counter() - started) / len(items)
@@ -86,13 +85,13 @@ class Worker:
             check_cost(self.role, cost)
         encoded = self._threads(_encoded, [image for image, _ in made])
         return [
-            Made(png, digest, _timed(cost, share))
+            Drawn(png, digest, _timed(cost, share))
             for (png, digest), (_, cost) in zip(encoded, made, strict=True)
         ]
 
-    def _look(self, items: Sequence[LookItem]) -> list[Answer]:
+    def _look(self, items: Sequence[Look[Png]]) -> list[Answer]:
         prompts = [item.prompt for item in items]
-        pixels = self._threads(images.decode, [item.png for item in items])
+        pixels = self._threads(images.decode, [item.image for item in items])
         started = time.perf_counter()
         if self.role is Role.JUDGE:
             found = self.model.judge(prompts, pixels, [item.seed for item in items])
@@ -173,9 +172,16 @@ def _load(role: Role, setup: Setup) -> Any:
     return benchmark.load_scorer(paths, options, setup.device)
 
 
-def _request(item: DrawItem) -> Request:
-    feedback = (FeedbackImage(i, images.decode(png), s) for i, png, s in item.feedback)
-    return Request(item.id, item.text, item.noise_seed, item.settings, tuple(feedback))
+def _unpacked(request: Request[Png]) -> Request:
+    decoded = {name: images.decode(png) for name, png in request.images.items()}
+    return Request(
+        request.id,
+        request.text,
+        request.noise_seed,
+        request.settings,
+        request.feedback,
+        decoded,
+    )
 
 
 def _encoded(image: Image) -> tuple[Png, str]:

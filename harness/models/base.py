@@ -14,46 +14,11 @@ keep is published as tests to subclass: `tests/contracts/generators.py` and `jud
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from benchmarks.base import Benchmark
-from harness.records import Cost, Image, Prompt, Setting, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class FeedbackImage:
-    """A feedback with its image at hand.
-
-    Attributes:
-        draw_id: Identity of the draw the image came from; a key to cache encodings by.
-        image: Its pixels.
-        sentence: What was wrong with it.
-    """
-
-    draw_id: str
-    image: Image
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A draw as the generator gets it: everything that determines its pixels, resolved.
-
-    Attributes:
-        id: The draw's identity.
-        text: The prompt.
-        noise_seed: Seed of the draw's own CPU noise generator.
-        settings: Sampler settings, complete.
-        feedback: Context, in the order the strategy gives.
-    """
-
-    id: str
-    text: str
-    noise_seed: int
-    settings: Mapping[str, Setting]
-    feedback: tuple[FeedbackImage, ...] = ()
+from harness.records import Cost, Image, Prompt, Request, Setting, Verdict
 
 
 @runtime_checkable

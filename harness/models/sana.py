@@ -22,10 +22,9 @@ from pydantic import Field, FiniteFloat, PositiveInt
 from harness import options
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models import sana_flops
-from harness.models.base import Request
 from harness.models.devices import prepare
 from harness.models.suites import resolve_dtype
-from harness.records import Cost, Image, Setting
+from harness.records import Cost, Image, Request, Setting
 
 if TYPE_CHECKING:
     import torch

@@ -16,8 +16,10 @@ from harness.analysis.loading import load_run
 from harness.analysis.logged_run import known_mean
 from harness.config import FOREIGN, RECORDED_JUDGE, Plugin, RunConfig
 from harness.engine.launch import folder_for, totals
-from harness.engine.rows import Pending, candidate_row, search_row
+from harness.engine.pending import OpenSearch, Pending
+from harness.engine.rows import candidate_row, search_row
 from harness.engine.searches import Search
+from harness.engine.sources import Known
 from harness.errors import UsageError
 from harness.log import images as encoded
 from harness.log import shards
@@ -29,7 +31,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.log.store import LogWriter
 from harness.models.suites import ModelSpec
-from harness.records import Draw, Role
+from harness.records import Draw, Request, Role
 from harness.scoring.images import BadImage, read
 from harness.scoring.layout import hub_store
 from harness.scoring.reflect_dit import Attempt, Chain, Output, read_output
@@ -212,29 +214,29 @@ class _Writer:
     def _pending(
         self, search: Search, draw: Draw, attempt: Attempt | None, refusal: str
     ) -> Pending:
-        pending = Pending(search, draw, "", 0)
+        prompt, known = search.prompt, Known()
         if attempt is None:
-            pending.errors[Role.JUDGE] = "no feedback file"
+            known.errors[Role.JUDGE] = "no feedback file"
         elif attempt.error:
             self.problems.append(attempt.error)
-            pending.errors[Role.JUDGE] = attempt.error
+            known.errors[Role.JUDGE] = attempt.error
         else:
-            pending.verdict = attempt.verdict
+            known.verdict = attempt.verdict
             self.shares += attempt.share is not None
             if self._config.scorer is not None:
-                self._score(pending, attempt, refusal)
+                self._score(known, attempt, refusal)
         if attempt is not None and self._images is not None:
-            pending.image = self._copy(attempt.image)
-        pending.id = recorded_id(search.prompt.id, search.replicate, draw.index, pending.image)
-        return pending
+            known.image = self._copy(attempt.image)
+        name = recorded_id(prompt.id, search.replicate, draw.index, known.image)
+        return Pending(OpenSearch(search), draw, Request(name, prompt.text, 0, {}), known)
 
-    def _score(self, pending: Pending, attempt: Attempt, refusal: str) -> None:
+    def _score(self, known: Known, attempt: Attempt, refusal: str) -> None:
         """Take the benchmark's score, or say why there is none: unknown is no failure to draw."""
         if refusal or attempt.score is None:
-            pending.errors[Role.SCORER] = refusal or attempt.unscored
+            known.errors[Role.SCORER] = refusal or attempt.unscored
             self.problems += [attempt.unscored] if attempt.unscored else []
         else:
-            pending.score = attempt.score
+            known.score = attempt.score
 
     def _copy(self, path: Path) -> str | None:
         """Keep an image; one that is missing or no good is named, and its verdict stands."""

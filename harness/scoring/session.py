@@ -18,11 +18,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.executors.base import Executor
 from harness.engine.executors.inline import InlineExecutor
-from harness.engine.jobs import BatchResult, Job, LookItem, Scored
+from harness.engine.jobs import BatchResult, Job, Png
 from harness.engine.launch import Execution, check_folder, folder_for, is_finished, totals
-from harness.engine.rows import Pending, candidate_row, logged_candidate, search_row
+from harness.engine.pending import OpenSearch, Pending
+from harness.engine.rows import candidate_row, logged_candidate, search_row
 from harness.engine.scheduler import Scheduler, Work
 from harness.engine.searches import Search
+from harness.engine.sources import Known
 from harness.engine.worker import Setup
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log import shards, store
@@ -33,7 +35,7 @@ from harness.log.prompts import write_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.log.store import LogWriter
-from harness.records import Draw, Role, Verdict
+from harness.records import Draw, Look, Request, Role, Verdict
 from harness.scoring.files import write_files
 from harness.scoring.images import BadImage, Picture, read
 from harness.scoring.plan import ImageFile, ScoringPlan
@@ -165,9 +167,9 @@ class _Session:
         self._all_read = False
         self._reading: deque[tuple[ImageFile, Future[Picture]]] = deque()
         self._job_size = config.scorer.batch_size * BATCHES_A_JOB
-        self._scheduler = Scheduler({Role.SCORER: self._job_size})
-        self._pending: dict[int, Pending] = {}
-        self._jobs: dict[int, list[Work]] = {}
+        self._scheduler: Scheduler[Pending] = Scheduler({Role.SCORER: self._job_size})
+        self._under_way = 0
+        self._jobs: dict[int, list[Work[Pending]]] = {}
         self._numbers = 0
 
     def run(self) -> None:
@@ -224,10 +226,10 @@ class _Session:
             # Work that waits while nobody is free: a worker is being replaced.
             for outcome in self._executor.wait(0.1 if self._reading else 0.5):
                 self._take(outcome)
-        return bool(self._reading or self._pending or not self._all_read)
+        return bool(self._reading or self._under_way or not self._all_read)
 
     def _read_ahead(self, readers: ThreadPoolExecutor) -> None:
-        while not self._all_read and len(self._reading) + len(self._pending) < self._limit():
+        while not self._all_read and len(self._reading) + self._under_way < self._limit():
             file = next(self._unread, None)
             if file is None:
                 self._all_read = True
@@ -248,14 +250,11 @@ class _Session:
             return
         identity = digest(["file", picture.source])[:32]
         pending = _pending(search, draw, identity, picture=picture)
-        self._wait(pending, bucket=(picture.height, picture.width))
+        self._wait(pending, shape=(picture.height, picture.width))
 
-    def _wait(
-        self, pending: Pending, bucket: tuple[int, int] = (0, 0), alone: bool = False
-    ) -> None:
-        self._numbers += 1
-        self._pending[self._numbers] = pending
-        self._scheduler.add(Work(self._numbers, Role.SCORER, bucket, alone))
+    def _wait(self, pending: Pending, shape: tuple[int, int] = (0, 0), alone: bool = False) -> None:
+        self._under_way += 1
+        self._scheduler.add(Work(Role.SCORER, pending, shape, alone))
 
     def _dispatch(self) -> None:
         """Full batches first; short ones when no further image can fill them."""
@@ -269,41 +268,31 @@ class _Session:
             if not batch:
                 return
             self._numbers += 1
-            pendings = [self._pending[work.id] for work in batch]
-            items = tuple(LookItem(p.search.prompt, p.png or b"") for p in pendings)
+            items = tuple(
+                Look(work.payload.open.search.prompt, Png(work.payload.known.png or b""))
+                for work in batch
+            )
             self._jobs[self._numbers] = batch
             self._executor.submit(Job(self._numbers, Role.SCORER, items))
 
-    def _take(self, outcome: BatchResult) -> None:
-        pendings = [self._pending.pop(work.id) for work in self._jobs.pop(outcome.job.id)]
-        if outcome.error is not None:
-            for pending in pendings:
-                self._failed(pending, outcome.error)
-            return
-        for pending, answer in zip(pendings, outcome.answers, strict=True):
-            assert isinstance(answer, Scored)
-            pending.score = answer.score
-            pending.costs[Role.SCORER] = answer.cost
-            pending.workers[Role.SCORER] = outcome.worker
-            pending.batches[Role.SCORER] = str(outcome.job.id)
+    def _take(self, result: BatchResult) -> None:
+        for place, work in enumerate(self._jobs.pop(result.job.id)):
+            pending = work.payload
+            self._under_way -= 1
+            if result.error is None:
+                pending.take(result, place)
+            elif pending.fail(result, MAX_ATTEMPTS):  # alone, so that it takes no others down
+                self._wait(pending, alone=True)
+                continue
             self._finish(pending)
-
-    def _failed(self, pending: Pending, error: str) -> None:
-        """Try again alone, so that one image cannot take others down; at last give up."""
-        pending.attempts[Role.SCORER] = pending.attempts.get(Role.SCORER, 0) + 1
-        if pending.attempts[Role.SCORER] < MAX_ATTEMPTS:
-            self._wait(pending, alone=True)
-            return
-        pending.errors[Role.SCORER] = error
-        self._finish(pending)
 
     def _finish(self, pending: Pending) -> None:
         """Log an image that is done, well or badly, and the search that consists of it."""
         run = self._ready.plan.config.run
-        pending.search.answer(pending.candidate())
+        pending.open.search.answer(pending.candidate())
         # Nobody knows the seed of an image that came from elsewhere.
         self._log.append("candidates", candidate_row(run, pending) | {"seed": None})
-        self._log.append("searches", search_row(run, pending.search))
+        self._log.append("searches", search_row(run, pending.open.search))
         self._done += 1
 
 
@@ -317,13 +306,12 @@ def _read(file: ImageFile) -> Picture:
 def _pending(
     search: Search, draw: Draw, identity: str, *, picture: Picture | None = None, error: str = ""
 ) -> Pending:
-    return Pending(
-        search,
-        draw,
-        identity,
-        seed=0,
-        png=picture.encoded if picture else None,
-        image=picture.digest if picture else None,
-        verdict=Verdict(accepted=False, score=0.0) if picture else None,
-        errors={} if picture else {Role.GENERATOR: error},
-    )
+    known = Known(errors={Role.GENERATOR: error})
+    if picture is not None:
+        known = Known(
+            png=picture.encoded,
+            image=picture.digest,
+            verdict=Verdict(accepted=False, score=0.0),
+        )
+    request = Request(identity, search.prompt.text, 0, {})
+    return Pending(OpenSearch(search), draw, request, known)

@@ -10,6 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.engine.executors.base import QUEUE_DEPTH
 from harness.engine.scheduler import Work
@@ -32,13 +33,13 @@ class Ran:
     role: Role
     start: float
     end: float
-    batch: list[Work]
+    batch: list[Work[Any]]
 
 
 @dataclass
 class _Gpu:
-    queues: dict[Role, deque[list[Work]]]
-    running: tuple[Role, float, list[Work]] | None = None
+    queues: dict[Role, deque[list[Work[Any]]]]
+    running: tuple[Role, float, list[Work[Any]]] | None = None
     turns: list[Role] = field(default_factory=list)
 
 
@@ -61,7 +62,7 @@ class Devices:
         """As an executor's."""
         return (self._idle if idle else self._places).get(role, 0)
 
-    def submit(self, batch: list[Work]) -> None:
+    def submit(self, batch: list[Work[Any]]) -> None:
         """Give a batch to the least busy worker of its role."""
         role = batch[0].role
         order, held, given = self._order[role], self._held[role], self._given[role]

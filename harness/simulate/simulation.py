@@ -94,6 +94,15 @@ def simulate(
     return _Simulation(workload, strategy, budget, gpus, observe).run()
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A draw on its way."""
+
+    search: Search
+    draw: Draw
+    id: str
+
+
 class _Simulation:
     """The engine's loop without models, files and real time. Has state: all that is under way."""
 
@@ -110,10 +119,11 @@ class _Simulation:
         self._budget = budget
         self._observe = observe
         self._devices = Devices(gpus, workload.seconds)
-        self._dispatcher = Dispatcher(workload.batch_sizes, clock=lambda: self._devices.now)
+        self._dispatcher: Dispatcher[_Row] = Dispatcher(
+            workload.batch_sizes, clock=lambda: self._devices.now
+        )
+        self._resolver = workload.resolver
         self._unopened: Iterator[Search] | None = self._all_searches()
-        self._rows: dict[int, tuple[Search, Draw]] = {}
-        self._works = 0
         self._open = 0
         self._done = Simulated(gpus)
         self._ran: list[tuple[float, float, float]] = []
@@ -154,18 +164,14 @@ class _Simulation:
     def _queue(self, search: Search, draws: object) -> None:
         assert isinstance(draws, (list, tuple))
         for draw in draws:
-            self._add(search, draw, Role.GENERATOR)
+            request = self._resolver.resolve(search.prompt, search.replicate, draw)
+            row = _Row(search, draw, request.id)
+            self._dispatcher.add(Work(Role.GENERATOR, row, self._resolver.shape(request)))
         if search.ended:
             if search.selected is None:
                 raise HarnessError(f"a search failed: {search.error}")
             self._open -= 1
             self._done.searches += 1
-
-    def _add(self, search: Search, draw: Draw, role: Role) -> None:
-        self._works += 1
-        self._rows[self._works] = (search, draw)
-        bucket = (len(draw.feedback),) if role is Role.GENERATOR else ()
-        self._dispatcher.add(Work(self._works, role, bucket))
 
     def _take(self, ran: Ran) -> None:
         role, rows = ran.role, len(ran.batch)
@@ -179,16 +185,17 @@ class _Simulation:
         self._done.rows[role] += rows
         self._ran.append((ran.start, ran.end, useful))
         for work in ran.batch:
-            search, draw = self._rows.pop(work.id)
+            row: _Row = work.payload
             if role is Role.GENERATOR:
                 self._done.draws += 1
-                if Role.SCORER in self._workload.seconds:
-                    self._add(search, draw, Role.SCORER)
-                if Role.JUDGE in self._workload.seconds:
-                    self._add(search, draw, Role.JUDGE)
+                followers = [r for r in (Role.SCORER, Role.JUDGE) if r in self._workload.seconds]
+                for follower in followers:
+                    self._dispatcher.add(Work(follower, row))
+                if Role.JUDGE in followers:
                     continue
             if role is not Role.SCORER:
-                candidate = self._workload.answer(search.prompt, search.replicate, draw)
+                search = row.search
+                candidate = self._workload.answer(search.prompt, search.replicate, row.draw, row.id)
                 self._queue(search, search.answer(candidate))
 
 
@@ -209,7 +216,8 @@ def static_split(workload: Workload, strategy: Strategy, budget: int, gpus: int)
             while draws:
                 asked, draws = draws, []
                 for draw in asked:
-                    draws += search.answer(workload.answer(prompt, replicate, draw))
+                    name = workload.resolver.resolve(prompt, replicate, draw).id
+                    draws += search.answer(workload.answer(prompt, replicate, draw, name))
             if search.selected is None:
                 raise HarnessError(f"a search failed: {search.error}")
             loads[number % gpus] += search.draws * a_draw

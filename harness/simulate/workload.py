@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness.config import read_config
 from harness.errors import UsageError
+from harness.identity import Resolver, shape_of, usual_shape
 from harness.log import damage, store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.records import Candidate, Draw, Prompt, Role, Verdict
+from harness.records import Candidate, Draw, Prompt, Request, Role, Setting, Verdict
+from harness.registry import GENERATORS
 from harness.seeds import seed
 
 
@@ -32,6 +36,8 @@ class Workload:
         replicates: Searches of each prompt.
         seed: Of the verdicts. They hang on prompt, replicate and draw alone, so every number of
             GPUs, and the static split, meets the same ones.
+        settings: The run's sampler settings.
+        shape: A request's batch shape, as the generator has it; None for the usual one.
     """
 
     seconds: Mapping[Role, float]
@@ -40,6 +46,8 @@ class Workload:
     alone: float = 0.25
     replicates: int = 1
     seed: int = 0
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    shape: Callable[[Request[Any]], Hashable] | None = None
 
     def __post_init__(self) -> None:
         for role in (Role.GENERATOR, *self.seconds):
@@ -67,21 +75,25 @@ class Workload:
             seconds[role] = took * (self.alone + (1 - self.alone) * share)
         return replace(self, seconds=seconds, batch_sizes=sizes)
 
-    def answer(self, prompt: Prompt, replicate: int, draw: Draw) -> Candidate:
-        """What became of a draw."""
+    @cached_property
+    def resolver(self) -> Resolver:
+        """What turns draws into requests."""
+        return Resolver("simulated", self.seed, self.settings, self.shape or usual_shape)
+
+    def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Candidate:
+        """Return what became of a draw of an identity."""
         chance = seed(self.seed, prompt.id, replicate, draw.index, "simulated") / 2**63
         accepted = chance < self.acceptance[int(prompt.id)]
         sentence = "" if accepted else f"wrong in way {draw.index}"
-        identity = f"{prompt.id}/{replicate}/{draw.index}"
-        return Candidate(draw, identity, identity, Verdict(accepted, 1 - chance, sentence))
+        return Candidate(draw, id, id, Verdict(accepted, 1 - chance, sentence))
 
 
 def logged_workload(path: Path) -> dict[str, Any]:
-    """What a run says of batch times, batch sizes and acceptance, as `Workload` takes it.
+    """Return a run's batch times, sizes and shapes and its acceptance, as `Workload` takes them.
 
     Sizes are its config's. A batch's time is the median over the batches of its role. A prompt's
     acceptance is that of its judged images, drawn towards the mean of all prompts as if by one
-    further image.
+    further image. There is no shape if the generator's class is not at hand.
 
     Raises:
         HarnessError: The log or the manifest is damaged.
@@ -92,6 +104,9 @@ def logged_workload(path: Path) -> dict[str, Any]:
     config = read_config(Manifest.read(folder.manifest).config)
     timed = [f"{role}_{what}" for role in Role for what in ("device_seconds", "batch", "worker")]
     rows = store.read(folder.log, "candidates", ["prompt_id", "accepted", *timed]).to_pylist()
+    shape = {}
+    with contextlib.suppress(UsageError):  # not installed here, or not to be imported
+        shape["shape"] = shape_of(GENERATORS.get(config.generator.kind))
     seconds: dict[Role, float] = {}
     sizes: dict[Role, int] = {}
     for role in Role:
@@ -119,5 +134,7 @@ def logged_workload(path: Path) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "batch_sizes": sizes,
+        "settings": config.generator.settings,
+        **shape,
         "acceptance": tuple((sum(f) + mean) / (len(f) + 1) for _, f in sorted(judged.items())),
     }

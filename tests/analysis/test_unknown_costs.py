@@ -23,8 +23,7 @@ from harness.cli import cli
 from harness.log.costs import COSTS, sums
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.models.base import Request
-from harness.records import FREE, Cost, Image, total
+from harness.records import FREE, Cost, Image, Request, total
 from harness.report import build
 from tests.runs import run, stub_plan
 from tests.stubs import StubGenerator, make_stub_suite

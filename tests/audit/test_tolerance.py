@@ -25,8 +25,7 @@ from harness.audit.subject import Options, Subject
 from harness.cli.audit import audit
 from harness.log import images
 from harness.log.run_folder import RunFolder
-from harness.models.base import Request
-from harness.records import Role
+from harness.records import Request, Role
 from harness.seeds import pixel_digest
 from tests.audit.forging import Forger, Rows
 from tests.stubs import StubGenerator

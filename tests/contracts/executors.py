@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from harness.engine.executors.base import Executor
-from harness.engine.jobs import BatchResult, DrawItem, Job, LookItem, Made, Scored
+from harness.engine.jobs import BatchResult, Drawn, Job, Png, Scored
 from harness.errors import HarnessError
 from harness.plan import Plan
-from harness.records import Prompt, Role
+from harness.records import Look, Prompt, Request, Role
 from tests.runs import stub_plan
 from tests.stubs import Faults, make_stub_suite
 
 SETTINGS = {"height": 8, "width": 8, "num_inference_steps": 2}
 
 
-def draws(*numbers: int) -> tuple[DrawItem, ...]:
-    return tuple(DrawItem(f"id{n}", f"thing {n}", n, SETTINGS) for n in numbers)
+def draws(*numbers: int) -> tuple[Request[Png], ...]:
+    return tuple(Request(f"id{n}", f"thing {n}", n, SETTINGS) for n in numbers)
 
 
 def finish(executor: Executor, count: int) -> list[BatchResult]:
@@ -62,15 +62,15 @@ class ExecutorContract:
         for number, answer in zip((3, 1, 2), outcome.answers, strict=True):
             executor.submit(Job(10 + number, Role.GENERATOR, draws(number)))
             (alone,) = finish(executor, 1)
-            assert isinstance(answer, Made) and isinstance(alone.answers[0], Made)
+            assert isinstance(answer, Drawn) and isinstance(alone.answers[0], Drawn)
             assert alone.answers[0].digest == answer.digest
             assert answer.cost.nfe == 4 and answer.cost.device_seconds > 0
 
     def test_every_role_works(self, executor: Executor) -> None:
         executor.submit(Job(1, Role.GENERATOR, draws(0)))
         (made,) = finish(executor, 1)[0].answers
-        assert isinstance(made, Made)
-        look = (LookItem(Prompt("0", "thing 0"), made.png),)
+        assert isinstance(made, Drawn)
+        look = (Look(Prompt("0", "thing 0"), made.png),)
         executor.submit(Job(2, Role.SCORER, look))
         (scored,) = finish(executor, 1)[0].answers
         assert isinstance(scored, Scored) and scored.score.detections

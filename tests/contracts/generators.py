@@ -22,8 +22,8 @@ import pytest
 import torch
 
 from harness.errors import HarnessError, UsageError
-from harness.models.base import Generator, Request
-from harness.records import Image
+from harness.models.base import Generator
+from harness.records import Image, Request
 
 
 class GeneratorContract:

@@ -22,17 +22,17 @@ class Desk:
 
     def __init__(self, workers: int = 1, depth: int = 2, **rows: int) -> None:
         self.now = 0.0
-        self.dispatcher = Dispatcher(SIZES, clock=lambda: self.now)
+        self.dispatcher: Dispatcher[int] = Dispatcher(SIZES, clock=lambda: self.now)
         self.workers, self.depth = workers, depth
-        self.held: dict[Role, list[list[Work]]] = {role: [] for role in Role}
+        self.held: dict[Role, list[list[Work[int]]]] = {role: [] for role in Role}
         self.works = 0
         for role, count in rows.items():
             self.add(Role(role), count)
 
-    def add(self, role: Role, count: int = 1, bucket: int = 0) -> None:
+    def add(self, role: Role, count: int = 1, shape: int = 0) -> None:
         for _ in range(count):
             self.works += 1
-            self.dispatcher.add(Work(self.works, role, bucket))
+            self.dispatcher.add(Work(role, self.works, shape))
 
     def free(self, role: Role, *, idle: bool = True) -> int:
         return max(0, self.workers * (1 if idle else self.depth) - len(self.held[role]))
@@ -96,10 +96,10 @@ def test_scoring_runs_full_or_last_or_when_it_has_waited_too_long() -> None:
 
 def test_rows_of_many_shapes_do_not_pass_for_full_batches() -> None:
     desk = Desk()
-    for bucket in range(5):
-        desk.add(G, 3, bucket)
+    for shape in range(5):
+        desk.add(G, 3, shape)
     assert desk.dispatcher.wants_search(desk.free)  # 15 rows and nothing full
-    desk.add(G, 12, bucket=0)
+    desk.add(G, 12, shape=0)
     assert not desk.dispatcher.wants_search(desk.free)
 
 
@@ -111,8 +111,8 @@ def test_rows_of_many_shapes_do_not_pass_for_full_batches() -> None:
 )
 def test_everything_is_run_once_and_nobody_is_overloaded(workers, depth, rows, random) -> None:  # type: ignore[no-untyped-def]
     desk = Desk(workers, depth)
-    for role, bucket in rows:
-        desk.add(role, 1, bucket)
+    for role, shape in rows:
+        desk.add(role, 1, shape)
     run = 0
     while True:
         desk.turn()
@@ -134,8 +134,8 @@ def test_full_batches_are_counted_right(size, rows, taken) -> None:  # type: ign
     from harness.engine.scheduler import Scheduler
 
     scheduler = Scheduler({G: size})
-    for number, (bucket, alone) in enumerate(rows):
-        scheduler.add(Work(number, G, bucket, alone))
+    for number, (shape, alone) in enumerate(rows):
+        scheduler.add(Work(G, number, shape, alone))
     for _ in range(taken):
         scheduler.next(G)
     counted = scheduler.full(G)
@@ -152,11 +152,11 @@ class Floor:
         self, seconds: dict[Role, float], sizes: dict[Role, int], workers: dict[Role, int]
     ) -> None:
         self.now = 0.0
-        self.dispatcher = Dispatcher(sizes, clock=lambda: self.now)
+        self.dispatcher: Dispatcher[int] = Dispatcher(sizes, clock=lambda: self.now)
         self.seconds, self.roles = seconds, list(seconds)
         self.until = {role: [0.0] * workers[role] for role in seconds}
         self.held = {role: [0] * workers[role] for role in seconds}
-        self.ends: list[tuple[float, int, int, list[Work]]] = []
+        self.ends: list[tuple[float, int, int, list[Work[int]]]] = []
         self.submitted: list[tuple[float, Role, int]] = []
         self.missing: dict[int, int] = {}
         self.works = self.most = 0
@@ -171,7 +171,7 @@ class Floor:
                 searches -= 1
                 for _ in range(draws):
                     self.works += 1
-                    self.dispatcher.add(Work(self.works, G))
+                    self.dispatcher.add(Work(G, self.works))
             for batch in self.dispatcher.batches(self.free):
                 self._submit(batch)
             if not self.ends:
@@ -182,7 +182,7 @@ class Floor:
                 self._end(*heapq.heappop(self.ends)[2:])
             self.most = max(self.most, len(self.missing))
 
-    def _submit(self, batch: list[Work]) -> None:
+    def _submit(self, batch: list[Work[int]]) -> None:
         role = batch[0].role
         worker = min(range(len(self.held[role])), key=lambda n: self.held[role][n])
         self.held[role][worker] += 1
@@ -191,19 +191,19 @@ class Floor:
         self.submitted.append((self.now, role, len(batch)))
         heapq.heappush(self.ends, (end, len(self.submitted), worker, batch))
 
-    def _end(self, worker: int, batch: list[Work]) -> None:
+    def _end(self, worker: int, batch: list[Work[int]]) -> None:
         role = batch[0].role
         self.held[role][worker] -= 1
         self.dispatcher.ended(role, len(batch))
         for work in batch:
             if role is G:
-                self.missing[work.id] = len(self.roles) - 1
+                self.missing[work.payload] = len(self.roles) - 1
                 for other in self.roles[1:]:
-                    self.dispatcher.add(Work(work.id, other))
+                    self.dispatcher.add(Work(other, work.payload))
             else:
-                self.missing[work.id] -= 1
-                if not self.missing[work.id]:
-                    del self.missing[work.id]
+                self.missing[work.payload] -= 1
+                if not self.missing[work.payload]:
+                    del self.missing[work.payload]
 
 
 EIGHTS = dict.fromkeys(Role, 8)

@@ -4,17 +4,17 @@ import pickle
 
 import pytest
 
-from harness.engine.jobs import LookItem, Png
-from harness.records import Prompt
+from harness.engine.jobs import Png
+from harness.records import Look, Prompt
 
 
 def test_images_travel_beside_their_message() -> None:
-    item = LookItem(Prompt("1", "a cow"), Png(b"\x89PNG" + bytes(10_000)), 7)
+    item = Look(Prompt("1", "a cow"), Png(b"\x89PNG" + bytes(10_000)), 7)
     beside: list[pickle.PickleBuffer] = []
     message = pickle.dumps(item, protocol=5, buffer_callback=beside.append)
     assert len(message) < 1000 and len(beside) == 1
     back = pickle.loads(message, buffers=beside)
-    assert back == item and isinstance(back.png, Png)
+    assert back == item and isinstance(back.image, Png)
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])

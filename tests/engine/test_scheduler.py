@@ -13,9 +13,9 @@ works = st.lists(
 )
 
 
-def add_all(rows: list[tuple[Role, int, bool]]) -> tuple[Scheduler, list[Work]]:
-    scheduler = Scheduler(SIZES)
-    added = [Work(n, role, bucket, alone) for n, (role, bucket, alone) in enumerate(rows)]
+def add_all(rows: list[tuple[Role, int, bool]]) -> tuple[Scheduler[int], list[Work[int]]]:
+    scheduler: Scheduler[int] = Scheduler(SIZES)
+    added = [Work(role, n, shape, alone) for n, (role, shape, alone) in enumerate(rows)]
     for work in added:
         scheduler.add(work)
     return scheduler, added
@@ -24,15 +24,15 @@ def add_all(rows: list[tuple[Role, int, bool]]) -> tuple[Scheduler, list[Work]]:
 @given(works)
 def test_everything_runs_once_in_batches_of_one_shape(rows: list[tuple[Role, int, bool]]) -> None:
     scheduler, added = add_all(rows)
-    taken: list[Work] = []
+    taken: list[Work[int]] = []
     for role in Role:
         while batch := scheduler.next(role):
-            assert len({(w.role, w.bucket) for w in batch}) == 1 and batch[0].role is role
+            assert len({(w.role, w.shape) for w in batch}) == 1 and batch[0].role is role
             assert len(batch) <= SIZES[role]
             assert len(batch) == 1 or not any(w.alone for w in batch)
             taken += batch
         assert scheduler.waiting(role) == 0
-    assert sorted(w.id for w in taken) == [w.id for w in added]
+    assert sorted(w.payload for w in taken) == [w.payload for w in added]
 
 
 @given(works)
@@ -54,7 +54,7 @@ def test_a_full_bucket_goes_before_short_ones(buckets: list[int]) -> None:
 
 def test_rows_of_a_bucket_keep_their_order() -> None:
     scheduler, _ = add_all([(Role.JUDGE, 0, False)] * 5)
-    assert [[w.id for w in scheduler.next(Role.JUDGE)] for _ in range(4)] == [
+    assert [[w.payload for w in scheduler.next(Role.JUDGE)] for _ in range(4)] == [
         [0, 1],
         [2, 3],
         [4],

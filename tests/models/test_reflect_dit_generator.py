@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from harness import flops
 from harness.errors import HarnessError, UsageError
-from harness.models.base import FeedbackImage, Generator, Request
+from harness.models.base import Generator
 from harness.models.reflect_dit.generator import (
     SHORT_SENTENCE,
     ReflectDiTGenerator,
@@ -24,6 +24,7 @@ from harness.models.reflect_dit.generator import (
 )
 from harness.models.sana import SanaGenerator
 from harness.models.suites import Suite, load_suite, sampler_settings
+from harness.records import Feedback, Request
 from harness.registry import GENERATORS
 from tests.contracts.generators import GeneratorContract
 from tests.tiny import make_tiny_reflect_suite
@@ -64,13 +65,10 @@ def with_feedback(requests: list[Request], number: int) -> list[Request]:
         replace(
             request,
             feedback=tuple(
-                FeedbackImage(
-                    f"d{i + k}",
-                    images[i + k],
-                    SENTENCES[(i + k) % 4] + (" a" * 35 if i == 2 else ""),
-                )
+                Feedback(f"d{i + k}", SENTENCES[(i + k) % 4] + (" a" * 35 if i == 2 else ""))
                 for k in range(number)
             ),
+            images={f"d{i + k}": images[i + k] for k in range(number)},
         )
         for i, request in enumerate(requests)
     ]
@@ -131,13 +129,10 @@ def settings_of(case: dict[str, Any]) -> ReflectDiTSettings:
     return ReflectDiTSettings(**{name: case[name] for name in names})
 
 
-def feedback_of(case: dict[str, Any], tensors: dict[str, torch.Tensor]) -> list[FeedbackImage]:
-    return [
-        FeedbackImage(
-            str(item["image"]), tensors[f"feedback_image{item['image']}"].numpy(), item["text"]
-        )
-        for item in case["feedback"]
-    ]
+def request_of(case: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Request:
+    feedback = tuple(Feedback(str(item["image"]), item["text"]) for item in case["feedback"])
+    images = {f.draw_id: tensors[f"feedback_image{f.draw_id}"].numpy() for f in feedback}
+    return Request("id", case["prompt"], 0, {}, feedback, images)
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -146,8 +141,8 @@ def test_it_agrees_with_the_official_pipeline(number: int) -> None:
         {"pipeline": GOLDEN / "pipeline", "vision_encoder": GOLDEN / "vision_encoder"}, 1
     )
     cases, tensors = golden_cases()
-    settings, feedback = settings_of(cases[number]), feedback_of(cases[number], tensors)
-    further = generator.condition([feedback], settings) if feedback else None
+    settings, request = settings_of(cases[number]), request_of(cases[number], tensors)
+    further = generator.condition([request], settings) if request.feedback else None
     latents = tensors[f"case{number}.latents"]
     image = generator.sample(latents, [cases[number]["prompt"]], settings, further)
     assert (image - tensors[f"case{number}.image"]).abs().max() < 1e-4
@@ -159,11 +154,11 @@ def test_in_a_batch_each_draw_agrees_with_the_official_pipeline_on_it_alone() ->
     )
     cases, tensors = golden_cases()
     chosen = [1, 2, 3]
-    feedback = [feedback_of(cases[number], tensors) for number in chosen]
+    requests = [request_of(cases[number], tensors) for number in chosen]
     latents = torch.cat([tensors[f"case{number}.latents"] for number in chosen])
     for row, number in enumerate(chosen):
         settings = settings_of(cases[number])
-        further = generator.condition(feedback, settings)
+        further = generator.condition(requests, settings)
         texts = [cases[number]["prompt"] for number in chosen]
         image = generator.sample(latents, texts, settings, further)[row]
         assert (image - tensors[f"case{number}.image"][0]).abs().max() < 1e-4
@@ -201,7 +196,7 @@ def test_before_rounding_too_a_row_is_bitwise_its_own(
 
     def pixels(rows: list[Request]) -> torch.Tensor:
         noise = generator.noise([row.noise_seed for row in rows], settings)
-        further = generator.condition([row.feedback for row in rows], settings)
+        further = generator.condition(rows, settings)
         return generator.sample(noise, [row.text for row in rows], settings, further)
 
     short = [requests[0], requests[1], requests[3], requests[0]]
@@ -214,13 +209,14 @@ def test_before_rounding_too_a_row_is_bitwise_its_own(
 def test_what_it_is_told_and_shown_changes_the_image(
     generator: ReflectDiTGenerator, plain: list[Request], requests: list[Request]
 ) -> None:
-    first = requests[0].feedback[0]
+    first, seen = requests[0].feedback[0], requests[0].images
+    inverted = {"x": 255 - seen[first.draw_id]}
     variants = [
         plain[0],
-        replace(plain[0], feedback=(first,)),
-        replace(plain[0], feedback=(replace(first, sentence="there is no bench"),)),
-        replace(plain[0], feedback=(replace(first, draw_id="x", image=255 - first.image),)),
-        replace(plain[0], feedback=requests[0].feedback[::-1]),
+        replace(plain[0], feedback=(first,), images=seen),
+        replace(plain[0], feedback=(replace(first, sentence="there is no bench"),), images=seen),
+        replace(plain[0], feedback=(replace(first, draw_id="x"),), images=inverted),
+        replace(plain[0], feedback=requests[0].feedback[::-1], images=seen),
         requests[0],
     ]
     images = {generator.generate([variant])[0][0].tobytes() for variant in variants}
@@ -232,7 +228,7 @@ def test_a_rows_context_length_is_its_own(
 ) -> None:
     settings = generator._check(requests)
     assert isinstance(settings, ReflectDiTSettings)
-    lengths = [generator._read(request.feedback, settings).positions for request in requests]
+    lengths = [generator._read(request, settings).positions for request in requests]
     short, long = 2 * (4 + SHORT_SENTENCE), 2 * (4 + 40)
     assert lengths == [short, short, long, short]
 

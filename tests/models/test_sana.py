@@ -11,9 +11,10 @@ import torch
 from safetensors import safe_open
 
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
-from harness.models.base import FeedbackImage, Generator, Request
+from harness.models.base import Generator
 from harness.models.sana import SanaGenerator, SanaSettings
 from harness.models.suites import Suite, sampler_settings
+from harness.records import Feedback, Request
 from harness.registry import GENERATORS
 from tests.contracts.generators import GeneratorContract
 
@@ -238,9 +239,10 @@ def test_nan_stops_the_batch(generator: SanaGenerator, requests: list[Request]) 
 
 
 def test_feedback_is_refused(generator: SanaGenerator, requests: list[Request]) -> None:
-    seen = FeedbackImage("id", np.zeros((32, 32, 3), np.uint8), "There is no knife in image.")
+    feedback = (Feedback("id", "There is no knife in image."),)
+    images = {"id": np.zeros((32, 32, 3), np.uint8)}
     with pytest.raises(HarnessError, match="takes no feedback"):
-        generator.generate([replace(requests[0], feedback=(seen,))])
+        generator.generate([replace(requests[0], feedback=feedback, images=images)])
 
 
 def test_too_many_requests_are_refused(generator: SanaGenerator, requests: list[Request]) -> None:

@@ -10,25 +10,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from harness.bench.pretend import PretendedExecutor, pretended_plan
 from harness.engine import engine
 from harness.engine.dispatch import Dispatcher
-from harness.engine.jobs import Answer, BatchResult, Item, Job, Judged, LookItem
+from harness.engine.jobs import Answer, BatchResult, Item, Job, Judged
 from harness.engine.scheduler import Work
-from harness.records import Role, Verdict
+from harness.records import Draw, Look, Role, Task, Verdict
 from harness.seeds import digest
 from harness.simulate.devices import Devices, Ran
 from harness.simulate.simulation import simulate
 from harness.simulate.workload import Workload
-from strategies.base import Strategy
+from strategies.base import Rounds, Strategy, best
 from strategies.best_of_n import BestOfN
 from strategies.reflect import Reflect
 from tests.runs import run
 
 G, J, S = Role.GENERATOR, Role.JUDGE, Role.SCORER
+
+
+@dataclass(frozen=True)
+class OwnSettings(Strategy):
+    """Every draw has settings of its own, so that no two share a batch."""
+
+    name: ClassVar[str] = "own-settings"
+
+    def search(self, task: Task) -> Rounds:
+        scales = [1 + (task.seed % 1000) / 1000 + index for index in range(task.budget)]
+        answers = yield [Draw(i, settings={"guidance_scale": s}) for i, s in enumerate(scales)]
+        return best(answers)
 
 
 @dataclass
@@ -45,20 +58,20 @@ class VirtualExecutor(PretendedExecutor):
 
     def submit(self, job: Job) -> None:
         self.jobs[job.id] = job
-        self.devices.submit([Work(job.id, job.role) for _ in job.items])
+        self.devices.submit([Work(job.role, job.id) for _ in job.items])
 
     def wait(self, timeout: float) -> Sequence[BatchResult]:
         return [self._outcome(ran) for ran in self.devices.wait()]
 
     def _outcome(self, ran: Ran) -> BatchResult:
         self.ran.append((ran.role, ran.start, ran.end, len(ran.batch)))
-        job = self.jobs.pop(ran.batch[0].id)
+        job = self.jobs.pop(ran.batch[0].payload)
         answers = tuple(self._answer(job.role, item, 0.01) for item in job.items)
         return BatchResult(job, f"{job.role}-{ran.gpu}", answers=answers)
 
     def _answer(self, role: Role, item: Item, seconds: float) -> Answer:
         answer = super()._answer(role, item, seconds)
-        if isinstance(answer, Judged) and isinstance(item, LookItem):
+        if isinstance(answer, Judged) and isinstance(item, Look):
             # No complaint twice, as in the simulation: contexts drop repeated ones.
             verdict = Verdict(item.prompt.id in self.good, 0.5, f"wrong in way {item.seed}")
             return replace(answer, verdict=verdict)
@@ -73,6 +86,7 @@ class VirtualExecutor(PretendedExecutor):
         (Reflect(), {G: 3.0, J: 1.0, S: 0.5}, {G: 4, J: 8, S: 3}),
         (Reflect(), {G: 1.0, J: 4.0, S: 8.0}, {G: 8, J: 4, S: 2}),
         (BestOfN(), {G: 1.0, J: 1.0, S: 2.0}, {G: 8, J: 8, S: 1}),
+        (OwnSettings(), {G: 1.0, J: 1.0, S: 0.5}, {G: 8, J: 8, S: 8}),
     ],
 )
 def test_the_engine_hands_out_the_same_batches_at_the_same_times(
@@ -111,3 +125,11 @@ def test_the_engine_hands_out_the_same_batches_at_the_same_times(
     assert executor.ran == simulated
     assert Counter(role for role, *_ in executor.ran) == found.batches
     assert devices.now == found.makespan
+
+
+def test_settings_of_their_own_cost_a_batch_each() -> None:
+    """Sixteen batches of eight would do for 128 draws that are equal in their settings."""
+    sizes = {G: 8, J: 8, S: 8}
+    workload = Workload(dict.fromkeys(sizes, 1.0), sizes, (0.5,) * 16)
+    assert simulate(workload, BestOfN(), 8, gpus=1).batches[G] == 16
+    assert simulate(workload, OwnSettings(), 8, gpus=1).batches[G] == 128

@@ -63,7 +63,7 @@ def test_invariants(workload: Workload, strategy: Strategy, budget: int, gpus: i
         for before, after in itertools.pairwise(batches):
             assert before.end <= after.start, "one GPU at two batches at once"
 
-    works = [work.id for one in ran for work in one.batch]
+    works = [(one.role, id(work.payload)) for one in ran for work in one.batch]
     assert len(works) == len(set(works)), "a row was run twice"
     assert found.searches == len(workload.acceptance) * workload.replicates
     for role in workload.seconds:

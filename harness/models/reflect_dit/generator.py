@@ -23,12 +23,11 @@ from harness import options
 from harness.errors import HarnessError, UsageError
 from harness.flops import count
 from harness.models import sana_flops
-from harness.models.base import FeedbackImage, Request
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
 from harness.models.sana import SanaGenerator, SanaSettings, remembered
 from harness.models.suites import resolve_dtype
-from harness.records import Cost, Image, Setting
+from harness.records import Cost, Image, Request, Setting
 
 if TYPE_CHECKING:
     import torch
@@ -155,7 +154,7 @@ class ReflectDiTGenerator(SanaGenerator):
         settings: ReflectDiTSettings = self._check(requests)  # type: ignore[assignment]
         if len(numbers) > 1:
             raise HarnessError("the requests of one batch differ in their number of feedbacks")
-        read = [self._read(request.feedback, settings) for request in requests]
+        read = [self._read(request, settings) for request in requests]
         answers: dict[int, tuple[Image, Cost]] = {}
         for positions in sorted({row.positions for row in read}):
             chosen = [i for i, row in enumerate(read) if row.positions == positions]
@@ -170,15 +169,15 @@ class ReflectDiTGenerator(SanaGenerator):
         return [answers[i] for i in range(len(requests))]
 
     def condition(
-        self, feedback: Sequence[Sequence[FeedbackImage]], settings: ReflectDiTSettings
+        self, requests: Sequence[Request], settings: ReflectDiTSettings
     ) -> dict[str, Any]:
         """Encode the feedback of several rows into the `attention_kwargs` that `sample` takes.
 
         Args:
-            feedback: Of each row, at least one, in the order the strategy gives.
+            requests: One a row, each with at least one feedback.
             settings: Sampler settings.
         """
-        read = [self._read(row, settings) for row in feedback]
+        read = [self._read(request, settings) for request in requests]
         return self._condition(read, settings, range(len(read)))
 
     def _condition(
@@ -193,15 +192,15 @@ class ReflectDiTGenerator(SanaGenerator):
         length = max(row.positions for row in read)
         return {"context": lay_out(rows, spans, settings.image_tokens, length)}
 
-    def _read(self, feedback: Sequence[FeedbackImage], settings: ReflectDiTSettings) -> _Read:
+    def _read(self, request: Request, settings: ReflectDiTSettings) -> _Read:
         import torch
 
         from harness.models.reflect_dit.context import DROPPED_TEXT_TOKENS, pair_length
 
         pieces: list[torch.Tensor] = []
         lengths, flops = [], 0.0
-        for item in feedback:
-            seen = (item.image, settings.image_tokens)
+        for item in request.feedback:
+            seen = (request.images[item.draw_id], settings.image_tokens)
             image, looking = remembered(
                 self._images, (item.draw_id, settings.image_tokens), partial(self._look, *seen)
             )

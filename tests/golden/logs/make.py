@@ -15,9 +15,8 @@ from pathlib import Path
 
 from harness.errors import Interrupted
 from harness.log.schema import SCHEMA_VERSION
-from harness.models.base import Request
 from harness.plan import Ask, Plan, plan
-from harness.records import Cost, Image
+from harness.records import Cost, Image, Request
 from tests.runs import run
 from tests.stubs import StubGenerator
 

@@ -1,0 +1,109 @@
+"""What is under way: an open search, and a draw between its request and its row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.engine.jobs import BatchResult, Drawn, Judged, Scored
+from harness.engine.searches import Search
+from harness.engine.sources import Known
+from harness.errors import Failure
+from harness.records import Candidate, Draw, Request, Role
+
+
+@dataclass
+class OpenSearch:
+    """A search that has not been closed. Has state: all that belongs to it.
+
+    Attributes:
+        search: The strategy's side of it.
+        images: Digest of each answered draw's image, by the draw's id; None without one.
+        correct: Correctness of each scored draw, by its index.
+        unlogged: Draws on their way that have no row yet.
+        is_closed: Whether its own row is written.
+    """
+
+    search: Search
+    images: dict[str, str | None] = field(default_factory=dict)
+    correct: dict[int, bool] = field(default_factory=dict)
+    unlogged: int = 0
+    is_closed: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is to be closed: it has ended, and all its draws have their rows."""
+        return self.search.ended and not self.unlogged and not self.is_closed
+
+    def note(self, pending: Pending) -> None:
+        """Remember whether a draw that is in the log is correct."""
+        if (score := pending.known.score) is not None:
+            self.correct[pending.draw.index] = score.correct
+
+
+@dataclass
+class Pending:
+    """A draw on its way through generator, judge and scorer. Has state: what came back so far.
+
+    Attributes:
+        open: The search it belongs to.
+        draw: What the strategy asked for.
+        request: The draw, resolved.
+        known: What came back.
+        waiting: Roles that still have to answer before the row can be written.
+        strikes: Failed tries that may have been the draw's own fault, by role.
+        is_told: Whether its search has been told.
+    """
+
+    open: OpenSearch
+    draw: Draw
+    request: Request[Any]
+    known: Known = field(default_factory=Known)
+    waiting: set[Role] = field(default_factory=set)
+    strikes: Counter[Role] = field(default_factory=Counter)
+    is_told: bool = False
+
+    def take(self, result: BatchResult, place: int) -> None:
+        """Fill in a role's answer.
+
+        Args:
+            result: The batch.
+            place: The draw's row in it.
+        """
+        role, answer, known = result.job.role, result.answers[place], self.known
+        self.waiting.discard(role)
+        known.costs[role] = answer.cost
+        known.workers[role] = result.worker
+        known.batches[role] = str(result.job.id)
+        match answer:
+            case Drawn():
+                known.png, known.image = answer.png, answer.digest
+            case Judged():
+                known.verdict = answer.verdict
+            case Scored():
+                known.score = answer.score
+
+    def fail(self, result: BatchResult, most: int) -> bool:
+        """Count a failed try; return whether the role is to try again.
+
+        Args:
+            result: The batch.
+            most: Tries a role gets before it gives up.
+        """
+        role = result.job.role
+        self.known.attempts[role] += 1
+        if result.failure is Failure.NODE_LOST:  # no draw takes a machine out of its cluster
+            return True
+        self.strikes[role] += 1
+        if self.strikes[role] < most:
+            return True
+        self.known.errors[role] = result.error or ""
+        self.waiting.discard(role)
+        return False
+
+    def candidate(self) -> Candidate:
+        """What the strategy is told: never the score, nor a failure of the scorer."""
+        known = self.known
+        error = known.errors.get(Role.GENERATOR, known.errors.get(Role.JUDGE))
+        return Candidate(self.draw, self.request.id, known.image, known.verdict, error)

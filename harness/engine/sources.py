@@ -1,0 +1,64 @@
+"""Where the answer to a draw may come from besides the models: a log that has it already."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from harness.records import Cost, Draw, Prompt, Role, Score, Verdict
+
+
+@dataclass
+class Known:
+    """What is known of a draw beside its request. Has state: it grows as roles answer.
+
+    Attributes:
+        png: The image, until the row is written.
+        image: Digest of its pixels.
+        verdict: The judge's.
+        score: The scorer's.
+        errors: Why a role gave up on it.
+        costs: What each role spent.
+        workers: Who did it.
+        batches: In which batch.
+        attempts: Failed tries, by role.
+        logged: Whether the run's own log holds it already.
+        run: The other run whose log it is from; "" for this run's.
+    """
+
+    png: bytes | None = None
+    image: str | None = None
+    verdict: Verdict | None = None
+    score: Score | None = None
+    errors: dict[Role, str] = field(default_factory=dict)
+    costs: dict[Role, Cost] = field(default_factory=dict)
+    workers: dict[Role, str] = field(default_factory=dict)
+    batches: dict[Role, str] = field(default_factory=dict)
+    attempts: Counter[Role] = field(default_factory=Counter)
+    logged: bool = False
+    run: str = ""
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the strategy can be told: there is a verdict, or there will be none."""
+        failed = Role.GENERATOR in self.errors or Role.JUDGE in self.errors
+        return failed or self.verdict is not None
+
+
+class Source(Protocol):
+    """May know what became of a draw, so that no model need be asked."""
+
+    def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Known | None:
+        """Return what is known of a draw, or None.
+
+        Args:
+            prompt: What is searched for.
+            replicate: Which independent search of the prompt.
+            draw: The strategy's request.
+            id: The draw's identity.
+
+        Raises:
+            HarnessError: What is known cannot be of this draw, or is damaged.
+        """
+        ...
