@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError
 
+from harness.engine.executors.address import LOCAL, reachable
 from harness.errors import HarnessError, first_line
 
 
@@ -14,13 +19,14 @@ def connect(address: str | None) -> bool:
     """Connect to a cluster, or start one on this machine.
 
     Args:
-        address: The cluster's, or None for one of our own.
+        address: The cluster's; None for the one of this machine, or one of our own.
 
     Returns:
         Whether a connection was made (False if there was one already).
 
     Raises:
-        HarnessError: There is no cluster at the address.
+        UsageError: It is no address.
+        HarnessError: There is no cluster at the address; known within seconds.
     """
     if ray.is_initialized():
         return False
@@ -28,19 +34,34 @@ def connect(address: str | None) -> bool:
     # Ray would have its workers step back behind every other process of the machine: with some at
     # work beside it, the miniature made a quarter fewer images than in a process of its own.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    place = reachable(address)
     try:
-        ray.init(
-            address=address,
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level="error",
-        )
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        with _own_signals():
+            ray.init(
+                address=place,
+                include_dashboard=False if place == LOCAL else None,
+                log_to_driver=False,
+                logging_level="error",
+            )
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        where = "on this machine" if place == LOCAL else f"at {place}"
         raise HarnessError(
-            f"cannot reach a Ray cluster at {address or 'this machine'}: {first_line(error)}",
-            "`ray status` shows whether one runs; leave --address out to start one here",
+            f"cannot use a Ray cluster {where}: {first_line(error)}",
+            "`ray status` shows whether one runs, and of which version; leave --address out to "
+            "start one here",
         ) from error
     return True
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the handler of SIGTERM, in whose place Ray puts its own: it ends the run well."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def check_resources(gpus: float, cpus: float) -> None:
