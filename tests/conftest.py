@@ -23,6 +23,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave measurements out unless they are asked for: they take minutes and assert no times."""
+    if "perf" not in config.getoption("markexpr"):
+        measurements = [item for item in items if item.get_closest_marker("perf")]
+        config.hook.pytest_deselected(items=measurements)
+        items[:] = [item for item in items if item not in measurements]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the tests' digest cache out of the user's."""

@@ -28,7 +28,7 @@ COMMANDS = {
     "bundle": ("harness.cli.bundle:bundle", "Pack a run for an auditor elsewhere."),
     "doctor": ("harness.cli.doctor:doctor", "Say what this machine can do, and check it."),
     "simulate": ("harness.cli.simulate:simulate", "What a run would take on more GPUs."),
-    "bench": ("harness.cli.bench:bench", "Measure this project's own speed."),
+    "bench": ("harness.cli.bench:bench", "Measure how fast a run is on this machine."),
     "ls": ("harness.cli.ls:ls", "List strategies, benchmarks, models or runs."),
 }
 

@@ -142,6 +142,10 @@ class SanaGenerator:
             )
         return self._batch(requests, settings)
 
+    def forget(self) -> None:
+        """Drop what is remembered of prompts, so that they are encoded anew."""
+        self._prompts.clear()
+
     def _batch(
         self,
         requests: Sequence[Request],

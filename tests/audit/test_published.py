@@ -19,7 +19,7 @@ from harness.errors import UsageError
 from harness.log.run_folder import RunFolder
 from harness.seeds import config_digest
 from tests.audit.forging import Forger
-from tests.report.test_published import official
+from tests.made_up import official
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.report.bench import make_run
 from harness.report.build import Options, report
+from tests.made_up import make_run
 from tests.report.browser import Browser
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite

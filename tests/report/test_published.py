@@ -2,33 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from harness.log.manifest import Manifest
-from harness.log.run_folder import RunFolder
-from harness.report.bench import make_run
 from harness.report.build import Content, Options, report
-from harness.seeds import config_digest
-
-SANA = "Efficient-Large-Model/Sana_1600M_1024px_MultiLing_diffusers"
-
-
-def official(folder: Path, *, side: int = 1024) -> Path:
-    """A made-up run whose manifest says it was measured as the published ones were."""
-    run: RunFolder = make_run(folder, 553, 4)
-    manifest = Manifest.read(run.manifest)
-    config = manifest.config
-    config["miniature"] = False
-    config["benchmark"] = {"name": "geneval", "options": {"seed": 43, "size": 100}}
-    config["generator"]["checkpoints"] = {"model": SANA}
-    config["generator"]["settings"] = {"height": side, "width": side}
-    config["scorer"]["checkpoints"] = {
-        "detector": "mask2former-swin-s-coco",
-        "colors": "openai/clip-vit-large-patch14",
-    }
-    replace(manifest, config=config, config_digest=config_digest(config)).write(run.manifest)
-    return run.path
+from tests.made_up import official
 
 
 def content(folder: Path, out: Path) -> Content:

@@ -14,7 +14,6 @@ from typing import ClassVar
 
 import pytest
 
-from harness.bench.pretend import PretendedExecutor, pretended_plan
 from harness.engine import engine
 from harness.engine.dispatch import Dispatcher
 from harness.engine.jobs import Answer, BatchResult, Item, Job, Judged
@@ -27,6 +26,7 @@ from harness.simulate.workload import Workload
 from strategies.base import Rounds, Strategy, best
 from strategies.best_of_n import BestOfN
 from strategies.reflect import Reflect
+from tests.fakes import FakeExecutor, fake_plan
 from tests.runs import run
 
 G, J, S = Role.GENERATOR, Role.JUDGE, Role.SCORER
@@ -45,7 +45,7 @@ class OwnSettings(Strategy):
 
 
 @dataclass
-class VirtualExecutor(PretendedExecutor):
+class VirtualExecutor(FakeExecutor):
     """A pretended executor on the simulation's devices; a prompt's images are all alike."""
 
     devices: Devices = field(kw_only=True)
@@ -107,7 +107,7 @@ def test_the_engine_hands_out_the_same_batches_at_the_same_times(
         lambda ran: simulated.append((ran.role, ran.start, ran.end, len(ran.batch))),
     )
 
-    plan = pretended_plan(strategy, prompts=len(acceptance), budget=budget)
+    plan = fake_plan(strategy, prompts=len(acceptance), budget=budget)
     specs = {
         str(role): getattr(plan.config, role).model_copy(update={"batch_size": size})
         for role, size in sizes.items()

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.bench.pretend import PretendedExecutor, pretended_plan
 from harness.errors import Interrupted, UsageError
 from harness.log import store
 from harness.log.run_folder import RunFolder
@@ -22,6 +21,7 @@ from harness.simulate.workload import Workload, logged_workload
 from strategies.base import Strategy
 from strategies.best_of_n import BestOfN
 from strategies.reflect import Reflect
+from tests.fakes import FakeExecutor, fake_plan
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
 from tests.terminal import Terminal
@@ -174,11 +174,11 @@ def test_a_log_gives_times_sizes_and_acceptance(logged: Path) -> None:
 
 def test_a_resumed_run_gives_the_same_sizes_and_times(tmp_path: Path) -> None:
     # Jobs are numbered anew by whoever goes on with a run, so numbers come again.
-    ready = pretended_plan(BestOfN(), prompts=60, budget=4)
+    ready = fake_plan(BestOfN(), prompts=60, budget=4)
     sessions = itertools.count(1)
 
     def session(stop: Callable[[], bool]) -> None:
-        executor = PretendedExecutor(dict.fromkeys(Role, 0.005 * next(sessions)))
+        executor = FakeExecutor(dict.fromkeys(Role, 0.005 * next(sessions)))
         run(ready, tmp_path / "run", executor=executor, stop=stop)
 
     steps = itertools.count()
@@ -195,8 +195,8 @@ def test_a_resumed_run_gives_the_same_sizes_and_times(tmp_path: Path) -> None:
 
 
 def test_the_batch_size_is_the_configs_even_if_no_batch_was_full(tmp_path: Path) -> None:
-    ready = pretended_plan(BestOfN(), prompts=1, budget=3)
-    run(ready, tmp_path / "run", executor=PretendedExecutor(dict.fromkeys(Role, 0.001)))
+    ready = fake_plan(BestOfN(), prompts=1, budget=3)
+    run(ready, tmp_path / "run", executor=FakeExecutor(dict.fromkeys(Role, 0.001)))
     found = logged_workload(tmp_path / "run")
     assert found["batch_sizes"] == dict.fromkeys(Role, 8)
     assert found["seconds"][G] == pytest.approx(0.001)

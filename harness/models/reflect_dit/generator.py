@@ -168,6 +168,12 @@ class ReflectDiTGenerator(SanaGenerator):
                 answers[i] = (image, cost + Cost(flops=read[i].flops))
         return [answers[i] for i in range(len(requests))]
 
+    def forget(self) -> None:
+        """Drop what is remembered of prompts, images and sentences."""
+        super().forget()
+        self._images.clear()
+        self._sentences.clear()
+
     def condition(
         self, requests: Sequence[Request], settings: ReflectDiTSettings
     ) -> dict[str, Any]:

@@ -1,29 +1,27 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from harness.bench.driver import Count, Orders
-from harness.bench.faults import measure_faults
 from harness.errors import HarnessError
 from harness.log.run_folder import RunFolder
-from tests.terminal import Terminal
+from tests.perf.driver import Count, DriverRun
+from tests.perf.kills import kill_again_and_again
+from tests.terminal import PATIENCE, ROOT, wait_until
 
-SMALL = Orders("", "", prompts=60, budget=4, latency=0.002)
+SMALL = DriverRun("", "", prompts=60, budget=4, latency=0.002)
 
 
 def test_a_killed_driver_loses_nothing(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    found = measure_faults(
-        tmp_path, kills=2, orders=SMALL, seed=1, observe=lambda *count: seen.append(count)
+    found = kill_again_and_again(
+        tmp_path, kills=2, run=SMALL, seed=1, observe=lambda *count: seen.append(count)
     )
     assert found.rows_equal and found.images_equal
     assert 1 <= found.kills <= 2 and found.candidates == 240
@@ -36,34 +34,32 @@ def test_a_killed_driver_loses_nothing(tmp_path: Path) -> None:
 def test_a_driver_that_fails_by_itself_is_no_kill(tmp_path: Path) -> None:
     (tmp_path / "whole").write_text("a file where the run should be")
     with pytest.raises(HarnessError, match="failed by itself"):
-        measure_faults(tmp_path, kills=1, orders=SMALL)
+        kill_again_and_again(tmp_path, kills=1, run=SMALL)
 
 
 def test_the_second_driver_is_refused_and_a_dead_one_blocks_nobody(tmp_path: Path) -> None:
-    orders = replace(SMALL, run=str(tmp_path / "run"), prompts=5000, latency=0.05)
+    run = replace(SMALL, folder=str(tmp_path / "run"), prompts=5000, latency=0.05)
+
+    def drawn(name: str) -> int:
+        return Count.read(tmp_path / name).drawn
 
     def start(name: str) -> subprocess.Popen[str]:
-        command = replace(orders, count=str(tmp_path / name)).command
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-    def working(name: str, process: subprocess.Popen[str], beyond: int = 0) -> None:
-        while Count.read(tmp_path / name).drawn <= beyond:
-            assert process.poll() is None
-            time.sleep(0.01)
+        command = replace(run, count=str(tmp_path / name)).command
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
     first = start("first")
     try:
-        working("first", first)
-        before = Count.read(tmp_path / "first").drawn
+        wait_until(lambda: drawn("first") > 0, first)
+        before = drawn("first")
         second = start("second")
-        _, said = second.communicate(timeout=60)
-        assert second.returncode and f"another process (pid {first.pid}) is writing" in said
-        assert not Count.read(tmp_path / "second").drawn
-        working("first", first, beyond=before)  # it goes on undisturbed
+        _, errors = second.communicate(timeout=PATIENCE)
+        assert second.returncode and f"another process (pid {first.pid}) is writing" in errors
+        assert not drawn("second")
+        wait_until(lambda: drawn("first") > before, first)  # it goes on undisturbed
         first.send_signal(signal.SIGKILL)
         first.wait()
         third = start("third")
-        working("third", third)
+        wait_until(lambda: drawn("third") > 0, third)
         third.kill()
         third.communicate()
     finally:
@@ -71,35 +67,25 @@ def test_the_second_driver_is_refused_and_a_dead_one_blocks_nobody(tmp_path: Pat
         first.communicate()
 
 
-def test_bench_faults(harness: Terminal) -> None:
-    command = ["bench", "faults", "--kills", 2, "--prompts", 40, "--budget", 4, "--latency", 0]
-    assert harness(*command) == 0
-    assert (
-        re.match("[12] kills of the driver", harness.out)
-        and "equal to the undisturbed" in harness.out
-    )
-    assert re.search(r"repeated +\d+ candidates", harness.out)
-
-
-class SmallShards(Orders):
+class SmallShards(DriverRun):
     """Drivers that write every few rows, so that a small run has much to lose and to resume."""
 
     @property
     def command(self) -> list[str]:
         code = (
             "import json, sys\n"
-            "from harness.bench.driver import Orders, drive\n"
+            "from tests.perf.driver import DriverRun, execute\n"
             "from harness.log.store import LogWriter\n"
             "LogWriter.__init__.__kwdefaults__['shard_rows'] = 48\n"
-            "drive(Orders(**json.loads(sys.argv[1])))"
+            "execute(DriverRun(**json.loads(sys.argv[1])))"
         )
         return [sys.executable, "-c", code, json.dumps(asdict(self))]
 
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
-    orders = SmallShards("", "", prompts=300, budget=4, latency=0.01)
-    found = measure_faults(tmp_path, kills=20, orders=orders, seed=3)
+    run = SmallShards("", "", prompts=300, budget=4, latency=0.01)
+    found = kill_again_and_again(tmp_path, kills=20, run=run, seed=3)
     assert found.kills == 20 and found.candidates == 1200
     assert found.rows_equal and found.images_equal
     # Drivers were killed with work in hand, and went on from the log and not from nothing.

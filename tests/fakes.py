@@ -44,7 +44,7 @@ IMAGE_BYTES = 20_000
 """Size of a pretended image: small enough to be cheap, large enough to show where it is kept."""
 
 
-def pretended_plan(
+def fake_plan(
     strategy: Strategy,
     *,
     prompts: int,
@@ -70,7 +70,7 @@ def pretended_plan(
     return Plan(config, made_up, strategy, {})
 
 
-def pretended_png(name: str) -> Png:
+def fake_png(name: str) -> Png:
     """A valid PNG of its own for every name: a small picture, and a chunk that viewers skip."""
     filler = b"fiLl" + name.encode() * (IMAGE_BYTES // len(name))
     chunk = struct.pack(">I", len(filler) - 4) + filler + struct.pack(">I", zlib.crc32(filler))
@@ -84,7 +84,7 @@ def _pixels(name: str) -> Image:
 
 
 @dataclass
-class PretendedExecutor:
+class FakeExecutor:
     """Answers every batch after a fixed time. Has state: what it holds.
 
     Every draw has image bytes of its own, some 20 KB, as a real one's are: were they shared,
@@ -149,7 +149,7 @@ class PretendedExecutor:
         cost = Cost(nfe=24, flops=1e9, device_seconds=seconds, tokens=12)
         if isinstance(item, Request):
             name = digest(["image", item.id])[:32]
-            return Drawn(pretended_png(name), pixel_digest(_pixels(name)), cost)
+            return Drawn(fake_png(name), pixel_digest(_pixels(name)), cost)
         if role is Role.JUDGE:
             accepted = item.seed % self.accept == 0
             sentence = "" if accepted else f"There is no thing in image {item.seed % 997}."

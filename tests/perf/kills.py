@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.bench.driver import Count, Orders
 from harness.errors import HarnessError
 from harness.log import store
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES, content
+from tests.perf.driver import Count, DriverRun
+from tests.terminal import ROOT
 
 POLL_SECONDS = 0.005
 PAUSE_SECONDS = 0.2
@@ -26,7 +27,7 @@ PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Faults:
+class Kills:
     """What the kills cost.
 
     Attributes:
@@ -57,30 +58,30 @@ class Faults:
         return self.drawn - self.candidates
 
 
-def measure_faults(
+def kill_again_and_again(
     folder: Path,
     *,
     kills: int,
-    orders: Orders,
+    run: DriverRun,
     seed: int = 0,
     observe: Callable[[int, int], None] = lambda done, total: None,
-) -> Faults:
+) -> Kills:
     """Do a run undisturbed, then the same run with its driver killed again and again.
 
     Args:
         folder: Where both runs go.
         kills: How often.
-        orders: What the run is; `run` and `count` are set here.
+        run: What the drivers work on; `folder` and `count` are set here.
         seed: Of the moments.
         observe: Called with how many drivers have ended, of how many.
 
     Raises:
         HarnessError: A driver failed by itself.
     """
-    whole = _Runner(folder / "whole", orders)
+    whole = _Drivers(folder / "whole", run)
     whole.session(None)
     observe(1, kills + 2)
-    disturbed = _Runner(folder / "disturbed", orders)
+    disturbed = _Drivers(folder / "disturbed", run)
     rng = random.Random(seed)
     total = whole.drawn
     # Cut at random points of the first three quarters, since a driver goes on a little beyond its
@@ -92,8 +93,8 @@ def measure_faults(
         observe(number, kills + 2)
     disturbed.session(None)
     observe(kills + 2, kills + 2)
-    logs = [RunFolder(runner.run).log for runner in (whole, disturbed)]
-    return Faults(
+    logs = [RunFolder(drivers.folder).log for drivers in (whole, disturbed)]
+    return Kills(
         kills=disturbed.kills,
         idle_kills=disturbed.idle_kills,
         candidates=store.read(logs[1], "candidates", ["draw_id"]).num_rows,
@@ -102,20 +103,20 @@ def measure_faults(
             content(store.read(logs[0], table)).equals(content(store.read(logs[1], table)))
             for table in TABLES
         ),
-        images_equal=_images(whole.run) == _images(disturbed.run),
+        images_equal=_images(whole.folder) == _images(disturbed.folder),
         whole_seconds=whole.seconds,
         seconds=disturbed.seconds,
         starting_seconds=disturbed.starting_seconds,
     )
 
 
-class _Runner:
+class _Drivers:
     """Drivers of one run, one after another. Has state: what they came to."""
 
-    def __init__(self, run: Path, orders: Orders) -> None:
-        self.run = run
-        self._count = run.with_suffix(".count")
-        self._orders = replace(orders, run=str(run), count=str(self._count))
+    def __init__(self, folder: Path, run: DriverRun) -> None:
+        self.folder = folder
+        self._count = folder.with_suffix(".count")
+        self._run = replace(run, folder=str(folder), count=str(self._count))
         self.kills = self.idle_kills = self.drawn = 0
         self.seconds = self.starting_seconds = 0.0
 
@@ -123,8 +124,8 @@ class _Runner:
         """Run a driver, until its end or until it has drawn so many and a pause has passed."""
         self._count.unlink(missing_ok=True)
         started = time.monotonic()
-        with self._count.with_suffix(".err").open("w+", encoding="utf-8") as said:
-            process = subprocess.Popen(self._orders.command, stderr=said)
+        with self._count.with_suffix(".err").open("w+", encoding="utf-8") as errors:
+            process = subprocess.Popen(self._run.command, stderr=errors, cwd=ROOT)
             try:
                 if moment is None:
                     process.wait()
@@ -134,9 +135,9 @@ class _Runner:
                 killed = process.poll() is None
                 process.kill()
                 process.wait()
-            said.seek(0)
+            errors.seek(0)
             if not killed and process.returncode:
-                raise HarnessError(f"a driver failed by itself: {said.read().strip()[-2000:]}")
+                raise HarnessError(f"a driver failed by itself: {errors.read().strip()[-2000:]}")
         ended, count = time.monotonic(), Count.read(self._count)
         self.kills += killed
         self.idle_kills += killed and not count.drawn
@@ -150,5 +151,5 @@ class _Runner:
         time.sleep(pause)
 
 
-def _images(run: Path) -> set[str]:
-    return {path.name for path in RunFolder(run).images.glob("*/*")}
+def _images(folder: Path) -> set[str]:
+    return {path.name for path in RunFolder(folder).images.glob("*/*")}

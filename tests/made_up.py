@@ -1,17 +1,13 @@
-"""How long a report of a very large run takes: `python -m harness bench report`.
+"""A made-up finished run of any size, without a model: for reports and for measuring them.
 
-The run is made up: every prompt has a difficulty, every draw is correct by chance, the judge's
-score is a noisy look at that. Its log has the size and the columns of a real one (553 prompts ×
-2048 draws by default, one compacted shard), so that reading it costs what reading a real one does.
+Every prompt has a difficulty, every draw is correct by chance, the judge's score is a noisy look
+at that. The log has the columns of a real one, in one compacted shard, so that reading it costs
+what reading a real one does.
 """
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,58 +17,15 @@ import pyarrow as pa
 from harness.config import Plugin, RunConfig
 from harness.log import shards
 from harness.log.files import make_folder
-from harness.log.location import local
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
 from harness.log.run_folder import RunFolder
 from harness.log.schema import CANDIDATES, SEARCHES
 from harness.models.suites import ModelSpec
 from harness.records import Prompt
+from harness.seeds import config_digest
 
-PROMPTS, DRAWS = 553, 2048
+SANA = "Efficient-Large-Model/Sana_1600M_1024px_MultiLing_diffusers"
 TAGS = ("color_attr", "colors", "counting", "position", "single_object", "two_object")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one report took.
-
-    Attributes:
-        rows: Candidates in the log.
-        megabytes: Size of the log.
-        seconds: Wall time of the whole command, start of Python included.
-        cpu_seconds: Processor time, all threads: what the wall time hangs on when the machine has
-            other work.
-        peak_megabytes: Peak resident memory of its process.
-    """
-
-    rows: int
-    megabytes: float
-    seconds: float
-    cpu_seconds: float
-    peak_megabytes: float
-
-
-def bench_report(folder: Path, prompts: int = PROMPTS, draws: int = DRAWS) -> Measured:
-    """Make up a run and measure a report of it in a process of its own.
-
-    Args:
-        folder: Where the run and its report go.
-        prompts: Of the run.
-        draws: For each prompt.
-
-    Raises:
-        subprocess.CalledProcessError: The report failed.
-    """
-    run = make_run(folder / "run", prompts, draws)
-    command = [sys.executable, "-m", "harness", "report", str(run.path)]
-    started = time.monotonic()
-    subprocess.run([*command, "--out", str(folder / "report")], check=True, capture_output=True)
-    seconds = time.monotonic() - started
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = used.ru_utime + used.ru_stime
-    size = sum(path.stat().st_size for path in local(run.log).iterdir()) / 2**20
-    peak = round(used.ru_maxrss / 1024)
-    return Measured(prompts * draws, round(size, 1), round(seconds, 2), round(cpu, 2), peak)
 
 
 def make_run(folder: Path, prompts: int, draws: int, *, seed: int = 0) -> RunFolder:
@@ -99,12 +52,29 @@ def make_run(folder: Path, prompts: int, draws: int, *, seed: int = 0) -> RunFol
         config=config.model_dump(mode="json"),
         config_digest=config.digest,
         prompt_set=PromptSet.of(asked),
-        command="made up by harness.report.bench",
+        command="made up by tests.made_up",
         environment={},
         state=FINISHED,
         created=now(),
     ).write(run.manifest)
     return run
+
+
+def official(folder: Path, *, side: int = 1024) -> Path:
+    """A made-up run whose manifest says it was measured as the published ones were."""
+    run: RunFolder = make_run(folder, 553, 4)
+    manifest = Manifest.read(run.manifest)
+    config = manifest.config
+    config["miniature"] = False
+    config["benchmark"] = {"name": "geneval", "options": {"seed": 43, "size": 100}}
+    config["generator"]["checkpoints"] = {"model": SANA}
+    config["generator"]["settings"] = {"height": side, "width": side}
+    config["scorer"]["checkpoints"] = {
+        "detector": "mask2former-swin-s-coco",
+        "colors": "openai/clip-vit-large-patch14",
+    }
+    replace(manifest, config=config, config_digest=config_digest(config)).write(run.manifest)
+    return run.path
 
 
 def _config(draws: int) -> RunConfig:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
+import pytest
 import torch
 
 from harness.bench.random_models import write_models
-from harness.bench.sizes import FULL, TINY
+from harness.bench.sizes import FULL
 from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
+from tests.bench.tiny_scale import TINY
 from tests.terminal import Terminal
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "reflect_dit"
@@ -66,12 +67,15 @@ def test_models_are_written_once(tmp_path: Path) -> None:
     assert written[5:] == ["vlm"]
 
 
-def test_bench_gpu_in_a_tiny_size(harness: Terminal, tmp_path: Path) -> None:
-    few = ["--prompts", 2, "--budget", 2, "--rounds", 1, "--device", "cpu"]
-    assert harness("bench", "gpu", tmp_path / "models", "--size", "tiny", *few) == 0
-    assert len(re.findall(r"[\d.]+ images/s", harness.out)) == 4
-    shares = re.findall(r"(generator|judge|scorer) +[\d.]+ s +(\d+)%", harness.out)
-    assert [role for role, _ in shares] == ["generator", "judge", "scorer"]
-    assert 98 <= sum(int(share) for _, share in shares) <= 102
-    assert harness("bench", "gpu", tmp_path / "models", "--device", "cpu") == 2
-    assert "--size tiny" in harness.err
+def test_bench_with_random_weights(
+    harness: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ["--limit", 2, "--budget", 2, "--rounds", 1, "--device", "cpu", "--threads", 1]
+    command = ["bench", "--random-weights", tmp_path / "models", *few]
+    assert harness(*command) == 2 and "days on a CPU" in harness.err
+    monkeypatch.setattr("harness.bench.sizes.FULL", TINY)
+    assert harness(*command) == 0, harness.err
+    assert "random-tiny-sana" in harness.out and "drawing weights: vlm" in harness.err
+    assert harness(*command, "--strategy", "reflect") == 0, harness.err
+    assert "random-tiny-reflect-dit" in harness.out and "drawing" not in harness.err
+    assert harness(*command, "--model", "reflect-dit") == 2 and "leave --model out" in harness.err

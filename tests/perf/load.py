@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.bench.pretend import PretendedExecutor, pretended_plan
+import psutil
+
 from harness.engine.launch import Execution, work
 from harness.engine.progress import Progress
 from harness.errors import Interrupted
@@ -26,6 +26,7 @@ from harness.log.location import local
 from harness.log.run_folder import RunFolder
 from harness.records import Role
 from strategies.best_of_n import BestOfN
+from tests.fakes import FakeExecutor, fake_plan
 
 STOPPED_AT = 0.9
 """Share of the candidates after which the run is stopped."""
@@ -86,12 +87,13 @@ def measure_load(
         observe: Called with how many draws are done, of how many.
         memory: What this process holds, in bytes; its resident set by default, the peak always.
     """
-    held = memory or _resident
+    process = psutil.Process()
+    held = memory or (lambda: process.memory_info().rss)
     seconds = dict.fromkeys(Role, latency)
     if scorer_latency is not None:
         seconds[Role.SCORER] = scorer_latency
     prompts = max(1, candidates // budget)
-    plan = pretended_plan(BestOfN(), prompts=prompts, budget=budget)
+    plan = fake_plan(BestOfN(), prompts=prompts, budget=budget)
     total, run = prompts * budget, RunFolder(folder)
     samples: list[tuple[int, int]] = []
     drawn, first_new = 0, 0.0
@@ -106,7 +108,7 @@ def measure_load(
             observe(drawn, total)
 
     def session(stop: Callable[[], bool]) -> float:
-        executor = PretendedExecutor(seconds, workers=workers)
+        executor = FakeExecutor(seconds, workers=workers)
         started = time.monotonic()
         work(plan, Execution(), run, command="bench", observe=watch, stop=stop, executor=executor)
         return started
@@ -135,12 +137,3 @@ def measure_load(
         shards=(before, len(files)),
         log_bytes=sum(path.stat().st_size for path in files),
     )
-
-
-def _resident() -> int:
-    """This process's resident memory in bytes; the peak so far where Linux's /proc is missing."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,143 @@
+"""What was measured, and what it says: ways of doing the same work, round by round."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.records import Role
+
+BUSY = 0.8
+"""Share of the engine's time above which the models are what limits it."""
+
+FULL = 0.75
+"""Share of a batch's rows that has to be real draws for padding not to matter."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of one way.
+
+    Attributes:
+        seconds: Wall time.
+        models: Of these, seconds inside each role's model.
+    """
+
+    seconds: float
+    models: Mapping[Role, float]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way of doing the work.
+
+    Attributes:
+        draws: Images a round.
+        rounds: What each took.
+    """
+
+    draws: int
+    rounds: tuple[Round, ...]
+
+    @property
+    def rate(self) -> float:
+        """Images a second in the median round."""
+        return statistics.median(self._rates)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Images a second in the slowest and in the fastest round."""
+        return min(self._rates), max(self._rates)
+
+    @property
+    def _rates(self) -> list[float]:
+        return [self.draws / each.seconds for each in self.rounds]
+
+    @property
+    def shares(self) -> dict[Role, float]:
+        """Share of the time inside each role's model, in the median round."""
+        return {
+            role: statistics.median(each.models[role] / each.seconds for each in self.rounds)
+            for role in self.rounds[0].models
+        }
+
+    def model_ms(self, role: Role) -> float:
+        """Milliseconds inside a role's model by the image, in the median round."""
+        return 1000 * statistics.median(each.models[role] for each in self.rounds) / self.draws
+
+    def ratio(self, other: Side) -> float:
+        """How many times as fast as another, in the median over rounds of the same number."""
+        pairs = zip(other.rounds, self.rounds, strict=True)
+        return statistics.median(theirs.seconds / ours.seconds for theirs, ours in pairs)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return figures and rounds as plain values."""
+        return {
+            "images_per_second": self.rate,
+            "slowest_and_fastest": list(self.spread),
+            "share_in_models": {str(role): share for role, share in self.shares.items()},
+            "model_ms": {str(role): self.model_ms(role) for role in self.shares},
+            "rounds": [
+                {"seconds": each.seconds, "models": {str(r): s for r, s in each.models.items()}}
+                for each in self.rounds
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All sides of one measurement.
+
+    Attributes:
+        sides: By name: `bare` (full batches and nothing else), `engine`, `single` (one image at a
+            time), and `workers` if it was asked for.
+        draws: Images of a round.
+        fill: Share of the rows of each role's batches that were real, in the engine's run.
+        load: The machine's load average before and after.
+        cores: Processor cores of the machine.
+        memory_bytes: The most memory held on the device, all models together.
+    """
+
+    sides: Mapping[str, Side]
+    draws: int
+    fill: Mapping[Role, float]
+    load: tuple[float, float]
+    cores: int
+    memory_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "draws": self.draws,
+            "sides": {name: side.as_json() for name, side in self.sides.items()},
+            "batches_full": {str(role): share for role, share in self.fill.items()},
+            "load_before_and_after": list(self.load),
+            "cores": self.cores,
+            "memory_bytes": self.memory_bytes,
+            "limit": self.limit,
+        }
+
+    @property
+    def limit(self) -> str:
+        """One sentence: what keeps the engine from being faster."""
+        engine = self.sides["engine"]
+        shares = engine.shares
+        inside, slowest = sum(shares.values()), max(shares, key=lambda role: shares[role])
+        if inside < BUSY:
+            return (
+                f"limited by what is done beside the models: {1 - inside:.0%} of the engine's time "
+                "(images packed, stored and logged), where the models are this quick"
+            )
+        text = f"limited by the {slowest}: {shares[slowest]:.0%} of the engine's time"
+        if self.fill[slowest] < FULL:
+            return (
+                f"{text}, in batches that were {self.fill[slowest]:.0%} full: the search has too "
+                "few draws to ask for at once; more prompts or a smaller --batch-size fill them"
+            )
+        gain = self.sides["bare"].ratio(self.sides["single"])
+        return (
+            f"{text}, in batches that were {self.fill[slowest]:.0%} full, which gain {gain:.1f} "
+            "times over single images here; beyond that only more workers help"
+        )
