@@ -23,12 +23,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave measurements out unless they are asked for: they take minutes and assert no times."""
+    """Leave measurements out unless they are asked for: they take minutes and assert no times.
+
+    What waits for Ray to start is slow, so that the fast tier starts none.
+    """
     if "perf" not in config.getoption("markexpr"):
         measurements = [item for item in items if item.get_closest_marker("perf")]
         config.hook.pytest_deselected(items=measurements)
         items[:] = [item for item in items if item not in measurements]
+    for item in items:
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,6 +19,13 @@ STUB = ["--benchmark", "tests.stubs:StubBenchmark"]
 PATIENCE = 240.0
 """Seconds that a state is waited for: long enough for a machine that is busy with other things."""
 
+SMALL_SHARDS = (
+    "from harness.log.store import LogWriter\n"
+    "LogWriter.__init__.__kwdefaults__['shard_rows'] = 4\n"
+    "from harness.__main__ import main\n"
+    "main()"
+)
+"""The command line, with shards so small that a short run writes one in the middle of its work."""
 
 READERS = ("audit", "bundle", "compare", "export", "report", "resume", "show")
 """Commands that import what a manifest names by import path if --plugins says so."""

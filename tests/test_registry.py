@@ -77,6 +77,7 @@ def test_a_typo_gets_a_suggestion() -> None:
     assert "did you mean 'green'?" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_third_partys_package_adds_a_strategy_and_a_benchmark(tmp_path: Path) -> None:
     source, site = tmp_path / "source", tmp_path / "site"
     source.mkdir()

@@ -63,6 +63,7 @@ def test_the_macro_test_weighs_tags_alike() -> None:
     assert macro_test(first, first, tags).p == 1.0
 
 
+@pytest.mark.slow
 def test_the_macro_test_rejects_as_often_as_it_says() -> None:
     rng = np.random.default_rng(6)
     tags = np.split(np.arange(120), [20, 60])

@@ -82,6 +82,7 @@ def test_only_a_role_that_worked_leaves_its_cost_unknown() -> None:
     assert sums(table, judged=False)["judge_flops"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ASKS)
 def test_no_table_takes_the_rest_for_the_whole(name: str, uncounted: Path) -> None:
     found = analyse([uncounted / name])

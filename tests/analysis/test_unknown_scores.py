@@ -116,6 +116,7 @@ def test_a_second_computation_agrees(tmp_path: Path, strategy: str, budget: int)
     assert checked.outcome is Status.PASS, checked
 
 
+@pytest.mark.slow
 def test_where_nothing_could_be_scored_there_is_no_score(
     harness: Terminal, suite: tuple[Path, Faults]
 ) -> None:

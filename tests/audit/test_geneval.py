@@ -42,6 +42,7 @@ def subject(path: Path) -> Subject:
     return Subject(RunFolder(path), Options())
 
 
+@pytest.mark.slow
 def test_flops_follow_from_the_configurations(
     measured: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,7 @@ def test_it_is_told(forge: Callable[[dict[str, Any]], None], tmp_path: Path) -> 
     assert "scorer.detector" in evidence and "does not say so" in evidence
 
 
+@pytest.mark.slow
 def test_it_is_labelled_wherever_it_is_shown(harness: Terminal, tmp_path: Path) -> None:
     shutil.copytree(RUN, tmp_path / "run")
     Forger(tmp_path / "run").config(_with_official_references)

@@ -15,6 +15,7 @@ from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plugins", [False, True])
 def test_no_check_imports_what_a_manifest_names(
     plugins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

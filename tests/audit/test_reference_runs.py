@@ -1,17 +1,21 @@
-"""The committed reference runs pass their audit, with a few draws and verdicts made again.
+"""The committed reference runs pass their audit; of three, draws and verdicts are made again.
 
 This is `python -m harness audit results/reference/*`, run by CI at every change: code, bundled
-weights and runs of one commit belong together.
+weights and runs of one commit belong together. All runs were made with the same models, so that
+one of each kind of strategy, each of another seed, tries whether they still make what they made.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from harness.audit import regeneration, rescoring
+from harness.audit.result import Status
 from harness.cli.audit import audit
 from harness.config import read_config
 from harness.log.manifest import FINISHED, Manifest
@@ -25,21 +29,51 @@ REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 RUNS = [folder.path for folder in find_runs(REFERENCE)]
 
 FEW = ["--regenerate", "3", "--rescore", "3", "--device", "cpu"]
+NONE = ["--regenerate", "0", "--rescore", "0", "--device", "cpu"]
+REMADE = {"best-of-n": 0, "reflect": 2, "explore-then-reflect": 1}
+"""Seeds of the runs of which draws are made again: plain draws, reflection and a hybrid."""
 
 
 def audited(paths: list[Path], *options: str) -> tuple[int, str]:
     """Exit code and output of the command."""
-    arguments = [*map(str, paths), *FEW, *options]
-    found = CliRunner().invoke(audit, arguments, standalone_mode=False)
-    assert found.exception is None, found.exception
-    return found.return_value, found.output
+    arguments = [*map(str, paths), *options]
+    result = CliRunner().invoke(audit, arguments, standalone_mode=False)
+    assert result.exception is None, result.exception
+    return result.return_value, result.output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RUNS, reason="no reference runs are committed yet")
+def test_reference_runs_pass() -> None:
+    code, output = audited(RUNS, *NONE)
+    assert code == 0, output
+    assert output.count("passed: 0 of ") == len(RUNS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RUNS, reason="no reference runs are committed yet")
+@pytest.mark.parametrize(("strategy", "seed"), REMADE.items())
+def test_a_reference_run_passes_with_draws_made_again(
+    strategy: str, seed: int, tmp_path: Path
+) -> None:
+    path = REFERENCE / f"{strategy}-{seed}"
+    config = read_config(Manifest.read(path / "manifest.json").config)
+    assert (config.strategy.name, config.seed) == (strategy, seed)
+    code, output = audited([path], *FEW, "--json", str(tmp_path / "results.json"))
+    assert code == 0, output
+    (results,) = json.loads((tmp_path / "results.json").read_text()).values()
+    outcomes = {result["check"]: result["outcome"] for result in results}
+    assert outcomes[regeneration.NAME] == outcomes[rescoring.NAME] == Status.PASS
 
 
 @pytest.mark.skipif(not RUNS, reason="no reference runs are committed yet")
-def test_reference_runs_pass() -> None:
-    code, output = audited(RUNS)
-    assert code == 0, output
-    assert output.count("passed: 0 of ") == len(RUNS)
+def test_all_reference_runs_are_of_the_same_models() -> None:
+    """Or three of them would not speak for the rest."""
+    configs = [read_config(Manifest.read(path / "manifest.json").config) for path in RUNS]
+    first = configs[0]
+    for config in configs:
+        for field in ("generator", "judge", "scorer", "benchmark", "digests"):
+            assert getattr(config, field) == getattr(first, field)
 
 
 @pytest.mark.parametrize("path", RUNS or [None], ids=lambda path: path and path.name)
@@ -62,7 +96,7 @@ def test_several_runs_of_which_one_is_forged(honest: Path, tmp_path: Path) -> No
     for name in ("good", "bad"):
         shutil.copytree(honest, tmp_path / name)
     Forger(tmp_path / "bad").rewrite("candidates", lambda found: found[1:])
-    code, output = audited([tmp_path / "good", tmp_path / "bad"], "--plugins")
+    code, output = audited([tmp_path / "good", tmp_path / "bad"], *FEW, "--plugins")
     assert code == 1
     good, bad = output.split(str(tmp_path / "bad"))
     assert "passed: 0 of " in good and "FAILED: " in bad and "completeness" in bad

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +32,35 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
+Wounded = Callable[[str], Path]
+
+
 @pytest.fixture(scope="module")
-def wounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs in which every role fails on some prompts, each with its report."""
+def wounded(tmp_path_factory: pytest.TempPathFactory) -> Wounded:
+    """Runs in which every role fails on some prompts, each with its report; made when asked for."""
     root = tmp_path_factory.mktemp("wounded")
     suite, faults = make_stub_suite(root)
     for role, word in (("generator", 3), ("judge", 5), ("scorer", 7)):
         faults.add(role, "error", f"on-{word}")
-    for name, ask in RUNS.items():
-        run(stub_plan(suite, **{"strategy": "best-of-n", **ask}), root / name)
-        build.report([root / name], root / name / "report", build.Options(gallery=("none",)))
-    return root
+
+    @cache
+    def make(name: str) -> Path:
+        folder = root / name
+        run(stub_plan(suite, **{"strategy": "best-of-n", **RUNS[name]}), folder)
+        build.report([folder], folder / "report", build.Options(gallery=("none",)))
+        return folder
+
+    return make
 
 
 def check(path: Path, **options: Any) -> Result:
     return checked.check(Subject(RunFolder(path), Options(plugins=True, **options)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_an_honest_report_passes(name: str, wounded: Path) -> None:
-    found = check(wounded / name)
+def test_an_honest_report_passes(name: str, wounded: Wounded) -> None:
+    found = check(wounded(name))
     assert found.outcome is Status.PASS, found.evidence
     assert found.evidence[1:2] == ("6 Markdown and LaTeX files say what the CSV files do",)
 
@@ -135,39 +145,43 @@ FORGERIES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_a_forged_report_is_caught(name: str, wounded: Path, tmp_path: Path) -> None:
-    shutil.copytree(wounded / "first-accepted" / "report", tmp_path / "report")
+def test_a_forged_report_is_caught(name: str, wounded: Wounded, tmp_path: Path) -> None:
+    shutil.copytree(wounded("first-accepted") / "report", tmp_path / "report")
     FORGERIES[name](tmp_path / "report")
-    found = check(wounded / "first-accepted", report=tmp_path / "report")
+    found = check(wounded("first-accepted"), report=tmp_path / "report")
     assert found.outcome is Status.FAIL, found.evidence
 
 
-def test_another_seed_gives_other_intervals(wounded: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_another_seed_gives_other_intervals(wounded: Wounded, tmp_path: Path) -> None:
     options = build.Options(gallery=("none",), seed=3)
-    build.report([wounded / "best-of-n"], tmp_path / "report", options)
-    one = check(wounded / "best-of-n", report=tmp_path / "report", report_seed=3)
+    build.report([wounded("best-of-n")], tmp_path / "report", options)
+    one = check(wounded("best-of-n"), report=tmp_path / "report", report_seed=3)
     assert one.outcome is Status.PASS
-    other = check(wounded / "best-of-n", report=tmp_path / "report")
+    other = check(wounded("best-of-n"), report=tmp_path / "report")
     assert other.outcome is Status.FAIL and "low" in " ".join(other.evidence)
 
 
-def test_without_a_report_the_results_are_checked(wounded: Path, tmp_path: Path) -> None:
-    shutil.copytree(wounded / "reflect", tmp_path / "run")
+@pytest.mark.slow
+def test_without_a_report_the_results_are_checked(wounded: Wounded, tmp_path: Path) -> None:
+    shutil.copytree(wounded("reflect"), tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "report")
     found = check(tmp_path / "run")
     assert found.outcome is Status.PASS and "would hold" in found.looked_at
 
 
-def test_a_report_of_several_runs_is_not_this_one_s(wounded: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_report_of_several_runs_is_not_this_one_s(wounded: Wounded, tmp_path: Path) -> None:
     options = build.Options(gallery=("none",), force=True)
-    build.report([wounded / "single", wounded / "best-of-n"], tmp_path / "report", options)
+    build.report([wounded("single"), wounded("best-of-n")], tmp_path / "report", options)
     with pytest.raises(CannotCheck, match="several runs"):
-        check(wounded / "single", report=tmp_path / "report")
+        check(wounded("single"), report=tmp_path / "report")
 
 
-def test_a_table_left_out_is_no_way_out(wounded: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_table_left_out_is_no_way_out(wounded: Wounded, tmp_path: Path) -> None:
     (tmp_path / "report" / "tables").mkdir(parents=True)
-    assert check(wounded / "single", report=tmp_path / "report").outcome is Status.FAIL
+    assert check(wounded("single"), report=tmp_path / "report").outcome is Status.FAIL
 
 
 def test_counting_subsets() -> None:

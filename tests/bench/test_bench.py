@@ -19,6 +19,7 @@ from tests.terminal import STUB, Terminal
 GENERATOR, JUDGE = Role.GENERATOR, Role.JUDGE
 
 
+@pytest.mark.slow
 def test_all_sides_make_the_same_draws(tiny_suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, list[int]]] = []
     encoded: list[str] = []

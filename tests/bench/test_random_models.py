@@ -67,6 +67,7 @@ def test_models_are_written_once(tmp_path: Path) -> None:
     assert written[5:] == ["vlm"]
 
 
+@pytest.mark.slow
 def test_bench_with_random_weights(
     harness: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,7 @@ def evenly_cut(crop: Crop) -> bool:
     return margin % 4 != 3
 
 
+@pytest.mark.slow
 def test_agrees_with_a_plain_computation(tiny_clip: Path) -> None:
     classifier = load_colors(tiny_clip, "cpu", batch_size=3)
     assert isinstance(classifier, ClipColorClassifier)

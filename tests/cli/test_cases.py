@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tests.shared import SHARED, needs_shared
 from tests.terminal import ROOT, Terminal
@@ -35,6 +36,7 @@ def results(out: str = "out") -> dict[str, Mapping[str, Any]]:
     return {"/".join(Path(line["filename"]).parts[-3::2]): line for line in lines}
 
 
+@pytest.mark.slow
 def test_null_is_absent(harness: Terminal) -> None:
     assert score(harness, case("02", "images")) == 0
     padded = results()
@@ -160,6 +162,7 @@ def test_the_official_summary_reads_what_was_not_scored(harness: Terminal, tmp_p
     assert "macro (official: mean over tags)  1.000" in harness.out
 
 
+@pytest.mark.slow
 def test_intervals_do_not_depend_on_who_prints_them(harness: Terminal) -> None:
     """`show`, `report` and a copy whose prompts come in another order agree to the last digit."""
     run = ROOT / "results" / "reference" / "single-0"

@@ -16,11 +16,12 @@ import pytest
 
 from harness.errors import HarnessError, Interrupted
 from harness.log.lock import exclusive
-from harness.log.store import LogWriter
+from harness.log.run_folder import RunFolder
+from harness.log.store import LogWriter, read
 from harness.models.leakage import LABEL as LEAKS
 from tests.runs import contents
 from tests.stubs import make_stub_suite
-from tests.terminal import ROOT, STUB, Terminal, start, wait_until
+from tests.terminal import PATIENCE, ROOT, SMALL_SHARDS, STUB, Terminal, start, wait_until
 
 
 def test_run_show_resume_and_ls(harness: Terminal, suite: Path) -> None:
@@ -298,15 +299,33 @@ def test_changed_prompts_are_not_mixed_into_a_run(
     assert "2 of 2" in harness.out
 
 
+LONG = [*STUB, "-B", "size=300", "--budget", "4", "--keep-images", "none"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that signals stop below."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    suite, _ = make_stub_suite(root)
+    process = start(["run", "--model", str(suite), *LONG, "--out", "r"], root)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    return root / "r"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_stops_and_resume_finishes(tmp_path: Path, number: int) -> None:
-    suite, _ = make_stub_suite(tmp_path)
-    base = ["run", "--model", str(suite), *STUB, "-B", "size=1000", "--budget", "4"]
-    base += ["--keep-images", "none"]
-    process = start([*base, "--out", "r"], tmp_path)
+def test_a_signal_stops_and_resume_finishes(tmp_path: Path, undisturbed: Path, number: int) -> None:
+    suite, faults = make_stub_suite(tmp_path)
+    faults.add("generator", "hold", "on-thing 150")  # so that it cannot come to its end before
+    base = ["run", "--model", str(suite), *LONG, "--out", "r"]
+    process = start(base, tmp_path, code=SMALL_SHARDS)
     wait_until(lambda: list((tmp_path / "r" / "log").glob("candidates-*")), process)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    faults.release()
+    _, err = process.communicate(timeout=PATIENCE)
+    rows = read(RunFolder(tmp_path / "r").log, "candidates").num_rows
+    assert 0 < rows < 1200, "it was in the middle of its work"
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
         command = ["resume", "r", "--plugins"]
@@ -316,12 +335,10 @@ def test_a_signal_stops_and_resume_finishes(tmp_path: Path, number: int) -> None
         assert found, err
         command = found[1].split()
     again = start(command, tmp_path)
-    out, err = again.communicate(timeout=120)
+    out, err = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, err
-    assert "1000 of 1000" in out
-    whole = start([*base, "--out", "whole"], tmp_path)
-    assert whole.wait(120) == 0
-    assert contents(tmp_path / "r") == contents(tmp_path / "whole")
+    assert "300 of 300" in out
+    assert contents(tmp_path / "r") == contents(undisturbed)
 
 
 def test_help_is_quick_and_heavy_things_stay_unimported() -> None:

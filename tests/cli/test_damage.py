@@ -131,6 +131,7 @@ def mended(harness: Terminal, run: Path, whole: Path, names: list[str]) -> None:
     assert harness("repair", run) == 0 and "nothing is damaged" in harness.out
 
 
+@pytest.mark.slow
 def test_every_command_names_a_damaged_shard_and_can_use_the_rest(
     harness: Terminal, stopped: Path, whole: Path
 ) -> None:
@@ -327,6 +328,7 @@ def test_a_disk_that_stops_taking_files(
     assert contents(Path("r")) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_read_only_run_can_be_read(
     harness: Terminal, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ def harness(
     return terminal
 
 
+@pytest.mark.slow
 def test_a_report_of_two_runs(harness: Terminal) -> None:
     assert harness("report", "a", "b", "--out", "page") == 0
     written = {path.suffix for path in Path("page").rglob("*") if path.is_file()}
@@ -69,6 +70,7 @@ def test_a_report_can_be_measured(harness: Terminal) -> None:
     assert "36 candidates" in harness.out and "processor time" in harness.out
 
 
+@pytest.mark.slow
 def test_seeds_are_pooled_and_notebooks_have_the_same_numbers(harness: Terminal) -> None:
     from harness.analysis import analyse
 

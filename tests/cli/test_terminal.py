@@ -102,6 +102,7 @@ def test_no_command_lets_a_log_speak_for_it(harness: Terminal, suite: Path) -> N
         assert OBEYED.search(output.replace("\r", "")) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_an_encoding_that_lacks_a_character_is_no_traceback(encoding: str) -> None:
     run = ROOT / "results" / "reference" / "single-0"

@@ -33,6 +33,7 @@ with deadline.watched(0.5, HarnessError("it hangs", "do something else")):
 """Stuck in C, where no signal handler of Python's gets a turn."""
 
 
+@pytest.mark.slow
 def test_an_inline_batch_past_its_deadline_ends_the_run_which_resumes(tmp_path: Path) -> None:
     suite, faults = make_stub_suite(tmp_path)
     ready = stub_plan(suite)

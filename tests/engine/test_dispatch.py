@@ -232,6 +232,7 @@ def test_one_row_alone_scored_for_many_made_does_not_stop_the_run() -> None:
     assert floor.most <= 64 * 6 * (BACKLOG_BATCHES + 1) + 8
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(
     st.integers(1, 16),

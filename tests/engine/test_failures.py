@@ -144,6 +144,7 @@ def test_numbers_that_stay_wrong_become_error_rows(tmp_path: Path) -> None:
     assert frame["judge_score"].drop("00003").notna().all()
 
 
+@pytest.mark.slow
 def test_a_real_model_s_nan_is_counted_as_what_it_is(tmp_path: Path) -> None:
     suite = make_tiny_suite(tmp_path)
     weights = tmp_path / "tiny" / "pipeline" / "transformer" / "diffusion_pytorch_model.safetensors"

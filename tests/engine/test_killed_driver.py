@@ -18,6 +18,7 @@ from tests.terminal import PATIENCE, ROOT, wait_until
 SMALL = DriverRun("", "", prompts=60, budget=4, latency=0.002)
 
 
+@pytest.mark.slow
 def test_a_killed_driver_loses_nothing(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     found = kill_again_and_again(
@@ -37,6 +38,7 @@ def test_a_driver_that_fails_by_itself_is_no_kill(tmp_path: Path) -> None:
         kill_again_and_again(tmp_path, kills=1, run=SMALL)
 
 
+@pytest.mark.slow
 def test_the_second_driver_is_refused_and_a_dead_one_blocks_nobody(tmp_path: Path) -> None:
     run = replace(SMALL, folder=str(tmp_path / "run"), prompts=5000, latency=0.05)
 

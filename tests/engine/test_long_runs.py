@@ -60,6 +60,7 @@ def traced_load(folder: Path, **options: Any) -> Load:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_long_run_stops_and_resumes_with_every_row(tmp_path: Path) -> None:
     found = traced_load(tmp_path / "run", candidates=3000)
     assert found.candidates == 3000
@@ -69,6 +70,7 @@ def test_a_long_run_stops_and_resumes_with_every_row(tmp_path: Path) -> None:
     assert found.late_bytes - found.early_bytes < FLAT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["rows", "images"])
 def test_rows_or_images_that_were_kept_would_show(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +90,7 @@ def test_rows_or_images_that_were_kept_would_show(
     assert found.late_bytes - found.early_bytes > FLAT + MEGA
 
 
+@pytest.mark.slow
 def test_a_slow_scorer_does_not_fill_the_memory(tmp_path: Path) -> None:
     # Were nobody held back, most of 20 MB of images would wait for it at once.
     found = traced_load(tmp_path / "run", candidates=1000, workers=1, scorer_latency=0.04)

@@ -38,6 +38,7 @@ def test_every_schema_version_has_its_golden_runs() -> None:
     assert {f"v{number}" for number in range(1, SCHEMA_VERSION + 1)} <= set(VERSIONS)
 
 
+@pytest.mark.slow
 def test_a_finished_run_opens_and_reports(version: Path, tmp_path: Path) -> None:
     frame = harness.load(version / "finished")
     assert set(CANDIDATES.names) < set(frame.columns)

@@ -235,6 +235,7 @@ def test_a_shard_that_is_none_is_one_sentence(tmp_path: Path, data: bytes, messa
     assert "repair" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_shard_does_not_unpack_without_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +26,8 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import content
 from harness.log.store import read
 from tests.runs import contents
-from tests.terminal import ROOT, STUB, Terminal
+from tests.stubs import Faults
+from tests.terminal import STUB, Terminal, start, wait_until
 
 
 class Store:
@@ -149,6 +149,7 @@ def test_what_no_patience_helps_is_not_tried_again(store: Store, place: RemotePa
     assert store.failed == 1
 
 
+@pytest.mark.slow
 def test_a_run_in_a_store_is_the_run_of_a_folder(
     harness: Terminal, suite: Path, store: Store
 ) -> None:
@@ -252,9 +253,7 @@ def test_whoever_is_taken_over_stops(place: RemotePath, monkeypatch: pytest.Monk
     other = {"owner": "other", "pid": 1, "host": "elsewhere", "system": None, "beat": 0}
     with pytest.raises(HarnessError, match="pid 1 on elsewhere"), exclusive(place):
         (place / ".lock").write_bytes(json.dumps(other).encode())
-        for _ in range(3000):
-            time.sleep(0.02)
-        pytest.fail("nobody said stop")
+        wait_until(lambda: False)
     assert json.loads((place / ".lock").read_bytes())["owner"] == "other"
 
 
@@ -270,20 +269,30 @@ def endpoint() -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(600):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        assert server.poll() is None
-        time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
-    server.kill()
-    server.wait()
+    server = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        wait_until(lambda: answers(port), server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
 
 
+def answers(port: int) -> bool:
+    """Whether something of this machine listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
 def test_an_s3_server(
-    harness: Terminal, suite: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
+    harness: Terminal,
+    suite: Path,
+    faults: Faults,
+    endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Run, be killed, resume and be read, by the command line in processes of their own."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -295,25 +304,24 @@ def test_an_s3_server(
         endpoint_override=address, scheme=scheme, region="us-east-1", allow_bucket_creation=True
     )
     made.create_dir("runs")
-    options = ["run", "--model", str(suite), *STUB, "-B", "size=200", "--budget", "4"]
+    options = ["run", "--model", str(suite), *STUB, "-B", "size=60", "--budget", "4"]
     assert harness(*options, "--out", "whole") == 0
     uri = f"s3://runs/r{os.getpid()}"
     place = RemotePath.of(uri)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness", *options, "--out", uri], env=environment
-    )
-    while len(list((place / "images").glob("*/*"))) < 40:
-        assert process.poll() is None
-        time.sleep(0.1)
-    process.kill()
-    process.wait()
+    faults.add("generator", "hold", "on-thing 30")  # so that it cannot come to its end before
+    process = start([*options, "--out", uri], Path.cwd())
+    try:
+        wait_until(lambda: len(list((place / "images").glob("*/*"))) >= 40, process)
+    finally:
+        process.kill()
+        process.communicate()
+    faults.release()
     assert harness("show", uri) == 0 and "resume" in harness.out
     assert harness("resume", uri) == 0, harness.err
     log = RunFolder(place).log
     tables = tuple(content(read(log, table)) for table in ("candidates", "searches"))
     assert tables == contents(Path("whole"))
-    assert re.search(r"200 of 200", harness.out)
+    assert re.search(r"60 of 60", harness.out)
     assert harness("report", uri, "--out", "page") == 0, harness.err
     assert harness("show", "s3://nowhere/r") == 2 and "not a run" in harness.err
     (shard,) = log.glob("candidates-*")

@@ -93,6 +93,7 @@ def test_a_stage_exports_its_folder_and_recipe(
     assert all(loss == loss and loss > 0 for loss in recipe["losses"])
 
 
+@pytest.mark.slow
 def test_reflection_learns_from_the_other_stages_and_resumes(
     trained: Setting, tmp_path: Path
 ) -> None:
@@ -209,6 +210,7 @@ def test_the_base_goes_on_from_trained_weights(trained: Setting, tmp_path: Path)
         )
 
 
+@pytest.mark.slow
 def test_an_interrupted_stage_ends_as_one_that_was_not(trained: Setting, tmp_path: Path) -> None:
     whole = replace(trained, work=tmp_path / "a", out=tmp_path / "whole")
     parts = replace(trained, work=tmp_path / "b", out=tmp_path / "parts")

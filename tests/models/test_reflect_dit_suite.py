@@ -53,6 +53,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return plan(Ask(strategy="reflect", model=str(suite), budget=4, limit=3, threads=1))
 
 
+@pytest.mark.slow
 def test_a_search_with_feedback_is_the_same_in_any_order(ready: Plan, tmp_path: Path) -> None:
     run(ready, tmp_path / "run")
     frame = harness.load(tmp_path / "run")

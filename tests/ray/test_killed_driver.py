@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,14 +12,7 @@ from harness.log import store
 from harness.log.run_folder import RunFolder
 from tests.runs import contents, run, stub_plan
 from tests.stubs import make_stub_suite
-from tests.terminal import ROOT
-
-SMALL_SHARDS = (
-    "from harness.log.store import LogWriter\n"
-    "LogWriter.__init__.__kwdefaults__['shard_rows'] = 4\n"
-    "from harness.__main__ import main\n"
-    "main()"
-)
+from tests.terminal import PATIENCE, ROOT, SMALL_SHARDS, STUB, start, wait_until
 
 
 @pytest.mark.timeout(600)
@@ -33,22 +22,13 @@ def test_a_killed_driver_resumes_to_the_same_log(tmp_path: Path, ray_cluster: No
     faults.add("generator", "hold", "on-thing 7")  # so that it cannot come to its end before
     address = ray.get_runtime_context().gcs_address
     ray_options = ["--executor", "ray", "--address", address, "--device", "cpu"]
-    options = ["--model", str(suite), "--benchmark", "tests.stubs:StubBenchmark", "--budget", "4"]
+    options = ["--model", str(suite), *STUB, "--budget", "4"]
     options += ["--strategy", "reflect", "--out", str(tmp_path / "r")]
-    driver = subprocess.Popen(
-        [sys.executable, "-c", SMALL_SHARDS, "run", *options, *ray_options, "--workers", "2"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = ["run", *options, *ray_options, "--workers", "2"]
+    driver = start(command, ROOT, code=SMALL_SHARDS)
     log = tmp_path / "r" / "log"
     try:
-        end = time.monotonic() + 240
-        while not list(log.glob("candidates-*")):
-            assert driver.poll() is None and time.monotonic() < end, driver.communicate()
-            time.sleep(0.02)
+        wait_until(lambda: list(log.glob("candidates-*")), driver)
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
@@ -58,13 +38,7 @@ def test_a_killed_driver_resumes_to_the_same_log(tmp_path: Path, ray_cluster: No
 
     for token in faults.left():
         (faults.folder / token).unlink()
-    resumed = subprocess.run(
-        [sys.executable, "-m", "harness", "resume", str(tmp_path / "r"), "--plugins", *ray_options],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = start(["resume", str(tmp_path / "r"), "--plugins", *ray_options], ROOT)
+    _, err = resumed.communicate(timeout=PATIENCE)
+    assert resumed.returncode == 0, err
     assert contents(tmp_path / "r") == contents(tmp_path / "whole")

@@ -7,10 +7,7 @@ test process holds the cluster and never connects to it.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +18,10 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from tests.runs import contents
 from tests.stubs import make_stub_suite
-from tests.terminal import ROOT
+from tests.terminal import PATIENCE, ROOT, STUB, start, wait_until
 
 NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 80 * 2**20}
 HELD = ["generator.hold.0", "generator.hold.1"]
-MINUTES = 240.0
-"""Long enough for a machine that is busy with other things; nothing is measured by it."""
 
 
 @pytest.fixture
@@ -50,48 +45,35 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 
 def command(suite: Path, out: Path, *where: str) -> list[str]:
-    made = ["--model", str(suite), "--benchmark", "tests.stubs:StubBenchmark", "--judge", "none"]
-    made += ["--strategy", "single", "--replicates", "4"]
-    made += ["--device", "cpu", "--out", str(out)]
-    return [sys.executable, "-m", "harness", "run", *made, *where]
+    made = ["--model", str(suite), *STUB, "--judge", "none", "--strategy", "single"]
+    made += ["--replicates", "4", "--device", "cpu", "--out", str(out)]
+    return ["run", *made, *where]
 
 
-def until(condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + MINUTES
-    while not condition():
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < end, "waited for minutes"
-        time.sleep(0.05)
-
-
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_node_lost_and_one_that_joins_change_nothing(tmp_path: Path, cluster: Cluster) -> None:
     nodes = [cluster.add_node(**NODE), cluster.add_node(**NODE)]
     suite, faults = make_stub_suite(tmp_path)
-    calm = command(suite, tmp_path / "calm", "--executor", "inline")
-    subprocess.run(calm, cwd=ROOT, check=True, capture_output=True)
+    calm = start(command(suite, tmp_path / "calm", "--executor", "inline"), ROOT)
+    _, err = calm.communicate(timeout=PATIENCE)
+    assert calm.returncode == 0, err
     for token in HELD:
         faults.add(*token.split("."))
     before = faults.loaded()
     spread = ["--workers", "2", "--gpu-share", "generator=0.8", "--gpu-share", "scorer=0.2"]
-    driver = subprocess.Popen(
-        command(suite, tmp_path / "rough", "--address", cluster.address, *spread),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    driver = start(command(suite, tmp_path / "rough", "--address", cluster.address, *spread), ROOT)
     try:
-        until(lambda: not faults.left(), driver)  # both generators have a batch, and keep it
+        wait_until(lambda: not faults.left(), driver)  # both generators have a batch, and keep it
         folder = RunFolder(tmp_path / "rough")
         (session,) = Manifest.read(folder.manifest).sessions
         places = {name: where["node"] for name, where in session["workers"].items()}
         assert {places["generator-0"], places["generator-1"]} == {n.node_id for n in nodes}
         cluster.remove_node(nodes[1], allow_graceful=False)
         joined = cluster.add_node(**NODE)
-        until(lambda: faults.loaded() == before + 3, driver)
+        wait_until(lambda: faults.loaded() == before + 3, driver)
         faults.release()
-        out, err = driver.communicate(timeout=MINUTES)
+        out, err = driver.communicate(timeout=PATIENCE)
     finally:
         if driver.poll() is None:
             driver.kill()

@@ -71,6 +71,7 @@ class Outline(HTMLParser):
             self.open.remove(tag)
 
 
+@pytest.mark.slow
 def test_landmarks_headings_names_and_tables(folders: dict[str, Path], tmp_path: Path) -> None:
     made = report([folders["wide"], folders["chain"]], tmp_path, Options(gallery_size=2))
     text = made.page.read_text(encoding="utf-8")

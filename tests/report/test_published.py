@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from harness.report.build import Content, Options, report
 from tests.made_up import official
 
@@ -12,6 +14,7 @@ def content(folder: Path, out: Path) -> Content:
     return report([folder], out, Options(gallery=("none",))).content
 
 
+@pytest.mark.slow
 def test_a_match_is_drawn_on_both_axes(tmp_path: Path) -> None:
     points = content(official(tmp_path / "run"), tmp_path / "out").points
     assert not any("miniature" in reason for reason in points["reason"])
@@ -31,6 +34,7 @@ def test_a_match_is_drawn_on_both_axes(tmp_path: Path) -> None:
     assert "Published GenEval scores" in page and "another generator" in page
 
 
+@pytest.mark.slow
 def test_another_resolution_makes_all_grey(tmp_path: Path) -> None:
     points = content(official(tmp_path / "run", side=512), tmp_path / "out").points
     assert points["reason"].str.contains("another resolution").all()

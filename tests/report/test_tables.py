@@ -53,6 +53,7 @@ def test_a_name_in_a_figure_is_one_short_line() -> None:
     assert plain("a\x00b\nc") == "a b c" and len(plain("x" * 500)) == 60
 
 
+@pytest.mark.slow
 def test_every_file_is_written_and_says_what_it_must(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_all_pairs_of_means_come_before_any_tag() -> None:
     assert table.shown["second"].tolist() == list("bbccbc") and table.full is frame
 
 
+@pytest.mark.slow
 def test_published_points_stand_beside_miniatures_only_if_asked_and_with_a_warning(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:

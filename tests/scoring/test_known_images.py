@@ -31,6 +31,7 @@ def parts(tmp_path: Path) -> dict[str, Path]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", ["detector", "judge"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_miniature_judges_its_images_rightly(detector: str, dtype: str) -> None:

@@ -54,6 +54,7 @@ def test_a_broken_kernel_is_refused(parts: dict[str, Path], part: str, fault: st
     assert "float32" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_loading_onto_another_device_asks(
     parts: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
