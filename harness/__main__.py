@@ -1,49 +1,38 @@
-"""`python -m harness`: the command line, and how its errors look."""
+"""`python -m harness` and `harness`: where modules are searched, then the command line.
+
+Nothing but the standard library is imported before the search path is settled.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 
-import click
-
-from harness.cli import cli
-from harness.cli.terminal import guarded, printable
-from harness.engine.threads import patient_threads
-from harness.errors import HarnessError
-
 
 def main() -> None:
-    """Run the command line; errors become a sentence, a hint and an exit code.
+    """Run the command line; errors become a sentence, a hint and an exit code."""
+    _search_working_directory_last()
+    from harness.cli.entry import run
 
-    Set `HARNESS_TRACEBACK=1` to see where an error came from.
+    run()
+
+
+def _search_working_directory_last() -> None:
+    """Let plug-ins be found in the working directory, and nothing of the product's or installed.
+
+    `python -m` puts the directory first, an installed script leaves it out; Python's `-P` means
+    that nobody wants it.
     """
-    patient_threads()
-    with guarded():
-        sys.exit(_run())
-
-
-def _run() -> int:
+    if sys.flags.safe_path:
+        return
     try:
-        status = cli.main(prog_name="python -m harness", standalone_mode=False)
-    except HarnessError as error:
-        if os.environ.get("HARNESS_TRACEBACK"):
-            raise
-        click.echo(f"error: {printable(error.message)}", err=True)
-        if error.hint:
-            click.echo(f"hint: {printable(error.hint)}", err=True)
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output went away (`… | head`): not our error, and nothing to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return status if isinstance(status, int) else 0
+        here = os.getcwd()
+    except FileNotFoundError:  # the directory has been removed
+        return
+    if sys.path[:1] in ([""], [here]):
+        del sys.path[0]
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ class Terminal:
         if plugins and arguments[0] in READERS and "--plugins" not in arguments:
             arguments = (*arguments, "--plugins")
         self._patch.setattr(sys, "argv", ["harness", *map(str, arguments)])
+        self._patch.setattr(sys, "path", sys.path.copy())  # a process of its own would change it
         with pytest.raises(SystemExit) as caught:
             main()
         self.out, self.err = self._capsys.readouterr()

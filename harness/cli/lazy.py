@@ -37,7 +37,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or name the one that was probably meant."""
-        if args and args[0] not in self._lazy and not args[0].startswith("-"):
+        unknown = args and args[0] not in self._lazy and not args[0].startswith("-")
+        if unknown and not ctx.resilient_parsing:  # as for tab completion, which fails in silence
             from harness.errors import UsageError, did_you_mean
 
             raise UsageError(f"unknown command '{args[0]}'", did_you_mean(args[0], self._lazy))

@@ -62,7 +62,9 @@ class _Guarded:
         self._stream = stream
         self._allowed = allowed
 
-    def write(self, text: str) -> int:
+    def write(self, text: str | bytes) -> int:
+        if isinstance(text, bytes):  # as click writes what completes a word
+            text = text.decode(errors="backslashreplace")
         self._stream.write(_filtered(text, self._allowed))
         return len(text)
 

@@ -7,10 +7,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from pathlib import Path
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError
 
+import harness
 from harness.engine.executors.address import LOCAL, reachable
 from harness.errors import HarnessError, first_line
 
@@ -26,7 +29,8 @@ def connect(address: str | None) -> bool:
 
     Raises:
         UsageError: It is no address.
-        HarnessError: There is no cluster at the address; known within seconds.
+        HarnessError: There is no cluster at the address; known within seconds. Or its workers
+            would import another program of this one's name.
     """
     if ray.is_initialized():
         return False
@@ -35,6 +39,7 @@ def connect(address: str | None) -> bool:
     # work beside it, the miniature made a quarter fewer images than in a process of its own.
     os.environ.setdefault("RAY_worker_niceness", "0")
     place = reachable(address)
+    _check_working_directory()
     try:
         with _own_signals():
             ray.init(
@@ -51,6 +56,20 @@ def connect(address: str | None) -> bool:
             "start one here",
         ) from error
     return True
+
+
+def _check_working_directory() -> None:
+    """Refuse one whose modules Ray's workers, which search it first, would take for this program.
+
+    Raises:
+        HarnessError: It holds another module `harness`.
+    """
+    spec = PathFinder.find_spec("harness", [os.getcwd()])
+    if spec is not None and spec.origin not in (None, str(Path(harness.__file__))):
+        raise HarnessError(
+            f"Ray's workers would import {spec.origin} instead of this program",
+            "rename it, start from another directory, or use --executor inline",
+        )
 
 
 @contextmanager
