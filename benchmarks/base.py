@@ -43,6 +43,10 @@ class Benchmark(ABC):
     """Whether its prompts come from outside the package that it is part of, such as a file of the
     user's, so that its name and options do not say which they are."""
 
+    prompt_options: ClassVar[frozenset[str]] = frozenset()
+    """Options that decide over the prompts and nothing else. Whether two runs have the same prompts
+    is seen from these themselves."""
+
     @abstractmethod
     def prompts(self) -> list[Prompt]:
         """All prompts in their official order.
@@ -50,6 +54,18 @@ class Benchmark(ABC):
         Raises:
             harness.errors.UsageError: The options or a file they name are no good.
         """
+
+    def scorer_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the scorer's settings with defaults filled in, by which runs are compared.
+
+        Args:
+            settings: As a suite or a run's config gives them: without `dtype` and `batch_size`,
+                which have places of their own there.
+
+        Raises:
+            harness.errors.UsageError: A setting is unknown or its value is no good.
+        """
+        return dict(settings)
 
     def load_scorer(
         self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str

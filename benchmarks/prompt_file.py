@@ -39,6 +39,7 @@ class PromptFile(Benchmark):
     name: ClassVar[str] = "prompt-file"
     scored: ClassVar[bool] = False
     external: ClassVar[bool] = True
+    prompt_options: ClassVar[frozenset[str]] = frozenset({"path"})
 
     path: str
 

@@ -22,6 +22,9 @@ FOREIGN = "recorded-images"
 RECORDED_JUDGE = "recorded-judge"
 """Kind of its judge, if verdicts came with the images."""
 
+RECORDED_SCORER = "recorded-scorer"
+"""Kind of its scorer, if scores came with the images."""
+
 
 class Plugin(BaseModel):
     """A named plug-in with its options, defaults filled in."""

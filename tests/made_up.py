@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from benchmarks.geneval.benchmark import GenEval
 from harness.config import Plugin, RunConfig
 from harness.log import shards
 from harness.log.files import make_folder
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
+from harness.log.prompts import write_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import CANDIDATES, SEARCHES
 from harness.models.suites import ModelSpec
@@ -62,8 +64,10 @@ def make_run(folder: Path, prompts: int, draws: int, *, seed: int = 0) -> RunFol
 
 def official(folder: Path, *, side: int = 1024) -> Path:
     """A made-up run whose manifest says it was measured as the published ones were."""
-    run: RunFolder = make_run(folder, 553, 4)
-    manifest = Manifest.read(run.manifest)
+    prompts = GenEval().prompts()
+    run: RunFolder = make_run(folder, len(prompts), 4)
+    write_prompts(run, prompts)
+    manifest = replace(Manifest.read(run.manifest), prompt_set=PromptSet.of(prompts))
     config = manifest.config
     config["miniature"] = False
     config["benchmark"] = {"name": "geneval", "options": {"seed": 43, "size": 100}}

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from benchmarks.base import Benchmark
 from benchmarks.geneval.metadata import validated
 from benchmarks.geneval.prompts import OFFICIAL_SEED, OFFICIAL_SIZE, metadata_rows
+from benchmarks.geneval.settings import SPECIFIED, Options
+from harness import options as plugin_options
 from harness.errors import UsageError
 from harness.records import Prompt
 
@@ -31,6 +33,7 @@ class GenEval(Benchmark):
     """
 
     name: ClassVar[str] = "geneval"
+    prompt_options: ClassVar[frozenset[str]] = frozenset({"seed", "size"})
 
     seed: int = OFFICIAL_SEED
     size: int = OFFICIAL_SIZE
@@ -57,6 +60,15 @@ class GenEval(Benchmark):
             for position, row in enumerate(map(validated, metadata_rows(self.seed, self.size)))
         ]
 
+    def scorer_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return complete scorer settings: `benchmarks.geneval.settings.Options` of a scorer.
+
+        Raises:
+            harness.errors.UsageError: A setting is unknown or its value is no good.
+        """
+        complete = plugin_options.resolved(plugin_options.build(Options, settings, flag="-O"))
+        return {name: value for name, value in complete.items() if name not in SPECIFIED}
+
     def load_scorer(
         self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str
     ) -> GenEvalScorer:
@@ -64,7 +76,7 @@ class GenEval(Benchmark):
 
         Args:
             checkpoints: Local folders of `detector` and `colors`.
-            options: Fields of `benchmarks.geneval.scorer.Options`, by name.
+            options: Fields of `benchmarks.geneval.settings.Options`, by name.
             device: A torch device.
 
         Raises:

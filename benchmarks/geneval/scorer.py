@@ -9,46 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import Field
+from typing import Any
 
 from benchmarks.geneval import rules
 from benchmarks.geneval.colors import ColorClassifier, Crop, load_colors
-from benchmarks.geneval.detection import Backend, Detections, Detector, load_detector
+from benchmarks.geneval.detection import Detections, Detector, load_detector
 from benchmarks.geneval.metadata import BadMetadata, requirements
 from benchmarks.geneval.rules import Judgement, Kept
+from benchmarks.geneval.settings import PARTS, Options
 from harness import options
 from harness.errors import HarnessError, did_you_mean
 from harness.records import Cost, Detection, Image, Prompt, Score
-
-PARTS = {
-    "detector": "the official one is an mmdet .pth file, to be converted to a folder",
-    "colors": "the official one is openai/clip-vit-large-patch14",
-}
-"""Checkpoints a scorer is made of, and where to get them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Scorer settings; the defaults give the published protocol.
-
-    Attributes:
-        dtype: Number format of both networks.
-        batch_size: Images (for the colour classifier: objects) of the one batch shape.
-        resize: How a Mask2Former's images are resized: "uint8" as mmdet 2.x, which the official
-            scores come from, or "float32" as mmdet 3.x. None leaves it to the detector.
-        backend: What runs a Mask2Former: "transformers", or "mmdet", the original.
-        max_overlap: IoU from which the worse of two objects of a class is dropped.
-    """
-
-    name: ClassVar[str] = "geneval scorer"
-
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    batch_size: Annotated[int, Field(ge=1)] = 1
-    resize: Literal["uint8", "float32"] | None = None
-    backend: Backend = "transformers"
-    max_overlap: Annotated[float, Field(gt=0, le=1)] = rules.MAX_OVERLAP
 
 
 @dataclass(frozen=True, slots=True)

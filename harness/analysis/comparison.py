@@ -21,7 +21,9 @@ from harness.analysis.pairs import (
 )
 from harness.analysis.protocol import unlike
 from harness.analysis.resampling import Floats, Ints
+from harness.config import FOREIGN
 from harness.errors import UsageError
+from harness.seeds import digest
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,12 @@ class Common:
 def common(first: LoggedRun, second: LoggedRun) -> Common:
     """The prompts that both runs have ended searches of.
 
-    Prompts count as the same where id and text are.
+    Prompts count as the same where they ask for the same and are scored by the same.
 
     Raises:
         UsageError: There are none.
     """
-    keys = ["prompt_id", "prompt"]
-    one = pd.MultiIndex.from_frame(first.prompts[keys])
-    other = pd.MultiIndex.from_frame(second.prompts[keys])
+    one, other = prompt_keys([first, second])
     place = other.get_indexer(one)
     left = np.flatnonzero(place >= 0)
     if not len(left):
@@ -61,9 +61,31 @@ def common(first: LoggedRun, second: LoggedRun) -> Common:
         )
     tags = first.prompts["tag"].to_numpy()[left]
     strata = {str(tag): np.flatnonzero(tags == tag) for tag in sorted(set(tags))}
-    configs = (first.manifest.config, second.manifest.config)
-    alike = first.seeds == second.seeds and configs[0]["replicates"] == configs[1]["replicates"]
-    return Common(left, place[left], strata, alike)
+    return Common(left, place[left], strata, _same_noise(first, second))
+
+
+def prompt_keys(runs: Sequence[LoggedRun]) -> list[pd.Index]:
+    """Names of each run's prompts, in the order of its `prompts`: equal for the same prompt."""
+    if len({run.manifest.prompt_set.digest for run in runs}) == 1:
+        return [pd.Index(run.prompts["prompt_id"]) for run in runs]
+    if any(run.prompt_set is None for run in runs):  # all that their logs say of them
+        fields = ["prompt_id", "prompt", "tag"]
+        return [
+            pd.Index([digest(row) for row in run.prompts[fields].to_numpy().tolist()])
+            for run in runs
+        ]
+    keys = [{prompt.id: key for key, prompt in (run.prompt_set or {}).items()} for run in runs]
+    return [
+        pd.Index([key_of.get(prompt_id, prompt_id) for prompt_id in run.prompts["prompt_id"]])
+        for run, key_of in zip(runs, keys, strict=True)
+    ]
+
+
+def _same_noise(first: LoggedRun, second: LoggedRun) -> bool:
+    """Return whether draws share their noise; of images from elsewhere nobody knows."""
+    one, other = first.manifest.config, second.manifest.config
+    foreign = FOREIGN in (one["generator"]["kind"], other["generator"]["kind"])
+    return not foreign and first.seeds == second.seeds and one["replicates"] == other["replicates"]
 
 
 def comparison_table(
@@ -141,7 +163,7 @@ def _pair_rows(
     images = sorted({first.images_per_prompt, second.images_per_prompt})
     facts = {
         "same_noise": shared.same_noise,
-        "unlike": ", ".join(unlike(first.manifest, second.manifest)),
+        "unlike": ", ".join(unlike(first, second)),
         "images_per_prompt": " and ".join(map(str, images)),
     }
     if not len(one):

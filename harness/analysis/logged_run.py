@@ -10,17 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.analysis import prompt_sets
+from harness.analysis.measurement import measurement
+from harness.analysis.prompt_sets import Coverage
 from harness.analysis.resampling import Floats, Ints
 from harness.config import FOREIGN
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES
+from harness.records import Prompt
 
 Bools = npt.NDArray[np.bool_]
 Number = TypeVar("Number", np.bool_, np.int64, np.float64)
@@ -112,6 +117,21 @@ class LoggedRun:
     def images_per_prompt(self) -> int:
         """Searches a prompt, over all seeds."""
         return int(self.manifest.config["replicates"]) * len(self.parts)
+
+    @cached_property
+    def prompt_set(self) -> Mapping[str, Prompt] | None:
+        """Its prompts by content, ended or not: `harness.analysis.prompt_sets.by_content`."""
+        return prompt_sets.by_content(self.folder, self.manifest)
+
+    @cached_property
+    def coverage(self) -> Coverage | None:
+        """How much of GenEval's prompt set it is over, if GenEval is its benchmark."""
+        return prompt_sets.coverage(self.folder, self.manifest)
+
+    @cached_property
+    def measurement(self) -> Mapping[str, Any]:
+        """How its scores were measured: `harness.analysis.measurement.measurement`."""
+        return measurement(self.manifest, self.prompt_set)
 
     @property
     def draws_failed(self) -> int:

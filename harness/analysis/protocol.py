@@ -9,41 +9,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
 from harness.analysis.logged_run import LoggedRun
+from harness.analysis.prompt_sets import listed
 from harness.errors import UsageError
-from harness.log.manifest import Manifest
 from harness.models import leakage
 from harness.models.bundled import is_miniature, label
 
 ORACLE = "ORACLE run: the judge is the scorer, so its score is an upper bound"
 
 
-def protocol(manifest: Manifest) -> dict[str, Any]:
-    """What must be equal for two runs' scores to be comparable, by name."""
-    config = manifest.config
-    settings = config["generator"]["settings"]
-    scorer = config["scorer"] or {}
-    digests = {k: v for k, v in config["digests"].items() if k.startswith("scorer.")}
-    return {
-        "benchmark": (config["benchmark"]["name"], sorted(config["benchmark"]["options"].items())),
-        "prompt set": manifest.prompt_set.digest,
-        "resolution": (settings.get("height"), settings.get("width")),
-        # By content where there are digests; a checkpoint's name may be a path of its own place.
-        "scorer": (
-            sorted(digests.items()) or sorted(scorer.get("checkpoints", {}).items()),
-            scorer.get("dtype"),
-            sorted(scorer.get("settings", {}).items()),
-        ),
-        "miniature models": is_miniature(config),
-    }
+def unlike(first: LoggedRun, second: LoggedRun) -> list[str]:
+    """Names of the parts of the protocol in which two runs are known to differ."""
+    one, other = first.measurement, second.measurement
+    differing = [
+        name for name in one if None not in (one[name], other[name]) and one[name] != other[name]
+    ]
+    # One of two folders may have lost what tells the prompts' contents; equal digests suffice.
+    same_prompts = first.manifest.prompt_set == second.manifest.prompt_set
+    return [name for name in differing if name != "prompt set" or not same_prompts]
 
 
-def unlike(first: Manifest, second: Manifest) -> list[str]:
-    """Names of the parts of the protocol in which two runs differ; empty if comparable."""
-    one, other = protocol(first), protocol(second)
-    return [name for name in one if one[name] != other[name]]
+def unrecorded(runs: Sequence[LoggedRun]) -> list[str]:
+    """Sentences about parts of the protocol of which nobody knows whether runs differ in them."""
+    sentences = []
+    for name, run in zip(labels(runs), runs, strict=True):
+        parts = [part for part in ("resolution", "scorer") if run.measurement[part] is None]
+        if parts:
+            verb = "are" if len(parts) > 1 else "is"
+            sentences.append(
+                f"{' and '.join(parts).capitalize()} of {name} {verb} not on record: they may be "
+                "others than what it is compared with was measured by."
+            )
+    return sentences
 
 
 def labels(runs: Sequence[LoggedRun]) -> list[str]:
@@ -122,6 +119,7 @@ def caption(label: str, run: LoggedRun) -> str:
         *(["ORACLE judge"] if known["oracle"] else []),
         *([leakage.LABEL] if leakage.warning(run.manifest.config) else []),
         *(["MINIATURE models"] if known["miniature"] else []),
+        *filter(None, [run.coverage.sentence if run.coverage else ""]),
     ]
     return f"{label}: {', '.join(parts)}"
 
@@ -135,35 +133,46 @@ def warnings(runs: Sequence[LoggedRun]) -> list[str]:
     return labels
 
 
-def differences_table(runs: Sequence[LoggedRun]) -> pd.DataFrame:
-    """Pairs of runs of unlike protocols: `first`, `second`, `differs_in` (comma-separated)."""
-    names = labels(runs)
-    rows = [
-        (names[i], names[j], ", ".join(found))
-        for i in range(len(runs))
-        for j in range(i + 1, len(runs))
-        if (found := unlike(runs[i].manifest, runs[j].manifest))
-    ]
-    return pd.DataFrame(rows, columns=["first", "second", "differs_in"])
-
-
 def check_alike(runs: Sequence[LoggedRun], *, force: bool) -> list[str]:
-    """Warnings about unlike protocols.
+    """Warnings about unlike protocols, and about parts of them that are not on record.
 
     Raises:
-        UsageError: There are some, and it was not asked to compare all the same.
+        UsageError: Some are unlike, and it was not asked to compare all the same.
     """
-    unlike = differences_table(runs)
-    said = [
-        f"Unlike protocols: {row['first']} and {row['second']} differ in {row['differs_in']}. "
-        "Their scores are not comparable; they stand side by side because that was asked for."
-        for _, row in unlike.iterrows()
+    names = labels(runs)
+    pairs = [
+        (names[i], names[j], _differences(names[i], runs[i], names[j], runs[j], parts))
+        for i in range(len(runs))
+        for j in range(i + 1, len(runs))
+        if (parts := unlike(runs[i], runs[j]))
     ]
-    if said and not force:
-        row = unlike.iloc[0]
+    if pairs and not force:
+        one, other, listing = pairs[0]
         raise UsageError(
-            f"{row['first']} and {row['second']} were not measured alike: they differ in "
-            f"{row['differs_in']}",
+            f"{one} and {other} were not measured alike: they differ in {listing}",
             "look at them one by one, or add --force to see them side by side with a warning",
         )
-    return said
+    return [
+        *(
+            f"Unlike protocols: {first} and {second} differ in {parts}. Their scores are not "
+            "comparable; they stand side by side because that was asked for."
+            for first, second, parts in pairs
+        ),
+        *(unrecorded(runs) if len(runs) > 1 else []),
+    ]
+
+
+def _differences(
+    name: str, run: LoggedRun, other_name: str, other: LoggedRun, parts: Sequence[str]
+) -> str:
+    """Spell the parts in which two runs differ, and name the prompts that one of them lacks."""
+    listing = ", ".join(parts)
+    one, two = run.prompt_set, other.prompt_set
+    if "prompt set" not in parts or one is None or two is None:
+        return listing
+    lacking = [
+        f"{has} has {len(surplus)} that {lacks} has not: {listed(surplus)}"
+        for has, of, lacks, without in ((name, one, other_name, two), (other_name, two, name, one))
+        if (surplus := [prompt for key, prompt in of.items() if key not in without])
+    ]
+    return f"{listing} (of the prompts, {'; '.join(lacking)})"

@@ -14,19 +14,17 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.logged_run import LoggedRun
+from harness.analysis.measurement import resolution
 from harness.errors import HarnessError
 from harness.models.bundled import is_miniature
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 
 OFFICIAL = {
-    "prompts": 553,
-    "seed": 43,
-    "size": 100,
     "detector": "mask2former-swin-s-coco",
     "colors": "openai/clip-vit-large-patch14",
 }
-"""GenEval as its authors run it: their prompts, their detector and colour classifier."""
+"""GenEval's scorer as its authors run it: their detector and colour classifier."""
 
 GENERATORS = {
     "Efficient-Large-Model/Sana_1600M_1024px_MultiLing_diffusers": ("SANA-1.0-1.6B", 1024),
@@ -151,11 +149,10 @@ def unlike_published(generator: str, run: LoggedRun) -> dict[str, str]:
         found["models"] = "the run is of miniature models"
     if benchmark["name"] != "geneval":
         found["prompt set"] = "another benchmark"
-    elif (
-        benchmark["options"] != {"seed": OFFICIAL["seed"], "size": OFFICIAL["size"]}
-        or run.manifest.prompt_set.count != OFFICIAL["prompts"]
-    ):
-        found["prompt set"] = "not GenEval's 553 prompts"
+    elif run.coverage is None:
+        found["prompt set"] = "the run's prompts are not known any more"
+    elif run.coverage.sentence:
+        found["prompt set"] = run.coverage.sentence
     parts = scorer["checkpoints"]
     if any(parts.get(part) != OFFICIAL[part] for part in ("detector", "colors")):
         found["detector"] = "the scorer is not known to be GenEval's own"
@@ -165,10 +162,9 @@ def unlike_published(generator: str, run: LoggedRun) -> dict[str, str]:
         found["generator"] = (
             "another generator" if name else "the run's generator is not a published one"
         )
-    settings = config["generator"]["settings"]
-    side = dict(GENERATORS.values()).get(generator, side)
-    if side and (settings.get("height"), settings.get("width")) != (side, side):
-        found["resolution"] = "another resolution"
+    side, own = dict(GENERATORS.values()).get(generator, side), resolution(run.manifest)
+    if side and own != frozenset({(side, side)}):
+        found["resolution"] = "another resolution" if own else "the resolution is not on record"
     if len(run.searches) < run.searches_total:
         found["completeness"] = "the run is not finished"
     elif run.searches_scored < len(run.searches):

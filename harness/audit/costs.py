@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
+from harness.analysis.measurement import IMAGE_SIZES
 from harness.audit.result import Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
+from harness.config import RECORDED_SCORER
 from harness.engine.launch import totals
 from harness.errors import HarnessError
 from harness.log.manifest import FINISHED
@@ -71,7 +73,7 @@ def _unpaid(subject: Subject) -> set[str]:
         return set()
     recorded = {"generator": True, "judge": True}
     scorer = subject.config.scorer
-    recorded["scorer"] = scorer is not None and scorer.kind == "recorded-scorer"
+    recorded["scorer"] = scorer is not None and scorer.kind == RECORDED_SCORER
     return {role for role, is_free in recorded.items() if is_free}
 
 
@@ -134,7 +136,7 @@ def _totals(subject: Subject, problems: Problems) -> str:
         ):
             sum_of = "is unknown" if value is None else f"adds up to {value:.6g}"
             problems.add(f"{name} {sum_of}, the manifest says {claimed}")
-    for name in said.keys() - sums.keys():
+    for name in said.keys() - sums.keys() - ({IMAGE_SIZES} if subject.foreign else set()):
         problems.add(f"the manifest has a surplus total '{name}'")
     flops, seconds = (
         [sums[f"{role}_{unit}"] for role in ROLES] for unit in ("flops", "device_seconds")

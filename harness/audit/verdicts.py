@@ -11,6 +11,7 @@ from benchmarks.geneval import rules
 from benchmarks.geneval.metadata import BadMetadata, requirements
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
+from harness.config import RECORDED_SCORER
 
 NAME = "verdicts"
 
@@ -20,7 +21,7 @@ def check(subject: Subject) -> Result:
     config = subject.config
     if config.benchmark.name != "geneval" or config.scorer is None:
         raise CannotCheck("only GenEval's rules can be applied to what is logged")
-    if config.scorer.kind == "recorded-scorer":
+    if config.scorer.kind == RECORDED_SCORER:
         raise CannotCheck("detections of verdicts made elsewhere are not on record")
     overlap = config.scorer.settings.get("max_overlap", rules.MAX_OVERLAP)
     assert isinstance(overlap, int | float)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.analysis.prompt_sets import covered
 from harness.analysis.statistics import Estimate
 from harness.analysis.wording import cells, n_of
 from harness.cli.terminal import printable
@@ -27,7 +28,8 @@ from harness.scoring.scores import Scores, Share, summarise_scores
 def print_scores(folder: RunFolder, results: Path) -> Scores:
     """Summarise a folder of scored images and print it."""
     scores = summarise_scores(folder)
-    config = Manifest.read(folder.manifest).config
+    manifest = Manifest.read(folder.manifest)
+    config = manifest.config
     console = Console(highlight=False, soft_wrap=True)
     if text := label(config):
         console.print(Text(text))
@@ -46,6 +48,7 @@ def print_scores(folder: RunFolder, results: Path) -> Scores:
         f"models    {parts}{original}; {spec['dtype']}, batches of {spec['batch_size']}",
         f"images    {everything.scored} of {everything.images} scored, of {everything.prompts} "
         f"prompts{f'; {left_out} not scored, and in no score' if left_out else ''}",
+        *covered(folder, manifest),
         f"scorer    {seconds:.1f} device-s, {counted}{speed}",
         f"results   {own}{folder.log} (Parquet)",
         *([] if everything.scored else [f"nothing could be scored: {scores.refused[0]}"]),

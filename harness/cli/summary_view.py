@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.analysis.prompt_sets import covered
 from harness.analysis.protocol import without_score
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import Summary, summarise
@@ -114,6 +115,7 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
     if summary.nothing_scored:
         reason = next(iter(summary.errors), "no search selected anything")
         lines.append(f"nothing could be scored: {reason}")
+    lines += covered(folder, summary.manifest)
     lines.append(f"results   {folder.path}")
     if summary.manifest.state != FINISHED:
         lines.append(f"resume    {resume_command(folder.path, summary.manifest.config)}")

@@ -42,6 +42,8 @@ MAX_BYTES = 512 * 2**20
 FORMATS = ("PNG", "JPEG")
 
 _ORIENTATION = 0x0112
+_LAST_UPRIGHT = 4
+"""From the next EXIF orientation on, height and width are exchanged."""
 _TRANSPARENT_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """All that Pillow's readers raise over bytes that are not what they should be."""
@@ -95,6 +97,17 @@ def read(path: Path, root: Path | None = None) -> Picture:
         width=pixels.shape[1],
         source=hashlib.sha256(data).hexdigest(),
     )
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Return an image file's height and width, as its header tells; None if it tells none."""
+    try:
+        with Pillow.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION, 1) > _LAST_UPRIGHT
+    except (*_DAMAGED, Pillow.DecompressionBombError):
+        return None
+    return (width, height) if turned else (height, width)
 
 
 def decode(data: bytes) -> tuple[Image, bool]:

@@ -14,7 +14,8 @@ from benchmarks.geneval import metadata
 from harness.analysis.curves import run_curves
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import known_mean
-from harness.config import FOREIGN, RECORDED_JUDGE, Plugin, RunConfig
+from harness.analysis.measurement import sizes_total
+from harness.config import FOREIGN, RECORDED_JUDGE, RECORDED_SCORER, Plugin, RunConfig
 from harness.engine.launch import folder_for, totals
 from harness.engine.pending import OpenSearch, Pending
 from harness.engine.rows import candidate_row, search_row
@@ -121,7 +122,8 @@ def import_reflect_dit(
         write_prompts(folder, prompts)
         files = [s.path.name for table in TABLES for s in shards.discover(folder.log, table)]
         # Last, so that a folder without a manifest is an import that was interrupted.
-        manifest.finished(totals(folder, judged=config.judged), files).write(folder.manifest)
+        sums = totals(folder, judged=config.judged) | sizes_total(writer.sizes)
+        manifest.finished(sums, files).write(folder.manifest)
     return Imported(
         searches=len(chains),
         budget=budget,
@@ -161,7 +163,7 @@ def _config(output: Output, budget: int, keep_images: bool) -> RunConfig:
         suite=SUITE,
         generator=ModelSpec(kind=FOREIGN, settings={"files": digest(content)[:32]}),
         judge=ModelSpec(kind=RECORDED_JUDGE),
-        scorer=ModelSpec(kind="recorded-scorer") if geneval else None,
+        scorer=ModelSpec(kind=RECORDED_SCORER) if geneval else None,
         # One image that the benchmark itself judged is enough to make the score an upper bound.
         oracle=geneval and not all(a.own_judge for c in chains for a in c.attempts.values()),
         keep_images="all" if keep_images else "none",
@@ -184,6 +186,7 @@ class _Writer:
         self.problems: list[str] = []
         self.surplus = 0
         self.shares = 0
+        self.sizes: set[tuple[int, int]] = set()
         self._source = source
         self._config = config
         self._images = ImageStore(folder.images) if keep_images else None
@@ -250,4 +253,5 @@ class _Writer:
         if not data.startswith(_PNG):
             data = encoded.encode(encoded.decode(data))
         self._images.write(picture.digest, data)
+        self.sizes.add((picture.height, picture.width))
         return picture.digest

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.geneval import metadata
+from benchmarks.geneval.benchmark import GenEval
+from benchmarks.geneval.settings import PARTS
 from harness.config import FOREIGN, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.models.bundled import loads_miniature
 from harness.models.suites import ModelSpec, Suite, load_suite, resolve_dtype
-from harness.options import build, resolved
 from harness.plan import Plan, digests, locate
 from harness.records import Prompt, Role
 from harness.registry import import_paths
@@ -57,7 +58,7 @@ class ScoringAsk:
             part is given that is not bundled, since the miniature's parts go with no others.
         scorer: Other checkpoint references, by part. A detector "mmdet" or "mmdet:REF" is run by
             mmdet: the suite's own, or REF.
-        settings: Scorer settings (`benchmarks.geneval.scorer.Options`).
+        settings: Scorer settings (`benchmarks.geneval.settings.Options`).
         dtype: Number type, or None for the suite's.
         batch_size: Images of the one batch shape, or None for the suite's.
         threads: CPU threads of a worker.
@@ -144,7 +145,7 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
     spec = _scorer(suite, ask)
     paths = locate({Role.SCORER: spec})
     config = RunConfig(
-        benchmark=Plugin(name="geneval", options={}),
+        benchmark=Plugin(name=GenEval.name, options={}),
         replicates=1 + max(file.replicate for file in files),
         strategy=Plugin(name=Recorded.name),
         budget=1,
@@ -203,8 +204,6 @@ def _with_backend(ask: ScoringAsk) -> ScoringAsk:
 
 
 def _scorer(suite: Suite, ask: ScoringAsk) -> ModelSpec:
-    from benchmarks.geneval.scorer import PARTS, Options
-
     spec = suite.scorer
     for part in ask.scorer or {}:
         if part not in PARTS:
@@ -213,13 +212,12 @@ def _scorer(suite: Suite, ask: ScoringAsk) -> ModelSpec:
     for name, flag in (("dtype", "--dtype"), ("batch_size", "--batch-size")):
         if name in settings:
             raise UsageError(f"the scorer's {name} is given with {flag}, not as a setting")
-    complete = resolved(build(Options, settings, flag="-O"))
     return spec.model_copy(
         update={
             "checkpoints": {**spec.checkpoints, **(ask.scorer or {})},
             "dtype": resolve_dtype(ask.dtype or spec.dtype, ask.device),
             "batch_size": ask.batch_size or spec.batch_size,
-            "settings": {k: v for k, v in complete.items() if k not in ("dtype", "batch_size")},
+            "settings": GenEval().scorer_settings(settings),
         }
     )
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from harness.analysis.measurement import sizes_total
 from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.executors.base import Executor
 from harness.engine.executors.inline import InlineExecutor
@@ -37,7 +38,7 @@ from harness.log.schema import TABLES
 from harness.log.store import LogWriter
 from harness.records import Draw, Look, Request, Role, Verdict
 from harness.scoring.files import write_files
-from harness.scoring.images import BadImage, Picture, read
+from harness.scoring.images import BadImage, Picture, read, size_of
 from harness.scoring.plan import ImageFile, ScoringPlan
 from harness.seeds import digest
 
@@ -108,11 +109,13 @@ def score(
             manifest.write(folder.manifest)
             write_prompts(folder, plan.prompts)
             write_files(ready, folder)
-            _Session(ready, executor, folder, observe).run()
+            session_of_work = _Session(ready, executor, folder, observe)
+            session_of_work.run()
         finally:
             executor.close()
         files = [s.path.name for table in TABLES for s in shards.discover(folder.log, table)]
-        manifest.finished(totals(folder, judged=plan.config.judged), files).write(folder.manifest)
+        sums = totals(folder, judged=plan.config.judged) | sizes_total(session_of_work.sizes)
+        manifest.finished(sums, files).write(folder.manifest)
 
 
 def check_out(folder: RunFolder, ready: ScoringPlan) -> Manifest | None:
@@ -159,6 +162,7 @@ class _Session:
         self._executor = executor
         self._observe = observe
         self._log = LogWriter(folder.log, since=last_time(folder.manifest))
+        self.sizes: set[tuple[int, int]] = set()
         ended = self._restore(folder)
         self._done = len(ended)
         self._unread: Iterator[ImageFile] = (
@@ -201,6 +205,9 @@ class _Session:
         files = {(file.prompt.id, file.replicate): file for file in self._ready.files}
         for row in store.read(folder.log, "candidates").to_pylist():
             key = (row["prompt_id"], row["replicate"])
+            # The log does not say how large an image was.
+            if row["image"] is not None and (size := size_of(files[key].path)):
+                self.sizes.add(size)
             if key not in ended:
                 ended.add(key)
                 search, draw = self._search(files[key])
@@ -248,6 +255,7 @@ class _Session:
         except BadImage as error:
             self._finish(_pending(search, draw, "", error=error.message))
             return
+        self.sizes.add((picture.height, picture.width))
         identity = digest(["file", picture.source])[:32]
         pending = _pending(search, draw, identity, picture=picture)
         self._wait(pending, shape=(picture.height, picture.width))

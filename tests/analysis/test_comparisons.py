@@ -71,9 +71,9 @@ def test_protocols_differ_in_prompts_or_resolution(make_run: MakeRun) -> None:
     plain = make_run("a")
     fewer = make_run("b", benchmark_options={"size": "4"})
     larger = make_run("c", generator_settings={"height": "16"})
-    assert unlike(plain.manifest, make_run("d", budget=2).manifest) == []
-    assert "prompt set" in unlike(plain.manifest, fewer.manifest)
-    assert unlike(plain.manifest, larger.manifest) == ["resolution"]
+    assert unlike(plain, make_run("d", budget=2)) == []
+    assert "prompt set" in unlike(plain, fewer)
+    assert unlike(plain, larger) == ["resolution"]
     with pytest.raises(UsageError, match="resolution"):
         check_alike([plain, larger], force=False)
     assert "not comparable" in check_alike([plain, larger], force=True)[0]

@@ -101,7 +101,6 @@ def test_what_differs_is_told(run: Path, words: str, parts: set[str]) -> None:
         (lambda c: c["judge"].update(kind="detector"), "judge"),
         (lambda c: c["generator"]["settings"].update(height=512), "resolution"),
         (lambda c: c["scorer"]["checkpoints"].update(detector="another"), "detector"),
-        (lambda c: c["benchmark"]["options"].update(seed=44), "prompt set"),
         (lambda c: c.update(miniature=True), "models"),
     ],
 )

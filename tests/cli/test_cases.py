@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.geneval.prompts import metadata_rows
 from tests.shared import SHARED, needs_shared
 from tests.terminal import ROOT, Terminal
 
@@ -172,3 +173,73 @@ def test_intervals_do_not_depend_on_who_prints_them(harness: Terminal) -> None:
     table = pd.read_csv("page/tables/results.csv").set_index("kind").loc[["macro", "micro"]]
     for kind, row in table.iterrows():
         assert lines[kind] == f"{row['low']:.3f}–{row['high']:.3f}"
+
+
+def elsewhere(images: Path, verdicts: Mapping[str, Mapping[str, Any]], out: Path) -> Path:
+    """Scored images as the Reflect-DiT script leaves them: a folder each, numbered anew."""
+    for number, (name, line) in enumerate(verdicts.items()):
+        folder, file = name.split("/")
+        samples = out / f"{number:05d}" / "samples"
+        samples.mkdir(parents=True)
+        shutil.copy(images / folder / "metadata.jsonl", samples.parent)
+        shutil.copy(images / folder / "samples" / file, samples / "00000.png")
+        verdict = {"correct": line["correct"], "correct_verifier": True}
+        (samples / "00000.png.feedback.json").write_text(json.dumps(verdict))
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("-B", "seed=7")], ids=["published", "fresh"])
+def test_a_run_its_export_and_an_import_are_measured_alike(
+    harness: Terminal, options: tuple[str, ...]
+) -> None:
+    command = ["--strategy", "single", "--limit", 6, "--replicates", 2, "--threads", 1]
+    assert harness("run", *command, *options, "--out", "base") == 0
+    assert harness("export", "base", "--out", "images") == 0
+    assert score(harness, Path("images"), "scores") == 0
+    said = "of GenEval's 553 prompts and" if options else "6 of GenEval's 553 prompts, without 00"
+    assert said in harness.out
+    source = elsewhere(Path("images"), results("scores"), Path("source"))
+    imported = ("import", source, "--format", "reflect-dit", "--out", "imported")
+    assert harness(*imported) == 0, harness.err
+    for first, second in (("base", "scores"), ("base", "imported"), ("scores", "imported")):
+        assert harness("compare", first, second) == 0, harness.err
+        assert "nlike" not in harness.err
+        assert ("Scorer of recorded-1" in harness.err) is (second == "imported")
+        micro = next(line for line in harness.out.splitlines() if line.startswith("micro"))
+        assert "+0.000" in micro and " 6 " in micro, micro
+    assert harness("audit", "scores") == 0 and harness("audit", "imported") == 0
+
+
+def official(root: Path, *, without: range = range(0)) -> Path:
+    """A folder of the Reflect-DiT script over GenEval's prompts, as the case's `make.py` has it."""
+    for number, row in enumerate(metadata_rows()):
+        if number in without:
+            continue
+        samples = root / f"{number:05d}" / "samples"
+        samples.mkdir(parents=True)
+        (samples.parent / "metadata.jsonl").write_text(json.dumps(row))
+        verdict = {"correct": bool(number % 2), "correct_verifier": True}
+        (samples / "00000.png.feedback.json").write_text(json.dumps(verdict))
+    return root
+
+
+@pytest.mark.slow
+def test_the_published_prompts_are_known_by_what_they_are(harness: Terminal) -> None:
+    format_ = ("--format", "reflect-dit", "--no-images")
+    assert harness("import", official(Path("full")), *format_, "--out", "whole") == 0
+    assert "GenEval's 553 prompts" not in harness.out
+    asked = ("--regenerate", 0, "--rescore", 0, "--published", "Reflect-DiT 20", "--json")
+    assert harness("audit", "whole", *asked) == 0
+    assert "differs in" in harness.out and "prompt set" not in harness.out
+    part = official(Path("part"), without=range(100, 109))
+    named = "544 of GenEval's 553 prompts, without 00100 '"
+    assert harness("import", part, *format_, "--out", "most") == 0
+    assert f"prompts   {named}" in harness.out and " and 6 more" in harness.out
+    assert harness("show", "most") == 0 and f"prompts   {named}" in harness.out
+    assert harness("audit", "most", *asked) == 0 and f"prompt set ({named}" in harness.out
+    assert harness("report", "most", "--out", "page") == 0 and named in harness.out
+    assert harness("compare", "whole", "most") == 2
+    assert re.search(r"differ in prompt set \(.* has 9 that .* has not: 00100 '", harness.err)
+    assert harness("compare", "whole", "most", "--force") == 0
+    assert named in harness.out and " has not: 00100 '" in harness.err

@@ -14,7 +14,8 @@ from PIL import Image as Pillow
 from safetensors.torch import load_file, save_file
 
 from benchmarks.geneval.known_images import ANSWERS, FOLDER, check_known_images
-from benchmarks.geneval.scorer import Options, load_scorer, self_test
+from benchmarks.geneval.scorer import load_scorer, self_test
+from benchmarks.geneval.settings import Options
 from harness.errors import HarnessError
 from harness.models.checkpoints import BUNDLED
 from harness.models.digests import folder_digest

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from benchmarks.geneval import scorer as scorers
-from benchmarks.geneval.scorer import Options, load_scorer, self_test
+from benchmarks.geneval.scorer import load_scorer, self_test
 from benchmarks.geneval.self_test import check, tolerance_of
+from benchmarks.geneval.settings import Options
 from harness.errors import HarnessError
 from harness.models.checkpoints import BUNDLED
 
