@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from harness.analysis.comparison import prompt_keys
 from harness.analysis.curves import RunCurves
 from harness.analysis.logged_run import LoggedRun
 from harness.errors import UsageError, did_you_mean
@@ -102,6 +103,9 @@ def choose(
 ) -> dict[str, list[str]]:
     """Prompts for the gallery and what each was chosen for, in order of choice.
 
+    A prompt is named as `harness.analysis.comparison.prompt_keys` does: where runs are over unlike
+    prompts, those that one run alone has are chosen from too.
+
     Scores are means over the runs at their largest budgets; gain is against the smallest.
     Among equals, those whose single draws are worst (for "best": most often wrong, so that the
     search mattered) come first, then any, by seed.
@@ -120,11 +124,12 @@ def choose(
             raise UsageError(
                 f"the gallery knows no '{choice}'", did_you_mean(choice, (*CHOICES, "all", "none"))
             )
-    ids = sorted({i for c in curves for i in c.run.prompts["prompt_id"]})
+    keys = prompt_keys([of.run for of in curves])
+    ids = sorted({key for of_run in keys for key in of_run})
     place = {name: number for number, name in enumerate(ids)}
     sums = np.zeros((3, len(ids)))
-    for of in curves:
-        rows = [place[name] for name in of.run.prompts["prompt_id"]]
+    for of, of_run in zip(curves, keys, strict=True):
+        rows = [place[name] for name in of_run]
         answered = of.own.scores[:, np.isfinite(of.own.scores).any(axis=0)]
         if not answered.shape[1]:
             continue
@@ -170,17 +175,18 @@ def cards(
         HarnessError: A log is damaged.
     """
     found: dict[str, Card] = {}
-    for run, name in zip(runs, names, strict=True):
-        numbers = np.flatnonzero(run.prompts["prompt_id"].isin(list(chosen)).to_numpy())
+    for run, name, keys in zip(runs, names, prompt_keys(runs), strict=True):
+        numbers = np.flatnonzero(keys.isin(list(chosen)))
         prompt_of = run.searches["prompt"].to_numpy()
         ended = {int(n): np.flatnonzero(prompt_of == n).tolist() for n in numbers}
         shown = {s: _shown(run, s) for all_of in ended.values() for s in all_of[:searches]}
         rows = _rows(run, shown)
         for number, all_of in ended.items():
             facts = run.prompts.iloc[number]
-            key = str(facts["prompt_id"])
+            key = str(keys[number])
             card = found.setdefault(
-                key, Card(key, facts["prompt"], facts["tag"], list(chosen[key]))
+                key,
+                Card(str(facts["prompt_id"]), facts["prompt"], facts["tag"], list(chosen[key])),
             )
             taken = all_of[:searches]
             for search in taken:
@@ -205,6 +211,8 @@ def _rows(run: LoggedRun, shown: Mapping[int, list[int]]) -> dict[int, list[dict
             )
         }
         indices = sorted({i for search in search_of.values() for i in shown[search]})
+        if not indices:  # it has none of the prompts, or drew nothing for them
+            continue
         where = (
             pc.field("prompt_id").isin(sorted({key[0] for key in search_of}))
             & pc.field("replicate").isin(sorted({key[1] for key in search_of}))

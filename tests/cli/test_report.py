@@ -100,3 +100,35 @@ def test_show_says_how_judge_and_scorer_agree(harness: Terminal) -> None:
     assert harness("show", "a") == 0
     assert "agreement " in harness.out and "wrong rejected" in harness.out
     assert "(4.00 a search), budget 4" in harness.out
+
+
+def test_a_gallery_over_unlike_prompt_sets(harness: Terminal) -> None:
+    """Each run shows its own prompts, one that a run lacks too, and no two share a card by id."""
+    suite = str(next(Path().glob("*.toml")))
+    other = ["--benchmark", "tests.analysis.test_prompt_sets:Renamed", "-B", "first=8"]
+    assert harness("run", "--model", suite, *other, "-B", "count=2", "--out", "few") == 0
+    for choice in ("worst", "best", "gain", "random"):
+        command = ["report", "a", "few", "--force", "--gallery", choice, "--gallery-size", 1]
+        assert harness(*command, "--out", choice) == 2
+        assert "no prompt in common" in harness.err and "hint: " in harness.err
+    assert harness("run", "--model", suite, *STUB, "--limit", 2, "--out", "two") == 0
+    for choice in ("worst", "best", "gain", "random"):
+        command = ["report", "a", "two", "--force", "--gallery", choice, "--gallery-size", 1]
+        assert harness(*command, "--out", choice) == 0, harness.err
+        assert "has 8 that" in harness.err
+        page = (Path(choice) / "index.html").read_text(encoding="utf-8")
+        assert page.count(f"chosen as {'largest gain' if choice == 'gain' else choice}") == 1
+
+
+def test_cards_are_of_prompts_not_of_ids(harness: Terminal) -> None:
+    from harness.analysis import analyse
+    from harness.report.gallery import cards, choose
+
+    suite = str(next(Path().glob("*.toml")))
+    other = ["--benchmark", "tests.analysis.test_prompt_sets:Renamed", "-B", "count=2"]
+    assert harness("run", "--model", suite, *other, "--out", "other") == 0
+    found = analyse(["a", "other"], force=True)
+    chosen = choose(found.curves, ["all"])
+    shown = cards(found.runs, found.names, chosen)
+    assert [len(card.chains) for card in shown] == [1] * 20
+    assert sorted(card.prompt_id for card in shown) == sorted([f"{i:05d}" for i in range(10)] * 2)
