@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,8 +28,9 @@ from harness.models.suites import (
 )
 from harness.options import build, resolved
 from harness.prompts import select_prompts
-from harness.records import Prompt, Role
+from harness.records import Draw, Prompt, Role
 from harness.registry import BENCHMARKS, GENERATORS, JUDGES, STRATEGIES, import_paths
+from harness.truncation import Truncated, Truncation
 from strategies.base import Strategy
 
 Paths = Mapping[Role, Mapping[str, Path]]
@@ -83,6 +85,31 @@ class Plan:
         """What turns the strategy's draws into requests."""
         with import_paths(allowed=True):  # the plan's own, which has been imported before
             return Resolver.of(self.config, GENERATORS.get(self.config.generator.kind))
+
+    @cached_property
+    def truncation(self) -> Truncation | None:
+        """What tells which texts of a request are cut; None where nobody can tell.
+
+        Raises:
+            HarnessError: The generator's checkpoint is damaged.
+        """
+        with import_paths(allowed=True):
+            factory = GENERATORS.get(self.config.generator.kind)
+        load = getattr(factory, "truncation", None)
+        found: Truncation | None = load(self.paths.get(Role.GENERATOR, {})) if load else None
+        return found
+
+    def truncated(self) -> Truncated:
+        """Return whose prompts are longer than the text encoder takes, before anything is drawn.
+
+        Raises:
+            HarnessError: The generator's checkpoint is damaged.
+        """
+        if (tell := self.truncation) is None:
+            return Truncated(len(self.prompts), 0)
+        resolve = self.resolver.resolve
+        texts = ((prompt.id, tell(resolve(prompt, 0, Draw(0)))) for prompt in self.prompts)
+        return Truncated.of(len(self.prompts), texts)
 
 
 @import_paths(allowed=True)

@@ -18,6 +18,7 @@ from harness.analysis.pooling import pool, seeds_table
 from harness.analysis.protocol import caption, check_alike, labels, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.run_table import runs_table
+from harness.analysis.truncated import logged_truncation
 from harness.errors import UsageError
 from harness.log import store
 from harness.log.location import Location
@@ -46,8 +47,12 @@ class Findings:
         """How each run was measured, how complete it is, and what could not be computed."""
         lines = [caption(name, run) for name, run in zip(self.names, self.runs, strict=True)]
         for name, of in zip(self.names, self.curves, strict=True):
-            lines += [f"{name}: {note}" for note in of.notes]
+            lines += [f"{name}: {note}" for note in [*of.notes, *self._truncated(of.run)]]
         return lines
+
+    def _truncated(self, run: LoggedRun) -> list[str]:
+        found = [logged_truncation(part.folder, part.manifest).sentences for part in run.parts]
+        return list(dict.fromkeys(sentence for sentences in found for sentence in sentences))
 
     @property
     def unscored(self) -> list[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 from harness.analysis.logged_run import searches_total
 from harness.analysis.prompts_without_draws import prompts_without_draws
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval
+from harness.analysis.truncated import logged_truncation
 from harness.log import store
 from harness.log.costs import COSTS, WORKED, sums
 from harness.log.frame import load, load_searches
@@ -18,6 +19,7 @@ from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES, UNITS, origin
+from harness.truncation import Truncated
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Summary:
         errors: Distinct errors and how often each occurred.
         failures: Failed tries of batches by role, by kind, over all sessions.
         deaths: Workers lost by role, by kind, over all sessions.
+        truncated: Which prompts the text encoder cut.
     """
 
     manifest: Manifest
@@ -69,6 +72,7 @@ class Summary:
     errors: Mapping[str, int]
     failures: Mapping[str, Mapping[str, int]]
     deaths: Mapping[str, Mapping[str, int]]
+    truncated: Truncated
 
     @property
     def nothing_scored(self) -> bool:
@@ -132,6 +136,7 @@ def summarise(run: str | Location) -> Summary:
         errors={str(message): int(count) for message, count in errors.items()},
         failures=_counts(manifest, "failures"),
         deaths=_counts(manifest, "deaths"),
+        truncated=logged_truncation(folder, manifest),
     )
 
 

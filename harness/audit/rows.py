@@ -21,8 +21,9 @@ from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.log import shards
-from harness.log.schema import KEYS, ROLES, SCORE, TABLES, VERDICT
+from harness.log.schema import KEYS, LATER, ROLES, SCORE, TABLES, VERDICT
 from harness.seeds import canonical_json
+from harness.truncation import TEXTS
 
 NAME = "rows"
 
@@ -64,6 +65,8 @@ def _schema(shard: shards.Shard, table: str, problems: Problems) -> None:
         return
     for field in TABLES[table]:
         if field.name not in found.names:
+            if field.name in LATER:
+                continue
             problems.add(f"{shard.path.name} has no column '{field.name}'")
         elif not found.field(field.name).type.equals(field.type):
             problems.add(f"{shard.path.name}: '{field.name}' is {found.field(field.name).type}")
@@ -137,6 +140,8 @@ def _values(row: Row) -> list[str]:
     for detection in row["detections"] or []:
         if not _plausible(detection):
             found.append(f"an impossible detection: {detection}")
+    if unknown := set(row["truncated"] or ()) - set(TEXTS):
+        found.append(f"texts of unknown kinds were cut: {', '.join(map(str, unknown))}")
     try:
         settings = json.loads(row["settings"])
         if not isinstance(settings, dict) or canonical_json(settings) != row["settings"]:

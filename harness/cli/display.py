@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from harness.cli.terminal import printable
 from harness.engine.progress import Progress as Counts
 from harness.log.run_folder import RunFolder
 from harness.models import leakage
@@ -30,9 +31,12 @@ def display(plan: Plan, folder: RunFolder, *, fresh: bool) -> Iterator[Callable[
         f"{len(plan.prompts)} prompts × {config.replicates} on {suite_name(fields)}"
         f"{' (miniature models)' if is_miniature(fields) else ''}"
         f"{' (ORACLE: the judge is the scorer)' if config.oracle else ''}"
-        f"\nin:  {folder.path}\nloading models …",
+        f"\nin:  {folder.path}",
         err=True,
     )
+    for text in plan.truncated().sentences:
+        click.echo(f"warning: {printable(text)}", err=True)
+    click.echo("loading models …", err=True)
     if text := leakage.warning(fields):
         click.echo(f"warning: {text}", err=True)
     if sys.stderr.isatty():

@@ -14,7 +14,7 @@ from harness.cli.display import display
 from harness.cli.places import resume_command
 from harness.cli.recorded import recorded_command
 from harness.cli.summary_view import print_summary
-from harness.engine.launch import Execution, check_folder, work
+from harness.engine.launch import Execution, check_folder, is_finished, work
 from harness.errors import HarnessError, Interrupted
 from harness.log.run_folder import RunFolder
 from harness.plan import Plan
@@ -56,22 +56,24 @@ def drive(
     resume = resume_command(folder.path, plan.config.model_dump())
     # An error may be about a run that is reused, so that only who was stopped is told of it.
     alike = " ".join([resume, *(f"--reuse {shlex.quote(str(pool.path))}" for pool in reuse)])
-    fresh = check_folder(folder, plan) is None
+    manifest = check_folder(folder, plan)
     stop = _Stop()
     handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     command = recorded_command()
     try:
-        with display(plan, folder, fresh=fresh) as observe:
-            progress = work(
-                plan,
-                execution,
-                folder,
-                command=command,
-                observe=observe,
-                stop=lambda: stop.asked,
-                notes=notes,
-                reuse=reuse,
-            )
+        progress = None
+        if not is_finished(manifest):
+            with display(plan, folder, fresh=manifest is None) as observe:
+                progress = work(
+                    plan,
+                    execution,
+                    folder,
+                    command=command,
+                    observe=observe,
+                    stop=lambda: stop.asked,
+                    notes=notes,
+                    reuse=reuse,
+                )
     except Interrupted as error:
         raise Interrupted(error.message, f"carry on with: {alike}") from error
     except KeyboardInterrupt:

@@ -83,6 +83,7 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
         f"draws     {summary.draws} ({per_search}), budget {budget}, "
         f"{summary.draws_failed} failed, {summary.retries} retried",
     ]
+    lines.append(f"truncated {summary.truncated.summary}")
     for run, count in summary.reused.items():
         lines.append(f"reused    {count} draws of run {run}, with what they cost there")
     if summary.accepted is not None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from harness.engine.dispatch import Dispatcher
 from harness.engine.executors.base import Executor
@@ -34,7 +35,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.store import LogWriter
 from harness.models.judges.none import UNJUDGED
 from harness.plan import Plan
-from harness.records import FREE, Draw, Look, Role
+from harness.records import FREE, Draw, Look, Request, Role
 from harness.seeds import digest
 
 MAX_ATTEMPTS = 3
@@ -73,6 +74,7 @@ class Engine:
         self._observe = observe
         self._stop = stop
         self._resolver: Resolver = plan.resolver
+        self._truncation = plan.truncation
         self._log = LogWriter(folder.log, since=last_time(folder.manifest))
         self._images = ImageStore(folder.images, self._log)
         sizes = {role: spec.batch_size for role, spec in plan.config.specs.items()}
@@ -266,12 +268,22 @@ class Engine:
         return replace(request, images=pngs)
 
     def _log_draw(self, pending: Pending) -> None:
-        self._log.append("candidates", candidate_row(self._config.run, pending))
+        truncated = self._truncated(pending.request)
+        self._log.append("candidates", candidate_row(self._config.run, pending, truncated))
         pending.open.unlogged -= 1
         pending.open.note(pending)
         if not pending.known.run:
             self.progress.draws += 1
             self.progress.draws_failed += bool(pending.known.errors)
+
+    def _truncated(self, request: Request[Any]) -> Collection[str] | None:
+        """Return which texts of a request are cut; None where nobody can tell."""
+        if self._truncation is None:
+            return None
+        try:
+            return self._truncation(request)
+        except Exception:
+            return None  # what no generator can read is the error of its row, not of the run
 
     def _close(self, open: OpenSearch) -> None:
         """Log a search that is done and let its images go."""

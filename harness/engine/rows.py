@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +13,16 @@ from harness.records import Candidate, Detection, Draw, Feedback, Role, Score, V
 from harness.seeds import canonical_json
 
 
-def candidate_row(run: str, pending: Pending) -> dict[str, Any]:
-    """Return the log row of a draw that is done, well or badly."""
+def candidate_row(
+    run: str, pending: Pending, truncated: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Return the log row of a draw that is done, well or badly.
+
+    Args:
+        run: The run's id.
+        pending: The draw.
+        truncated: Which of its texts were cut; None if nobody knows.
+    """
     search, draw, known = pending.open.search, pending.draw, pending.known
     prompt, verdict, score = search.prompt, known.verdict, known.score
     # The first role that failed, in the order in which they work.
@@ -30,6 +38,7 @@ def candidate_row(run: str, pending: Pending) -> dict[str, Any]:
         "seed": pending.request.noise_seed,
         "text": draw.text,
         "settings": canonical_json(dict(draw.settings)),
+        "truncated": None if truncated is None else list(truncated),
         "feedback": [{"draw_id": f.draw_id, "sentence": f.sentence} for f in draw.feedback],
         "image": known.image,
         "accepted": verdict.accepted if verdict else None,

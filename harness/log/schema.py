@@ -60,6 +60,7 @@ CANDIDATES = pa.schema(
         ("seed", pa.int64()),
         ("text", TEXT),
         ("settings", TEXT),
+        ("truncated", pa.list_(TEXT)),
         ("feedback", pa.list_(FEEDBACK)),
         ("image", TEXT),
         ("accepted", pa.bool_()),
@@ -111,14 +112,19 @@ KEYS = {
 }
 """What names a row within a run."""
 
+LATER = frozenset({"truncated"})
+"""Columns that came after the first logs of this schema version, which are null there."""
+
 VOLATILE = frozenset(
     {
         "time",
+        *LATER,
         "attempts",
         *(name for role in ROLES for name, _ in _cost(role)),
     }
 )
-"""Times, workers, attempts and costs: all that may differ between two runs of one config."""
+"""All that may differ between two runs of one config: times, workers, attempts and costs, and
+what former programs did not write down."""
 
 
 def content(table: pa.Table) -> pa.Table:

@@ -19,6 +19,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from benchmarks.base import Benchmark
 from harness.records import Cost, Image, Prompt, Request, Setting, Verdict
+from harness.truncation import Truncation
 
 
 @runtime_checkable
@@ -81,6 +82,24 @@ class GeneratorFactory(Protocol):
         Raises:
             harness.errors.UsageError: A setting it does not have, a device that is not there.
             harness.errors.HarnessError: A checkpoint is missing, damaged or another model's.
+        """
+        ...
+
+    def truncation(self, checkpoints: Mapping[str, Path]) -> Truncation | None:
+        """Return what tells which texts of a request are cut; a plug-in may leave this out.
+
+        A text is cut if what stands behind some place in it makes no difference. Asked for every
+        prompt before anything is loaded and for every draw, so that only what splits texts into
+        tokens is loaded for it (a classmethod of the plug-in). Requests come without images.
+
+        Args:
+            checkpoints: As `load` will get them.
+
+        Returns:
+            The function; None where nobody can tell.
+
+        Raises:
+            harness.errors.HarnessError: A checkpoint is missing or damaged.
         """
         ...
 

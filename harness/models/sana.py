@@ -7,7 +7,6 @@ encodes each prompt once, keeps the batch shape fixed, and counts.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,15 @@ from harness import options
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models import sana_flops
 from harness.models.devices import prepare
+from harness.models.sana_text import (
+    EncodedTexts,
+    instruction,
+    instruction_tokens,
+    text_truncation,
+)
 from harness.models.suites import resolve_dtype
 from harness.records import Cost, Image, Request, Setting
+from harness.truncation import Truncation
 
 if TYPE_CHECKING:
     import torch
@@ -120,6 +126,33 @@ class SanaGenerator:
             checkpoints["pipeline"], device=prepare(device), dtype=resolve_dtype(dtype, device)
         )
         return cls(pipeline, batch_size=batch_size, settings=settings)
+
+    @classmethod
+    def truncation(cls, checkpoints: Mapping[str, Path]) -> Truncation | None:
+        """Load the tokenizer alone (see `harness.models.base.GeneratorFactory`).
+
+        Args:
+            checkpoints: As `load` takes them.
+
+        Raises:
+            HarnessError: The tokenizer is missing or damaged.
+        """
+        if "pipeline" not in checkpoints:
+            return None
+
+        def texts(request: Request) -> list[EncodedTexts]:
+            return cls._texts(request, options.build(cls.Settings, request.settings, flag="-G"))
+
+        return text_truncation(checkpoints["pipeline"], texts)
+
+    @classmethod
+    def _texts(cls, request: Request, settings: Any) -> list[EncodedTexts]:
+        """List what of a request the text encoder reads."""
+        length = settings.max_sequence_length
+        texts = [EncodedTexts("text", [request.text], length, settings.complex_human_instruction)]
+        if settings.guidance_scale > 1:
+            texts.append(EncodedTexts("negative_prompt", [settings.negative_prompt], length))
+        return texts
 
     def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
         """Make one image a request (see `harness.models.base.Generator`).
@@ -283,18 +316,17 @@ class SanaGenerator:
     def _encode_now(self, text: str, length: int, instructed: bool) -> tuple[_Encoded, float]:
         import torch
 
-        instruction = _instruction() if instructed else None
+        before = instruction() if instructed else None
         with torch.no_grad():
             embeds, mask, _, _ = self.pipeline.encode_prompt(
                 text,
                 do_classifier_free_guidance=False,
                 max_sequence_length=length,
-                complex_human_instruction=instruction,
+                complex_human_instruction=before,
             )
         tokens = length
-        if instruction:
-            # As in SanaPipeline: the prompt's own tokens come after the instruction's.
-            tokens += len(self.pipeline.tokenizer.encode("\n".join(instruction))) - 2
+        if before:
+            tokens += instruction_tokens(self.pipeline.tokenizer)
         return _Encoded(embeds, mask), self._counted(sana_flops.encoding, tokens=tokens)
 
     def _cost(self, settings: SanaSettings, context: int = 0) -> tuple[int, float]:
@@ -332,11 +364,3 @@ def remembered(
     value, cost = make()
     cache[key] = value
     return value, cost
-
-
-def _instruction() -> list[str]:
-    """SANA's instruction, from the pipeline that owns it."""
-    from diffusers import SanaPipeline
-
-    default = inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"]
-    return list(default.default)

@@ -86,10 +86,7 @@ def load_pipeline(
     )
     with quiet(), explained(folder, "scheduler"):
         scheduler = scheduler_class.from_pretrained(folder / "scheduler", local_files_only=True)
-    with quiet(), explained(folder, "tokenizer"):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder / "tokenizer", local_files_only=True, trust_remote_code=False
-        )
+    tokenizer = load_tokenizer(folder)
     text_encoder = load_strictly(encoder_class, folder / "text_encoder", dtype=side)
     vae = load_diffusers(diffusers.AutoencoderDC, folder / "vae", side)
     if transformer is None:
@@ -109,6 +106,21 @@ def load_pipeline(
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a pipeline's folder.
+
+    Raises:
+        HarnessError: It is missing or damaged.
+    """
+    require(folder, ["tokenizer/tokenizer_config.json"])
+    with quiet(), explained(folder, "tokenizer"):
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(
+            folder / "tokenizer", local_files_only=True, trust_remote_code=False
+        )
 
 
 def load_diffusers(

@@ -18,6 +18,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from harness.analysis.logged_run import LoggedRun
+from harness.analysis.truncated import logged_truncation
 from harness.models import leakage
 from harness.models.bundled import is_miniature, suite_name
 from harness.report.gallery import OUTCOMES, Card
@@ -135,6 +136,14 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
         ("judge", f"{config['judge']['kind']}{' (ORACLE)' if config['oracle'] else shared}"),
         ("scorer", scorer),
         ("searches", f"{len(run.searches)} of {run.searches_total}, {run.searches_failed} failed"),
+        (
+            "truncated",
+            "; ".join(
+                dict.fromkeys(
+                    logged_truncation(part.folder, part.manifest).summary for part in run.parts
+                )
+            ),
+        ),
         ("draws failed", f"{run.draws_failed} of {int((run.index >= 0).sum())}"),
         ("command", "; ".join(part.manifest.command for part in run.parts)),
         ("commit", f"{git.get('commit', 'unknown')}{' (dirty)' if git.get('dirty') else ''}"),

@@ -139,6 +139,25 @@ def test_nothing_that_could_be_scored_is_no_zero(harness: Terminal, tmp_path: Pa
     assert [line["correct"] for line in results().values()] == [None] * 4
 
 
+def test_prompts_that_are_cut_are_said(harness: Terminal) -> None:
+    for name in ("a", "b"):
+        assert harness("run", "--benchmark", "prompt-file", "-B", f"path={case('14', name)}.jsonl",
+                       "--strategy", "single", "--judge", "none", "--budget", 1, "--threads", 1,
+                       "--out", name) == 0  # fmt: skip
+        before, _, _ = harness.err.partition("loading models")
+        sentence = "the text encoder cuts the text of 1 of 1 prompts, by id: 1"
+        assert f"warning: {sentence}" in before
+        assert f"truncated {sentence}" in harness.out
+        said = harness.out
+        assert harness("show", name) == 0 and harness.out == said
+        assert harness("audit", name) == 0
+    import harness as product
+
+    a, b = product.load("a"), product.load("b")
+    assert a["image"].tolist() == b["image"].tolist(), "which is what has to be said"
+    assert a["truncated"].map(list).tolist() == [["text"]]
+
+
 def test_images_that_are_passed_over_are_counted(harness: Terminal) -> None:
     assert score(harness, case("16", "images")) == 0
     before, _, _ = harness.err.partition("loading models")

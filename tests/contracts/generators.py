@@ -24,6 +24,7 @@ import torch
 from harness.errors import HarnessError, UsageError
 from harness.models.base import Generator
 from harness.records import Image, Request
+from harness.truncation import TEXTS, Truncation
 
 
 class GeneratorContract:
@@ -38,6 +39,11 @@ class GeneratorContract:
     def requests(self) -> list[Request]:
         """A full batch of at least two requests, alike in settings, no two alike in noise."""
         raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    def truncation(self) -> Truncation | None:
+        """What the `truncation` of its class returns; None for a class that has none."""
+        return None
 
     @pytest.fixture(scope="class")
     def images(self, generator: Generator, requests: list[Request]) -> list[Image]:
@@ -108,6 +114,26 @@ class GeneratorContract:
 
     def test_nothing_asked_nothing_made(self, generator: Generator) -> None:
         assert generator.generate([]) == []
+
+    def test_what_is_said_to_be_cut_makes_no_difference(
+        self, generator: Generator, requests: list[Request], truncation: Truncation | None
+    ) -> None:
+        if truncation is None:
+            assert not hasattr(type(generator), "truncation"), "give the fixture what it returns"
+            return
+        request = requests[0]
+        assert set(truncation(request)) <= set(TEXTS) - {"text"}
+        first, *_, last = request.text.split()
+        whole = request.text
+        while "text" not in truncation(replace(request, text=f"{whole} {last}")):
+            whole = f"{whole} {last}"
+            assert len(whole) < 10**5
+        texts = [whole, whole.removesuffix(last) + first, *(f"{whole} {last} {w}" for w in "ab")]
+        fits, other, cut, same = (
+            _images(generator, [replace(request, text=text)])[0] for text in texts
+        )
+        assert not np.array_equal(fits, other)
+        assert np.array_equal(cut, same)
 
     def test_an_unknown_setting_is_refused(
         self, generator: Generator, requests: list[Request]

@@ -26,6 +26,7 @@ from harness.models.sana import SanaGenerator
 from harness.models.suites import Suite, load_suite, sampler_settings
 from harness.records import Feedback, Request
 from harness.registry import GENERATORS
+from harness.truncation import Truncation
 from tests.contracts.generators import GeneratorContract
 from tests.tiny import make_tiny_reflect_suite
 
@@ -90,6 +91,10 @@ class TestTinyReflectDiT(GeneratorContract):
         return load(parts)
 
     @pytest.fixture(scope="class")
+    def truncation(self, parts: dict[str, Path]) -> Truncation | None:
+        return ReflectDiTGenerator.truncation(parts)
+
+    @pytest.fixture(scope="class")
     def requests(self, requests: list[Request]) -> list[Request]:
         return requests
 
@@ -100,8 +105,25 @@ class TestTinyReflectDiTWithoutFeedback(GeneratorContract):
         return load(parts)
 
     @pytest.fixture(scope="class")
+    def truncation(self, parts: dict[str, Path]) -> Truncation | None:
+        return ReflectDiTGenerator.truncation(parts)
+
+    @pytest.fixture(scope="class")
     def requests(self, plain: list[Request]) -> list[Request]:
         return plain
+
+
+def test_a_sentence_that_is_cut_is_told_of(
+    generator: ReflectDiTGenerator, parts: dict[str, Path], requests: list[Request]
+) -> None:
+    truncation = ReflectDiTGenerator.truncation(parts)
+    assert truncation is not None and not truncation(requests[0])
+    assert truncation(requests[2]) == ["feedback"]
+    sentences = [item.sentence for item in requests[2].feedback]
+    for sentence in sentences:
+        request = replace(requests[2], feedback=(Feedback("d0", sentence),))
+        words = len(generator.pipeline.tokenizer.encode(sentence))
+        assert bool(truncation(request)) == (words > request.settings["max_feedback_length"])
 
 
 @needs_gpu

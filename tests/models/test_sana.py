@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from harness.models.sana import SanaGenerator, SanaSettings
 from harness.models.suites import Suite, sampler_settings
 from harness.records import Feedback, Request
 from harness.registry import GENERATORS
+from harness.truncation import Truncation
 from tests.contracts.generators import GeneratorContract
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "reflect_dit"
@@ -56,6 +58,10 @@ class TestTinySana(GeneratorContract):
     @pytest.fixture(scope="class")
     def generator(self, tiny_pipeline: Path) -> Generator:
         return load(tiny_pipeline)
+
+    @pytest.fixture(scope="class")
+    def truncation(self, tiny_pipeline: Path) -> Truncation | None:
+        return SanaGenerator.truncation({"pipeline": tiny_pipeline})
 
     @pytest.fixture(scope="class")
     def requests(self, requests: list[Request]) -> list[Request]:
@@ -124,6 +130,42 @@ def test_an_image_is_what_the_stock_pipeline_makes_of_the_same_noise(
         # Encoding four prompts at once moves the last bits, so a value may round the other way.
         difference = image.astype(int) - np.asarray(expected).astype(int)
         assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize("instructed", [False, True])
+def test_a_text_is_cut_where_the_stock_pipeline_cuts_it(
+    generator: SanaGenerator, tiny_pipeline: Path, settings: dict[str, object], instructed: bool
+) -> None:
+    own = {**settings, "max_sequence_length": 8, "complex_human_instruction": instructed}
+    truncation = SanaGenerator.truncation({"pipeline": tiny_pipeline})
+    assert truncation is not None
+
+    def embeds(text: str) -> torch.Tensor:
+        return generator._encode(text, SanaSettings(**own))[0].embeds  # type: ignore[arg-type]
+
+    cut = {}
+    for words in range(1, 16):
+        text = "Red " * words
+        request = Request("id", text, 0, own)  # type: ignore[arg-type]
+        cut[words] = torch.equal(embeds(text), embeds(f"{text} cow"))
+        assert ("text" in truncation(replace(request, text=f"{text} cow"))) == cut[words]
+    fits = 6 if instructed else 7  # the pipeline takes two from beside its instruction, not one
+    assert cut == {words: words >= fits for words in cut}
+    longer = replace(request, settings={**request.settings, "max_sequence_length": 40})
+    assert not truncation(longer)
+    negative = {**own, "negative_prompt": "a " * 9}
+    assert truncation(Request("id", "a cow", 0, negative)) == ["negative_prompt"]  # type: ignore[arg-type]
+    unguided = {**negative, "guidance_scale": 1.0}
+    assert not truncation(Request("id", "a cow", 0, unguided))  # type: ignore[arg-type]
+
+
+def test_a_damaged_tokenizer_is_named_before_anything_is_loaded(
+    tiny_pipeline: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_pipeline, tmp_path / "copy")
+    (tmp_path / "copy" / "tokenizer" / "tokenizer.json").write_text("{")
+    with pytest.raises(HarnessError, match="cannot load the tokenizer"):
+        SanaGenerator.truncation({"pipeline": tmp_path / "copy"})
 
 
 def test_noise_is_each_seeds_own(generator: SanaGenerator) -> None:

@@ -26,6 +26,7 @@ from harness.models import sana_flops
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
 from harness.models.sana import SanaGenerator, SanaSettings, remembered
+from harness.models.sana_text import EncodedTexts
 from harness.models.suites import resolve_dtype
 from harness.records import Cost, Image, Request, Setting
 
@@ -173,6 +174,12 @@ class ReflectDiTGenerator(SanaGenerator):
         super().forget()
         self._images.clear()
         self._sentences.clear()
+
+    @classmethod
+    def _texts(cls, request: Request, settings: Any) -> list[EncodedTexts]:
+        sentences = [item.sentence for item in request.feedback]
+        feedback = EncodedTexts("feedback", sentences, settings.max_feedback_length)
+        return [*super()._texts(request, settings), feedback]
 
     def condition(
         self, requests: Sequence[Request], settings: ReflectDiTSettings
