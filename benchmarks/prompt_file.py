@@ -1,4 +1,4 @@
-"""Prompts from a file of the user's own, JSONL or CSV; images and judge's verdicts, no scores."""
+"""Prompts from a file of the user's own: images and judge's verdicts, no scores."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from typing import Any, ClassVar
 
 from benchmarks.base import Benchmark
 from benchmarks.geneval.metadata import BadMetadata, validated
-from harness.errors import UsageError, did_you_mean
+from harness.errors import UsageError, did_you_mean, shortened
 from harness.records import Prompt
 from harness.text import json_lines, parse_json, read_text
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_FORMATS = (*_DELIMITERS, ".json", ".jsonl", ".ndjson")
+_PLAIN = ".txt"
+_FORMATS = (*_DELIMITERS, ".json", ".jsonl", ".ndjson", _PLAIN)
+
+_EXAMPLE = '{"prompt": "a photo of a bench"}'
 
 _Row = tuple[int, Mapping[str, Any]]
 """Line number and content."""
@@ -25,7 +28,7 @@ _Row = tuple[int, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class PromptFile(Benchmark):
-    """One prompt a line, as JSON objects (.jsonl) or as a table with a header (.csv, .tsv).
+    """One prompt a line: JSON objects (.jsonl), a table with a header (.csv, .tsv) or text (.txt).
 
     The column `prompt` is the text; `id` names the prompt (default: its number, from "00000";
     noise seeds hang on it, so prompts that will be reordered should carry one); `tag` groups
@@ -53,7 +56,13 @@ class PromptFile(Benchmark):
         file = Path(self.path)
         text = _read(file)
         delimiter = _DELIMITERS.get(file.suffix.lower())
-        rows = _table_rows(file, text, delimiter) if delimiter else _json_rows(file, text)
+        rows: Iterator[_Row]
+        if delimiter:
+            rows = _table_rows(file, text, delimiter)
+        elif file.suffix.lower() == _PLAIN:
+            rows = ((line, {"prompt": written}) for line, written in json_lines(text))
+        else:
+            rows = _json_rows(file, text)
         prompts: list[Prompt] = []
         lines: dict[str, int] = {}
         for line, row in rows:
@@ -67,7 +76,7 @@ class PromptFile(Benchmark):
             prompts.append(prompt)
         if not prompts:
             raise UsageError(
-                f"{file} holds no prompts", 'write one a line: {"prompt": "a photo of a bench"}'
+                f"{file} holds no prompts", "write one a line, such as " + _example(file)
             )
         return prompts
 
@@ -75,14 +84,21 @@ class PromptFile(Benchmark):
 def _read(file: Path) -> str:
     if file.suffix.lower() not in _FORMATS:
         raise UsageError(
-            f"{file} is neither JSONL nor CSV by its name",
-            f"name it with one of {', '.join(_FORMATS)}",
+            f"{file} is neither JSONL nor CSV by its name, nor a plain list (.txt)",
+            f"write one prompt a line, such as {_EXAMPLE}, to a file named like prompts.jsonl",
         )
     if not file.exists():
         siblings = [p.name for p in file.parent.glob("*") if p.suffix.lower() in _FORMATS]
         hint = did_you_mean(file.name, siblings) if siblings else "check its folder"
         raise UsageError(f"there is no prompt file {file}", hint)
     return read_text(file)
+
+
+def _example(file: Path) -> str:
+    suffix = file.suffix.lower()
+    if suffix in _DELIMITERS:
+        return "a photo of a bench, under the header 'prompt'"
+    return "a photo of a bench" if suffix == _PLAIN else _EXAMPLE
 
 
 def _json_rows(file: Path, text: str) -> Iterator[_Row]:
@@ -92,12 +108,12 @@ def _json_rows(file: Path, text: str) -> Iterator[_Row]:
         except ValueError as error:
             raise UsageError(
                 f"{file}, line {line}: not a line of JSON ({error})",
-                'write one object a line: {"prompt": "a photo of a bench"}',
+                f"write one object a line: {_EXAMPLE}",
             ) from None
         if not isinstance(row, dict):
             raise UsageError(
                 f"{file}, line {line}: JSON, but not an object",
-                'write one object a line: {"prompt": "a photo of a bench"}',
+                f"write one object a line: {_EXAMPLE}",
             )
         yield line, row
 
@@ -134,11 +150,10 @@ def _table_rows(file: Path, text: str, delimiter: str) -> Iterator[_Row]:
 def _prompt(file: Path, line: int, row: Mapping[str, Any], default_id: str) -> Prompt:
     text = row.get("prompt")
     if not isinstance(text, str) or not text.strip():
-        others = [key for key in row if key != "prompt"]
-        close = did_you_mean("prompt", others) if "prompt" not in row and others else ""
-        raise UsageError(
-            f"{file}, line {line}: no text under 'prompt'", close or "give the row a text"
-        )
+        hint = f"give the row a text, as in {_EXAMPLE}"
+        if row and "prompt" not in row:
+            hint = f"its keys are {shortened(list(row))}; name the one with the text 'prompt'"
+        raise UsageError(f"{file}, line {line}: no text under 'prompt'", hint)
     # A CSV cell left empty means "not given"; so does JSON's null.
     identity, tag = (
         value if (value := row.get(key)) not in (None, "") else default

@@ -26,7 +26,8 @@ def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, An
     """
     from harness.cli.drive import drive
     from harness.cli.execution import resolve
-    from harness.config import read_config
+    from harness.cli.show import show_run
+    from harness.config import FOREIGN, read_config
     from harness.errors import UsageError
     from harness.log.manifest import FINISHED, Manifest
     from harness.log.prompts import kept_prompts
@@ -34,14 +35,19 @@ def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, An
     from harness.scoring.plan import is_scoring
 
     manifest = Manifest.read(run.manifest)
-    if is_scoring(manifest.config):
-        # Its images lie elsewhere, and only the command says where.
-        if manifest.state != FINISHED:
+    if manifest.config["generator"]["kind"] == FOREIGN:
+        # Its images come from elsewhere, and only the command says where.
+        if manifest.state == FINISHED:
+            click.echo(f"already finished: {run.path}", err=True)
+            return show_run(run)
+        if is_scoring(manifest.config):
             raise UsageError(
                 f"{run.path} holds scores of images, which the same command goes on with",
                 manifest.command,
             )
-        click.echo(f"already finished: {run.path}", err=True)
-        return 0
+        raise UsageError(
+            f"{run.path} is an import that was stopped, and imports are done in one go",
+            f"remove {run.path}, then: {manifest.command}",
+        )
     ready = replan(read_config(manifest.config), kept_prompts(run, manifest) or ())
     return drive(ready, resolve(execution), run, reuse=reuse)

@@ -10,6 +10,7 @@ from harness.cli.places import RunPlace, plugins_option
 
 if TYPE_CHECKING:
     from harness.log.location import Location
+    from harness.log.run_folder import RunFolder
 
 
 @click.command(short_help="Print what a run came to.")
@@ -20,13 +21,22 @@ def show(run: Location) -> int:
 
     Exits with 1 if nothing of it could be scored.
     """
+    from harness.log.run_folder import RunFolder
+
+    return show_run(RunFolder.existing(run))
+
+
+def show_run(folder: RunFolder) -> int:
+    """Print what a run, or a folder of scored images, came to.
+
+    Returns:
+        The exit code: 1 if nothing of it could be scored.
+    """
     from harness.cli.score_view import show_scores
     from harness.cli.summary_view import print_summary
     from harness.log.manifest import Manifest
-    from harness.log.run_folder import RunFolder
     from harness.scoring.plan import is_scoring
 
-    folder = RunFolder.existing(run)
     if is_scoring(Manifest.read(folder.manifest).config):
         return show_scores(folder)
     return 1 if print_summary(folder).nothing_scored else 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.geneval import metadata
+from harness.config import FOREIGN
 from harness.errors import HarnessError, UsageError
 from harness.log import images
 from harness.log.files import explain
@@ -17,6 +18,7 @@ from harness.log.run_folder import RunFolder
 from harness.prompts import read_prompts
 from harness.records import Prompt
 from harness.scoring.layout import SAMPLES, write_prompt
+from harness.scoring.plan import is_scoring
 from harness.seeds import pixel_digest
 
 
@@ -55,7 +57,7 @@ def export(
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)
     if manifest.config["keep_images"] == "none":
-        raise UsageError(f"{run} was told to keep no images", "run again with --keep-images all")
+        raise _no_images(run, manifest)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder", "choose another --out")
     names = _folder_names(read_prompts(folder, manifest))
@@ -84,6 +86,21 @@ def export(
     except OSError as error:
         raise explain(error, out) from error
     return Export(len(seen), written, tuple(missing))
+
+
+def _no_images(run: Path, manifest: Manifest) -> UsageError:
+    if is_scoring(manifest.config):
+        return UsageError(
+            f"{run} holds scores of images that lie elsewhere, and none of its own",
+            f"use the folder that was scored: {manifest.command}",
+        )
+    if manifest.config["generator"]["kind"] == FOREIGN:
+        return UsageError(
+            f"{run} was imported without its images", "import it again without --no-images"
+        )
+    return UsageError(
+        f"{run} was told to keep no images", "run again with --keep-images all and another --out"
+    )
 
 
 def _image(folder: RunFolder, digest: Any, why: Any) -> bytes:

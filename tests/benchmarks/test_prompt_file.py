@@ -76,7 +76,9 @@ def test_line_separators_inside_a_string_do_not_break_the_line(tmp_path: Path) -
         ("p.csv", "prompt,prompt\na,b\n", "names 'prompt' twice"),
         ("p.csv", "prompt\na cat, a dog\n", "line 2: more cells"),
         ("p.csv", 'prompt\n"a"b\n', "line 2: not CSV"),
-        ("p.txt", "a photo", "neither JSONL nor CSV"),
+        ("p.md", "a photo", "neither JSONL nor CSV"),
+        ("p", "a photo", "neither JSONL nor CSV"),
+        ("p.txt", "\n \n", "holds no prompts"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(
@@ -86,6 +88,28 @@ def test_what_is_wrong_is_said_in_one_sentence(
         PromptFile(path=write(tmp_path, content, name)).prompts()
     assert said in caught.value.message and name in caught.value.message
     assert caught.value.hint and "\n" not in caught.value.message
+
+
+def test_a_plain_list_is_one_prompt_a_line(tmp_path: Path) -> None:
+    path = write(tmp_path, b'\xef\xbb\xbfa cat, red\r\n\n{"prompt": "a"}\n', "list.TXT")
+    assert PromptFile(path=path).prompts() == [
+        Prompt("00000", "a cat, red"),
+        Prompt("00001", '{"prompt": "a"}'),
+    ]
+
+
+@pytest.mark.parametrize("key", ["caption", "prompts"])
+def test_the_key_that_holds_the_text_is_asked_for(tmp_path: Path, key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        PromptFile(path=write(tmp_path, json.dumps({key: "a cat", "n": 1}))).prompts()
+    assert caught.value.hint == f"its keys are {key}, n; name the one with the text 'prompt'"
+
+
+def test_what_the_hint_of_an_unknown_format_says_can_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        PromptFile(path=write(tmp_path, "a photo", "list.md")).prompts()
+    example = caught.value.hint[caught.value.hint.index("{") : caught.value.hint.index("}") + 1]
+    assert len(PromptFile(path=write(tmp_path, example)).prompts()) == 1
 
 
 def test_a_missing_file_is_named_with_its_likely_sibling(tmp_path: Path) -> None:

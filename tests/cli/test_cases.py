@@ -158,6 +158,44 @@ def test_prompts_that_are_cut_are_said(harness: Terminal) -> None:
     assert a["truncated"].map(list).tolist() == [["text"]]
 
 
+def test_a_list_as_geneval_ships_it_is_read(harness: Terminal) -> None:
+    run = ("run", "--benchmark", "prompt-file", "--strategy", "single", "--judge", "none",
+           "--threads", 1)  # fmt: skip
+    assert harness(*run, "-B", f"path={case('17', 'list.txt')}", "--out", "out") == 0
+    assert "searches  2 of 2" in harness.out and "judge" not in harness.out
+    assert harness(*run, "-B", f"path={case('17', 'caption.jsonl')}", "--out", "other") == 2
+    assert "its keys are caption; name the one with the text 'prompt'" in harness.err
+
+
+def test_what_came_from_elsewhere_is_spoken_of_as_such(harness: Terminal) -> None:
+    source = case("07", "images")
+    assert harness("import", source, "--format", "reflect-dit", "--no-images", "--out", "r") == 0
+    said = harness.out
+    assert harness("resume", "r") == 0 and "already finished: r" in harness.err
+    assert harness.out == said, "and what it came to"
+    assert harness("export", "r", "--out", "x") == 2
+    assert "imported without its images" in harness.err and "--no-images" in harness.err
+    assert score(harness, case("02", "plain")) == 0
+    said = harness.out
+    assert harness("resume", "out") == 0 and "already finished: out" in harness.err
+    assert harness.out == said
+    assert harness("export", "out", "--out", "x") == 2
+    assert "scores of images that lie elsewhere" in harness.err
+    assert str(case("02", "plain")) in harness.err and "--keep-images" not in harness.err
+    assert not Path("x").exists()
+
+
+def test_a_suite_cannot_leave_the_miniature_s_label_out(harness: Terminal) -> None:
+    label = "miniature models: this says something about searching, nothing about SANA"
+    assert harness("run", "--model", case("10", "suite.toml"), "--strategy", "single", "--limit",
+                   1, "--budget", 1, "--threads", 1, "--out", "run") == 0  # fmt: skip
+    assert label in harness.out and "miniature models" in harness.err
+    assert harness("show", "run") == 0 and label in harness.out
+    assert harness("report", "run", "--out", "page") == 0
+    assert label in harness.err + harness.out and label in Path("page/index.html").read_text()
+    assert harness("audit", "run", "--regenerate", 0, "--rescore", 0) == 0 and label in harness.out
+
+
 def test_images_that_are_passed_over_are_counted(harness: Terminal) -> None:
     assert score(harness, case("16", "images")) == 0
     before, _, _ = harness.err.partition("loading models")

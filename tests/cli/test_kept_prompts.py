@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,9 @@ def test_a_run_of_the_first_programs_is_held_to_its_digest(
     assert harness("export", "r", "--out", "wrong") == 1
     assert "gives other prompts now than it was started with" in harness.err
     assert not Path("wrong").exists()
+    Path("p.jsonl").unlink()
+    assert harness("audit", "r", "--regenerate", "0", "--rescore", "0", "--plugins") == 0
+    assert re.search(r"^completeness .* claimed  .*could not be built", harness.out, re.MULTILINE)
     Path("p.jsonl").write_text(TEXT)
     assert harness("resume", "r") == 0
     row = json.loads(Path("right/00000/metadata.jsonl").read_text())
