@@ -1,8 +1,8 @@
 """A made-up finished run of any size, without a model: for reports and for measuring them.
 
 Every prompt has a difficulty, every draw is correct by chance, the judge's score is a noisy look
-at that. The log has the columns of a real one, in one compacted shard, so that reading it costs
-what reading a real one does.
+at that. The log has the columns of a real one, in compacted shards, so that reading it costs what
+reading a real one does.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from harness.log.manifest import FINISHED, Manifest, PromptSet, now
 from harness.log.prompts import write_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import CANDIDATES, SEARCHES
+from harness.log.store import MERGED_ROWS
 from harness.models.suites import ModelSpec
 from harness.records import Prompt
 from harness.seeds import config_digest
@@ -47,7 +48,10 @@ def make_run(folder: Path, prompts: int, draws: int, *, seed: int = 0) -> RunFol
     chances = 1 / (1 + np.exp(-scores - rng.normal(0.5, 2.0, (prompts, 1))))
     correct = rng.random((prompts, draws)) < chances
     config = _config(draws)
-    shards.write(run.log, "candidates", 1, 1, _candidates(config.run, asked, scores, correct, rng))
+    candidates = _candidates(config.run, asked, scores, correct, rng)
+    for number, first in enumerate(range(0, len(candidates), MERGED_ROWS), start=1):
+        rows = candidates.slice(first, MERGED_ROWS)
+        shards.write(run.log, "candidates", number, number, rows)
     shards.write(run.log, "searches", 1, 1, _searches(config.run, asked, scores, draws))
     Manifest(
         run=config.run,

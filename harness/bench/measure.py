@@ -1,30 +1,32 @@
-"""Three ways of doing one run's work: the bare models, the engine, and one image at a time.
+"""Three ways of doing a run's work: the bare models, the engine, and one image at a time.
 
 All use the same checkpoints, number format, threads and draws, loaded beforehand and not counted,
-and take turns round by round, so that a busy machine slows all of them.
+and take turns round by round, so that a busy machine slows all of them. Several runs of the same
+models can take turns, too: a search that draws all at once, and one that draws one by one.
 
 *Bare*: the run's batches refilled to the brim, as if no draw had to wait for a verdict, through
 generator, judge and scorer, and nothing else: no search, no log, no file. No program that runs
 these models at this batch size in one process can be faster. *Engine*: whole runs. *One at a
 time*, as the published scripts work: each draw alone, its prompt and feedback encoded anew,
-judged alone, scored alone, and saved.
+judged alone, scored alone, and saved. Its draws are the engine's, whatever search made them.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from harness.bench.sides import Measured, Round, Side
+from harness.bench.stopwatch import Stopwatch
 from harness.engine.device_memory import memory_held
 from harness.engine.executors.base import Executor
 from harness.engine.jobs import Answer, BatchResult, Drawn, Item, Job
@@ -80,62 +82,101 @@ class Kept:
         """Keep everything."""
 
 
+@dataclass(frozen=True)
+class _Regime:
+    """One run's work, as the engine did it once.
+
+    Attributes:
+        plan: The run.
+        items: What each role was asked, in this order.
+        full: The same in batches as full as they can be.
+        fill: Share of the rows of each role's batches that were asked for.
+    """
+
+    plan: Plan
+    items: Mapping[Role, Sequence[Item]]
+    full: Batches
+    fill: Mapping[Role, float]
+
+    @classmethod
+    def of(cls, plan: Plan, kept: Kept) -> _Regime:
+        """Do a run, to warm up and to learn its draws."""
+        _engine(plan, kept)
+        items, sizes = _items(kept.jobs), {r: spec.batch_size for r, spec in _specs(plan).items()}
+        full = {role: _filled(plan, items[role], sizes[role]) for role in items}
+        fill = {role: len(items[role]) / _rows(kept.jobs, role, sizes[role]) for role in items}
+        return cls(plan, items, full, fill)
+
+    @property
+    def single(self) -> dict[Role, list[Item]]:
+        """The same items, each a batch of one row."""
+        return {role: [_alone(item) for item in items] for role, items in self.items.items()}
+
+
 def measure(
-    plan: Plan,
+    plans: Sequence[Plan],
     *,
     rounds: int,
     device: str,
     workers: int = 0,
     observe: Callable[[int, int], None] = lambda done, total: None,
-) -> Measured:
-    """Do the plan's work in every way, several times each, after one warm-up of all.
+) -> list[Measured]:
+    """Do the work of each plan in every way, several times each, after one warm-up of all.
 
     Args:
-        plan: Any run.
+        plans: Any runs of the same models.
         rounds: How often.
         device: A torch device.
         workers: Measure the engine on so many Ray workers of each role, too, which share the
             plan's threads; 0 leaves it out.
         observe: Called with how many rounds are done, of how many.
 
+    Returns:
+        One measurement a plan, in order.
+
     Raises:
+        ValueError: The plans differ in models.
         HarnessError: A model cannot be loaded, or fails.
     """
-    load = psutil.getloadavg()[0]
-    with _loaded(plan, Execution(executor="inline", device=device)) as kept:
-        _engine(plan, kept)
-        items = _items(kept.jobs)
-        sizes = {role: spec.batch_size for role, spec in _specs(plan).items()}
-        full: Batches = {role: _filled(plan, items[role], sizes[role]) for role in items}
-        setup = Setup(_one_row(plan).config, plan.paths, device)
-        alone = {role: Worker(role, setup) for role in items}
-        fill = {role: len(items[role]) / _rows(kept.jobs, role, sizes[role]) for role in items}
-        ways: dict[str, Callable[[], Round]] = {
-            "bare": lambda: _bare(full, kept),
-            "engine": lambda: _engine(plan, kept),
-            "single": lambda: _one_at_a_time(items, alone),
-        }
-        with ExitStack() as stack:
-            if workers:
-                threads = max(1, plan.config.threads // workers)
-                spread = _with(plan, threads=threads)
-                execution = Execution(executor="ray", workers=workers, device=device)
-                several = stack.enter_context(_loaded(spread, execution))
-                ways["workers"] = lambda: _engine(spread, several)
-            took: dict[str, list[Round]] = {name: [] for name in ways}
-            for number in range(rounds + 1):
-                for name, way in ways.items():
-                    took[name].append(way())
-                observe(number, rounds)
-    draws = len(items[Role.GENERATOR])
-    return Measured(
-        sides={name: Side(draws, tuple(each[1:])) for name, each in took.items()},
-        draws=draws,
-        fill=fill,
-        load=(load, psutil.getloadavg()[0]),
-        cores=psutil.cpu_count() or 1,
-        memory_bytes=memory_held(device),
-    )
+    first = plans[0]
+    if any(_models(plan) != _models(first) for plan in plans):
+        raise ValueError("plans that are measured together have the same models")
+    with ExitStack() as stack:
+        kept = stack.enter_context(_loaded(first, Execution(executor="inline", device=device)))
+        regimes = [_Regime.of(plan, kept) for plan in plans]
+        setup = Setup(_one_row(first).config, first.paths, device)
+        alone = {role: Worker(role, setup) for role in regimes[0].items}
+        ways: dict[tuple[int, str], Callable[[], Round]] = {}
+        for number, regime in enumerate(regimes):
+            ways[number, "bare"] = partial(_bare, regime.full, kept)
+            ways[number, "engine"] = partial(_engine, regime.plan, kept)
+            ways[number, "single"] = partial(_one_at_a_time, regime.single, alone)
+        if workers:
+            threads = max(1, first.config.threads // workers)
+            execution = Execution(executor="ray", workers=workers, device=device)
+            several = stack.enter_context(_loaded(_with(first, threads=threads), execution))
+            for number, plan in enumerate(plans):
+                ways[number, "workers"] = partial(_spread, _with(plan, threads=threads), several)
+        took: dict[tuple[int, str], list[Round]] = {key: [] for key in ways}
+        for done in range(rounds + 1):
+            # To and fro, so that a machine that changes its pace favours nobody.
+            for key in list(ways) if done % 2 else reversed(ways):
+                took[key].append(ways[key]())
+            observe(done, rounds)
+    return [
+        Measured(
+            sides={
+                name: Side(len(regime.items[Role.GENERATOR]), tuple(each[1:]))
+                for (owner, name), each in took.items()
+                if owner == number
+            },
+            draws=len(regime.items[Role.GENERATOR]),
+            fill=regime.fill,
+            cores=psutil.cpu_count() or 1,
+            memory_bytes=memory_held(device),
+        )
+        for number, regime in enumerate(regimes)
+    ]
 
 
 @contextmanager
@@ -151,6 +192,10 @@ def _loaded(plan: Plan, execution: Execution) -> Iterator[Kept]:
 def _specs(plan: Plan) -> dict[Role, ModelSpec]:
     specs = {role: getattr(plan.config, role) for role in Role}
     return {role: spec for role, spec in specs.items() if spec is not None}
+
+
+def _models(plan: Plan) -> tuple[Any, ...]:
+    return _specs(plan), plan.config.digests, plan.config.benchmark, plan.config.threads
 
 
 def _with(plan: Plan, **fields: Any) -> Plan:
@@ -172,7 +217,7 @@ def _items(jobs: Sequence[Job]) -> dict[Role, list[Item]]:
 
 
 def _rows(jobs: Sequence[Job], role: Role, size: int) -> int:
-    return size * sum(job.role is role for job in jobs)
+    return sum(_size(job.items[0], size) for job in jobs if job.role is role)
 
 
 def _filled(plan: Plan, items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:
@@ -180,39 +225,53 @@ def _filled(plan: Plan, items: Sequence[Item], size: int) -> list[tuple[Item, ..
     shapes: defaultdict[Any, list[Item]] = defaultdict(list)
     for item in items:
         shapes[_shape(plan, item)].append(item)
-    return [
-        tuple(rows[first : first + size])
-        for rows in shapes.values()
-        for first in range(0, len(rows), size)
-    ]
+    batches = []
+    for rows in shapes.values():
+        step = _size(rows[0], size)
+        batches += [tuple(rows[first : first + step]) for first in range(0, len(rows), step)]
+    return batches
 
 
 def _shape(plan: Plan, item: Item) -> Hashable:
     return plan.resolver.shape(item) if isinstance(item, Request) else ()
 
 
+def _size(item: Item, usual: int) -> int:
+    """Return the rows of an item's batch: its own number, where it names one."""
+    return getattr(item, "rows", 0) or usual
+
+
+def _alone(item: Item) -> Item:
+    """Return an item as the only row of its batch."""
+    one: dict[str, Any] = {"rows": 1}
+    return replace(item, **one) if isinstance(item, Request) and _size(item, 0) else item
+
+
 def _bare(batches: Batches, kept: Kept) -> Round:
-    """What the models take for themselves: images packed for the engine are not counted here."""
+    """Time the models alone: images packed for the engine are not counted here."""
     kept.start()
     jobs = [(role, batch) for role, rows in batches.items() for batch in rows]
-    for number, (role, batch) in enumerate(jobs):
-        kept.submit(Job(number, role, batch))
-        kept.wait(math.inf)
-    return Round(sum(kept.models.values()), dict(kept.models))
+    with Stopwatch() as watch:
+        for number, (role, batch) in enumerate(jobs):
+            kept.submit(Job(number, role, batch))
+            kept.wait(math.inf)
+    return Round(sum(kept.models.values()), dict(kept.models), watch.busy)
 
 
 def _engine(plan: Plan, kept: Kept) -> Round:
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, Stopwatch() as watch:
         work(plan, Execution(), RunFolder(Path(folder) / "run"), command="bench", executor=kept)
-        return Round(time.perf_counter() - started, dict(kept.models))
+    return Round(watch.seconds, dict(kept.models), watch.busy)
+
+
+def _spread(plan: Plan, kept: Kept) -> Round:
+    return replace(_engine(plan, kept), busy=None)
 
 
 def _one_at_a_time(items: Mapping[Role, Sequence[Item]], workers: Mapping[Role, Worker]) -> Round:
     models: defaultdict[Role, float] = defaultdict(float)
     forget = getattr(workers[Role.GENERATOR].model, "forget", lambda: None)
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, Stopwatch() as watch:
         for role, each in items.items():
             for number, item in enumerate(each):
                 forget()
@@ -220,7 +279,7 @@ def _one_at_a_time(items: Mapping[Role, Sequence[Item]], workers: Mapping[Role, 
                 models[role] += _seconds([answer])
                 if isinstance(answer, Drawn):
                     (Path(folder) / f"{number:06d}.png").write_bytes(answer.png)
-        return Round(time.perf_counter() - started, dict(models))
+    return Round(watch.seconds, dict(models), watch.busy)
 
 
 def _seconds(answers: Sequence[Answer]) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.records import Role
@@ -23,10 +23,37 @@ class Round:
     Attributes:
         seconds: Wall time.
         models: Of these, seconds inside each role's model.
+        busy: Processor cores that other processes kept busy meanwhile; None where other
+            processes did the work.
     """
 
     seconds: float
     models: Mapping[Role, float]
+    busy: float | None
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as fast as another way, round against round of the same number.
+
+    Attributes:
+        median: In the median round.
+        least: In the worst.
+        most: In the best.
+    """
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, slow: Iterable[float], fast: Iterable[float]) -> Ratio:
+        """Return the ratio of two ways' seconds."""
+        each = [theirs / ours for theirs, ours in zip(slow, fast, strict=True)]
+        return cls(statistics.median(each), min(each), max(each))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f}× ({self.least:.2f} to {self.most:.2f})"
 
 
 @dataclass(frozen=True)
@@ -67,20 +94,36 @@ class Side:
         """Milliseconds inside a role's model by the image, in the median round."""
         return 1000 * statistics.median(each.models[role] for each in self.rounds) / self.draws
 
-    def ratio(self, other: Side) -> float:
-        """How many times as fast as another, in the median over rounds of the same number."""
-        pairs = zip(other.rounds, self.rounds, strict=True)
-        return statistics.median(theirs.seconds / ours.seconds for theirs, ours in pairs)
+    @property
+    def busy(self) -> float | None:
+        """Processor cores that other processes kept busy, in the median round."""
+        known = [each.busy for each in self.rounds if each.busy is not None]
+        return statistics.median(known) if known else None
+
+    def ratio(self, other: Side) -> Ratio:
+        """Return how many times as fast as another it is."""
+        return Ratio.of((r.seconds for r in other.rounds), (r.seconds for r in self.rounds))
+
+    def role_ratio(self, other: Side, role: Role) -> Ratio:
+        """Return the same of the time inside one role's model."""
+        return Ratio.of(
+            (r.models[role] for r in other.rounds), (r.models[role] for r in self.rounds)
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return figures and rounds as plain values."""
         return {
             "images_per_second": self.rate,
+            "cores_busy_with_other_things": self.busy,
             "slowest_and_fastest": list(self.spread),
             "share_in_models": {str(role): share for role, share in self.shares.items()},
             "model_ms": {str(role): self.model_ms(role) for role in self.shares},
             "rounds": [
-                {"seconds": each.seconds, "models": {str(r): s for r, s in each.models.items()}}
+                {
+                    "seconds": each.seconds,
+                    "models": {str(role): s for role, s in each.models.items()},
+                    "cores_busy_with_other_things": each.busy,
+                }
                 for each in self.rounds
             ],
         }
@@ -95,7 +138,6 @@ class Measured:
             time), and `workers` if it was asked for.
         draws: Images of a round.
         fill: Share of the rows of each role's batches that were real, in the engine's run.
-        load: The machine's load average before and after.
         cores: Processor cores of the machine.
         memory_bytes: The most memory held on the device, all models together.
     """
@@ -103,7 +145,6 @@ class Measured:
     sides: Mapping[str, Side]
     draws: int
     fill: Mapping[Role, float]
-    load: tuple[float, float]
     cores: int
     memory_bytes: int
 
@@ -113,11 +154,18 @@ class Measured:
             "draws": self.draws,
             "sides": {name: side.as_json() for name, side in self.sides.items()},
             "batches_full": {str(role): share for role, share in self.fill.items()},
-            "load_before_and_after": list(self.load),
             "cores": self.cores,
             "memory_bytes": self.memory_bytes,
+            "times_as_fast_as_single": {
+                name: asdict(side.ratio(self.single)) for name, side in self.sides.items()
+            },
             "limit": self.limit,
         }
+
+    @property
+    def single(self) -> Side:
+        """One image at a time, which everything is held to."""
+        return self.sides["single"]
 
     @property
     def limit(self) -> str:
@@ -136,8 +184,9 @@ class Measured:
                 f"{text}, in batches that were {self.fill[slowest]:.0%} full: the search has too "
                 "few draws to ask for at once; more prompts or a smaller --batch-size fill them"
             )
-        gain = self.sides["bare"].ratio(self.sides["single"])
+        gain = self.sides["bare"].role_ratio(self.single, slowest)
         return (
-            f"{text}, in batches that were {self.fill[slowest]:.0%} full, which gain {gain:.1f} "
-            "times over single images here; beyond that only more workers help"
+            f"{text}, in batches that were {self.fill[slowest]:.0%} full; full ones are "
+            f"{gain.median:.1f} times as fast as single images here, and beyond that only more "
+            "workers help"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +23,32 @@ NAMES = {
 }
 
 
+REGIMES = {"best-of-n": 4, "reflect": 20}
+"""Searches that are measured where none is named, and their budgets: draws all at once, and draws
+that wait for a verdict."""
+
+BUSY_CORES = 0.25
+"""Cores that other programs may use before rates are called doubtful."""
+
+
 @click.command(short_help="Measure how fast a run is on this machine.")
 @click.option("--model", default="miniature", show_default=True, help="Suite to run.")
-@click.option("--strategy", default="best-of-n", show_default=True, help="How to search.")
+@click.option("--strategy", help="How to search; default: best-of-n with a budget of 4 and, where "
+              "the generator takes feedback, reflect with 20, in turns.")  # fmt: skip
 @click.option("-S", "strategy_options", multiple=True, metavar="NAME=VALUE",
               help="Strategy option.")  # fmt: skip
-@click.option("--budget", type=COUNT, default=4, show_default=True, help="Draws of a prompt.")
+@click.option("--budget", type=COUNT, help="Draws of a prompt; default: 20 for reflect, else 4.")
 @click.option("--benchmark", default="geneval", show_default=True, help="What to search for.")
 @click.option("-B", "benchmark_options", multiple=True, metavar="NAME=VALUE",
               help="Benchmark option.")  # fmt: skip
 @click.option("--limit", type=COUNT, default=8, show_default=True, help="Prompts.")
+@click.option("-G", "generator_settings", multiple=True, metavar="NAME=VALUE",
+              help="Sampler setting.")  # fmt: skip
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]),
+              help="Number type of all models.")  # fmt: skip
 @click.option("--batch-size", type=COUNT, help="Images of a generator's batch.")
+@click.option("--without-scorer", is_flag=True,
+              help="Draw and judge only, as the published scripts do.")  # fmt: skip
 @click.option("--threads", type=COUNT, default=2, show_default=True, help="CPU threads.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
               show_default=True)  # fmt: skip
@@ -40,13 +57,17 @@ NAMES = {
 @click.option("--rounds", type=COUNT, default=5, show_default=True,
               help="Rounds of each side, after one to warm up.")  # fmt: skip
 @click.option("--random-weights", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Draw full-size models (25 GB) into a folder, once, and measure them: "
-              "Reflect-DiT for a strategy that gives feedback, else SANA.")  # fmt: skip
+              help="Draw full-size models (25 GB) into a folder, once, and measure them: plain "
+              "SANA for a strategy that gives no feedback, else Reflect-DiT.")  # fmt: skip
 @click.option("--json", "out", type=click.Path(path_type=Path), metavar="FILE",
               help="Write the figures, round by round, to a file.")  # fmt: skip
 def bench(
+    strategy: str | None,
     strategy_options: tuple[str, ...],
+    budget: int | None,
     benchmark_options: tuple[str, ...],
+    generator_settings: tuple[str, ...],
+    without_scorer: bool,
     workers: int | None,
     rounds: int,
     random_weights: Path | None,
@@ -58,9 +79,9 @@ def bench(
 
     Three ways of making, judging and scoring the same draws take turns, round by round: the bare
     models over full batches and nothing else; the engine, as `run` would; and one image at a
-    time, prompt encoded anew, as the published scripts go about it. Loading is not counted.
-    Try it with the strategy you mean to run: a search that draws one image after the other, such
-    as `--strategy reflect --budget 20`, leaves batches shorter than best-of-n.
+    time, prompt encoded anew for every draw and judged alone, as the published scripts go about
+    it. Loading is not counted. A search that draws one image after the other leaves batches
+    shorter than best-of-n, so try the strategy and the number of prompts that you mean to run.
     """
     from harness.engine.threads import patient_threads
 
@@ -68,37 +89,61 @@ def bench(
     from harness.bench.measure import measure
     from harness.cli.count_display import count_display
     from harness.engine.devices import has_gpu
+    from harness.errors import UsageError
     from harness.options import parse
     from harness.plan import Ask, plan
 
+    if strategy is None and strategy_options:
+        raise UsageError("-S is an option of a strategy, and none is named", "add --strategy")
     if device == "auto":
         device = "cuda" if has_gpu(None) else "cpu"
     asked["strategy_options"] = parse(strategy_options, flag="-S")
     asked["benchmark_options"] = parse(benchmark_options, flag="-B")
+    asked["generator_settings"] = parse(generator_settings, flag="-G")
     if random_weights is not None:
-        asked["model"] = str(_random_models(random_weights, asked, device))
-    ready = plan(Ask(**asked, device=device))
+        asked["model"] = str(_random_models(random_weights, asked["model"], strategy, device))
+    names = _regimes(asked["model"]) if strategy is None else [strategy]
+    plans = [
+        plan(Ask(strategy=name, budget=budget or REGIMES.get(name, 4), device=device, **asked))
+        for name in names
+    ]
+    if without_scorer:
+        plans = [
+            replace(each, config=each.config.model_copy(update={"scorer": None})) for each in plans
+        ]
     with count_display("rounds") as observe:
-        measured = measure(
-            ready, rounds=rounds, device=device, workers=workers or 0, observe=observe
+        results = measure(
+            plans, rounds=rounds, device=device, workers=workers or 0, observe=observe
         )
-    click.echo(_text(measured, ready, device))
+    click.echo(_text(plans, results, device))
     if out is not None:
         import json
 
         from harness.log.files import write_atomically
 
-        content = {"config": ready.config.model_dump(mode="json"), **measured.as_json()}
+        content = [
+            {"config": each.config.model_dump(mode="json"), **result.as_json()}
+            for each, result in zip(plans, results, strict=True)
+        ]
         write_atomically(out, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _random_models(folder: Path, asked: dict[str, Any], device: str) -> Path:
+def _regimes(model: str) -> list[str]:
+    from harness.models.suites import load_suite
+    from harness.registry import GENERATORS, STRATEGIES, import_paths
+
+    with import_paths(allowed=True):  # the suite is the user's own, as in `run`
+        feedback = GENERATORS.get(load_suite(model).generator.kind).takes_feedback
+    return [name for name in REGIMES if feedback or not STRATEGIES.get(name).needs_feedback]
+
+
+def _random_models(folder: Path, model: str, strategy: str | None, device: str) -> Path:
     from harness.bench import sizes
     from harness.bench.random_models import write_models
     from harness.errors import UsageError
     from harness.registry import STRATEGIES
 
-    if asked["model"] != "miniature":
+    if model != "miniature":
         raise UsageError("--random-weights brings models of its own", "leave --model out")
     if device == "cpu" and sizes.FULL.needs_gpu:
         raise UsageError("full-size models would take days on a CPU", "run it on a GPU")
@@ -108,42 +153,56 @@ def _random_models(folder: Path, asked: dict[str, Any], device: str) -> Path:
         device=device,
         observe=lambda part: click.echo(f"drawing weights: {part} …", err=True),
     )
-    return reflect if STRATEGIES.get(asked["strategy"]).needs_feedback else sana
+    return reflect if strategy is None or STRATEGIES.get(strategy).needs_feedback else sana
 
 
-def _text(measured: Measured, plan: Plan, device: str) -> str:
+def _text(plans: Sequence[Plan], results: Sequence[Measured], device: str) -> str:
     from harness.engine.devices import device_name
 
-    config, single = plan.config, measured.sides["single"]
+    config, result = plans[0].config, results[0]
     spec = config.generator
     lines = [
-        f"{config.strategy.name}, budget {config.budget}, {len(plan.prompts)} prompts: "
-        f"{measured.draws} draws on {config.suite}, {spec.dtype}, batches of {spec.batch_size}, "
-        f"threads {config.threads}, {device_name(device)}"
+        f"{config.suite}, {spec.dtype}, batches of {spec.batch_size}, threads {config.threads}, "
+        f"{device_name(device)}, {result.cores} cores; medians over "
+        f"{len(result.single.rounds)} rounds (slowest to fastest)"
     ]
-    for name, side in measured.sides.items():
-        slowest, fastest = side.spread
-        line = f"{NAMES[name]:<26} {side.rate:8.3f} images/s ({slowest:.3f} to {fastest:.3f})"
-        line += "" if side is single else f"   {side.ratio(single):5.2f}× one at a time"
-        if name == "engine":
-            line += f", {side.ratio(measured.sides['bare']):.2f} of the bare models"
-        lines.append(line)
-    shares = measured.sides["engine"].shares
-    lines.append("where the engine's time goes")
-    for role, share in shares.items():
-        lines.append(
-            f"  {role:<10} {share:4.0%}   {measured.sides['bare'].model_ms(role):8.1f} ms an image "
-            f"in full batches, {single.model_ms(role):8.1f} ms alone; its batches were "
-            f"{measured.fill[role]:.0%} full"
-        )
-    rest = max(0.0, 1 - sum(shares.values()))
-    lines += [
-        f"  the rest   {rest:4.0%}   images packed, stored and logged",
-        f"memory of this process on the device: {measured.memory_bytes / 2**30:.1f} GiB at most; "
-        f"load of the machine {measured.load[0]:.1f} before, {measured.load[1]:.1f} after, on "
-        f"{measured.cores} cores",
-        measured.limit,
-    ]
-    if measured.load[0] > 0.5:
+    for plan, result in zip(plans, results, strict=True):
+        lines += ["", *_regime(plan, result)]
+    lines.append("")
+    if result.memory_bytes:
+        memory = result.memory_bytes / 2**30
+        lines.append(f"memory of this process on the device: {memory:.1f} GiB at most")
+    sides = [side for result in results for side in result.sides.values()]
+    busy = max(side.busy or 0.0 for side in sides)
+    lines.append(f"other programs kept {busy:.1f} of {result.cores} cores busy")
+    if busy > BUSY_CORES:
         lines.append("The machine was busy with other things: trust the ratios, not the rates.")
     return "\n".join(lines)
+
+
+def _regime(plan: Plan, result: Measured) -> Iterator[str]:
+    config, sides = plan.config, result.sides
+    single, bare, engine = result.single, sides["bare"], sides["engine"]
+    yield (
+        f"{config.strategy.name}, budget {config.budget}, {len(plan.prompts)} prompts: "
+        f"{result.draws} draws"
+    )
+    for name, side in sides.items():
+        slowest, fastest = side.spread
+        line = f"{NAMES[name]:<26} {side.rate:8.3f} images/s ({slowest:.3f} to {fastest:.3f})"
+        line += "" if side is single else f"   {side.ratio(single)} one at a time"
+        if name == "engine":
+            line += f", {side.ratio(bare)} the bare models"
+        if side.busy is not None:
+            line += f"; others used {side.busy:.1f} cores"
+        yield line
+    yield "where the engine's time goes"
+    for role, share in engine.shares.items():
+        yield (
+            f"  {role:<10} {share:4.0%}   {engine.model_ms(role):8.1f} ms an image in batches that "
+            f"were {result.fill[role]:.0%} full, {bare.model_ms(role):.1f} ms in full ones, "
+            f"{single.model_ms(role):.1f} ms alone: {engine.role_ratio(single, role)}"
+        )
+    rest = max(0.0, 1 - sum(engine.shares.values()))
+    yield f"  the rest   {rest:4.0%}   images packed, stored and logged"
+    yield result.limit

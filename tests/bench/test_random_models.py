@@ -75,8 +75,9 @@ def test_bench_with_random_weights(
     command = ["bench", "--random-weights", tmp_path / "models", *few]
     assert harness(*command) == 2 and "days on a CPU" in harness.err
     monkeypatch.setattr("harness.bench.sizes.FULL", TINY)
-    assert harness(*command) == 0, harness.err
+    assert harness(*command, "--strategy", "best-of-n") == 0, harness.err
     assert "random-tiny-sana" in harness.out and "drawing weights: vlm" in harness.err
-    assert harness(*command, "--strategy", "reflect") == 0, harness.err
+    assert harness(*command) == 0, harness.err
     assert "random-tiny-reflect-dit" in harness.out and "drawing" not in harness.err
+    assert "best-of-n, budget 2" in harness.out and "reflect, budget 2" in harness.out
     assert harness(*command, "--model", "reflect-dit") == 2 and "leave --model out" in harness.err

@@ -55,7 +55,8 @@ def test_a_report_of_a_million_draws(benchmark: Any, tmp_path: Path) -> None:
 
     def report() -> tuple[float, int]:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT)
-        _, _, usage = os.wait4(process.pid, 0)
+        _, status, usage = os.wait4(process.pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
         return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
 
     cpu, peak = once(benchmark, report)
