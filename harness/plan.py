@@ -19,13 +19,8 @@ from harness.identity import Resolver
 from harness.models import checkpoints
 from harness.models.bundled import loads_miniature
 from harness.models.digests import folder_digest
-from harness.models.suites import (
-    ModelSpec,
-    Suite,
-    load_suite,
-    resolve_dtype,
-    sampler_settings,
-)
+from harness.models.dtypes import resolve_dtype
+from harness.models.suites import ModelSpec, Suite, load_suite, sampler_settings
 from harness.options import build, resolved
 from harness.prompts import select_prompts
 from harness.records import Draw, Prompt, Role

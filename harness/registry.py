@@ -1,4 +1,4 @@
-"""Names to things: strategies, benchmarks, generators, judges and model suites.
+"""Names to things: strategies, benchmarks, generators, judges, detectors and model suites.
 
 Built-ins are named here and imported only when asked for, so that listing names costs nothing.
 Everything else comes from entry points: a package that declares, say,
@@ -146,9 +146,19 @@ JUDGES = Registry(
     "harness.judges",
     {
         "none": "harness.models.judges.none:NoJudge",
-        "detector": "harness.models.judges.detector:DetectorJudge",
+        "detector": "benchmarks.geneval.judge:DetectorJudge",
         "oracle": "harness.models.judges.oracle:OracleJudge",
         "vlm": "harness.models.judges.vlm:VLMJudge",
+    },
+)
+
+DETECTORS = Registry(
+    "detector",
+    "harness.detectors",
+    {
+        "mask2former": "benchmarks.geneval.detectors.mask2former:Mask2FormerDetector",
+        "mask2former/mmdet": "benchmarks.geneval.detectors.mmdet.original:MmdetDetector",
+        "centernet": "harness.miniature.detector:CenterNetDetector",
     },
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.geneval.classes import CLASSES, COLORS
-from benchmarks.geneval.mask2former import FRAME_FILE
+from benchmarks.geneval.detectors.mask2former import FRAME_FILE
 
 TOML = """\
 name = "tiny"

@@ -83,6 +83,6 @@ class GenEval(Benchmark):
             harness.errors.UsageError: An option is unknown or its value is no good.
             harness.errors.HarnessError: A checkpoint is missing or not what it should be.
         """
-        from benchmarks.geneval.scorer import load_scorer
+        from benchmarks.geneval.loading import load_scorer
 
         return load_scorer(checkpoints, options, device)

@@ -24,11 +24,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.geneval.classes import COLORS
-from benchmarks.geneval.detection import read_config
 from benchmarks.geneval.finite import require_finite
 from harness import flops
 from harness.errors import HarnessError
-from harness.models.loading import explained, load_strictly
+from harness.models.loading import explained, load_strictly, read_config
 from harness.records import Image
 
 TEMPLATES = (
@@ -67,6 +66,10 @@ class ColorClassifier(Protocol):
     @property
     def flops_per_crop(self) -> float:
         """FLOPs of one object's classification."""
+        ...
+
+    def probe(self, image: Image) -> Tensor:
+        """Answer parts of an image with the network's raw output, as `Detector.probe` does."""
         ...
 
 
@@ -170,6 +173,22 @@ class ClipColorClassifier:
             for crop, feature in zip(chunk, self._embed_images(chunk), strict=False):
                 found.append(self._directions(crop.name) @ feature)
         return found
+
+    def probe(self, image: Image) -> Tensor:
+        """Return how much closer than to the average colour three crops are to each of `COLORS`.
+
+        CLIP's cosines are all nearly equal; the small rest is what tells colours apart.
+        """
+        height, width = image.shape[:2]
+        crops = []
+        for number, name in enumerate(("cat", "car", "banana")):
+            mask = np.zeros((height, width), np.bool_)
+            left, top = number * width // 4, number * height // 4
+            mask[top : top + height // 2, left : left + width // 2] = True
+            box = np.array([left, top, left + width // 2, top + height // 2], np.float32)
+            crops.append(Crop(image, mask, box, name))
+        rows = torch.stack([row.float().cpu() for row in self.similarities(crops)])
+        return rows - rows.mean(dim=1, keepdim=True)
 
     @property
     def flops_per_crop(self) -> float:

@@ -7,18 +7,15 @@ benchmark reports. A judge that wants to know what is wrong uses `examine` too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.geneval import rules
-from benchmarks.geneval.colors import ColorClassifier, Crop, load_colors
-from benchmarks.geneval.detection import Detections, Detector, load_detector
+from benchmarks.geneval.colors import ColorClassifier, Crop
+from benchmarks.geneval.detectors.base import Detections, Detector
 from benchmarks.geneval.metadata import BadMetadata, requirements
 from benchmarks.geneval.rules import Judgement, Kept
-from benchmarks.geneval.settings import PARTS, Options
-from harness import options
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError
 from harness.records import Cost, Detection, Image, Prompt, Score
 
 
@@ -145,100 +142,6 @@ def _requirements(prompt: Prompt) -> Mapping[str, Any]:
             f"prompt '{prompt.id}' cannot be scored: {error.message}",
             "GenEval's scorer grades GenEval's prompts only",
         ) from error
-
-
-def load_scorer(
-    checkpoints: Mapping[str, Path], settings: Mapping[str, Any], device: str
-) -> GenEvalScorer:
-    """Load the detector and the colour classifier on a device.
-
-    Args:
-        checkpoints: Local folders of `PARTS`.
-        settings: Fields of `Options`, by name.
-        device: A torch device.
-
-    Raises:
-        UsageError: A setting is unknown or its value is no good.
-        HarnessError: A checkpoint is missing or not what it should be, images with known
-            answers beside one are judged wrongly, or the networks answer a fixed question on
-            this device otherwise than on the CPU.
-    """
-    chosen = options.build(Options, settings, flag="scorer setting")
-    for part in checkpoints:
-        if part not in PARTS:
-            raise HarnessError(
-                f"GenEval's scorer has no checkpoint '{part}'", did_you_mean(part, PARTS)
-            )
-    for part, source in PARTS.items():
-        if part not in checkpoints:
-            raise HarnessError(f"GenEval's scorer needs a checkpoint '{part}'", source)
-    scorer = _assemble(checkpoints, chosen, device)
-    _check_known_images(scorer, checkpoints)
-    if not device.startswith("cpu"):
-        _check(scorer, checkpoints, chosen)
-    return scorer
-
-
-@dataclass(frozen=True, slots=True)
-class SelfTest:
-    """A self-test that was passed.
-
-    Attributes:
-        distances: By part, how far its answer to a fixed question is from the CPU's
-            (`benchmarks.geneval.self_test.check`).
-        images: Questions about images with known answers, all answered rightly.
-    """
-
-    distances: Mapping[str, float]
-    images: int
-
-
-def self_test(
-    checkpoints: Mapping[str, Path], settings: Mapping[str, Any], device: str
-) -> SelfTest:
-    """Load a scorer and make all checks, whatever the device.
-
-    Args: as `load_scorer`.
-
-    Raises:
-        HarnessError: They answer differently, or a checkpoint is not what it should be.
-    """
-    chosen = options.build(Options, settings, flag="scorer setting")
-    scorer = _assemble(checkpoints, chosen, device)
-    images = _check_known_images(scorer, checkpoints)
-    return SelfTest(_check(scorer, checkpoints, chosen), images)
-
-
-def _check_known_images(scorer: GenEvalScorer, checkpoints: Mapping[str, Path]) -> int:
-    from benchmarks.geneval.known_images import check_known_images
-
-    return check_known_images(scorer, checkpoints)
-
-
-def _check(
-    scorer: GenEvalScorer, checkpoints: Mapping[str, Path], chosen: Options
-) -> dict[str, float]:
-    from benchmarks.geneval.self_test import check, tolerance_of
-
-    alone = replace(chosen, dtype="float32", batch_size=1)
-    return check(scorer, _assemble(checkpoints, alone, "cpu"), tolerance_of(chosen.dtype))
-
-
-def _assemble(checkpoints: Mapping[str, Path], chosen: Options, device: str) -> GenEvalScorer:
-    own = {} if chosen.resize is None else {"resize": chosen.resize}
-    detector = load_detector(
-        Path(checkpoints["detector"]),
-        device,
-        chosen.dtype,
-        chosen.batch_size,
-        chosen.backend,
-        **own,
-    )
-    return GenEvalScorer(
-        detector,
-        load_colors(Path(checkpoints["colors"]), device, chosen.dtype, chosen.batch_size),
-        max_overlap=chosen.max_overlap,
-    )
 
 
 def _box(box: Any) -> tuple[float, float, float, float]:

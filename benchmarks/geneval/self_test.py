@@ -1,43 +1,71 @@
-"""One fixed picture, asked of the networks on the device they will work on and on the CPU.
+"""What a scorer is asked before it scores: questions whose answers are known.
 
-A GPU that a build of torch has no kernels for need not raise anything: the networks answer, the
-answers are wrong, and the scores are quietly low (github.com/djghosh13/geneval, issue 15). So a
-scorer that is loaded onto another device than the CPU first answers one question there, at its
-own number format and batch shape, and is refused if the CPU, in float32 and alone, answers
-otherwise. It works for any checkpoint; a converted detector also carries the answer that it gave
-when it was converted (`known_answer`).
+A GPU that a build of torch has no kernels for, or a wrong library version, need not raise
+anything: the networks answer, the answers are wrong, and the scores are quietly low
+(github.com/djghosh13/geneval, issue 15). So a scorer is refused over one wrong answer to
+
+- the fixed picture of `benchmarks.geneval.detectors.probe`, which each network has to answer as
+  the same checkpoint does on the CPU, in float32 and alone: the device computes right;
+- images of known truth: preprocessing, networks, post-processing and rules judge right together.
+
+A checkpoint folder may bring such images in `known_images/`, with a line for each question in
+`answers.jsonl`:
+
+- beside a detector, GenEval's metadata, the verdict, and (optional, as verdicts hardly depend on
+  them) boxes of what there is:
+  `{"image": "counting.png", "metadata": {"tag": …, "include": …}, "correct": true,
+  "objects": [{"class": "laptop", "box": [4, 8, 27, 31]}, …]}`;
+- beside a colour classifier, an object cut out of its image (alpha is its mask) and its colour:
+  `{"image": "red.png", "class": "car", "color": "red"}`.
+
+Folders without such images are not held to any.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
-import torch
-from torch import Tensor
+from PIL import Image as Pillow
 
-from benchmarks.geneval.centernet import CenterNetDetector
-from benchmarks.geneval.colors import ClipColorClassifier, Crop
-from benchmarks.geneval.known_answer import TOLERANCE, TOLERANCE_HALF, fixed_picture
-from benchmarks.geneval.mask2former import Mask2FormerDetector
-from benchmarks.geneval.mmdet_original import MmdetDetector
-from benchmarks.geneval.mmdet_pipeline import Frame, preprocess
-from harness.errors import HarnessError
+from benchmarks.geneval.colors import Crop
+from benchmarks.geneval.detectors.probe import distance, fixed_picture
+from benchmarks.geneval.scorer import Examination, GenEvalScorer
+from harness.errors import HarnessError, shortened
+from harness.records import Image, Prompt
 
-if TYPE_CHECKING:
-    from benchmarks.geneval.scorer import GenEvalScorer
+FOLDER = "known_images"
+ANSWERS = "answers.jsonl"
 
-_NAMES = ("cat", "car", "banana")
+EDGE = 3.0
+"""Pixels that an edge of a box may be off."""
 
 
-def check(scorer: GenEvalScorer, reference: GenEvalScorer, tolerance: float) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """A self-test that was passed.
+
+    Attributes:
+        images: Questions about images of known truth, all answered rightly.
+        distances: By part, how far its answer to the fixed picture is from the CPU's (`compare`);
+            empty where they were not compared.
+    """
+
+    images: int
+    distances: Mapping[str, float] = field(default_factory=dict)
+
+
+def compare(scorer: GenEvalScorer, reference: GenEvalScorer, tolerance: float) -> dict[str, float]:
     """Compare a scorer's networks with the same on the CPU.
 
     Args:
         scorer: As it will work.
         reference: The same checkpoints on the CPU, in float32.
-        tolerance: The largest accepted distance (`tolerance_of`).
+        tolerance: The largest accepted distance.
 
     Returns:
         By part: how far the answers are apart, relative to the length of the reference's.
@@ -45,60 +73,124 @@ def check(scorer: GenEvalScorer, reference: GenEvalScorer, tolerance: float) -> 
     Raises:
         HarnessError: One of them is further apart, or is not finite.
     """
+    picture = fixed_picture()
+    answers = {
+        "detector": [one.detector.probe(picture) for one in (scorer, reference)],
+        "colors": [one.classifier.probe(picture) for one in (scorer, reference)],
+    }
     distances = {}
-    for part, ask in (("detector", ask_detector), ("colors", ask_colors)):
-        expected, found = ask(reference), ask(scorer)
-        distance = float((found - expected).norm() / expected.norm())
-        # Written so that NaN, too, is a wrong answer.
-        if not distance <= tolerance:
+    for part, (answer, expected) in answers.items():
+        off = distance(answer, expected)
+        if not off <= tolerance:
             raise HarnessError(
                 f"the {part} answers a fixed question otherwise here than on the CPU (off by "
-                f"{distance:.2g} of the answer's length, at most {tolerance} is accepted)",
+                f"{off:.2g} of the answer's length, at most {tolerance} is accepted)",
                 "this build of torch may not support the device: try --device cpu, another "
                 "build, or --dtype float32",
             )
-        distances[part] = distance
+        distances[part] = off
     return distances
 
 
-def tolerance_of(dtype: str) -> float:
-    """The largest accepted distance for a number format."""
-    return TOLERANCE if dtype == "float32" else TOLERANCE_HALF
+def check_known_images(scorer: GenEvalScorer, checkpoints: Mapping[str, Path]) -> int:
+    """Judge the known images of a scorer's checkpoints.
+
+    Args:
+        scorer: As it will work; its own overlap setting does not count.
+        checkpoints: Local folders of `detector` and `colors`.
+
+    Returns:
+        How many questions were answered, all rightly.
+
+    Raises:
+        HarnessError: An answer is wrong, or the images cannot be read.
+    """
+    asked = 0
+    for part, wrong_of in (("detector", _wrong_verdicts), ("colors", _wrong_colors)):
+        place = Path(checkpoints[part]) / FOLDER
+        if not place.is_dir():
+            continue
+        questions = _read(place)
+        try:
+            wrong = wrong_of(scorer, questions, place)
+        except (KeyError, TypeError, ValueError) as error:
+            raise HarnessError(
+                f"{place / ANSWERS} holds a question that cannot be asked: {error!r}", _RESTORE
+            ) from error
+        if wrong:
+            raise HarnessError(
+                f"images with known answers are judged wrongly with the {part} in "
+                f"{checkpoints[part]}: {shortened(wrong, 3)}",
+                "no score of this scorer can be trusted here: try --device cpu, another build of "
+                "torch or --dtype float32, and get the checkpoint again",
+            )
+        asked += len(questions)
+    return asked
 
 
-@torch.no_grad()
-def ask_detector(scorer: GenEvalScorer) -> Tensor:
-    """The detector's class probabilities for the picture, one vector, float32 on the CPU."""
-    detector, picture = scorer.detector, fixed_picture()
-    if isinstance(detector, Mask2FormerDetector | MmdetDetector):
-        pixels = torch.from_numpy(preprocess(picture, Frame(*picture.shape[:2]), "float32"))
-        batch = pixels[None].repeat(detector.batch_size, 1, 1, 1)
-        return detector.forward(batch)[0][-1].softmax(dim=-1).flatten().cpu()
-    if isinstance(detector, CenterNetDetector):
-        side = detector.config.image_size
-        small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
-        pixels = torch.from_numpy(small).permute(2, 0, 1).float() / 127.5 - 1
-        batch = pixels[None].repeat(detector.batch_size, 1, 1, 1)
-        maps = detector.network(batch.to(detector.device, detector.dtype))
-        sure, classes = maps.centres[-1].float().sigmoid(), maps.classes[-1].float().softmax(0)
-        # Classes count where an object may be: elsewhere nothing taught the network any.
-        return torch.cat([sure.flatten(), (sure * classes).flatten()]).cpu()
-    raise HarnessError(f"no self-test is known for a {type(detector).__name__}")
+_RESTORE = "get the whole checkpoint folder again"
 
 
-def ask_colors(scorer: GenEvalScorer) -> Tensor:
-    """How much closer than to the average colour some crops are to each, one vector."""
-    classifier, picture = scorer.classifier, fixed_picture()
-    if not isinstance(classifier, ClipColorClassifier):
-        raise HarnessError(f"no self-test is known for a {type(classifier).__name__}")
-    height, width = picture.shape[:2]
+def _wrong_verdicts(scorer: GenEvalScorer, questions: list[Any], place: Path) -> list[str]:
+    plain = GenEvalScorer(scorer.detector, scorer.classifier)
+    prompts = [
+        Prompt(str(number), "", question["metadata"]["tag"], question["metadata"])
+        for number, question in enumerate(questions)
+    ]
+    images = [_pixels(place / question["image"])[..., :3] for question in questions]
+    wrong = []
+    for question, examination in zip(questions, plain.examine(prompts, images), strict=True):
+        outcome = examination.outcome
+        if outcome.correct is not question["correct"]:
+            reason = f" ({outcome.reason})" if outcome.reason else ""
+            verdict = "right" if outcome.correct else "wrong"
+            wrong.append(f"{question['image']} is {verdict}{reason}")
+        wrong += [
+            f"{question['image']} has no {item['class']} at {item['box']}"
+            for item in question.get("objects", [])
+            if not _is_detected(item, examination)
+        ]
+    return wrong
+
+
+def _is_detected(item: Mapping[str, Any], examination: Examination) -> bool:
+    box = np.array(item["box"], np.float32)
+    return any(
+        np.abs(examination.detections.boxes[index] - box).max() <= EDGE
+        for index in examination.kept.get(item["class"], ())
+    )
+
+
+def _wrong_colors(scorer: GenEvalScorer, questions: list[Any], place: Path) -> list[str]:
     crops = []
-    for number, name in enumerate(_NAMES):
-        mask = np.zeros((height, width), np.bool_)
-        left, top = number * width // 4, number * height // 4
-        mask[top : top + height // 2, left : left + width // 2] = True
-        box = np.array([left, top, left + width // 2, top + height // 2], np.float32)
-        crops.append(Crop(picture, mask, box, name))
-    rows = torch.stack([row.float().cpu() for row in classifier.similarities(crops)])
-    # All of CLIP's cosines are alike; what tells colours apart is the small rest.
-    return (rows - rows.mean(dim=1, keepdim=True)).flatten()
+    for question in questions:
+        pixels = _pixels(place / question["image"])
+        box = np.array([0, 0, pixels.shape[1], pixels.shape[0]], np.float32)
+        crops.append(Crop(pixels[..., :3], pixels[..., 3] > 0, box, question["class"]))
+    colors = scorer.classifier.classify(crops)
+    return [
+        f"{question['image']} is {color}, not {question['color']}"
+        for question, color in zip(questions, colors, strict=True)
+        if color != question["color"]
+    ]
+
+
+def _read(place: Path) -> list[Any]:
+    file = place / ANSWERS
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+        questions = [json.loads(line) for line in lines if line.strip()]
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"{file} cannot be read: {error}", _RESTORE) from error
+    if not questions:
+        raise HarnessError(f"{file} holds no question", _RESTORE)
+    return questions
+
+
+def _pixels(file: Path) -> Image:
+    """RGBA, uint8, shape (height, width, 4)."""
+    try:
+        with Pillow.open(file, formats=["PNG"]) as image:
+            return np.ascontiguousarray(image.convert("RGBA"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise HarnessError(f"{file} cannot be read: {error}", _RESTORE) from error

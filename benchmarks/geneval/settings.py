@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from benchmarks.geneval import rules
-from benchmarks.geneval.detection import Backend
 
 PARTS = {
     "detector": "the official one is an mmdet .pth file, to be converted to a folder",
@@ -38,5 +37,5 @@ class Options:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_size: Annotated[int, Field(ge=1)] = 1
     resize: Literal["uint8", "float32"] | None = None
-    backend: Backend = "transformers"
+    backend: Literal["transformers", "mmdet"] = "transformers"
     max_overlap: Annotated[float, Field(gt=0, le=1)] = rules.MAX_OVERLAP

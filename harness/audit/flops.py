@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.geneval.detectors.registry import DEFAULT_BACKEND
 from harness.audit.remade import checkpoints_here
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
@@ -115,13 +116,12 @@ def _looking(subject: Subject, role: Role) -> Test:
     if subject.config.benchmark.name != "geneval" or not looks:
         raise CannotCheck(f"what a {role} '{spec.kind or subject.config.benchmark.name}' takes is "
                           "not known here")  # fmt: skip
-    if spec.settings.get("backend") == "mmdet":
-        raise CannotCheck("mmdet's own network is not built from a configuration of this kind")
+    backend = str(spec.settings.get("backend", DEFAULT_BACKEND))
     paths = checkpoints_here(subject, role)
     size: Any = subject.config.generator.settings
-    look = detecting(Path(paths["detector"]), size["height"], size["width"])
+    look = detecting(Path(paths["detector"]), size["height"], size["width"], backend)
     if look is None:
-        raise CannotCheck("its detector is of a kind that is not known here")
+        raise CannotCheck("its detector's network is not built from a configuration alone")
     color = naming_a_color(Path(paths["colors"]))
     colored = {
         prompt.id

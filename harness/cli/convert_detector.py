@@ -22,7 +22,7 @@ def convert_detector(checkpoint: Path, out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder", "choose another --out")
     click.echo(f"reading {checkpoint} …", err=True)
-    from benchmarks.geneval.convert import convert
+    from benchmarks.geneval.detectors.mmdet.convert import convert
 
     done = convert(checkpoint, out)
     click.echo(

@@ -92,7 +92,7 @@ def sample(
 
 def load_scorer(detector: Path, colours: Path) -> Any:
     """The project's GenEval scorer over two of the miniature's folders."""
-    from benchmarks.geneval.scorer import load_scorer
+    from benchmarks.geneval.loading import load_scorer
 
     return load_scorer({"detector": detector, "colors": colours}, {"batch_size": 16}, "cpu")
 

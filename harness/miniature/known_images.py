@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image as Pillow
 
 from benchmarks.geneval.colors import ClipColorClassifier, Crop
-from benchmarks.geneval.known_images import ANSWERS, FOLDER
-from benchmarks.geneval.scorer import GenEvalScorer, load_scorer
+from benchmarks.geneval.loading import load_scorer
+from benchmarks.geneval.scorer import GenEvalScorer
+from benchmarks.geneval.self_test import ANSWERS, FOLDER
 from harness.miniature import WEIGHTS
 from harness.miniature.glyphs import COLOURS
 from harness.miniature.prompts import Request, Wanted, draw_request, draw_scene

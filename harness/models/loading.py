@@ -7,6 +7,7 @@ the class that reads it stops the load, by name.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -85,6 +86,35 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
     with explained(file.parent, file.name):
         return load_file(file)
+
+
+def read_config(folder: Path, expected: str) -> dict[str, Any]:
+    """Read a checkpoint folder's config.json.
+
+    Args:
+        folder: A checkpoint folder.
+        expected: What it should hold, for messages.
+
+    Raises:
+        HarnessError: The folder or the file is missing, or the file is not a JSON object.
+    """
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        what = "no such folder" if not folder.is_dir() else "no config.json in it"
+        raise HarnessError(
+            f"{folder} is not a checkpoint folder ({what}), expected {expected}",
+            "check the path; a converted (`python -m harness convert-detector`) or downloaded "
+            "folder holds config.json and model.safetensors",
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise HarnessError(
+            f"{file} cannot be read: {error}", "restore it from where the checkpoint came from"
+        ) from None
+    if not isinstance(config, dict):
+        raise HarnessError(f"{file} is not a JSON object", "it should be a model's configuration")
+    return config
 
 
 @contextmanager

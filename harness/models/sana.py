@@ -22,13 +22,13 @@ from harness import options
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models import sana_flops
 from harness.models.devices import prepare
+from harness.models.dtypes import resolve_dtype
 from harness.models.sana_text import (
     EncodedTexts,
     instruction,
     instruction_tokens,
     text_truncation,
 )
-from harness.models.suites import resolve_dtype
 from harness.records import Cost, Image, Request, Setting
 from harness.truncation import Truncation
 

@@ -10,19 +10,18 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness import options
 from harness.errors import UsageError, did_you_mean
 from harness.models.checkpoints import look
+from harness.models.dtypes import Dtype, resolve_dtype
 from harness.records import Role, Setting
 from harness.registry import GENERATORS, SUITES
 from harness.seeds import digest
 from harness.text import read_text
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _MAX_BYTES = 2**20
 _FOLDER = Path(__file__).resolve().parent / "suite_files"
@@ -154,13 +153,6 @@ def sampler_settings(
         merged.update(layer)
     factory = GENERATORS.get(spec.kind)
     return options.resolved(options.build(factory.Settings, merged, flag=flag))
-
-
-def resolve_dtype(dtype: str, device: str) -> str:
-    """The number format that "auto" stands for on a device; other names stay."""
-    if dtype != "auto":
-        return dtype
-    return "float32" if device.startswith("cpu") else "bfloat16"
 
 
 def identity(

@@ -18,7 +18,8 @@ import psutil
 from harness.engine.devices import device_name
 from harness.errors import HarnessError
 from harness.log.environment import environment
-from harness.models.suites import Suite, load_suite, overview, resolve_dtype
+from harness.models.dtypes import resolve_dtype
+from harness.models.suites import Suite, load_suite, overview
 from harness.records import Role
 from harness.registry import SUITES
 
@@ -82,7 +83,7 @@ def check_ray(address: str | None) -> Check:
 
 def check_mmdet() -> Check:
     """Whether the detector's original implementation is here; it is an extra."""
-    from benchmarks.geneval.mmdet_original import import_mmdet
+    from benchmarks.geneval.detectors.mmdet.original import import_mmdet
 
     if importlib.util.find_spec("mmdet") is None:
         return Check("mmdet", None, "not installed (an extra, for --detector mmdet)")
@@ -118,7 +119,7 @@ def check_suites(devices: Sequence[str]) -> list[Check]:
 
 def _check_scorer(suite: Suite, role: Role, device: str) -> Check:
     """The self-test of GenEval's scorer, or of a judge that looks as it does."""
-    from benchmarks.geneval.scorer import self_test
+    from benchmarks.geneval.loading import self_test
 
     spec, name = suite.spec(role), f"{suite.name}: {role} on {device}"
     parts = {part.name: part.path for part in overview(suite) if part.role is role}

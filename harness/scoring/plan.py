@@ -13,7 +13,8 @@ from benchmarks.geneval.settings import PARTS
 from harness.config import FOREIGN, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.models.bundled import loads_miniature
-from harness.models.suites import ModelSpec, Suite, load_suite, resolve_dtype
+from harness.models.dtypes import resolve_dtype
+from harness.models.suites import ModelSpec, Suite, load_suite
 from harness.plan import Plan, digests, locate
 from harness.records import Prompt, Role
 from harness.registry import import_paths

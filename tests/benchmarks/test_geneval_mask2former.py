@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.geneval import convert as conversion
 from benchmarks.geneval.classes import CLASSES
-from benchmarks.geneval.convert import convert, translate
-from benchmarks.geneval.detection import Detections, Detector, load_detector
-from benchmarks.geneval.mask2former import Mask2FormerDetector
-from benchmarks.geneval.mmdet_architecture import infer_config, relative_positions
-from benchmarks.geneval.mmdet_pipeline import Frame, postprocess, preprocess
+from benchmarks.geneval.detectors.base import Detections, Detector
+from benchmarks.geneval.detectors.mask2former import Mask2FormerDetector
+from benchmarks.geneval.detectors.mmdet import convert as conversion
+from benchmarks.geneval.detectors.mmdet.architecture import infer_config, relative_positions
+from benchmarks.geneval.detectors.mmdet.convert import convert, translate
+from benchmarks.geneval.detectors.mmdet.pipeline import Frame, postprocess, preprocess
+from benchmarks.geneval.detectors.registry import load_detector
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from tests.shared import SHARED, needs_shared
 
@@ -136,17 +137,17 @@ def test_a_network_that_answers_otherwise_is_refused(converted: Path, tmp_path: 
 
     shutil.copytree(converted, tmp_path, dirs_exist_ok=True)
     for dtype in ("float32", "bfloat16"):
-        Mask2FormerDetector.from_folder(tmp_path, dtype=dtype)
+        load_detector(tmp_path, "cpu", dtype)
     weights = load_file(tmp_path / "model.safetensors")
     eye = "model.pixel_level_module.encoder.embeddings.patch_embeddings.projection.weight"
     blind = weights | {eye: torch.zeros_like(weights[eye])}
     save_file(blind, tmp_path / "model.safetensors", {"format": "pt"})
     for dtype in ("float32", "bfloat16"):
         with pytest.raises(HarnessError, match="answers its known question wrongly"):
-            Mask2FormerDetector.from_folder(tmp_path, dtype=dtype)
+            load_detector(tmp_path, "cpu", dtype)
     (tmp_path / "known_answer.safetensors").write_bytes(b"damaged")
     with pytest.raises(HarnessError, match="known_answer"):
-        Mask2FormerDetector.from_folder(tmp_path)
+        load_detector(tmp_path, "cpu")
 
 
 @needs_shared("mask2former")
@@ -407,7 +408,7 @@ def test_a_folder_that_is_no_detector_is_named(tiny_mask2former: Any, tmp_path: 
         with pytest.raises(HarnessError, match=said):
             load_detector(tmp_path, "cpu")
     (tmp_path / "config.json").write_text('{"model_type": "detr"}')
-    with pytest.raises(HarnessError, match="'detr', expected one of mask2former, centernet"):
+    with pytest.raises(HarnessError, match="'detr', expected one of centernet, mask2former"):
         load_detector(tmp_path, "cpu")
     (tmp_path / "config.json").write_text('{"model_type": "centernet"}')
     with pytest.raises(UsageError, match="'resize' means nothing"):

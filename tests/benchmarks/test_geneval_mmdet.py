@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from benchmarks.geneval.classes import CLASSES
-from benchmarks.geneval.convert import convert, translate
-from benchmarks.geneval.detection import Detections, Detector, load_detector
-from benchmarks.geneval.mmdet_original import original_weights
-from benchmarks.geneval.mmdet_pipeline import Frame
+from benchmarks.geneval.detectors.base import Detections, Detector
+from benchmarks.geneval.detectors.mmdet.convert import convert, translate
+from benchmarks.geneval.detectors.mmdet.original import original_weights
+from benchmarks.geneval.detectors.mmdet.pipeline import Frame
+from benchmarks.geneval.detectors.registry import load_detector
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from tests.shared import SHARED, needs_shared
 
@@ -46,7 +47,7 @@ def assert_alike(found: Detections, expected: Detections) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny_mask2former: Any) -> Path:
     """A random network of mmdet's own making, saved as mmdet does, and converted."""
-    from benchmarks.geneval.mmdet_original import build_network, import_mmdet
+    from benchmarks.geneval.detectors.mmdet.original import build_network, import_mmdet
 
     import_mmdet()
     torch.manual_seed(2)
@@ -170,7 +171,7 @@ def test_on_a_gpu(folder: Path) -> None:
 
 @mmdet
 def test_as_part_of_a_scorer(folder: Path, tiny_clip: Path) -> None:
-    from benchmarks.geneval.scorer import load_scorer, self_test
+    from benchmarks.geneval.loading import load_scorer, self_test
     from harness.records import Prompt
 
     parts = {"detector": folder, "colors": tiny_clip}
@@ -230,7 +231,7 @@ STATE = {
 
 
 def state() -> dict[str, torch.Tensor]:
-    from benchmarks.geneval.mmdet_architecture import relative_positions
+    from benchmarks.geneval.detectors.mmdet.architecture import relative_positions
 
     rng = torch.Generator().manual_seed(4)
     made = {key: torch.randn(*shape, generator=rng) for key, shape in STATE.items()}

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.base import Scorer
 from benchmarks.geneval.benchmark import GenEval
 from benchmarks.geneval.colors import Crop
-from benchmarks.geneval.detection import Detections
+from benchmarks.geneval.detectors.base import Detections
 from benchmarks.geneval.rules import Failure, FailureKind
 from benchmarks.geneval.scorer import GenEvalScorer
 from harness.errors import HarnessError, UsageError

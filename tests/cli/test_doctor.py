@@ -6,8 +6,9 @@ import importlib.util
 
 import pytest
 
-from benchmarks.geneval import mmdet_original
-from benchmarks.geneval import scorer as scorers
+from benchmarks.geneval import loading
+from benchmarks.geneval.detectors.mmdet import original
+from benchmarks.geneval.self_test import SelfTest
 from harness.engine import devices
 from harness.errors import HarnessError
 from harness.models.checkpoints import BUNDLED
@@ -30,7 +31,7 @@ def test_doctor(harness: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(*_: object) -> None:
         raise HarnessError("the detector answers otherwise", "try another build")
 
-    monkeypatch.setattr(scorers, "self_test", wrong)
+    monkeypatch.setattr(loading, "self_test", wrong)
     assert harness("doctor", "--device", "cpu") == 1
     assert "FAILED  miniature: scorer on cpu: the detector answers otherwise" in harness.out
     assert "hint: try another build" in harness.out
@@ -41,13 +42,13 @@ def test_every_gpu_is_asked(harness: Terminal, monkeypatch: pytest.MonkeyPatch) 
 
     asked = []
 
-    def self_test(paths: object, settings: object, device: str) -> scorers.SelfTest:
+    def self_test(paths: object, settings: object, device: str) -> SelfTest:
         asked.append(device)
         if device == "cuda:1":
             raise HarnessError("the detector answers otherwise", "try another build")
-        return scorers.SelfTest({"detector": 0.001, "colors": 0.002}, 0)
+        return SelfTest(0, {"detector": 0.001, "colors": 0.002})
 
-    monkeypatch.setattr(scorers, "self_test", self_test)
+    monkeypatch.setattr(loading, "self_test", self_test)
     monkeypatch.setattr(devices, "has_gpu", lambda address: True)
     monkeypatch.setattr(machine, "_gpus", lambda: ["one, 10 of 20 GiB free", "two"])
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -63,7 +64,7 @@ def test_mmdet_that_does_not_work_is_a_failure(monkeypatch: pytest.MonkeyPatch) 
         raise HarnessError("mmdet is installed but cannot be imported", "again")
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(mmdet_original, "import_mmdet", broken)
+    monkeypatch.setattr(original, "import_mmdet", broken)
     assert machine.check_mmdet().ok is False
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert machine.check_mmdet().ok is None

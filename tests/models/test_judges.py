@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from benchmarks.geneval import rules
 from benchmarks.geneval.benchmark import GenEval
+from benchmarks.geneval.judge import DetectorJudge, rank
 from benchmarks.geneval.rules import Failure, FailureKind
+from benchmarks.geneval.sentences import sentence, sentences
 from benchmarks.prompt_file import PromptFile
 from harness.errors import HarnessError, UsageError
 from harness.models.base import Judge
-from harness.models.judges.detector import DetectorJudge, rank
 from harness.models.judges.none import NoJudge
 from harness.models.judges.oracle import OracleJudge
-from harness.models.judges.sentences import sentence, sentences
 from harness.models.suites import ModelSpec, Suite
 from harness.records import FREE, Cost, Image, Prompt, Verdict
 from harness.registry import JUDGES

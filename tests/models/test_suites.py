@@ -7,13 +7,13 @@ import pytest
 from pydantic import ValidationError
 
 from harness.errors import UsageError
+from harness.models.dtypes import resolve_dtype
 from harness.models.suites import (
     ModelSpec,
     Suite,
     identity,
     load_suite,
     overview,
-    resolve_dtype,
     sampler_settings,
 )
 from harness.records import Role

@@ -13,8 +13,8 @@ import torch
 from PIL import Image as Pillow
 from safetensors.torch import load_file, save_file
 
-from benchmarks.geneval.known_images import ANSWERS, FOLDER, check_known_images
-from benchmarks.geneval.scorer import load_scorer, self_test
+from benchmarks.geneval.loading import load_scorer, self_test
+from benchmarks.geneval.self_test import ANSWERS, FOLDER, check_known_images
 from benchmarks.geneval.settings import Options
 from harness.errors import HarnessError
 from harness.models.checkpoints import BUNDLED

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Pillow
 
 from benchmarks.geneval.benchmark import GenEval
-from benchmarks.geneval.scorer import load_scorer
+from benchmarks.geneval.loading import load_scorer
 from harness.analysis.loading import load_run
 from harness.analysis.statistics import Estimate
 from harness.audit.checks import audit

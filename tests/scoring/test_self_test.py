@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.geneval import scorer as scorers
-from benchmarks.geneval.scorer import load_scorer, self_test
-from benchmarks.geneval.self_test import check, tolerance_of
+from benchmarks.geneval import loading
+from benchmarks.geneval.detectors.probe import tolerance_of
+from benchmarks.geneval.loading import load_scorer, self_test
+from benchmarks.geneval.self_test import compare
 from benchmarks.geneval.settings import Options
 from harness.errors import HarnessError
 from harness.models.checkpoints import BUNDLED
@@ -51,7 +52,7 @@ def test_a_broken_kernel_is_refused(parts: dict[str, Path], part: str, fault: st
     convolutions[0].register_forward_hook(spoil)
     said = f"the {part} answers a fixed question|output is not finite"
     with pytest.raises(HarnessError, match=said) as caught:
-        check(broken, reference, tolerance_of("float32"))
+        compare(broken, reference, tolerance_of("float32"))
     assert "float32" in caught.value.hint
 
 
@@ -60,13 +61,13 @@ def test_loading_onto_another_device_asks(
     parts: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    assemble = scorers._assemble
+    assemble = loading._assemble
 
     def elsewhere(checkpoints: Any, chosen: Options, device: str) -> Any:
         asked.append((device, chosen.dtype, chosen.batch_size))
         return assemble(checkpoints, chosen, "cpu")
 
-    monkeypatch.setattr(scorers, "_assemble", elsewhere)
+    monkeypatch.setattr(loading, "_assemble", elsewhere)
     load_scorer(parts, {"batch_size": 2}, "cuda:0")
     assert asked == [("cuda:0", "float32", 2), ("cpu", "float32", 1)]
     asked.clear()

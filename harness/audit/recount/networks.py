@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.geneval.detectors.registry import factory_of
 from harness.audit.recount.operations import operations
 from harness.models.loading import quiet
 
@@ -92,27 +93,10 @@ class SanaNetworks:
         return operations(lambda: model(ids, attention_mask=mask, use_cache=False))
 
 
-def detecting(folder: Path, height: int, width: int) -> float | None:
-    """What a detector takes for one image; None for a kind that is not known here."""
-    config = _read(folder / "config.json")
-    if config.get("model_type") == "centernet":
-        from benchmarks.geneval.centernet import CenterNet, CenterNetConfig
-
-        side = config["image_size"]
-        with torch.device("meta"):
-            model: Any = CenterNet(CenterNetConfig(tuple(config["classes"]), config["widths"]))
-            pixels = torch.empty(1, 3, side, side)
-        return operations(lambda: model.eval()(pixels))
-    if config.get("model_type") == "mask2former":
-        from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
-
-        from benchmarks.geneval.mask2former import read_frame
-
-        # Its attention reads values, so it is the one that has to be built with numbers.
-        network = Mask2FormerForUniversalSegmentation(Mask2FormerConfig.from_dict(config)).eval()
-        seen = torch.zeros(1, 3, *read_frame(folder).padded(height, width))
-        return operations(lambda: network(seen))
-    return None
+def detecting(folder: Path, height: int, width: int, backend: str) -> float | None:
+    """FLOPs of a detector for one image; None where it cannot be built without its weights."""
+    forward = factory_of(folder, backend).forward_pass(folder, height, width)
+    return None if forward is None else operations(forward)
 
 
 def naming_a_color(folder: Path) -> float:

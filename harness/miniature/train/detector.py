@@ -16,7 +16,8 @@ from diffusers import AutoencoderDC
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.geneval.centernet import (
+from harness.errors import HarnessError
+from harness.miniature.centernet import (
     REACH,
     STRIDE,
     CenterNet,
@@ -25,9 +26,8 @@ from benchmarks.geneval.centernet import (
     Thresholds,
     cell_middles,
     decode,
-    save,
 )
-from harness.errors import HarnessError
+from harness.miniature.detector import save
 from harness.miniature.glyphs import CLASSES
 from harness.miniature.scenes import SIDE
 from harness.miniature.train.data import MOST_OBJECTS, Pool, batches, make_pool, to_bytes, to_signed

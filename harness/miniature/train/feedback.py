@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import SiglipVisionModel
 
-from benchmarks.geneval.scorer import Examination, load_scorer
+from benchmarks.geneval.loading import load_scorer
+from benchmarks.geneval.scorer import Examination
+from benchmarks.geneval.sentences import sentences
 from harness.miniature.corrections import Sighting, corrected, edge_colours, flawed
 from harness.miniature.evaluate import sample
 from harness.miniature.prompts import TAGS, Request, draw_request, draw_scene
@@ -28,7 +30,6 @@ from harness.miniature.train.data import batches, to_signed
 from harness.miniature.train.detector import worn
 from harness.miniature.train.loop import Setting
 from harness.miniature.words import make_tokenizer
-from harness.models.judges.sentences import sentences
 from harness.models.reflect_dit.vision import pooled
 from harness.records import Prompt
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 from benchmarks.base import Benchmark, Scorer
 from harness.errors import UsageError
 from harness.models.devices import prepare
-from harness.models.suites import resolve_dtype
+from harness.models.dtypes import resolve_dtype
 from harness.records import Cost, Image, Prompt, Setting, Verdict
 
 

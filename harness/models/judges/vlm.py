@@ -23,10 +23,10 @@ from harness import options
 from harness.errors import HarnessError, UsageError
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
+from harness.models.dtypes import resolve_dtype
 from harness.models.judges.vlm_processor import Inputs, load_processor, pad, stack
 from harness.models.judges.vlm_sampler import Sampler, Sampling, check_finite
 from harness.models.loading import load_strictly
-from harness.models.suites import resolve_dtype
 from harness.records import Cost, Image, Prompt, Setting, Verdict
 
 QUESTION = (

@@ -25,9 +25,9 @@ from harness.flops import count
 from harness.models import sana_flops
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
+from harness.models.dtypes import resolve_dtype
 from harness.models.sana import SanaGenerator, SanaSettings, remembered
 from harness.models.sana_text import EncodedTexts
-from harness.models.suites import resolve_dtype
 from harness.records import Cost, Image, Request, Setting
 
 if TYPE_CHECKING:

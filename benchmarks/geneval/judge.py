@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.base import Benchmark
 from benchmarks.geneval.rules import Failure, FailureKind
+from benchmarks.geneval.sentences import sentences
 from harness.errors import UsageError
 from harness.models.devices import prepare
-from harness.models.judges.sentences import sentences
-from harness.models.suites import resolve_dtype
+from harness.models.dtypes import resolve_dtype
 from harness.records import Cost, Image, Prompt, Setting, Verdict
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class DetectorJudge:
             HarnessError: A checkpoint is missing or not what it should be.
         """
         cls.check(checkpoints, settings, benchmark)
-        from benchmarks.geneval.scorer import load_scorer
+        from benchmarks.geneval.loading import load_scorer
 
         prepare(device)
         chosen = {"dtype": resolve_dtype(dtype, device), "batch_size": batch_size, **settings}

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.geneval.classes import CLASSES
-from benchmarks.geneval.detection import SCORE_FLOOR, Detections
+from benchmarks.geneval.detectors.base import SCORE_FLOOR, Detections
+from benchmarks.geneval.detectors.mmdet.pipeline import (
+    Frame,
+    Resize,
+    class_probabilities,
+    postprocess,
+    preprocess,
+)
 from benchmarks.geneval.finite import require_finite
-from benchmarks.geneval.known_answer import TOLERANCE, TOLERANCE_HALF, check_answer
-from benchmarks.geneval.mmdet_pipeline import Frame, Resize, postprocess, preprocess
 from harness import flops
 from harness.errors import HarnessError
-from harness.models.loading import load_strictly
+from harness.models.loading import load_strictly, read_config
 from harness.records import Image
 
 FRAME_FILE = "frame.json"
@@ -47,6 +52,8 @@ class Mask2FormerDetector:
         resize: Number format images are resized in.
         floor: Detections with a score at or below it are not reported.
     """
+
+    options: ClassVar = frozenset({"resize", "floor"})
 
     def __init__(
         self,
@@ -87,15 +94,14 @@ class Mask2FormerDetector:
         """Load a folder that `convert` or `save_pretrained` wrote.
 
         Raises:
-            HarnessError: The folder is incomplete, does not fit its own configuration, or the
-                network answers its known question wrongly on this device.
+            HarnessError: The folder is incomplete or does not fit its own configuration.
         """
         from transformers import Mask2FormerForUniversalSegmentation
 
         network = load_strictly(
             Mask2FormerForUniversalSegmentation, folder, dtype="float32", ignore=UNUSED
         )
-        detector = cls(
+        return cls(
             network.to(device).requires_grad_(False),
             dtype=getattr(torch, dtype),
             batch_size=batch_size,
@@ -103,9 +109,17 @@ class Mask2FormerDetector:
             resize=resize,
             floor=floor,
         )
-        tolerance = TOLERANCE if detector.dtype == torch.float32 else TOLERANCE_HALF
-        check_answer(lambda pixels: detector.forward(pixels)[0], folder, tolerance)
-        return detector
+
+    @classmethod
+    def forward_pass(cls, folder: Path, height: int, width: int) -> Callable[[], Any]:
+        """Build the network from config.json alone (see `DetectorFactory`)."""
+        from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
+
+        config = Mask2FormerConfig.from_dict(read_config(folder, "a Mask2Former"))
+        # Its attention reads values of its input, so torch's meta device is not enough.
+        network = Mask2FormerForUniversalSegmentation(config).eval()
+        pixels = torch.zeros(1, 3, *read_frame(folder).padded(height, width))
+        return lambda: network(pixels)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find the objects of each image; images may differ in size.
@@ -132,6 +146,10 @@ class Mask2FormerDetector:
         Sampling in deformable attention, as all that is no matrix product, is not counted.
         """
         return self._flops(*self.frame.padded(height, width))
+
+    def probe(self, image: Image) -> Tensor:
+        """Return the class probabilities for an image, shape (queries, classes + 1)."""
+        return class_probabilities(lambda pixels: self.forward(pixels)[0], image, self.batch_size)
 
     def logits(self, images: Sequence[Image]) -> list[tuple[Tensor, Tensor]]:
         """The network's raw output for images of one size: (class, mask) logits of each."""

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.geneval.centernet import (
+from benchmarks.geneval.detectors.base import Detector
+from benchmarks.geneval.detectors.registry import load_detector
+from harness.errors import BadAnswer, Failure, HarnessError, UsageError
+from harness.miniature.centernet import (
     REACH,
     CenterNet,
     CenterNetConfig,
-    CenterNetDetector,
     Maps,
     Thresholds,
     decode,
-    save,
 )
-from benchmarks.geneval.detection import Detector, load_detector
-from harness.errors import BadAnswer, Failure, HarnessError, UsageError
+from harness.miniature.detector import CenterNetDetector, save
 
 CONFIG = CenterNetConfig(("cat", "dog", "bus"), (8, 8, 8))
 

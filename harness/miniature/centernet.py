@@ -8,27 +8,16 @@ that FCOS regresses (arXiv 1904.01355) in place of size and offset.
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.geneval.detection import SCORE_FLOOR, Detections, read_config
-from benchmarks.geneval.finite import require_finite
-from harness import flops
-from harness.errors import HarnessError, UsageError
-from harness.models.loading import read_weights
-
-Image = npt.NDArray[np.uint8]
+from benchmarks.geneval.detectors.base import SCORE_FLOOR, Detections
 
 STRIDE = 4
 """Pixels from one cell of the grid to the next."""
@@ -229,143 +218,3 @@ def _overlap(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
     shared = float(np.prod(np.maximum(sides, 0)))
     whole = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
     return shared / whole if whole > 0 else 0.0
-
-
-class CenterNetDetector:
-    """A trained network behind the benchmark's detector protocol.
-
-    It runs at one batch shape, short batches padded, so that an image's detections do not depend on
-    how many others are waiting.
-    """
-
-    def __init__(
-        self,
-        network: CenterNet,
-        config: CenterNetConfig,
-        *,
-        device: str = "cpu",
-        dtype: str = "float32",
-        batch_size: int = 8,
-    ) -> None:
-        """Take a network; it is put into evaluation mode on the device.
-
-        Raises:
-            UsageError: ``dtype`` or ``batch_size`` is none that it could run at.
-        """
-        if dtype not in ("float32", "bfloat16", "float16"):
-            raise UsageError(f"dtype '{dtype}'", "use float32, bfloat16 or float16")
-        if batch_size < 1:
-            raise UsageError(f"batch size {batch_size}", "use 1 or more")
-        self.config = config
-        self.device = torch.device(device)
-        self.dtype: torch.dtype = getattr(torch, dtype)
-        self.batch_size = batch_size
-        self.network = network.to(self.device, self.dtype).eval()
-        self._flops = functools.cache(self._count_flops)
-
-    @classmethod
-    def from_folder(
-        cls, folder: Path, *, device: str = "cpu", dtype: str = "float32", batch_size: int = 8
-    ) -> CenterNetDetector:
-        """Load ``config.json`` and ``model.safetensors`` as ``save`` writes them.
-
-        Raises:
-            HarnessError: The folder does not hold such a checkpoint.
-            UsageError: ``dtype`` or ``batch_size`` is none that it could run at.
-        """
-        config = _parse(read_config(folder, "a centernet detector"), folder)
-        network = CenterNet(config)
-        file = folder / "model.safetensors"
-        try:
-            network.load_state_dict(read_weights(file))
-        except RuntimeError as error:
-            raise HarnessError(
-                f"{file} does not hold the weights that config.json describes: {error}",
-                "restore both files from where the checkpoint came from",
-            ) from None
-        return cls(network, config, device=device, dtype=dtype, batch_size=batch_size)
-
-    @torch.no_grad()
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Find the objects of each image, uint8 RGB (height, width, 3).
-
-        An image of another size than the network's is resized to it, and the detections back.
-
-        Raises:
-            BadAnswer: The network's output is not finite.
-        """
-        side = self.config.image_size
-        found: list[Detections] = []
-        for start in range(0, len(images), self.batch_size):
-            part = images[start : start + self.batch_size]
-            pixels = torch.zeros(self.batch_size, 3, side, side)
-            for row, image in enumerate(part):
-                pixels[row] = _fit(torch.from_numpy(np.array(image)), side)
-            pixels = (pixels / 127.5 - 1).to(self.device, self.dtype)
-            maps: Maps = self.network(pixels)
-            # NaN passes no threshold: it would be taken for an image that shows nothing.
-            where = f"{self.dtype} on {self.device}"
-            require_finite(
-                "detector", where, maps.centres, maps.classes, maps.sides, maps.foreground
-            )
-            answers = decode(maps, self.config)[: len(part)]
-            pairs = zip(part, answers, strict=True)
-            found += [_resized(answer, *image.shape[:2]) for image, answer in pairs]
-        return found
-
-    def flops(self, height: int, width: int) -> float:
-        """FLOPs of detecting objects in one image; its size does not matter, as it is resized."""
-        return self._flops()
-
-    def _count_flops(self) -> float:
-        side = self.config.image_size
-        pixels = torch.zeros(1, 3, side, side, device=self.device, dtype=self.dtype)
-        return flops.count(lambda: self.network(pixels))
-
-
-def save(network: CenterNet, config: CenterNetConfig, folder: Path) -> None:
-    """Write a checkpoint folder; weights in float16."""
-    folder.mkdir(parents=True, exist_ok=True)
-    body = {"model_type": "centernet", **asdict(config)}
-    (folder / "config.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
-    state = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in network.state_dict().items()
-    }
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def _parse(config: dict[str, Any], folder: Path) -> CenterNetConfig:
-    try:
-        fine, middle, coarse = config["widths"]
-        return CenterNetConfig(
-            classes=tuple(config["classes"]),
-            widths=(int(fine), int(middle), int(coarse)),
-            image_size=int(config["image_size"]),
-            thresholds=Thresholds(**config["thresholds"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise HarnessError(
-            f"{folder / 'config.json'} is not a centernet detector's: {error!r}",
-            "it needs classes, three widths, image_size and thresholds",
-        ) from None
-
-
-def _fit(image: Tensor, side: int) -> Tensor:
-    """A uint8 image (height, width, 3) as float (3, side, side), 0 to 255."""
-    planes = image.permute(2, 0, 1).float()
-    if planes.shape[1:] == (side, side):
-        return planes
-    return functional.interpolate(planes[None], (side, side), mode="bilinear", antialias=True)[0]
-
-
-def _resized(found: Detections, height: int, width: int) -> Detections:
-    """Detections in the coordinates of an image of another size."""
-    here = found.masks.shape[1:]
-    if here == (height, width):
-        return found
-    scale = np.array([width / here[1], height / here[0]] * 2, np.float32)
-    rows = np.arange(height) * here[0] // height
-    columns = np.arange(width) * here[1] // width
-    masks = found.masks[:, rows][:, :, columns]
-    return Detections(found.labels, found.scores, found.boxes * scale, masks)

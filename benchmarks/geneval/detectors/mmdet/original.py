@@ -19,21 +19,20 @@ import types
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.geneval.classes import CLASSES
-from benchmarks.geneval.convert import translate
-from benchmarks.geneval.detection import SCORE_FLOOR, Detections, read_config
-from benchmarks.geneval.known_answer import TOLERANCE, check_answer
-from benchmarks.geneval.mask2former import UNUSED, batches, read_frame
-from benchmarks.geneval.mmdet_pipeline import Frame, Resize
+from benchmarks.geneval.detectors.base import SCORE_FLOOR, Detections
+from benchmarks.geneval.detectors.mask2former import UNUSED, batches, read_frame
+from benchmarks.geneval.detectors.mmdet.convert import translate
+from benchmarks.geneval.detectors.mmdet.pipeline import Frame, Resize, class_probabilities
 from harness import flops
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError, first_line, shortened
-from harness.models.loading import quiet, read_weights
+from harness.models.loading import quiet, read_config, read_weights
 from harness.records import Image
 
 CONFIG = "mask2former/mask2former_swin-s-p4-w7-224_8xb2-lsj-50e_coco.py"
@@ -53,6 +52,8 @@ class MmdetDetector:
         resize: Number format images are resized in.
         floor: Detections with a score at or below it are not reported.
     """
+
+    options: ClassVar = frozenset({"resize", "floor"})
 
     def __init__(
         self,
@@ -86,8 +87,8 @@ class MmdetDetector:
 
         Raises:
             UsageError: Another number format than float32 is asked for.
-            HarnessError: mmdet is not installed, the folder is incomplete or does not fit its
-                own configuration, or the network answers its known question wrongly.
+            HarnessError: mmdet is not installed, or the folder is incomplete or does not fit its
+                own configuration.
         """
         if dtype != "float32":
             raise UsageError(f"mmdet's detector runs in float32, not in {dtype}", "--dtype float32")
@@ -96,15 +97,17 @@ class MmdetDetector:
         network.load_state_dict(
             original_weights(read_weights(folder / "model.safetensors"), network.state_dict())
         )
-        detector = cls(
+        return cls(
             network.to(device),
             batch_size=batch_size,
             frame=read_frame(folder),
             resize=resize,
             floor=floor,
         )
-        check_answer(lambda pixels: detector.forward(pixels)[0], folder, TOLERANCE)
-        return detector
+
+    @classmethod
+    def forward_pass(cls, folder: Path, height: int, width: int) -> None:
+        """Return nothing: mmdet's own network takes its weights' shapes to be built."""
 
     @torch.no_grad()
     def detect(self, images: Sequence[Image]) -> list[Detections]:
@@ -131,6 +134,10 @@ class MmdetDetector:
     def flops(self, height: int, width: int) -> float:
         """FLOPs of the network for one image, counted once for each input shape."""
         return self._flops(*self.frame.padded(height, width))
+
+    def probe(self, image: Image) -> Tensor:
+        """Return the class probabilities for an image, shape (queries, classes + 1)."""
+        return class_probabilities(lambda pixels: self.forward(pixels)[0], image, self.batch_size)
 
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:

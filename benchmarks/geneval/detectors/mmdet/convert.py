@@ -22,11 +22,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.geneval.classes import CLASSES
-from benchmarks.geneval.known_answer import write_answer
-from benchmarks.geneval.mask2former import FRAME_FILE, UNUSED, Mask2FormerDetector
-from benchmarks.geneval.mmdet_architecture import infer_config, relative_positions, window_of
-from benchmarks.geneval.mmdet_names import modernise, renamed
-from benchmarks.geneval.mmdet_pipeline import Frame
+from benchmarks.geneval.detectors.mask2former import FRAME_FILE, UNUSED, Mask2FormerDetector
+from benchmarks.geneval.detectors.mmdet.architecture import (
+    infer_config,
+    relative_positions,
+    window_of,
+)
+from benchmarks.geneval.detectors.mmdet.names import modernise, renamed
+from benchmarks.geneval.detectors.mmdet.pipeline import Frame
+from benchmarks.geneval.detectors.probe import write_answer
 from harness.errors import HarnessError, UsageError, first_line, shortened
 from harness.models.loading import misfits, quiet
 
@@ -99,8 +103,7 @@ def convert(checkpoint: Path, out: Path, frame: Frame | None = None) -> Conversi
         network.save_pretrained(out)
     written = json.dumps(asdict(frame or Frame())) + "\n"
     (out / FRAME_FILE).write_text(written, encoding="utf-8")
-    detector = Mask2FormerDetector(network)
-    write_answer(lambda pixels: detector.forward(pixels)[0], out)
+    write_answer(Mask2FormerDetector(network), out)
     return Conversion(
         folder=out,
         layout="mmdet 3.x" if state.keys() == original.keys() else "mmdet 2.x",

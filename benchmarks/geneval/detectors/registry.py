@@ -1,0 +1,90 @@
+"""Load the kind of detector that a checkpoint folder's config.json names.
+
+A kind's name is the `model_type` of its config.json; with a slash and a backend behind it, the
+same checkpoints run by another library. An installed package adds kinds by entry points of the
+group `harness.detectors`, each a `benchmarks.geneval.detectors.base.DetectorFactory`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.geneval.detectors.base import Detector, DetectorFactory
+from benchmarks.geneval.detectors.probe import check_answer, tolerance_of
+from harness.errors import HarnessError, UsageError
+from harness.models.loading import read_config
+from harness.registry import DETECTORS
+
+DEFAULT_BACKEND = "transformers"
+"""Runs a kind under its own name."""
+
+
+def factory_of(folder: Path, backend: str = DEFAULT_BACKEND) -> DetectorFactory:
+    """Return the kind of a detector folder.
+
+    Args:
+        folder: A checkpoint folder.
+        backend: Which library runs it.
+
+    Raises:
+        UsageError: The backend runs other kinds than this folder's.
+        HarnessError: The folder holds no detector of a known kind.
+    """
+    names = DETECTORS.names()
+    kinds = [name for name in names if "/" not in name]
+    kind = read_config(folder, f"one of {', '.join(kinds)}").get("model_type")
+    # Only names on the list: a checkpoint's word must not be followed as an import path.
+    if kind not in kinds:
+        raise HarnessError(
+            f"{folder / 'config.json'} has model_type {kind!r}, expected one of {', '.join(kinds)}",
+            "GenEval's official detector is an mmdet .pth file: make it a folder with "
+            "`python -m harness convert-detector FILE.pth --out FOLDER`",
+        )
+    name = kind if backend == DEFAULT_BACKEND else f"{kind}/{backend}"
+    if name not in names:
+        runs = [name.partition("/")[0] for name in names if name.endswith(f"/{backend}")]
+        raise UsageError(
+            f"{backend} runs a {' or '.join(runs)} detector, and {folder} holds a {kind} one",
+            f"name a converted one, --detector {backend}:FOLDER, or the suite of one with --model",
+        )
+    factory: DetectorFactory = DETECTORS.get(name)
+    return factory
+
+
+def load_detector(
+    folder: Path,
+    device: str,
+    dtype: str = "float32",
+    batch_size: int = 1,
+    backend: str = DEFAULT_BACKEND,
+    **options: Any,
+) -> Detector:
+    """Load a detector, and ask it the question whose answer is stored in its folder, if any.
+
+    Args:
+        folder: A checkpoint folder.
+        device: A torch device.
+        dtype: Number format of the network: "float32", "bfloat16" or "float16".
+        batch_size: Images of the one batch shape it runs at.
+        backend: Which library runs it; "mmdet" is Mask2Former's original (extra `mmdet`).
+        options: Further options of that kind of detector.
+
+    Raises:
+        UsageError: An option means nothing to this kind of detector.
+        HarnessError: The folder holds no detector that can be loaded, or the network answers
+            otherwise on this device than when its folder was written.
+    """
+    factory = factory_of(folder, backend)
+    for name in options:
+        if name not in factory.options:
+            kind = read_config(folder, "a detector")["model_type"]
+            raise UsageError(
+                f"the option '{name}' means nothing to a {kind} detector",
+                f"leave it out, or use a detector that has it ({folder} holds a {kind} one)",
+            )
+    detector = factory.from_folder(
+        folder, device=device, dtype=dtype, batch_size=batch_size, **options
+    )
+    check_answer(detector, folder, tolerance_of(dtype))
+    return detector
