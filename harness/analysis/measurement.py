@@ -43,8 +43,9 @@ def measurement(manifest: Manifest, prompts: Collection[str] | None) -> dict[str
 
 def resolution(manifest: Manifest) -> frozenset[tuple[int, int]] | None:
     """Return the heights and widths of a run's images; None if they are not on record."""
-    settings = manifest.config["generator"]["settings"]
-    if manifest.config["generator"]["kind"] != FOREIGN:
+    generator = manifest.config["generator"]
+    if generator["kind"] != FOREIGN:
+        settings = generator.get("settings", {})
         return frozenset({(settings.get("height"), settings.get("width"))})
     sizes = manifest.totals.get(IMAGE_SIZES)
     try:
@@ -66,7 +67,7 @@ def _resolved(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str
     As they are on record where the benchmark is not installed here, or is code that a manifest
     names and nobody has allowed: the same words are the same protocol then, and no others are.
     """
-    options = config["benchmark"]["options"]
+    options = config["benchmark"].get("options", {})
     settings = (config["scorer"] or {}).get("settings", {})
     try:
         benchmark = build(BENCHMARKS.get(config["benchmark"]["name"]), options, flag="-B")
@@ -81,7 +82,7 @@ def _scorer(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
     scorer = config["scorer"] or {}
     if scorer.get("kind") == RECORDED_SCORER:
         return None
-    digests = {k: v for k, v in config["digests"].items() if k.startswith("scorer.")}
+    digests = {k: v for k, v in config.get("digests", {}).items() if k.startswith("scorer.")}
     # By content where there are digests; a checkpoint's name may be a path of its own place.
     return (
         _sorted(digests or scorer.get("checkpoints", {})),

@@ -116,6 +116,20 @@ def test_a_protocol_that_differs_cannot_fail(
     assert any(f" differs in {part} (" in line for line in found.evidence), found.evidence
 
 
+def test_other_prompts_are_known_by_what_they_ask_for(tmp_path: Path) -> None:
+    part = official(tmp_path / "part", without=range(100, 109))
+    (line, *_) = (line for line in check(part, "best-of-N 4").evidence if " differs in " in line)
+    assert "prompt set (544 of GenEval's 553 prompts, without 00100 'a photo of " in line
+
+    def rename(fields: dict[str, Any]) -> None:
+        fields["config"]["benchmark"]["options"] = {}
+        fields["config_digest"] = config_digest(fields["config"])
+
+    whole = official(tmp_path / "whole")
+    Forger(whole).manifest(rename)
+    assert not any("prompt set" in line for line in check(whole, "best-of-N 4").evidence)
+
+
 def strategy(name: str, budget: int, **options: Any) -> Any:
     return lambda c: c.update(strategy={"name": name, "options": options}, budget=budget)
 
