@@ -7,7 +7,7 @@ wherever it runs.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -57,6 +57,8 @@ class RunConfig(BaseModel):
         threads: CPU threads of a worker. Sums split over another number of threads can differ
             in their last bits, so the number belongs to the run and not to the machine.
         keep_images: Which images stay after a search has ended.
+        batch_rows: Rows of the generator's batches by round of the search, where they are not its
+            batch size throughout; the last holds for all later rounds (`harness.engine.ladder`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +80,7 @@ class RunConfig(BaseModel):
     digests: dict[str, str] = Field(default_factory=dict)
     threads: int = Field(default=2, ge=1)
     keep_images: Literal["all", "selected", "none"] = "all"
+    batch_rows: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     def identity(self) -> dict[str, Any]:
         """What the run's name is a digest of."""

@@ -17,7 +17,7 @@ from harness.seeds import canonical_json, draw_id, seed
 
 
 def usual_shape(request: Request[Any]) -> Hashable:
-    """Return the batch shape of a generator that does not say otherwise.
+    """Return what requests of a generator that does not say otherwise must have in common.
 
     Requests share a batch if they are equal in settings and in their number of feedbacks.
     """
@@ -29,16 +29,18 @@ class Resolver:
     """Resolves the draws of one run.
 
     Attributes:
-        generator: The generator's identity, part of every draw's.
+        generators: The generator's identity, part of every draw's, by the rows of its batches.
         seed: The run's seed.
         settings: The run's sampler settings, complete.
-        shape: A request's batch shape: only requests of equal shape share a batch.
+        kind: What requests must have in common to share a batch, beside its rows.
+        rows: Rows of a batch, by round; the last holds for all later rounds.
     """
 
-    generator: str
+    generators: Mapping[int, str]
     seed: int
     settings: Mapping[str, Setting] = field(default_factory=dict)
-    shape: Callable[[Request[Any]], Hashable] = usual_shape
+    kind: Callable[[Request[Any]], Hashable] = usual_shape
+    rows: tuple[int, ...] = (1,)
 
     @classmethod
     def of(cls, config: RunConfig, factory: Any = None) -> Resolver:
@@ -48,16 +50,23 @@ class Resolver:
             config: The run's.
             factory: The generator's class; without it batches have the usual shapes.
         """
-        name, spec = generator_identity(config), config.generator
-        return cls(name, config.seed, spec.settings, shape_of(factory))
+        spec = config.generator
+        rows = config.batch_rows or (spec.batch_size,)
+        names = {size: generator_identity(config, size) for size in rows}
+        return cls(names, config.seed, spec.settings, shape_of(factory), rows)
 
-    def resolve(self, prompt: Prompt, replicate: int, draw: Draw) -> Request[Any]:
+    def shape(self, request: Request[Any]) -> Hashable:
+        """Return a request's batch shape: only requests of equal shape share a batch."""
+        return request.rows, self.kind(request)
+
+    def resolve(self, prompt: Prompt, replicate: int, draw: Draw, round: int = 1) -> Request[Any]:
         """Return a draw with its defaults filled in and its identity.
 
         Args:
             prompt: What is searched for.
             replicate: Which independent search of the prompt.
             draw: The strategy's request.
+            round: In which of its search's rounds, from 1.
 
         Raises:
             ValueError: A setting is NaN or infinite, so that nothing can be hashed.
@@ -66,14 +75,15 @@ class Resolver:
         text = draw.text if draw.text is not None else prompt.text
         noise_seed = seed(self.seed, prompt.id, replicate, draw.index, "noise")
         settings = {**self.settings, **draw.settings}
+        rows = self.rows[min(round, len(self.rows)) - 1]
         name = draw_id(
-            generator=self.generator,
+            generator=self.generators[rows],
             text=text,
             noise_seed=noise_seed,
             settings=settings,
             feedback=tuple((f.draw_id, f.sentence) for f in draw.feedback),
         )
-        return Request(name, text, noise_seed, settings, draw.feedback)
+        return Request(name, text, noise_seed, settings, draw.feedback, rows=rows)
 
 
 def shape_of(factory: Any) -> Callable[[Request[Any]], Hashable]:
@@ -87,12 +97,19 @@ def judge_seed(draw_id: str) -> int:
     return int(draw_id[:15], 16)
 
 
-def generator_identity(config: RunConfig) -> str:
-    """Return the identity of a config's generator, part of every draw's."""
+def generator_identity(config: RunConfig, rows: int | None = None) -> str:
+    """Return the identity of a config's generator, part of every draw's.
+
+    Args:
+        config: The run's.
+        rows: Rows of the batch; None for the config's batch size. A draw is the same whether this
+            was one of a ladder's sizes or the run's only one.
+    """
     prefix = f"{Role.GENERATOR}."
     own = {
         name.removeprefix(prefix): value
         for name, value in config.digests.items()
         if name.startswith(prefix)
     }
-    return identity(config.generator, own)
+    size = config.generator.batch_size if rows is None else rows
+    return identity(config.generator.model_copy(update={"batch_size": size}), own)

@@ -95,6 +95,7 @@ class Request(Generic[Picture]):
         settings: Sampler settings, complete.
         feedback: Context, in the order the strategy gives.
         images: The images that the feedback is about, by draw id; there when a model gets it.
+        rows: Rows of the batch that it runs in, padding included; 0 for the model's batch size.
     """
 
     id: str
@@ -103,6 +104,7 @@ class Request(Generic[Picture]):
     settings: Mapping[str, Setting]
     feedback: tuple[Feedback, ...] = ()
     images: Mapping[str, Picture] = field(default_factory=dict)
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,23 +229,31 @@ class Cost:
             them, which makes every sum they belong to unknown too.
         device_seconds: Seconds a device was held, a batch's time shared by its rows.
         tokens: Tokens a language model read and wrote.
+        rows: Rows that were computed for it: 1 and its share of the padding of its batch; None
+            where nobody wrote it down.
     """
 
     nfe: int = 0
     flops: float | None = None
     device_seconds: float = 0.0
     tokens: int = 0
+    rows: float | None = None
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
             self.nfe + other.nfe,
-            None if None in (self.flops, other.flops) else (self.flops or 0) + (other.flops or 0),
+            _sum(self.flops, other.flops),
             self.device_seconds + other.device_seconds,
             self.tokens + other.tokens,
+            _sum(self.rows, other.rows),
         )
 
 
-FREE = Cost(flops=0.0)
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
+
+
+FREE = Cost(flops=0.0, rows=0.0)
 """The cost of what took no work."""
 
 

@@ -20,6 +20,10 @@ DRAW_ID_VERSION = 1
 """Part of every draw's identity; raised when the meaning of its fields changes."""
 
 
+LATER = frozenset({"batch_rows"})
+"""Fields that configs did not always have, empty by default."""
+
+
 def canonical_json(value: Any) -> str:
     """Spell a JSON-like value in its one canonical way: sorted keys, no spaces, ASCII.
 
@@ -39,13 +43,15 @@ def config_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run's name is a digest of, from its config as a manifest spells it.
 
     Checkpoints count by content, not by where they happen to lie. Works on the fields as they
-    are, so that a config of an older program, with fewer of them, keeps its name.
+    are, so that a config of an older program, with fewer of them, keeps its name; fields that came
+    later count where they are not at their default.
     """
     return {
         name: {key: part for key, part in value.items() if key != "checkpoints"}
         if name in ("generator", "judge", "scorer") and isinstance(value, dict)
         else value
         for name, value in config.items()
+        if not (name in LATER and not value)
     }
 
 

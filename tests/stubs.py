@@ -149,6 +149,7 @@ class StubGenerator:
 
     Settings = StubSettings
     takes_feedback = True
+    takes_rows = True
 
     def __init__(self, faults: Faults | None, batch_size: int) -> None:
         self.faults = faults
@@ -164,7 +165,8 @@ class StubGenerator:
         return cls(faults, batch_size)
 
     def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
-        assert 0 < len(requests) <= self.batch_size
+        assert 0 < len(requests) <= (requests[0].rows or self.batch_size) <= self.batch_size
+        assert len({r.rows for r in requests}) == 1, "mixed batch sizes"
         assert len({len(r.feedback) for r in requests}) == 1, "mixed buckets"
         kind = self.faults.strike("generator", [r.text for r in requests]) if self.faults else None
         made = [(self._paint(r), Cost(nfe=4, flops=1e9)) for r in requests]
@@ -180,7 +182,9 @@ class StubGenerator:
 
     def _paint(self, request: Request) -> Image:
         context = [(f.sentence, request.images[f.draw_id].tobytes()) for f in request.feedback]
-        settings = sorted(request.settings.items())
+        settings: list[object] = sorted(request.settings.items())
+        if request.rows not in (0, self.batch_size):  # as with a real model's last bits
+            settings.append(request.rows)
         state = _hash(request.text, request.noise_seed, settings, context)
         rng = np.random.default_rng(int.from_bytes(state[:8], "big"))
         shape = (int(request.settings["height"]), int(request.settings["width"]), 3)

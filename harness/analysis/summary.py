@@ -44,8 +44,8 @@ class Summary:
         draws_per_search: Mean number of draws of the ended searches.
         reused: Of the candidates, those that other runs made, by the run's id.
         retries: Failed tries that later succeeded or gave up, over all draws.
-        cost: By role, by unit (nfe, flops, device_seconds, tokens): sums over the log, None where
-            a part is unknown; a run without a judge has none of it.
+        cost: By role, by unit (nfe, flops, device_seconds, tokens, rows, padded_flops): sums over
+            the log, None where a part is unknown; a run without a judge has none of it.
         errors: Distinct errors and how often each occurred.
         failures: Failed tries of batches by role, by kind, over all sessions.
         deaths: Workers lost by role, by kind, over all sessions.
@@ -188,7 +188,8 @@ def _cost(folder: RunFolder, manifest: Manifest) -> dict[str, dict[str, float | 
     judged = manifest.config["judge"]["kind"] != "none"
     total = sums(store.read(folder.log, "candidates", [*WORKED, *COSTS]), judged=judged)
     roles = [role for role in ROLES if role != "judge" or judged]
-    return {role: {unit: total[f"{role}_{unit}"] for unit in UNITS} for role in roles}
+    units = (*UNITS, "padded_flops")
+    return {role: {unit: total[f"{role}_{unit}"] for unit in units} for role in roles}
 
 
 def _reused(frame: pd.DataFrame) -> dict[str, int]:

@@ -24,6 +24,7 @@ NAME = "costs"
 _ANSWER = {"generator": "image", "judge": "accepted", "scorer": "correct"}
 _COLUMNS = [
     *_ANSWER.values(),
+    "round",
     *(f"{role}_{unit}" for role in ROLES for unit in (*UNITS, "worker", "batch")),
 ]
 
@@ -92,7 +93,9 @@ def _wrong(row: Row, free: set[str], judged: bool) -> list[str]:
             continue  # nobody is asked, and it costs nothing
         elif answered and not spent["device_seconds"]:
             found.append(f"the {role} answered and took no time")
-        elif answered and any(spent[unit] is None for unit in UNITS if unit != "flops"):
+        elif answered and any(
+            spent[unit] is None for unit in UNITS if unit not in ("flops", "rows")
+        ):
             found.append(f"the {role} answered and a cost is missing")  # FLOPs need no counting
         elif role == "generator" and answered and not spent["nfe"]:
             found.append("an image without an evaluation of the network")
@@ -111,6 +114,12 @@ def _wrong_batch(role: str, rows: list[Row], subject: Subject) -> list[str]:
         if len({row[f"{role}_{unit}"] for row in rows}) > 1:
             found.append(f"its rows have different {what}")
     size = getattr(subject.config, role).batch_size
+    if role == "generator" and (ladder := subject.config.batch_rows):
+        rounds = {min(row["round"] or 1, len(ladder)) for row in rows}
+        sizes = {ladder[round - 1] for round in rounds}
+        size = max(sizes)
+        if len(sizes) > 1:
+            found.append("its rows are of rounds with different batch sizes")
     # A folder of images is scored in jobs of several batches.
     if len(rows) > size and not subject.foreign:
         found.append(f"{len(rows)} rows where the batch shape has {size}")

@@ -17,7 +17,7 @@ from harness.seeds import recorded_id
 
 NAME = "identities"
 
-_COLUMNS = ("draw_id", "seed", "prompt", "text", "settings", "feedback", "image")
+_COLUMNS = ("draw_id", "seed", "prompt", "text", "settings", "feedback", "image", "round")
 
 
 def check(subject: Subject) -> Result:
@@ -62,7 +62,9 @@ def _wrong(row: Row, key: SearchKey, subject: Subject) -> list[str]:
         return [] if own == row["draw_id"] else ["its id is not that of its image"]
     prompt = Prompt(key.prompt_id, row["prompt"])
     try:
-        request = subject.resolver.resolve(prompt, key.replicate, logged_draw(row))
+        request = subject.resolver.resolve(
+            prompt, key.replicate, logged_draw(row), row["round"] or 1
+        )
     except (TypeError, ValueError) as error:
         return [f"its seed and id cannot be computed: {error}"]
     problems = []

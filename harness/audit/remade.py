@@ -22,7 +22,7 @@ from harness.registry import GENERATORS, JUDGES
 
 COLUMNS = ("prompt", "draw_id", "seed", "text", "settings", "feedback", "image", "accepted",
            "judge_score", "judge_sentence", "correct", "reason", "detections",
-           "generator_nfe")  # fmt: skip
+           "generator_nfe", "round")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,9 @@ class Remaker:
 
     def _request(self, row: Row) -> Request[Png]:
         prompt = Prompt(row["prompt_id"], row["prompt"])
-        request = self._resolver.resolve(prompt, row["replicate"], logged_draw(row))
+        request = self._resolver.resolve(
+            prompt, row["replicate"], logged_draw(row), row["round"] or 1
+        )
         images = {f.draw_id: self.made[f.draw_id].png for f in request.feedback}
         # By the log's own name and seed: whether these are right is another check's business.
         return replace(request, id=row["draw_id"], noise_seed=row["seed"], images=images)
@@ -209,5 +211,5 @@ class Remaker:
             shapes.setdefault(self._resolver.shape(request), []).append((row, request))
         for group in shapes.values():
             members = iter(group)
-            while batch := list(islice(members, self._subject.config.generator.batch_size)):
+            while batch := list(islice(members, group[0][1].rows)):
                 yield batch

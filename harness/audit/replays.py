@@ -29,6 +29,7 @@ SEEN_BY_STRATEGIES = (
     "judge_sentence",
     "error_role",
     "error",
+    "round",
 )
 """Columns that a replay reads. (What failed by the scorer alone is not told to a strategy.)"""
 
@@ -103,7 +104,7 @@ def drive(search: Search, rows: Sequence[Row]) -> Replayed:
     while waiting:
         draw = waiting.pop(0)
         row = logged.get(draw.index)
-        why = _unlike(draw, row) if row is not None else ""
+        why = _unlike(draw, row, search.rounds) if row is not None else ""
         if row is None or why:
             unknown = draw.index
             break
@@ -114,12 +115,13 @@ def drive(search: Search, rows: Sequence[Row]) -> Replayed:
     return Replayed(tuple(asked), unknown, why, surplus, search.rounds, selected, search.error)
 
 
-def _unlike(draw: Draw, row: Row) -> str:
+def _unlike(draw: Draw, row: Row, round: int) -> str:
     feedback = [(f.draw_id, f.sentence) for f in draw.feedback]
     told = [(f["draw_id"], f["sentence"]) for f in row["feedback"] or []]
     differences = {
         "text": draw.text == row["text"],
         "settings": canonical_json(dict(draw.settings)) == row["settings"],
         "feedback": feedback == told,
+        "round": row["round"] in (None, round),  # logs did not always have it
     }
     return ", ".join(name for name, same in differences.items() if not same)

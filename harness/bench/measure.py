@@ -238,13 +238,12 @@ def _shape(plan: Plan, item: Item) -> Hashable:
 
 def _size(item: Item, usual: int) -> int:
     """Return the rows of an item's batch: its own number, where it names one."""
-    return getattr(item, "rows", 0) or usual
+    return (item.rows if isinstance(item, Request) else 0) or usual
 
 
 def _alone(item: Item) -> Item:
     """Return an item as the only row of its batch."""
-    one: dict[str, Any] = {"rows": 1}
-    return replace(item, **one) if isinstance(item, Request) and _size(item, 0) else item
+    return replace(item, rows=1) if isinstance(item, Request) else item
 
 
 def _bare(batches: Batches, kept: Kept) -> Round:

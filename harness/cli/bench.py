@@ -89,6 +89,7 @@ def bench(
     from harness.bench.measure import measure
     from harness.cli.count_display import count_display
     from harness.engine.devices import has_gpu
+    from harness.engine.ladder import laddered
     from harness.errors import UsageError
     from harness.options import parse
     from harness.plan import Ask, plan
@@ -104,7 +105,9 @@ def bench(
         asked["model"] = str(_random_models(random_weights, asked["model"], strategy, device))
     names = _regimes(asked["model"]) if strategy is None else [strategy]
     plans = [
-        plan(Ask(strategy=name, budget=budget or REGIMES.get(name, 4), device=device, **asked))
+        laddered(
+            plan(Ask(strategy=name, budget=budget or REGIMES.get(name, 4), device=device, **asked))
+        )
         for name in names
     ]
     if without_scorer:

@@ -76,6 +76,12 @@ PAIR = "NAME=VALUE"
     help="Images a generator batch; auto: chosen by a short measurement on the device, once.",
 )
 @click.option(
+    "--ladder/--no-ladder",
+    default=True,
+    show_default=True,
+    help="Smaller generator batches for late rounds, which few searches reach.",
+)
+@click.option(
     "--threads",
     type=click.IntRange(min=1),
     default=2,
@@ -108,6 +114,7 @@ def run(
     reuse: tuple[RunFolder, ...],
     execution: dict[str, Any],
     batch_size: int | str | None,
+    ladder: bool,
     **rest: Any,
 ) -> int:
     """Search with a strategy over a benchmark's prompts.
@@ -133,12 +140,15 @@ def run(
     from harness.cli.batch_size import settle
     from harness.cli.drive import drive
     from harness.cli.execution import resolve
+    from harness.engine.ladder import laddered
     from harness.engine.launch import default_folder
     from harness.log.run_folder import RunFolder
     from harness.plan import Ask, plan
 
     where = resolve(execution)
     ready = plan(Ask(**asked, device=where.device))
+    if ladder:
+        ready = laddered(ready)
     notes: dict[str, Any] = {}
     if batch_size == BatchSize.AUTO:
         ready, notes = settle(ready, where, out, Path("results"))

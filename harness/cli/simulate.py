@@ -79,7 +79,7 @@ def simulate(
         search = build(STRATEGIES.get(strategy), parse(options, flag="-S"), flag="-S")
     workload = _workload(source, **rest)
     click.echo(_describe(workload, strategy, budget, source))
-    if source is not None and workload.shape is None:
+    if source is not None and workload.kind is None:
         click.echo(
             "note: the generator's class is not at hand (--plugins imports one that the run names "
             "by import path), so its batches count as of the usual shapes",
@@ -149,7 +149,7 @@ def _workload(
         alone,
         replicates,
         seed,
-        **{name: found[name] for name in ("settings", "shape") if name in found},
+        **{name: found[name] for name in ("settings", "kind", "batch_rows") if name in found},
     )
 
 

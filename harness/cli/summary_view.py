@@ -101,6 +101,10 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
             "time not recorded" if seconds is None else f"{seconds:.1f} device-s",
             "FLOPs not counted" if flops is None else f"{flops / 1e12:.3g} TFLOPs",
         ]
+        if (rows := cost["rows"]) and role == "generator":
+            padded = cost["padded_flops"]
+            with_padding = f", {padded / 1e12:.3g} TFLOPs with padding" if padded else ""
+            parts.append(f"{rows:.0f} rows computed for {summary.draws} draws{with_padding}")
         if cost["nfe"]:
             parts.append(f"{cost['nfe']:.0f} NFE")
         if cost["tokens"]:

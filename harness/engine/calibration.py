@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from harness.engine.device_memory import memory_held, memory_limit
+from harness.engine.ladder import laddered
 from harness.engine.launch import DEFAULT_GPU_SHARE, Execution
 from harness.engine.worker import Setup, load, prepare_process
 from harness.errors import HarnessError
@@ -163,9 +164,10 @@ def earlier(plan: Plan, folders: Sequence[RunFolder]) -> int | None:
 
 
 def with_batch_size(plan: Plan, size: int) -> Plan:
-    """The plan with another batch size of its generator."""
+    """Return the plan with another batch size of its generator, and a ladder down from there."""
     generator = plan.config.generator.model_copy(update={"batch_size": size})
-    return replace(plan, config=plan.config.model_copy(update={"generator": generator}))
+    other = replace(plan, config=plan.config.model_copy(update={"generator": generator}))
+    return laddered(other) if plan.config.batch_rows else other
 
 
 class Probe:

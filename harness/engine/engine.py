@@ -197,8 +197,9 @@ class Engine:
         while asked:
             draw = asked.popleft()
             search = open.search
-            request = self._resolver.resolve(search.prompt, search.replicate, draw)
-            pending = Pending(open, draw, request)
+            # A search asks for its next round when it has all answers of the one before.
+            request = self._resolver.resolve(search.prompt, search.replicate, draw, search.rounds)
+            pending = Pending(open, draw, request, round=search.rounds)
             known = self._known(pending)
             if known is None:
                 open.unlogged += 1
@@ -249,8 +250,11 @@ class Engine:
 
     def _queue(self, pending: Pending, role: Role, *, alone: bool = False) -> None:
         pending.waiting.add(role)
-        shape = self._resolver.shape(pending.request) if role is Role.GENERATOR else ()
-        self._dispatcher.add(Work(role, pending, shape, alone))
+        if role is Role.GENERATOR:
+            shape = self._resolver.shape(pending.request)
+            self._dispatcher.add(Work(role, pending, shape, alone, pending.request.rows))
+        else:
+            self._dispatcher.add(Work(role, pending, alone=alone))
 
     def _item(self, work: Work[Pending]) -> Item:
         pending = work.payload

@@ -54,6 +54,7 @@ class Pending:
         waiting: Roles that still have to answer before the row can be written.
         strikes: Failed tries that may have been the draw's own fault, by role.
         is_told: Whether its search has been told.
+        round: In which of its search's rounds it was asked for, from 1; None if nobody knows.
     """
 
     open: OpenSearch
@@ -63,6 +64,7 @@ class Pending:
     waiting: set[Role] = field(default_factory=set)
     strikes: Counter[Role] = field(default_factory=Counter)
     is_told: bool = False
+    round: int | None = None
 
     def take(self, result: BatchResult, place: int) -> None:
         """Fill in a role's answer.

@@ -49,6 +49,7 @@ def candidate_row(
         "detections": _detections(score) if score else None,
         "error_role": str(failed) if failed else None,
         "error": known.errors[failed] if failed else None,
+        "round": pending.round,
         "attempts": 1 + sum(known.attempts.values()),
         "time": datetime.now(UTC),
     }
@@ -59,6 +60,7 @@ def candidate_row(
             f"{role}_flops": cost.flops if cost else None,
             f"{role}_device_seconds": cost.device_seconds if cost else None,
             f"{role}_tokens": cost.tokens if cost else None,
+            f"{role}_rows": cost.rows if cost else None,
             f"{role}_worker": known.workers.get(role),
             f"{role}_batch": known.batches.get(role),
         }

@@ -29,12 +29,14 @@ class Work(Generic[Payload]):
         shape: Only work of equal role and shape can share a batch.
         alone: Runs in a batch of its own: after a failure, so that one bad row cannot take
             its neighbours down with it again.
+        rows: Rows of its batch; 0 for the role's batch size. Equal shapes have equal rows.
     """
 
     role: Role
     payload: Payload
     shape: Hashable = ()
     alone: bool = False
+    rows: int = 0
 
 
 class Scheduler(Generic[Payload]):
@@ -62,14 +64,14 @@ class Scheduler(Generic[Payload]):
         else:
             queue = self._queues[work.role].setdefault(work.shape, deque())
             queue.append(work)
-            self._full[work.role] += len(queue) % self._batch_sizes[work.role] == 0
+            self._full[work.role] += len(queue) % self._rows(work) == 0
         self._waiting[work.role] += 1
 
     def next(self, role: Role, *, full_only: bool = False) -> list[Work[Payload]]:
         """Take the next batch for a role; empty if there is none worth running.
 
-        The fullest queue goes first, the longest waiting among equals: full batches keep the
-        device busy, and what is left of a queue gets time to fill.
+        Whatever fills its batch best goes first, the longest waiting among equals: full batches
+        keep the device busy, and what is left of a queue gets time to fill.
 
         Args:
             role: Who is free.
@@ -81,8 +83,8 @@ class Scheduler(Generic[Payload]):
         queues = self._queues[role]
         if not queues:
             return []
-        size = self._batch_sizes[role]
-        shape, queue = max(queues.items(), key=lambda item: min(len(item[1]), size))
+        shape, queue = max(queues.items(), key=lambda item: self._fill(item[1]))
+        size = self._rows(queue[0])
         if full_only and len(queue) < size:
             return []
         self._full[role] -= len(queue) >= size
@@ -91,3 +93,9 @@ class Scheduler(Generic[Payload]):
             del queues[shape]
         self._waiting[role] -= len(batch)
         return batch
+
+    def _rows(self, work: Work[Payload]) -> int:
+        return work.rows or self._batch_sizes[work.role]
+
+    def _fill(self, queue: deque[Work[Payload]]) -> float:
+        return min(1.0, len(queue) / self._rows(queue[0]))

@@ -59,6 +59,8 @@ class Worker:
     def __init__(self, role: Role, setup: Setup) -> None:
         self.role = role
         self._settings = setup.config.generator.settings
+        spec = setup.config.specs.get(role)
+        self._rows = spec.batch_size if spec is not None else 1
         self._coders: ThreadPoolExecutor | None = None
         prepare_process(setup)
         self.model = load(role, setup)
@@ -85,7 +87,7 @@ class Worker:
             check_cost(self.role, cost)
         encoded = self._threads(_encoded, [image for image, _ in made])
         return [
-            Drawn(png, digest, _timed(cost, share))
+            Drawn(png, digest, self._shared(cost, share, len(items), items[0].rows))
             for (png, digest), (_, cost) in zip(encoded, made, strict=True)
         ]
 
@@ -104,7 +106,17 @@ class Worker:
             check(answer)
             check_cost(self.role, cost)
         kind = Judged if self.role is Role.JUDGE else Scored
-        return [kind(verdict, _timed(cost, share)) for verdict, cost in found]
+        return [kind(verdict, self._shared(cost, share, len(items))) for verdict, cost in found]
+
+    def _shared(self, cost: Cost, seconds: float, items: int, rows: int = 0) -> Cost:
+        """Return a row's cost with its share of the batch's time and of its padding.
+
+        A model that knows better how many rows it computed says so itself.
+        """
+        size = rows or self._rows
+        computed = size * -(-items // size)
+        own = cost.rows if cost.rows is not None else computed / items
+        return replace(cost, device_seconds=seconds, rows=own)
 
     def _threads(self, work: Callable[[_A], _B], items: Sequence[_A]) -> list[_B]:
         """Pack or unpack images side by side: the model waits for it, and zlib lets go of the GIL.
@@ -181,12 +193,9 @@ def _unpacked(request: Request[Png]) -> Request:
         request.settings,
         request.feedback,
         decoded,
+        request.rows,
     )
 
 
 def _encoded(image: Image) -> tuple[Png, str]:
     return Png(images.encode(image)), pixel_digest(image)
-
-
-def _timed(cost: Cost, seconds: float) -> Cost:
-    return replace(cost, device_seconds=seconds)

@@ -41,17 +41,25 @@ def spent(table: pa.Table, role: str, unit: str, *, judged: bool) -> npt.NDArray
 def sums(table: pa.Table, *, judged: bool) -> dict[str, Any]:
     """Sum every cost column over a table of candidates; None where a part is unknown.
 
+    Beside them stand each role's ``padded_flops``: FLOPs with the padding of its batches.
+
     Args:
         table: With the columns `WORKED` and `COSTS`.
         judged: As of `spent`.
     """
-    return {
-        f"{role}_{unit}": None
-        if _unknown(table, role, unit, judged).any()
-        else pc.sum(table[f"{role}_{unit}"]).as_py() or 0
-        for role in ROLES
-        for unit in UNITS
-    }
+    total: dict[str, Any] = {}
+    for role in ROLES:
+        unknown = {unit: _unknown(table, role, unit, judged).any() for unit in UNITS}
+        for unit in UNITS:
+            total[f"{role}_{unit}"] = None if unknown[unit] else _sum(table[f"{role}_{unit}"])
+        padded = pc.multiply(table[f"{role}_flops"], table[f"{role}_rows"])
+        known = not (unknown["flops"] or unknown["rows"])
+        total[f"{role}_padded_flops"] = _sum(padded) if known else None
+    return total
+
+
+def _sum(column: pa.ChunkedArray) -> Any:
+    return pc.sum(column).as_py() or 0
 
 
 def _unknown(table: pa.Table, role: str, unit: str, judged: bool) -> npt.NDArray[np.bool_]:

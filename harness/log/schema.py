@@ -27,8 +27,8 @@ FEEDBACK = pa.struct([("draw_id", TEXT), ("sentence", TEXT)])
 
 ROLES = ("generator", "judge", "scorer")
 
-UNITS = ("nfe", "flops", "device_seconds", "tokens")
-"""What each role's cost is counted in."""
+UNITS = ("nfe", "flops", "device_seconds", "tokens", "rows")
+"""What each role's cost is counted in. Logs did not always say how many rows were computed."""
 
 VERDICT = ("accepted", "judge_score", "judge_sentence")
 """What the judge said."""
@@ -74,6 +74,8 @@ CANDIDATES = pa.schema(
         *(column for role in ROLES for column in _cost(role)),
         ("attempts", pa.int32()),
         ("time", pa.timestamp("us", tz="UTC")),
+        *((f"{role}_rows", pa.float64()) for role in ROLES),
+        ("round", pa.int32()),
     ]
 )
 
@@ -112,7 +114,7 @@ KEYS = {
 }
 """What names a row within a run."""
 
-LATER = frozenset({"truncated"})
+LATER = frozenset({"truncated", "round", *(f"{role}_rows" for role in ROLES)})
 """Columns that came after the first logs of this schema version, which are null there."""
 
 VOLATILE = frozenset(

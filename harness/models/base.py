@@ -1,8 +1,9 @@
 """What a generator and a judge are. Scorers belong to their benchmark (`benchmarks.base`).
 
 Models take lists and return lists, in order, one result a row. They run at one fixed batch
-shape: given fewer rows than their batch size they pad, so that a row's bits depend on the row
-alone, never on its neighbours, its position or how many there are. They report what they count
+shape: given fewer rows than their batch size, or than the number of rows that a draw's batch is to
+have, they pad, so that a row's bits depend on the row alone, never on its neighbours, its position
+or how many there are. They report what they count
 (NFE, FLOPs, tokens); the worker that runs them adds the device-seconds. FLOPs that a model does
 not count stay None and are shown as not counted, as are the sums that they belong to.
 
@@ -60,6 +61,11 @@ class GeneratorFactory(Protocol):
 
     takes_feedback: ClassVar[bool]
     """Whether requests may carry feedback, so that a plan can be refused before loading."""
+
+    takes_rows: ClassVar[bool]
+    """Whether a batch is padded to its requests' `rows` where they name a number (at most
+    `batch_size`, equal in a batch), so that late rounds need not run at the full size. False where
+    a plug-in leaves it out."""
 
     def load(
         self,

@@ -76,6 +76,7 @@ class SanaGenerator:
 
     Settings: ClassVar[type] = SanaSettings
     takes_feedback: ClassVar[bool] = False
+    takes_rows: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -199,7 +200,8 @@ class SanaGenerator:
         encoding = [self._encode(request.text, settings)[1] for request in requests]
         if settings.guidance_scale > 1:
             encoding[0] += self._encode(settings.negative_prompt, settings, negative=True)[1]
-        places = [row % len(requests) for row in range(self.batch_size)]
+        size = requests[0].rows or self.batch_size
+        places = [row % len(requests) for row in range(size)]
         rows = [requests[place] for place in places]
         noise = self.noise([row.noise_seed for row in rows], settings)
         further = condition(places) if condition is not None else None
@@ -207,7 +209,10 @@ class SanaGenerator:
         images = (pixels.cpu().permute(0, 2, 3, 1).float().numpy() * 255).round().astype(np.uint8)
         nfe, flops = self._cost(settings, context)
         return [
-            (np.ascontiguousarray(image), Cost(nfe=nfe, flops=flops + extra))
+            (
+                np.ascontiguousarray(image),
+                Cost(nfe=nfe, flops=flops + extra, rows=size / len(requests)),
+            )
             for image, extra in zip(images, encoding, strict=True)
         ]
 
@@ -288,8 +293,11 @@ class SanaGenerator:
         return pixels
 
     def _check(self, requests: Sequence[Request]) -> SanaSettings:
-        if len(requests) > self.batch_size:
-            raise HarnessError(f"{len(requests)} requests for a batch size of {self.batch_size}")
+        size = requests[0].rows or self.batch_size
+        if len(requests) > size:
+            raise HarnessError(f"{len(requests)} requests for a batch size of {size}")
+        if any(request.rows != requests[0].rows for request in requests):
+            raise HarnessError("the requests of one batch differ in its number of rows")
         first = dict(requests[0].settings)
         if any(dict(request.settings) != first for request in requests):
             raise HarnessError("the requests of one batch differ in their sampler settings")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,9 +46,15 @@ class _Gpu:
 class Devices:
     """Runs what it is given, in virtual time. Has state: the clock and every queue."""
 
-    def __init__(self, gpus: int, seconds: Mapping[Role, float]) -> None:
+    def __init__(
+        self,
+        gpus: int,
+        seconds: Mapping[Role, float],
+        of_batch: Callable[[list[Work[Any]]], float] | None = None,
+    ) -> None:
         self.now = 0.0
         self._seconds = dict(seconds)
+        self._of_batch = of_batch or (lambda batch: self._seconds[batch[0].role])
         self._gpus = [_Gpu({r: deque() for r in seconds}, turns=list(seconds)) for _ in range(gpus)]
         self._held = {role: [0] * gpus for role in seconds}
         self._given = {role: [0] * gpus for role in seconds}
@@ -108,4 +114,4 @@ class Devices:
         gpu.turns.remove(role)
         gpu.turns.append(role)
         gpu.running = (role, self.now, gpu.queues[role].popleft())
-        heapq.heappush(self._ends, (self.now + self._seconds[role], number))
+        heapq.heappush(self._ends, (self.now + self._of_batch(gpu.running[2]), number))

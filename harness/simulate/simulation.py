@@ -30,6 +30,7 @@ class Simulated:
         useful_before_tail: Useful GPU-seconds before the tail began.
         batches: Batches run, by role.
         rows: Rows run, by role.
+        computed: The same with padding.
         most_open: The most searches that were open at once.
     """
 
@@ -43,6 +44,7 @@ class Simulated:
     useful_before_tail: float = 0.0
     batches: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
     rows: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
+    computed: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
     most_open: int = 0
 
     @property
@@ -118,7 +120,7 @@ class _Simulation:
         self._strategy = strategy
         self._budget = budget
         self._observe = observe
-        self._devices = Devices(gpus, workload.seconds)
+        self._devices = Devices(gpus, workload.seconds, self._seconds)
         self._dispatcher: Dispatcher[_Row] = Dispatcher(
             workload.batch_sizes, clock=lambda: self._devices.now
         )
@@ -164,25 +166,34 @@ class _Simulation:
     def _queue(self, search: Search, draws: object) -> None:
         assert isinstance(draws, (list, tuple))
         for draw in draws:
-            request = self._resolver.resolve(search.prompt, search.replicate, draw)
+            request = self._resolver.resolve(search.prompt, search.replicate, draw, search.rounds)
             row = _Row(search, draw, request.id)
-            self._dispatcher.add(Work(Role.GENERATOR, row, self._resolver.shape(request)))
+            shape = self._resolver.shape(request)
+            self._dispatcher.add(Work(Role.GENERATOR, row, shape, rows=request.rows))
         if search.ended:
             if search.selected is None:
                 raise HarnessError(f"a search failed: {search.error}")
             self._open -= 1
             self._done.searches += 1
 
+    def _size(self, batch: list[Work[_Row]]) -> int:
+        return batch[0].rows or self._workload.batch_sizes[batch[0].role]
+
+    def _seconds(self, batch: list[Work[_Row]]) -> float:
+        return self._workload.seconds_of(batch[0].role, self._size(batch))
+
     def _take(self, ran: Ran) -> None:
         role, rows = ran.role, len(ran.batch)
         self._observe(ran)
         self._dispatcher.ended(role, rows)
         took = ran.end - ran.start
-        useful = took * rows / self._workload.batch_sizes[role]
+        size = self._size(ran.batch)
+        useful = took * rows / size
         self._done.busy += took
         self._done.useful += useful
         self._done.batches[role] += 1
         self._done.rows[role] += rows
+        self._done.computed[role] += size
         self._ran.append((ran.start, ran.end, useful))
         for work in ran.batch:
             row: _Row = work.payload

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import read_config
+from harness.engine.ladder import pretended
 from harness.errors import UsageError
 from harness.identity import Resolver, shape_of, usual_shape
 from harness.log import damage, store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.records import Candidate, Draw, Prompt, Request, Role, Setting, Verdict
+from harness.records import Candidate, Draw, Prompt, Request, Role, Setting
 from harness.registry import GENERATORS
-from harness.seeds import seed
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Workload:
         seed: Of the verdicts. They hang on prompt, replicate and draw alone, so every number of
             GPUs, and the static split, meets the same ones.
         settings: The run's sampler settings.
-        shape: A request's batch shape, as the generator has it; None for the usual one.
+        kind: What requests must have in common to share a batch; None for the usual.
+        batch_rows: Rows of the generator's batches by round, where not its batch size throughout.
     """
 
     seconds: Mapping[Role, float]
@@ -47,7 +48,8 @@ class Workload:
     replicates: int = 1
     seed: int = 0
     settings: Mapping[str, Setting] = field(default_factory=dict)
-    shape: Callable[[Request[Any]], Hashable] | None = None
+    kind: Callable[[Request[Any]], Hashable] | None = None
+    batch_rows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for role in (Role.GENERATOR, *self.seconds):
@@ -69,23 +71,27 @@ class Workload:
         """The same with batches of so many rows, where they are larger."""
         sizes = {role: min(rows, size) for role, size in self.batch_sizes.items()}
         seconds = {}
-        for role, took in self.seconds.items():
-            full = self.batch_sizes[role]
-            share = (sizes[role] - 1) / (full - 1) if full > 1 else 1.0
-            seconds[role] = took * (self.alone + (1 - self.alone) * share)
-        return replace(self, seconds=seconds, batch_sizes=sizes)
+        for role in self.seconds:
+            seconds[role] = self.seconds_of(role, sizes[role])
+        rungs = tuple(min(rows, size) for size in self.batch_rows)
+        return replace(self, seconds=seconds, batch_sizes=sizes, batch_rows=rungs)
+
+    def seconds_of(self, role: Role, rows: int) -> float:
+        """Return what a batch of so many rows takes, padding included."""
+        full = self.batch_sizes[role]
+        share = (rows - 1) / (full - 1) if full > 1 else 1.0
+        return self.seconds[role] * (self.alone + (1 - self.alone) * share)
 
     @cached_property
     def resolver(self) -> Resolver:
         """What turns draws into requests."""
-        return Resolver("simulated", self.seed, self.settings, self.shape or usual_shape)
+        rows = self.batch_rows or (self.batch_sizes[Role.GENERATOR],)
+        names = {size: f"simulated {size}" for size in rows}
+        return Resolver(names, self.seed, self.settings, self.kind or usual_shape, rows)
 
     def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Candidate:
         """Return what became of a draw of an identity."""
-        chance = seed(self.seed, prompt.id, replicate, draw.index, "simulated") / 2**63
-        accepted = chance < self.acceptance[int(prompt.id)]
-        sentence = "" if accepted else f"wrong in way {draw.index}"
-        return Candidate(draw, id, id, Verdict(accepted, 1 - chance, sentence))
+        return pretended(self.seed, prompt, replicate, draw, id, self.acceptance[int(prompt.id)])
 
 
 def logged_workload(path: Path) -> dict[str, Any]:
@@ -106,7 +112,7 @@ def logged_workload(path: Path) -> dict[str, Any]:
     rows = store.read(folder.log, "candidates", ["prompt_id", "accepted", *timed]).to_pylist()
     shape = {}
     with contextlib.suppress(UsageError):  # not installed here, or not to be imported
-        shape["shape"] = shape_of(GENERATORS.get(config.generator.kind))
+        shape["kind"] = shape_of(GENERATORS.get(config.generator.kind))
     seconds: dict[Role, float] = {}
     sizes: dict[Role, int] = {}
     for role in Role:
@@ -135,6 +141,7 @@ def logged_workload(path: Path) -> dict[str, Any]:
         "seconds": seconds,
         "batch_sizes": sizes,
         "settings": config.generator.settings,
+        "batch_rows": config.batch_rows,
         **shape,
         "acceptance": tuple((sum(f) + mean) / (len(f) + 1) for _, f in sorted(judged.items())),
     }

@@ -84,6 +84,23 @@ class GeneratorContract:
         among_copies = _images(generator, [requests[-1]] * (len(requests) - 1) + [requests[0]])
         assert np.array_equal(among_copies[-1], images[0])
 
+    def test_a_batch_is_padded_to_the_rows_that_its_requests_name(
+        self, generator: Generator, requests: list[Request]
+    ) -> None:
+        if not getattr(generator, "takes_rows", False):
+            pytest.skip("this generator runs at one batch size")
+        pair = [replace(request, rows=2) for request in requests[:2]]
+        images = _images(generator, pair)
+        for request, image in zip(pair, images, strict=True):
+            assert np.array_equal(_images(generator, [request])[0], image)
+        for rows, batch in ((2, pair), (1, [replace(requests[0], rows=1)])):
+            costs = [cost for _, cost in generator.generate(batch)]
+            assert sum(cost.rows or 0 for cost in costs) == rows
+        with pytest.raises(HarnessError):
+            generator.generate([replace(request, rows=1) for request in requests[:2]])
+        with pytest.raises(HarnessError):
+            generator.generate([pair[0], replace(pair[1], rows=3)])
+
     def test_asking_again_gives_the_same_bits(
         self, generator: Generator, requests: list[Request], images: list[Image]
     ) -> None:

@@ -166,7 +166,7 @@ class ReflectDiTGenerator(SanaGenerator):
                 context=positions,
             )
             for i, (image, cost) in zip(chosen, made, strict=True):
-                answers[i] = (image, cost + Cost(flops=read[i].flops))
+                answers[i] = (image, cost + Cost(flops=read[i].flops, rows=0.0))
         return [answers[i] for i in range(len(requests))]
 
     def forget(self) -> None:

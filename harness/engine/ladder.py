@@ -1,0 +1,110 @@
+"""The ladder of batch sizes: large batches while many searches draw, small ones for the few left.
+
+A row's bits depend on how many rows its batch has, so that number belongs to the draw, as its seed
+does, and cannot follow from what happens to wait. One number for all draws is either slow for the
+first round, where every search draws, or computes padding for the last ones, where a handful of
+unsolved prompts draw one image at a time. So it goes by the round of the draw's search: how many
+searches will get that far is guessed once, before the run, from its strategy and its number of
+searches, and the sizes that follow from the guess are written into the config. A wrong guess costs
+speed and never changes a result.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from dataclasses import replace
+
+from harness.engine.searches import Search
+from harness.identity import Resolver
+from harness.plan import Plan
+from harness.records import Candidate, Draw, Prompt, Verdict
+from harness.registry import GENERATORS, import_paths
+from harness.seeds import seed
+
+STEP = 4
+"""Each rung has a quarter of the rows of the one above: few shapes to compile and to fill."""
+
+FULL_BATCHES = 8
+"""Batches that the draws of a round are expected to fill before a rung is worth it.
+
+Of every kind of draw a short batch is left over here and there. Among eight full ones it computes
+little in vain.
+"""
+
+SAMPLE = 32
+"""Pretended searches. Their chances of acceptance are spread evenly from 0 to 1: half of the first
+images are accepted, and of k rejected ones one in k + 2 is followed by an accepted one, as where
+some prompts are easy and some are never solved."""
+
+
+def laddered(plan: Plan) -> Plan:
+    """Return the plan with batch sizes by round, as far as its generator can change them.
+
+    Smaller sizes than the suite's (or `--batch-size`) are chosen for rounds that few searches
+    reach; a plan whose every round is large stays as it is.
+    """
+    config = plan.config
+    with import_paths(allowed=True):  # the plan's own, which has been imported before
+        factory = GENERATORS.get(config.generator.kind)
+    if not getattr(factory, "takes_rows", False):
+        return plan
+    rows = ladder(plan, config.generator.batch_size)
+    return replace(plan, config=config.model_copy(update={"batch_rows": rows}))
+
+
+def ladder(plan: Plan, most: int) -> tuple[int, ...]:
+    """Return the rows of a batch, round by round; the last holds for all later rounds.
+
+    Empty if every round has the most.
+
+    Args:
+        plan: Strategy, budget and number of searches.
+        most: Rows of the largest batch.
+    """
+    rungs: list[int] = []
+    searches = len(plan.prompts) * plan.config.replicates
+    for draws in _rounds(plan):
+        size = rungs[-1] if rungs else most
+        expected = draws * searches / SAMPLE
+        while size > 1 and expected < FULL_BATCHES * size:
+            size = max(1, size // STEP)
+        rungs.append(size)
+        if size == 1:
+            break
+    while len(rungs) > 1 and rungs[-1] == rungs[-2]:
+        rungs.pop()
+    return () if rungs == [most] else tuple(rungs)
+
+
+def _rounds(plan: Plan) -> Iterator[float]:
+    """Yield the draws of every round of the pretended searches that can share a batch."""
+    resolver = Resolver.of(plan.config.model_copy(update={"batch_rows": ()}))
+    chances = [(n + 0.5) / SAMPLE for n in range(SAMPLE)]
+    searches = [
+        Search(
+            plan.strategy, Prompt(f"{n:06d}", "a thing"), 0, budget=plan.config.budget, run_seed=0
+        )
+        for n in range(SAMPLE)
+    ]
+    asked = [list(search.start()) for search in searches]
+    while any(asked):
+        kinds: Counter[Hashable] = Counter()
+        for number, search in enumerate(searches):
+            draws, asked[number] = asked[number], []
+            for draw in draws:
+                request = resolver.resolve(search.prompt, 0, draw)
+                kinds[resolver.shape(request)] += 1
+                candidate = pretended(0, search.prompt, 0, draw, request.id, chances[number])
+                asked[number] += search.answer(candidate)
+        yield sum(kinds.values()) / len(kinds)
+
+
+def pretended(
+    run_seed: int, prompt: Prompt, replicate: int, draw: Draw, id: str, chance: float
+) -> Candidate:
+    """Return a draw's answer without a model: accepted with a chance, by seed and place alone."""
+    value = seed(run_seed, prompt.id, replicate, draw.index, "simulated") / 2**63
+    accepted = value < chance
+    sentence = "" if accepted else f"wrong in way {draw.index}"
+    return Candidate(draw, id, id, Verdict(accepted, 1 - value, sentence))
