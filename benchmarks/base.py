@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from harness.records import Cost, Image, Prompt, Score
+from harness.records import Cost, Detection, Image, Prompt, Score
 
 
 @runtime_checkable
@@ -23,6 +23,21 @@ class Scorer(Protocol):
         worker that runs them adds the device-seconds.
         """
         ...
+
+
+@dataclass(frozen=True)
+class GradingPasses:
+    """Forward passes that grading one image takes, of networks with arbitrary weights.
+
+    Attributes:
+        image: Once for every image.
+        color: Once more for each object whose colour is named; its detection is logged with one.
+        asks_color: Whether colours may be named in an image of a prompt.
+    """
+
+    image: Callable[[], Any]
+    color: Callable[[], Any]
+    asks_color: Callable[[Prompt], bool]
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,41 @@ class Benchmark(ABC):
             harness.errors.UsageError: A setting is unknown or its value is no good.
         """
         return dict(settings)
+
+    def rescore(
+        self, prompt: Prompt, detections: Sequence[Detection], settings: Mapping[str, Any]
+    ) -> Score | None:
+        """Grade an image anew from what its score put on record, without any model.
+
+        Args:
+            prompt: What the image was made for.
+            detections: Of its score, as they are logged.
+            settings: Complete, as `scorer_settings` returns them.
+
+        Returns:
+            None: scores of this benchmark do not follow from what is logged.
+
+        Raises:
+            harness.errors.HarnessError: No image of this prompt can have a score, or not enough
+                is logged.
+        """
+        return None
+
+    def grading_passes(
+        self, checkpoints: Mapping[str, Path], settings: Mapping[str, Any], height: int, width: int
+    ) -> GradingPasses | None:
+        """Build what the scorer runs for one image from configuration files, to count its FLOPs.
+
+        Args:
+            checkpoints: Local folder of each part.
+            settings: As a run's config gives them.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
+
+        Returns:
+            None: what this benchmark's scorer takes is not known without running it.
+        """
+        return None
 
     def load_scorer(
         self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchmarks.base import Benchmark
-from benchmarks.geneval.metadata import validated
+import numpy as np
+
+from benchmarks.base import Benchmark, GradingPasses
+from benchmarks.geneval import metadata, rules
 from benchmarks.geneval.prompts import OFFICIAL_SEED, OFFICIAL_SIZE, metadata_rows
 from benchmarks.geneval.settings import SPECIFIED, Options
 from harness import options as plugin_options
-from harness.errors import UsageError
-from harness.records import Prompt
+from harness.errors import HarnessError, UsageError
+from harness.records import Detection, Prompt, Score
 
 if TYPE_CHECKING:
     from benchmarks.geneval.scorer import GenEvalScorer
@@ -57,7 +59,9 @@ class GenEval(Benchmark):
         prefix = "" if official else f"s{self.seed}n{self.size}-"
         return [
             Prompt(id=f"{prefix}{position:05d}", text=row["prompt"], tag=row["tag"], metadata=row)
-            for position, row in enumerate(map(validated, metadata_rows(self.seed, self.size)))
+            for position, row in enumerate(
+                map(metadata.validated, metadata_rows(self.seed, self.size))
+            )
         ]
 
     def scorer_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,6 +72,39 @@ class GenEval(Benchmark):
         """
         complete = plugin_options.resolved(plugin_options.build(Options, settings, flag="-O"))
         return {name: value for name, value in complete.items() if name not in SPECIFIED}
+
+    def rescore(
+        self, prompt: Prompt, detections: Sequence[Detection], settings: Mapping[str, Any]
+    ) -> Score:
+        """Apply the rules to logged detections (see `Benchmark.rescore`).
+
+        Raises:
+            harness.errors.HarnessError: The prompt is none of GenEval's, or the colour of an
+                object is not logged.
+        """
+        requirements = metadata.requirements(prompt.metadata)
+        boxes = np.array([each.box for each in detections], np.float32).reshape(-1, 4)
+        kept = rules.keep(
+            [each.label for each in detections],
+            np.array([each.score for each in detections], np.float32),
+            boxes,
+            tag=prompt.tag,
+            max_overlap=settings["max_overlap"],
+        )
+        colors = {index: each.color for index, each in enumerate(detections) if each.color}
+        try:
+            judgement = rules.judge(requirements, kept, boxes, colors.__getitem__)
+        except KeyError:
+            raise HarnessError("the colour of an object that was asked for is not logged") from None
+        return Score(judgement.correct, judgement.reason, tuple(detections))
+
+    def grading_passes(
+        self, checkpoints: Mapping[str, Path], settings: Mapping[str, Any], height: int, width: int
+    ) -> GradingPasses | None:
+        """Build detector and colour classifier without weights (see `Benchmark.grading_passes`)."""
+        from benchmarks.geneval.loading import grading_passes
+
+        return grading_passes(checkpoints, settings, height, width)
 
     def load_scorer(
         self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -156,6 +156,19 @@ class ClipColorClassifier:
         tokenizer = _load_tokenizer(folder, model.config.text_config.vocab_size)
         settings = ClipImageSettings.from_folder(folder)
         return cls(model, tokenizer, settings, batch_size=batch_size)
+
+    @classmethod
+    def forward_pass(cls, folder: Path) -> Callable[[], Any]:
+        """Build CLIP's image tower from config.json alone, for one object; to count operations."""
+        from transformers import CLIPConfig, CLIPVisionModel
+
+        config = CLIPConfig.from_dict(read_config(folder, "a CLIP model"))
+        vision = config.vision_config
+        with torch.device("meta"):
+            model: Any = CLIPVisionModel._from_config(vision, attn_implementation="eager").eval()
+            projection = torch.nn.Linear(vision.hidden_size, config.projection_dim, bias=False)
+            pixels = torch.empty(1, 3, vision.image_size, vision.image_size)
+        return lambda: projection(model(pixel_values=pixels).pooler_output)
 
     def classify(self, crops: Sequence[Crop]) -> list[str]:
         """Name each object's colour, in order; it depends on the object alone.

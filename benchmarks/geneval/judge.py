@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchmarks.base import Benchmark
+from benchmarks.base import Benchmark, GradingPasses
 from benchmarks.geneval.rules import Failure, FailureKind
 from benchmarks.geneval.sentences import sentences
 from harness.errors import UsageError
@@ -92,6 +92,20 @@ class DetectorJudge:
         prepare(device)
         chosen = {"dtype": resolve_dtype(dtype, device), "batch_size": batch_size, **settings}
         return cls(load_scorer(checkpoints, chosen, device))
+
+    @classmethod
+    def grading_passes(
+        cls,
+        checkpoints: Mapping[str, Path],
+        settings: Mapping[str, Setting],
+        benchmark: Benchmark,
+        height: int,
+        width: int,
+    ) -> GradingPasses | None:
+        """Build detector and colours without weights (see `harness.models.base.JudgeFactory`)."""
+        from benchmarks.geneval.loading import grading_passes
+
+        return grading_passes(checkpoints, settings, height, width)
 
     def judge(
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]

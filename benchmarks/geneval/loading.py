@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.geneval.colors import load_colors
+from benchmarks.base import GradingPasses
+from benchmarks.geneval.colors import ClipColorClassifier, load_colors
 from benchmarks.geneval.detectors.probe import tolerance_of
-from benchmarks.geneval.detectors.registry import load_detector
+from benchmarks.geneval.detectors.registry import DEFAULT_BACKEND, factory_of, load_detector
 from benchmarks.geneval.scorer import GenEvalScorer
 from benchmarks.geneval.self_test import SelfTest, check_known_images, compare
 from benchmarks.geneval.settings import PARTS, Options
 from harness import options
 from harness.errors import HarnessError, did_you_mean
+from harness.records import Prompt
 
 
 def load_scorer(
@@ -47,6 +49,29 @@ def self_test(
         HarnessError: They answer differently, or a checkpoint is not what it should be.
     """
     return _tested(checkpoints, settings, device, compared=True)[1]
+
+
+def grading_passes(
+    checkpoints: Mapping[str, Path], settings: Mapping[str, Any], height: int, width: int
+) -> GradingPasses | None:
+    """Build what grading one image takes from configuration files (see `Benchmark.grading_passes`).
+
+    Args: as there.
+
+    Raises:
+        HarnessError: A checkpoint is not what it should be.
+    """
+    folder = Path(checkpoints["detector"])
+    kind = factory_of(folder, str(settings.get("backend", DEFAULT_BACKEND)))
+    image = kind.forward_pass(folder, height, width)
+    if image is None:
+        return None
+    color = ClipColorClassifier.forward_pass(Path(checkpoints["colors"]))
+    return GradingPasses(image, color, _asks_color)
+
+
+def _asks_color(prompt: Prompt) -> bool:
+    return any("color" in wanted for wanted in prompt.metadata.get("include", ()))
 
 
 def _tested(

@@ -13,14 +13,15 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks.geneval.detectors.registry import DEFAULT_BACKEND
+from benchmarks.base import GradingPasses
 from harness.audit.remade import checkpoints_here
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
+from harness.errors import HarnessError
 from harness.records import Role
+from harness.registry import JUDGES
 
 NAME = "flops"
 
@@ -51,7 +52,7 @@ def check(subject: Subject) -> Result:
         if role is Role.JUDGE and not subject.config.judged:
             continue
         try:
-            tests[role] = _generator(subject) if role is Role.GENERATOR else _looking(subject, role)
+            tests[role] = _generator(subject) if role is Role.GENERATOR else _grading(subject, role)
         except CannotCheck as error:
             reasons.append(f"not of the {role}: {error}")
     if not tests:
@@ -107,38 +108,44 @@ def _generator(subject: Subject) -> Test:
     return test
 
 
-def _looking(subject: Subject, role: Role) -> Test:
-    """Of a judge or scorer that looks as GenEval's does."""
-    from harness.audit.recount.networks import detecting, naming_a_color
+def _grading(subject: Subject, role: Role) -> Test:
+    """Of a judge or scorer that says what it runs."""
+    from harness.audit.recount.operations import operations
 
-    spec = getattr(subject.config, role.value)
-    looks = role is Role.SCORER or spec.kind in ("detector", "oracle")
-    if subject.config.benchmark.name != "geneval" or not looks:
-        raise CannotCheck(f"what a {role} '{spec.kind or subject.config.benchmark.name}' takes is "
-                          "not known here")  # fmt: skip
-    backend = str(spec.settings.get("backend", DEFAULT_BACKEND))
+    spec, size = getattr(subject.config, role.value), subject.config.generator.settings
     paths = checkpoints_here(subject, role)
-    size: Any = subject.config.generator.settings
-    look = detecting(Path(paths["detector"]), size["height"], size["width"], backend)
-    if look is None:
-        raise CannotCheck("its detector's network is not built from a configuration alone")
-    color = naming_a_color(Path(paths["colors"]))
-    colored = {
-        prompt.id
-        for prompt in subject.prompts
-        if any("color" in wanted for wanted in prompt.metadata.get("include", ()))
-    }
+    passes: GradingPasses | None
+    height, width = size.get("height"), size.get("width")
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise CannotCheck("the config does not say how large the images are")
+    try:
+        if role is Role.SCORER:
+            passes = subject.benchmark.grading_passes(paths, spec.settings, height, width)
+        else:
+            build = getattr(subject.plugin(JUDGES, spec.kind), "grading_passes", _unknown)
+            passes = build(paths, spec.settings, subject.benchmark, height, width)
+    except HarnessError as error:
+        raise CannotCheck(error.message) from error
+    if passes is None:
+        name = spec.kind or subject.config.benchmark.name
+        raise CannotCheck(f"what a {role} '{name}' takes is not known without running it")
+    look, color = operations(passes.image), operations(passes.color)
+    colored = {prompt.id for prompt in subject.prompts if passes.asks_color(prompt)}
 
     def test(row: Row) -> str:
-        found = row[f"{role}_flops"]
+        flops = row[f"{role}_flops"]
         if role is Role.SCORER:
             named_colors = sum(d["color"] is not None for d in row["detections"] or ())
-            return _unlike(found, [look + named_colors * color])
+            return _unlike(flops, [look + named_colors * color])
         # How many colours a judge named is not logged: some, where the prompt asks for any.
-        crops = round((found - look) / color) if row["prompt_id"] in colored else 0
-        return _unlike(found, [look + max(crops, 0) * color])
+        crops = round((flops - look) / color) if row["prompt_id"] in colored else 0
+        return _unlike(flops, [look + max(crops, 0) * color])
 
     return test
+
+
+def _unknown(*_: Any) -> None:
+    """Stand for `grading_passes` of a judge that leaves it out."""
 
 
 def _unlike(found: float, expected: Sequence[float]) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
-from benchmarks.base import Benchmark
+from benchmarks.base import Benchmark, GradingPasses
 from harness.records import Cost, Image, Prompt, Request, Setting, Verdict
 from harness.truncation import Truncation
 
@@ -134,6 +134,28 @@ class JudgeFactory(Protocol):
         Raises:
             harness.errors.UsageError: A setting it does not have, a checkpoint too few or too
                 many, or a benchmark it cannot judge.
+        """
+        ...
+
+    def grading_passes(
+        self,
+        checkpoints: Mapping[str, Path],
+        settings: Mapping[str, Setting],
+        benchmark: Benchmark,
+        height: int,
+        width: int,
+    ) -> GradingPasses | None:
+        """Build what one verdict takes, for an audit of its FLOPs; a plug-in may leave this out.
+
+        Args:
+            checkpoints: Local folder of each part.
+            settings: As `load` gets them.
+            benchmark: What the images are made for.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
+
+        Returns:
+            As `benchmarks.base.Benchmark.grading_passes`.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.base import Benchmark, GradingPasses
+from benchmarks.geneval.benchmark import GenEval
 from harness.audit import flops, verdicts
 from harness.audit.recount.operations import operations
 from harness.audit.result import CannotCheck, Status
 from harness.audit.subject import Options, Subject
+from harness.errors import HarnessError
 from harness.flops import count
 from harness.log.run_folder import RunFolder
 from harness.plan import Ask, plan
+from harness.records import Detection, Prompt, Score
 from tests.audit.forging import Forger, Rows
 from tests.runs import run
 from tests.tiny import make_tiny_reflect_suite
@@ -145,3 +149,45 @@ def test_answer_keys_of_the_runs_own_are_not_asked(forger: Forger) -> None:
 def test_forged_verdicts_are_caught(forge: Callable[[Rows], None], forger: Forger) -> None:
     forger.rewrite("candidates", forge)
     assert verdicts.check(subject(forger.folder.path)).failed
+
+
+def test_the_rules_that_grade_anew_are_the_benchmark_s_own(
+    measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No benchmark is known by name here: each says what follows from its records."""
+    run_of_another = subject(measured)
+    seen: list[Prompt] = []
+
+    def rescore(self: object, prompt: Prompt, found: Sequence[Detection], settings: Any) -> Score:
+        seen.append(prompt)
+        return Score(correct=False, reason="whatever")
+
+    monkeypatch.setattr(GenEval, "name", "another")
+    monkeypatch.setattr(GenEval, "rescore", rescore)
+    assert verdicts.check(run_of_another).failed and seen
+    monkeypatch.setattr(GenEval, "rescore", Benchmark.rescore)
+    with pytest.raises(CannotCheck, match="verdicts of another do not follow"):
+        verdicts.check(run_of_another)
+
+
+def test_what_a_scorer_takes_is_the_benchmark_s_word(
+    measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GenEval, "grading_passes", Benchmark.grading_passes)
+    found = flops.check(subject(measured))
+    assert any("not of the scorer: what a scorer 'geneval' takes" in e for e in found.evidence)
+    assert found.evidence[0].startswith("of the generator, judge,")
+    passes = GradingPasses(lambda: None, lambda: None, lambda prompt: False)
+    monkeypatch.setattr(GenEval, "grading_passes", lambda *_: passes)
+    assert flops.check(subject(measured)).failed
+
+
+def test_a_colour_that_was_asked_for_and_not_logged_is_missed() -> None:
+    asked = {"include": [{"class": "cat", "count": 1, "color": "red"}]}
+    prompt = Prompt("0", "a red cat", "colors", {"tag": "colors", **asked})
+    settings = GenEval().scorer_settings({})
+    for color, correct in (("red", True), ("blue", False)):
+        seen = [Detection("cat", (0.0, 0.0, 9.0, 9.0), 0.9, color)]
+        assert GenEval().rescore(prompt, seen, settings).correct is correct
+    with pytest.raises(HarnessError, match="colour of an object that was asked for is not logged"):
+        GenEval().rescore(prompt, [Detection("cat", (0.0, 0.0, 9.0, 9.0), 0.9)], settings)

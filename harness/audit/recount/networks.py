@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from benchmarks.geneval.detectors.registry import factory_of
 from harness.audit.recount.operations import operations
 from harness.models.loading import quiet
 
@@ -91,22 +90,3 @@ class SanaNetworks:
             ids = torch.zeros(1, tokens, dtype=torch.long)
             mask = torch.zeros(1, 1, tokens, tokens)
         return operations(lambda: model(ids, attention_mask=mask, use_cache=False))
-
-
-def detecting(folder: Path, height: int, width: int, backend: str) -> float | None:
-    """FLOPs of a detector for one image; None where it cannot be built without its weights."""
-    forward = factory_of(folder, backend).forward_pass(folder, height, width)
-    return None if forward is None else operations(forward)
-
-
-def naming_a_color(folder: Path) -> float:
-    """What CLIP's image tower takes for one object."""
-    from transformers import CLIPConfig, CLIPVisionModel
-
-    config = CLIPConfig.from_dict(_read(folder / "config.json"))
-    vision = config.vision_config
-    with torch.device("meta"):
-        model: Any = CLIPVisionModel._from_config(vision, attn_implementation="eager").eval()
-        projection = torch.nn.Linear(vision.hidden_size, config.projection_dim, bias=False)
-        pixels = torch.empty(1, 3, vision.image_size, vision.image_size)
-    return operations(lambda: projection(model(pixel_values=pixels).pooler_output))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from benchmarks.base import Benchmark, Scorer
+from benchmarks.base import Benchmark, GradingPasses, Scorer
 from harness.errors import UsageError
 from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
@@ -59,6 +59,18 @@ class OracleJudge:
         prepare(device)
         chosen = {"dtype": resolve_dtype(dtype, device), "batch_size": batch_size, **settings}
         return cls(benchmark.load_scorer(checkpoints, chosen, device))
+
+    @classmethod
+    def grading_passes(
+        cls,
+        checkpoints: Mapping[str, Path],
+        settings: Mapping[str, Setting],
+        benchmark: Benchmark,
+        height: int,
+        width: int,
+    ) -> GradingPasses | None:
+        """Return what the scorer takes (see `harness.models.base.JudgeFactory`)."""
+        return benchmark.grading_passes(checkpoints, settings, height, width)
 
     def judge(
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
