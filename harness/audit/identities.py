@@ -2,22 +2,30 @@
 
 A draw's noise seed is a hash of run seed, prompt, replicate and index; its id is a hash of all
 that determines its pixels. Both are recomputed from the row and the config. No draw is there
-twice, and what a search selected is one of its own draws.
+twice, and what a search selected is one of its own draws. Which of its texts the text encoder cut
+is recomputed where the generator's checkpoints are here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from harness.audit.remade import checkpoints_here
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
 from harness.engine.rows import logged_draw
 from harness.engine.searches import SearchKey
-from harness.records import Prompt
+from harness.errors import HarnessError, first_line
+from harness.records import Prompt, Role
+from harness.registry import GENERATORS
 from harness.scoring.importing import SUITE as IMPORTED
 from harness.seeds import recorded_id
+from harness.truncation import Truncation
 
 NAME = "identities"
 
-_COLUMNS = ("draw_id", "seed", "prompt", "text", "settings", "feedback", "image", "round")
+_COLUMNS = ("draw_id", "seed", "prompt", "text", "settings", "truncated", "feedback", "image",
+            "round")  # fmt: skip
 
 
 def check(subject: Subject) -> Result:
@@ -30,12 +38,13 @@ def check(subject: Subject) -> Result:
     problems = Problems()
     owners: dict[str, str] = {}
     draws = 0
+    truncation = _truncation(subject)
     for key, rows in subject.by_search(_COLUMNS):
         ids: dict[int, str] = {}
         for row in rows:
             draws += 1
             name = named(key, row["draw_index"])
-            for problem in _wrong(row, key, subject):
+            for problem in _wrong(row, key, subject, truncation):
                 problems.add(f"{name}: {problem}")
             if row["draw_index"] in ids:
                 problems.add(f"{name} is there twice")
@@ -55,7 +64,21 @@ def check(subject: Subject) -> Result:
     return concluded(NAME, count(draws, "draw"), problems, known)
 
 
-def _wrong(row: Row, key: SearchKey, subject: Subject) -> list[str]:
+def _truncation(subject: Subject) -> Truncation | None:
+    """Return what tells which texts are cut; None if no row says it, or nobody here can tell."""
+    logged = subject.table("candidates", ["truncated"])["truncated"]
+    if subject.foreign or logged.null_count == len(logged):
+        return None
+    try:
+        factory = subject.plugin(GENERATORS, subject.config.generator.kind)
+        load = getattr(factory, "truncation", None)
+        found: Truncation | None = load(checkpoints_here(subject, Role.GENERATOR)) if load else None
+    except (CannotCheck, HarnessError):
+        return None  # checkpoints that are not here, or not the run's, are another check's matter
+    return found
+
+
+def _wrong(row: Row, key: SearchKey, subject: Subject, truncation: Truncation | None) -> list[str]:
     index = row["draw_index"]
     if subject.foreign:
         own = recorded_id(key.prompt_id, key.replicate, index, row["image"])
@@ -72,4 +95,15 @@ def _wrong(row: Row, key: SearchKey, subject: Subject) -> list[str]:
         problems.append("its seed is not the one that the run's seed gives it")
     if row["draw_id"] != request.id:
         problems.append("its id does not follow from its text, seed, settings and feedback")
+    if truncation is not None and row["truncated"] is not None:
+        try:
+            cut = set(truncation(request))
+        except Exception as error:  # of a plug-in, or over settings that no generator takes
+            return [*problems, f"nobody can tell which of its texts were cut: {first_line(error)}"]
+        if cut != (told := set(map(str, row["truncated"]))):
+            problems.append(f"its texts that were cut are {_listed(cut)}, not {_listed(told)}")
     return problems
+
+
+def _listed(texts: Collection[str]) -> str:
+    return ", ".join(sorted(texts)) or "none"

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.analysis.findings import analyse
 from harness.analysis.summary import summarise
 from harness.records import Request
+from harness.registry import import_paths
+from harness.report.page import run_facts
 from harness.truncation import Truncation
 from tests.runs import run, stub_plan
 from tests.stubs import StubGenerator, make_stub_suite
@@ -44,6 +47,16 @@ def test_each_row_says_which_of_its_texts_were_cut(tmp_path: Path) -> None:
     truncated = summarise(tmp_path / "run").truncated
     assert truncated.ids == {"text": ("00003",)}
     assert (truncated.known, truncated.prompts) == (9, 10)
+
+
+def test_a_report_says_it_in_its_captions_and_for_each_run(tmp_path: Path) -> None:
+    run(stub_plan(suite_of(tmp_path, f"{__name__}:Telling"), budget=1), tmp_path / "run")
+    with import_paths(allowed=True):
+        found = analyse([tmp_path / "run"])
+    sentence = "the text encoder cuts the text of 1 of 9 prompts, by id: 00003"
+    assert f"{found.names[0]}: {sentence}" in found.captions
+    [facts] = [dict(run_facts("x", of, ())["facts"]) for of in found.runs]
+    assert facts["truncated"] == f"{sentence}; 1 not recorded"
 
 
 def test_a_generator_that_cannot_tell_leaves_it_unknown(tmp_path: Path) -> None:
