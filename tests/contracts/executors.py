@@ -14,6 +14,7 @@ from harness.plan import Plan
 from harness.records import Look, Prompt, Request, Role
 from tests.runs import stub_plan
 from tests.stubs import Faults, make_stub_suite
+from tests.terminal import wait_until
 
 SETTINGS = {"height": 8, "width": 8, "num_inference_steps": 2}
 
@@ -23,12 +24,14 @@ def draws(*numbers: int) -> tuple[Request[Png], ...]:
 
 
 def finish(executor: Executor, count: int) -> list[BatchResult]:
-    outcomes: list[BatchResult] = []
-    for _ in range(200):
-        outcomes += executor.wait(0.5)
-        if len(outcomes) >= count:
-            return outcomes
-    raise AssertionError(f"{len(outcomes)} of {count} outcomes")
+    results: list[BatchResult] = []
+
+    def are_there() -> bool:
+        results.extend(executor.wait(0.5))
+        return len(results) >= count
+
+    wait_until(are_there)
+    return results
 
 
 class ExecutorContract:

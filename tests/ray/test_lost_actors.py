@@ -28,6 +28,7 @@ from harness.records import Role
 from tests.contracts.executors import draws, finish
 from tests.runs import stub_plan
 from tests.stubs import Faults, make_stub_suite
+from tests.terminal import wait_until
 
 GENERATOR = Role.GENERATOR
 NOWHERE = Placement(gpus=1000.0)
@@ -131,10 +132,12 @@ def test_a_replacement_that_cannot_load_is_given_up_while_others_live(
     faults.add("generator", "kill", "once-thing 1")
     pair.submit(Job(1, GENERATOR, draws(1)))
     assert finish(pair, 1)[0].crashed
-    for _ in range(200):
+
+    def is_given_up() -> bool:
         pair.wait(0.5)
-        if len(pair.describe()["workers"]) == 1:
-            break
+        return len(pair.describe()["workers"]) == 1
+
+    wait_until(is_given_up)
     ((name, why),) = pair.describe()["given_up"].items()
     assert name.startswith("generator") and "scripted failure" in why
     pair.submit(Job(2, GENERATOR, draws(2)))
