@@ -4,7 +4,7 @@ All use the same checkpoints, number format, threads and draws, loaded beforehan
 and take turns round by round, so that a busy machine slows all of them. Several runs of the same
 models can take turns, too: a search that draws all at once, and one that draws one by one.
 
-*Bare*: the run's batches refilled to the brim, as if no draw had to wait for a verdict, through
+*Bare*: the run's draws in the fullest batches, as if none had to wait for a verdict, through
 generator, judge and scorer, and nothing else: no search, no log, no file. No program that runs
 these models at this batch size in one process can be faster. *Engine*: whole runs. *One at a
 time*, as the published scripts work: each draw alone, its prompt and feedback encoded anew,
@@ -34,7 +34,6 @@ from harness.engine.launch import Execution, make_executor, work
 from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
 from harness.log.run_folder import RunFolder
-from harness.models.suites import ModelSpec
 from harness.plan import Plan
 from harness.records import Request, Role
 
@@ -102,7 +101,8 @@ class _Regime:
     def of(cls, plan: Plan, kept: Kept) -> _Regime:
         """Do a run, to warm up and to learn its draws."""
         _engine(plan, kept)
-        items, sizes = _items(kept.jobs), {r: spec.batch_size for r, spec in _specs(plan).items()}
+        items = _items(kept.jobs)
+        sizes = {role: spec.batch_size for role, spec in plan.config.specs.items()}
         full = {role: _filled(plan, items[role], sizes[role]) for role in items}
         fill = {role: len(items[role]) / _rows(kept.jobs, role, sizes[role]) for role in items}
         return cls(plan, items, full, fill)
@@ -189,13 +189,8 @@ def _loaded(plan: Plan, execution: Execution) -> Iterator[Kept]:
         executor.close()
 
 
-def _specs(plan: Plan) -> dict[Role, ModelSpec]:
-    specs = {role: getattr(plan.config, role) for role in Role}
-    return {role: spec for role, spec in specs.items() if spec is not None}
-
-
 def _models(plan: Plan) -> tuple[Any, ...]:
-    return _specs(plan), plan.config.digests, plan.config.benchmark, plan.config.threads
+    return plan.config.specs, plan.config.digests, plan.config.benchmark, plan.config.threads
 
 
 def _with(plan: Plan, **fields: Any) -> Plan:
@@ -205,7 +200,7 @@ def _with(plan: Plan, **fields: Any) -> Plan:
 def _one_row(plan: Plan) -> Plan:
     update = {"batch_size": 1}
     return _with(
-        plan, **{str(r): spec.model_copy(update=update) for r, spec in _specs(plan).items()}
+        plan, **{str(r): spec.model_copy(update=update) for r, spec in plan.config.specs.items()}
     )
 
 

@@ -134,8 +134,8 @@ class Measured:
     """All sides of one measurement.
 
     Attributes:
-        sides: By name: `bare` (full batches and nothing else), `engine`, `single` (one image at a
-            time), and `workers` if it was asked for.
+        sides: By name: `bare` (the fullest batches, nothing else), `engine`, `single` (one image
+            at a time), and `workers` if it was asked for.
         draws: Images of a round.
         fill: Share of the rows of each role's batches that were real, in the engine's run.
         cores: Processor cores of the machine.
@@ -186,7 +186,7 @@ class Measured:
             )
         gain = self.sides["bare"].role_ratio(self.single, slowest)
         return (
-            f"{text}, in batches that were {self.fill[slowest]:.0%} full; full ones are "
+            f"{text}, in batches that were {self.fill[slowest]:.0%} full; the fullest are "
             f"{gain.median:.1f} times as fast as single images here, and beyond that only more "
             "workers help"
         )

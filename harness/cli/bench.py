@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COUNT = click.IntRange(min=1)
 
 NAMES = {
-    "bare": "bare models, full batches",
+    "bare": "bare models, no waiting",
     "engine": "engine",
     "single": "one image at a time",
     "workers": "engine on Ray workers",
@@ -78,10 +78,11 @@ def bench(
     """Measure how fast a run is on this machine, and say what limits it.
 
     Three ways of making, judging and scoring the same draws take turns, round by round: the bare
-    models over full batches and nothing else; the engine, as `run` would; and one image at a
-    time, prompt encoded anew for every draw and judged alone, as the published scripts go about
-    it. Loading is not counted. A search that draws one image after the other leaves batches
-    shorter than best-of-n, so try the strategy and the number of prompts that you mean to run.
+    models over the fullest batches that these draws make, and nothing else; the engine, as `run`
+    would; and one image at a time, prompt encoded anew for every draw and judged alone, as the
+    published scripts go about it. Loading is not counted. A search that draws one image after the
+    other leaves batches shorter than best-of-n, so try the strategy and the number of prompts
+    that you mean to run.
     """
     from harness.engine.threads import patient_threads
 
@@ -165,7 +166,7 @@ def _text(plans: Sequence[Plan], results: Sequence[Measured], device: str) -> st
     config, result = plans[0].config, results[0]
     spec = config.generator
     lines = [
-        f"{config.suite}, {spec.dtype}, batches of {spec.batch_size}, threads {config.threads}, "
+        f"{config.suite}, {spec.dtype}, threads {config.threads}, "
         f"{device_name(device)}, {result.cores} cores; medians over "
         f"{len(result.single.rounds)} rounds (slowest to fastest)"
     ]
@@ -186,9 +187,10 @@ def _text(plans: Sequence[Plan], results: Sequence[Measured], device: str) -> st
 def _regime(plan: Plan, result: Measured) -> Iterator[str]:
     config, sides = plan.config, result.sides
     single, bare, engine = result.single, sides["bare"], sides["engine"]
+    sizes = ", ".join(map(str, config.batch_rows)) or config.generator.batch_size
     yield (
         f"{config.strategy.name}, budget {config.budget}, {len(plan.prompts)} prompts: "
-        f"{result.draws} draws"
+        f"{result.draws} draws in batches of {sizes}"
     )
     for name, side in sides.items():
         slowest, fastest = side.spread
@@ -203,7 +205,7 @@ def _regime(plan: Plan, result: Measured) -> Iterator[str]:
     for role, share in engine.shares.items():
         yield (
             f"  {role:<10} {share:4.0%}   {engine.model_ms(role):8.1f} ms an image in batches that "
-            f"were {result.fill[role]:.0%} full, {bare.model_ms(role):.1f} ms in full ones, "
+            f"were {result.fill[role]:.0%} full, {bare.model_ms(role):.1f} ms in the fullest, "
             f"{single.model_ms(role):.1f} ms alone: {engine.role_ratio(single, role)}"
         )
     rest = max(0.0, 1 - sum(engine.shares.values()))

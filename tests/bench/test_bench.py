@@ -118,7 +118,7 @@ def test_runs_of_other_models_do_not_take_turns(suite: Path) -> None:
         (0.4, (0.7, 0.2), "limited by the generator: 70% of the engine's time, in batches that "
                           "were 40% full: the search has too few draws"),
         (0.4, (0.2, 0.7), "limited by the judge: 70% of the engine's time, in batches that were "
-                          "100% full; full ones are 2.0 times"),
+                          "100% full; the fullest are 2.0 times"),
     ],
 )  # fmt: skip
 def test_what_limits_it_is_one_sentence(
@@ -132,7 +132,7 @@ def test_the_command(harness: Terminal, suite: Path) -> None:
     command = ["bench", "--model", suite, "--strategy", CHAIN, "-B", "size=4", "--budget", 3,
                "--rounds", 2, "--threads", 1, "--json", "bench.json"]  # fmt: skip
     assert harness(*command, *STUB) == 0, harness.err
-    for name in ("bare models, full batches", "engine ", "one image at a time", "limited by"):
+    for name in ("bare models, no waiting", "engine ", "one image at a time", "limited by"):
         assert name in harness.out
     [content] = json.loads(Path("bench.json").read_text())
     assert content["config"]["budget"] == 3 and content["limit"] in harness.out
