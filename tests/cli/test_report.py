@@ -65,11 +65,6 @@ def test_a_folder_that_is_no_run(harness: Terminal, command: list[str]) -> None:
     assert "not a run" in harness.err and not Path("p").exists()
 
 
-def test_a_report_can_be_measured(harness: Terminal) -> None:
-    assert harness("bench", "report", "--prompts", "12", "--draws", "3") == 0
-    assert "36 candidates" in harness.out and "processor time" in harness.out
-
-
 @pytest.mark.slow
 def test_seeds_are_pooled_and_notebooks_have_the_same_numbers(harness: Terminal) -> None:
     from harness.analysis import analyse
