@@ -98,13 +98,13 @@ class RunConfig(BaseModel):
 
     @property
     def specs(self) -> dict[Role, ModelSpec]:
-        """The models that are asked, by role, in the order in which they work."""
-        specs = {Role.GENERATOR: self.generator}
-        if self.judged:
-            specs[Role.JUDGE] = self.judge
-        if self.scorer is not None:
-            specs[Role.SCORER] = self.scorer
-        return specs
+        """The models that are asked, by role, in the order in which they work.
+
+        A role whose answers came with the images has none.
+        """
+        specs = {Role.GENERATOR: self.generator, Role.JUDGE: self.judge, Role.SCORER: self.scorer}
+        nobody = ("none", FOREIGN, RECORDED_JUDGE, RECORDED_SCORER)
+        return {role: spec for role, spec in specs.items() if spec and spec.kind not in nobody}
 
     @property
     def run(self) -> str:

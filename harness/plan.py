@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.base import Benchmark
-from harness.config import Plugin, RunConfig
+from harness.config import FOREIGN, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.identity import Resolver
 from harness.models import checkpoints
@@ -25,6 +25,7 @@ from harness.options import build, resolved
 from harness.prompts import select_prompts
 from harness.records import Draw, Prompt, Role
 from harness.registry import BENCHMARKS, GENERATORS, JUDGES, STRATEGIES, import_paths
+from harness.seeds import digest
 from harness.truncation import Truncated, Truncation
 from strategies.base import Strategy
 
@@ -68,18 +69,44 @@ class Plan:
         prompts: The prompts, in order.
         strategy: The search.
         paths: Where each checkpoint lies here.
+        recorded: Prompt and replicate of each search, in order, where images are there already
+            and prompts may have different numbers of them.
     """
 
     config: RunConfig
     prompts: tuple[Prompt, ...]
     strategy: Strategy
     paths: Paths
+    recorded: tuple[tuple[Prompt, int], ...] = ()
+
+    @property
+    def searches(self) -> Sequence[tuple[Prompt, int]]:
+        """Prompt and replicate of each search, in the order in which they are opened.
+
+        Not the official one, which goes tag by tag: so the running score means something.
+        """
+        if self.recorded:
+            return self.recorded
+        prompts = sorted(self.prompts, key=lambda prompt: digest(["order", prompt.id]))
+        return [(prompt, n) for n in range(self.config.replicates) for prompt in prompts]
+
+    @property
+    def stores_images(self) -> bool:
+        """Whether images are written to disk: they are kept, or feedback may be about them."""
+        return self.config.keep_images != "none" or self.strategy.needs_feedback
 
     @property
     def resolver(self) -> Resolver:
         """What turns the strategy's draws into requests."""
+        return Resolver.of(self.config, self._factory)
+
+    @property
+    def _factory(self) -> Any:
+        """The generator's class; None where images are there already."""
+        if self.config.generator.kind == FOREIGN:
+            return None
         with import_paths(allowed=True):  # the plan's own, which has been imported before
-            return Resolver.of(self.config, GENERATORS.get(self.config.generator.kind))
+            return GENERATORS.get(self.config.generator.kind)
 
     @cached_property
     def truncation(self) -> Truncation | None:
@@ -88,9 +115,7 @@ class Plan:
         Raises:
             HarnessError: The generator's checkpoint is damaged.
         """
-        with import_paths(allowed=True):
-            factory = GENERATORS.get(self.config.generator.kind)
-        load = getattr(factory, "truncation", None)
+        load = getattr(self._factory, "truncation", None)
         found: Truncation | None = load(self.paths.get(Role.GENERATOR, {})) if load else None
         return found
 

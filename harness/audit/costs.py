@@ -59,7 +59,7 @@ def check(subject: Subject) -> Result:
     evidence = []
     if manifest.state == FINISHED:
         evidence.append(_totals(subject, problems))
-    if one_session:
+    if one_session and batches:
         evidence.append(f"{count(len(batches), 'batch', 'batches')} hold together")
     if reused:
         evidence.append(f"{count(reused, 'draw')} of other runs, with what they cost there")

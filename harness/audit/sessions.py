@@ -49,7 +49,7 @@ class _Session:
 def check(subject: Subject) -> Result:
     """Hold sessions against each other, and rows against sessions."""
     entries = [entry for entry in subject.manifest.sessions if entry.get("workers")]
-    if not entries and not subject.manifest.sessions and subject.foreign:
+    if not entries and not subject.config.specs:
         raise CannotCheck("no session of work is on record: all answers came with the images")
     problems = Problems()
     sessions = [_read(number, entry, problems) for number, entry in enumerate(entries, start=1)]

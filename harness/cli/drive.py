@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -34,6 +35,32 @@ class _Stop:
         click.echo("\nstopping after the batch that is running; once more to stop now", err=True)
 
 
+@contextmanager
+def stoppable(hint: str) -> Iterator[Callable[[], bool]]:
+    """Stop politely at the first SIGINT or SIGTERM and at once at the second.
+
+    Args:
+        hint: How to go on.
+
+    Yields:
+        What says whether to stop.
+
+    Raises:
+        Interrupted: It was stopped; with the hint.
+    """
+    stop = _Stop()
+    handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: stop.asked
+    except Interrupted as error:
+        raise Interrupted(error.message, hint) from error
+    except KeyboardInterrupt:
+        raise Interrupted("stopped at once", hint) from None
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 def drive(
     plan: Plan,
     execution: Execution,
@@ -57,34 +84,30 @@ def drive(
     # An error may be about a run that is reused, so that only who was stopped is told of it.
     alike = " ".join([resume, *(f"--reuse {shlex.quote(str(pool.path))}" for pool in reuse)])
     manifest = check_folder(folder, plan)
-    stop = _Stop()
-    handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     command = recorded_command()
     try:
         progress = None
         if not is_finished(manifest):
-            with display(plan, folder, fresh=manifest is None) as observe:
+            with (
+                stoppable(f"carry on with: {alike}") as stop,
+                display(plan, folder, fresh=manifest is None) as observe,
+            ):
                 progress = work(
                     plan,
                     execution,
                     folder,
                     command=command,
                     observe=observe,
-                    stop=lambda: stop.asked,
+                    stop=stop,
                     notes=notes,
                     reuse=reuse,
                 )
-    except Interrupted as error:
-        raise Interrupted(error.message, f"carry on with: {alike}") from error
-    except KeyboardInterrupt:
-        raise Interrupted("stopped at once", f"carry on with: {alike}") from None
+    except Interrupted:
+        raise
     except HarnessError as error:
         if _has_begun(folder):
             error.hint = "; ".join(filter(None, [error.hint, f"then carry on with: {resume}"]))
         raise
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     if progress is None:
         click.echo(f"already finished: {folder.path}", err=True)
     with import_paths(allowed=True):  # what the plan names has been imported before

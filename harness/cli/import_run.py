@@ -36,15 +36,17 @@ def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
     read; that is named, and the rest is imported.
     """
     from harness.cli.count_display import count_display
+    from harness.cli.drive import stoppable
     from harness.cli.summary_view import print_summary
     from harness.log.run_folder import RunFolder
     from harness.scoring.importing import import_reflect_dit, row_of_budgets
 
     folder = RunFolder(out)
     command = recorded_command()
-    with count_display("prompts") as observe:
+    again = f"imports are done in one go: remove {out}, then: {command}"
+    with stoppable(again) as stop, count_display("prompts") as observe:
         found = import_reflect_dit(
-            source, folder, command=command, keep_images=images, observe=observe
+            source, folder, command=command, keep_images=images, observe=observe, stop=stop
         )
     summary = print_summary(folder)
     row = row_of_budgets(folder) if summary.micro else {}

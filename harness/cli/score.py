@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -81,10 +80,10 @@ def score(
         **rest,
     )
     from harness.cli.count_display import count_display
+    from harness.cli.drive import stoppable
     from harness.cli.execution import resolve
     from harness.cli.score_view import print_scores
     from harness.engine.launch import is_finished
-    from harness.errors import Interrupted
     from harness.log.run_folder import RunFolder
     from harness.scoring.plan import NothingToScore, ScoringAsk, plan_scoring
     from harness.scoring.results import write_results
@@ -107,15 +106,8 @@ def score(
         f"{'already finished' if finished else 'loading models …'}",
         err=True,
     )
-    # What a cluster's scheduler sends before it kills: what was scored until then is kept.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with count_display("images") as observe:
-            work(ready, where, folder, command=command, observe=observe)
-    except (Interrupted, KeyboardInterrupt):
-        raise Interrupted("stopped before the end", f"carry on with: {command}") from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with stoppable(f"carry on with: {command}") as stop, count_display("images") as observe:
+        work(ready, where, folder, command=command, observe=observe, stop=stop)
     results = write_results(folder, images)
     scores = print_scores(folder, results)
     _echo("not scored", [reason for reason in scores.refused if reason not in ready.refusals])

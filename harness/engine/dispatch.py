@@ -52,6 +52,8 @@ class Dispatcher(Generic[Payload]):
         self, batch_sizes: Mapping[Role, int], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._sizes = dict(batch_sizes)
+        # Whom searches keep busy: the scorer, where images are there already.
+        self._first = next((role for role in Role if role in self._sizes), None)
         self._scheduler: Scheduler[Payload] = Scheduler(batch_sizes)
         self._batches = dict.fromkeys(Role, 0)
         self._rows = dict.fromkeys(Role, 0)
@@ -81,10 +83,13 @@ class Dispatcher(Generic[Payload]):
         """Whether another search should be opened.
 
         One full batch is kept beyond those that can be handed out now. Full ones count, not
-        rows: rows of different shapes that never fill a batch would keep nobody busy.
+        rows: rows of different shapes that never fill a batch would keep nobody busy. Where no
+        model is asked, nothing is waited for.
         """
-        full = self._scheduler.full(Role.GENERATOR)
-        return full <= free(Role.GENERATOR, idle=False) and not self._held_back(free)
+        if self._first is None:
+            return True
+        full = self._scheduler.full(self._first)
+        return full <= free(self._first, idle=False) and not self._held_back(free)
 
     def batches(self, free: Free) -> Iterator[list[Work[Payload]]]:
         """The batches to submit now, in this order; each is to be submitted before the next.
@@ -118,9 +123,9 @@ class Dispatcher(Generic[Payload]):
 
     def _lags(self, role: Role, free: Free) -> bool:
         waiting = self._scheduler.waiting(role)
-        if not waiting or waiting <= BACKLOG_BATCHES * self._sizes[role]:
+        if not self._first or not waiting or waiting <= BACKLOG_BATCHES * self._sizes[role]:
             return False
-        places = max(self._places(Role.GENERATOR, free), self._places(role, free))
+        places = max(self._places(self._first, free), self._places(role, free))
         return waiting > BACKLOG_BATCHES * places
 
     def _places(self, role: Role, free: Free) -> int:

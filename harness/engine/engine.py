@@ -16,13 +16,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.config import FOREIGN, RunConfig
 from harness.engine.dispatch import Dispatcher
 from harness.engine.executors.base import Executor
 from harness.engine.jobs import BatchResult, Item, Job, Png
 from harness.engine.pending import OpenSearch, Pending
 from harness.engine.progress import Progress
 from harness.engine.restore import Restored, restore
-from harness.engine.reuse import Pool
 from harness.engine.rows import candidate_row, search_row
 from harness.engine.scheduler import Work
 from harness.engine.searches import Search, SearchKey
@@ -36,7 +36,6 @@ from harness.log.store import LogWriter
 from harness.models.judges.none import UNJUDGED
 from harness.plan import Plan
 from harness.records import FREE, Draw, Look, Request, Role
-from harness.seeds import digest
 
 MAX_ATTEMPTS = 3
 """Tries a role gets for one draw before the draw becomes a row with its error.
@@ -44,7 +43,11 @@ MAX_ATTEMPTS = 3
 Tries that ended because a machine left the cluster do not count.
 """
 
-NO_POOL = Pool()
+BATCHES_A_JOB = 4
+"""Batches in one job where nobody draws: all images are there, and nobody waits for a score.
+
+So the objects whose colours are asked for fill whole batches too.
+"""
 
 
 class Engine:
@@ -54,7 +57,7 @@ class Engine:
         plan: What to do.
         executor: Who does it; started by the caller.
         folder: Where the run lives.
-        pool: Draws of other runs, which are not made again.
+        sources: Who else may know answers, besides the run's own log; asked in this order.
         observe: Called after every turn with the progress so far.
         stop: Asked before every turn whether to stop there.
     """
@@ -65,7 +68,7 @@ class Engine:
         executor: Executor,
         folder: RunFolder,
         *,
-        pool: Pool = NO_POOL,
+        sources: Sequence[Source] = (),
         observe: Callable[[Progress], None] = lambda progress: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -77,11 +80,12 @@ class Engine:
         self._truncation = plan.truncation
         self._log = LogWriter(folder.log, since=last_time(folder.manifest))
         self._images = ImageStore(folder.images, self._log)
-        sizes = {role: spec.batch_size for role, spec in plan.config.specs.items()}
+        sizes = _job_sizes(plan.config)
         self._followers = [role for role in (Role.SCORER, Role.JUDGE) if role in sizes]
         self._dispatcher: Dispatcher[Pending] = Dispatcher(sizes)
-        restored: Restored = restore(folder)
-        self._sources: Sequence[Source] = (restored, pool)
+        restored = restore(folder, foreign=plan.config.generator.kind == FOREIGN)
+        self._sources: Sequence[Source] = (restored, *sources)
+        self._stores_images = plan.stores_images
         self._unopened = _unopened(plan, restored)
         self._running: dict[int, list[Work[Pending]]] = {}
         self._jobs = 0
@@ -89,7 +93,7 @@ class Engine:
         # Those of this session are not decoded here: that would take more than all else it does.
         self._unproven: set[str] = set()
         self.progress = Progress(
-            searches_total=len(plan.prompts) * plan.config.replicates,
+            searches_total=len(plan.searches),
             searches_ended=len(restored.ended),
             searches_failed=restored.failed,
         )
@@ -206,20 +210,36 @@ class Engine:
                 self._queue(pending, Role.GENERATOR)
                 continue
             pending.known = known
+            if known.id is not None:
+                pending.request = replace(request, id=known.id)
             if known.logged:
                 self.progress.replayed += 1
                 if known.image is not None:
                     self._unproven.add(known.image)
                 open.note(pending)
             else:
-                self.progress.reused[known.run] += 1
-                if known.image is not None and known.png is not None:
-                    self._images.write(known.image, known.png)
-                open.unlogged += 1
-                self._log_draw(pending)
-            asked.extend(self._tell(pending))
+                self._receive(pending)
+            if known.is_judged:
+                asked.extend(self._tell(pending))
         if open.is_done:
             self._close(open)
+
+    def _receive(self, pending: Pending) -> None:
+        """Store what a source knows and queue it for those who have yet to look at it."""
+        known = pending.known
+        pending.open.unlogged += 1
+        if known.run:
+            self.progress.reused[known.run] += 1
+        self._store(known)
+        for role in self._followers:
+            if known.lacks(role):
+                self._queue(pending, role)
+        if not pending.waiting:
+            self._log_draw(pending)
+
+    def _store(self, known: Known) -> None:
+        if self._stores_images and known.image is not None and known.png is not None:
+            self._images.write(known.image, known.png)
 
     def _known(self, pending: Pending) -> Known | None:
         search, id = pending.open.search, pending.request.id
@@ -241,8 +261,7 @@ class Engine:
     def _follow(self, pending: Pending) -> None:
         """Store a new image and queue it for those who look at it."""
         known = pending.known
-        assert known.image is not None and known.png is not None
-        self._images.write(known.image, known.png)
+        self._store(known)
         for role in self._followers:
             self._queue(pending, role)
         if Role.JUDGE not in self._followers:  # nobody is asked, so no image travels
@@ -254,7 +273,7 @@ class Engine:
             shape = self._resolver.shape(pending.request)
             self._dispatcher.add(Work(role, pending, shape, alone, pending.request.rows))
         else:
-            self._dispatcher.add(Work(role, pending, alone=alone))
+            self._dispatcher.add(Work(role, pending, pending.known.shape, alone))
 
     def _item(self, work: Work[Pending]) -> Item:
         pending = work.payload
@@ -308,18 +327,14 @@ class Engine:
 
 
 def _unopened(plan: Plan, restored: Restored) -> Iterator[Search]:
-    """The searches that are to be opened, in this order.
+    """The searches that are to be opened, in this order."""
+    budget, seed = plan.config.budget, plan.config.seed
+    for prompt, replicate in plan.searches:
+        if SearchKey(prompt.id, replicate) not in restored.ended:
+            yield Search(plan.strategy, prompt, replicate, budget=budget, run_seed=seed)
 
-    Not the official one, which goes tag by tag: so the running score means something.
-    """
-    prompts = sorted(plan.prompts, key=lambda prompt: digest(["order", prompt.id]))
-    for replicate in range(plan.config.replicates):
-        for prompt in prompts:
-            if SearchKey(prompt.id, replicate) not in restored.ended:
-                yield Search(
-                    plan.strategy,
-                    prompt,
-                    replicate,
-                    budget=plan.config.budget,
-                    run_seed=plan.config.seed,
-                )
+
+def _job_sizes(config: RunConfig) -> dict[Role, int]:
+    """Return the rows of a full job of each role that is asked."""
+    batches = 1 if Role.GENERATOR in config.specs else BATCHES_A_JOB
+    return {role: batches * spec.batch_size for role, spec in config.specs.items()}

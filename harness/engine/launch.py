@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from harness.engine.executors.inline import InlineExecutor
 from harness.engine.progress import Progress
 from harness.engine.reuse import Pool
 from harness.engine.session import Session
+from harness.engine.sources import Source
 from harness.engine.worker import Setup
 from harness.errors import HarnessError, UsageError
 from harness.log import shards, store
@@ -32,7 +33,7 @@ from harness.plan import Plan
 from harness.records import Role
 
 DEFAULT_GPU_SHARE = {Role.GENERATOR: 0.6, Role.JUDGE: 0.2, Role.SCORER: 0.2}
-"""How the roles share a GPU when nothing else is said: all three on each."""
+"""How the roles share a GPU when nothing else is said: all three on each. One alone has it all."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ def work(
     executor: Executor | None = None,
     notes: Mapping[str, Any] | None = None,
     reuse: Sequence[RunFolder] = (),
+    source: AbstractContextManager[Source] | None = None,
+    count: Callable[[], Mapping[str, Any]] = dict,
 ) -> Progress | None:
     """Bring a run to its end, from wherever it stands.
 
@@ -138,6 +141,8 @@ def work(
         executor: Used instead of the one that `execution` describes.
         notes: What else the manifest's entry of this session is to say.
         reuse: Runs whose draws are not made again where this one asks for them.
+        source: Knows images that were made elsewhere; entered once the folder holds a run.
+        count: Asked at the end what else the manifest's totals are to say.
 
     Returns:
         The progress made, or None if the run was finished already.
@@ -172,19 +177,22 @@ def work(
                 session.observe(progress)
                 observe(progress)
 
-            engine = Engine(plan, executor, folder, pool=pool, observe=step, stop=stop)
-            try:
-                progress = engine.run()
-            except BaseException as error:
-                session.end(engine.progress, error)
-                raise
+            with contextlib.ExitStack() as stack:
+                sources = [pool, *([stack.enter_context(source)] if source else [])]
+                engine = Engine(plan, executor, folder, sources=sources, observe=step, stop=stop)
+                try:
+                    progress = engine.run()
+                except BaseException as error:
+                    session.end(engine.progress, error)
+                    raise
             manifest = session.end(progress)
         finally:
             executor.close()
         files = [
             shard.path.name for table in TABLES for shard in shards.discover(folder.log, table)
         ]
-        manifest.finished(totals(folder, judged=plan.config.judged), files).write(folder.manifest)
+        sums = {**totals(folder, judged=plan.config.judged), **count()}
+        manifest.finished(sums, files).write(folder.manifest)
     return progress
 
 
@@ -221,13 +229,14 @@ def make_executor(plan: Plan, execution: Execution) -> Executor:
     from harness.engine.executors.ray import Placement, RayExecutor
 
     on_gpu = execution.device.startswith("cuda")
-    share = {**(DEFAULT_GPU_SHARE if on_gpu else {}), **execution.gpu_share}
+    default = DEFAULT_GPU_SHARE if len(roles) > 1 else dict.fromkeys(roles, 1.0)
+    share = {**(default if on_gpu else {}), **execution.gpu_share}
     placement = {
         role: Placement(
             workers=execution.workers,
             gpus=share.get(role, 0.0),
             # Generators spread over the cores; judges and scorers come along for free.
-            cpus=1.0 if role is Role.GENERATOR else 0.0,
+            cpus=1.0 if role is roles[0] else 0.0,
         )
         for role in roles
     }

@@ -39,6 +39,7 @@ class Restored:
         rows: Rows of the other searches' draws, by search and draw index.
         outcomes: Correctness of the selected images, by tag.
         selected_images: Digests of the selected images.
+        foreign: Whether images were made elsewhere, so that ids are their sources' own.
     """
 
     ended: set[SearchKey] = field(default_factory=set)
@@ -46,6 +47,7 @@ class Restored:
     rows: dict[tuple[SearchKey, int], dict[str, Any]] = field(default_factory=dict)
     outcomes: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
     selected_images: list[str] = field(default_factory=list)
+    foreign: bool = False
 
     def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Known | None:
         """Return what the run's own log says of a draw; each is asked for once.
@@ -56,13 +58,14 @@ class Restored:
         row = self.rows.pop((SearchKey(prompt.id, replicate), draw.index), None)
         if row is None:
             return None
-        if row["draw_id"] != id:
+        if row["draw_id"] != id and not self.foreign:
             raise HarnessError(
                 f"draw {draw.index} of prompt {prompt.id} is not the one in the log: the "
                 "strategy's or the harness's code has changed since",
                 "resume with the version that started the run, or start a new run",
             )
         return Known(
+            id=row["draw_id"],
             image=row["image"],
             verdict=logged_verdict(row),
             score=None if row["correct"] is None else Score(row["correct"]),
@@ -71,14 +74,18 @@ class Restored:
         )
 
 
-def restore(folder: RunFolder) -> Restored:
+def restore(folder: RunFolder, *, foreign: bool = False) -> Restored:
     """Read a run's log; empty for a run that has none yet.
+
+    Args:
+        folder: The run.
+        foreign: Whether its images were made elsewhere.
 
     Raises:
         HarnessError: A shard is missing or damaged.
     """
     store.check_agreement(folder.log)
-    restored = Restored()
+    restored = Restored(foreign=foreign)
     selected: dict[SearchKey, int | None] = {}
     for search in store.read(folder.log, "searches").to_pylist():
         key = SearchKey(search["prompt_id"], search["replicate"])

@@ -151,7 +151,7 @@ class Pool:
             UsageError: A run's draws are not what the plan's would be.
             HarnessError: A run is damaged.
         """
-        with_images = plan.config.keep_images != "none" or plan.strategy.needs_feedback
+        with_images = plan.stores_images
         sources = [Source.open(folder, plan) for folder in folders]
         for source in sources:
             if with_images and source.kept == "none":

@@ -64,7 +64,7 @@ def candidate_row(
             f"{role}_worker": known.workers.get(role),
             f"{role}_batch": known.batches.get(role),
         }
-    return row
+    return row | dict.fromkeys(known.unknown)
 
 
 def logged_candidate(row: Mapping[str, Any], draw: Draw) -> Candidate:

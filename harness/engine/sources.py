@@ -1,8 +1,13 @@
-"""Where the answer to a draw may come from besides the models: a log that has it already."""
+"""Where the answer to a draw may come from besides the models.
+
+The run's own log, other runs (`--reuse`), a folder of images (`score`), what another program left
+behind (`import`): the engine asks them in this order, and models for what none of them knows.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,8 +19,10 @@ class Known:
     """What is known of a draw beside its request. Has state: it grows as roles answer.
 
     Attributes:
+        id: The draw's identity where only the source knows it: the image was made elsewhere.
         png: The image, until the row is written.
         image: Digest of its pixels.
+        shape: Batch shape of the image: only images of equal shape are looked at together.
         verdict: The judge's.
         score: The scorer's.
         errors: Why a role gave up on it.
@@ -25,10 +32,13 @@ class Known:
         attempts: Failed tries, by role.
         logged: Whether the run's own log holds it already.
         run: The other run whose log it is from; "" for this run's.
+        unknown: Columns of its row that nobody knows.
     """
 
+    id: str | None = None
     png: bytes | None = None
     image: str | None = None
+    shape: Hashable = ()
     verdict: Verdict | None = None
     score: Score | None = None
     errors: dict[Role, str] = field(default_factory=dict)
@@ -38,12 +48,18 @@ class Known:
     attempts: Counter[Role] = field(default_factory=Counter)
     logged: bool = False
     run: str = ""
+    unknown: tuple[str, ...] = ()
 
     @property
     def is_judged(self) -> bool:
         """Whether the strategy can be told: there is a verdict, or there will be none."""
         failed = Role.GENERATOR in self.errors or Role.JUDGE in self.errors
         return failed or self.verdict is not None
+
+    def lacks(self, role: Role) -> bool:
+        """Return whether the judge or the scorer has yet to look at the image."""
+        answer = self.verdict if role is Role.JUDGE else self.score
+        return self.png is not None and answer is None and role not in self.errors
 
 
 class Source(Protocol):

@@ -1,4 +1,6 @@
-"""Makes a run folder of what others produced, so that it gets the same curves and tables.
+"""Makes a run of what others produced, so that it gets the same curves and tables.
+
+It is a run in which no model is asked: what the other program left answers every draw.
 
 The log says what is known and leaves open what is not: no seeds, no costs, not what a draw was
 conditioned on. What should be there and is not, or cannot be read, is a row with its error.
@@ -6,7 +8,8 @@ conditioned on. What should be there and is not, or cannot be read, is a row wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,24 +19,15 @@ from harness.analysis.loading import load_run
 from harness.analysis.logged_run import known_mean
 from harness.analysis.measurement import sizes_total
 from harness.config import FOREIGN, RECORDED_JUDGE, RECORDED_SCORER, Plugin, RunConfig
-from harness.engine.launch import folder_for, totals
-from harness.engine.pending import OpenSearch, Pending
-from harness.engine.rows import candidate_row, search_row
-from harness.engine.searches import Search
+from harness.engine.launch import Execution, work
 from harness.engine.sources import Known
 from harness.errors import UsageError
 from harness.log import images as encoded
-from harness.log import shards
-from harness.log.environment import environment
-from harness.log.images import ImageStore
-from harness.log.manifest import Manifest, PromptSet, now
-from harness.log.prompts import write_prompts
 from harness.log.run_folder import RunFolder
-from harness.log.schema import TABLES
-from harness.log.store import LogWriter
 from harness.models.suites import ModelSpec
-from harness.records import Draw, Request, Role
-from harness.scoring.images import BadImage, read
+from harness.plan import Plan
+from harness.records import Draw, Prompt, Role, Score
+from harness.scoring.images import BadImage, Picture, read
 from harness.scoring.layout import hub_store
 from harness.scoring.reflect_dit import Attempt, Chain, Output, read_output
 from harness.seeds import digest, recorded_id
@@ -74,6 +68,7 @@ def import_reflect_dit(
     command: str,
     keep_images: bool = True,
     observe: Callable[[int, int], None] = lambda done, total: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Imported:
     """Import the output folder of the official Reflect-DiT script.
 
@@ -88,10 +83,12 @@ def import_reflect_dit(
         command: The command line, for the manifest.
         keep_images: Whether images are copied into the run.
         observe: Called with how many prompts are done, of how many.
+        stop: Asked before every step whether to stop there.
 
     Raises:
         UsageError: `source` has not the layout or no feedback files, or `folder` is taken.
         HarnessError: The metadata of every prompt is no good, or a file cannot be written.
+        Interrupted: Asked to stop; what is there cannot be gone on with.
     """
     output = read_output(source)
     chains = output.chains
@@ -102,38 +99,30 @@ def import_reflect_dit(
         )
     if folder.path.exists() and any(path.name != ".lock" for path in folder.path.iterdir()):
         raise UsageError(f"{folder.path} is not empty", "choose another --out")
+    prompts = tuple({chain.prompt.id: chain.prompt for chain in chains}.values())
     config = _config(output, budget, keep_images)
-    prompts = list({chain.prompt.id: chain.prompt for chain in chains}.values())
-    manifest = Manifest(
-        run=config.run,
-        config=config.model_dump(mode="json"),
-        config_digest=config.digest,
-        prompt_set=PromptSet.of(prompts),
+    searches = tuple((chain.prompt, chain.replicate) for chain in chains)
+    answers = ScriptOutput(source, output, keep_images=keep_images)
+    work(
+        Plan(config, prompts, Recorded(), {}, searches),
+        Execution(executor="inline"),
+        folder,
         command=command,
-        environment=environment(),
-        created=now(),
+        observe=lambda progress: observe(progress.searches_ended, progress.searches_total),
+        stop=stop,
+        source=nullcontext(answers),
+        count=lambda: sizes_total(answers.sizes),
     )
-    with folder_for(folder.path):
-        writer = _Writer(source, folder, config, keep_images)
-        for done, chain in enumerate(chains, start=1):
-            writer.write(chain)
-            observe(done, len(chains))
-        writer.log.compact()
-        write_prompts(folder, prompts)
-        files = [s.path.name for table in TABLES for s in shards.discover(folder.log, table)]
-        # Last, so that a folder without a manifest is an import that was interrupted.
-        sums = totals(folder, judged=config.judged) | sizes_total(writer.sizes)
-        manifest.finished(sums, files).write(folder.manifest)
     return Imported(
         searches=len(chains),
         budget=budget,
         refused=sum(bool(chain.refusal) for chain in chains),
-        shares=writer.shares,
-        problems=tuple(writer.problems),
+        shares=answers.shares,
+        problems=tuple(answers.problems()),
         warnings=tuple(
             metadata.warnings(p.metadata for p in prompts if p.metadata) if output.geneval else ()
         ),
-        surplus=writer.surplus,
+        surplus=answers.surplus,
     )
 
 
@@ -176,82 +165,87 @@ def _said(attempt: Attempt) -> list[object]:
     return [attempt.error, *judged, score.correct if score else attempt.share]
 
 
-class _Writer:
-    """Writes chains into a run's log. Has state: the log, and what went wrong."""
+class ScriptOutput:
+    """A source that answers draws with what the script left. Has state: what went wrong.
 
-    def __init__(
-        self, source: Path, folder: RunFolder, config: RunConfig, keep_images: bool
-    ) -> None:
-        self.log = LogWriter(folder.log)
-        self.problems: list[str] = []
-        self.surplus = 0
+    Args:
+        root: The script's output folder.
+        output: What was read of it.
+        keep_images: Whether images are copied into the run.
+
+    Attributes:
+        shares: Draws whose scores are shares between 0 and 1.
+        sizes: Heights and widths of the images.
+    """
+
+    def __init__(self, root: Path, output: Output, *, keep_images: bool) -> None:
         self.shares = 0
         self.sizes: set[tuple[int, int]] = set()
-        self._source = source
-        self._config = config
-        self._images = ImageStore(folder.images) if keep_images else None
+        self._store = hub_store(root)
+        self._geneval = output.geneval
+        self._keep_images = keep_images
+        self._chains = {(chain.prompt.id, chain.replicate): chain for chain in output.chains}
+        self._asked = {chain.folder: set[int]() for chain in output.chains}
+        self._problems: dict[str, list[str]] = {chain.folder: [] for chain in output.chains}
 
-    def write(self, chain: Chain) -> None:
-        """Follow the script's search through a chain."""
-        config = self._config
-        search = Search(Recorded(), chain.prompt, chain.replicate, budget=config.budget, run_seed=0)
-        waiting = list(search.start())
-        asked = set()
-        while waiting:
-            draw = waiting.pop(0)
-            asked.add(draw.index)
-            pending = self._pending(search, draw, chain.attempts.get(draw.index), chain.refusal)
-            # Neither the seed of such an image nor what it was conditioned on is on record.
-            unknown = {"seed": None, "feedback": None}
-            self.log.append("candidates", candidate_row(config.run, pending) | unknown)
-            waiting += search.answer(pending.candidate())
-        self.log.append("searches", search_row(config.run, search))
-        self.surplus += len(chain.attempts.keys() - asked)
-        self.problems += [*filter(None, [chain.refusal]), *chain.problems]
-        if lacking := sorted(asked - chain.attempts.keys()):
-            where = f"from {lacking[0]:05d} on" if len(lacking) > 1 else f"{lacking[0]:05d}"
-            self.problems.append(
-                f"{chain.folder}: no feedback on {len(lacking)} of {len(asked)} images ({where})"
-            )
-
-    def _pending(
-        self, search: Search, draw: Draw, attempt: Attempt | None, refusal: str
-    ) -> Pending:
-        prompt, known = search.prompt, Known()
+    def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Known:
+        """Return what is on record of one image of a search."""
+        chain = self._chains[prompt.id, replicate]
+        self._asked[chain.folder].add(draw.index)
+        problems = self._problems[chain.folder]
+        attempt = chain.attempts.get(draw.index)
+        # Neither the seed of such an image nor what it was conditioned on, and when, is on record.
+        known = Known(unknown=("seed", "feedback", "round"))
         if attempt is None:
             known.errors[Role.JUDGE] = "no feedback file"
         elif attempt.error:
-            self.problems.append(attempt.error)
             known.errors[Role.JUDGE] = attempt.error
+            problems.append(attempt.error)
         else:
             known.verdict = attempt.verdict
             self.shares += attempt.share is not None
-            if self._config.scorer is not None:
-                self._score(known, attempt, refusal)
-        if attempt is not None and self._images is not None:
-            known.image = self._copy(attempt.image)
-        name = recorded_id(prompt.id, search.replicate, draw.index, known.image)
-        return Pending(OpenSearch(search), draw, Request(name, prompt.text, 0, {}), known)
+            if self._geneval:
+                known.score, unscored = _score(chain, attempt)
+                known.errors |= {Role.SCORER: unscored} if unscored else {}
+                problems += [attempt.unscored] if unscored and attempt.unscored else []
+        if attempt is not None and self._keep_images:
+            try:
+                picture = read(attempt.image, self._store)
+                known.image, known.png = picture.digest, _png(picture)
+                self.sizes.add((picture.height, picture.width))
+            except BadImage as error:  # its verdict stands
+                problems.append(error.message)
+        known.id = recorded_id(prompt.id, replicate, draw.index, known.image)
+        return known
 
-    def _score(self, known: Known, attempt: Attempt, refusal: str) -> None:
-        """Take the benchmark's score, or say why there is none: unknown is no failure to draw."""
-        if refusal or attempt.score is None:
-            known.errors[Role.SCORER] = refusal or attempt.unscored
-            self.problems += [attempt.unscored] if attempt.unscored else []
-        else:
-            known.score = attempt.score
+    @property
+    def surplus(self) -> int:
+        """Images that no search asked for."""
+        return sum(len(c.attempts.keys() - self._asked[c.folder]) for c in self._chains.values())
 
-    def _copy(self, path: Path) -> str | None:
-        """Keep an image; one that is missing or no good is named, and its verdict stands."""
-        assert self._images is not None
-        try:
-            picture = read(path, hub_store(self._source))
-        except BadImage as error:
-            self.problems.append(error.message)
-            return None
-        data = picture.encoded
-        if not data.startswith(_PNG):
-            data = encoded.encode(encoded.decode(data))
-        self._images.write(picture.digest, data)
-        self.sizes.add((picture.height, picture.width))
-        return picture.digest
+    def problems(self) -> Iterator[str]:
+        """Yield what is missing or no good, search by search."""
+        for chain in self._chains.values():
+            yield from self._problems[chain.folder]
+            yield from filter(None, [chain.refusal])
+            yield from chain.problems
+            asked = self._asked[chain.folder]
+            if missing := sorted(asked - chain.attempts.keys()):
+                where = f"from {missing[0]:05d} on" if len(missing) > 1 else f"{missing[0]:05d}"
+                yield (
+                    f"{chain.folder}: no feedback on {len(missing)} of {len(asked)} images "
+                    f"({where})"
+                )
+
+
+def _score(chain: Chain, attempt: Attempt) -> tuple[Score | None, str]:
+    """Return the benchmark's score, or why there is none: unknown is no failure to draw."""
+    if chain.refusal or attempt.score is None:
+        return None, chain.refusal or attempt.unscored
+    return attempt.score, ""
+
+
+def _png(picture: Picture) -> bytes:
+    if picture.encoded.startswith(_PNG):
+        return picture.encoded
+    return encoded.encode(encoded.decode(picture.encoded))

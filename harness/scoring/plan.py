@@ -166,7 +166,7 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
     )
     rows = [prompt.metadata for prompt in prompts if prompt.metadata]
     return ScoringPlan(
-        Plan(config, prompts, Recorded(), paths),
+        Plan(config, prompts, Recorded(), paths, tuple((f.prompt, f.replicate) for f in files)),
         ask.images,
         files,
         tuple(refusals),

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.engine import engine
 from harness.engine.executors.inline import InlineExecutor
 from harness.engine.jobs import BatchResult
-from harness.scoring import session
 from tests.terminal import Terminal
 
 
@@ -72,7 +72,7 @@ def test_an_unfinished_scoring_says_how_to_go_on(
             return wait(self, timeout)
 
         with monkeypatch.context() as patch:
-            patch.setattr(session, "BATCHES_A_JOB", 1)
+            patch.setattr(engine, "BATCHES_A_JOB", 1)
             patch.setattr(InlineExecutor, "wait", stop)
             assert harness(*command) == 130
 

@@ -20,22 +20,21 @@ from harness.analysis.statistics import Estimate
 from harness.audit.checks import audit
 from harness.audit.subject import Subject
 from harness.config import RunConfig
-from harness.engine import launch
+from harness.engine import engine, launch
 from harness.engine.executors.inline import InlineExecutor
 from harness.engine.jobs import BatchResult, Job
-from harness.engine.launch import Execution
-from harness.errors import HarnessError, Interrupted, UsageError
+from harness.engine.launch import Execution, make_executor
+from harness.errors import HarnessError, UsageError
 from harness.log import store
 from harness.log.files import explain
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.run_folder import RunFolder
 from harness.log.schema import content
 from harness.records import Prompt, Role
-from harness.scoring import session
 from harness.scoring.plan import NothingToScore, ScoringAsk, ScoringPlan, plan_scoring
 from harness.scoring.results import write_results
 from harness.scoring.scores import summarise_scores
-from harness.scoring.session import make_executor, score
+from harness.scoring.session import score
 from harness.seeds import config_digest
 from tests.runs import bare_config, contents
 
@@ -151,7 +150,7 @@ class Stops(InlineExecutor):
     """Runs so many jobs, then is interrupted."""
 
     def __init__(self, plan: ScoringPlan, jobs: int, error: BaseException) -> None:
-        made = make_executor(plan, INLINE)
+        made = make_executor(plan.plan, INLINE)
         assert isinstance(made, InlineExecutor)
         super().__init__(made._setup, [Role.SCORER])
         self.jobs, self.error = jobs, error
@@ -201,12 +200,12 @@ def test_killed_in_any_of_its_first_writes_it_can_be_given_again(
 def test_resumed_is_the_same_as_in_one_go(
     images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
-    monkeypatch.setattr(session, "BATCHES_A_JOB", 1)
+    monkeypatch.setattr(engine, "BATCHES_A_JOB", 1)
     plan = ready(images, tiny_suite)
     whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "out")
     score(plan, INLINE, whole, command="test")
     stops = Stops(plan, jobs, KeyboardInterrupt())
-    with pytest.raises(Interrupted):
+    with pytest.raises(KeyboardInterrupt):
         score(plan, INLINE, folder, command="test", executor=stops)
     assert store.read(folder.log, "candidates").num_rows == sum(stops.seen[:jobs])
     score(plan, INLINE, folder, command="test")
@@ -262,7 +261,7 @@ def test_a_crash_between_the_two_tables(
 def test_batches_hold_one_size_and_are_full(
     images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "BATCHES_A_JOB", 1)
+    monkeypatch.setattr(engine, "BATCHES_A_JOB", 1)
     plan = ready(images, tiny_suite, batch_size=2)
     executor = Stops(plan, -1, KeyboardInterrupt())
     score(plan, INLINE, RunFolder(tmp_path / "out"), command="test", executor=executor)

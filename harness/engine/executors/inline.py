@@ -88,12 +88,10 @@ class InlineExecutor:
         return [BatchResult(job, "inline", answers=tuple(answers))]
 
     def describe(self) -> dict[str, Any]:
-        """The device everything runs on."""
+        """The device everything runs on, if anybody works."""
         device = self._setup.device
-        return {
-            "executor": "inline",
-            "workers": {"inline": {"device": device, "device_name": device_name(device)}},
-        }
+        worker = {"inline": {"device": device, "device_name": device_name(device)}}
+        return {"executor": "inline", "workers": worker if self._roles else {}}
 
     def close(self) -> None:
         """Drop the models."""
