@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import HarnessError
 from harness.models.suites import ModelSpec
-from harness.records import Role
+from harness.records import LARGEST_SEED, MOST_DRAWS, MOST_REPLICATES, MOST_THREADS, Role
 from harness.seeds import config_identity, digest
 
 FOREIGN = "recorded-images"
@@ -67,10 +67,10 @@ class RunConfig(BaseModel):
     benchmark: Plugin
     tags: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=1)
-    replicates: int = Field(default=1, ge=1)
+    replicates: int = Field(default=1, ge=1, le=MOST_REPLICATES)
     strategy: Plugin
-    budget: int = Field(ge=1)
-    seed: int = Field(default=0, ge=0)
+    budget: int = Field(ge=1, le=MOST_DRAWS)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     suite: str
     miniature: bool = False
     generator: ModelSpec
@@ -78,7 +78,7 @@ class RunConfig(BaseModel):
     scorer: ModelSpec | None
     oracle: bool = False
     digests: dict[str, str] = Field(default_factory=dict)
-    threads: int = Field(default=2, ge=1)
+    threads: int = Field(default=2, ge=1, le=MOST_THREADS)
     keep_images: Literal["all", "selected", "none"] = "all"
     batch_rows: tuple[Annotated[int, Field(ge=1)], ...] = ()
 

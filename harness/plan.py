@@ -23,7 +23,16 @@ from harness.models.dtypes import resolve_dtype
 from harness.models.suites import ModelSpec, Suite, load_suite, sampler_settings
 from harness.options import build, resolved
 from harness.prompts import select_prompts
-from harness.records import Draw, Prompt, Role
+from harness.records import (
+    LARGEST_BATCH,
+    LARGEST_SEED,
+    MOST_DRAWS,
+    MOST_REPLICATES,
+    MOST_THREADS,
+    Draw,
+    Prompt,
+    Role,
+)
 from harness.registry import BENCHMARKS, GENERATORS, JUDGES, STRATEGIES, import_paths
 from harness.seeds import digest
 from harness.truncation import Truncated, Truncation
@@ -140,6 +149,7 @@ def plan(ask: Ask) -> Plan:
         UsageError: A name, option or value is no good, or a prompt file.
         HarnessError: A checkpoint is missing here.
     """
+    _check_sizes(ask)
     strategy = build(STRATEGIES.get(ask.strategy), ask.strategy_options or {}, flag="-S")
     benchmark = build(BENCHMARKS.get(ask.benchmark), ask.benchmark_options or {}, flag="-B")
     prompts = select_prompts(benchmark.prompts(), ask.tags, ask.limit)
@@ -180,6 +190,23 @@ def plan(ask: Ask) -> Plan:
         keep_images=ask.keep_images,
     )
     return Plan(config, tuple(prompts), strategy, paths)
+
+
+def _check_sizes(ask: Ask) -> None:
+    """Refuse what no manifest may hold.
+
+    Raises:
+        UsageError: A number is too large.
+    """
+    for flag, value, most in (
+        ("--budget", ask.budget, MOST_DRAWS),
+        ("--replicates", ask.replicates, MOST_REPLICATES),
+        ("--seed", ask.seed, LARGEST_SEED),
+        ("--threads", ask.threads, MOST_THREADS),
+        ("--batch-size", ask.batch_size or 1, LARGEST_BATCH),
+    ):
+        if value > most:
+            raise UsageError(f"{flag} {value} is more than {most}", f"give {most} at most")
 
 
 def replan(config: RunConfig, kept: Sequence[Prompt] = ()) -> Plan:

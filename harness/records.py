@@ -22,6 +22,13 @@ Image = npt.NDArray[np.uint8]
 Picture = TypeVar("Picture", default=Image)
 """An image as it is at hand: pixels where models run, an encoded file on the way to them."""
 
+MOST_DRAWS = MOST_REPLICATES = 1_000_000
+"""Draws that a search may be allowed, and searches of a prompt. Somebody else's file is not to ask
+for more than anybody can wait for."""
+
+MOST_THREADS, LARGEST_BATCH, LARGEST_SEED = 4096, 65536, 2**63 - 1
+"""Likewise of a worker's threads, the rows of a batch, and what a run's seed may be."""
+
 Setting = str | int | float | bool | None
 """A sampler setting: a scalar that has one spelling in canonical JSON."""
 

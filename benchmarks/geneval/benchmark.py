@@ -15,10 +15,13 @@ from benchmarks.geneval.prompts import OFFICIAL_SEED, OFFICIAL_SIZE, metadata_ro
 from benchmarks.geneval.settings import SPECIFIED, Options
 from harness import options as plugin_options
 from harness.errors import HarnessError, UsageError
-from harness.records import Detection, Prompt, Score
+from harness.records import LARGEST_SEED, Detection, Prompt, Score
 
 if TYPE_CHECKING:
     from benchmarks.geneval.scorer import GenEvalScorer
+
+MOST_PROMPTS = 100_000
+"""Prompts that are drawn for a task at most, whoever wrote the run's manifest."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,10 @@ class GenEval(Benchmark):
 
     def __post_init__(self) -> None:
         for option, value in (("seed", self.seed), ("size", self.size)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            most = MOST_PROMPTS if option == "size" else LARGEST_SEED
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
                 raise UsageError(
-                    f"GenEval's {option} is {value!r}, expected a whole number from 0 on",
+                    f"GenEval's {option} is {value!r}, expected a whole number from 0 to {most}",
                     f"leave it out for the published prompts ({option}="
                     f"{OFFICIAL_SEED if option == 'seed' else OFFICIAL_SIZE})",
                 )

@@ -12,7 +12,7 @@ from harness.analysis.logged_run import UNITS, Bools, LoggedRun, Number, Part
 from harness.analysis.prompts_without_draws import prompts_without_draws
 from harness.analysis.resampling import Ints
 from harness.config import read_config
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.log import damage, store
 from harness.log.costs import spent
 from harness.log.location import Location
@@ -35,6 +35,9 @@ _COLUMNS = (
     "error_role",
     *(f"{role}_{unit}" for role in ROLES for unit in UNITS),
 )
+
+MOST_PLACES = 50_000_000
+"""Searches times draws of the longest that are read into arrays."""
 
 
 def load_run(path: str | Location) -> LoggedRun:
@@ -73,6 +76,11 @@ def _assemble(
     counts = np.bincount(row, minlength=len(searches))
     column = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
     shape = (len(searches), int(counts.max(initial=1)))
+    if shape[0] * shape[1] > MOST_PLACES:
+        raise HarnessError(
+            f"the log of {folder.path} has {shape[0]} searches, one of them of {shape[1]} draws, "
+            f"which is more than the {MOST_PLACES} places that a table of both may have"
+        )
 
     def matrix(values: npt.NDArray[Number], fill: float) -> npt.NDArray[Number]:
         filled = np.full(shape, fill, dtype=values.dtype)
@@ -124,10 +132,12 @@ def _rows_of(
     known = np.array([place.get(n, -1) for n in encoded.dictionary.to_pylist()], dtype=np.int64)
     prompt = known[codes] if len(known) else np.zeros(0, np.int64)
     replicate = _whole(table["replicate"])
+    # One number for prompt and replicate; searches are in order of it.
     widest = int(max(replicate.max(initial=0), searches["replicate"].max())) + 1
-    search_of = np.full((len(ids) + 1, widest), -1)
-    search_of[searches["prompt"], searches["replicate"]] = np.arange(len(searches))
-    row = search_of[prompt, replicate]  # an unknown prompt is -1: the spare last row
+    names = searches["prompt"].to_numpy() * widest + searches["replicate"].to_numpy()
+    wanted = np.where(prompt >= 0, prompt * widest + replicate, -1)
+    nearest = np.searchsorted(names, wanted, side="right") - 1
+    row = np.where((nearest >= 0) & (names[nearest] == wanted), nearest, -1)
     order = np.lexsort((_whole(table["draw_index"]), row))
     order = order[row[order] >= 0]
     first = np.full(len(ids), -1)

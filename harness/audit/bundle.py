@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import os
 import re
 import zipfile
 import zlib
@@ -20,7 +21,7 @@ from harness.audit.result import Result
 from harness.audit.subject import Subject
 from harness.errors import HarnessError, UsageError, first_line
 from harness.log.environment import environment
-from harness.log.files import make_folder, read_file, write_atomically
+from harness.log.files import atomic_file, make_folder, read_file
 from harness.log.images import image_path
 from harness.log.location import local
 from harness.log.prompts import prompts_path
@@ -30,8 +31,15 @@ from harness.text import parse_json
 FACTS = "bundle.json"
 """In the file: which images were taken along, where it was packed, and what an audit said."""
 
-LARGEST, MOST_FILES = 16 * 2**30, 1_000_000
+LARGEST, MOST_FILES = 16 * 2**30, 100_000
 """Bytes that a bundle may unpack to, and the files that it may hold."""
+
+LARGEST_RATIO, SMALL = 20, 64 * 2**20
+"""Times its own size that a bundle may unpack to, if that is more than `SMALL` bytes. What takes
+room in a bundle, images and Parquet, is compressed as it is."""
+
+LARGEST_DIRECTORY = 160 * MOST_FILES
+"""Bytes that the list of a bundle's files may take."""
 
 LARGEST_FILE = 2**30
 """Bytes of the largest file that is packed."""
@@ -66,16 +74,16 @@ def pack(subject: Subject, results: Sequence[Result], out: Path) -> int:
         "environment": environment(),
         "audit": [asdict(result) for result in results],
     }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+    if len(paths) + len(images) >= MOST_FILES:
+        raise HarnessError(f"{root} has more files to pack than the {MOST_FILES} of a bundle")
+    with atomic_file(out) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
         for path in [*paths, *images]:
-            name = path.relative_to(root).as_posix()
             try:
-                file.writestr(name, read_file(path, LARGEST_FILE))
+                data = read_file(path, LARGEST_FILE)
             except OSError as error:
                 raise HarnessError(f"cannot read {path}: {first_line(error)}") from error
+            file.writestr(path.relative_to(root).as_posix(), data)
         file.writestr(FACTS, json.dumps(facts, indent=2))
-    write_atomically(out, buffer.getvalue())
     return len(images)
 
 
@@ -118,6 +126,25 @@ def _extract(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> N
             file.write(piece)
 
 
+class _Bounded(io.BufferedReader):
+    """A zip file of which at once no more is read than the largest list of files has.
+
+    Python reads that list whole before anybody can ask how long it is.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read bytes.
+
+        Raises:
+            ValueError: More are asked for than the list of a bundle's files may have.
+        """
+        if size is None or size < 0:
+            size = os.fstat(self.fileno()).st_size - self.tell()
+        if size > LARGEST_DIRECTORY:
+            raise ValueError(f"its list of files has more than {LARGEST_DIRECTORY} bytes")
+        return super().read(size)
+
+
 def unpack(file: Path, folder: Path) -> tuple[RunFolder, str]:
     """Unpack a bundle into an empty folder; returns the run and which images it brings.
 
@@ -125,12 +152,13 @@ def unpack(file: Path, folder: Path) -> tuple[RunFolder, str]:
         UsageError: It is no bundle, or holds what does not belong in one.
     """
     try:
-        with zipfile.ZipFile(file) as packed:
+        with _Bounded(io.FileIO(file)) as source, zipfile.ZipFile(source) as packed:
             entries = packed.infolist()
             if len(entries) > MOST_FILES:
                 raise UsageError(f"{file} holds more than {MOST_FILES} files")
-            if sum(entry.file_size for entry in entries) > LARGEST:
-                raise UsageError(f"{file} would unpack to more than {LARGEST} bytes")
+            largest = min(LARGEST, max(SMALL, LARGEST_RATIO * os.fstat(source.fileno()).st_size))
+            if sum(entry.file_size for entry in entries) > largest:
+                raise UsageError(f"{file} would unpack to more than {largest} bytes")
             for entry in entries:
                 if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise UsageError(f"{file} is no bundle: '{entry.filename}' is packed otherwise")

@@ -11,6 +11,7 @@ from harness.audit.result import Problems, Result, concluded, count
 from harness.audit.subject import Subject
 from harness.errors import HarnessError
 from harness.log import shards
+from harness.log.files import read_file
 from harness.log.manifest import FINISHED
 from harness.log.schema import TABLES
 
@@ -22,10 +23,10 @@ def check(subject: Subject) -> Result:
     problems = Problems()
     folder = subject.folder.log
     there = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
-    used: list[str] = []
+    used: dict[str, shards.Shard] = {}
     for table in TABLES:
         try:
-            used += [shard.path.name for shard in shards.discover(folder, table)]
+            used |= {shard.path.name: shard for shard in shards.discover(folder, table)}
         except HarnessError as error:
             problems.add(error.message)
     listed = list(subject.manifest.files)
@@ -39,7 +40,13 @@ def check(subject: Subject) -> Result:
     for name in there:
         if name not in used and name in listed:
             problems.add(f"{name} is part of no table")
-        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()[:16]
+        try:
+            found = hashlib.sha256(read_file(folder / name, shards.LARGEST)).hexdigest()[:16]
+        except OSError as error:
+            problems.add(f"{name} cannot be read: {error.strerror or error}")
+            continue
         if not name.endswith(f"-{found}.parquet"):
             problems.add(f"{name} has bytes of digest {found}")
+        elif name in used and (what := shards.verify(used[name])):
+            problems.add(f"{name} is no shard: {what}")
     return concluded(NAME, f"{count(len(there), 'file')} of the log", problems)

@@ -23,7 +23,8 @@ from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.identity import Resolver
 from harness.log import store
-from harness.log.images import image_path, verify
+from harness.log.files import read_file
+from harness.log.images import MAX_BYTES, image_path, verify
 from harness.log.location import local
 from harness.log.manifest import Manifest
 from harness.log.prompts import kept_prompts, prompts_path
@@ -128,10 +129,10 @@ class Subject:
             return None
         path = local(image_path(self.folder.images, digest))
         try:
-            png = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+            png = read_file(path, MAX_BYTES)
         except OSError:
             return None
-        return png if png and not verify(png, digest) else None
+        return png if not verify(png, digest) else None
 
     @property
     def foreign(self) -> bool:

@@ -24,7 +24,8 @@ from harness.engine.sources import Known
 from harness.errors import HarnessError, UsageError
 from harness.log import damage, store
 from harness.log.environment import NUMERIC, device_names, other_versions
-from harness.log.images import image_path, verify
+from harness.log.files import read_file
+from harness.log.images import MAX_BYTES, image_path, verify
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.prompts import check_kept
 from harness.log.run_folder import RunFolder
@@ -118,7 +119,7 @@ class Source:
         """
         path = image_path(self.folder.images, digest)
         try:
-            png = path.read_bytes()
+            png = read_file(path, MAX_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:

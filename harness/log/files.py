@@ -15,7 +15,10 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from harness.errors import HarnessError
 from harness.log.location import Location, local
@@ -42,23 +45,43 @@ def write_atomically(
     if isinstance(path, RemotePath):
         path.write_bytes(data)
         return
+    with atomic_file(path, durable=durable, room=room) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(
+    path: Path, *, durable: bool = True, room: Location | None = None
+) -> Iterator[BinaryIO]:
+    """Open a file that gets its name once it is whole, and is gone if the writing fails.
+
+    Args:
+        path: The final name; replaced if it exists.
+        durable: Whether to wait until the disk has it.
+        room: The folder for the temporary file, on the same disk; by default the file's own.
+
+    Raises:
+        HarnessError: The disk is full, the folder is read-only, or the write failed otherwise.
+    """
     temporary = None
     try:
         temporary = local(room or path.parent) / f"{TEMPORARY}{secrets.token_hex(8)}"
         # The mode is the system's to cut down: whoever set a umask meant it.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(temporary, path)
         if durable:
             _flush_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise explain(error, path) from error
+        if isinstance(error, OSError):
+            raise explain(error, path) from error
+        raise
 
 
 def read_file(path: Location, largest: int) -> bytes:

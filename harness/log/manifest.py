@@ -19,7 +19,14 @@ from harness.errors import HarnessError, UsageError
 from harness.log.files import read_file, write_atomically
 from harness.log.location import Location
 from harness.log.schema import SCHEMA_VERSION
-from harness.records import Prompt
+from harness.records import (
+    LARGEST_BATCH,
+    LARGEST_SEED,
+    MOST_DRAWS,
+    MOST_REPLICATES,
+    MOST_THREADS,
+    Prompt,
+)
 from harness.seeds import canonical_json, config_digest
 from harness.text import parse_json
 
@@ -29,6 +36,12 @@ _RESTORE = "restore it from a copy; the log is untouched"
 
 LARGEST = 64 * 2**20
 """Bytes of the largest manifest that is read."""
+
+LONGEST_TEXT, LARGEST_NUMBER = 2**16, LARGEST_SEED
+"""Characters of the longest text, and the largest whole number, that a manifest may hold."""
+
+MOST_PROMPTS, MOST_SEARCHES = 1_000_000, 10_000_000
+"""Prompts that a run may be over, and searches that it may make."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ class _Model(_Open):
     kind: str = ""
     checkpoints: dict[str, str] = {}
     settings: dict[str, Any] = {}
-    batch_size: int = 1
+    batch_size: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] = 1
 
 
 class _Config(_Open):
@@ -80,9 +93,10 @@ class _Config(_Open):
     judge: _Model
     scorer: _Model | None = None
     suite: str
-    budget: Annotated[int, Field(ge=0)]
-    replicates: Annotated[int, Field(ge=0)]
+    budget: Annotated[int, Field(ge=0, le=MOST_DRAWS)]
+    replicates: Annotated[int, Field(ge=0, le=MOST_REPLICATES)]
     seed: int
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 1
     oracle: bool = False
     miniature: bool = False
     digests: dict[str, str] = {}
@@ -124,7 +138,7 @@ class _Environment(_Open):
 class _Prompts(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    count: Annotated[int, Field(ge=0)]
+    count: Annotated[int, Field(ge=0, le=MOST_PROMPTS)]
     digest: str
 
 
@@ -209,7 +223,7 @@ class Manifest:
         Args:
             path: The file.
             believed: Whether a config that does not match its digest is damage. An audit reads
-                on: telling is its own business, and so is what else is wrong.
+                on: telling is its own business. The types of the fields are held to either way.
 
         Raises:
             UsageError: There is none.
@@ -217,6 +231,7 @@ class Manifest:
         """
         try:
             fields = parse_json(read_file(path, LARGEST).decode())
+            _bounded(fields)
         except FileNotFoundError as error:
             raise UsageError(f"{path} does not exist", "give the folder of a run") from error
         except (OSError, ValueError) as error:
@@ -229,28 +244,25 @@ class Manifest:
                 f"{path} has schema version {version}; this program reads up to {SCHEMA_VERSION}",
                 "update the harness",
             )
-        _held_to(_Shape, fields, path)
+        _hold(_Shape, fields, path)
         fields["prompt_set"] = PromptSet(**fields["prompt_set"])
         fields["sessions"] = tuple(fields.get("sessions", ()))
         fields["files"] = tuple(fields.get("files", ()))
         manifest = cls(**fields)
-        if believed:
-            if not manifest.is_of_its_config():
-                raise HarnessError(
-                    f"{path} is damaged: its config does not match its digest", _RESTORE
-                )
-            _held_to(_Config, manifest.config, path, "config.")
+        config: Any = manifest.config
+        if believed and not (
+            isinstance(config, dict) and config_digest(config) == manifest.config_digest
+        ):
+            raise HarnessError(f"{path} is damaged: its config does not match its digest", _RESTORE)
+        _hold(_Config, config, path, "config.")
+        if manifest.prompt_set.count * config["replicates"] > MOST_SEARCHES:
+            raise HarnessError(
+                f"{path} is damaged: it stands for more than {MOST_SEARCHES} searches", _RESTORE
+            )
         return manifest
 
-    def is_of_its_config(self) -> bool:
-        """Whether the config is the one that the digest was taken of."""
-        try:
-            return config_digest(self.config) == self.config_digest
-        except (AttributeError, ValueError):  # a file may hold anything there
-            return False
 
-
-def _held_to(shape: type[BaseModel], fields: Any, path: Location, prefix: str = "") -> None:
+def _hold(shape: type[BaseModel], fields: Any, path: Location, prefix: str = "") -> None:
     """Hold what a file says to a shape.
 
     Raises:
@@ -260,10 +272,30 @@ def _held_to(shape: type[BaseModel], fields: Any, path: Location, prefix: str = 
         shape.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        place = prefix + ".".join(str(part) for part in first["loc"])
-        raise HarnessError(
-            f"{path} is damaged: {place}: {first['msg'].lower()}", _RESTORE
-        ) from error
+        place = (prefix + ".".join(str(part)[:80] for part in first["loc"])).rstrip(".")
+        what = first["msg"].lower()
+        if first["type"] == "model_type":  # whose message names a class of this program
+            what = "input should be an object"
+        raise HarnessError(f"{path} is damaged: {place}: {what}", _RESTORE) from error
+
+
+def _bounded(value: Any) -> None:
+    """Hold every text and every whole number of a JSON value to a bound, wherever it is.
+
+    Raises:
+        ValueError: One is beyond it.
+    """
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str) and len(value) > LONGEST_TEXT:
+            raise ValueError(f"a text of {len(value)} characters, of {LONGEST_TEXT} at most")
+        elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            raise ValueError(f"a number beyond {LARGEST_NUMBER}")
 
 
 def last_time(path: Location) -> str:

@@ -24,6 +24,7 @@ from harness.errors import HarnessError, first_line
 from harness.log.files import read_file, write_atomically
 from harness.log.location import Location
 from harness.log.schema import KEYS, SCHEMA_VERSION, TABLES
+from harness.records import MOST_DRAWS
 
 _NAME = re.compile(r"(?P<table>[a-z]+)-(?P<first>\d{6})-(?P<last>\d{6})-(?P<digest>[0-9a-f]{16})")
 
@@ -56,6 +57,11 @@ class Shard:
     last: int
     digest: str
     path: Location
+
+    @property
+    def table(self) -> str:
+        """The table it belongs to, by its name."""
+        return self.path.name.partition("-")[0]
 
     @property
     def range(self) -> tuple[int, int]:
@@ -198,16 +204,54 @@ def read(
         schema = pa.schema([schema.field(name) for name in columns])
     there = [name for name in schema.names if name in file.schema_arrow.names]
     try:
-        if missing_columns := [name for name in KEYS[table] if name not in file.schema_arrow.names]:
-            raise _NoShard(f"it has no column '{missing_columns[0]}'")
         # Batch by batch, so that a few rows of a long log do not need room for all of it.
-        parts = []
-        for batch in _batches(file, there):
-            part = _typed(batch.select(there), schema, file.schema_arrow)
-            parts.append(part if where is None else part.filter(where))
+        parts = [
+            part if where is None else part.filter(where)
+            for part in _rows(file, table, schema, there)
+        ]
     except _NoShard as error:
         raise _refused(shard, error) from error
     return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def _rows(
+    file: pq.ParquetFile, table: str, schema: pa.Schema, columns: Sequence[str] | None
+) -> Iterator[pa.Table]:
+    """Yield a shard's rows under a schema of the log's, batch by batch.
+
+    Args:
+        file: The shard.
+        table: The table it belongs to.
+        schema: What to yield.
+        columns: The columns to decode; all that the file has by default.
+
+    Raises:
+        _NoShard: The rows cannot be decoded, unpack to too much, or are no rows of the table.
+    """
+    names = file.schema_arrow.names
+    for name in KEYS[table]:
+        if name not in names:
+            raise _NoShard(f"it has no column '{name}'")
+    if len(set(names)) < len(names):
+        raise _NoShard("it has two columns of one name")
+    for batch in _batches(file, columns):
+        yield _keyed(_typed(batch, schema, file.schema_arrow), table)
+
+
+def _keyed(rows: pa.Table, table: str) -> pa.Table:
+    """Return rows whose names can be names of rows: what is counted by them stays small."""
+    for name in KEYS[table]:
+        if name not in rows.column_names:
+            continue
+        column = rows[name]
+        if column.null_count:
+            raise _NoShard(f"column '{name}' has a row without a value")
+        if pa.types.is_integer(column.type) and len(column):
+            extremes = pc.min_max(column).as_py()
+            if not 0 <= extremes["min"] <= extremes["max"] < MOST_DRAWS:
+                value = extremes["min"] if extremes["min"] < 0 else extremes["max"]
+                raise _NoShard(f"column '{name}' has the value {value}")
+    return rows
 
 
 def _typed(batch: pa.RecordBatch, schema: pa.Schema, own: pa.Schema) -> pa.Table:
@@ -238,7 +282,7 @@ def verify(shard: Shard) -> str:
     if _digest(data) != shard.digest:
         return "its bytes do not match the digest in its name"
     try:
-        for _ in _batches(_parsed(shard, data), None):
+        for _ in _rows(_parsed(shard, data), shard.table, TABLES[shard.table], None):
             pass
     except _NoShard as error:
         return str(error)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from cachetools import LRUCache
-from pydantic import Field, FiniteFloat, PositiveInt
+from pydantic import Field, FiniteFloat
 
 from harness import options
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
@@ -36,8 +36,12 @@ if TYPE_CHECKING:
     import torch
     from diffusers import SanaPipeline
 
-MultipleOf32 = Annotated[int, Field(gt=0, multiple_of=32)]
+MultipleOf32 = Annotated[int, Field(gt=0, le=8192, multiple_of=32)]
 """A side of an image in pixels; the stock pipeline takes multiples of 32."""
+
+Steps = Annotated[int, Field(gt=0, le=10_000)]
+Tokens = Annotated[int, Field(gt=0, le=65536)]
+"""Bounded, since a manifest that somebody else wrote may ask for them."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,11 @@ class SanaSettings:
         negative_prompt: What to guide away from.
     """
 
-    num_inference_steps: PositiveInt = 20
+    num_inference_steps: Steps = 20
     guidance_scale: FiniteFloat = 4.5
     height: MultipleOf32 = 1024
     width: MultipleOf32 = 1024
-    max_sequence_length: PositiveInt = 300
+    max_sequence_length: Tokens = 300
     complex_human_instruction: bool = True
     negative_prompt: str = ""
 

@@ -18,7 +18,7 @@ from harness import options
 from harness.errors import UsageError, did_you_mean
 from harness.models.checkpoints import look
 from harness.models.dtypes import Dtype, resolve_dtype
-from harness.records import Role, Setting
+from harness.records import LARGEST_BATCH, Role, Setting
 from harness.registry import GENERATORS, SUITES
 from harness.seeds import digest
 from harness.text import read_text
@@ -46,7 +46,7 @@ class ModelSpec(BaseModel):
     kind: str = ""
     checkpoints: dict[str, str] = Field(default_factory=dict)
     dtype: Dtype = "auto"
-    batch_size: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=1, ge=1, le=LARGEST_BATCH)
     settings: dict[str, Setting] = Field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from harness.audit.bundle import unpack
 from harness.cli.audit import audit
 from harness.cli.bundle import bundle
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 
 
 def test_a_bundle_is_audited_like_its_run(honest: Path, tmp_path: Path) -> None:
@@ -95,6 +95,11 @@ def test_a_bundle_does_not_unpack_without_bounds(
     with pytest.raises(UsageError, match="no bundle"):
         unpack(file, tmp_path / "lied")
     assert sum(path.stat().st_size for path in (tmp_path / "lied").rglob("*")) < 2**21
+    monkeypatch.undo()
+    monkeypatch.setattr("harness.audit.bundle.SMALL", 2**20)
+    zipped(file, ("manifest.json", bytes(2**24)), FACTS)
+    with pytest.raises(UsageError, match="would unpack to more than 1048576 bytes"):
+        unpack(file, tmp_path / "ratio")
     monkeypatch.setattr("harness.audit.bundle.MOST_FILES", 1)
     with pytest.raises(UsageError, match="more than 1 files"):
         unpack(file, tmp_path / "many")
@@ -107,3 +112,25 @@ def test_a_bundle_stays_in_its_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file of a run"):
         unpack(file, tmp_path / "room")
     assert not (tmp_path / "outside").exists()
+
+
+def test_a_bundle_s_list_of_files_is_bounded_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "many.zip"
+    zipped(file, *((f"images/00/{number:032x}.png", b"") for number in range(2000)), FACTS)
+    monkeypatch.setattr("harness.audit.bundle.LARGEST_DIRECTORY", 100_000)
+    monkeypatch.setattr("zipfile.ZipInfo", None)  # no entry is made of what is not read
+    with pytest.raises(UsageError, match="list of files has more than 100000 bytes"):
+        unpack(file, tmp_path / "room")
+
+
+def test_a_bundle_is_whole_or_not_there(
+    honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run.zip").write_text("before")
+    monkeypatch.setattr("harness.audit.bundle.LARGEST_FILE", 10)
+    packed = CliRunner().invoke(bundle, [str(honest), "--out", str(tmp_path / "run.zip")])
+    assert isinstance(packed.exception, HarnessError)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.zip"]
+    assert (tmp_path / "run.zip").read_text() == "before"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import fcntl
 import hashlib
@@ -317,3 +318,48 @@ def test_looking_through_a_folder_is_quick_for_many_images(tmp_path: Path) -> No
         check_entries(tmp_path)
     assert len(seen) < 20  # the listing says what an entry is; a look at each would be slow
     assert files.TEMPORARY
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("replicate", -1),
+        ("replicate", 2_000_000_000),
+        ("draw_index", -1),
+        ("draw_index", 2_000_000_000),
+        ("prompt_id", None),
+        ("replicate", None),
+    ],
+)
+def test_a_shard_whose_rows_have_no_names_of_rows_is_refused_by_reader_and_check(
+    tmp_path: Path, column: str, value: object
+) -> None:
+    row = {"prompt_id": "p", "replicate": 0, "draw_index": 0, column: value}
+    shard(tmp_path / "log", parquet(pa.Table.from_pylist([row], CANDIDATES)))
+    with pytest.raises(HarnessError, match=f"column '{column}' has"):
+        store.read(tmp_path / "log", "candidates")
+    (found,) = shards.discover(tmp_path / "log", "candidates")
+    assert f"column '{column}' has" in shards.verify(found)
+
+
+def test_a_shard_of_other_columns_is_damage_for_repair_and_audit_too(tmp_path: Path) -> None:
+    shard(tmp_path / "log", parquet(pa.table({"prompt_id": ["p"], "replicate": ["x"]})))
+    (found,) = shards.discover(tmp_path / "log", "candidates")
+    assert "has no column 'draw_index'" in shards.verify(found)
+
+
+def test_no_image_is_opened_without_naming_its_formats() -> None:
+    root, calls = Path(__file__).resolve().parents[2], 0
+    for file in (path for name in PACKAGES for path in (root / name).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            name = ast.unparse(node.func)
+            assert name not in ("cv2.imread", "cv2.imdecode", "plt.imread"), file
+            if name in ("Pillow.open", "Image.open", "PIL.Image.open"):
+                calls += 1
+                assert "formats" in {keyword.arg for keyword in node.keywords}, file
+    assert calls >= 4
+
+
+PACKAGES = ("harness", "strategies", "benchmarks")

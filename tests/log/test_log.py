@@ -269,7 +269,14 @@ def test_a_config_that_is_not_its_digest_s_is_damage(tmp_path: Path, config: Any
     with pytest.raises(HarnessError, match=r"manifest\.json is damaged: its config") as caught:
         Manifest.read(path)
     assert "restore it" in caught.value.hint
-    assert Manifest.read(path, believed=False).run == "r"
+    # An audit reads on over another digest, and not over what is no config at all.
+    with pytest.raises(HarnessError, match=r"manifest\.json is damaged: config"):
+        Manifest.read(path, believed=False)
+    other = {**manifest().config, "budget": 77}
+    path.write_text(json.dumps(fields | {"config": other}))
+    with pytest.raises(HarnessError, match="its config does not match its digest"):
+        Manifest.read(path)
+    assert Manifest.read(path, believed=False).config == other
 
 
 HOSTILE: list[Any] = [None, True, -1, 0.5, 10**400, "", "x", [], [1], {}, {"a": {}}, [[[]]]]

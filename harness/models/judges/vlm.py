@@ -65,7 +65,7 @@ class VLMSettings:
     stem: str = "The image is"
     verdict: Annotated[str, Field(min_length=1)] = " correct"
     ranked: bool = True
-    max_new_tokens: PositiveInt = 128
+    max_new_tokens: Annotated[int, Field(gt=0, le=65536)] = 128
     temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: PositiveInt | None = None

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from cachetools import LRUCache
-from pydantic import PositiveInt
 
 from harness import options
 from harness.errors import HarnessError, UsageError
@@ -26,7 +25,7 @@ from harness.models import sana_flops
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
-from harness.models.sana import SanaGenerator, SanaSettings, remembered
+from harness.models.sana import SanaGenerator, SanaSettings, Tokens, remembered
 from harness.models.sana_text import EncodedTexts
 from harness.records import Cost, Image, Request, Setting
 
@@ -53,8 +52,8 @@ class ReflectDiTSettings(SanaSettings):
         max_feedback_length: Tokens a sentence is cut to.
     """
 
-    image_tokens: PositiveInt = 64
-    max_feedback_length: PositiveInt = 300
+    image_tokens: Tokens = 64
+    max_feedback_length: Tokens = 300
 
 
 class _Read(NamedTuple):
