@@ -11,6 +11,7 @@ speed and never changes a result.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
@@ -31,6 +32,9 @@ FULL_BATCHES = 8
 Of every kind of draw a short batch is left over here and there. Among eight full ones it computes
 little in vain.
 """
+
+MOST_PADDING = 1.15
+"""Rows computed for each one asked for, at most, in the first round: its draws are known."""
 
 SAMPLE = 32
 """Pretended searches. Their chances of acceptance are spread evenly from 0 to 1: half of the first
@@ -67,7 +71,7 @@ def ladder(plan: Plan, most: int) -> tuple[int, ...]:
     for draws in _rounds(plan):
         size = rungs[-1] if rungs else most
         expected = draws * searches / SAMPLE
-        while size > 1 and expected < FULL_BATCHES * size:
+        while size > 1 and not (_fills(expected, size) if not rungs else _likely(expected, size)):
             size = max(1, size // STEP)
         rungs.append(size)
         if size == 1:
@@ -75,6 +79,16 @@ def ladder(plan: Plan, most: int) -> tuple[int, ...]:
     while len(rungs) > 1 and rungs[-1] == rungs[-2]:
         rungs.pop()
     return () if rungs == [most] else tuple(rungs)
+
+
+def _fills(draws: float, size: int) -> bool:
+    """Return whether a known number of draws leaves little of its last batch empty."""
+    return math.ceil(draws / size) * size <= MOST_PADDING * draws
+
+
+def _likely(draws: float, size: int) -> bool:
+    """Return whether a guessed number of draws, which come bit by bit, will fill batches."""
+    return draws >= FULL_BATCHES * size
 
 
 def _rounds(plan: Plan) -> Iterator[float]:

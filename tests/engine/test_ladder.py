@@ -93,6 +93,8 @@ def test_rounds_get_smaller_sizes_and_never_larger_ones() -> None:
     rows = laddered(_plan("reflect", {}, 20, 553, 16)).config.batch_rows
     assert rows[0] == 16 and list(rows) == sorted(rows, reverse=True) and rows[-1] < 16
     assert laddered(_plan("best-of-n", {}, 20, 553, 16)).config.batch_rows == ()
+    assert laddered(_plan("best-of-n", {}, 4, 4, 4)).config.batch_rows == ()
+    assert laddered(_plan("reflect", {}, 20, 8, 4)).config.batch_rows == (4, 1)
 
 
 def test_a_generator_that_knows_one_size_only_keeps_it(
