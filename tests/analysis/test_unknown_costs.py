@@ -99,6 +99,7 @@ def test_no_table_takes_the_rest_for_the_whole(name: str, uncounted: Path) -> No
     assert "FLOPs not counted" in page
 
 
+@pytest.mark.slow
 def test_costs_that_are_counted_stay(uncounted: Path) -> None:
     found = analyse([uncounted / "best-of-n", uncounted / "first-accepted"])
     matched = found.matched.set_index(["cost_axis"])
@@ -107,6 +108,7 @@ def test_costs_that_are_counted_stay(uncounted: Path) -> None:
     assert np.isfinite(matched.loc["draws", "cost"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ASKS)
 def test_totals_and_summary_leave_it_open(name: str, uncounted: Path) -> None:
     totals = Manifest.read(RunFolder(uncounted / name).manifest).totals

@@ -141,6 +141,7 @@ def test_the_command(harness: Terminal, suite: Path) -> None:
     assert harness("bench", "--strategy", "reflekt") == 2 and "did you mean" in harness.err
 
 
+@pytest.mark.slow
 def test_without_a_strategy_both_regimes_take_turns(
     harness: Terminal, suite: Path, tiny_suite: Path
 ) -> None:

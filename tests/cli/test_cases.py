@@ -139,6 +139,7 @@ def test_nothing_that_could_be_scored_is_no_zero(harness: Terminal, tmp_path: Pa
     assert [line["correct"] for line in results().values()] == [None] * 4
 
 
+@pytest.mark.slow
 def test_prompts_that_are_cut_are_said(harness: Terminal) -> None:
     for name in ("a", "b"):
         assert harness("run", "--benchmark", "prompt-file", "-B", f"path={case('14', name)}.jsonl",
@@ -158,6 +159,7 @@ def test_prompts_that_are_cut_are_said(harness: Terminal) -> None:
     assert a["truncated"].map(list).tolist() == [["text"]]
 
 
+@pytest.mark.slow
 def test_a_list_as_geneval_ships_it_is_read(harness: Terminal) -> None:
     run = ("run", "--benchmark", "prompt-file", "--strategy", "single", "--judge", "none",
            "--threads", 1)  # fmt: skip
@@ -185,6 +187,7 @@ def test_what_came_from_elsewhere_is_spoken_of_as_such(harness: Terminal) -> Non
     assert not Path("x").exists()
 
 
+@pytest.mark.slow
 def test_a_suite_cannot_leave_the_miniature_s_label_out(harness: Terminal) -> None:
     label = "miniature models: this says something about searching, nothing about SANA"
     assert harness("run", "--model", case("10", "suite.toml"), "--strategy", "single", "--limit",

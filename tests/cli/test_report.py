@@ -97,6 +97,7 @@ def test_show_says_how_judge_and_scorer_agree(harness: Terminal) -> None:
     assert "(4.00 a search), budget 4" in harness.out
 
 
+@pytest.mark.slow
 def test_a_gallery_over_unlike_prompt_sets(harness: Terminal) -> None:
     """Each run shows its own prompts, one that a run lacks too, and no two share a card by id."""
     suite = str(next(Path().glob("*.toml")))

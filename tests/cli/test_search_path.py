@@ -75,6 +75,7 @@ def run(tmp_path: Path, *options: str) -> list[str]:
     return ["run", "--model", str(suite), *benchmark, "--out", "r", "--threads", "1", *options]
 
 
+@pytest.mark.slow
 def test_the_product_s_own_packages_win(started: Started, folder: Path, tmp_path: Path) -> None:
     listed = done([*started, "ls", "strategies"], folder)
     assert listed.returncode == 0 and "best-of-n" in listed.stdout, listed.stderr
@@ -90,6 +91,7 @@ def test_so_they_do_in_workers(script: list[str], folder: Path, tmp_path: Path) 
     assert ran.returncode == 0 and "10 of 10" in ran.stdout, ran.stderr
 
 
+@pytest.mark.slow
 def test_a_module_of_the_product_s_own_name(
     script: list[str], folder: Path, tmp_path: Path
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_search_path_that_names_the_directory(
         assert listed.returncode == 0 and "geneval" in listed.stdout, listed.stderr
 
 
+@pytest.mark.slow
 def test_safe_path_is_heeded(folder: Path, tmp_path: Path) -> None:
     safe = [sys.executable, "-P", "-m", "harness", *run(tmp_path)]
     ran = done(safe, folder)

@@ -117,6 +117,7 @@ def test_figures_that_can_be_worked_out_by_hand() -> None:
     assert (split.makespan, split.utilisation) == (12.0, 0.75)
 
 
+@pytest.mark.slow
 def test_gpus_are_busy_until_the_tail() -> None:
     work = Workload(
         {G: 3.0, J: 1.0, S: 0.5}, dict.fromkeys(Role, 4), (0.1, 0.5, 0.9) * 200, 0.25, 2
