@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -116,6 +116,16 @@ class Benchmark(ABC):
             None: what this benchmark's scorer takes is not known without running it.
         """
         return None
+
+    def check_parts(self, parts: Collection[str]) -> None:  # noqa: B027
+        """Refuse at planning time the names of checkpoints that `load_scorer` would refuse.
+
+        Args:
+            parts: As a suite gives them.
+
+        Raises:
+            harness.errors.UsageError: One too few, or one that there is not.
+        """
 
     def load_scorer(
         self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str

@@ -82,15 +82,18 @@ class PromptFile(Benchmark):
 
 
 def _read(file: Path) -> str:
+    if not file.name:
+        raise UsageError("-B path names no file", "give it one, such as -B path=prompts.jsonl")
     if file.suffix.lower() not in _FORMATS:
         raise UsageError(
             f"{file} is neither JSONL nor CSV by its name, nor a plain list (.txt)",
             f"write one prompt a line, such as {_EXAMPLE}, to a file named like prompts.jsonl",
         )
     if not file.exists():
-        siblings = [p.name for p in file.parent.glob("*") if p.suffix.lower() in _FORMATS]
-        hint = did_you_mean(file.name, siblings) if siblings else "check its folder"
-        raise UsageError(f"there is no prompt file {file}", hint)
+        folder = file.parent.absolute()
+        siblings = [p.name for p in folder.glob("*") if p.suffix.lower() in _FORMATS]
+        hint = did_you_mean(file.name, siblings) if siblings else "there is none like it"
+        raise UsageError(f"there is no prompt file {file}", f"looked in {folder}; {hint}")
     return read_text(file)
 
 

@@ -94,5 +94,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that names the closest known spelling, or lists all that is known."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if not close and len(name) > 2:  # a part of it, as a short name for a long one
+        close = [other for other in names if name.lower() in other.lower()][:1]
     listing = ", ".join(names) if names else "none"
     return f"did you mean '{close[0]}'? (known: {listing})" if close else f"known: {listing}"

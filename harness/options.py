@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,18 +18,38 @@ from harness.errors import UsageError, did_you_mean
 T = TypeVar("T")
 
 
-def build(plugin: type[T], options: Mapping[str, Any], *, flag: str) -> T:
+EXAMPLES = {
+    "-S": "rounds=3",
+    "-B": "path=prompts.jsonl",
+    "-G": "guidance_scale=4.5",
+    "-O": "resize=float32",
+    "--scorer": "detector=FOLDER",
+    "--gpu-share": "generator=1",
+}
+"""What is given with each flag, for messages."""
+
+
+def build(
+    plugin: type[T],
+    options: Mapping[str, Any],
+    *,
+    flag: str,
+    title: str = "",
+    defaults: Mapping[str, Any] | None = None,
+) -> T:
     """Make a plug-in from its options.
 
     Args:
         plugin: A dataclass.
         options: Values by field name; strings are converted to the field's type.
         flag: How such options are given on the command line ("-S"), for messages.
+        title: What the plug-in is called in messages; by default its name.
+        defaults: Values that hold where none is given, other than the plug-in's own.
 
     Raises:
         UsageError: An unknown name, or a value its field does not take.
     """
-    title = getattr(plugin, "name", plugin.__name__)
+    title = title or getattr(plugin, "name", plugin.__name__)
     if not dataclasses.is_dataclass(plugin):
         raise UsageError(f"'{title}' is no plug-in: {plugin!r} is not a dataclass")
     known = [field.name for field in dataclasses.fields(plugin) if field.init]
@@ -36,23 +57,30 @@ def build(plugin: type[T], options: Mapping[str, Any], *, flag: str) -> T:
         if name not in known:
             raise UsageError(f"'{title}' has no option '{name}'", did_you_mean(name, known))
     try:
-        return TypeAdapter(plugin).validate_python(dict(options))
+        return TypeAdapter(plugin).validate_python({**(defaults or {}), **options})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "options"
-        raise UsageError(
-            f"'{title}' cannot take {flag} {name}={first['input']}: {first['msg'].lower()}",
-            f"its options: {describe(plugin)}",
-        ) from error
+        problem = f"cannot take {flag} {name}={first['input']}: {first['msg'].lower()}"
+        if first["type"] in ("missing", "missing_argument"):
+            problem = f"needs {flag} {name}=VALUE"
+        hint = f"its options: {describe(plugin, defaults or {})}"
+        raise UsageError(f"'{title}' {problem}", hint) from error
 
 
-def describe(plugin: type) -> str:
-    """The options with their defaults and what they take, on one line."""
+def describe(plugin: type, defaults: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return the options with their defaults and what they take, on one line.
+
+    Args:
+        plugin: A dataclass.
+        defaults: Values that hold where none is given, other than the plug-in's own.
+    """
     schema = TypeAdapter(plugin).json_schema()["properties"]
     parts = []
     for field in dataclasses.fields(plugin):
         if field.init:
-            default = "" if field.default is dataclasses.MISSING else f"={field.default}"
+            value = defaults.get(field.name, field.default)
+            default = "" if value is dataclasses.MISSING else f"={value}"
             parts.append(f"{field.name}{default} ({_takes(schema[field.name])})")
     return "; ".join(parts) or "none"
 
@@ -102,7 +130,8 @@ def parse(pairs: tuple[str, ...], *, flag: str) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or not name:
-            raise UsageError(f"{flag} takes name=value, got '{pair}'", f"e.g. {flag} rounds=3")
+            example = f"such as {flag} {EXAMPLES.get(flag, 'name=value')}"
+            raise UsageError(f"{flag} takes name=value, got '{pair}'", example)
         if name in options:
             raise UsageError(f"{flag} {name} is given twice", "give it once")
         options[name] = value

@@ -155,6 +155,14 @@ def plan(ask: Ask) -> Plan:
     prompts = select_prompts(benchmark.prompts(), ask.tags, ask.limit)
     suite = override(load_suite(ask.model), ask)
     scorer = suite.scorer if benchmark.scored else None
+    if scorer is not None:
+        benchmark.check_parts(scorer.checkpoints.keys())
+        benchmark.scorer_settings(scorer.settings)
+    elif ask.scorer:
+        raise UsageError(
+            f"benchmark '{ask.benchmark}' has no scorer, so --scorer has nothing to change",
+            "leave it out, or choose another --benchmark",
+        )
     oracle = bool(getattr(JUDGES.get(suite.judge.kind), "oracle", False))
     if oracle:
         if scorer is None:
@@ -264,8 +272,13 @@ def override(suite: Suite, ask: Ask) -> Suite:
     generator = generator.model_copy(update={**updates, "settings": settings})
     judge = suite.judge
     if ask.judge is not None:
-        kind, _, reference = ask.judge.partition("=")
+        kind, equals, reference = ask.judge.partition("=")
         JUDGES.get(kind)  # an unknown name should fail before anything else does
+        if equals and not reference:
+            raise UsageError(
+                f"--judge {ask.judge} names no checkpoint",
+                f"say --judge {kind} or --judge {kind}=REF",
+            )
         if kind != judge.kind:
             # Another kind of judge shares neither checkpoints nor settings with the suite's.
             judge = judge.model_copy(update={"kind": kind, "checkpoints": {}, "settings": {}})

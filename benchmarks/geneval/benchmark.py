@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.base import Benchmark, GradingPasses
 from benchmarks.geneval import metadata, rules
 from benchmarks.geneval.prompts import OFFICIAL_SEED, OFFICIAL_SIZE, metadata_rows
-from benchmarks.geneval.settings import SPECIFIED, Options
+from benchmarks.geneval.settings import SPECIFIED, Options, check_parts
 from harness import options as plugin_options
 from harness.errors import HarnessError, UsageError
 from harness.records import LARGEST_SEED, Detection, Prompt, Score
@@ -109,6 +109,14 @@ class GenEval(Benchmark):
         from benchmarks.geneval.loading import grading_passes
 
         return grading_passes(checkpoints, settings, height, width)
+
+    def check_parts(self, parts: Collection[str]) -> None:
+        """Hold the names of checkpoints to the scorer's parts.
+
+        Raises:
+            harness.errors.UsageError: One too few, or one that there is not.
+        """
+        check_parts(parts)
 
     def load_scorer(
         self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from benchmarks.base import Benchmark, GradingPasses
 from benchmarks.geneval.rules import Failure, FailureKind
 from benchmarks.geneval.sentences import sentences
+from benchmarks.geneval.settings import Options, check_parts
+from harness import options
 from harness.errors import UsageError
 from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
@@ -46,11 +48,11 @@ class DetectorJudge:
     def check(
         cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
-        """Look at the prompts (see `harness.models.base.JudgeFactory`).
+        """Look at parts, settings and prompts (see `harness.models.base.JudgeFactory`).
 
         Raises:
             UsageError: Another benchmark's prompts, which do not say in GenEval's form what they
-                ask for.
+                ask for; an unknown setting; a checkpoint too few or too many.
         """
         if not all(
             isinstance(prompt.metadata.get("include"), list | tuple)
@@ -60,6 +62,8 @@ class DetectorJudge:
                 f"the judge 'detector' cannot tell what the prompts of {benchmark.name} ask for",
                 "it judges GenEval's prompts; choose another judge, e.g. 'none'",
             )
+        options.build(Options, settings, flag="judge setting")
+        check_parts(parts, owner="the judge 'detector'")
 
     @classmethod
     def load(

@@ -13,9 +13,8 @@ from benchmarks.geneval.detectors.probe import tolerance_of
 from benchmarks.geneval.detectors.registry import DEFAULT_BACKEND, factory_of, load_detector
 from benchmarks.geneval.scorer import GenEvalScorer
 from benchmarks.geneval.self_test import SelfTest, check_known_images, compare
-from benchmarks.geneval.settings import PARTS, Options
+from benchmarks.geneval.settings import Options, check_parts
 from harness import options
-from harness.errors import HarnessError, did_you_mean
 from harness.records import Prompt
 
 
@@ -78,14 +77,7 @@ def _tested(
     checkpoints: Mapping[str, Path], settings: Mapping[str, Any], device: str, *, compared: bool
 ) -> tuple[GenEvalScorer, SelfTest]:
     chosen = options.build(Options, settings, flag="scorer setting")
-    for part in checkpoints:
-        if part not in PARTS:
-            raise HarnessError(
-                f"GenEval's scorer has no checkpoint '{part}'", did_you_mean(part, PARTS)
-            )
-    for part, source in PARTS.items():
-        if part not in checkpoints:
-            raise HarnessError(f"GenEval's scorer needs a checkpoint '{part}'", source)
+    check_parts(checkpoints)
     scorer = _assemble(checkpoints, chosen, device)
     test = SelfTest(check_known_images(scorer, checkpoints))
     if compared:

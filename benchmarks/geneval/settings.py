@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from benchmarks.geneval import rules
+from harness.errors import UsageError, did_you_mean
 
 PARTS = {
     "detector": "the official one is an mmdet .pth file, to be converted to a folder",
@@ -39,3 +41,21 @@ class Options:
     resize: Literal["uint8", "float32"] | None = None
     backend: Literal["transformers", "mmdet"] = "transformers"
     max_overlap: Annotated[float, Field(gt=0, le=1)] = rules.MAX_OVERLAP
+
+
+def check_parts(parts: Collection[str], *, owner: str = "GenEval's scorer") -> None:
+    """Hold the names of checkpoints to the scorer's parts, before any is loaded.
+
+    Args:
+        parts: The names.
+        owner: Whose they are, for messages.
+
+    Raises:
+        UsageError: One too few, or one that there is not.
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise UsageError(f"{owner} has no checkpoint '{part}'", did_you_mean(part, PARTS))
+    for part, source in PARTS.items():
+        if part not in parts:
+            raise UsageError(f"{owner} needs a checkpoint '{part}'", source)

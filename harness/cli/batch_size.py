@@ -43,15 +43,17 @@ def settle(
         The plan, and what its manifest is to keep of the measurement.
 
     Raises:
-        HarnessError: It cannot be measured.
+        HarnessError: It cannot be measured, or the run not be written.
     """
     from harness.engine.calibration import calibrate, earlier, with_batch_size
+    from harness.log.files import check_writable
     from harness.log.run_folder import RunFolder, find_runs
 
     known = earlier(plan, [RunFolder(out)] if out is not None else find_runs(results))
     if known is not None:
         click.echo(f"batch size: {known}, as this run was begun with", err=True)
         return with_batch_size(plan, known), {}
+    check_writable(results if out is None else out)
     click.echo("measuring batch sizes …", err=True)
     found = calibrate(plan, execution)
     for size in found.sizes:

@@ -17,6 +17,7 @@ from harness.cli.recorded import recorded_command
 from harness.cli.summary_view import print_summary
 from harness.engine.launch import Execution, check_folder, is_finished, work
 from harness.errors import HarnessError, Interrupted
+from harness.log.files import check_writable
 from harness.log.run_folder import RunFolder
 from harness.plan import Plan
 from harness.registry import import_paths
@@ -88,6 +89,7 @@ def drive(
     try:
         progress = None
         if not is_finished(manifest):
+            check_writable(folder.path)
             with (
                 stoppable(f"carry on with: {alike}") as stop,
                 display(plan, folder, fresh=manifest is None) as observe,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,7 @@ def resolve(options: dict[str, Any]) -> Execution:
 
     if math.isnan(options["deadline"]):
         raise UsageError("--deadline takes a number of seconds, got 'nan'", "0 is no limit")
+    shares = _shares(options["gpu_share"])
     device = options["device"]
     if device != "cpu":
         found = has_gpu(options["address"])
@@ -74,10 +76,16 @@ def resolve(options: dict[str, Any]) -> Execution:
                 "no CUDA device was found", "use --device cpu, or give a cluster with --address"
             )
         device = "cuda" if found else "cpu"
+    cluster = options["address"] or os.environ.get("RAY_ADDRESS")
+    if any(shares.values()) and device != "cuda" and not has_gpu(cluster):
+        raise UsageError(
+            f"--gpu-share: there is no GPU {'on the cluster' if cluster else 'here'} to share",
+            "leave it out, or give a cluster that has GPUs with --address",
+        )
     return Execution(
         executor=options["executor"],
         workers=options["workers"],
-        gpu_share=_shares(options["gpu_share"]),
+        gpu_share=shares,
         address=options["address"],
         device=device,
         patience=Patience.of(options["deadline"]),

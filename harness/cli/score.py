@@ -84,6 +84,7 @@ def score(
     from harness.cli.execution import resolve
     from harness.cli.score_view import print_scores
     from harness.engine.launch import is_finished
+    from harness.log.files import check_writable
     from harness.log.run_folder import RunFolder
     from harness.scoring.plan import NothingToScore, ScoringAsk, plan_scoring
     from harness.scoring.results import write_results
@@ -99,6 +100,8 @@ def score(
     folder = RunFolder(out)
     command = recorded_command()
     finished = is_finished(check_out(folder, ready))
+    if not finished:
+        check_writable(folder.path)
     _echo("refused", ready.refusals)
     _echo("warning", ready.warnings)
     click.echo(

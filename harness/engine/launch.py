@@ -22,7 +22,7 @@ from harness.errors import HarnessError, UsageError
 from harness.log import shards, store
 from harness.log.costs import COSTS, WORKED, sums
 from harness.log.environment import environment
-from harness.log.files import is_leftover, make_folder, remove_leftovers
+from harness.log.files import explain, is_leftover, make_folder, remove_leftovers
 from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
@@ -50,7 +50,7 @@ class Execution:
         patience: How long batches, models and places in the cluster are waited for.
 
     Raises:
-        UsageError: Several workers asked of the inline executor.
+        UsageError: Several workers, or shares of GPUs, asked of the inline executor.
     """
 
     executor: Literal["auto", "inline", "ray"] = "auto"
@@ -64,6 +64,11 @@ class Execution:
         if self.executor == "inline" and self.workers > 1:
             raise UsageError(
                 f"the inline executor has one worker, not {self.workers}", "use --executor ray"
+            )
+        if any(self.gpu_share.values()) and not self.uses_ray:
+            raise UsageError(
+                "only Ray's actors hold shares of GPUs, and there would be none",
+                "use --executor ray, or leave --gpu-share out",
             )
 
     @property
@@ -81,8 +86,11 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
             no run.
         HarnessError: Its manifest is damaged, or the prompts that it keeps are.
     """
-    if not folder.path.exists():
-        return None
+    try:
+        if not folder.path.exists():
+            return None
+    except OSError as error:  # such as a name that is too long for any
+        raise explain(error, folder.path) from error
     if not folder.is_run:
         if not folder.path.is_dir():
             raise UsageError(f"{folder.path} is a file", "choose another --out")

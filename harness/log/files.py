@@ -11,6 +11,7 @@ through the folder before anything else is done with it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -179,6 +180,29 @@ def make_folder(path: Location) -> None:
         raise explain(error, path) from error
 
 
+def check_writable(path: Location) -> None:
+    """Make a folder and a file in it, and take them away again; in an object store do nothing.
+
+    Raises:
+        HarnessError: It cannot be made, or not be written to.
+    """
+    if isinstance(path, RemotePath):
+        return
+    new: list[Path] = []
+    try:
+        new = [folder for folder in (path, *path.parents) if not folder.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f"{TEMPORARY}{secrets.token_hex(8)}"
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        probe.unlink()
+    except OSError as error:
+        raise explain(error, path) from error
+    finally:
+        for folder in new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
 def move(path: Location, folder: Location) -> None:
     """Move a file into a folder, which must be of the same store.
 
@@ -201,6 +225,8 @@ def explain(error: OSError, path: Location) -> HarnessError:
         errno.EDQUOT: "free some space; what was written before is intact",
         errno.EACCES: "choose a folder you may write to with --out",
         errno.EPERM: "choose a folder you may write to with --out",
+        errno.ENOENT: "choose a folder you may write to with --out",
+        errno.ENAMETOOLONG: "choose a shorter name with --out",
         errno.EROFS: "choose a folder you may write to with --out",
         errno.ENOTDIR: "a file stands where a folder is needed; choose another --out",
         errno.EEXIST: "a file stands where a folder is needed; choose another --out",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.errors import HarnessError
 from harness.log import damage, store
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
+from harness.log.schema import KEYS
+from harness.log.shards import salvage
 
 
 def load(run: str | Location) -> pd.DataFrame:
@@ -44,4 +47,9 @@ def load_searches(run: str | Location) -> pd.DataFrame:
     folder = RunFolder.existing(run)
     damage.check(folder)
     searches: pd.DataFrame = store.read(folder.log, "searches").to_pandas()
+    if searches.duplicated(list(KEYS["searches"])).any():
+        raise HarnessError(
+            f"{folder.log} is damaged: a search in table 'searches' is there twice",
+            salvage(folder.log),
+        )
     return searches.sort_values(["prompt_id", "replicate"], ignore_index=True)

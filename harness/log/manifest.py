@@ -76,7 +76,7 @@ class _Open(BaseModel):
 
 class _Plugin(_Open):
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any]
 
 
 class _Model(_Open):
@@ -91,7 +91,7 @@ class _Config(_Open):
     benchmark: _Plugin
     generator: _Model
     judge: _Model
-    scorer: _Model | None = None
+    scorer: _Model | None
     suite: str
     budget: Annotated[int, Field(ge=0, le=MOST_DRAWS)]
     replicates: Annotated[int, Field(ge=0, le=MOST_REPLICATES)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +52,13 @@ class RunFolder:
         folder = cls(location(path))
         if isinstance(folder.path, Path):
             local(folder.path)
-        if folder.path.is_dir():
-            check_entries(folder.path)
-        if not folder.is_run:
+        try:
+            if folder.path.is_dir():
+                check_entries(folder.path)
+            is_run = folder.is_run
+        except OSError:  # such as a name that is too long for any
+            is_run = False
+        if not is_run:
             raise UsageError(
                 f"{path} is not a run: it has no manifest.json",
                 "`python -m harness ls runs` lists the runs under results/",
@@ -62,7 +67,21 @@ class RunFolder:
 
 
 def find_runs(root: Path) -> list[RunFolder]:
-    """All runs below a folder, sorted by path."""
-    return sorted(
-        (RunFolder(p.parent) for p in root.glob("**/manifest.json")), key=lambda r: str(r.path)
-    )
+    """Return all runs below a folder, sorted by path.
+
+    Links are not followed, a folder that cannot be listed holds none, and depth has no limit.
+    """
+    runs, waiting = [], [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                names = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except OSError:
+            continue
+        run = RunFolder(folder)
+        if run.manifest.name in names:
+            runs.append(run)
+            names.pop(run.images.name, None)  # thousands of files, and no run
+        waiting += [folder / name for name, is_folder in names.items() if is_folder]
+    return sorted(runs, key=lambda run: str(run.path))

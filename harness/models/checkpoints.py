@@ -207,7 +207,7 @@ def _missing(located: Located, error: Exception | None = None) -> HarnessError:
     ref = located.ref
     places = "looked at " + ", ".join(located.looked)
     if ref.startswith("bundled:"):
-        known = [path.name for path in BUNDLED.iterdir()] if BUNDLED.is_dir() else []
+        known = [path.name for path in BUNDLED.iterdir() if path.is_dir()]
         name = ref.removeprefix("bundled:")
         return HarnessError(f"no bundled checkpoint '{name}'", did_you_mean(name, known))
     if error is None:

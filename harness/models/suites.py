@@ -118,7 +118,16 @@ def load_suite(name_or_path: str | Path) -> Suite:
     if isinstance(name_or_path, Path) or str(name_or_path).endswith(".toml"):
         return _from_file(Path(name_or_path).expanduser())
     name = str(name_or_path)
-    found = SUITES.get(name)
+    try:
+        found = SUITES.get(name)
+    except UsageError as error:
+        if ":" in name or name in SUITES.names():
+            raise
+        raise UsageError(
+            error.message,
+            f"{error.hint}; a suite of one's own is given as a TOML file, another checkpoint for a "
+            "suite's generator with --checkpoint",
+        ) from error
     if callable(found) and not isinstance(found, type):
         found = found()
     if isinstance(found, Suite):
@@ -148,11 +157,19 @@ def sampler_settings(
     Raises:
         UsageError: Unknown generator, unknown setting, or a value it does not take.
     """
-    merged: dict[str, Setting] = dict(spec.settings)
+    merged: dict[str, Setting] = {}
     for layer in overrides:
         merged.update(layer)
     factory = GENERATORS.get(spec.kind)
-    return options.resolved(options.build(factory.Settings, merged, flag=flag))
+    return options.resolved(
+        options.build(
+            factory.Settings,
+            merged,
+            flag=flag,
+            title=f"generator {spec.kind}",
+            defaults=spec.settings,
+        )
+    )
 
 
 def identity(

@@ -50,7 +50,7 @@ def test_ls_runs_is_one_line_a_run_whatever_else_lies_there(
     Path("b/manifest.json").write_text(json.dumps({**fields, "state": "running"}))
     assert harness("ls", "runs", "--root", ".") == 0
     head, a, b, bad, linked, worse = harness.out.splitlines()
-    assert head.split()[:2] == ["run", "state"]
+    assert head.split()[:2] == ["run", "state"] and "micro, 95% interval" in head
     assert a.split()[:2] == ["a", "finished"] and "best-of-n (select=score) · budget 3" in a
     assert "10 of 10" in a and "  7  " in a and fields["created"][:10] in a
     assert b.split()[:2] == ["b", "stopped"]

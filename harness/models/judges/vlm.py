@@ -20,7 +20,7 @@ from pydantic import Field, PositiveInt
 
 from benchmarks.base import Benchmark
 from harness import options
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
@@ -28,6 +28,9 @@ from harness.models.judges.vlm_processor import Inputs, load_processor, pad, sta
 from harness.models.judges.vlm_sampler import Sampler, Sampling, check_finite
 from harness.models.loading import load_strictly
 from harness.records import Cost, Image, Prompt, Setting, Verdict
+
+PARTS = ("model", "processor")
+"""Its checkpoints; the second is left out where the first has it in its own folder."""
 
 QUESTION = (
     "Please evaluate this generated image based on the following prompt: {prompt}. "
@@ -110,7 +113,14 @@ class VLMJudge:
         if "{prompt}" not in built.question:
             raise UsageError("the judge's question does not mention {prompt}")
         if cls.main_part not in parts:
-            raise UsageError("the judge 'vlm' needs a checkpoint named 'model'")
+            raise UsageError(
+                "the judge 'vlm' needs a checkpoint named 'model'",
+                "name the checkpoint, such as --judge vlm=Qwen/Qwen2.5-VL-3B-Instruct, or in the "
+                "suite's file",
+            )
+        for part in parts:
+            if part not in PARTS:
+                raise UsageError(f"the judge 'vlm' has no part '{part}'", did_you_mean(part, PARTS))
 
     @classmethod
     def load(
