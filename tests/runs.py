@@ -87,4 +87,5 @@ def bare_config() -> dict[str, Any]:
     """The least that a manifest's config holds."""
     plugin, model = {"name": "n", "options": {}}, {"kind": "k", "checkpoints": {}}
     config = {"strategy": plugin, "benchmark": plugin, "generator": model, "judge": model}
-    return {**config, "scorer": None, "suite": "s", "budget": 1, "replicates": 1, "seed": 0}
+    numbers = {"budget": 1, "replicates": 1, "seed": 0}
+    return {**config, **numbers, "scorer": None, "suite": "s", "oracle": False, "digests": {}}

@@ -80,8 +80,8 @@ class _Plugin(_Open):
 
 
 class _Model(_Open):
-    kind: str = ""
-    checkpoints: dict[str, str] = {}
+    kind: str
+    checkpoints: dict[str, str]
     settings: dict[str, Any] = {}
     batch_size: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] = 1
 
@@ -97,9 +97,9 @@ class _Config(_Open):
     replicates: Annotated[int, Field(ge=0, le=MOST_REPLICATES)]
     seed: int
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 1
-    oracle: bool = False
+    oracle: bool
     miniature: bool = False
-    digests: dict[str, str] = {}
+    digests: dict[str, str]
 
 
 class _Worker(_Open):
