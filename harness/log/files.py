@@ -77,7 +77,7 @@ def atomic_file(
         os.replace(temporary, path)
         if durable:
             _flush_folder(path.parent)
-    except BaseException as error:
+    except Exception as error:  # what ends the program leaves a leftover, as a kill does
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
