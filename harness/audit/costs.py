@@ -135,7 +135,7 @@ def _totals(subject: Subject, problems: Problems) -> str:
     said = subject.manifest.totals
     for name, value in sums.items():
         claimed = said.get(name)
-        if value is None and claimed in (None, 0):  # an older program's 0 says no more
+        if not value and claimed in (None, 0):  # older programs did not tell the two apart
             continue
         # Sums of floats depend on how many pieces the log was in.
         if (

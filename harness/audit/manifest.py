@@ -10,6 +10,7 @@ from harness.audit.result import CannotCheck, Problems, Result, Status, conclude
 from harness.audit.subject import Subject
 from harness.config import differences
 from harness.log.manifest import FINISHED, RUNNING
+from harness.seeds import LATER
 
 NAME = "manifest"
 
@@ -21,7 +22,9 @@ def check(subject: Subject) -> Result:
     except CannotCheck as error:
         return Result(NAME, "manifest.json", Status.FAIL, (str(error),))
     problems = Problems()
-    surplus = differences(manifest.config, config.model_dump(mode="json"))
+    # Configs did not always have all fields.
+    missing: dict[str, object] = {name: [] for name in LATER - manifest.config.keys()}
+    surplus = differences({**missing, **manifest.config}, config.model_dump(mode="json"))
     if surplus:
         problems.add(f"the config is not in its canonical form: {', '.join(surplus)}")
     if manifest.config_digest != config.digest:
