@@ -15,9 +15,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from benchmarks.base import Benchmark
 from harness.records import (
@@ -245,7 +246,7 @@ class StubBenchmark(Benchmark):
     """Some prompts in two tags."""
 
     name: ClassVar[str] = "stub"
-    size: int = 10
+    size: Annotated[int, Field(ge=0, le=10_000)] = 10
 
     def prompts(self) -> list[Prompt]:
         return [
