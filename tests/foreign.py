@@ -11,8 +11,8 @@ import pandas as pd
 from PIL import Image as Pillow
 
 from benchmarks.geneval.benchmark import GenEval
+from harness.interop.importing import Imported, import_reflect_dit
 from harness.log.run_folder import RunFolder
-from harness.scoring.importing import Imported, import_reflect_dit
 
 PLACES = (0, 1, 85, 90, 180, 190, 270, 360, 460)
 """Places of some official prompts, of all six tags."""

@@ -16,9 +16,9 @@ from harness.audit.subject import Row, Subject, named
 from harness.engine.rows import logged_draw
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError, first_line
+from harness.interop.importing import SUITE as IMPORTED
 from harness.records import Prompt, Role
 from harness.registry import GENERATORS
-from harness.scoring.importing import SUITE as IMPORTED
 from harness.seeds import recorded_id
 from harness.truncation import Truncation
 

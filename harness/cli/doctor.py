@@ -24,7 +24,7 @@ def doctor(device: str, address: str | None) -> int:
     """
     from harness.engine.devices import has_gpu
     from harness.errors import UsageError
-    from harness.scoring.machine import check_mmdet, check_ray, check_suites, devices_of, facts
+    from harness.interop.machine import check_mmdet, check_ray, check_suites, devices_of, facts
 
     for name, value in facts():
         click.echo(f"{name:<10} {value}")

@@ -25,10 +25,10 @@ def export(run: Path, layout: str, out: Path) -> int:
     and `score` read it. Exits with 1 if a search has no image to write.
     """
     from harness.cli.count_display import count_display
+    from harness.interop.export import export as write
     from harness.log.manifest import Manifest
     from harness.log.run_folder import RunFolder
     from harness.models.bundled import label
-    from harness.scoring.export import export as write
 
     with count_display("images") as observe:
         done = write(run, out, observe=observe)

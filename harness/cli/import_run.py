@@ -38,8 +38,8 @@ def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
     from harness.cli.count_display import count_display
     from harness.cli.drive import stoppable
     from harness.cli.summary_view import print_summary
+    from harness.interop.importing import import_reflect_dit, row_of_budgets
     from harness.log.run_folder import RunFolder
-    from harness.scoring.importing import import_reflect_dit, row_of_budgets
 
     folder = RunFolder(out)
     command = recorded_command()

@@ -28,12 +28,12 @@ def repair(run: Location) -> None:
     import os
     import socket
 
+    from harness.interop.importing import SUITE as IMPORTED
+    from harness.interop.plan import is_scoring
     from harness.log.manifest import Manifest
     from harness.log.repair import repair as carry_out
     from harness.log.run_folder import RunFolder
     from harness.prompts import repair_prompts
-    from harness.scoring.importing import SUITE as IMPORTED
-    from harness.scoring.plan import is_scoring
 
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)

@@ -29,10 +29,10 @@ def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, An
     from harness.cli.show import show_run
     from harness.config import FOREIGN, read_config
     from harness.errors import UsageError
+    from harness.interop.plan import is_scoring
     from harness.log.manifest import FINISHED, Manifest
     from harness.log.prompts import kept_prompts
     from harness.plan import replan
-    from harness.scoring.plan import is_scoring
 
     manifest = Manifest.read(run.manifest)
     if manifest.config["generator"]["kind"] == FOREIGN:

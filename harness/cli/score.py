@@ -84,12 +84,12 @@ def score(
     from harness.cli.execution import resolve
     from harness.cli.score_view import print_scores
     from harness.engine.launch import is_finished
+    from harness.interop.plan import NothingToScore, ScoringAsk, plan_scoring
+    from harness.interop.results import write_results
+    from harness.interop.session import check_out
+    from harness.interop.session import score as work
     from harness.log.files import check_writable
     from harness.log.run_folder import RunFolder
-    from harness.scoring.plan import NothingToScore, ScoringAsk, plan_scoring
-    from harness.scoring.results import write_results
-    from harness.scoring.session import check_out
-    from harness.scoring.session import score as work
 
     where = resolve(execution)
     try:

@@ -14,15 +14,15 @@ from harness.analysis.prompt_sets import covered
 from harness.analysis.statistics import Estimate
 from harness.analysis.wording import cells, n_of
 from harness.cli.terminal import printable
+from harness.interop.files import read_files
+from harness.interop.plan import MMDET
+from harness.interop.results import RESULTS
+from harness.interop.scores import Scores, Share, summarise_scores
 from harness.log import store
 from harness.log.location import local
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.models.bundled import label
-from harness.scoring.files import read_files
-from harness.scoring.plan import MMDET
-from harness.scoring.results import RESULTS
-from harness.scoring.scores import Scores, Share, summarise_scores
 
 
 def print_scores(folder: RunFolder, results: Path) -> Scores:

@@ -34,8 +34,8 @@ def show_run(folder: RunFolder) -> int:
     """
     from harness.cli.score_view import show_scores
     from harness.cli.summary_view import print_summary
+    from harness.interop.plan import is_scoring
     from harness.log.manifest import Manifest
-    from harness.scoring.plan import is_scoring
 
     if is_scoring(Manifest.read(folder.manifest).config):
         return show_scores(folder)

@@ -11,8 +11,8 @@ from benchmarks.geneval.detectors.mmdet import original
 from benchmarks.geneval.self_test import SelfTest
 from harness.engine import devices
 from harness.errors import HarnessError
+from harness.interop import machine
 from harness.models.checkpoints import BUNDLED
-from harness.scoring import machine
 from tests.terminal import Terminal
 
 

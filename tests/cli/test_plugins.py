@@ -14,11 +14,11 @@ import harness as package
 from harness.analysis import analyse
 from harness.config import read_config
 from harness.errors import HarnessError
+from harness.interop.export import export
 from harness.log.manifest import Manifest
 from harness.plan import replan
 from harness.prompts import read_prompts
 from harness.registry import ImportRefused
-from harness.scoring.export import export
 from tests.audit.forging import Forger
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.scoring.layout import passed_over, read_layout
+from harness.interop.layout import passed_over, read_layout
 
 META = {"tag": "colors", "include": [{"class": "cat", "count": 1}], "prompt": "a photo of a cat"}
 

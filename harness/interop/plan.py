@@ -12,13 +12,13 @@ from benchmarks.geneval.benchmark import GenEval
 from benchmarks.geneval.settings import PARTS
 from harness.config import FOREIGN, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.interop.layout import PromptFolder, group, passed_over, read_layout
 from harness.models.bundled import loads_miniature
 from harness.models.dtypes import resolve_dtype
 from harness.models.suites import ModelSpec, Suite, load_suite
 from harness.plan import Plan, digests, locate
 from harness.records import Prompt, Role
 from harness.registry import import_paths
-from harness.scoring.layout import PromptFolder, group, passed_over, read_layout
 from harness.seeds import digest
 from strategies.recorded import Recorded
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from harness.errors import HarnessError
+from harness.interop.plan import ScoringPlan
 from harness.log.files import write_atomically
 from harness.log.run_folder import RunFolder
-from harness.scoring.plan import ScoringPlan
 
 FILES = "files.jsonl"
 """Beside the manifest: one JSON object an image."""

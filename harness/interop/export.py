@@ -10,6 +10,8 @@ from typing import Any
 from benchmarks.geneval import metadata
 from harness.config import FOREIGN
 from harness.errors import HarnessError, UsageError
+from harness.interop.layout import SAMPLES, write_prompt
+from harness.interop.plan import is_scoring
 from harness.log import images
 from harness.log.files import explain
 from harness.log.frame import load, load_searches
@@ -17,8 +19,6 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.prompts import read_prompts
 from harness.records import Prompt
-from harness.scoring.layout import SAMPLES, write_prompt
-from harness.scoring.plan import is_scoring
 from harness.seeds import pixel_digest
 
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from harness.interop import images
+from harness.interop.images import BadImage, read
 from harness.log import images as encoded
-from harness.scoring import images
-from harness.scoring.images import BadImage, read
 from harness.seeds import pixel_digest
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)

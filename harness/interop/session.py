@@ -20,14 +20,14 @@ from harness.engine.launch import Execution, check_folder, work
 from harness.engine.progress import Progress
 from harness.engine.sources import Known
 from harness.errors import UsageError
+from harness.interop.files import write_files
+from harness.interop.images import BadImage, Picture, read, size_of
+from harness.interop.plan import ImageFile, ScoringPlan
 from harness.log import store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.models.judges.none import UNJUDGED
 from harness.records import Draw, Prompt, Role
-from harness.scoring.files import write_files
-from harness.scoring.images import BadImage, Picture, read, size_of
-from harness.scoring.plan import ImageFile, ScoringPlan
 from harness.seeds import digest
 
 READERS = max(2, min(16, os.cpu_count() or 1))

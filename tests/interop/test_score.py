@@ -25,16 +25,16 @@ from harness.engine.executors.inline import InlineExecutor
 from harness.engine.jobs import BatchResult, Job
 from harness.engine.launch import Execution, make_executor
 from harness.errors import HarnessError, UsageError
+from harness.interop.plan import NothingToScore, ScoringAsk, ScoringPlan, plan_scoring
+from harness.interop.results import write_results
+from harness.interop.scores import summarise_scores
+from harness.interop.session import score
 from harness.log import store
 from harness.log.files import explain
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.run_folder import RunFolder
 from harness.log.schema import content
 from harness.records import Prompt, Role
-from harness.scoring.plan import NothingToScore, ScoringAsk, ScoringPlan, plan_scoring
-from harness.scoring.results import write_results
-from harness.scoring.scores import summarise_scores
-from harness.scoring.session import score
 from harness.seeds import config_digest
 from tests.runs import bare_config, contents
 

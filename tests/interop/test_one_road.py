@@ -15,15 +15,15 @@ from harness.engine.executors.inline import InlineExecutor
 from harness.engine.jobs import BatchResult, Job
 from harness.engine.launch import Execution, make_executor
 from harness.errors import Failure, Interrupted
+from harness.interop.export import export
+from harness.interop.plan import ScoringAsk, ScoringPlan, plan_scoring
+from harness.interop.session import score
 from harness.log import store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import SCORE, VERDICT
 from harness.plan import Ask, plan
 from harness.records import Role
-from harness.scoring.export import export
-from harness.scoring.plan import ScoringAsk, ScoringPlan, plan_scoring
-from harness.scoring.session import score
 from tests.foreign import imported, script_output
 from tests.runs import contents, run
 
@@ -153,7 +153,7 @@ def test_an_import_that_was_stopped_says_that_it_cannot_be_gone_on_with(
 
     script_output(tmp_path / "source", prompts=4)
     command = ["import", "source", "--format", "reflect-dit", "--out", "out"]
-    from harness.scoring.importing import ScriptOutput
+    from harness.interop.importing import ScriptOutput
 
     answer = ScriptOutput.answer
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.geneval import rules
 from benchmarks.geneval.classes import CLASSES
+from harness.interop.files import read_files
 from harness.log import store
 from harness.log.files import write_atomically
 from harness.log.location import local
@@ -24,7 +25,6 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.prompts import read_prompts
 from harness.records import Prompt
-from harness.scoring.files import read_files
 
 RESULTS = "results.jsonl"
 
@@ -35,7 +35,7 @@ def write_results(folder: RunFolder, root: Path) -> Path:
     """Write the results of scored images beside their log.
 
     Args:
-        folder: Of a run that `harness.scoring.session.score` made.
+        folder: Of a run that `harness.interop.session.score` made.
         root: The folder of images; file names start with it, as in the official file.
 
     Returns:

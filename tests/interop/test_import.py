@@ -13,10 +13,10 @@ from harness.analysis.summary import summarise
 from harness.audit.checks import audit
 from harness.audit.subject import Subject
 from harness.errors import HarnessError, UsageError
+from harness.interop.export import export
+from harness.interop.importing import row_of_budgets
+from harness.interop.layout import read_layout
 from harness.log.run_folder import RunFolder
-from harness.scoring.export import export
-from harness.scoring.importing import row_of_budgets
-from harness.scoring.layout import read_layout
 from harness.seeds import pixel_digest
 from tests.foreign import BUDGET, imported, published, script_output
 

@@ -10,9 +10,9 @@ from PIL import Image as Pillow
 
 import harness
 from harness.errors import HarnessError, UsageError
+from harness.interop.export import export
+from harness.interop.layout import read_layout
 from harness.log.manifest import Manifest
-from harness.scoring.export import export
-from harness.scoring.layout import read_layout
 from harness.seeds import pixel_digest
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite

@@ -28,8 +28,7 @@ from typing import Any
 
 from benchmarks.geneval import metadata
 from harness.errors import HarnessError, UsageError
-from harness.records import Prompt, Score, Verdict
-from harness.scoring.layout import (
+from harness.interop.layout import (
     SAMPLES,
     group,
     has_text,
@@ -40,6 +39,7 @@ from harness.scoring.layout import (
     read_row,
     salvaged,
 )
+from harness.records import Prompt, Score, Verdict
 from harness.text import parse_json, read_text
 
 _FEEDBACK = re.compile(r"(\d+)\.(?:png|jpe?g)\.feedback\.json", re.IGNORECASE)

@@ -22,14 +22,14 @@ from harness.config import FOREIGN, RECORDED_JUDGE, RECORDED_SCORER, Plugin, Run
 from harness.engine.launch import Execution, work
 from harness.engine.sources import Known
 from harness.errors import UsageError
+from harness.interop.images import BadImage, Picture, read
+from harness.interop.layout import hub_store
+from harness.interop.reflect_dit import Attempt, Chain, Output, read_output
 from harness.log import images as encoded
 from harness.log.run_folder import RunFolder
 from harness.models.suites import ModelSpec
 from harness.plan import Plan
 from harness.records import Draw, Prompt, Role, Score
-from harness.scoring.images import BadImage, Picture, read
-from harness.scoring.layout import hub_store
-from harness.scoring.reflect_dit import Attempt, Chain, Output, read_output
 from harness.seeds import digest, recorded_id
 from strategies.recorded import Recorded
 
