@@ -36,6 +36,10 @@ class Strategy(ABC):
     A search whose draws have feedback although its strategy does not say so fails.
     """
 
+    can_rehearse: ClassVar[bool] = True
+    """Whether a few dozen of its searches may be driven with made-up answers before a run, to see
+    how many draws each round brings. False for one whose own work takes time or money."""
+
     needs_judge: ClassVar[bool] = False
     """Whether it chooses among draws by what the judge says of them.
 

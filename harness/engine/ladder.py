@@ -43,15 +43,16 @@ some prompts are easy and some are never solved."""
 
 
 def laddered(plan: Plan) -> Plan:
-    """Return the plan with batch sizes by round, as far as its generator can change them.
+    """Return the plan with batch sizes by round, where its generator can change them.
 
     Smaller sizes than the suite's (or `--batch-size`) are chosen for rounds that few searches
-    reach; a plan whose every round is large stays as it is.
+    reach; a plan whose every round is large stays as it is, and so does one whose strategy must
+    not be rehearsed.
     """
     config = plan.config
     with import_paths(allowed=True):  # the plan's own, which has been imported before
         factory = GENERATORS.get(config.generator.kind)
-    if not getattr(factory, "takes_rows", False):
+    if not (getattr(factory, "takes_rows", False) and plan.strategy.can_rehearse):
         return plan
     rows = ladder(plan, config.generator.batch_size)
     return replace(plan, config=config.model_copy(update={"batch_rows": rows}))

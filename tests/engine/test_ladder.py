@@ -105,6 +105,13 @@ def test_a_generator_that_knows_one_size_only_keeps_it(
     assert laddered(ready) is ready
 
 
+def test_a_costly_strategy_is_not_rehearsed(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = stub_plan(suite, strategy=CHAIN)
+    assert laddered(ready).config.batch_rows
+    monkeypatch.setattr(type(ready.strategy), "can_rehearse", False)
+    assert laddered(ready) is ready
+
+
 def test_a_strategy_that_fails_does_not_keep_the_run_from_its_own_error(suite: Path) -> None:
     ready = stub_plan(suite, strategy="tests.engine.test_ladder:Greedy")
     assert laddered(ready).config.batch_rows == ()
