@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from benchmarks.geneval import metadata
@@ -81,11 +81,14 @@ class Coverage:
         total: Prompts of the published set.
         missing: Those that the run is not over, in official order.
         others: Prompts of the run that are none of them, or one of them again.
+        chosen: Whether the run asked for some prompts only (tags, a limit), so that nobody needs
+            the names of the others.
     """
 
     total: int
     missing: tuple[Prompt, ...]
     others: int
+    chosen: bool = False
 
     @property
     def sentence(self) -> str:
@@ -95,8 +98,10 @@ class Coverage:
             parts.append(f"and {self.others} other{'s' if self.others > 1 else ''}")
         if len(self.missing) == self.total:
             return f"none of GenEval's {self.total} prompts"
-        missing = f", without {listed(self.missing)}" if self.missing else ""
-        return f"{' '.join(parts)}{missing}" if missing or self.others else ""
+        if not (self.missing or self.others):
+            return ""
+        named = self.missing and not self.chosen
+        return " ".join(parts) + (f", without {listed(self.missing)}" if named else "")
 
 
 def coverage_of(prompts: Iterable[Prompt]) -> Coverage:
@@ -125,7 +130,8 @@ def coverage(folder: RunFolder, manifest: Manifest) -> Coverage | None:
     if config["generator"]["kind"] == FOREIGN and manifest.state == FINISHED:
         ended = set(store.read(folder.log, "searches", ["prompt_id"])["prompt_id"].to_pylist())
         return coverage_of(prompt for prompt in prompts.values() if prompt.id in ended)
-    return coverage_of(prompts.values())
+    chosen = bool(config.get("limit") or config.get("tags"))
+    return replace(coverage_of(prompts.values()), chosen=chosen)
 
 
 def covered(folder: RunFolder, manifest: Manifest) -> list[str]:

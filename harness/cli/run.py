@@ -140,7 +140,7 @@ def run(
     from harness.cli.batch_size import settle
     from harness.cli.drive import drive
     from harness.cli.execution import resolve
-    from harness.engine.ladder import laddered
+    from harness.engine.ladder import as_begun, laddered
     from harness.engine.launch import default_folder
     from harness.log.run_folder import RunFolder
     from harness.plan import Ask, plan
@@ -153,4 +153,5 @@ def run(
     if batch_size == BatchSize.AUTO:
         ready, notes = settle(ready, where, out, Path("results"))
     folder = RunFolder(out) if out is not None else default_folder(ready, Path("results"))
+    ready = as_begun(ready, folder)
     return drive(ready, where, folder, notes, reuse)

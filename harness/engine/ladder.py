@@ -16,8 +16,12 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
 
+from harness.config import read_config
 from harness.engine.searches import Search
+from harness.errors import HarnessError
 from harness.identity import Resolver
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
 from harness.plan import Plan
 from harness.records import Candidate, Draw, Prompt, Verdict
 from harness.registry import GENERATORS, import_paths
@@ -56,6 +60,20 @@ def laddered(plan: Plan) -> Plan:
         return plan
     rows = ladder(plan, config.generator.batch_size)
     return replace(plan, config=config.model_copy(update={"batch_rows": rows}))
+
+
+def as_begun(plan: Plan, folder: RunFolder) -> Plan:
+    """Return the plan with the batch sizes of the run in a folder, if they are all that differs.
+
+    The same command goes on with the same run, although its prompts may be fewer or more by now
+    (which is another's business to refuse) or the rule above may be another program's.
+    """
+    try:
+        config = read_config(Manifest.read(folder.manifest).config)
+    except (HarnessError, OSError):
+        return plan  # no run; whoever opens it will say so
+    begun = plan.config.model_copy(update={"batch_rows": config.batch_rows})
+    return replace(plan, config=begun) if begun.digest == config.digest else plan
 
 
 def ladder(plan: Plan, most: int) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.plan import Plan
 from harness.records import Role
+from harness.seeds import LATER
 
 DEFAULT_GPU_SHARE = {Role.GENERATOR: 0.6, Role.JUDGE: 0.2, Role.SCORER: 0.2}
 """How the roles share a GPU when nothing else is said: all three on each. One alone has it all."""
@@ -103,7 +104,9 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
         return None
     manifest = Manifest.read(folder.manifest)
     if manifest.config_digest != plan.config.digest:
-        fields = differences(manifest.config, plan.config.model_dump(mode="json"))
+        # Configs did not always have all fields.
+        before = {**{name: [] for name in LATER}, **manifest.config}
+        fields = differences(before, plan.config.model_dump(mode="json"))
         raise UsageError(
             f"{folder.path} belongs to another config; it differs in {', '.join(fields)}",
             "choose another --out, or leave --out away for a folder of its own",

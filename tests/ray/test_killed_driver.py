@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from harness.engine.ladder import laddered
 from harness.log import store
 from harness.log.run_folder import RunFolder
 from tests.runs import contents, run, stub_plan
@@ -18,7 +19,7 @@ from tests.terminal import PATIENCE, ROOT, SMALL_SHARDS, STUB, start, wait_until
 @pytest.mark.timeout(600)
 def test_a_killed_driver_resumes_to_the_same_log(tmp_path: Path, ray_cluster: None) -> None:
     suite, faults = make_stub_suite(tmp_path)
-    run(stub_plan(suite, strategy="reflect"), tmp_path / "whole")
+    run(laddered(stub_plan(suite, strategy="reflect")), tmp_path / "whole")
     faults.add("generator", "hold", "on-thing 7")  # so that it cannot come to its end before
     address = ray.get_runtime_context().gcs_address
     ray_options = ["--executor", "ray", "--address", address, "--device", "cpu"]
