@@ -125,8 +125,8 @@ class Plan:
             HarnessError: The generator's checkpoint is damaged.
         """
         load = getattr(self._factory, "truncation", None)
-        found: Truncation | None = load(self.paths.get(Role.GENERATOR, {})) if load else None
-        return found
+        truncation: Truncation | None = load(self.paths.get(Role.GENERATOR, {})) if load else None
+        return truncation
 
     def truncated(self) -> Truncated:
         """Return whose prompts are longer than the text encoder takes, before anything is drawn.

@@ -88,7 +88,7 @@ class GenEval(Benchmark):
         """
         requirements = metadata.requirements(prompt.metadata)
         boxes = np.array([each.box for each in detections], np.float32).reshape(-1, 4)
-        kept = rules.keep(
+        counted = rules.keep(
             [each.label for each in detections],
             np.array([each.score for each in detections], np.float32),
             boxes,
@@ -97,7 +97,7 @@ class GenEval(Benchmark):
         )
         colors = {index: each.color for index, each in enumerate(detections) if each.color}
         try:
-            judgement = rules.judge(requirements, kept, boxes, colors.__getitem__)
+            judgement = rules.judge(requirements, counted, boxes, colors.__getitem__)
         except KeyError:
             raise HarnessError("the colour of an object that was asked for is not logged") from None
         return Score(judgement.correct, judgement.reason, tuple(detections))

@@ -51,8 +51,8 @@ class Findings:
         return lines
 
     def _truncated(self, run: LoggedRun) -> list[str]:
-        found = [logged_truncation(part.folder, part.manifest).sentences for part in run.parts]
-        return list(dict.fromkeys(sentence for sentences in found for sentence in sentences))
+        by_part = [logged_truncation(part.folder, part.manifest).sentences for part in run.parts]
+        return list(dict.fromkeys(sentence for sentences in by_part for sentence in sentences))
 
     @property
     def unscored(self) -> list[str]:

@@ -135,9 +135,9 @@ def _rows_of(
     # One number for prompt and replicate; searches are in order of it.
     widest = int(max(replicate.max(initial=0), searches["replicate"].max())) + 1
     names = searches["prompt"].to_numpy() * widest + searches["replicate"].to_numpy()
-    wanted = np.where(prompt >= 0, prompt * widest + replicate, -1)
-    nearest = np.searchsorted(names, wanted, side="right") - 1
-    row = np.where((nearest >= 0) & (names[nearest] == wanted), nearest, -1)
+    search = np.where(prompt >= 0, prompt * widest + replicate, -1)
+    nearest = np.searchsorted(names, search, side="right") - 1
+    row = np.where((nearest >= 0) & (names[nearest] == search), nearest, -1)
     order = np.lexsort((_whole(table["draw_index"]), row))
     order = order[row[order] >= 0]
     first = np.full(len(ids), -1)

@@ -170,9 +170,9 @@ def _differences(
     one, two = run.prompt_set, other.prompt_set
     if "prompt set" not in parts or one is None or two is None:
         return listing
-    lacking = [
+    missing = [
         f"{has} has {len(surplus)} that {lacks} has not: {listed(surplus)}"
         for has, of, lacks, without in ((name, one, other_name, two), (other_name, two, name, one))
         if (surplus := [prompt for key, prompt in of.items() if key not in without])
     ]
-    return f"{listing} (of the prompts, {'; '.join(lacking)})"
+    return f"{listing} (of the prompts, {'; '.join(missing)})"

@@ -41,12 +41,12 @@ def check(subject: Subject) -> Result:
         if name not in used and name in listed:
             problems.add(f"{name} is part of no table")
         try:
-            found = hashlib.sha256(read_file(folder / name, shards.LARGEST)).hexdigest()[:16]
+            digest = hashlib.sha256(read_file(folder / name, shards.LARGEST)).hexdigest()[:16]
         except OSError as error:
             problems.add(f"{name} cannot be read: {error.strerror or error}")
             continue
-        if not name.endswith(f"-{found}.parquet"):
-            problems.add(f"{name} has bytes of digest {found}")
+        if not name.endswith(f"-{digest}.parquet"):
+            problems.add(f"{name} has bytes of digest {digest}")
         elif name in used and (what := shards.verify(used[name])):
             problems.add(f"{name} is no shard: {what}")
     return concluded(NAME, f"{count(len(there), 'file')} of the log", problems)

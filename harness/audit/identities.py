@@ -72,10 +72,12 @@ def _truncation(subject: Subject) -> Truncation | None:
     try:
         factory = subject.plugin(GENERATORS, subject.config.generator.kind)
         load = getattr(factory, "truncation", None)
-        found: Truncation | None = load(checkpoints_here(subject, Role.GENERATOR)) if load else None
+        truncation: Truncation | None = (
+            load(checkpoints_here(subject, Role.GENERATOR)) if load else None
+        )
     except (CannotCheck, HarnessError):
         return None  # checkpoints that are not here, or not the run's, are another check's matter
-    return found
+    return truncation
 
 
 def _wrong(row: Row, key: SearchKey, subject: Subject, truncation: Truncation | None) -> list[str]:

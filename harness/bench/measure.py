@@ -142,14 +142,14 @@ def measure(
     if any(_models(plan) != _models(first) for plan in plans):
         raise ValueError("plans that are measured together have the same models")
     with ExitStack() as stack:
-        kept = stack.enter_context(_loaded(first, Execution(executor="inline", device=device)))
-        regimes = [_Regime.of(plan, kept) for plan in plans]
+        loaded = stack.enter_context(_loaded(first, Execution(executor="inline", device=device)))
+        regimes = [_Regime.of(plan, loaded) for plan in plans]
         setup = Setup(_one_row(first).config, first.paths, device)
         alone = {role: Worker(role, setup) for role in regimes[0].items}
         ways: dict[tuple[int, str], Callable[[], Round]] = {}
         for number, regime in enumerate(regimes):
-            ways[number, "bare"] = partial(_bare, regime.full, kept)
-            ways[number, "engine"] = partial(_engine, regime.plan, kept)
+            ways[number, "bare"] = partial(_bare, regime.full, loaded)
+            ways[number, "engine"] = partial(_engine, regime.plan, loaded)
             ways[number, "single"] = partial(_one_at_a_time, regime.single, alone)
         if workers:
             threads = max(1, first.config.threads // workers)

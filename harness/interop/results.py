@@ -83,9 +83,9 @@ def _kept(
     labels = [d["label"] for d in detections]
     boxes = np.array([d["box"] for d in detections], np.float32).reshape(-1, 4)
     scores = np.array([d["score"] for d in detections], np.float32)
-    kept = rules.keep(labels, scores, boxes, tag=tag, max_overlap=max_overlap)
+    counted = rules.keep(labels, scores, boxes, tag=tag, max_overlap=max_overlap)
     return {
-        label: [[*boxes[index].tolist(), float(scores[index])] for index in kept[label]]
+        label: [[*boxes[index].tolist(), float(scores[index])] for index in counted[label]]
         for label in CLASSES
-        if label in kept
+        if label in counted
     }

@@ -100,7 +100,7 @@ class CenterNetDetector:
             BadAnswer: The network's output is not finite.
         """
         side = self.config.image_size
-        found: list[Detections] = []
+        detections: list[Detections] = []
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
             pixels = torch.zeros(self.batch_size, 3, side, side)
@@ -115,8 +115,8 @@ class CenterNetDetector:
             )
             answers = decode(maps, self.config)[: len(part)]
             pairs = zip(part, answers, strict=True)
-            found += [_resized(answer, *image.shape[:2]) for image, answer in pairs]
-        return found
+            detections += [_resized(answer, *image.shape[:2]) for image, answer in pairs]
+        return detections
 
     @torch.no_grad()
     def probe(self, image: Image) -> Tensor:

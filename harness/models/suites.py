@@ -119,7 +119,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
         return _from_file(Path(name_or_path).expanduser())
     name = str(name_or_path)
     try:
-        found = SUITES.get(name)
+        entry = SUITES.get(name)
     except UsageError as error:
         if ":" in name or name in SUITES.names():
             raise
@@ -128,16 +128,16 @@ def load_suite(name_or_path: str | Path) -> Suite:
             f"{error.hint}; a suite of one's own is given as a TOML file, another checkpoint for a "
             "suite's generator with --checkpoint",
         ) from error
-    if callable(found) and not isinstance(found, type):
-        found = found()
-    if isinstance(found, Suite):
-        return found
-    if isinstance(found, Mapping):
-        return _validate(dict(found), f"suite '{name}'")
-    if isinstance(found, str | Path):
-        return _from_file(Path(found).expanduser())
+    if callable(entry) and not isinstance(entry, type):
+        entry = entry()
+    if isinstance(entry, Suite):
+        return entry
+    if isinstance(entry, Mapping):
+        return _validate(dict(entry), f"suite '{name}'")
+    if isinstance(entry, str | Path):
+        return _from_file(Path(entry).expanduser())
     raise UsageError(
-        f"suite '{name}' is a {type(found).__name__}",
+        f"suite '{name}' is a {type(entry).__name__}",
         "an entry point gives a Suite, a mapping, or the path of a TOML file",
     )
 
