@@ -35,7 +35,7 @@ from harness.records import (
 )
 from harness.registry import BENCHMARKS, GENERATORS, JUDGES, STRATEGIES, import_paths
 from harness.seeds import digest
-from harness.truncation import Truncated, Truncation
+from harness.truncation import Truncated, Truncation, truncation_of
 from strategies.base import Strategy
 
 Paths = Mapping[Role, Mapping[str, Path]]
@@ -124,9 +124,7 @@ class Plan:
         Raises:
             HarnessError: The generator's checkpoint is damaged.
         """
-        load = getattr(self._factory, "truncation", None)
-        truncation: Truncation | None = load(self.paths.get(Role.GENERATOR, {})) if load else None
-        return truncation
+        return truncation_of(self._factory, self.paths.get(Role.GENERATOR, {}))
 
     def truncated(self) -> Truncated:
         """Return whose prompts are longer than the text encoder takes, before anything is drawn.

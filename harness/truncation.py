@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness.records import Request
@@ -21,6 +22,21 @@ Truncation = Callable[[Request[Any]], Collection[str]]
 
 MOST_NAMED = 5
 """Prompts that are listed by id; of the others only the number is given."""
+
+
+def truncation_of(factory: Any, checkpoints: Mapping[str, Path]) -> Truncation | None:
+    """Return what tells which texts of a request a generator cuts; None if it cannot tell.
+
+    Args:
+        factory: The generator's class (`harness.models.base.GeneratorFactory`).
+        checkpoints: Local folder of each of its parts.
+
+    Raises:
+        HarnessError: A checkpoint is damaged.
+    """
+    load = getattr(factory, "truncation", None)
+    truncation: Truncation | None = load(checkpoints) if load else None
+    return truncation
 
 
 @dataclass(frozen=True)

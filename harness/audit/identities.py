@@ -20,7 +20,7 @@ from harness.interop.importing import SUITE as IMPORTED
 from harness.records import Prompt, Role
 from harness.registry import GENERATORS
 from harness.seeds import recorded_id
-from harness.truncation import Truncation
+from harness.truncation import Truncation, truncation_of
 
 NAME = "identities"
 
@@ -71,13 +71,9 @@ def _truncation(subject: Subject) -> Truncation | None:
         return None
     try:
         factory = subject.plugin(GENERATORS, subject.config.generator.kind)
-        load = getattr(factory, "truncation", None)
-        truncation: Truncation | None = (
-            load(checkpoints_here(subject, Role.GENERATOR)) if load else None
-        )
+        return truncation_of(factory, checkpoints_here(subject, Role.GENERATOR))
     except (CannotCheck, HarnessError):
         return None  # checkpoints that are not here, or not the run's, are another check's matter
-    return truncation
 
 
 def _wrong(row: Row, key: SearchKey, subject: Subject, truncation: Truncation | None) -> list[str]:
