@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from harness.records import Cost, Detection, Image, Prompt, Score
+from harness.records import Cost, Evidence, Image, Prompt, Score
 
 
 @runtime_checkable
@@ -83,13 +83,13 @@ class Benchmark(ABC):
         return dict(settings)
 
     def rescore(
-        self, prompt: Prompt, detections: Sequence[Detection], settings: Mapping[str, Any]
+        self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]
     ) -> Score | None:
         """Grade an image anew from what its score put on record, without any model.
 
         Args:
             prompt: What the image was made for.
-            detections: Of its score, as they are logged.
+            evidence: Of its score, as it is logged.
             settings: Complete, as `scorer_settings` returns them.
 
         Returns:

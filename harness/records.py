@@ -212,18 +212,65 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """The scorer's verdict on one image.
+class Answer:
+    """One question about an image and how a model answered it, as it is logged.
 
     Attributes:
-        correct: Whether the image shows what the prompt asks for.
-        reason: Every failure, one a line; "" if none.
-        detections: All that the detector reported, best first within a class.
+        question: What was asked.
+        expected: The answer that the prompt calls for.
+        answer: The model's; "" where only a probability was taken.
+        probability: That the model gave to the expected answer, as the benchmark counts it (a sum
+            over several spellings may exceed 1); None where only the answer was taken.
+        weight: What it counts in the score.
+        parents: Positions, among the image's answers, of the questions that this one hangs on.
+        skill: Group it is reported under, or "".
     """
 
+    question: str
+    expected: str
+    answer: str = ""
+    probability: float | None = None
+    weight: float = 1.0
+    parents: tuple[int, ...] = ()
+    skill: str = ""
+
+
+Evidence = tuple[Detection, ...] | tuple[Answer, ...]
+"""What a score follows from: detections, or answers by question. One kind, never both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The scorer's grade for one image.
+
+    Attributes:
+        value: The grade, which curves, tables and intervals are of: 0 is worst, 1 is all that the
+            prompt asks for. Not negative; reports never clip it.
+        correct: Whether the scorer takes the image for right as a whole.
+        reason: Every failure, one a line; "" if none.
+        evidence: What the grade follows from: detections, best first within a class, or answers in
+            the order of the questions.
+    """
+
+    value: float
     correct: bool
     reason: str = ""
-    detections: tuple[Detection, ...] = ()
+    evidence: Evidence = ()
+
+    @classmethod
+    def of(cls, correct: bool, reason: str = "", evidence: Evidence = ()) -> Score:
+        """Return the score of a benchmark that knows right and wrong only: 1 or 0."""
+        return cls(1.0 if correct else 0.0, correct, reason, evidence)
+
+    @property
+    def detections(self) -> tuple[Detection, ...]:
+        """The evidence, if it is detections."""
+        return tuple(item for item in self.evidence if isinstance(item, Detection))
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The evidence, if it is answers."""
+        return tuple(item for item in self.evidence if isinstance(item, Answer))
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,4 +156,4 @@ class FakeExecutor:
             return Judged(Verdict(accepted, item.seed % 1000 / 1000, sentence), cost)
         box = (1.0, 2.0, 30.0, 40.0)
         found = tuple(Detection(label, box, 0.75, "red") for label in ("cat", "dog", "bench"))
-        return Scored(Score(False, "expected thing>=1, found 0", found), cost)
+        return Scored(Score.of(False, "expected thing>=1, found 0", found), cost)

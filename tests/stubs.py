@@ -22,10 +22,12 @@ from pydantic import Field
 
 from benchmarks.base import Benchmark
 from harness.records import (
+    Answer,
     Candidate,
     Cost,
     Detection,
     Draw,
+    Evidence,
     Feedback,
     Image,
     Prompt,
@@ -233,11 +235,11 @@ class StubScorer:
             correct = state[0] < 128
             box = (0.0, 0.0, float(state[1]), float(state[2]))
             detection = Detection("cat", box, state[3] / 255, "red" if correct else None)
-            score = Score(correct, "" if correct else "expected cat>=1, found 0", (detection,))
+            score = Score.of(correct, "" if correct else "expected cat>=1, found 0", (detection,))
             found.append((score, Cost(flops=1e6)))
         if kind == "nan":
             broken = replace(found[0][0].detections[0], score=float("nan"))
-            found[0] = (replace(found[0][0], detections=(broken,)), found[0][1])
+            found[0] = (replace(found[0][0], evidence=(broken,)), found[0][1])
         return found
 
 
@@ -258,6 +260,43 @@ class StubBenchmark(Benchmark):
     ) -> StubScorer:
         folder = checkpoints.get("faults")
         return StubScorer(Faults(folder) if folder else None)
+
+
+class GradedScorer:
+    """Asks two questions of an image, whose answers its bytes give: grades 0.25, 0.5 and 1."""
+
+    def score(self, prompts: Sequence[Prompt], images: Sequence[Image]) -> list[tuple[Score, Cost]]:
+        scores = []
+        for prompt, image in zip(prompts, images, strict=True):
+            state = _hash("graded", prompt.text, image.tobytes())
+            answers = (
+                Answer("Is it a thing?", "yes", "yes", 0.5 if state[0] % 2 else 1.0),
+                Answer("Is it red?", "yes", "", 0.25 if state[1] % 2 else 1.0, 2.0, (0,), "color"),
+            )
+            scores.append((grade(answers), Cost(flops=1e6)))
+        return scores
+
+
+def grade(answers: Evidence) -> Score:
+    """The least probability; a question whose parent is not certain is not asked."""
+    probability = {n: a.probability or 0.0 for n, a in enumerate(answers) if isinstance(a, Answer)}
+    value = probability[0] if probability[0] < 1 else probability[1]
+    return Score(value, value == 1, "" if value == 1 else f"only {value:g} is right", answers)
+
+
+@dataclass(frozen=True)
+class GradedBenchmark(StubBenchmark):
+    """The same prompts with grades between wrong and right."""
+
+    name: ClassVar[str] = "graded"
+
+    def load_scorer(
+        self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str
+    ) -> GradedScorer:  # type: ignore[override]
+        return GradedScorer()
+
+    def rescore(self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]) -> Score:
+        return grade(evidence)
 
 
 CHAIN = "tests.stubs:Chain"

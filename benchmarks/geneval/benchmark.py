@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +15,7 @@ from benchmarks.geneval.prompts import OFFICIAL_SEED, OFFICIAL_SIZE, metadata_ro
 from benchmarks.geneval.settings import SPECIFIED, Options, check_parts
 from harness import options as plugin_options
 from harness.errors import HarnessError, UsageError
-from harness.records import LARGEST_SEED, Detection, Prompt, Score
+from harness.records import LARGEST_SEED, Detection, Evidence, Prompt, Score
 
 if TYPE_CHECKING:
     from benchmarks.geneval.scorer import GenEvalScorer
@@ -77,9 +77,7 @@ class GenEval(Benchmark):
         complete = plugin_options.resolved(plugin_options.build(Options, settings, flag="-O"))
         return {name: value for name, value in complete.items() if name not in SPECIFIED}
 
-    def rescore(
-        self, prompt: Prompt, detections: Sequence[Detection], settings: Mapping[str, Any]
-    ) -> Score:
+    def rescore(self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]) -> Score:
         """Apply the rules to logged detections (see `Benchmark.rescore`).
 
         Raises:
@@ -87,6 +85,7 @@ class GenEval(Benchmark):
                 object is not logged.
         """
         requirements = metadata.requirements(prompt.metadata)
+        detections = [each for each in evidence if isinstance(each, Detection)]
         boxes = np.array([each.box for each in detections], np.float32).reshape(-1, 4)
         counted = rules.keep(
             [each.label for each in detections],
@@ -100,7 +99,7 @@ class GenEval(Benchmark):
             judgement = rules.judge(requirements, counted, boxes, colors.__getitem__)
         except KeyError:
             raise HarnessError("the colour of an object that was asked for is not logged") from None
-        return Score(judgement.correct, judgement.reason, tuple(detections))
+        return Score.of(judgement.correct, judgement.reason, tuple(detections))
 
     def grading_passes(
         self, checkpoints: Mapping[str, Path], settings: Mapping[str, Any], height: int, width: int

@@ -46,7 +46,7 @@ class Examination:
                 zip(found.labels, found.boxes, found.scores, strict=True)
             )
         )
-        return Score(self.outcome.correct, self.outcome.reason, tuple(logged))
+        return Score.of(self.outcome.correct, self.outcome.reason, tuple(logged))
 
 
 class GenEvalScorer:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis import subsets
-from harness.analysis.logged_run import UNITS, Bools, LoggedRun, known_mean
+from harness.analysis.logged_run import UNITS, LoggedRun, known_mean
 from harness.analysis.replay import Replay, missing_table, replay
 from harness.analysis.resampling import Floats, Ints
 from harness.errors import UsageError
@@ -128,12 +128,12 @@ def run_curves(run: LoggedRun) -> RunCurves:
 def _from_subsets(run: LoggedRun) -> list[Curve]:
     n = np.arange(1, run.index.shape[1] + 1)
     values = {
-        SCORE: _expected(run, lambda right: subsets.by_score(run.judge_score, right)),
+        SCORE: _expected(run, lambda value: subsets.by_score(run.judge_score, value)),
         ACCEPTED: _expected(
-            run, lambda right: subsets.first_accepted(right, run.accepted, run.answered)
+            run, lambda value: subsets.first_accepted(value, run.accepted, run.answered)
         ),
         ORACLE: _expected(run, subsets.by_oracle),
-        RANDOM: _expected(run, lambda right: subsets.at_random(right, run.answered)),
+        RANDOM: _expected(run, lambda value: subsets.at_random(value, run.answered)),
     }
     drawn = run.index >= 0
     count = np.maximum(drawn.sum(axis=1), 1)
@@ -156,27 +156,27 @@ def _from_subsets(run: LoggedRun) -> list[Curve]:
     ]
 
 
-def _expected(run: LoggedRun, chance: Callable[[Bools], Floats]) -> Floats:
+def _expected(run: LoggedRun, expected: Callable[[Floats], Floats]) -> Floats:
     """Expected score of a selector over all subsets, (S, N), given that what it selects has one.
 
     Args:
         run: The run.
-        chance: Chance that the selector takes one of the draws that are marked, (S, N) to (S, N).
+        expected: From draws' grades, (S, N), the expected grade of what the selector takes, (S, N).
 
     Returns:
         NaN where nothing that it may select has a score.
     """
-    # What the scorer finds right and the judge failed on, nobody could select.
+    # What the scorer graded and the judge failed on, nobody could select.
     known = run.scored & run.answered
-    right = chance(run.correct & known)
+    value = expected(np.where(known, run.value, 0.0))
     drawn = run.index >= 0
     whole = (known == drawn).all(axis=1) & drawn.any(axis=1)
     if whole.all():
-        return right
+        return value
     with np.errstate(divide="ignore", invalid="ignore"):
-        given = (right / chance(known)).clip(0.0, 1.0).round(12)
-    expected: Floats = np.where(whole[:, None], right, given)
-    return expected
+        given = (value / expected(known.astype(float))).round(12)
+    scores: Floats = np.where(whole[:, None], value, given)
+    return scores
 
 
 def _stopping_costs(run: LoggedRun) -> dict[str, Floats]:
@@ -203,13 +203,13 @@ def _from_replay(run: LoggedRun, replayed: Replay) -> list[Curve]:
         answered = asked & run.answered
         top = np.where(answered, run.judge_score, -np.inf).argmax(axis=1)
         known = run.scored & answered
-        right = run.correct & known
+        value = np.where(known, run.value, 0.0)
         any_known = known.any(axis=1)
         scored[STRATEGY].append(run.outcomes_of(selected))
         scored[SCORE].append(run.outcomes_of(np.where(answered[rows, top], top, -1)))
-        scored[ORACLE].append(np.where(any_known, right.any(axis=1), np.nan))
-        share = right.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        scored[RANDOM].append(np.where(any_known, share, np.nan))
+        scored[ORACLE].append(np.where(any_known, value.max(axis=1, initial=0.0), np.nan))
+        mean = value.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        scored[RANDOM].append(np.where(any_known, mean, np.nan))
     unknown = replayed.missing.any(axis=1)
     costs = {
         name: np.stack(

@@ -15,6 +15,7 @@ from harness.config import read_config
 from harness.errors import HarnessError, UsageError
 from harness.log import damage, store
 from harness.log.costs import spent
+from harness.log.grades import graded
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
@@ -107,6 +108,7 @@ def _assemble(
         accepted=matrix(_flag(table["accepted"]) & ~failed, False),
         judge_score=matrix(np.where(failed | np.isnan(scores), -np.inf, scores), -np.inf),
         correct=matrix(_flag(table["correct"]), False),
+        value=matrix(pc.fill_null(graded(table), 0.0).to_numpy(), 0.0),
         scored=matrix(pc.is_valid(table["correct"]).to_numpy(), False),
         costs={
             f"{unit}_{role}": matrix(spent(table, role, unit, judged=judged) / scale, 0.0)

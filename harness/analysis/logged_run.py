@@ -79,6 +79,7 @@ class LoggedRun:
         accepted: Whether the judge accepted it, (S, N).
         judge_score: The judge's score, (S, N); minus infinity where there is none.
         correct: Whether the scorer found it correct, (S, N); False where it could not say.
+        value: The scorer's grade, (S, N); 0 where it could not say.
         scored: Whether the scorer could say, (S, N).
         costs: By "unit_role" (flops in TFLOPs): what each draw cost, (S, N); NaN where unknown.
         failed: Whether a draw failed, in generation, judging or scoring, (S, N).
@@ -93,6 +94,7 @@ class LoggedRun:
     accepted: Bools
     judge_score: Floats
     correct: Bools
+    value: Floats
     scored: Bools
     costs: Mapping[str, Floats]
     failed: Bools
@@ -243,7 +245,7 @@ class LoggedRun:
         """
         place = np.arange(len(columns)), np.maximum(columns, 0)
         known = self.scored[place] & self.answered[place] & (columns >= 0)
-        values: Floats = np.where(known, self.correct[place], np.nan)
+        values: Floats = np.where(known, self.value[place], np.nan)
         return values
 
     def scores(self) -> Floats:

@@ -3,7 +3,7 @@
 Where the draws of a search are independent and alike, any n of its N are as good a search of n
 draws as any other. Averaging over all of them uses every draw for every n, where a prefix would
 use the first n only. All functions take (S, N) arrays, one row a search, and return (S, N): the
-column k is for n = k + 1. A search that drew nothing is a row without answers, and is wrong.
+column k is for n = k + 1. A search that drew nothing is a row without answers, and worth 0.
 
 Which draw is rejected or accepted first, and which of equal scores comes first, is averaged over
 the orders of the subset too: indices of independent draws are exchangeable.
@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis.resampling import Floats, Ints
+from harness.analysis.resampling import Floats
 
 Bools = npt.NDArray[np.bool_]
 
@@ -64,15 +64,15 @@ def hit_chances(draws: int) -> Floats:
     return chances
 
 
-def by_score(judge_score: Floats, correct: Bools) -> Floats:
-    """Chance that the best of n by the judge's score is correct (best-of-n).
+def by_score(judge_score: Floats, value: Floats) -> Floats:
+    """Expected grade of the best of n by the judge's score (best-of-n).
 
     Draws of equal score share the chance of being selected. A failed draw has the score minus
-    infinity and is not correct, so it is only ever "selected" where every draw failed.
+    infinity and grade 0, so it is only ever "selected" where every draw failed.
     """
     order = np.argsort(-judge_score, axis=1, kind="stable")
     ranked = np.take_along_axis(judge_score, order, axis=1)
-    outcome = np.take_along_axis(correct, order, axis=1).astype(float)
+    outcome = np.take_along_axis(value, order, axis=1).astype(float)
     # Ties: every run of equal scores gets the mean outcome of the run.
     fresh = np.ones(ranked.shape, dtype=bool)
     fresh[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
@@ -83,38 +83,41 @@ def by_score(judge_score: Floats, correct: Bools) -> Floats:
     # Rounded, so that what is certain is 1 and not less by the last bit: compared with another
     # run's 1 it would count as a loss.
     weighted: Floats = shared @ rank_weights(ranked.shape[1])
-    return weighted.clip(0.0, 1.0).round(12)
+    return weighted.round(12)
 
 
-def by_oracle(correct: Bools) -> Floats:
-    """Chance that any of n is correct: what a perfect judge would reach (pass@n)."""
-    chances: Floats = hit_chances(correct.shape[1])[correct.sum(axis=1)]
-    return chances
+def by_oracle(value: Floats) -> Floats:
+    """Expected highest grade of n: what a perfect judge would reach (pass@n of right and wrong).
+
+    The sum over ranks of what a grade has over the next lower one, times the chance that the
+    subset holds one of so high a rank.
+    """
+    ranked = -np.sort(-value.astype(float), axis=1)
+    steps = ranked - np.pad(ranked[:, 1:], ((0, 0), (0, 1)))
+    expected: Floats = steps @ hit_chances(value.shape[1])[1:]
+    return expected
 
 
-def at_random(correct: Bools, answered: Bools) -> Floats:
-    """Chance that a random one of n, failed draws set aside, is correct."""
+def at_random(value: Floats, answered: Bools) -> Floats:
+    """Expected grade of a random one of n, failed draws set aside."""
     made = answered.sum(axis=1)
-    chance: Floats = (
-        _share(correct & answered, answered)[:, None] * hit_chances(correct.shape[1])[made]
-    )
-    return chance
+    expected: Floats = _mean(value, answered)[:, None] * hit_chances(value.shape[1])[made]
+    return expected
 
 
-def first_accepted(correct: Bools, accepted: Bools, answered: Bools) -> Floats:
-    """Chance that the first accepted of n is correct; the last answered one if none is accepted.
+def first_accepted(value: Floats, accepted: Bools, answered: Bools) -> Floats:
+    """Expected grade of the first accepted of n; of the last answered one if none is accepted.
 
     The baseline of the Reflect-DiT paper (arXiv 2503.12271). In a random order the first
     accepted is any of the accepted, and the last any of the others, with equal chance.
     """
-    chances = hit_chances(correct.shape[1])
+    chances = hit_chances(value.shape[1])
     rejected = answered & ~accepted
     any_accepted = chances[accepted.sum(axis=1)]
     any_answered = chances[answered.sum(axis=1)]
-    good = _share(correct & accepted, accepted)[:, None]
-    fallback = _share(correct & rejected, rejected)[:, None]
-    chance: Floats = good * any_accepted + fallback * (any_answered - any_accepted)
-    return chance
+    good, fallback = (_mean(value, these)[:, None] for these in (accepted, rejected))
+    expected: Floats = good * any_accepted + fallback * (any_answered - any_accepted)
+    return expected
 
 
 def draws_until_accepted(accepted: Bools) -> Floats:
@@ -125,7 +128,7 @@ def draws_until_accepted(accepted: Bools) -> Floats:
     return expected
 
 
-def _share(part: Bools, whole: Bools) -> Floats:
-    total: Ints = whole.sum(axis=1)
-    share: Floats = part.sum(axis=1) / np.maximum(total, 1)
-    return share
+def _mean(value: Floats, these: Bools) -> Floats:
+    """Mean grade of some draws of each search; 0 without any."""
+    mean: Floats = np.where(these, value, 0.0).sum(axis=1) / np.maximum(these.sum(axis=1), 1)
+    return mean

@@ -143,7 +143,7 @@ def summarise(run: str | Location) -> Summary:
 def prompt_scores(
     folder: RunFolder, manifest: Manifest, frame: pd.DataFrame, searches: pd.DataFrame
 ) -> pd.DataFrame:
-    """Score of each prompt: the share of its ended searches whose selected image is correct.
+    """Score of each prompt: the mean grade of its ended searches' selected images.
 
     A search that selected nothing, or whose selected image could not be scored, is in no score:
     a failure is no wrong image. How many there are is said beside every score.
@@ -159,11 +159,10 @@ def prompt_scores(
         has one), `scored` (searches that have) and `replicates` (all that ended).
     """
     key = ["prompt_id", "replicate"]
-    chosen = frame.loc[frame["selected"], [*key, "correct"]]
+    chosen = frame.loc[frame["selected"], [*key, "value"]]
     merged = searches[key].merge(chosen, on=key, how="left")
-    merged["correct"] = merged["correct"].map({True: 1.0, False: 0.0})
     tags = frame.drop_duplicates("prompt_id").set_index("prompt_id")["tag"]
-    scores = merged.groupby("prompt_id")["correct"].agg(
+    scores = merged.groupby("prompt_id")["value"].agg(
         score="mean", scored="count", replicates="size"
     )
     without_draws = prompts_without_draws(folder, manifest, set(scores.index) - set(tags.index))

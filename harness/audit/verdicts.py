@@ -1,6 +1,6 @@
 """Claim: the verdicts follow from what the scorer put on record of each image.
 
-The benchmark grades every image again from its logged detections, without any model.
+The benchmark grades every image again from its logged evidence, without any model.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from benchmarks.base import Benchmark
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
 from harness.config import RECORDED_SCORER
+from harness.engine.rows import logged_score
 from harness.errors import HarnessError
-from harness.records import Detection
+from harness.log.schema import SCORE
+from harness.records import Score
 
 NAME = "verdicts"
 
 
 def check(subject: Subject) -> Result:
-    """Grade every logged set of detections again."""
+    """Grade every image again from its logged evidence."""
     config = subject.config
     if config.scorer is None:
         raise CannotCheck("no scorer graded the images")
     if config.scorer.kind == RECORDED_SCORER:
-        raise CannotCheck("detections of verdicts made elsewhere are not on record")
+        raise CannotCheck("the evidence for verdicts made elsewhere is not on record")
     benchmark: Benchmark = subject.benchmark
     try:
         settings = benchmark.scorer_settings(config.scorer.settings)
@@ -30,7 +32,7 @@ def check(subject: Subject) -> Result:
     prompts = {prompt.id: prompt for prompt in subject.prompts}
     problems = Problems()
     number = 0
-    for key, rows in subject.by_search(["correct", "reason", "detections"]):
+    for key, rows in subject.by_search(SCORE):
         prompt = prompts.get(key.prompt_id)
         for row in rows:
             if row["correct"] is None:
@@ -40,12 +42,10 @@ def check(subject: Subject) -> Result:
             if prompt is None:
                 problems.add(f"{name} is of no prompt of the set")
                 continue
-            detections = [
-                Detection(d["label"], tuple(d["box"]), d["score"], d["color"])
-                for d in row["detections"] or ()
-            ]
+            logged = logged_score(row)
+            assert logged is not None
             try:
-                score = benchmark.rescore(prompt, detections, settings)
+                score = benchmark.rescore(prompt, logged.evidence, settings)
             except HarnessError as error:
                 problems.add(f"{name} cannot have a verdict: {error.message}")
                 continue
@@ -53,7 +53,11 @@ def check(subject: Subject) -> Result:
                 raise CannotCheck(
                     f"verdicts of {benchmark.name} do not follow from what is logged alone"
                 )
-            if score.correct != row["correct"] or score.reason != row["reason"]:
-                verdict = "correct" if score.correct else score.reason.replace("\n", "; ")
-                problems.add(f"{name}: by its detections it is {verdict}")
+            if score != logged:
+                problems.add(f"{name}: by its evidence it is {_verdict(score)}")
     return concluded(NAME, count(number, "verdict"), problems)
+
+
+def _verdict(score: Score) -> str:
+    grade = "" if score.value in (0.0, 1.0) else f"{score.value:.6g}: "
+    return grade + ("correct" if score.correct else score.reason.replace("\n", "; "))

@@ -316,8 +316,8 @@ class Engine:
         self.progress.searches_ended += 1
         if selected is None:
             self.progress.searches_failed += 1
-        elif (correct := open.correct.get(selected.draw.index)) is not None:
-            self.progress.outcomes[search.prompt.tag].append(correct)
+        elif (value := open.values.get(selected.draw.index)) is not None:
+            self.progress.outcomes[search.prompt.tag].append(value)
         if self._config.keep_images == "all":
             return
         for name, image in open.images.items():

@@ -20,14 +20,14 @@ class OpenSearch:
     Attributes:
         search: The strategy's side of it.
         images: Digest of each answered draw's image, by the draw's id; None without one.
-        correct: Correctness of each scored draw, by its index.
+        values: The scorer's grade of each scored draw, by its index.
         unlogged: Draws on their way that have no row yet.
         is_closed: Whether its own row is written.
     """
 
     search: Search
     images: dict[str, str | None] = field(default_factory=dict)
-    correct: dict[int, bool] = field(default_factory=dict)
+    values: dict[int, float] = field(default_factory=dict)
     unlogged: int = 0
     is_closed: bool = False
 
@@ -37,9 +37,9 @@ class OpenSearch:
         return self.search.ended and not self.unlogged and not self.is_closed
 
     def note(self, pending: Pending) -> None:
-        """Remember whether a draw that is in the log is correct."""
+        """Remember how a draw that is in the log was graded."""
         if (score := pending.known.score) is not None:
-            self.correct[pending.draw.index] = score.correct
+            self.values[pending.draw.index] = score.value
 
 
 @dataclass

@@ -24,7 +24,7 @@ class Progress:
         reused: Draws answered from another run's log, by that run's id.
         retried: Rows that were queued again after a failed try.
         failures: Failed tries of batches, by role and kind.
-        outcomes: Correctness of each selected image, by tag, as far as scored.
+        outcomes: The scorer's grade of each selected image, by tag, as far as scored.
         started: Monotonic time at which this session began to draw.
     """
 
@@ -37,7 +37,7 @@ class Progress:
     reused: Counter[str] = field(default_factory=Counter)
     retried: int = 0
     failures: Counter[tuple[Role, Failure]] = field(default_factory=Counter)
-    outcomes: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    outcomes: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -47,6 +47,6 @@ class Progress:
 
     @property
     def micro(self) -> float | None:
-        """Mean correctness over selected images so far; None before the first."""
-        seen = [correct for outcomes in self.outcomes.values() for correct in outcomes]
-        return sum(seen) / len(seen) if seen else None
+        """Mean grade of the selected images so far; None before the first."""
+        values = [value for outcomes in self.outcomes.values() for value in outcomes]
+        return sum(values) / len(values) if values else None

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.engine.rows import logged_verdict
+from harness.engine.rows import logged_value, logged_verdict
 from harness.engine.searches import SearchKey
 from harness.engine.sources import Known
 from harness.errors import HarnessError
@@ -37,7 +37,7 @@ class Restored:
         ended: Searches that are over.
         failed: How many of these selected nothing.
         rows: Rows of the other searches' draws, by search and draw index.
-        outcomes: Correctness of the selected images, by tag.
+        outcomes: The scorer's grades of the selected images, by tag.
         selected_images: Digests of the selected images.
         foreign: Whether images were made elsewhere, so that ids are their sources' own.
     """
@@ -45,7 +45,7 @@ class Restored:
     ended: set[SearchKey] = field(default_factory=set)
     failed: int = 0
     rows: dict[tuple[SearchKey, int], dict[str, Any]] = field(default_factory=dict)
-    outcomes: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    outcomes: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     selected_images: list[str] = field(default_factory=list)
     foreign: bool = False
 
@@ -68,7 +68,7 @@ class Restored:
             id=row["draw_id"],
             image=row["image"],
             verdict=logged_verdict(row),
-            score=None if row["correct"] is None else Score(row["correct"]),
+            score=None if (value := logged_value(row)) is None else Score(value, row["correct"]),
             errors={} if row["error"] is None else {Role(row["error_role"]): row["error"]},
             logged=True,
         )
@@ -97,8 +97,8 @@ def restore(folder: RunFolder, *, foreign: bool = False) -> Restored:
         if key not in restored.ended:
             restored.rows[key, row["draw_index"]] = row
         elif row["draw_index"] == selected[key]:
-            if row["correct"] is not None:
-                restored.outcomes[row["tag"]].append(row["correct"])
+            if (value := logged_value(row)) is not None:
+                restored.outcomes[row["tag"]].append(value)
             if row["image"] is not None:
                 restored.selected_images.append(row["image"])
     return restored

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from harness.engine.pending import Pending
 from harness.engine.searches import Search
-from harness.records import Candidate, Detection, Draw, Feedback, Role, Score, Verdict
+from harness.records import (
+    Answer,
+    Candidate,
+    Detection,
+    Draw,
+    Evidence,
+    Feedback,
+    Role,
+    Score,
+    Verdict,
+)
 from harness.seeds import canonical_json
 
 
@@ -44,9 +55,7 @@ def candidate_row(
         "accepted": verdict.accepted if verdict else None,
         "judge_score": verdict.score if verdict else None,
         "judge_sentence": verdict.sentence if verdict else None,
-        "correct": score.correct if score else None,
-        "reason": score.reason if score else None,
-        "detections": _detections(score) if score else None,
+        **(_score(score) if score else {}),
         "error_role": str(failed) if failed else None,
         "error": known.errors[failed] if failed else None,
         "round": pending.round,
@@ -93,13 +102,31 @@ def logged_verdict(row: Mapping[str, Any]) -> Verdict | None:
 
 def logged_score(row: Mapping[str, Any]) -> Score | None:
     """The scorer's score in a row, if there is one."""
+    value = logged_value(row)
+    if value is None:
+        return None
+    return Score(value, row["correct"], row["reason"], logged_evidence(row))
+
+
+def logged_value(row: Mapping[str, Any]) -> float | None:
+    """The scorer's grade in a row, if there is one; schema 1 knew right and wrong only."""
     if row["correct"] is None:
         return None
-    detections = (
+    value = row.get("value")
+    return float(row["correct"] if value is None else value)
+
+
+def logged_evidence(row: Mapping[str, Any]) -> Evidence:
+    """The evidence of the score in a row; its numbers are as exact as the log's columns."""
+    if row.get("answers"):
+        return tuple(
+            Answer(**{**answer, "parents": tuple(answer["parents"] or ())})
+            for answer in row["answers"]
+        )
+    return tuple(
         Detection(d["label"], tuple(d["box"]), d["score"], d["color"])
         for d in row["detections"] or ()
     )
-    return Score(row["correct"], row["reason"], tuple(detections))
 
 
 def search_row(run: str, search: Search) -> dict[str, Any]:
@@ -118,8 +145,16 @@ def search_row(run: str, search: Search) -> dict[str, Any]:
     }
 
 
-def _detections(score: Score) -> list[dict[str, Any]]:
-    return [
+def _score(score: Score) -> dict[str, Any]:
+    answers = [asdict(answer) for answer in score.answers]
+    detections = [
         {"label": d.label, "box": list(d.box), "score": d.score, "color": d.color}
         for d in score.detections
     ]
+    return {
+        "value": score.value,
+        "correct": score.correct,
+        "reason": score.reason,
+        "detections": None if answers else detections,
+        "answers": answers or None,
+    }

@@ -69,12 +69,27 @@ def check_verdict(verdict: Verdict) -> None:
 
 
 def check_score(score: Score) -> None:
-    """Refuse a score without a yes or no, or with detections that cannot be.
+    """Refuse a grade that is no number from 0 on, one without a yes or no, or impossible evidence.
 
     Raises:
-        BadAnswer: So it is: a confidence outside of 0 to 1, or a box that is not finite.
+        BadAnswer: The value, a probability or a weight is negative or not finite, a confidence is
+            outside of 0 to 1, or a box is not finite.
     """
     _check_bool(Role.SCORER, "correct", score.correct)
+    if not (_finite(score.value) and score.value >= 0):
+        raise BadAnswer(Failure.BAD_NUMBER, f"the scorer gave the grade {score.value}")
+    if len(score.evidence) != max(len(score.detections), len(score.answers)):
+        raise BadAnswer(
+            Failure.BAD_NUMBER, "the scorer's evidence is neither detections nor answers throughout"
+        )
+    for answer in score.answers:
+        for name in ("probability", "weight"):
+            number = getattr(answer, name)
+            if number is not None and not (_finite(number) and number >= 0):
+                raise BadAnswer(
+                    Failure.BAD_NUMBER,
+                    f"the scorer gave the answer to '{answer.question}' a {name} of {number}",
+                )
     for found in score.detections:
         if not (_finite(found.score) and 0 <= found.score <= 1):
             raise BadAnswer(

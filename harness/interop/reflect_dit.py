@@ -192,7 +192,7 @@ def _attempt(path: Path, where: str, root: Path) -> Attempt:
         why = f"{where}: 'correct' is {share:g}, neither right nor wrong"
         return Attempt(image, verdict, share=share, own_judge=judged, unscored=why)
     try:
-        score = Score(_flag(entry, "correct"), _text(entry.get("reason")))
+        score = Score.of(_flag(entry, "correct"), _text(entry.get("reason")))
     except BadFeedback as error:
         return Attempt(image, verdict, own_judge=judged, unscored=f"{where}: {error.message}")
     return Attempt(image, verdict, score, own_judge=judged)

@@ -4,6 +4,7 @@ The official summary (`evaluation/summary_scores.py` of github.com/djghosh13/gen
 images: its overall score is the mean over tags of the share of correct images, and a prompt
 counts as correct if any of its images is. The Reflect-DiT paper's is the mean over prompts. They
 agree only as far as every prompt has as many images as the next, and every tag as many prompts.
+Where a benchmark knows more than right and wrong, a share is the mean grade.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from harness.analysis.statistics import Estimate, macro_interval, mean_interval
 from harness.errors import HarnessError
 from harness.log import damage, store
 from harness.log.costs import WORKED, spent
+from harness.log.grades import graded
 from harness.log.run_folder import RunFolder
 
 
@@ -80,9 +82,15 @@ def summarise_scores(folder: RunFolder) -> Scores:
         raise HarnessError(f"{folder.path} holds no image yet")
     frame["scored"] = frame["correct"].notna()
     frame["right"] = frame["correct"].eq(True)
+    frame["value"] = graded(table).to_pandas().fillna(0.0)
     counts = (
         frame.groupby(["tag", "prompt_id"], sort=True)
-        .agg(right=("right", "sum"), scored=("scored", "sum"), images=("scored", "size"))
+        .agg(
+            value=("value", "sum"),
+            right=("right", "sum"),
+            scored=("scored", "sum"),
+            images=("scored", "size"),
+        )
         .reset_index()
     )
     by_tag = {str(tag): part for tag, part in counts.groupby("tag", sort=True)}
@@ -94,7 +102,7 @@ def summarise_scores(folder: RunFolder) -> Scores:
         tags={tag: _pooled(part) for tag, part in by_tag.items()},
         macro=_clipped(macro_interval(strata)) if strata else None,
         per_image=_pooled(counts),
-        micro=mean_interval((known["right"] / known["scored"]).tolist()) if strata else None,
+        micro=mean_interval((known["value"] / known["scored"]).tolist()) if strata else None,
         per_prompt=mean_interval(any_right.tolist()) if strata else None,
         refused=tuple(frame["error"].dropna()),
         flops=float(spent(table, "scorer", "flops", judged=False).sum()),
@@ -117,12 +125,14 @@ def _linear(counts: pd.DataFrame) -> Floats:
     sums, and these are its linearisation, whose spread is the ratio's to first order
     (Cochran, Sampling Techniques, chapter 6).
     """
-    right, scored = (counts[name].to_numpy(dtype=float) for name in ("right", "scored"))
-    share = right.sum() / scored.sum()
-    values: Floats = share + (right - share * scored) / scored.mean()
+    value, scored = (counts[name].to_numpy(dtype=float) for name in ("value", "scored"))
+    share = value.sum() / scored.sum()
+    values: Floats = share + (value - share * scored) / scored.mean()
     return values
 
 
 def _clipped(found: Estimate) -> Estimate:
-    value, low, high = np.clip([found.value, found.low, found.high], 0.0, 1.0).tolist()
+    # A share ends at 1, where its linearisation need not; a mean of grades is what it is.
+    top = 1.0 if found.value <= 1.0 + 1e-9 else np.inf
+    value, low, high = np.clip([found.value, found.low, found.high], 0.0, top).tolist()
     return Estimate(value, low, high, found.method)

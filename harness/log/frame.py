@@ -6,6 +6,7 @@ import pandas as pd
 
 from harness.errors import HarnessError
 from harness.log import damage, store
+from harness.log.grades import graded
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
@@ -20,8 +21,9 @@ def load(run: str | Location) -> pd.DataFrame:
         run: The run's folder.
 
     Returns:
-        The columns of `harness.log.schema.CANDIDATES`, and `selected` (bool). The manifest's
-        config, run id and state are in `frame.attrs`.
+        The columns of `harness.log.schema.CANDIDATES` (`value` is filled in for logs that knew
+        right and wrong only), and `selected` (bool). The manifest's config, run id and state are
+        in `frame.attrs`.
 
     Raises:
         HarnessError: The folder is no run, or its log is damaged.
@@ -29,7 +31,9 @@ def load(run: str | Location) -> pd.DataFrame:
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)
     damage.check(folder)
-    frame: pd.DataFrame = store.read(folder.log, "candidates").to_pandas()
+    table = store.read(folder.log, "candidates")
+    frame: pd.DataFrame = table.to_pandas()
+    frame["value"] = graded(table).to_pandas()
     chosen = load_searches(run).set_index(["prompt_id", "replicate"])["selected_index"]
     keys = pd.MultiIndex.from_frame(frame[["prompt_id", "replicate"]])
     frame["selected"] = frame["draw_index"].to_numpy() == chosen.reindex(keys).to_numpy()

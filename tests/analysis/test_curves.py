@@ -122,7 +122,9 @@ def test_the_last_point_is_what_the_run_reached(make_run: MakeRun, tmp_path: Pat
 def test_ties_that_move_the_last_point_are_said(make_run: MakeRun) -> None:
     found = make_run("r", budget=6)
     one = found.index == 0
-    found = replace(found, judge_score=np.where(found.answered, 0.5, -np.inf), correct=one)
+    found = replace(
+        found, judge_score=np.where(found.answered, 0.5, -np.inf), correct=one, value=one * 1.0
+    )
     found.searches["selected"] = 0  # the earliest of equals, and the only correct one
     curves = run_curves(found)
     assert found.scores().mean() == 1 and curves.own.scores[:, -1] == pytest.approx(1 / 6)

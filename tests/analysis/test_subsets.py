@@ -11,20 +11,21 @@ from hypothesis import strategies as st
 
 from harness.analysis import subsets
 
-Row = tuple[float, bool, bool, bool]  # judge's score, accepted, correct, answered
+Row = tuple[float, bool, float, bool]  # judge's score, accepted, grade, answered
 
 
 def draws() -> st.SearchStrategy[list[Row]]:
-    one = st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.booleans(), st.booleans(), st.booleans())
+    grade = st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.0625])
+    one = st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.booleans(), grade, st.booleans())
     return st.lists(one, min_size=1, max_size=5)
 
 
 def arrays(rows: list[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     score = np.array([[r[0] if r[3] else -np.inf for r in rows]])
     accepted = np.array([[r[1] and r[3] for r in rows]])
-    correct = np.array([[r[2] and r[3] for r in rows]])
+    value = np.array([[r[2] * r[3] for r in rows]])
     answered = np.array([[r[3] for r in rows]])
-    return score, accepted, correct, answered
+    return score, accepted, value, answered
 
 
 def expect(rows: list[Row], n: int, outcome) -> float:  # type: ignore[no-untyped-def]
@@ -39,7 +40,7 @@ def expect(rows: list[Row], n: int, outcome) -> float:  # type: ignore[no-untype
 
 def best(order: list[Row]) -> float:
     made = [r for r in order if r[3]]
-    return max(made, key=lambda r: r[0])[2] if made else False
+    return max(made, key=lambda r: r[0])[2] if made else 0.0
 
 
 def first(order: list[Row]) -> float:
@@ -47,7 +48,7 @@ def first(order: list[Row]) -> float:
         if row[3] and row[1]:
             return row[2]
     made = [r for r in order if r[3]]
-    return made[-1][2] if made else False
+    return made[-1][2] if made else 0.0
 
 
 def stop(order: list[Row]) -> float:
@@ -59,19 +60,19 @@ def stop(order: list[Row]) -> float:
 
 def pick(order: list[Row]) -> float:
     made = [r for r in order if r[3]]
-    return made[0][2] if made else False
+    return made[0][2] if made else 0.0
 
 
 @given(draws())
 @settings(max_examples=60, deadline=None)
 def test_every_formula_is_the_mean_over_all_subsets_and_orders(rows: list[Row]) -> None:
-    score, accepted, correct, answered = arrays(rows)
+    score, accepted, value, answered = arrays(rows)
     found = {
-        best: subsets.by_score(score, correct),
-        first: subsets.first_accepted(correct, accepted, answered),
+        best: subsets.by_score(score, value),
+        first: subsets.first_accepted(value, accepted, answered),
         stop: subsets.draws_until_accepted(accepted),
-        pick: subsets.at_random(correct, answered),
-        (lambda order: any(r[2] and r[3] for r in order)): subsets.by_oracle(correct),
+        pick: subsets.at_random(value, answered),
+        (lambda order: max(r[2] * r[3] for r in order)): subsets.by_oracle(value),
     }
     for outcome, values in found.items():
         for n in range(1, len(rows) + 1):
@@ -94,6 +95,13 @@ def test_what_is_certain_is_exactly_one(draws: int) -> None:
     """Less by the last bit would be a loss against another run's one."""
     score = np.linspace(0, 1, draws)[None, :]
     assert (subsets.by_score(score, np.ones((1, draws), bool)) == 1.0).all()
+
+
+def test_right_and_wrong_give_the_bits_of_pass_at_n() -> None:
+    """Grades of 0 and 1 are no other numbers than counts of right draws."""
+    correct = np.random.default_rng(0).random((200, 37)) < 0.3
+    expected = subsets.hit_chances(37)[correct.sum(axis=1)]
+    assert np.array_equal(subsets.by_oracle(correct), expected)
 
 
 def test_the_expectation_is_unbiased_for_fresh_draws() -> None:

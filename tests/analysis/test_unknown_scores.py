@@ -29,7 +29,12 @@ from tests.terminal import STUB, Terminal
 def holes(found: LoggedRun, seed: int, share: float = 0.3) -> LoggedRun:
     """A run as if its scorer had failed on some draws."""
     gone = np.random.default_rng(seed).random(found.index.shape) < share
-    return replace(found, scored=found.scored & ~gone, correct=found.correct & ~gone)
+    return replace(
+        found,
+        scored=found.scored & ~gone,
+        correct=found.correct & ~gone,
+        value=np.where(gone, 0.0, found.value),
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -17,7 +17,7 @@ from tests.foreign import imported, script_output
 
 UNKNOWN = {
     "flops": "nobody knows what made the images",
-    "verdicts": "detections of verdicts made elsewhere are not on record",
+    "verdicts": "the evidence for verdicts made elsewhere is not on record",
     "regeneration": "the images were made elsewhere",
     "rescoring": "the images are not in the run's folder",
     "sessions": "no session of work is on record",

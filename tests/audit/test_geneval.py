@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from harness.errors import HarnessError
 from harness.flops import count
 from harness.log.run_folder import RunFolder
 from harness.plan import Ask, plan
-from harness.records import Detection, Prompt, Score
+from harness.records import Detection, Evidence, Prompt, Score
 from tests.audit.forging import Forger, Rows
 from tests.runs import run
 from tests.tiny import make_tiny_reflect_suite
@@ -158,9 +158,9 @@ def test_the_rules_that_grade_anew_are_the_benchmark_s_own(
     run_of_another = subject(measured)
     seen: list[Prompt] = []
 
-    def rescore(self: object, prompt: Prompt, found: Sequence[Detection], settings: Any) -> Score:
+    def rescore(self: object, prompt: Prompt, found: Evidence, settings: Any) -> Score:
         seen.append(prompt)
-        return Score(correct=False, reason="whatever")
+        return Score.of(False, "whatever")
 
     monkeypatch.setattr(GenEval, "name", "another")
     monkeypatch.setattr(GenEval, "rescore", rescore)
@@ -187,7 +187,7 @@ def test_a_colour_that_was_asked_for_and_not_logged_is_missed() -> None:
     prompt = Prompt("0", "a red cat", "colors", {"tag": "colors", **asked})
     settings = GenEval().scorer_settings({})
     for color, correct in (("red", True), ("blue", False)):
-        seen = [Detection("cat", (0.0, 0.0, 9.0, 9.0), 0.9, color)]
+        seen = (Detection("cat", (0.0, 0.0, 9.0, 9.0), 0.9, color),)
         assert GenEval().rescore(prompt, seen, settings).correct is correct
     with pytest.raises(HarnessError, match="colour of an object that was asked for is not logged"):
-        GenEval().rescore(prompt, [Detection("cat", (0.0, 0.0, 9.0, 9.0), 0.9)], settings)
+        GenEval().rescore(prompt, (Detection("cat", (0.0, 0.0, 9.0, 9.0), 0.9),), settings)

@@ -96,10 +96,10 @@ def test_is_a_scorer() -> None:
 
 def test_scores_log_every_detection_and_the_colours_asked_for() -> None:
     [(score, cost)] = scorer().score([RED_CAT], [image(1)])
-    assert score == Score(
+    assert score == Score.of(
         correct=False,
         reason="expected red cat>=1, found 0 red; and 1 blue",
-        detections=(
+        evidence=(
             Detection("cat", (0.0, 0.0, 4.0, 4.0), float(np.float32(0.9)), "blue"),
             Detection("cat", (1.0, 0.0, 4.0, 4.0), float(np.float32(0.2)), None),
         ),

@@ -27,7 +27,7 @@ from harness.errors import BadAnswer, Failure, HarnessError, Interrupted
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.plan import Ask, plan
-from harness.records import Cost, Detection, Role, Score, Verdict
+from harness.records import Answer, Cost, Detection, Role, Score, Verdict
 from tests.engine.mixtures import strike_at_random
 from tests.runs import contents, run, stub_plan
 from tests.stubs import make_stub_suite
@@ -79,7 +79,7 @@ def test_a_verdict_is_yes_or_no(accepted: bool) -> None:
     with pytest.raises(BadAnswer, match="not true or false"):
         check_verdict(Verdict(accepted, 0.5))
     with pytest.raises(BadAnswer, match="not true or false"):
-        check_score(Score(accepted))
+        check_score(Score(1.0, accepted))
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,36 @@ def test_a_verdict_is_yes_or_no(accepted: bool) -> None:
     ],
 )
 def test_a_detection_can_be_one(found: Detection) -> None:
-    check_score(Score(True, "", (SEEN, replace(SEEN, score=1.0))))
+    check_score(Score.of(True, "", (SEEN, replace(SEEN, score=1.0))))
     with pytest.raises(BadAnswer, match="'cat'") as caught:
-        check_score(Score(True, "", (SEEN, found)))
+        check_score(Score.of(True, "", (SEEN, found)))
     assert caught.value.failure is Failure.BAD_NUMBER
+
+
+ASKED = Answer("Is it red?", "yes", "yes", 0.5)
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITY, -0.01, None, "0.5"])
+def test_a_grade_is_a_number_from_0_on(value: float) -> None:
+    """Sums of probabilities may pass 1; nothing clips them."""
+    for good in (0.0, 0.25, np.float32(1.0), 1.0004):
+        check_score(Score(good, False))  # type: ignore[arg-type]
+    with pytest.raises(BadAnswer, match="gave the grade"):
+        check_score(Score(value, False))
+
+
+@pytest.mark.parametrize("name", ["probability", "weight"])
+@pytest.mark.parametrize("value", [NAN, INFINITY, -0.01, "0.5"])
+def test_an_answer_can_be_one(name: str, value: float) -> None:
+    check_score(Score(0.5, False, "", (ASKED, replace(ASKED, probability=None, weight=2.0))))
+    with pytest.raises(BadAnswer, match=f"'Is it red.' a {name} of"):
+        check_score(Score(0.5, False, "", (replace(ASKED, **{name: value}),)))
+
+
+def test_evidence_is_of_one_kind() -> None:
+    for mixed in ((SEEN, ASKED), ("no evidence",)):
+        with pytest.raises(BadAnswer, match="neither detections nor answers"):
+            check_score(Score(1.0, True, "", mixed))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cost", [Cost(flops=NAN), Cost(flops=-1.0), Cost(tokens=-1)])

@@ -48,7 +48,7 @@ def log_row(number: int) -> dict[str, object]:
     known = Known(
         image=image,
         verdict=Verdict(False, chance.random(), "There is no cat in image."),
-        score=Score(False, "expected cat>=1, found 0", detections),
+        score=Score.of(False, "expected cat>=1, found 0", detections),
     )
     for role in Role:
         known.costs[role] = Cost(24, 1e9, chance.random(), 12)

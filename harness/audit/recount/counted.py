@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.audit.replays import SEEN_BY_STRATEGIES
 from harness.audit.subject import Row, Subject
+from harness.engine.rows import logged_value
 from harness.engine.searches import SearchKey, timed_out
 from harness.log.schema import ROLES
 
@@ -37,7 +38,7 @@ class Drawn:
         answered: Whether it has an image and a verdict.
         accepted: Whether the judge accepted it.
         score: The judge's score, minus infinity without an answer.
-        right: Whether it is answered and the scorer found it correct.
+        value: The scorer's grade, 0 unless it is answered and scored.
         scored: Whether it is answered and the scorer could say.
         failed: Whether any role failed on it.
         spent: Its cost, by the names in `COSTS`.
@@ -47,7 +48,7 @@ class Drawn:
     answered: bool
     accepted: bool
     score: float
-    right: bool
+    value: float
     scored: bool
     failed: bool
     spent: dict[str, float]
@@ -79,7 +80,7 @@ class Counted:
 
     @property
     def score(self) -> float:
-        """1 if the selected image is correct, 0 if it is not, NaN if nobody knows."""
+        """The grade of the selected image, NaN if nobody knows."""
         return worth([draw for draw in self.draws if draw.index == self.selected])
 
     def spent(self) -> dict[str, float]:
@@ -88,9 +89,9 @@ class Counted:
 
 
 def worth(draws: Sequence[Drawn]) -> float:
-    """Share of right images among the scored of some draws; NaN if there is none."""
+    """Mean grade of the scored among some draws; NaN if there is none."""
     scored = [draw for draw in draws if draw.scored]
-    return sum(draw.right for draw in scored) / len(scored) if scored else math.nan
+    return sum(draw.value for draw in scored) / len(scored) if scored else math.nan
 
 
 def counted(subject: Subject) -> list[Counted]:
@@ -140,7 +141,7 @@ def _drawn(row: Row, judged: bool) -> Drawn:
         answered=answered,
         accepted=answered and bool(row["accepted"]),
         score=row["judge_score"] if told else -math.inf,
-        right=answered and bool(row["correct"]),
+        value=(logged_value(row) or 0.0) if answered else 0.0,
         scored=answered and row["correct"] is not None,
         failed=row["error_role"] is not None,
         spent=spent,

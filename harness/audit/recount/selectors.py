@@ -7,9 +7,9 @@ driving the strategy again at a smaller budget.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import lru_cache
-from itertools import groupby
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from itertools import groupby, pairwise
 
 from harness.audit.recount.counted import COSTS, Counted, Drawn, added, worth
 from harness.audit.replays import Replayed
@@ -34,21 +34,21 @@ def over_subsets(search: Counted, selector: str, n: int) -> Worth:
         return math.nan, dict.fromkeys(COSTS, 0.0)
     size = len(draws)
     scored = [draw for draw in draws if draw.scored]
+    graded = partial(_by_level, draws)
     everyone = search.spent()
     spent = {name: everyone[name] / size * n for name in COSTS}
 
     def some(these: Sequence[Drawn]) -> float:
         return 1 - none_of(len(these), size, n)
 
-    right = [draw for draw in draws if draw.right]
     if selector == "oracle":
-        return _given(some(right), some(scored)), spent
+        return _given(graded(some), some(scored)), spent
     answered = [draw for draw in draws if draw.answered]
     if selector == "random":
         return worth(answered), spent
     if selector == "score":
-        good, known = (_best(draws, n, marked) for marked in (right, scored))
-        return _given(good, known), spent
+        best = partial(_best, draws, n)
+        return _given(graded(best), best(scored)), spent
     taken = [draw for draw in draws if draw.accepted]
     refused = [draw for draw in answered if not draw.accepted]
 
@@ -65,12 +65,21 @@ def over_subsets(search: Counted, selector: str, n: int) -> Worth:
         + accepted[name] / max(len(last), 1) * some(taken)
         for name in COSTS
     }
-    return _given(first(right), first(scored)), costs
+    return _given(graded(first), first(scored)), costs
 
 
-def _given(right: float, known: float) -> float:
-    """Chance that what is selected is right, given that it has a score."""
-    return right / known if known > 0 else math.nan
+def _by_level(draws: Sequence[Drawn], chance: Callable[[Sequence[Drawn]], float]) -> float:
+    """Expected grade of what is selected: over levels, the chance that it reaches the level."""
+    levels = sorted({draw.value for draw in draws if draw.value > 0})
+    return sum(
+        (level - below) * chance([draw for draw in draws if draw.value >= level])
+        for below, level in pairwise([0.0, *levels])
+    )
+
+
+def _given(grade: float, known: float) -> float:
+    """Expected grade of what is selected, given that it has a score."""
+    return grade / known if known > 0 else math.nan
 
 
 def _share(part: Sequence[Drawn], whole: Sequence[Drawn]) -> float:
@@ -98,8 +107,7 @@ def replayed(search: Counted, selector: str, found: Replayed) -> Worth:
     if selector == "strategy":
         return worth([d for d in asked if d.index == found.selected]), spent
     if selector == "oracle":
-        known = any(draw.scored for draw in asked)
-        return float(any(draw.right for draw in asked)) if known else math.nan, spent
+        return max((draw.value for draw in asked if draw.scored), default=math.nan), spent
     if selector == "random":
         return worth(answered), spent
     best = max(answered, key=lambda draw: (draw.score, -draw.index), default=None)

@@ -19,7 +19,7 @@ from harness.records import Cost, Image, Prompt, Setting, Verdict
 
 
 class OracleJudge:
-    """Accepts what the scorer calls correct. Score 1 or 0; the sentence is the scorer's reason."""
+    """Accepts what the scorer calls correct; its score and sentence are the scorer's."""
 
     oracle: ClassVar[bool] = True
     main_part: ClassVar[str] = ""
@@ -82,7 +82,7 @@ class OracleJudge:
             (
                 Verdict(
                     accepted=score.correct,
-                    score=1.0 if score.correct else 0.0,
+                    score=float(score.value),
                     sentence=score.reason.replace("\n", ". "),
                 ),
                 cost,
