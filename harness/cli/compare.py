@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.places import RunPlace, plugins_option
+from harness.cli.tables import print_table
 from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from harness.log.location import Location
 
 
@@ -63,7 +62,8 @@ def compare(
         click.echo(f"at budget {budget}, read from these logs")
     for (first, second), rows in paired.shown.groupby(["first", "second"], sort=False):
         click.echo(f"\n{printable(second)} minus {printable(first)}")
-        _print(rows.drop(columns=["first", "second"]))
+        shown = rows.drop(columns=["first", "second"])
+        print_table(list(shown.columns), shown.to_numpy())
     for note in paired.notes:
         click.echo(printable(note))
     for sentence in found.unscored:
@@ -90,17 +90,3 @@ def _sentence(row: dict[Hashable, Any]) -> str:
         f"{start} {row['other run']} reaches {row['reaches']} at budget {row['at budget']}; "
         f"difference {row['run − other']}; it needs {row['other needs']} for that score"
     )
-
-
-def _print(frame: pd.DataFrame) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in frame.columns:
-        table.add_column(Text(name), no_wrap=True)
-    for row in frame.to_numpy():
-        table.add_row(*(Text(str(cell)) for cell in row))
-    # A narrow terminal breaks the lines itself; cells cut short would be worse.
-    Console(highlight=False, width=200).print(table)

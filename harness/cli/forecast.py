@@ -1,0 +1,161 @@
+"""`forecast`: what a larger budget would buy, as far as a log can tell."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.places import RunPlace, plugins_option
+from harness.cli.tables import print_table
+from harness.cli.terminal import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.analysis.logged_run import LoggedRun
+    from harness.log.location import Location
+
+
+@click.command(short_help="Predict what a larger budget would buy.")
+@click.argument("runs", nargs=-1, required=True, type=RunPlace(), metavar="RUN…")
+@click.option(
+    "--budget",
+    type=click.IntRange(min=1, max=1_000_000),
+    default=2048,
+    show_default=True,
+    metavar="N",
+    help="The largest budget to predict, in draws a prompt.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the tables as one JSON object.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of resampling.")  # fmt: skip
+@plugins_option
+def forecast(runs: tuple[Location, ...], budget: int, as_json: bool, seed: int) -> int:
+    """Predict micro scores of best-of-n at larger budgets from logs of independent draws.
+
+    A RUN is a finished `run --strategy best-of-n`; runs that differ in nothing but their seed
+    count as one. Success rates of prompts are taken to be beta distributed. The command also
+    prints how well smaller parts of the log predict the whole of it.
+    """
+    from harness.analysis.loading import load_run
+    from harness.analysis.pooling import pool
+    from harness.analysis.protocol import labels
+
+    pooled = pool([load_run(place) for place in runs])
+    results = {
+        name: _result(run, budget, seed) for name, run in zip(labels(pooled), pooled, strict=True)
+    }
+    if as_json:
+        click.echo(json.dumps(results, indent=1))
+        return 0
+    for name, result in results.items():
+        _print(name, result)
+    return 0
+
+
+def _result(run: LoggedRun, budget: int, seed: int) -> dict[str, Any]:
+    from harness.analysis import forecast as analysis
+
+    draws = analysis.prompt_draws(run)
+    budgets = budgets_up_to(budget, draws.number)
+    table = analysis.forecast_table(run, budgets, seed=seed)
+    spread = analysis.spread(run)
+    costs = {unit: float(run.spent(unit)[run.index >= 0].mean()) for unit in _UNITS}
+    return {
+        "prompts": len(run.prompts),
+        "draws": draws.number,
+        "miniature": _is_miniature(run),
+        "forecast": table.to_dict("records"),
+        "held_out": analysis.held_out(run, seed=seed).to_dict("records"),
+        "tested_reach": analysis.REACH * draws.number,
+        "cost_of_a_draw": {unit: None if cost != cost else cost for unit, cost in costs.items()},
+        "correlation": spread.correlation,
+        "unsolved": spread.unsolved,
+        "rate_below_one_in_a_thousand": spread.hopeless,
+    }
+
+
+_UNITS = {"nfe": "NFE", "flops": "TFLOPs", "device_seconds": "device-seconds"}
+
+
+def _is_miniature(run: LoggedRun) -> bool:
+    from harness.models.bundled import is_miniature
+
+    return is_miniature(run.manifest.config)
+
+
+def budgets_up_to(budget: int, logged: int) -> list[int]:
+    """Return the budgets to predict: 1, the log's own, doublings of it, and the one asked for."""
+    doublings = [logged]
+    while doublings[-1] * 2 < budget:
+        doublings.append(doublings[-1] * 2)
+    return sorted({1, budget, *(n for n in doublings if n < budget)})
+
+
+def _print(name: str, result: dict[str, Any]) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame(result["forecast"])
+    what = "miniature; " if result["miniature"] else ""
+    click.echo(
+        f"{printable(name)}: {what}micro over {result['prompts']} prompts, "
+        f"{result['draws']} draws each\n"
+    )
+    headings, *rows = _cells(table, result)
+    print_table(headings, rows)
+    click.echo()
+    for line in _sentences(table, result):
+        click.echo(line)
+    click.echo()
+
+
+def _cells(table: pd.DataFrame, result: dict[str, Any]) -> list[list[str]]:
+    selections = list(dict.fromkeys(table["selection"]))
+    costs = {unit: cost for unit, cost in result["cost_of_a_draw"].items() if cost is not None}
+    rows = [["draws", *selections, *(f"{_UNITS[unit]} a prompt" for unit in costs), "basis"]]
+    for budget, group in table.groupby("budget", sort=True):
+        number = int(budget)  # type: ignore[arg-type]
+        scores = [f"{r.score:.3f} ({r.low:.3f}–{r.high:.3f})" for r in group.itertuples()]
+        basis = (
+            "log"
+            if number <= result["draws"]
+            else "model, within its tested reach"
+            if number <= result["tested_reach"]
+            else "model, beyond what was tested"
+        )
+        rows.append(
+            [
+                f"{number:,}",
+                *scores,
+                *(f"{number * c:,.{0 if number * c >= 100 else 3}f}" for c in costs.values()),
+                basis,
+            ]
+        )
+    return rows
+
+
+def _sentences(table: pd.DataFrame, result: dict[str, Any]) -> list[str]:
+    lines = []
+    for row in result["held_out"]:
+        lines.append(
+            f"{row['selection']}: from {row['fitted_on']} draws a prompt, {row['budget']} are "
+            f"predicted with an error of {row['error']:+.3f} (mean of {row['trials']} trials; the "
+            f"largest {row['largest']:.3f}); {row['covered']} of {row['trials']} intervals hold "
+            "what the log says"
+        )
+    until = table[(table["selection"] == "first accepted")]
+    if len(until):
+        last = until.iloc[-1]
+        lines.append(
+            f"stopping at the first accepted image, a budget of {last['budget']:,} takes "
+            f"{last['draws']:.2f} draws a prompt"
+        )
+    lines.append(
+        f"two draws of one prompt succeed or fail together with a correlation of "
+        f"{result['correlation']:.2f}; no draw of the log solves "
+        f"{result['unsolved']:.1%} of the prompts, and an estimated "
+        f"{result['rate_below_one_in_a_thousand']:.1%} have a rate below 1 in 1,000"
+    )
+    return lines
