@@ -1,0 +1,1 @@
+"""DPG-Bench: dense prompts, graded by a graph of questions about each image."""

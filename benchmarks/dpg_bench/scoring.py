@@ -1,0 +1,133 @@
+"""DPG-Bench's arithmetic: from a model's answers to the scores of images, items and categories.
+
+Source: `compute_dpg_one_sample` and `main` of `dpg_bench/compute_dpg_bench.py` in
+github.com/TencentQQGYLab/ELLA at 3c228f1 (Hu et al., arXiv 2403.05135). Official behaviour with its
+faults; what `patched` means is an argument wherever it makes a difference.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.dpg_bench.questions import NO_PARENT, Item, Proposition
+
+YES = "yes"
+
+
+class Unscorable(Exception):
+    """An item has no score, since a proposition depends on one that is not there.
+
+    Attributes:
+        number: Of the missing one.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"a question depends on proposition {number}, which the item lacks")
+        self.number = number
+
+
+def is_yes(answer: str) -> bool:
+    """Return whether an answer counts: it is `yes` to the letter, neither `Yes` nor `yes.`."""
+    return answer == YES
+
+
+def crop_score(propositions: Sequence[Proposition], answers: Sequence[str]) -> float:
+    """Score one image: the mean over its questions after one pass over the dependencies.
+
+    The pass goes through the questions in the order of the file and changes scores in place: what
+    it has set to 0 counts as 0 for the questions after, and never reaches back.
+
+    Raises:
+        Unscorable: A parent was looked for that is not there. Parents behind one that is answered
+            with no are not looked for.
+        ValueError: There are not as many answers as propositions, or none.
+    """
+    if not propositions:
+        raise ValueError("an item without questions has no score")
+    scores = {
+        each.number: float(is_yes(answer))
+        for each, answer in zip(propositions, answers, strict=True)
+    }
+    for each in propositions:
+        for parent in each.parents:
+            if parent == NO_PARENT:
+                continue
+            if parent not in scores:
+                raise Unscorable(parent)
+            if scores[parent] == 0:
+                scores[each.number] = 0.0
+                break
+    return sum(scores.values()) / len(scores)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Scores over items, times 100 as they are published.
+
+    Attributes:
+        score: Mean over items of the mean over an item's images.
+        groups: Per L1 category, of raw answers, over questions.
+        categories: Per L2 category, likewise.
+        crops: Score of each image of each item that has one, between 0 and 1.
+        failed: Why items with answers have no score, by id. They are in no mean.
+        missing: Items without any answer. The official program does not notice them.
+    """
+
+    score: float | None
+    groups: Mapping[str, float]
+    categories: Mapping[str, float]
+    crops: Mapping[str, tuple[float, ...]]
+    failed: Mapping[str, str]
+    missing: tuple[str, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every item has a score; else the number is over fewer than it seems."""
+        return not self.failed and not self.missing
+
+
+def totals(
+    items: Mapping[str, Item], answers: Mapping[str, Sequence[Sequence[str]]], *, patched: bool
+) -> Totals:
+    """Sum up items.
+
+    Args:
+        items: By id.
+        answers: By id of an item, for each of its images, the answers to its propositions in order.
+        patched: Take category scores of the answers about all images, not of the last only.
+    """
+    crops: dict[str, tuple[float, ...]] = {}
+    failed: dict[str, str] = {}
+    raw: defaultdict[str, list[bool]] = defaultdict(list)
+    for id, images in answers.items():
+        if id not in items:
+            failed[id] = "no question is about it"
+            continue
+        propositions = items[id].propositions
+        try:
+            crops[id] = tuple(crop_score(propositions, image) for image in images)
+        except Unscorable as error:
+            failed[id] = str(error)
+            continue
+        for image in images if patched else images[-1:]:
+            for each, answer in zip(propositions, image, strict=True):
+                raw[each.category].append(is_yes(answer))
+    groups: defaultdict[str, list[bool]] = defaultdict(list)
+    for category, scores in raw.items():
+        groups[category.split("-")[0].strip()] += scores
+    means = [_mean(scores) for scores in crops.values()]
+    return Totals(
+        score=100 * _mean(means) if means else None,
+        groups={name: 100 * _mean(scores) for name, scores in sorted(groups.items())},
+        categories={name: 100 * _mean(scores) for name, scores in sorted(raw.items())},
+        crops=crops,
+        failed=failed,
+        missing=tuple(id for id in items if not answers.get(id)),
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return sum(numbers) / len(numbers)

@@ -1,0 +1,1 @@
+"""What benchmarks share that ask a vision-language model questions about an image."""
