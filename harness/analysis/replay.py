@@ -1,54 +1,28 @@
-"""The real strategy at a smaller budget, answered from the log.
-
-A strategy is deterministic given what it is sent, so at a smaller budget it can be driven again
-with the logged candidates for answers. That works as far as it asks for draws the log holds. A
-draw is held if its index, text, settings and feedback are the logged ones; where the strategy
-asks for anything else, its answer would be a guess, and the replay says so instead.
-"""
+"""A run's own strategy at every smaller budget, answered from its log (`harness.replay`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
 from harness.analysis.logged_run import LoggedRun, Part
 from harness.analysis.resampling import Ints
-from harness.engine.rows import logged_candidate
-from harness.engine.searches import Search, timed_out
+from harness.engine.deadline import deadline
+from harness.engine.searches import Search, SearchKey, timed_out
 from harness.errors import HarnessError
 from harness.log import store
 from harness.options import build
-from harness.records import Draw, Prompt
+from harness.records import Prompt
 from harness.registry import STRATEGIES
-from harness.seeds import canonical_json
+from harness.replay import COLUMNS, LoggedAnswers, Row, by_search
+from harness.replay import replay as replay_search
 
 ALL_BUDGETS = 24
 """Up to here every budget is replayed; beyond, powers of two and their three halves."""
-
-_COLUMNS = (
-    "prompt_id",
-    "replicate",
-    "draw_index",
-    "draw_id",
-    "text",
-    "settings",
-    "feedback",
-    "image",
-    "accepted",
-    "judge_score",
-    "judge_sentence",
-    "error_role",
-    "error",
-)
-
-Rows = Mapping[int, Mapping[str, Any]]
-"""A search's logged rows by draw index."""
 
 
 @dataclass(frozen=True)
@@ -93,32 +67,37 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
     config = run.manifest.config
     name = config["strategy"]["name"]
     strategy = build(STRATEGIES.get(name), config["strategy"]["options"], flag="-S")
-    wanted = np.array(budgets if budgets is not None else budget_grid(config["budget"]))
-    shape = (len(wanted), *run.index.shape)
+    grid = list(budgets if budgets is not None else budget_grid(config["budget"]))
+    shape = (len(grid), *run.index.shape)
     asked = np.zeros(shape, bool)
     selected = np.full(shape[:2], -1)
     missing = np.zeros(shape[:2], bool)
-    for number, part, prompt, replicate, rows in _searches(run):
-        columns = {int(i): c for c, i in enumerate(run.index[number]) if i >= 0}
-        for k, budget in enumerate(wanted):
-            search = Search(strategy, prompt, replicate, budget=int(budget), run_seed=part.seed)
-            drawn, missing[k, number] = _drive(search, rows)
-            asked[k, number, [columns[index] for index in drawn]] = True
-            if search.selected is not None:
-                selected[k, number] = columns[search.selected.draw.index]
-        if wanted[-1] == config["budget"]:
-            logged = int(run.searches["selected"].iloc[number])
-            if timed_out(run.searches["error"].iloc[number]):
+    logged = run.searches["selected"].to_numpy()
+    errors = run.searches["error"].tolist()
+    with deadline(0):
+        for number, part, prompt, replicate, rows in _searches(run):
+            answers = LoggedAnswers(rows)
+            columns = {int(i): c for c, i in enumerate(run.index[number]) if i >= 0}
+            columns[-1] = -1
+            for k, budget in enumerate(grid):
+                search = Search(strategy, prompt, replicate, budget=budget, run_seed=part.seed)
+                result = replay_search(search, answers)
+                missing[k, number] = bool(result.missing)
+                asked[k, number, [columns[index] for index in result.asked]] = True
+                selected[k, number] = columns[-1 if result.selected is None else result.selected]
+            if grid[-1] != config["budget"]:
+                continue
+            if timed_out(errors[number]):
                 # The log has fewer of its draws than it would make in time: the outcome stands.
-                asked[-1, number], selected[-1, number] = run.index[number] >= 0, logged
+                asked[-1, number], selected[-1, number] = run.index[number] >= 0, logged[number]
                 missing[-1, number] = False
-            elif missing[-1, number] or selected[-1, number] != logged:
+            elif missing[-1, number] or selected[-1, number] != logged[number]:
                 raise HarnessError(
                     f"strategy '{name}' as installed here does not do what {part.folder.path} "
                     f"logged for prompt {prompt.id}, replicate {replicate}",
                     "install the version that made the run; the manifest's environment names it",
                 )
-    return Replay(wanted, asked, selected, missing)
+    return Replay(np.array(grid), asked, selected, missing)
 
 
 def missing_table(replayed: Replay) -> pd.DataFrame:
@@ -133,45 +112,20 @@ def missing_table(replayed: Replay) -> pd.DataFrame:
     return frame[frame["searches_missing"] > 0].reset_index(drop=True)
 
 
-def _searches(run: LoggedRun) -> Iterator[tuple[int, Part, Prompt, int, Rows]]:
-    ids = run.prompts["prompt_id"].to_numpy()
-    part_of, prompt_of, replicate_of = (
-        run.searches[name].to_numpy(np.int64) for name in ("part", "prompt", "replicate")
-    )
+def _searches(run: LoggedRun) -> Iterator[tuple[int, Part, Prompt, int, Sequence[Row]]]:
+    """Yield each ended search: its row number, run, prompt, replicate and logged rows."""
+    texts = (run.prompts[name].tolist() for name in ("prompt_id", "prompt", "tag"))
+    prompts = [Prompt(*fields) for fields in zip(*texts, strict=True)]
+    places = run.searches[["part", "prompt", "replicate"]].to_numpy(np.int64)
     for place, part in enumerate(run.parts):
-        table = store.read(part.folder.log, "candidates", _COLUMNS)
-        keys = table.select(["prompt_id", "replicate"]).to_pandas()
-        rows_of = keys.groupby(["prompt_id", "replicate"], sort=False).indices
-        for number in np.flatnonzero(part_of == place):
-            row, replicate = int(prompt_of[number]), int(replicate_of[number])
-            found = rows_of.get((ids[row], replicate), [])
-            # One search at a time as Python objects: all at once would not fit for large runs.
-            logged = {
-                entry["draw_index"]: entry
-                for entry in table.take(pa.array(found, pa.int64())).to_pylist()
-            }
-            facts = run.prompts.iloc[row]
-            prompt = Prompt(str(ids[row]), facts["prompt"], facts["tag"])
-            yield int(number), part, prompt, replicate, logged
-
-
-def _drive(search: Search, rows: Rows) -> tuple[list[int], bool]:
-    drawn: list[int] = []
-    waiting = list(search.start())
-    while waiting:
-        draw = waiting.pop(0)
-        row = rows.get(draw.index)
-        if row is None or not _same(draw, row):
-            return drawn, True
-        drawn.append(draw.index)
-        waiting += search.answer(logged_candidate(row, draw))
-    return drawn, False
-
-
-def _same(draw: Draw, row: Mapping[str, Any]) -> bool:
-    feedback = [(f.draw_id, f.sentence) for f in draw.feedback]
-    return (
-        draw.text == row["text"]
-        and canonical_json(dict(draw.settings)) == row["settings"]
-        and feedback == [(f["draw_id"], f["sentence"]) for f in row["feedback"] or []]
-    )
+        numbers = {
+            SearchKey(prompts[prompt].id, int(replicate)): (number, prompts[prompt])
+            for number, (own, prompt, replicate) in enumerate(places)
+            if own == place
+        }
+        for key, rows in by_search(store.read(part.folder.log, "candidates", COLUMNS)):
+            if key in numbers:
+                number, prompt = numbers.pop(key)
+                yield number, part, prompt, key.replicate, rows
+        for key, (number, prompt) in numbers.items():  # they failed before their first draw
+            yield number, part, prompt, key.replicate, ()

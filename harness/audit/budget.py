@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.audit import replays
+from harness.audit.replays import replayed
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Subject, named
 
@@ -24,20 +24,21 @@ def check(subject: Subject) -> Result:
         elif len(rows) < budget:
             early.append(key)
     try:
-        replayed = replays.replay(subject)
+        results = replayed(subject)
     except CannotCheck as error:
         evidence.append(f"where searches had to stop is not known: {error}")
     else:
         for key in early:
-            if replayed[key].unknown is not None:
+            if results[key].missing:
                 problems.add(
-                    f"{named(key)} stops before draw {replayed[key].unknown}, for which its "
-                    "strategy asks"
+                    f"{named(key)} stops before draw {results[key].missing[0].index}, for which "
+                    "its strategy asks"
                 )
-        for key, found in replayed.items():
-            if found.surplus:
+        for key, result in results.items():
+            if result.surplus:
                 problems.add(
-                    f"{named(key)} goes on with draw {found.surplus[0]} when its strategy has ended"
+                    f"{named(key)} goes on with draw {result.surplus[0]} when its strategy has "
+                    "ended"
                 )
     evidence.append(f"budget {budget}; {len(early)} of {number} searches stopped before it")
     return concluded(NAME, count(number, "search", "searches"), problems, evidence)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from harness.audit import replays
+from harness.audit.replays import replayed
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
 from harness.audit.subject import Subject, named
 from harness.engine.searches import SearchKey
@@ -136,8 +136,9 @@ def _draws(subject: Subject, problems: Problems, ended: Counter[SearchKey]) -> t
 
 
 def _asked(subject: Subject, key: SearchKey) -> list[int]:
-    """What the strategy asks for: a plug-in may number its draws as it likes."""
+    """Return the draws that the strategy asks for: a plug-in may number them as it likes."""
     try:
-        return sorted(replays.replay(subject)[key].asked)
+        result = replayed(subject)[key]
     except CannotCheck:
         return []
+    return sorted([*result.asked, *(draw.index for draw in result.missing)])

@@ -7,8 +7,8 @@ are not the scorer's own, nor all its verdicts, as those of an oracle under anot
 
 from __future__ import annotations
 
-from harness.audit import replays
 from harness.audit.decisions import wrong
+from harness.audit.replays import replayed
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
 from harness.audit.subject import Subject, named
 from harness.config import FOREIGN, RECORDED_JUDGE, RunConfig
@@ -89,15 +89,15 @@ def _checkpoints(config: RunConfig, problems: Problems) -> list[str]:
 
 def _replayed(subject: Subject, problems: Problems) -> list[str]:
     try:
-        replayed = replays.replay(subject)
+        results = replayed(subject)
     except CannotCheck as error:
         return [f"not replayed without the scores: {error}"]
     ended = 0
     for key, search in subject.searches.items():
-        if key not in replayed:
+        if key not in results:
             continue
         ended += 1
-        differs = next(iter(wrong(replayed[key], search)), None)
+        differs = next(iter(wrong(results[key], search)), None)
         if differs is not None and not timed_out(search["error"]):
             problems.add(f"without the scores, {named(key)} {differs}")
     return [f"{count(ended, 'search', 'searches')} replayed without the scores"]

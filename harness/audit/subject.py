@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from harness import replay
 from harness.audit.loaded import Loaded
 from harness.audit.result import CannotCheck
 from harness.config import FOREIGN, Plugin, RunConfig, read_config
@@ -224,12 +224,7 @@ class Subject:
         """
         keys = KEYS["candidates"]
         wanted = [*keys, *(name for name in columns if name not in keys)]
-        table = self.table("candidates", wanted).sort_by([(key, "ascending") for key in keys])
-        rows = (
-            row for piece in table.to_batches(max_chunksize=_PIECE) for row in piece.to_pylist()
-        )
-        for key, group in groupby(rows, lambda row: SearchKey(row["prompt_id"], row["replicate"])):
-            yield key, list(group)
+        return replay.by_search(self.table("candidates", wanted))
 
     @cached_property
     def searches(self) -> dict[SearchKey, Row]:

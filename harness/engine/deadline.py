@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import ClassVar
 
 from harness.errors import HarnessError
 
@@ -25,14 +26,38 @@ class Hung(BaseException):
     """A model ran past its deadline. No `Exception`: a plug-in's own handler is not to stop it."""
 
 
-@contextmanager
-def deadline(seconds: float) -> Iterator[None]:
+class deadline:
     """Raise `DeadlineExceeded` inside the block once it has run for so long.
 
-    Signals reach the main thread only; in another thread the block runs without a limit.
+    Signals reach the main thread only; in another thread the block runs without a limit. A class
+    and no generator, since a replay enters hundreds of thousands of such blocks.
+
+    Args:
+        seconds: The limit. 0 is none, and spares blocks within the installing of a handler.
+        error: What is raised instead.
     """
-    with _alarm(seconds, DeadlineExceeded):
-        yield
+
+    _limits: ClassVar[list[type[BaseException]]] = []
+
+    def __init__(self, seconds: float, error: type[BaseException] = DeadlineExceeded) -> None:
+        self._seconds = seconds
+        self._error = error
+
+    def __enter__(self) -> None:
+        self._is_timed = threading.current_thread() is threading.main_thread()
+        if not self._is_timed:
+            return
+        self._previous = None if self._limits else signal.signal(signal.SIGALRM, _expire)
+        self._limits.append(self._error)
+        self._outer = signal.setitimer(signal.ITIMER_REAL, self._seconds)[0]
+
+    def __exit__(self, *error: object) -> None:
+        if not self._is_timed:
+            return
+        signal.setitimer(signal.ITIMER_REAL, self._outer)
+        self._limits.pop()
+        if not self._limits:
+            signal.signal(signal.SIGALRM, self._previous)
 
 
 @contextmanager
@@ -51,7 +76,7 @@ def watched(seconds: float, error: HarnessError) -> Iterator[None]:
     guard.daemon = True
     guard.start()
     try:
-        with _alarm(seconds, Hung):
+        with deadline(seconds, Hung):
             yield
     except Hung:
         raise error from None
@@ -59,22 +84,8 @@ def watched(seconds: float, error: HarnessError) -> Iterator[None]:
         guard.cancel()
 
 
-@contextmanager
-def _alarm(seconds: float, kind: type[BaseException]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def expire(_signal: int, _frame: FrameType | None) -> None:
-        raise kind
-
-    previous = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+def _expire(_signal: int, _frame: FrameType | None) -> None:
+    raise deadline._limits[-1]
 
 
 def _end(error: HarnessError) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,7 +24,7 @@ from harness.engine.progress import Progress
 from harness.engine.restore import Restored, restore
 from harness.engine.rows import candidate_row, search_row
 from harness.engine.scheduler import Work
-from harness.engine.searches import Search, SearchKey
+from harness.engine.searches import Search, SearchKey, drive
 from harness.engine.sources import Known, Source
 from harness.errors import Failure, HarnessError, Interrupted
 from harness.identity import Resolver, judge_seed
@@ -35,7 +34,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.store import LogWriter
 from harness.models.judges.none import UNJUDGED
 from harness.plan import Plan
-from harness.records import FREE, Draw, Look, Request, Role
+from harness.records import FREE, Candidate, Draw, Look, Request, Role
 
 MAX_ATTEMPTS = 3
 """Tries a role gets for one draw before the draw becomes a row with its error.
@@ -165,7 +164,8 @@ class Engine:
         """Tell searches what became of their draws; open others while batches lack draws."""
         for pending in touched:
             if pending.known.is_judged and not pending.is_told:
-                self._ask(pending.open, self._tell(pending))
+                draws = pending.open.search.answer(self._candidate(pending))
+                self._ask(pending.open, draws)
             elif pending.open.is_done:
                 self._close(pending.open)
         while self._dispatcher.wants_search(self._executor.free):
@@ -197,32 +197,32 @@ class Engine:
 
     def _ask(self, open: OpenSearch, draws: Sequence[Draw]) -> None:
         """Answer draws from sources as far as these know them, and queue the others."""
-        asked = deque(draws)
-        while asked:
-            draw = asked.popleft()
-            search = open.search
-            # A search asks for its next round when it has all answers of the one before.
-            request = self._resolver.resolve(search.prompt, search.replicate, draw, search.rounds)
-            pending = Pending(open, draw, request, round=search.rounds)
-            known = self._known(pending)
-            if known is None:
-                open.unlogged += 1
-                self._queue(pending, Role.GENERATOR)
-                continue
-            pending.known = known
-            if known.id is not None:
-                pending.request = replace(request, id=known.id)
-            if known.logged:
-                self.progress.replayed += 1
-                if known.image is not None:
-                    self._unproven.add(known.image)
-                open.note(pending)
-            else:
-                self._receive(pending)
-            if known.is_judged:
-                asked.extend(self._tell(pending))
+        drive(open.search, draws, lambda draw: self._answer(open, draw))
         if open.is_done:
             self._close(open)
+
+    def _answer(self, open: OpenSearch, draw: Draw) -> Candidate | None:
+        """Return a draw's candidate if a source knows it; queue what is left to do for it."""
+        search = open.search
+        # A search asks for its next round when it has all answers of the one before.
+        request = self._resolver.resolve(search.prompt, search.replicate, draw, search.rounds)
+        pending = Pending(open, draw, request, round=search.rounds)
+        known = self._known(pending)
+        if known is None:
+            open.unlogged += 1
+            self._queue(pending, Role.GENERATOR)
+            return None
+        pending.known = known
+        if known.id is not None:
+            pending.request = replace(request, id=known.id)
+        if known.logged:
+            self.progress.replayed += 1
+            if known.image is not None:
+                self._unproven.add(known.image)
+            open.note(pending)
+        else:
+            self._receive(pending)
+        return self._candidate(pending) if known.is_judged else None
 
     def _receive(self, pending: Pending) -> None:
         """Store what a source knows and queue it for those who have yet to look at it."""
@@ -249,14 +249,14 @@ class Engine:
                 return known
         return None
 
-    def _tell(self, pending: Pending) -> Sequence[Draw]:
-        """Tell a search what became of its draw; return what it asks for next."""
+    def _candidate(self, pending: Pending) -> Candidate:
+        """Return what a search is told of its draw, which it now is."""
         pending.is_told = True
         candidate = pending.candidate()
         pending.open.images[candidate.id] = candidate.image
         if candidate.image is not None and self._config.keep_images != "all":
             self._images.hold(candidate.image)
-        return pending.open.search.answer(candidate)
+        return candidate
 
     def _follow(self, pending: Pending) -> None:
         """Store a new image and queue it for those who look at it."""

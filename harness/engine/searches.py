@@ -7,8 +7,10 @@ returning a candidate it was not sent, raising, or not coming back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harness.engine.deadline import DeadlineExceeded, deadline
 from harness.records import Candidate, Draw, Prompt, Task
@@ -78,7 +80,7 @@ class Search:
         self._task = Task(
             prompt=prompt.text,
             budget=budget,
-            seed=seed(run_seed, prompt.id, replicate, -1, "strategy"),
+            seed=_strategy_seed(run_seed, prompt.id, replicate),
         )
         self._step_seconds = step_seconds
         self._generator: Rounds | None = None
@@ -116,8 +118,8 @@ class Search:
         if len(self._answers) < len(self._round):
             return ()
         answers = [self._answers[i] for i in self._round]
-        self._sent |= self._answers
-        self._ids |= {a.id for a in answers}
+        self._sent.update(self._answers)
+        self._ids.update(a.id for a in answers)
         self._answers = {}
         return self._step(answers)
 
@@ -131,6 +133,7 @@ class Search:
                     asked = self._generator.send(answers or [])
             draws = self._checked(asked)
         except StopIteration as stop:
+            self._generator = None
             self._end(stop.value)
             return ()
         except StrategyError as error:
@@ -144,7 +147,7 @@ class Search:
             return ()
         self.rounds += 1
         self._round = tuple(draw.index for draw in draws)
-        self._asked |= {draw.index: draw for draw in draws}
+        self._asked.update((draw.index, draw) for draw in draws)
         return draws
 
     def _checked(self, asked: Sequence[Draw]) -> list[Draw]:
@@ -158,14 +161,14 @@ class Search:
             raise StrategyError(
                 f"asked for {over} draw(s) beyond its budget of {self._task.budget}"
             )
+        indices = set()
         for draw in draws:
             _check_values(draw)
-        indices = [draw.index for draw in draws]
-        repeated = [i for n, i in enumerate(indices) if i in self._asked or i in indices[:n]]
-        if repeated:
-            raise StrategyError(f"asked for draw {repeated[0]} twice")
-        if min(indices) < 0:
-            raise StrategyError(f"asked for draw {min(indices)}; indices start at 0")
+            if draw.index in self._asked or draw.index in indices:
+                raise StrategyError(f"asked for draw {draw.index} twice")
+            if draw.index < 0:
+                raise StrategyError(f"asked for draw {draw.index}; indices start at 0")
+            indices.add(draw.index)
         for draw in draws:
             if draw.feedback and not self._strategy.needs_feedback:
                 raise StrategyError(
@@ -183,7 +186,8 @@ class Search:
     def _end(self, selected: Candidate | None) -> None:
         if selected is not None:
             index = selected.draw.index if isinstance(selected, Candidate) else None
-            if index is None or self._sent.get(index) != selected:
+            sent = None if index is None else self._sent.get(index)
+            if sent is None or (sent is not selected and sent != selected):
                 self._fail("returned a candidate that it was not sent")
                 return
             if not selected.ok:
@@ -230,6 +234,29 @@ def _check_values(draw: Draw) -> None:
         if not isinstance(text, str) or not is_encodable(text):
             raise StrategyError(f"asked for draw {index} with {text!r} for a text")
     try:
-        canonical_json(dict(draw.settings))
+        if draw.settings != {}:
+            canonical_json(dict(draw.settings))
     except (TypeError, ValueError) as error:
         raise StrategyError(f"asked for draw {index} with unusable settings: {error}") from None
+
+
+def drive(
+    search: Search, draws: Iterable[Draw], answer: Callable[[Draw], Candidate | None]
+) -> None:
+    """Answer draws of a search, and those that it asks for next, as far as answers are known.
+
+    Args:
+        search: The search.
+        draws: Draws of its current round.
+        answer: Returns the candidate of a draw, or None where nobody knows it yet.
+    """
+    waiting = deque(draws)
+    while waiting:
+        candidate = answer(waiting.popleft())
+        if candidate is not None:
+            waiting.extend(search.answer(candidate))
+
+
+@lru_cache(maxsize=1024)
+def _strategy_seed(run_seed: int, prompt_id: str, replicate: int) -> int:
+    return seed(run_seed, prompt_id, replicate, -1, "strategy")

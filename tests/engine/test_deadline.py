@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine.deadline import watched
+from harness.engine.deadline import DeadlineExceeded, deadline, watched
 from harness.engine.executors.base import Patience
 from harness.engine.launch import Execution
 from harness.errors import HarnessError
@@ -65,11 +65,27 @@ def test_a_plug_in_cannot_swallow_the_deadline() -> None:
 
 
 def test_what_ends_in_time_is_left_alone() -> None:
-    with watched(60.0, HarnessError("it hangs")):
-        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
-    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    def left() -> float:
+        return signal.getitimer(signal.ITIMER_REAL)[0]
+
+    outer, handler = left(), signal.getsignal(signal.SIGALRM)  # of whoever limits this test
+    with watched(30.0, HarnessError("it hangs")):
+        assert 29 < left() <= 30
+        with deadline(10.0):
+            assert 9 < left() <= 10
+        assert 29 < left() <= 30
+    assert left() == pytest.approx(outer, abs=1) and signal.getsignal(signal.SIGALRM) == handler
     with watched(Patience().batch, HarnessError("it hangs")):
-        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+        assert left() == pytest.approx(outer, abs=1)
+
+
+def test_an_inner_deadline_raises_its_own_error_and_leaves_the_handler_to_the_outer() -> None:
+    with deadline(0):
+        for _ in range(2):
+            with pytest.raises(DeadlineExceeded), deadline(0.05):
+                time.sleep(60)
+            with pytest.raises(KeyError), deadline(0.05, KeyError):
+                time.sleep(60)
 
 
 def test_a_first_batch_may_take_longer_and_zero_is_no_limit() -> None:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.audit.replays import SEEN_BY_STRATEGIES
 from harness.audit.subject import Row, Subject
 from harness.engine.rows import logged_value
 from harness.engine.searches import SearchKey, timed_out
 from harness.log.schema import ROLES
+from harness.replay import COLUMNS
 
 SUFFIXES = {"": ROLES, "_search": ("generator", "judge"), "_generator": ("generator",)}
 """Suffix of a cost column, and whose costs it adds up."""
@@ -23,7 +23,9 @@ COSTS = ("draws", *(unit + suffix for suffix in SUFFIXES for unit in UNITS))
 """All cost columns of a report's tables."""
 
 _COLUMNS = (
-    *SEEN_BY_STRATEGIES,
+    "prompt",
+    "tag",
+    *COLUMNS,
     "correct",
     *(f"{role}_{unit}" for role in ROLES for unit, _ in UNITS.values()),
 )

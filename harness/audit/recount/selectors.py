@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from itertools import groupby, pairwise
 
 from harness.audit.recount.counted import COSTS, Counted, Drawn, added, worth
-from harness.audit.replays import Replayed
+from harness.replay import Replayed
 
 SUBSETS = ("score", "accepted", "oracle", "random")
 REPLAYS = ("strategy", "score", "oracle", "random")

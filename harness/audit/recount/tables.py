@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from harness.audit import replays
 from harness.audit.recount import intervals
 from harness.audit.recount.counted import COSTS, Counted, added, counted
 from harness.audit.recount.intervals import Floats
@@ -22,6 +21,7 @@ from harness.engine.searches import Search
 from harness.log.manifest import FINISHED
 from harness.models.bundled import is_miniature
 from harness.records import Prompt
+from harness.replay import LoggedAnswers, Replayed, replay
 from strategies.base import Strategy
 
 Key = tuple[Any, ...]
@@ -281,7 +281,7 @@ class Recount:
                 # A mean over the searches that can be answered would favour the easy prompts.
                 worth_of[selector][budget] = (
                     None
-                    if any(one.unknown is not None for one in found)
+                    if any(one.missing for one in found)
                     else self._by_prompt(
                         [
                             replayed(search, selector, one)
@@ -292,10 +292,10 @@ class Recount:
         for selector in REPLAYS:
             yield Curve(selector, selector == "strategy", "replay", worth_of[selector])
 
-    def _replayed(self, search: Counted, strategy: Strategy, budget: int) -> replays.Replayed:
+    def _replayed(self, search: Counted, strategy: Strategy, budget: int) -> Replayed:
         if search.timed_out and budget == self._subject.config.budget:
             logged = tuple(draw.index for draw in search.draws)
-            return replays.Replayed(logged, None, "", (), search.rounds, search.selected, None)
+            return Replayed(logged, (), (), search.rounds, search.selected, None)
         prompt = Prompt(search.key.prompt_id, search.text, search.tag)
         again = Search(
             strategy,
@@ -304,7 +304,7 @@ class Recount:
             budget=budget,
             run_seed=self._subject.config.seed,
         )
-        return replays.drive(again, search.rows)
+        return replay(again, LoggedAnswers(search.rows))
 
 
 def _mean(values: Sequence[float] | Floats) -> float:
