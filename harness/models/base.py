@@ -9,7 +9,7 @@ not count stay None and are shown as not counted, as are the sums that they belo
 
 A plug-in is a class with a `load` (`GeneratorFactory`, `JudgeFactory`). Its module is imported to
 list and check its settings, so torch and its like belong inside functions. What every one must
-keep is published as tests to subclass: `tests/contracts/generators.py` and `judges.py`.
+keep is published as tests to subclass: `harness.testing`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from benchmarks.geneval import prompts as recipe
 from benchmarks.geneval.benchmark import GenEval
 from benchmarks.geneval.classes import CLASSES, COLORS, TAGS
 from harness.errors import HarnessError, UsageError
-from tests.contracts.benchmarks import BenchmarkContract
+from harness.testing.benchmarks import BenchmarkContract
 from tests.shared import SHARED
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.prompt_file import PromptFile
 from harness.errors import UsageError
 from harness.records import Prompt
-from tests.contracts.benchmarks import BenchmarkContract
+from harness.testing.benchmarks import BenchmarkContract
 
 JSONL = '{"prompt": "a cat", "id": "c", "tag": "t", "n": 2}\n\n{"prompt": "a dog"}\n'
 CSV = 'id,prompt,tag,style\nc,"a cat, red",t,oil\n,a dog,,\n'

@@ -5,7 +5,7 @@ from harness.engine.executors.inline import InlineExecutor
 from harness.engine.worker import Setup
 from harness.plan import Plan
 from harness.records import Role
-from tests.contracts.executors import ExecutorContract
+from tests.engine.executor_contract import ExecutorContract
 
 
 class TestInline(ExecutorContract):

@@ -22,7 +22,7 @@ from harness.models.judges.oracle import OracleJudge
 from harness.models.suites import ModelSpec, Suite
 from harness.records import FREE, Cost, Image, Prompt, Verdict
 from harness.registry import JUDGES
-from tests.contracts.judges import JudgeContract
+from harness.testing.judges import JudgeContract
 
 Pairs = list[tuple[Prompt, Image]]
 

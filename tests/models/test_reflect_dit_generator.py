@@ -26,8 +26,8 @@ from harness.models.sana import SanaGenerator
 from harness.models.suites import Suite, load_suite, sampler_settings
 from harness.records import Feedback, Request
 from harness.registry import GENERATORS
+from harness.testing.generators import GeneratorContract
 from harness.truncation import Truncation
-from tests.contracts.generators import GeneratorContract
 from tests.tiny import make_tiny_reflect_suite
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "reflect_dit"

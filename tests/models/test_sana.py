@@ -17,8 +17,8 @@ from harness.models.sana import SanaGenerator, SanaSettings
 from harness.models.suites import Suite, sampler_settings
 from harness.records import Feedback, Request
 from harness.registry import GENERATORS
+from harness.testing.generators import GeneratorContract
 from harness.truncation import Truncation
-from tests.contracts.generators import GeneratorContract
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "reflect_dit"
 PARITY = 1e-4

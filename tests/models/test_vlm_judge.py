@@ -23,7 +23,7 @@ from harness.models.judges.vlm_sampler import Sampler, Sampling
 from harness.models.loading import quiet
 from harness.records import Cost, Image, Prompt, Verdict
 from harness.registry import JUDGES
-from tests.contracts.judges import JudgeContract
+from harness.testing.judges import JudgeContract
 from tests.models.tiny_vlm import TEMPLATE, WORDS, make_qwen, make_tokenizer
 
 Pairs = list[tuple[Prompt, Image]]

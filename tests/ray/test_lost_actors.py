@@ -25,7 +25,7 @@ from harness.engine.jobs import Job
 from harness.engine.worker import Setup
 from harness.errors import Failure, HarnessError
 from harness.records import Role
-from tests.contracts.executors import draws, finish
+from tests.engine.executor_contract import draws, finish
 from tests.runs import stub_plan
 from tests.stubs import Faults, make_stub_suite
 from tests.terminal import wait_until

@@ -19,7 +19,7 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.plan import Plan
 from harness.records import Role
-from tests.contracts.executors import ExecutorContract, draws, finish
+from tests.engine.executor_contract import ExecutorContract, draws, finish
 from tests.engine.mixtures import strike_at_random
 from tests.runs import contents, run, stub_plan
 from tests.stubs import CHAIN, Faults, make_stub_suite

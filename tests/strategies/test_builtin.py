@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from harness.records import Candidate, Draw, Verdict
+from harness.testing.strategies import StrategyContract, play, world
 from strategies.base import Strategy, best, last
 from strategies.best_of_n import BestOfN
 from strategies.single import Single
-from tests.contracts.strategies import StrategyContract, play, world
 
 
 class TestSingle(StrategyContract):

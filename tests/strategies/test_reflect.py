@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.records import Candidate, Draw, Feedback, Verdict
+from harness.testing.strategies import StrategyContract, inherited, play, world
 from strategies.base import Strategy
 from strategies.context import choose
 from strategies.explore_then_reflect import ExploreThenReflect
 from strategies.reflect import Reflect
 from strategies.reflect_beam import ReflectBeam
 from strategies.reflect_or_restart import ReflectOrRestart
-from tests.contracts.strategies import StrategyContract, inherited, play, world
 
 
 class TestReflect(StrategyContract):

@@ -52,7 +52,7 @@ class GeneratorContract:
 
     def test_its_settings_are_declared_without_loading_it(self, generator: Generator) -> None:
         declared = type(generator).Settings  # type: ignore[attr-defined]
-        assert dataclasses.is_dataclass(declared)
+        assert isinstance(declared, type) and dataclasses.is_dataclass(declared)
         assert all(
             isinstance(value, str | int | float | bool | None)
             for value in dataclasses.asdict(declared()).values()

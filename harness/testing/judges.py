@@ -92,7 +92,7 @@ class JudgeContract:
 
     def test_costs_are_sane(self, answers: list[tuple[Verdict, Cost]]) -> None:
         for _, cost in answers:
-            assert math.isfinite(cost.flops) and cost.flops >= 0
+            assert cost.flops is None or (math.isfinite(cost.flops) and cost.flops >= 0)
             assert cost.tokens >= 0
             # NFE counts the generator's network; the worker that runs a model holds the clock.
             assert cost.nfe == 0 and cost.device_seconds == 0

@@ -1,4 +1,4 @@
-"""What every benchmark promises. Subclass it for a benchmark of your own:
+"""What every benchmark promises. Subclass `BenchmarkContract` to hold yours against it.
 
 class TestMine(BenchmarkContract):
     @pytest.fixture
@@ -18,6 +18,8 @@ from harness.seeds import canonical_json
 
 
 class BenchmarkContract:
+    """Prompts are the same every time, ids are unique, and all of it can be logged."""
+
     @pytest.fixture
     def benchmark_plugin(self) -> Benchmark:
         raise NotImplementedError("return the benchmark to be tested")
