@@ -58,6 +58,7 @@ class Ask:
     judge: str | None = None
     scorer: Mapping[str, str] | None = None
     dtype: str | None = None
+    compile: bool = False
     batch_size: int | None = None
     budget: int = 4
     replicates: int = 1
@@ -172,6 +173,7 @@ def plan(ask: Ask) -> Plan:
     else:
         _check_judge(suite.judge, benchmark)
     _check_abilities(strategy, suite.generator, suite.judge, ask.budget)
+    _check_compile(suite)
     specs = {Role.GENERATOR: suite.generator, Role.JUDGE: suite.judge}
     if scorer is not None:
         specs[Role.SCORER] = scorer
@@ -266,6 +268,8 @@ def override(suite: Suite, ask: Ask) -> Suite:
         updates["checkpoints"] = {**generator.checkpoints, part: ask.checkpoint}
     if ask.batch_size is not None:
         updates["batch_size"] = ask.batch_size
+    if ask.compile:
+        updates["compile"] = True
     settings = sampler_settings(generator, ask.generator_settings or {})
     generator = generator.model_copy(update={**updates, "settings": settings})
     judge = suite.judge
@@ -333,6 +337,21 @@ def _check_abilities(
             "name a --judge, such as vlm=ORG/NAME; or draw without choosing: --strategy single, "
             "with --replicates for several images a prompt",
         )
+
+
+def _check_compile(suite: Suite) -> None:
+    if suite.generator.compile:
+        kind = suite.generator.kind
+        if not getattr(GENERATORS.get(kind), "can_compile", False):
+            raise UsageError(
+                f"generator '{kind}' cannot be compiled", "leave --compile out, or out of the suite"
+            )
+    for role in (Role.JUDGE, Role.SCORER):
+        if suite.spec(role).compile:
+            raise UsageError(
+                f"suite '{suite.name}' asks for a compiled {role}, and only generators can be",
+                "leave compile out there",
+            )
 
 
 def with_dtype(spec: ModelSpec, ask: Ask) -> ModelSpec:

@@ -14,7 +14,7 @@ from harness.analysis.resampling import Ints
 from harness.config import read_config
 from harness.errors import HarnessError, UsageError
 from harness.log import damage, store
-from harness.log.costs import spent
+from harness.log.costs import padded, spent
 from harness.log.grades import graded
 from harness.log.location import Location
 from harness.log.manifest import Manifest
@@ -34,7 +34,7 @@ _COLUMNS = (
     "judge_score",
     "correct",
     "error_role",
-    *(f"{role}_{unit}" for role in ROLES for unit in UNITS),
+    *(f"{role}_{unit}" for role in ROLES for unit in (*UNITS, "rows")),
 )
 
 MOST_PLACES = 50_000_000
@@ -113,6 +113,10 @@ def _assemble(
         costs={
             f"{unit}_{role}": matrix(spent(table, role, unit, judged=judged) / scale, 0.0)
             for unit, scale in UNITS.items()
+            for role in ROLES
+        }
+        | {
+            f"padded_flops_{role}": matrix(padded(table, role, judged=judged) / UNITS["flops"], 0.0)
             for role in ROLES
         },
         failed=matrix(pc.is_valid(table["error_role"]).to_numpy(), False),

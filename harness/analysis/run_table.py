@@ -26,7 +26,8 @@ def runs_table(runs: Sequence[LoggedRun], names: Sequence[str], *, seed: int = 0
     Returns:
         One row a run and group: `run`, `kind`, `tag`, `score`, `low`, `high`, `method`,
         `prompts`; realised mean costs of an image `draws`, `nfe`, `tflops`, `device_seconds`
-        with the suffixes of `harness.analysis.curves.ROLE_SETS`; `detectable_unpaired`, the
+        with the suffixes of `harness.analysis.curves.ROLE_SETS`; `tflops_padded`, `tflops` with
+        the padding of batches; `detectable_unpaired`, the
         smallest difference to an independent run of as many prompts that would be found with
         80% power; and `harness.analysis.protocol.facts` (`draws` as `draws_logged`).
     """
@@ -44,6 +45,7 @@ def _rows(run: LoggedRun, name: str, seed: int) -> pd.DataFrame:
     for suffix, roles in ROLE_SETS.items():
         for axis, unit in (("nfe", "nfe"), ("tflops", "flops"), ("device_seconds",) * 2):
             costs[axis + suffix] = _mean(run, run.spent(unit, roles))
+    costs["tflops_padded"] = _mean(run, run.spent("padded_flops"))
     rows: list[dict[str, Any]] = []
     bands = group_bands(run, values, seed=seed)
     for g, (group, (band, method)) in enumerate(zip(run.groups, bands, strict=True)):

@@ -23,6 +23,7 @@ from harness.analysis.findings import analyse
 from harness.analysis.loading import load_run
 from harness.analysis.replay import budget_grid
 from harness.analysis.run_table import runs_table
+from harness.audit.recount.counted import PADDED
 from harness.audit.recount.tables import Cells, Recount, Rows
 from harness.audit.recount.wording import misworded
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
@@ -118,7 +119,7 @@ def _compare(name: str, frame: pd.DataFrame, expected: Rows, problems: Problems)
 
 
 def _unlike(said: Cells, expected: Cells) -> Sequence[str]:
-    found = [f"no {column}" for column in expected.keys() - said.keys()]
+    found = [f"no {column}" for column in expected.keys() - said.keys() - {PADDED}]
     for column, value in said.items():
         if column not in expected:
             found.append(f"'{column}' is no column that a log gives")

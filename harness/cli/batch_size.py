@@ -29,7 +29,7 @@ class BatchSize(click.ParamType[int | str]):
 
 
 def settle(
-    plan: Plan, execution: Execution, out: Location | None, results: Path
+    plan: Plan, execution: Execution, out: Location | None, results: Path, *, is_laddered: bool
 ) -> tuple[Plan, dict[str, Any]]:
     """Fix the generator's batch size: an earlier run's of the same command, else by measuring.
 
@@ -38,6 +38,7 @@ def settle(
         execution: Where the run will work.
         out: Its folder, if one was given.
         results: Where to look for it otherwise.
+        is_laddered: Whether late rounds may run at fewer rows.
 
     Returns:
         The plan, and what its manifest is to keep of the measurement.
@@ -49,13 +50,14 @@ def settle(
     from harness.log.files import check_writable
     from harness.log.run_folder import RunFolder, find_runs
 
-    known = earlier(plan, [RunFolder(out)] if out is not None else find_runs(results))
+    folders = [RunFolder(out)] if out is not None else find_runs(results)
+    known = earlier(plan, folders, is_laddered=is_laddered)
     if known is not None:
         click.echo(f"batch size: {known}, as this run was begun with", err=True)
-        return with_batch_size(plan, known), {}
+        return with_batch_size(plan, known, is_laddered=is_laddered), {}
     check_writable(results if out is None else out)
     click.echo("measuring batch sizes …", err=True)
-    found = calibrate(plan, execution)
+    found = calibrate(plan, execution, is_laddered=is_laddered)
     for size in found.sizes:
         click.echo(
             f"  {size.batch_size:3d}: {size.images_per_second:.2f} images/s, "
@@ -63,4 +65,5 @@ def settle(
             err=True,
         )
     click.echo(f"batch size: {found.batch_size} ({found.stopped})", err=True)
-    return with_batch_size(plan, found.batch_size), {"calibration": found.record()}
+    settled = with_batch_size(plan, found.batch_size, is_laddered=is_laddered)
+    return settled, {"calibration": found.record()}

@@ -46,6 +46,7 @@ BUSY_CORES = 0.25
               help="Sampler setting.")  # fmt: skip
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]),
               help="Number type of all models.")  # fmt: skip
+@click.option("--compile", is_flag=True, help="Compile the generator's blocks.")
 @click.option("--batch-size", type=COUNT, help="Images of a generator's batch.")
 @click.option("--without-scorer", is_flag=True,
               help="Draw and judge only, as the published scripts do.")  # fmt: skip
@@ -166,7 +167,8 @@ def _text(plans: Sequence[Plan], results: Sequence[Measured], device: str) -> st
     config, result = plans[0].config, results[0]
     spec = config.generator
     lines = [
-        f"{config.suite}, {spec.dtype}, threads {config.threads}, "
+        f"{config.suite}, {spec.dtype}{', compiled' if spec.compile else ''}, "
+        f"threads {config.threads}, "
         f"{device_name(device)}, {result.cores} cores; medians over "
         f"{len(result.single.rounds)} rounds (slowest to fastest)"
     ]

@@ -71,6 +71,11 @@ PAIR = "NAME=VALUE"
     help="Number type of all models; default bfloat16 on GPUs, float32 on CPUs.",
 )
 @click.option(
+    "--compile",
+    is_flag=True,
+    help="Compile the generator's blocks: half a minute for each batch shape, then faster.",
+)
+@click.option(
     "--batch-size",
     type=BatchSize(),
     help="Images a generator batch; auto: chosen by a short measurement on the device, once.",
@@ -151,7 +156,7 @@ def run(
         ready = laddered(ready)
     notes: dict[str, Any] = {}
     if batch_size == BatchSize.AUTO:
-        ready, notes = settle(ready, where, out, Path("results"))
+        ready, notes = settle(ready, where, out, Path("results"), is_laddered=ladder)
     folder = RunFolder(out) if out is not None else default_folder(ready, Path("results"))
     ready = as_begun(ready, folder)
     return drive(ready, where, folder, notes, reuse)

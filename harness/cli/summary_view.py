@@ -104,7 +104,8 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
         if (rows := cost["rows"]) and role == "generator":
             padded = cost["padded_flops"]
             with_padding = f", {padded / 1e12:.3g} TFLOPs with padding" if padded else ""
-            parts.append(f"{rows:.0f} rows computed for {summary.draws} draws{with_padding}")
+            fill = f" ({summary.draws / rows:.0%} full)" if summary.draws <= rows else ""
+            parts.append(f"{rows:.0f} rows computed for {summary.draws} draws{fill}{with_padding}")
         if cost["nfe"]:
             parts.append(f"{cost['nfe']:.0f} NFE")
         if cost["tokens"]:

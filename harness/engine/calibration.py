@@ -1,9 +1,10 @@
 """Choosing a batch size by a short measurement on the device that will do the work.
 
 The batch shape is part of every draw's identity, so it is measured once, before a run begins,
-and written into its config; whatever goes on with the run takes it from there. The smallest
-size that comes close to the best is taken: larger batches would gain next to nothing, hold more
-memory, and be harder to fill when few searches are left.
+and written into its config; whatever goes on with the run takes it from there. What counts is the
+whole run: a size that is quick when it is full is slow where the strategy and the number of
+searches leave it half empty. The smallest size that comes close to the best is taken: larger
+batches would gain next to nothing and hold more memory.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from harness.engine.device_memory import memory_held, memory_limit
-from harness.engine.ladder import laddered
+from harness.engine.ladder import Round, batches, ladder, laddered, rehearsed, takes_rows
 from harness.engine.launch import DEFAULT_GPU_SHARE, Execution
 from harness.engine.worker import Setup, load, prepare_process
 from harness.errors import HarnessError
@@ -72,14 +74,43 @@ class Calibration:
         return asdict(self)
 
 
+Choice = Callable[[Sequence[Size]], int]
+
+
 def choose(sizes: Sequence[Size]) -> int:
     """The smallest batch size that comes close to the fastest."""
     best = max(size.images_per_second for size in sizes)
     return min(s.batch_size for s in sizes if s.images_per_second >= CLOSE * best)
 
 
-def calibrate(plan: Plan, execution: Execution) -> Calibration:
+def quickest(rounds: Sequence[Round], is_laddered: bool, sizes: Sequence[Size]) -> int:
+    """The smallest batch size with which a run comes close to the least time it can take.
+
+    Args:
+        rounds: What its searches will ask for.
+        is_laddered: Whether late rounds run at fewer rows.
+        sizes: What was measured.
+    """
+    rates = {size.batch_size: size.images_per_second for size in sizes}
+
+    def seconds(most: int) -> float:
+        rungs = (ladder(rounds, most) if is_laddered else ()) or (most,)
+        return sum(
+            count * rows / rates[min(rates, key=lambda size: abs(size - rows))]
+            for rows, count in batches(rounds, rungs).items()
+        )
+
+    least = min(map(seconds, rates))
+    return min(size for size in rates if seconds(size) * CLOSE <= least)
+
+
+def calibrate(plan: Plan, execution: Execution, *, is_laddered: bool = True) -> Calibration:
     """Measure a few batch sizes of a plan's generator where it will run.
+
+    Args:
+        plan: With whatever batch size.
+        execution: Where it will run.
+        is_laddered: Whether late rounds may run at fewer rows.
 
     Raises:
         HarnessError: The model cannot be loaded, not even one image fits, or the cluster has no
@@ -88,13 +119,16 @@ def calibrate(plan: Plan, execution: Execution) -> Calibration:
     setup = Setup(plan.config, plan.paths, execution.device)
     context = int(getattr(plan.strategy, "context", 1)) if plan.strategy.needs_feedback else 0
     share = {**DEFAULT_GPU_SHARE, **execution.gpu_share}[Role.GENERATOR]
+    best = choose
+    if plan.strategy.can_rehearse:
+        best = partial(quickest, rehearsed(plan), is_laddered and takes_rows(plan))
     if execution.uses_ray:
-        return _calibrate_on_ray(setup, context, share, execution)
-    return measure_sizes(Probe(setup, context, share).measure)
+        return _calibrate_on_ray(setup, context, share, execution, best)
+    return measure_sizes(Probe(setup, context, share).measure, best)
 
 
 def _calibrate_on_ray(
-    setup: Setup, context: int, share: float, execution: Execution
+    setup: Setup, context: int, share: float, execution: Execution, best: Choice
 ) -> Calibration:
     """Measure on an actor, size by size: if it dies, the sizes that it did are known."""
     import ray
@@ -137,7 +171,7 @@ def _calibrate_on_ray(
                 f"{patience.place:g} s",
                 "`ray status` shows which nodes and GPUs there are and who holds them",
             )
-        return measure_sizes(measure)
+        return measure_sizes(measure, best)
     finally:
         if probe is not None:
             ray.kill(probe)
@@ -145,7 +179,7 @@ def _calibrate_on_ray(
             ray.shutdown()
 
 
-def earlier(plan: Plan, folders: Sequence[RunFolder]) -> int | None:
+def earlier(plan: Plan, folders: Sequence[RunFolder], *, is_laddered: bool) -> int | None:
     """The batch size of a run that differs from the plan in nothing else and was calibrated.
 
     So the same command goes on with the same run, although another measurement might choose
@@ -157,17 +191,20 @@ def earlier(plan: Plan, folders: Sequence[RunFolder]) -> int | None:
             size = int(manifest.config["generator"]["batch_size"])
         except (HarnessError, KeyError, TypeError, ValueError):
             continue  # no run of ours; whoever opens it will say so
-        calibrated = any("calibration" in session for session in manifest.sessions)
-        if calibrated and with_batch_size(plan, size).config.digest == manifest.config_digest:
+        if not any("calibration" in session for session in manifest.sessions):
+            continue
+        again = with_batch_size(plan, size, is_laddered=is_laddered)
+        if again.config.digest == manifest.config_digest:
             return size
     return None
 
 
-def with_batch_size(plan: Plan, size: int) -> Plan:
+def with_batch_size(plan: Plan, size: int, *, is_laddered: bool) -> Plan:
     """Return the plan with another batch size of its generator, and a ladder down from there."""
     generator = plan.config.generator.model_copy(update={"batch_size": size})
-    other = replace(plan, config=plan.config.model_copy(update={"generator": generator}))
-    return laddered(other) if plan.config.batch_rows else other
+    config = plan.config.model_copy(update={"generator": generator, "batch_rows": ()})
+    other = replace(plan, config=config)
+    return laddered(other) if is_laddered else other
 
 
 class Probe:
@@ -253,11 +290,12 @@ def measure_size(
     return Size(size, size / statistics.median(times), held)
 
 
-def measure_sizes(measure: Callable[[int], Size | str]) -> Calibration:
+def measure_sizes(measure: Callable[[int], Size | str], best: Choice = choose) -> Calibration:
     """Try one size after the other until nothing more is gained or memory runs out.
 
     Args:
         measure: Measures a batch size, or says why it cannot be had.
+        best: Chooses one of those measured.
 
     Raises:
         HarnessError: Not even one image fits.
@@ -278,7 +316,7 @@ def measure_sizes(measure: Callable[[int], Size | str]) -> Calibration:
             f"the generator cannot be calibrated: {stopped}",
             "use a device with more memory, or give a number with --batch-size",
         )
-    return Calibration(choose(sizes), tuple(sizes), stopped)
+    return Calibration(best(sizes), tuple(sizes), stopped)
 
 
 def _requests(setup: Setup, size: int, context: int) -> list[Request]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+CPU_INFO = Path("/proc/cpuinfo")
+"""Where Linux describes the processor."""
+
 
 def has_gpu(address: str | None) -> bool:
     """Whether there is a CUDA GPU: on the cluster at an address, else on this machine.
@@ -30,9 +33,28 @@ def device_name(device: str) -> str:
         import torch
 
         return torch.cuda.get_device_name(device)
+    return _processor("model name") or platform.processor() or platform.machine()
+
+
+BFLOAT16 = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "bf16": "Arm BF16"}
+"""Processor flags of instructions that multiply bfloat16 numbers, and their names."""
+
+
+def native_bfloat16() -> str | None:
+    """Return with which instructions this machine's processor multiplies bfloat16 numbers.
+
+    Returns:
+        Their names; "" for one that has none; None where the system does not say.
+    """
+    flags = (_processor("flags") or _processor("Features")).split()
+    return ", ".join(name for flag, name in BFLOAT16.items() if flag in flags) if flags else None
+
+
+def _processor(field: str) -> str:
+    """Return a field of the first processor as Linux describes it; "" where it does not."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
     except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+        return ""
+    values = (line.partition(":")[2].strip() for line in lines if line.startswith(field))
+    return next(values, "")

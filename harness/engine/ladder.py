@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator
-from dataclasses import replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 
 from harness.config import read_config
 from harness.engine.searches import Search
@@ -53,13 +53,16 @@ def laddered(plan: Plan) -> Plan:
     reach; a plan whose every round is large stays as it is, and so does one whose strategy must
     not be rehearsed.
     """
-    config = plan.config
-    with import_paths(allowed=True):  # the plan's own, which has been imported before
-        factory = GENERATORS.get(config.generator.kind)
-    if not (getattr(factory, "takes_rows", False) and plan.strategy.can_rehearse):
+    if not (takes_rows(plan) and plan.strategy.can_rehearse):
         return plan
-    rows = ladder(plan, config.generator.batch_size)
-    return replace(plan, config=config.model_copy(update={"batch_rows": rows}))
+    rows = ladder(rehearsed(plan), plan.config.generator.batch_size)
+    return replace(plan, config=plan.config.model_copy(update={"batch_rows": rows}))
+
+
+def takes_rows(plan: Plan) -> bool:
+    """Return whether a plan's generator can change the number of rows from batch to batch."""
+    with import_paths(allowed=True):  # the plan's own, which has been imported before
+        return bool(getattr(GENERATORS.get(plan.config.generator.kind), "takes_rows", False))
 
 
 def as_begun(plan: Plan, folder: RunFolder) -> Plan:
@@ -76,20 +79,31 @@ def as_begun(plan: Plan, folder: RunFolder) -> Plan:
     return replace(plan, config=begun) if begun.digest == config.digest else plan
 
 
-def ladder(plan: Plan, most: int) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class Round:
+    """A round of all searches of a plan, as far as it can be guessed.
+
+    Attributes:
+        draws: How many draws of a kind are asked for; only draws of a kind share a batch.
+        kinds: How many kinds there are.
+    """
+
+    draws: float
+    kinds: int
+
+
+def ladder(rounds: Sequence[Round], most: int) -> tuple[int, ...]:
     """Return the rows of a batch, round by round; the last holds for all later rounds.
 
     Empty if every round has the most.
 
     Args:
-        plan: Strategy, budget and number of searches.
+        rounds: Those of the plan (`rehearsed`).
         most: Rows of the largest batch.
     """
     rungs: list[int] = []
-    searches = len(plan.prompts) * plan.config.replicates
-    for draws in _rounds(plan):
+    for expected in (round.draws for round in rounds):
         size = rungs[-1] if rungs else most
-        expected = draws * searches / SAMPLE
         while size > 1 and not (_fills(expected, size) if not rungs else _likely(expected, size)):
             size = max(1, size // STEP)
         rungs.append(size)
@@ -98,6 +112,20 @@ def ladder(plan: Plan, most: int) -> tuple[int, ...]:
     while len(rungs) > 1 and rungs[-1] == rungs[-2]:
         rungs.pop()
     return () if rungs == [most] else tuple(rungs)
+
+
+def batches(rounds: Sequence[Round], rungs: Sequence[int]) -> Counter[int]:
+    """Return how many batches of each number of rows are to be expected.
+
+    Args:
+        rounds: Those of the plan.
+        rungs: Rows of a batch, round by round; the last holds for all later rounds.
+    """
+    counts: Counter[int] = Counter()
+    for number, round in enumerate(rounds):
+        size = rungs[min(number, len(rungs) - 1)]
+        counts[size] += round.kinds * math.ceil(round.draws / size)
+    return counts
 
 
 def _fills(draws: float, size: int) -> bool:
@@ -110,8 +138,10 @@ def _likely(draws: float, size: int) -> bool:
     return draws >= FULL_BATCHES * size
 
 
-def _rounds(plan: Plan) -> Iterator[float]:
-    """Yield the draws of every round of the pretended searches that can share a batch."""
+def rehearsed(plan: Plan) -> list[Round]:
+    """Return the rounds that a plan's searches will take if they go as the pretended ones."""
+    rounds = []
+    scale = len(plan.prompts) * plan.config.replicates / SAMPLE
     resolver = Resolver.of(plan.config.model_copy(update={"batch_rows": ()}))
     chances = [(n + 0.5) / SAMPLE for n in range(SAMPLE)]
     searches = [
@@ -130,7 +160,8 @@ def _rounds(plan: Plan) -> Iterator[float]:
                 kinds[resolver.shape(request)] += 1
                 candidate = pretended(0, search.prompt, 0, draw, request.id, chances[number])
                 asked[number] += search.answer(candidate)
-        yield sum(kinds.values()) / len(kinds)
+        rounds.append(Round(sum(kinds.values()) / len(kinds) * scale, len(kinds)))
+    return rounds
 
 
 def pretended(

@@ -159,13 +159,16 @@ def _load(role: Role, setup: Setup) -> Any:
     paths = setup.paths.get(role, {})
     if role is Role.GENERATOR:
         spec = config.generator
-        return GENERATORS.get(spec.kind).load(
+        generator = GENERATORS.get(spec.kind).load(
             paths,
             device=setup.device,
             dtype=spec.dtype,
             batch_size=spec.batch_size,
             settings=spec.settings,
         )
+        if spec.compile:
+            generator.compile()
+        return generator
     benchmark = build(BENCHMARKS.get(config.benchmark.name), config.benchmark.options, flag="-B")
     if role is Role.JUDGE:
         spec = config.judge

@@ -15,9 +15,10 @@ from typing import Any
 
 import psutil
 
-from harness.engine.devices import device_name
+from harness.engine.devices import device_name, native_bfloat16
 from harness.errors import HarnessError
 from harness.log.environment import environment
+from harness.models.compiling import check_compiler
 from harness.models.dtypes import resolve_dtype
 from harness.models.suites import Suite, load_suite, overview
 from harness.records import Role
@@ -48,9 +49,11 @@ def facts() -> list[tuple[str, str]]:
     lines = [
         ("python", f"{known['python']} on {known['platform']}"),
         ("processor", f"{device_name('cpu')}, {cores} cores, {memory}"),
+        ("bfloat16", _bfloat16()),
+        ("compile", _compiler()),
         *((f"gpu {number}", text) for number, text in enumerate(_gpus())),
     ]
-    if len(lines) == 2:
+    if not any(name.startswith("gpu") for name, _ in lines):
         lines.append(("gpu", "none that torch can see"))
     versions: dict[str, Any] = known["packages"]
     lines.append(("versions", ", ".join(f"{n} {v or 'missing'}" for n, v in versions.items())))
@@ -147,6 +150,28 @@ def devices_of(device: str) -> list[str]:
     if device != "cuda":
         return [device]
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cuda"]
+
+
+def _bfloat16() -> str:
+    native = native_bfloat16()
+    if native is None:
+        return "nobody knows whether this processor has instructions for it"
+    return f"native on this processor ({native})" if native else "not native on this processor"
+
+
+def _compiler() -> str:
+    import torch
+
+    kinds = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    answers = []
+    for kind in kinds:
+        try:
+            check_compiler(kind)
+        except HarnessError as error:
+            answers.append(error.message)
+        else:
+            answers.append(f"possible on {kind}")
+    return "; ".join(answers)
 
 
 def _gpus() -> list[str]:

@@ -38,6 +38,17 @@ def spent(table: pa.Table, role: str, unit: str, *, judged: bool) -> npt.NDArray
     return np.where(unknown, np.nan, known)
 
 
+def padded(table: pa.Table, role: str, *, judged: bool) -> npt.NDArray[np.float64]:
+    """FLOPs of each draw with its share of its batch's padding; 0 and NaN as of `spent`.
+
+    Args:
+        table: As of `spent`.
+        role: Whose.
+        judged: As of `spent`.
+    """
+    return spent(table, role, "flops", judged=judged) * spent(table, role, "rows", judged=judged)
+
+
 def sums(table: pa.Table, *, judged: bool) -> dict[str, Any]:
     """Sum every cost column over a table of candidates; None where a part is unknown.
 

@@ -67,6 +67,10 @@ class GeneratorFactory(Protocol):
     `batch_size`, equal in a batch), so that late rounds need not run at the full size. False where
     a plug-in leaves it out."""
 
+    can_compile: ClassVar[bool]
+    """Whether what `load` returns has a `compile()`, which is called before its first batch where a
+    suite or `--compile` asks for it. False where a plug-in leaves it out."""
+
     def load(
         self,
         checkpoints: Mapping[str, Path],

@@ -81,6 +81,7 @@ class SanaGenerator:
     Settings: ClassVar[type] = SanaSettings
     takes_feedback: ClassVar[bool] = False
     takes_rows: ClassVar[bool] = True
+    can_compile: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -179,6 +180,16 @@ class SanaGenerator:
                 "choose a suite whose generator is conditioned on feedback, or best-of-n",
             )
         return self._batch(requests, settings)
+
+    def compile(self) -> None:
+        """Compile the blocks of transformer and decoder.
+
+        Raises:
+            HarnessError: There is no compiler here.
+        """
+        from harness.models.compiling import compile_blocks
+
+        compile_blocks(self.pipeline.transformer, self.pipeline.vae.decoder)
 
     def forget(self) -> None:
         """Drop what is remembered of prompts, so that they are encoded anew."""

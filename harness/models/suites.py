@@ -39,6 +39,8 @@ class ModelSpec(BaseModel):
         dtype: Number format of the weights; "auto" is bfloat16 on a GPU and float32 on a CPU.
         batch_size: Rows of the one batch shape it runs at.
         settings: Further settings; a generator's are its sampler settings.
+        compile: Compile its blocks (`harness.models.compiling`). Spelled out only where it is
+            true, since specs did not always have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +50,7 @@ class ModelSpec(BaseModel):
     dtype: Dtype = "auto"
     batch_size: int = Field(default=1, ge=1, le=LARGEST_BATCH)
     settings: dict[str, Setting] = Field(default_factory=dict)
+    compile: bool = Field(default=False, exclude_if=lambda compiled: not compiled)
 
 
 class Suite(BaseModel):
@@ -180,6 +183,8 @@ def identity(
 ) -> str:
     """Name a model by what determines its outputs: kind, checkpoints, number format, batch shape.
 
+    And whether it is compiled: a model that is not has the name that it had before any could be.
+
     Args:
         spec: The model.
         digests: `folder_digest` of each part.
@@ -197,6 +202,7 @@ def identity(
             "dtype": resolve_dtype(spec.dtype, device),
             "batch_size": spec.batch_size,
             "settings": dict(settings or {}),
+            **({"compiled": True} if spec.compile else {}),
         }
     )
 

@@ -34,6 +34,8 @@ def results(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
         row["draws"] = f"{first['draws']:.2f}"
         row["NFE"] = _spent(first["nfe"])
         row["TFLOPs"] = _spent(first["tflops"])
+        if "tflops_padded" in frame:  # reports did not always say it
+            row["with padding"] = _spent(first["tflops_padded"])
         row["device-s"] = _spent(first["device_seconds"])
         row["prompts"] = first["prompts"]
         row["images per prompt"] = first["images_per_prompt"]
@@ -44,7 +46,8 @@ def results(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
         row["detectable"] = _number(first["detectable_unpaired"])
         rows.append(row)
     unpaired = (
-        "Costs are means for one selected image over all roles (generator, judge, scorer). "
+        "Costs are means for one selected image over all roles (generator, judge, scorer). With "
+        "padding: TFLOPs and those of the empty rows of batches. "
         "Detectable: the smallest micro difference to an independent run of this size that a 5% "
         "test finds with 80% power; paired comparisons find smaller ones."
     )

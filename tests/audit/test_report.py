@@ -120,6 +120,7 @@ FORGERIES: dict[str, Callable[[Path], None]] = {
     "an interval's end": table("results", "low", more),
     "an interval's method": table("results", "method", lambda old: "exact"),
     "a cost": table("results", "tflops_generator", more),
+    "a cost with padding": table("results", "tflops_padded", more),
     "failed draws": table("results", "draws_failed", lambda old: 0),
     "what would have been detectable": table("results", "detectable_unpaired", more),
     "a point of a curve": table("curves", "score", more),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,26 @@ def test_doctor(harness: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     assert harness("doctor", "--device", "cpu") == 1
     assert "FAILED  miniature: scorer on cpu: the detector answers otherwise" in harness.out
     assert "hint: try another build" in harness.out
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "says"),
+    [
+        ("model name\t: AMD EPYC\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16\n",
+         "native on this processor (AMX, AVX-512 BF16)"),
+        ("flags\t\t: fpu avx2 avx512_vnni\n", "not native on this processor"),
+        ("Features\t: fp asimd bf16\n", "native on this processor (Arm BF16)"),
+        ("nothing", "nobody knows"),
+    ],
+)  # fmt: skip
+def test_native_bfloat16_is_what_the_processor_says(
+    cpuinfo: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(devices, "CPU_INFO", tmp_path / "cpuinfo")
+    facts = dict(machine.facts())
+    assert facts["bfloat16"].startswith(says)
+    assert "possible on cpu" in facts["compile"] or "cannot be compiled" in facts["compile"]
 
 
 def test_every_gpu_is_asked(harness: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,9 @@ from harness.engine.calibration import (
     choose,
     measure_size,
     measure_sizes,
+    quickest,
 )
+from harness.engine.ladder import Round
 from harness.engine.launch import Execution
 from harness.errors import HarnessError
 from harness.log.manifest import Manifest
@@ -59,6 +62,23 @@ class Device:
 def test_the_smallest_size_close_to_the_best_is_chosen() -> None:
     assert choose([Size(1, 2.0, 0), Size(2, 3.9, 0), Size(4, 4.0, 0)]) == 2
     assert choose([Size(1, 2.0, 0), Size(2, 3.0, 0), Size(4, 4.0, 0)]) == 4
+
+
+def test_a_size_that_stays_half_empty_is_not_chosen() -> None:
+    sizes = [Size(1, 1.0, 0), Size(4, 2.0, 0), Size(16, 3.0, 0)]
+    many, few = [Round(1600, 1)] * 3, [Round(3, 1)] * 20
+    assert choose(sizes) == quickest(many, True, sizes) == quickest(many, False, sizes) == 16
+    assert quickest(few, False, sizes) == 4, "twenty batches, in which three rows are asked for"
+    assert quickest([Round(1, 1)] * 20, True, sizes) == 1
+    early = [Round(64, 1), *[Round(1, 1)] * 20]
+    assert quickest(early, True, sizes) == 16, "the ladder leads down from there"
+    assert quickest(early, False, sizes) == 4
+
+
+def test_auto_counts_what_the_strategy_will_ask_for(tmp_path: Path) -> None:
+    ready = stub_plan(make_stub_suite(tmp_path)[0], budget=1)
+    chosen = calibrate(replace(ready, prompts=ready.prompts[:1]), Execution(executor="inline"))
+    assert chosen.batch_size == 1, "nobody asks for a second image"
 
 
 def test_sizes_are_tried_until_nothing_is_gained() -> None:
@@ -136,7 +156,7 @@ def test_auto_is_measured_once_recorded_and_kept(
             "--budget", 2, "--batch-size", "auto", "--executor", "inline"]  # fmt: skip
     chosen = iter([2, 8])
 
-    def pretend(plan: Any, execution: Any) -> Calibration:
+    def pretend(plan: Any, execution: Any, *, is_laddered: bool) -> Calibration:
         size = next(chosen)
         return Calibration(size, (Size(size, 1.0, 1),), "enough")
 

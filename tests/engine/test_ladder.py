@@ -9,6 +9,8 @@ from typing import ClassVar
 import pytest
 
 import harness
+from harness.analysis.loading import load_run
+from harness.analysis.run_table import runs_table
 from harness.audit.checks import audit
 from harness.audit.result import Status
 from harness.audit.subject import Options, Subject
@@ -19,6 +21,7 @@ from harness.log.run_folder import RunFolder
 from harness.plan import Ask, Plan, plan
 from harness.records import Draw, Role, Task
 from harness.registry import STRATEGIES
+from harness.report.contents import results as contents_table
 from harness.seeds import config_digest
 from harness.simulate.simulation import simulate
 from harness.simulate.workload import Workload
@@ -136,6 +139,12 @@ def test_logs_are_equal_in_whatever_order_batches_come_back(suite: Path, tmp_pat
     totals = Manifest.read(tmp_path / "one" / "manifest.json").totals
     assert totals["generator_rows"] == frame["generator_rows"].sum() >= len(frame)
     assert totals["generator_padded_flops"] == 1e9 * totals["generator_rows"]
+    results = runs_table([load_run(tmp_path / "one")], ["one"])
+    padding = results["tflops_padded"][0] / results["tflops"][0]
+    flops = sum(totals[f"{role}_flops"] for role in Role)
+    assert padding == pytest.approx(sum(totals[f"{r}_padded_flops"] for r in Role) / flops)
+    assert padding > 1
+    assert contents_table(results, []).shown["with padding"][0]
 
 
 def test_the_audit_makes_draws_again_at_their_own_sizes(suite: Path, tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ SUFFIXES = {"": ROLES, "_search": ("generator", "judge"), "_generator": ("genera
 UNITS = {"nfe": ("nfe", 1.0), "tflops": ("flops", 1e12), "device_seconds": ("device_seconds", 1.0)}
 """Name of a cost column, the log's unit and what that is divided by."""
 
-COSTS = ("draws", *(unit + suffix for suffix in SUFFIXES for unit in UNITS))
+PADDED = "tflops_padded"
+"""The cost column of FLOPs with the padding of batches, over all roles."""
+
+COSTS = ("draws", *(unit + suffix for suffix in SUFFIXES for unit in UNITS), PADDED)
 """All cost columns of a report's tables."""
 
 _COLUMNS = (
@@ -27,7 +30,7 @@ _COLUMNS = (
     "tag",
     *COLUMNS,
     "correct",
-    *(f"{role}_{unit}" for role in ROLES for unit, _ in UNITS.values()),
+    *(f"{role}_{unit}" for role in ROLES for unit in (*(u for u, _ in UNITS.values()), "rows")),
 )
 
 
@@ -137,6 +140,10 @@ def _drawn(row: Row, judged: bool) -> Drawn:
         for name, (unit, scale) in UNITS.items():
             total = math.fsum(_cost(row, role, unit, judged) for role in roles)
             spent[name + suffix] = total / scale
+    padded = (
+        _cost(row, role, "flops", judged) * _cost(row, role, "rows", judged) for role in ROLES
+    )
+    spent[PADDED] = math.fsum(padded) / UNITS["tflops"][1]
     told = answered and row["judge_score"] is not None
     return Drawn(
         index=row["draw_index"],

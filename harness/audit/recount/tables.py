@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.audit.recount import intervals
-from harness.audit.recount.counted import COSTS, Counted, added, counted
+from harness.audit.recount.counted import COSTS, PADDED, Counted, added, counted
 from harness.audit.recount.intervals import Floats
 from harness.audit.recount.selectors import REPLAYS, SUBSETS, Worth, over_subsets, replayed
 from harness.audit.result import CannotCheck
@@ -132,11 +132,13 @@ class Recount:
                     )
                 )
                 for n in curve.worth:
-                    found[curve.selector, curve.basis, kind, tag, n] = {
+                    row = {
                         "own": curve.own,
                         **cells.get(n, _unknown(sum(map(len, rows)))),
                         **self.facts,
                     }
+                    del row[PADDED]  # of whole runs only
+                    found[curve.selector, curve.basis, kind, tag, n] = row
         return found
 
     def gap(self) -> Rows:
