@@ -21,12 +21,17 @@ from pydantic import Field, PositiveInt
 from benchmarks.base import Benchmark
 from harness import options
 from harness.errors import HarnessError, UsageError, did_you_mean
-from harness.models.checkpoints import require
 from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
-from harness.models.judges.vlm_processor import Inputs, load_processor, pad, stack
-from harness.models.judges.vlm_sampler import Sampler, Sampling, check_finite
-from harness.models.loading import load_strictly
+from harness.models.judges.vlm_sampler import Sampler, Sampling
+from harness.models.vlm_loading import (
+    Inputs,
+    check_finite,
+    count_weights,
+    load_vlm,
+    pad,
+    stack,
+)
 from harness.records import Cost, Image, Prompt, Setting, Verdict
 
 PARTS = ("model", "processor")
@@ -96,7 +101,7 @@ class VLMJudge:
         self._sampling, self._ends = self._take_over(model.generation_config)
         self._verdict = self._tokens(settings.verdict)
         self._stem = self._tokens(settings.stem)
-        self._weights = self._count_weights()
+        self._weights = count_weights(model)
         if not self._verdict:
             raise UsageError(f"the judge's verdict {settings.verdict!r} has no token")
 
@@ -150,15 +155,11 @@ class VLMJudge:
         """
         cls.check(checkpoints, settings, benchmark)
         built = options.build(VLMSettings, settings, flag="judge setting")
-        from transformers import AutoModelForImageTextToText
-
         place = prepare(device)
         folder = checkpoints["model"]
-        require(folder, ["config.json", "model.safetensors"])
-        model = load_strictly(
-            AutoModelForImageTextToText, folder, dtype=resolve_dtype(dtype, device)
+        model, processor = load_vlm(
+            folder, checkpoints.get("processor", folder), resolve_dtype(dtype, device)
         )
-        processor = load_processor(checkpoints.get("processor", folder), model.config.model_type)
         return cls(model.to(place), processor, batch_size=batch_size, settings=built)
 
     def judge(
@@ -324,16 +325,6 @@ class VLMJudge:
         patches = self._patches(row.inputs) * (1 + ranked)
         flops = 2.0 * (seeing * patches + language * (read + wrote) + head * predicted)
         return Cost(flops=flops, tokens=read + wrote)
-
-    def _count_weights(self) -> tuple[int, int, int]:
-        """Weights of the vision model, of the language model's blocks and of its head."""
-        table = self.model.get_input_embeddings().weight
-        head = self.model.get_output_embeddings().weight
-        weights = dict(self.model.named_parameters())  # a tied head appears once
-        seeing = sum(weight.numel() for name, weight in weights.items() if ".vis" in name)
-        whole = sum(weight.numel() for weight in weights.values())
-        outside = table.numel() + (0 if head is table else head.numel())
-        return seeing, whole - seeing - outside, head.numel()
 
     def _patches(self, inputs: Inputs) -> int:
         if "image_grid_thw" in inputs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.errors import BadAnswer, Failure
+from harness.models.vlm_loading import check_finite
 
 if TYPE_CHECKING:
     import torch
@@ -71,17 +71,3 @@ class Sampler:
             scores = scores.log_softmax(-1) - torch.stack(races).to(scores.device).log()
         drawn = scores.argmax(-1, keepdim=True)
         return torch.full_like(scores, float("-inf")).scatter(1, drawn, 0.0)
-
-
-def check_finite(logits: torch.Tensor) -> None:
-    """Stop at what only a broken model says.
-
-    Raises:
-        BadAnswer: A logit is NaN or plus infinity.
-    """
-    if bool(logits.isnan().any()) or bool(logits.isposinf().any()):
-        raise BadAnswer(
-            Failure.BAD_NUMBER,
-            "the judge's output has NaN or infinite values",
-            "its weights may not bear their number format: try another dtype",
-        )

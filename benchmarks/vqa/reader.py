@@ -1,0 +1,324 @@
+"""The first word of a vision-language model's answers, and how probable it finds the right one.
+
+An answer is one greedy token. Its probabilities are a softmax over the whole vocabulary in float32,
+after the logits processors that greedy decoding has: a repetition penalty applies, what only
+narrows sampling does not. An image is encoded once: its tokens fill a cache that all its questions
+go on from. Every pass has one of few shapes, whatever else is waiting, so that an answer's bits
+depend on its image and question alone.
+
+Source of the protocol: `evaluation.py` of github.com/facebookresearch/GenEval2 at a6e82d2 (Kamath
+et al., arXiv 2512.16853). Positions: Bai et al., "Qwen2.5-VL Technical Report", arXiv 2502.13923.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from harness.errors import HarnessError
+from harness.models.vlm_loading import QWEN, check_finite, count_weights
+from harness.records import Cost, Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_Item = TypeVar("_Item")
+
+LENGTH_STEP = 32
+"""What comes after the image is padded to a multiple of so many tokens."""
+
+MAX_TOKENS = 4096
+"""Of the longest question."""
+
+_UNHEEDED = (
+    "bad_words_ids",
+    "encoder_repetition_penalty",
+    "exponential_decay_length_penalty",
+    "forced_bos_token_id",
+    "guidance_scale",
+    "min_length",
+    "min_new_tokens",
+    "no_repeat_ngram_size",
+    "sequence_bias",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+)
+"""Settings of a generation config that would change the first token and are not followed here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question.
+
+    Attributes:
+        message: The whole text that follows the image.
+        spellings: Of the answer whose probability is wanted.
+    """
+
+    message: str
+    spellings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstToken:
+    """How a model begins its answer.
+
+    Attributes:
+        text: The likeliest token.
+        probability: Summed over the spellings' first tokens.
+    """
+
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An image with its questions as the model reads them."""
+
+    inputs: dict[str, Tensor]  # the pixels and their grid
+    prefix: list[int]  # up to the image's last token
+    image_start: int
+    suffixes: list[list[int]]  # what comes after the image, one a question
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        _, height, width = self.inputs["image_grid_thw"][0].tolist()
+        return height, width
+
+
+class Reader:
+    """A vision-language model of the Qwen families on one device. Has state: the weights.
+
+    Attributes:
+        model: The model.
+        processor: Its tokenizer, template and image processor.
+        batch_size: Images that are encoded together.
+        questions: Questions that are answered together.
+        mended: Count every first token once, and none that is but a space. Officially the
+            probability of a token is added once for each spelling that begins with it.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        batch_size: int = 1,
+        questions: int = 8,
+        mended: bool = False,
+    ) -> None:
+        if model.config.model_type not in QWEN:
+            raise HarnessError(
+                f"the model is a {model.config.model_type}, expected one of {', '.join(QWEN)}",
+                "only these families' images can be encoded once for all their questions",
+            )
+        self.model = model
+        self.processor = processor
+        self.batch_size = batch_size
+        self.questions = questions
+        self.mended = mended
+        self._weights = count_weights(model)
+        self._penalty = _repetition_penalty(model.generation_config)
+        self._image_token = int(model.config.image_token_id)
+        self._merge = int(model.config.vision_config.spatial_merge_size)
+
+    def ask(
+        self, images: Sequence[Image], asked: Sequence[Sequence[Asked]]
+    ) -> list[tuple[list[FirstToken], Cost]]:
+        """Answer the questions of each image, in order.
+
+        Tokens are those of the image, once, and of each question. FLOPs are two per weight and
+        token or patch, without attention's own products and without padding, as for the judge
+        (`harness.models.judges.vlm`).
+
+        Raises:
+            HarnessError: A question is too long or holds a token of images, or an output is not
+                finite.
+        """
+        rows = [self._encode(image, each) for image, each in zip(images, asked, strict=True)]
+        answers: list[list[FirstToken]] = [[FirstToken("", 0.0)] * len(each) for each in asked]
+        for number, question, distribution in self.distributions(rows):
+            answers[number][question] = self._first_token(
+                distribution, asked[number][question].spellings
+            )
+        return [(each, self._cost(row)) for row, each in zip(rows, answers, strict=True)]
+
+    def encode(self, image: Image, messages: Sequence[str]) -> _Row:
+        """Return an image and messages as the model reads them."""
+        return self._encode(image, [Asked(message, ()) for message in messages])
+
+    def distributions(self, rows: Sequence[_Row]) -> Iterator[tuple[int, int, Tensor]]:
+        """Run rows; yields the row, the question and the first token's distribution of each."""
+        grids: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for number, row in enumerate(rows):
+            if row.suffixes:
+                grids[row.grid].append(number)
+        for members in grids.values():
+            for chunk in _batched(members, self.batch_size):
+                cache = self._see([rows[chunk[i % len(chunk)]] for i in range(self.batch_size)])
+                lengths: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+                for place, number in enumerate(chunk):
+                    for question, suffix in enumerate(rows[number].suffixes):
+                        length = -(-len(suffix) // LENGTH_STEP) * LENGTH_STEP
+                        lengths[length].append((place, question))
+                for length, pairs in lengths.items():
+                    for some in _batched(pairs, self.questions):
+                        full = [some[i % len(some)] for i in range(self.questions)]
+                        chosen = [(rows[chunk[place]], question) for place, question in full]
+                        places = [place for place, _ in full]
+                        found = self._answer(cache, places, chosen, length)
+                        for (place, question), distribution in zip(some, found, strict=False):
+                            yield chunk[place], question, distribution
+
+    def _encode(self, image: Image, asked: Sequence[Asked]) -> _Row:
+        from PIL import Image as Pillow
+
+        inputs = dict(
+            self.processor.image_processor(images=[Pillow.fromarray(image)], return_tensors="pt")
+        )
+        height, width = inputs["image_grid_thw"][0].tolist()[1:]
+        count = height * width // self._merge**2
+        start, suffixes, before = 0, [], [self._image_token]
+        for each in asked:
+            tokens = self._tokens(each.message)
+            start = tokens.index(self._image_token)
+            before, after = tokens[:start], tokens[start + 1 :]
+            suffixes.append(after)
+        prefix = [*before, *[self._image_token] * count]
+        inputs = {name: inputs[name] for name in ("pixel_values", "image_grid_thw")}
+        return _Row(inputs, prefix, start, suffixes)
+
+    def _tokens(self, message: str) -> list[int]:
+        content = [{"type": "image"}, {"type": "text", "text": message}]
+        text = self.processor.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            chat_template=self.processor.chat_template,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        tokens: list[int] = self.processor.tokenizer.encode(text, add_special_tokens=False)
+        if tokens.count(self._image_token) != 1:
+            raise HarnessError(
+                f"the question {message[:80]!r} has a token that stands for an image in it",
+                "leave it out of the prompt or question",
+            )
+        if len(tokens) > MAX_TOKENS:
+            raise HarnessError(
+                f"a question of {len(tokens)} tokens is longer than {MAX_TOKENS}",
+                "ask shorter questions",
+            )
+        return tokens
+
+    def _see(self, rows: Sequence[_Row]) -> Any:
+        """The cache of some images of one grid."""
+        import torch
+
+        device = self.model.device
+        tokens = torch.tensor([row.prefix for row in rows], device=device)
+        positions = torch.stack([self._positions(row) for row in rows], dim=1).to(device)
+        inputs = {
+            name: torch.cat([row.inputs[name] for row in rows]).to(device)
+            for name in rows[0].inputs
+        }
+        with torch.no_grad():
+            return self.model.model(
+                input_ids=tokens,
+                position_ids=positions,
+                mm_token_type_ids=(tokens == self._image_token).int(),
+                use_cache=True,
+                **inputs,
+            ).past_key_values
+
+    def _positions(self, row: _Row) -> Tensor:
+        """Time, height and width of each token of a prefix, shape (3, tokens)."""
+        import torch
+
+        height, width = (side // self._merge for side in row.grid)
+        text = torch.arange(row.image_start).expand(3, -1)
+        cells = torch.arange(height * width)
+        image = torch.stack([torch.zeros_like(cells), cells // width, cells % width])
+        return torch.cat([text, image + row.image_start], dim=1)
+
+    def _answer(
+        self, cache: Any, places: list[int], chosen: Sequence[tuple[_Row, int]], length: int
+    ) -> Tensor:
+        """First tokens' distributions, shape (questions, vocabulary), in float32."""
+        import torch
+        from transformers import DynamicCache
+
+        device = self.model.device
+        suffixes = [row.suffixes[question] for row, question in chosen]
+        own = DynamicCache(config=self.model.config.get_text_config())
+        for number, layer in enumerate(cache.layers):
+            own.update(layer.keys[places], layer.values[places], number)
+        # Padding stands behind what is read, where no token that counts can see it.
+        tokens = torch.zeros((len(suffixes), length), dtype=torch.long)
+        for place, suffix in enumerate(suffixes):
+            tokens[place, : len(suffix)] = torch.tensor(suffix)
+        nexts = torch.tensor([row.image_start + max(row.grid) // self._merge for row, _ in chosen])
+        positions = (nexts[:, None] + torch.arange(length)).expand(3, -1, -1)
+        with torch.no_grad():
+            states = self.model.model(
+                input_ids=tokens.to(device),
+                position_ids=positions.to(device),
+                past_key_values=own,
+                use_cache=True,
+            ).last_hidden_state
+            ends = torch.tensor([len(suffix) - 1 for suffix in suffixes], device=device)
+            last = states[torch.arange(len(suffixes), device=device), ends]
+            logits = self.model.get_output_embeddings()(last).float()
+        check_finite(logits)
+        if self._penalty != 1.0:
+            for place, (row, question) in enumerate(chosen):
+                read = sorted({*row.prefix, *row.suffixes[question]})
+                scores = logits[place, read]
+                logits[place, read] = torch.where(
+                    scores < 0, scores * self._penalty, scores / self._penalty
+                )
+        distributions: Tensor = logits.softmax(-1)
+        return distributions
+
+    def _first_token(self, distribution: Tensor, spellings: Sequence[str]) -> FirstToken:
+        tokenizer = self.processor.tokenizer
+        tokens = [
+            encoded[0]
+            for spelling in spellings
+            if (encoded := tokenizer.encode(spelling, add_special_tokens=False))
+        ]
+        if self.mended:
+            tokens = [t for t in dict.fromkeys(tokens) if tokenizer.decode([t]).strip()]
+        text = tokenizer.decode(
+            [int(distribution.argmax())],
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
+        )
+        return FirstToken(str(text), sum(distribution[tokens].tolist()) if tokens else 0.0)
+
+    def _cost(self, row: _Row) -> Cost:
+        read = len(row.prefix) + sum(map(len, row.suffixes))
+        patches = len(row.inputs["pixel_values"])
+        weights = self._weights
+        flops = weights.vision * patches + weights.language * read
+        return Cost(flops=2.0 * (flops + weights.head * len(row.suffixes)), tokens=read)
+
+
+def _batched(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _repetition_penalty(config: Any) -> float:
+    """What greedy decoding does to the scores of tokens that were read.
+
+    Raises:
+        HarnessError: The checkpoint asks for something else that changes scores.
+    """
+    for name in _UNHEEDED:
+        if getattr(config, name, None) not in (None, 0, [], {}, 1.0):
+            raise HarnessError(
+                f"the checkpoint's generation_config sets {name}, which is not followed here",
+                "remove it from generation_config.json",
+            )
+    return float(getattr(config, "repetition_penalty", None) or 1.0)

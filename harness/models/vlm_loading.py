@@ -1,0 +1,206 @@
+"""Vision-language models from local checkpoints, and what turns questions and images into inputs.
+
+The stock processors of the Qwen-VL families want a video processor, and that wants torchvision;
+for these families the stock class is built here from its tokenizer and image processor alone.
+Images are resized by Pillow, or by the routine of torch that torchvision calls: the two differ by
+a grey level here and there. Every other family comes with its own processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from harness.errors import BadAnswer, Failure
+from harness.models.checkpoints import require
+from harness.models.loading import explained, load_strictly, quiet
+
+if TYPE_CHECKING:
+    import torch
+
+    Inputs = dict[str, torch.Tensor]
+else:
+    Inputs = dict
+
+QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+"""Families whose processor is built here, by the `model_type` of their config."""
+
+Resize = Literal["torchvision", "pillow"]
+"""Whose bicubic resampling images get: torchvision's is the stock processors' own."""
+
+
+def load_vlm(
+    model_folder: Path, processor_folder: Path, dtype: str, *, resize: Resize = "pillow"
+) -> tuple[Any, Any]:
+    """Load a model and its processor, on the CPU.
+
+    Args:
+        model_folder: Any image-text-to-text model of transformers.
+        processor_folder: Its tokenizer, chat template and image processor; may be the same.
+        dtype: Number format, by torch's name.
+        resize: Of images; families other than `QWEN` have their own way.
+
+    Raises:
+        HarnessError: A file is missing or damaged, or weights do not fit the model.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    require(model_folder, ["config.json", "model.safetensors"])
+    model = load_strictly(AutoModelForImageTextToText, model_folder, dtype=dtype)
+    return model, load_processor(processor_folder, model.config.model_type, resize=resize)
+
+
+class Weights(NamedTuple):
+    """How many weights a model has, by where its FLOPs come from.
+
+    Attributes:
+        vision: Of the vision model, which each patch passes.
+        language: Of the language model's blocks, which each token passes.
+        head: Of its head, which each predicted token passes.
+    """
+
+    vision: int
+    language: int
+    head: int
+
+
+def count_weights(model: Any) -> Weights:
+    """Count a model's weights; a head tied to the table of embeddings counts as a head."""
+    table = model.get_input_embeddings().weight
+    head = model.get_output_embeddings().weight
+    weights = dict(model.named_parameters())  # a tied head appears once
+    vision = sum(weight.numel() for name, weight in weights.items() if ".vis" in name)
+    whole = sum(weight.numel() for weight in weights.values())
+    outside = table.numel() + (0 if head is table else head.numel())
+    return Weights(vision, whole - vision - outside, head.numel())
+
+
+def load_processor(folder: Path, model_type: str, *, resize: Resize = "pillow") -> Any:
+    """Load the processor of a family of models.
+
+    Args:
+        folder: Tokenizer, chat template, image processor.
+        model_type: The `model_type` of the model's config.
+        resize: Of images, in the families of `QWEN`.
+
+    Raises:
+        HarnessError: A file is missing or damaged.
+    """
+    from transformers import AutoProcessor
+
+    with quiet(), explained(folder, "processor"):
+        if model_type in QWEN:
+            processor = _load_qwen(folder, resize)
+        else:
+            processor = AutoProcessor.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+        if processor.tokenizer.pad_token_id is None:
+            raise ValueError("its tokenizer has no padding token")
+    return processor
+
+
+def _load_qwen(folder: Path, resize: Resize) -> Any:
+    from transformers import AutoTokenizer, Qwen2_5_VLProcessor
+    from transformers.processing_utils import ProcessorMixin
+
+    class StillImageProcessor(Qwen2_5_VLProcessor):  # type: ignore[misc]
+        # The arguments' names tell the base class which parts there are.
+        def __init__(
+            self, image_processor: Any, tokenizer: Any, chat_template: str | None = None
+        ) -> None:
+            for kind in ("image", "video"):
+                token = getattr(tokenizer, f"{kind}_token", f"<|{kind}_pad|>")
+                setattr(self, f"{kind}_token", token)
+                setattr(self, f"{kind}_token_id", tokenizer.convert_tokens_to_ids(token))
+            ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    stored, _ = Qwen2_5_VLProcessor.get_processor_dict(folder, local_files_only=True)
+    return StillImageProcessor(
+        _image_processor(resize).from_pretrained(folder, local_files_only=True),
+        tokenizer,
+        chat_template=stored.get("chat_template") or tokenizer.chat_template,
+    )
+
+
+def _image_processor(resize: Resize) -> Any:
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+        Qwen2VLImageProcessorPil,
+        smart_resize,
+    )
+
+    if resize == "pillow":
+        return Qwen2VLImageProcessorPil
+
+    class TorchResizing(Qwen2VLImageProcessorPil):  # type: ignore[misc]
+        """Resizes as torchvision does: torch's own bicubic interpolation of whole grey levels."""
+
+        def resize(self, image: Any, size: Any, resample: Any, factor: int, **options: Any) -> Any:
+            import torch
+
+            sides = smart_resize(
+                *image.shape[-2:],
+                factor=factor,
+                min_pixels=size.shortest_edge,
+                max_pixels=size.longest_edge,
+            )
+            if sides == tuple(image.shape[-2:]):
+                return image
+            if int(resample) != 3:
+                raise ValueError(f"it resamples images by way {resample}, expected 3 (bicubic)")
+            pixels = torch.from_numpy(image)[None]
+            return torch.nn.functional.interpolate(
+                pixels, sides, mode="bicubic", antialias=True, align_corners=False
+            )[0].numpy()
+
+    return TorchResizing
+
+
+def pad(inputs: Mapping[str, torch.Tensor], length: int, pad_token: int) -> Inputs:
+    """Pad a single row's inputs on the left, so that all rows end, and go on, together.
+
+    Args:
+        inputs: Of one row; what has one value a token is padded, the rest (pixels) stays.
+        length: Tokens to pad to.
+        pad_token: What fills `input_ids`; everything else is filled with 0.
+    """
+    import torch
+
+    own = inputs["input_ids"].shape[1]
+    return {
+        name: torch.nn.functional.pad(
+            value, (length - own, 0), value=pad_token if name == "input_ids" else 0
+        )
+        if value.shape[:2] == (1, own)
+        else value
+        for name, value in inputs.items()
+    }
+
+
+def stack(rows: Sequence[Inputs], device: torch.device, dtype: torch.dtype) -> Inputs:
+    """Join rows of equal shapes into one batch on a device; pixels get the model's dtype."""
+    import torch
+
+    batch = {name: torch.cat([row[name] for row in rows]).to(device) for name in rows[0]}
+    return {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in batch.items()
+    }
+
+
+def check_finite(logits: torch.Tensor) -> None:
+    """Stop at what only a broken model gives.
+
+    Raises:
+        BadAnswer: A logit is NaN or plus infinity.
+    """
+    if bool(logits.isnan().any()) or bool(logits.isposinf().any()):
+        raise BadAnswer(
+            Failure.BAD_NUMBER,
+            "the vision-language model's output has NaN or infinite values",
+            "its weights may not bear their number format: try another dtype",
+        )
