@@ -5,10 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from harness.records import Cost, Evidence, Image, Prompt, Score
+from harness.records import Cost, Evidence, Image, Loading, Prompt, Score
 
 
 @runtime_checkable
@@ -101,14 +100,11 @@ class Benchmark(ABC):
         """
         return None
 
-    def grading_passes(
-        self, checkpoints: Mapping[str, Path], settings: Mapping[str, Any], height: int, width: int
-    ) -> GradingPasses | None:
+    def grading_passes(self, loading: Loading, height: int, width: int) -> GradingPasses | None:
         """Build what the scorer runs for one image from configuration files, to count its FLOPs.
 
         Args:
-            checkpoints: Local folder of each part.
-            settings: As a run's config gives them.
+            loading: As `load_scorer` gets it.
             height: Of the image, in pixels.
             width: Of the image, in pixels.
 
@@ -127,18 +123,11 @@ class Benchmark(ABC):
             harness.errors.UsageError: One too few, or one that there is not.
         """
 
-    def load_scorer(
-        self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str
-    ) -> Scorer:
+    def load_scorer(self, loading: Loading) -> Scorer:
         """Load the scorer's models on a device.
 
-        Args:
-            checkpoints: Local folder of each part, by the part's name (GenEval: `detector`,
-                `colors`).
-            options: The suite's further scorer settings.
-            device: A torch device.
-
         Raises:
+            harness.errors.UsageError: A setting is unknown or its value is no good.
             harness.errors.HarnessError: A checkpoint is missing or not what it should be.
         """
         raise NotImplementedError(f"{self.name} has no scorer")

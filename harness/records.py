@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Generic
 
 import numpy as np
@@ -127,6 +128,27 @@ class Look(Generic[Picture]):
     prompt: Prompt
     image: Picture
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What a model is loaded from and how it is to run: the argument of every plug-in's `load`.
+
+    Attributes:
+        checkpoints: Local folder of each part, by the part's name in the suite. An oracle gets the
+            scorer's.
+        device: A torch device.
+        dtype: "auto" (bfloat16 on a GPU, float32 on a CPU), "float32", "bfloat16" or "float16".
+        batch_size: Rows of the one batch shape it runs at.
+        settings: Further settings, as the suite gives them. A generator's are sampler settings
+            that a request need not repeat.
+    """
+
+    checkpoints: Mapping[str, Path] = field(default_factory=dict)
+    device: str = "cpu"
+    dtype: str = "auto"
+    batch_size: int = 1
+    settings: Mapping[str, Setting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

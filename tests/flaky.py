@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from harness.models.sana import SanaGenerator
-from harness.records import Cost, Image, Request
+from harness.records import Cost, Image, Loading, Request
 from tests.stubs import Faults
 
 
@@ -20,9 +18,8 @@ class FlakySana:
         self._faults = faults
 
     @classmethod
-    def load(cls, checkpoints: Mapping[str, Path], **options: Any) -> FlakySana:
-        rest = {part: path for part, path in checkpoints.items() if part != "faults"}
-        return cls(SanaGenerator.load(rest, **options), Faults(checkpoints["faults"]))
+    def load(cls, loading: Loading) -> FlakySana:
+        return cls(SanaGenerator.load(loading), Faults(loading.checkpoints["faults"]))
 
     def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
         self._faults.strike("generator", [request.text for request in requests])

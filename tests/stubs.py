@@ -30,6 +30,7 @@ from harness.records import (
     Evidence,
     Feedback,
     Image,
+    Loading,
     Prompt,
     Request,
     Score,
@@ -159,13 +160,13 @@ class StubGenerator:
         self.batch_size = batch_size
 
     @classmethod
-    def load(cls, checkpoints: Mapping[str, Path], *, batch_size: int, **_: Any) -> StubGenerator:
-        folder = checkpoints.get("faults")
+    def load(cls, loading: Loading) -> StubGenerator:
+        folder = loading.checkpoints.get("faults")
         faults = Faults(folder) if folder else None
         if faults is not None:
             faults.strike("load", [])
             (faults.folder.parent / f".loaded-{os.getpid()}").touch()
-        return cls(faults, batch_size)
+        return cls(faults, loading.batch_size)
 
     def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
         assert 0 < len(requests) <= (requests[0].rows or self.batch_size) <= self.batch_size
@@ -201,8 +202,8 @@ class StubJudge:
         self.faults = faults
 
     @classmethod
-    def load(cls, checkpoints: Mapping[str, Path], **_: Any) -> StubJudge:
-        folder = checkpoints.get("faults")
+    def load(cls, loading: Loading, benchmark: Benchmark) -> StubJudge:
+        folder = loading.checkpoints.get("faults")
         return cls(Faults(folder) if folder else None)
 
     def judge(
@@ -255,10 +256,8 @@ class StubBenchmark(Benchmark):
             Prompt(f"{i:05d}", f"thing {i}", "odd" if i % 2 else "even") for i in range(self.size)
         ]
 
-    def load_scorer(
-        self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str
-    ) -> StubScorer:
-        folder = checkpoints.get("faults")
+    def load_scorer(self, loading: Loading) -> StubScorer:
+        folder = loading.checkpoints.get("faults")
         return StubScorer(Faults(folder) if folder else None)
 
 
@@ -290,9 +289,7 @@ class GradedBenchmark(StubBenchmark):
 
     name: ClassVar[str] = "graded"
 
-    def load_scorer(
-        self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str
-    ) -> GradedScorer:  # type: ignore[override]
+    def load_scorer(self, loading: Loading) -> GradedScorer:  # type: ignore[override]
         return GradedScorer()
 
     def rescore(self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]) -> Score:

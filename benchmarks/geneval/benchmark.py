@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,10 +11,10 @@ import numpy as np
 from benchmarks.base import Benchmark, GradingPasses
 from benchmarks.geneval import metadata, rules
 from benchmarks.geneval.prompts import OFFICIAL_SEED, OFFICIAL_SIZE, metadata_rows
-from benchmarks.geneval.settings import SPECIFIED, Options, check_parts
+from benchmarks.geneval.settings import Options, check_parts
 from harness import options as plugin_options
 from harness.errors import HarnessError, UsageError
-from harness.records import LARGEST_SEED, Detection, Evidence, Prompt, Score
+from harness.records import LARGEST_SEED, Detection, Evidence, Loading, Prompt, Score
 
 if TYPE_CHECKING:
     from benchmarks.geneval.scorer import GenEvalScorer
@@ -74,8 +73,7 @@ class GenEval(Benchmark):
         Raises:
             harness.errors.UsageError: A setting is unknown or its value is no good.
         """
-        complete = plugin_options.resolved(plugin_options.build(Options, settings, flag="-O"))
-        return {name: value for name, value in complete.items() if name not in SPECIFIED}
+        return plugin_options.resolved(plugin_options.build(Options, settings, flag="-O"))
 
     def rescore(self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]) -> Score:
         """Apply the rules to logged detections (see `Benchmark.rescore`).
@@ -101,13 +99,11 @@ class GenEval(Benchmark):
             raise HarnessError("the colour of an object that was asked for is not logged") from None
         return Score.of(judgement.correct, judgement.reason, tuple(detections))
 
-    def grading_passes(
-        self, checkpoints: Mapping[str, Path], settings: Mapping[str, Any], height: int, width: int
-    ) -> GradingPasses | None:
+    def grading_passes(self, loading: Loading, height: int, width: int) -> GradingPasses | None:
         """Build detector and colour classifier without weights (see `Benchmark.grading_passes`)."""
         from benchmarks.geneval.loading import grading_passes
 
-        return grading_passes(checkpoints, settings, height, width)
+        return grading_passes(loading, height, width)
 
     def check_parts(self, parts: Collection[str]) -> None:
         """Hold the names of checkpoints to the scorer's parts.
@@ -117,20 +113,13 @@ class GenEval(Benchmark):
         """
         check_parts(parts)
 
-    def load_scorer(
-        self, checkpoints: Mapping[str, Path], options: Mapping[str, Any], device: str
-    ) -> GenEvalScorer:
-        """Load the detector and the colour classifier on a device.
-
-        Args:
-            checkpoints: Local folders of `detector` and `colors`.
-            options: Fields of `benchmarks.geneval.settings.Options`, by name.
-            device: A torch device.
+    def load_scorer(self, loading: Loading) -> GenEvalScorer:
+        """Load `detector` and `colors` (see `Benchmark.load_scorer`).
 
         Raises:
-            harness.errors.UsageError: An option is unknown or its value is no good.
+            harness.errors.UsageError: A setting is unknown or its value is no good.
             harness.errors.HarnessError: A checkpoint is missing or not what it should be.
         """
         from benchmarks.geneval.loading import load_scorer
 
-        return load_scorer(checkpoints, options, device)
+        return load_scorer(loading)

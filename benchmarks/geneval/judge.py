@@ -9,7 +9,6 @@ told what a prompt asks for in structured form, which GenEval's prompts state in
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.base import Benchmark, GradingPasses
@@ -19,8 +18,7 @@ from benchmarks.geneval.settings import Options, check_parts
 from harness import options
 from harness.errors import UsageError
 from harness.models.devices import prepare
-from harness.models.dtypes import resolve_dtype
-from harness.records import Cost, Image, Prompt, Setting, Verdict
+from harness.records import Cost, Image, Loading, Prompt, Setting, Verdict
 
 if TYPE_CHECKING:
     from benchmarks.geneval.scorer import Examination, GenEvalScorer
@@ -66,50 +64,31 @@ class DetectorJudge:
         check_parts(parts, owner="the judge 'detector'")
 
     @classmethod
-    def load(
-        cls,
-        checkpoints: Mapping[str, Path],
-        *,
-        device: str,
-        dtype: str,
-        batch_size: int,
-        settings: Mapping[str, Setting],
-        benchmark: Benchmark,
-    ) -> DetectorJudge:
+    def load(cls, loading: Loading, benchmark: Benchmark) -> DetectorJudge:
         """Load the judge's own detector and colours (see `harness.models.base.JudgeFactory`).
 
         Args:
-            checkpoints: `detector` and `colors`, as GenEval's scorer takes them.
-            device: A torch device.
-            dtype: "auto" is bfloat16 on a GPU, float32 on a CPU.
-            batch_size: Images, and objects, of the one batch shape.
-            settings: Further options of GenEval's scorer, e.g. `max_overlap`.
+            loading: `detector` and `colors`, and settings, as GenEval's scorer takes them.
             benchmark: Its prompts must say in GenEval's form what they ask for.
 
         Raises:
             UsageError: Another benchmark's prompts, an unknown setting, no such device.
             HarnessError: A checkpoint is missing or not what it should be.
         """
-        cls.check(checkpoints, settings, benchmark)
+        cls.check(loading.checkpoints, loading.settings, benchmark)
         from benchmarks.geneval.loading import load_scorer
 
-        prepare(device)
-        chosen = {"dtype": resolve_dtype(dtype, device), "batch_size": batch_size, **settings}
-        return cls(load_scorer(checkpoints, chosen, device))
+        prepare(loading.device)
+        return cls(load_scorer(loading))
 
     @classmethod
     def grading_passes(
-        cls,
-        checkpoints: Mapping[str, Path],
-        settings: Mapping[str, Setting],
-        benchmark: Benchmark,
-        height: int,
-        width: int,
+        cls, loading: Loading, benchmark: Benchmark, height: int, width: int
     ) -> GradingPasses | None:
         """Build detector and colours without weights (see `harness.models.base.JudgeFactory`)."""
         from benchmarks.geneval.loading import grading_passes
 
-        return grading_passes(checkpoints, settings, height, width)
+        return grading_passes(loading, height, width)
 
     def judge(
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]

@@ -10,6 +10,10 @@ from pydantic import Field
 
 from benchmarks.geneval import rules
 from harness.errors import UsageError, did_you_mean
+from harness.registry import DETECTORS
+
+DEFAULT_BACKEND = "transformers"
+"""Runs a kind of detector under its own name."""
 
 PARTS = {
     "detector": "the official one is an mmdet .pth file, to be converted to a folder",
@@ -17,30 +21,37 @@ PARTS = {
 }
 """Checkpoints a scorer is made of, and where to get them."""
 
-SPECIFIED = ("dtype", "batch_size")
-"""Settings that suites and configs keep beside the others."""
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """Scorer settings; the defaults give the published protocol.
 
     Attributes:
-        dtype: Number format of both networks.
-        batch_size: Images (for the colour classifier: objects) of the one batch shape.
         resize: How a Mask2Former's images are resized: "uint8" as mmdet 2.x, which the official
             scores come from, or "float32" as mmdet 3.x. None leaves it to the detector.
-        backend: What runs a Mask2Former: "transformers", or "mmdet", the original.
+        backend: Which library runs the detector: "transformers", or another that is registered
+            for its kind, such as "mmdet", a Mask2Former's original.
         max_overlap: IoU from which the worse of two objects of a class is dropped.
     """
 
     name: ClassVar[str] = "geneval scorer"
 
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    batch_size: Annotated[int, Field(ge=1)] = 1
     resize: Literal["uint8", "float32"] | None = None
-    backend: Literal["transformers", "mmdet"] = "transformers"
+    backend: str = DEFAULT_BACKEND
     max_overlap: Annotated[float, Field(gt=0, le=1)] = rules.MAX_OVERLAP
+
+    def __post_init__(self) -> None:
+        names = backends()
+        if self.backend not in names:
+            raise UsageError(
+                f"no detector is run by '{self.backend}'", did_you_mean(self.backend, names)
+            )
+
+
+def backends() -> list[str]:
+    """Return the libraries that run detectors: after the slash in the names of `DETECTORS`."""
+    others = {name.partition("/")[2] for name in DETECTORS.names() if "/" in name}
+    return sorted({DEFAULT_BACKEND, *others})
 
 
 def check_parts(parts: Collection[str], *, owner: str = "GenEval's scorer") -> None:

@@ -113,17 +113,17 @@ def _grading(subject: Subject, role: Role) -> Test:
     from harness.audit.recount.operations import operations
 
     spec, size = getattr(subject.config, role.value), subject.config.generator.settings
-    paths = checkpoints_here(subject, role)
+    loading = spec.loading(checkpoints_here(subject, role))
     passes: GradingPasses | None
     height, width = size.get("height"), size.get("width")
     if not isinstance(height, int) or not isinstance(width, int):
         raise CannotCheck("the config does not say how large the images are")
     try:
         if role is Role.SCORER:
-            passes = subject.benchmark.grading_passes(paths, spec.settings, height, width)
+            passes = subject.benchmark.grading_passes(loading, height, width)
         else:
             build = getattr(subject.plugin(JUDGES, spec.kind), "grading_passes", _unknown)
-            passes = build(paths, spec.settings, subject.benchmark, height, width)
+            passes = build(loading, subject.benchmark, height, width)
     except HarnessError as error:
         raise CannotCheck(error.message) from error
     if passes is None:

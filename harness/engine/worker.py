@@ -156,35 +156,19 @@ def load(role: Role, setup: Setup) -> Any:
 
 def _load(role: Role, setup: Setup) -> Any:
     config = setup.config
-    paths = setup.paths.get(role, {})
+    spec = config.specs.get(role)
+    if spec is None:
+        raise HarnessError(f"benchmark '{config.benchmark.name}' has no scorer")
+    loading = spec.loading(setup.paths.get(role, {}), setup.device)
     if role is Role.GENERATOR:
-        spec = config.generator
-        generator = GENERATORS.get(spec.kind).load(
-            paths,
-            device=setup.device,
-            dtype=spec.dtype,
-            batch_size=spec.batch_size,
-            settings=spec.settings,
-        )
+        generator = GENERATORS.get(spec.kind).load(loading)
         if spec.compile:
             generator.compile()
         return generator
     benchmark = build(BENCHMARKS.get(config.benchmark.name), config.benchmark.options, flag="-B")
     if role is Role.JUDGE:
-        spec = config.judge
-        return JUDGES.get(spec.kind).load(
-            paths,
-            device=setup.device,
-            dtype=spec.dtype,
-            batch_size=spec.batch_size,
-            settings=spec.settings,
-            benchmark=benchmark,
-        )
-    if config.scorer is None:
-        raise HarnessError(f"benchmark '{config.benchmark.name}' has no scorer")
-    spec = config.scorer
-    options = {**spec.settings, "dtype": spec.dtype, "batch_size": spec.batch_size}
-    return benchmark.load_scorer(paths, options, setup.device)
+        return JUDGES.get(spec.kind).load(loading, benchmark)
+    return benchmark.load_scorer(loading)
 
 
 def _unpacked(request: Request[Png]) -> Request:

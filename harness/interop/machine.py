@@ -19,7 +19,6 @@ from harness.engine.devices import device_name, native_bfloat16
 from harness.errors import HarnessError
 from harness.log.environment import environment
 from harness.models.compiling import check_compiler
-from harness.models.dtypes import resolve_dtype
 from harness.models.suites import Suite, load_suite, overview
 from harness.records import Role
 from harness.registry import SUITES
@@ -129,17 +128,16 @@ def _check_scorer(suite: Suite, role: Role, device: str) -> Check:
     paths = {part: path for part, path in parts.items() if path is not None}
     if not parts or len(paths) < len(parts):
         return Check(name, None, "not checked: its checkpoints are not here")
-    dtype = resolve_dtype(spec.dtype, device)
-    settings = {**spec.settings, "dtype": dtype, "batch_size": spec.batch_size}
+    loading = spec.loading(paths, device)
     started = time.perf_counter()
     try:
-        found = self_test(paths, settings, device)
+        found = self_test(loading)
     except HarnessError as error:
         return Check(name, False, error.message, error.hint)
     seconds = time.perf_counter() - started
     off = ", ".join(f"{part} off by {value:.1g}" for part, value in found.distances.items())
     known = f", {found.images} known answers right" if found.images else ""
-    said = f"{dtype}, batches of {spec.batch_size}: {off}{known} ({seconds:.1f} s)"
+    said = f"{loading.dtype}, batches of {spec.batch_size}: {off}{known} ({seconds:.1f} s)"
     return Check(name, True, said)
 
 

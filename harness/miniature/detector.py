@@ -22,7 +22,7 @@ from harness import flops
 from harness.errors import HarnessError, UsageError
 from harness.miniature.centernet import CenterNet, CenterNetConfig, Maps, Thresholds, decode
 from harness.models.loading import read_config, read_weights
-from harness.records import Image
+from harness.records import Image, Loading
 
 
 class CenterNetDetector:
@@ -60,15 +60,14 @@ class CenterNetDetector:
         self._flops = functools.cache(self._count_flops)
 
     @classmethod
-    def from_folder(
-        cls, folder: Path, *, device: str = "cpu", dtype: str = "float32", batch_size: int = 8
-    ) -> CenterNetDetector:
+    def load(cls, loading: Loading) -> CenterNetDetector:
         """Load ``config.json`` and ``model.safetensors`` as ``save`` writes them.
 
         Raises:
             HarnessError: The folder does not hold such a checkpoint.
-            UsageError: ``dtype`` or ``batch_size`` is none that it could run at.
+            UsageError: The number format or batch size is none that it could run at.
         """
+        folder = loading.checkpoints["detector"]
         config = _parse(read_config(folder, "a centernet detector"), folder)
         network = CenterNet(config)
         file = folder / "model.safetensors"
@@ -79,7 +78,13 @@ class CenterNetDetector:
                 f"{file} does not hold the weights that config.json describes: {error}",
                 "restore both files from where the checkpoint came from",
             ) from None
-        return cls(network, config, device=device, dtype=dtype, batch_size=batch_size)
+        return cls(
+            network,
+            config,
+            device=loading.device,
+            dtype=loading.dtype,
+            batch_size=loading.batch_size,
+        )
 
     @classmethod
     def forward_pass(cls, folder: Path, height: int, width: int) -> Callable[[], Any]:

@@ -93,8 +93,9 @@ def sample(
 def load_scorer(detector: Path, colours: Path) -> Any:
     """The project's GenEval scorer over two of the miniature's folders."""
     from benchmarks.geneval.loading import load_scorer
+    from harness.records import Loading
 
-    return load_scorer({"detector": detector, "colors": colours}, {"batch_size": 16}, "cpu")
+    return load_scorer(Loading({"detector": detector, "colors": colours}, batch_size=16))
 
 
 def verdicts(scorer: Any, requests: Sequence[Request], images: Sequence[Image]) -> list[bool]:

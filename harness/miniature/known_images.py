@@ -25,7 +25,7 @@ from harness.miniature import WEIGHTS
 from harness.miniature.glyphs import COLOURS
 from harness.miniature.prompts import Request, Wanted, draw_request, draw_scene
 from harness.miniature.scenes import Rendered, render
-from harness.records import Prompt
+from harness.records import Loading, Prompt
 
 PAIRS = (("detector", "colors"), ("judge", "judge_colors"))
 KINDS = ("single_object", "two_object", "counting", "position")
@@ -98,7 +98,7 @@ def write(folder: Path, rows: list[dict[str, Any]], images: dict[str, Any]) -> N
 def main() -> None:
     """Choose and write the images of all bundled checkpoints."""
     scorers = [
-        load_scorer({"detector": WEIGHTS / detector, "colors": WEIGHTS / colors}, {}, "cpu")
+        load_scorer(Loading({"detector": WEIGHTS / detector, "colors": WEIGHTS / colors}))
         for detector, colors in PAIRS
     ]
     chosen = {kind: surest_scene(scorers, kind) for kind in KINDS}

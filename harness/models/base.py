@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from benchmarks.base import Benchmark, GradingPasses
-from harness.records import Cost, Image, Prompt, Request, Setting, Verdict
+from harness.records import Cost, Image, Loading, Prompt, Request, Setting, Verdict
 from harness.truncation import Truncation
 
 
@@ -71,23 +71,8 @@ class GeneratorFactory(Protocol):
     """Whether what `load` returns has a `compile()`, which is called before its first batch where a
     suite or `--compile` asks for it. False where a plug-in leaves it out."""
 
-    def load(
-        self,
-        checkpoints: Mapping[str, Path],
-        *,
-        device: str,
-        dtype: str,
-        batch_size: int,
-        settings: Mapping[str, Setting],
-    ) -> Generator:
+    def load(self, loading: Loading) -> Generator:
         """Load the models onto a device (a classmethod of the plug-in).
-
-        Args:
-            checkpoints: Local folder of each part, by the part's name in the suite.
-            device: A torch device.
-            dtype: "auto", "float32", "bfloat16" or "float16".
-            batch_size: Rows of the one batch shape it will run at.
-            settings: Sampler settings that a request need not repeat.
 
         Raises:
             harness.errors.UsageError: A setting it does not have, a device that is not there.
@@ -142,18 +127,12 @@ class JudgeFactory(Protocol):
         ...
 
     def grading_passes(
-        self,
-        checkpoints: Mapping[str, Path],
-        settings: Mapping[str, Setting],
-        benchmark: Benchmark,
-        height: int,
-        width: int,
+        self, loading: Loading, benchmark: Benchmark, height: int, width: int
     ) -> GradingPasses | None:
         """Build what one verdict takes, for an audit of its FLOPs; a plug-in may leave this out.
 
         Args:
-            checkpoints: Local folder of each part.
-            settings: As `load` gets them.
+            loading: As `load` gets it.
             benchmark: What the images are made for.
             height: Of the image, in pixels.
             width: Of the image, in pixels.
@@ -163,24 +142,11 @@ class JudgeFactory(Protocol):
         """
         ...
 
-    def load(
-        self,
-        checkpoints: Mapping[str, Path],
-        *,
-        device: str,
-        dtype: str,
-        batch_size: int,
-        settings: Mapping[str, Setting],
-        benchmark: Benchmark,
-    ) -> Judge:
+    def load(self, loading: Loading, benchmark: Benchmark) -> Judge:
         """Load the models onto a device (a classmethod of the plug-in).
 
         Args:
-            checkpoints: Local folder of each part. An oracle gets the scorer's.
-            device: A torch device.
-            dtype: "auto", "float32", "bfloat16" or "float16".
-            batch_size: Rows of the one batch shape it will run at.
-            settings: The suite's further settings of the judge.
+            loading: Of the judge; an oracle gets the scorer's checkpoints and settings.
             benchmark: What the images are made for.
 
         Raises:

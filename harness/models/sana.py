@@ -29,7 +29,7 @@ from harness.models.sana_text import (
     instruction_tokens,
     text_truncation,
 )
-from harness.records import Cost, Image, Request, Setting
+from harness.records import Cost, Image, Loading, Request, Setting
 from harness.truncation import Truncation
 
 if TYPE_CHECKING:
@@ -101,23 +101,12 @@ class SanaGenerator:
         self._flops: dict[tuple[Any, ...], float] = {}
 
     @classmethod
-    def load(
-        cls,
-        checkpoints: Mapping[str, Path],
-        *,
-        device: str,
-        dtype: str,
-        batch_size: int,
-        settings: Mapping[str, Setting],
-    ) -> SanaGenerator:
+    def load(cls, loading: Loading) -> SanaGenerator:
         """Load it (see `harness.models.base.GeneratorFactory`).
 
         Args:
-            checkpoints: `pipeline`: a folder as `SanaPipeline.save_pretrained` writes it.
-            device: A torch device.
-            dtype: "auto" is bfloat16 on a GPU, float32 on a CPU.
-            batch_size: Rows of the one batch shape.
-            settings: Sampler settings a request need not repeat.
+            loading: The checkpoint `pipeline` is a folder as `SanaPipeline.save_pretrained`
+                writes it; the settings are `SanaSettings`.
 
         Raises:
             UsageError: A setting this sampler does not have, or a device that is not there.
@@ -125,13 +114,15 @@ class SanaGenerator:
         """
         from harness.models.sana_loading import load_pipeline
 
-        options.build(SanaSettings, settings, flag="-G")
-        if "pipeline" not in checkpoints:
+        options.build(SanaSettings, loading.settings, flag="-G")
+        if "pipeline" not in loading.checkpoints:
             raise UsageError("the sana generator needs a checkpoint named 'pipeline'")
         pipeline = load_pipeline(
-            checkpoints["pipeline"], device=prepare(device), dtype=resolve_dtype(dtype, device)
+            loading.checkpoints["pipeline"],
+            device=prepare(loading.device),
+            dtype=resolve_dtype(loading.dtype, loading.device),
         )
-        return cls(pipeline, batch_size=batch_size, settings=settings)
+        return cls(pipeline, batch_size=loading.batch_size, settings=loading.settings)
 
     @classmethod
     def truncation(cls, checkpoints: Mapping[str, Path]) -> Truncation | None:

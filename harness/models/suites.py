@@ -18,7 +18,7 @@ from harness import options
 from harness.errors import UsageError, did_you_mean
 from harness.models.checkpoints import look
 from harness.models.dtypes import Dtype, resolve_dtype
-from harness.records import LARGEST_BATCH, Role, Setting
+from harness.records import LARGEST_BATCH, Loading, Role, Setting
 from harness.registry import GENERATORS, SUITES
 from harness.seeds import digest
 from harness.text import read_text
@@ -51,6 +51,16 @@ class ModelSpec(BaseModel):
     batch_size: int = Field(default=1, ge=1, le=LARGEST_BATCH)
     settings: dict[str, Setting] = Field(default_factory=dict)
     compile: bool = Field(default=False, exclude_if=lambda compiled: not compiled)
+
+    def loading(self, checkpoints: Mapping[str, Path], device: str = "cpu") -> Loading:
+        """Return what the model is loaded from, with its number format settled.
+
+        Args:
+            checkpoints: Local folder of each part.
+            device: A torch device.
+        """
+        dtype = resolve_dtype(self.dtype, device)
+        return Loading(checkpoints, device, dtype, self.batch_size, self.settings)
 
 
 class Suite(BaseModel):

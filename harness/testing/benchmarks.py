@@ -13,7 +13,7 @@ import dataclasses
 import pytest
 
 from benchmarks.base import Benchmark
-from harness.records import Prompt
+from harness.records import Loading, Prompt
 from harness.seeds import canonical_json
 
 
@@ -55,4 +55,4 @@ class BenchmarkContract:
     def test_a_benchmark_without_scorer_says_so(self, benchmark_plugin: Benchmark) -> None:
         if not benchmark_plugin.scored:
             with pytest.raises(NotImplementedError, match=benchmark_plugin.name):
-                benchmark_plugin.load_scorer({}, {}, "cpu")
+                benchmark_plugin.load_scorer(Loading())

@@ -3,7 +3,7 @@
 class TestMine(GeneratorContract):
     @pytest.fixture(scope="class")
     def generator(self):
-        return MyGenerator.load(...)
+        return MyGenerator.load(Loading(...))
 
     @pytest.fixture(scope="class")
     def requests(self):

@@ -3,7 +3,7 @@
 class TestMine(JudgeContract):
     @pytest.fixture(scope="class")
     def judge(self):
-        return MyJudge.load(...)
+        return MyJudge.load(Loading(...), benchmark)
 
     @pytest.fixture(scope="class")
     def pairs(self):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.base import Benchmark
 from harness.audit import leakage
 from harness.audit.checks import audit
 from harness.audit.result import Status
 from harness.audit.subject import Options, Subject
 from harness.log.run_folder import RunFolder
-from harness.records import Cost, Image, Prompt, Verdict
+from harness.records import Cost, Image, Loading, Prompt, Verdict
 from tests.audit.forging import Forger, Rows
 from tests.runs import run, stub_plan
 from tests.stubs import StubScorer, make_stub_suite
@@ -24,7 +25,7 @@ class DisguisedOracle:
     """Has no checkpoint of its own, and never says 0, 1 or one of the scorer's words."""
 
     @classmethod
-    def load(cls, checkpoints: Mapping[str, Path], **_: Any) -> DisguisedOracle:
+    def load(cls, loading: Loading, benchmark: Benchmark) -> DisguisedOracle:
         return cls()
 
     def judge(

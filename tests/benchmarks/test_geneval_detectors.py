@@ -27,7 +27,7 @@ from benchmarks.geneval.loading import load_scorer, self_test
 from harness import flops
 from harness.errors import HarnessError, UsageError
 from harness.models.checkpoints import BUNDLED
-from harness.records import Image, Prompt
+from harness.records import Image, Loading, Prompt
 from harness.registry import DETECTORS, import_paths
 
 CAT = Prompt("0", "a cat", "single_object", {"include": [{"class": "cat", "count": 1}]})
@@ -39,9 +39,7 @@ class Blind:
     options: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
-    def from_folder(
-        cls, folder: Path, *, device: str, dtype: str, batch_size: int, **options: Any
-    ) -> Blind:
+    def load(cls, loading: Loading) -> Blind:
         return cls()
 
     @classmethod
@@ -71,22 +69,22 @@ def test_every_kind_offers_what_is_asked_of_it() -> None:
     for name in DETECTORS.names():
         kind = DETECTORS.get(name)
         assert isinstance(kind.options, frozenset)
-        assert all(callable(getattr(kind, method)) for method in ("from_folder", "forward_pass"))
+        assert all(callable(getattr(kind, method)) for method in ("load", "forward_pass"))
         assert issubclass(kind, Detector)
 
 
 def test_a_kind_of_ones_own_scores_and_is_tested(blind: Path) -> None:
     parts = {"detector": blind, "colors": BUNDLED / "colors"}
     image = np.zeros((8, 8, 3), np.uint8)
-    [(score, cost)] = load_scorer(parts, {}, "cpu").score([CAT], [image])
+    [(score, cost)] = load_scorer(Loading(parts)).score([CAT], [image])
     assert score.correct and cost.flops == 256
-    assert self_test(parts, {}, "cpu").distances["detector"] == 0
+    assert self_test(Loading(parts)).distances["detector"] == 0
     forward = factory_of(blind).forward_pass(blind, 8, 8)
     assert forward is not None and flops.count(forward) == cost.flops
     with pytest.raises(UsageError, match="'resize' means nothing to a blind detector"):
-        load_scorer(parts, {"resize": "uint8"}, "cpu")
+        load_scorer(Loading(parts, settings={"resize": "uint8"}))
     with pytest.raises(UsageError, match="mmdet runs a mask2former detector"):
-        load_scorer(parts, {"backend": "mmdet"}, "cpu")
+        load_scorer(Loading(parts, settings={"backend": "mmdet"}))
 
 
 @pytest.mark.parametrize("kind", ["detector", "judge"])
@@ -94,7 +92,7 @@ def test_the_network_without_weights_takes_what_the_loaded_one_takes(kind: str) 
     folder = BUNDLED / kind
     forward = factory_of(folder).forward_pass(folder, 64, 64)
     assert forward is not None
-    assert flops.count(forward) == load_detector(folder, "cpu").flops(64, 64)
+    assert flops.count(forward) == load_detector(Loading({"detector": folder})).flops(64, 64)
 
 
 @pytest.mark.parametrize("kind", ["evil:run", "centernet:x", "mask2former/mmdet", None, [], {}, 1])
@@ -106,7 +104,7 @@ def test_a_checkpoint_names_a_known_kind_or_nothing(
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
     with import_paths(allowed=True), pytest.raises(HarnessError, match="expected one of"):
-        load_detector(tmp_path, "cpu")
+        load_detector(Loading({"detector": tmp_path}))
     assert "evil" not in sys.modules
 
 
@@ -125,22 +123,26 @@ def test_a_stored_answer_that_is_none_is_one_sentence(
     name: str, change: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(BUNDLED / "detector", tmp_path / "detector"))
-    detector = load_detector(folder, "cpu")
+    detector = load_detector(Loading({"detector": folder}))
     write_answer(detector, folder)
-    check_answer(load_detector(folder, "cpu", batch_size=3), folder, tolerance_of("float32"))
+    check_answer(
+        load_detector(Loading({"detector": folder}, batch_size=3)), folder, tolerance_of("float32")
+    )
     stored = load_file(folder / ANSWER_FILE)
     save_file({**stored, name: change(stored[name]).contiguous()}, folder / ANSWER_FILE)
     with pytest.raises(HarnessError, match=r"known question wrongly|the picture in"):
-        load_detector(folder, "cpu")
+        load_detector(Loading({"detector": folder}))
 
 
 def test_deeply_nested_configurations_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[" * 100_000)
     with pytest.raises(HarnessError, match="cannot be read"):
-        load_detector(tmp_path, "cpu")
+        load_detector(Loading({"detector": tmp_path}))
 
 
 def test_a_probe_is_of_one_shape(tiny_suite: Path) -> None:
     for folder in (BUNDLED / "detector", tiny_suite.parent / "tiny" / "detector"):
-        one, three = (load_detector(folder, "cpu", batch_size=size) for size in (1, 3))
+        one, three = (
+            load_detector(Loading({"detector": folder}, batch_size=size)) for size in (1, 3)
+        )
         assert one.probe(fixed_picture()).shape == three.probe(fixed_picture()).shape

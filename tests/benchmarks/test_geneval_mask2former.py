@@ -19,6 +19,7 @@ from benchmarks.geneval.detectors.mmdet.convert import convert, translate
 from benchmarks.geneval.detectors.mmdet.pipeline import Frame, postprocess, preprocess
 from benchmarks.geneval.detectors.registry import load_detector
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
+from harness.records import Loading
 from tests.shared import SHARED, needs_shared
 
 MMDET = SHARED / "mask2former"
@@ -52,7 +53,11 @@ def identical(a: Detections, b: Detections) -> bool:
 
 @needs_shared("mask2former")
 def test_detects_what_mmdet_detects(converted: Path, cases: Any) -> None:
-    detector = Mask2FormerDetector.from_folder(converted, resize="float32", batch_size=2)
+    detector = Mask2FormerDetector.load(
+        Loading(
+            {"detector": converted}, batch_size=2, dtype="float32", settings={"resize": "float32"}
+        )
+    )
     for number in range(3):
         image = cases.get_tensor(f"image{number}")
         [(class_logits, mask_logits)] = detector.logits([image])
@@ -83,7 +88,9 @@ def test_detects_what_mmdet_detects(converted: Path, cases: Any) -> None:
 
 @needs_shared("mask2former")
 def test_backbone_features_are_mmdets(converted: Path, cases: Any) -> None:
-    detector = Mask2FormerDetector.from_folder(converted, resize="float32")
+    detector = Mask2FormerDetector.load(
+        Loading({"detector": converted}, dtype="float32", settings={"resize": "float32"})
+    )
     pixels = torch.from_numpy(preprocess(cases.get_tensor("image0"), SMALL, "float32"))[None]
     with torch.inference_mode():
         maps = detector.network.model.pixel_level_module.encoder(pixels).feature_maps
@@ -137,23 +144,25 @@ def test_a_network_that_answers_otherwise_is_refused(converted: Path, tmp_path: 
 
     shutil.copytree(converted, tmp_path, dirs_exist_ok=True)
     for dtype in ("float32", "bfloat16"):
-        load_detector(tmp_path, "cpu", dtype)
+        load_detector(Loading({"detector": tmp_path}, dtype=dtype))
     weights = load_file(tmp_path / "model.safetensors")
     eye = "model.pixel_level_module.encoder.embeddings.patch_embeddings.projection.weight"
     blind = weights | {eye: torch.zeros_like(weights[eye])}
     save_file(blind, tmp_path / "model.safetensors", {"format": "pt"})
     for dtype in ("float32", "bfloat16"):
         with pytest.raises(HarnessError, match="answers its known question wrongly"):
-            load_detector(tmp_path, "cpu", dtype)
+            load_detector(Loading({"detector": tmp_path}, dtype=dtype))
     (tmp_path / "known_answer.safetensors").write_bytes(b"damaged")
     with pytest.raises(HarnessError, match="known_answer"):
-        load_detector(tmp_path, "cpu")
+        load_detector(Loading({"detector": tmp_path}))
 
 
 @needs_shared("mask2former")
 def test_official_test_size_is_the_default(tmp_path: Path) -> None:
     folder = convert(MMDET / "tiny_mmdet3.pth", tmp_path).folder
-    assert Mask2FormerDetector.from_folder(folder).frame == Frame(1333, 800)
+    assert Mask2FormerDetector.load(Loading({"detector": folder}, dtype="float32")).frame == Frame(
+        1333, 800
+    )
 
 
 def altered(tmp_path: Path, change: Any) -> Path:
@@ -376,7 +385,9 @@ def test_output_that_is_not_finite_stops_the_run(tiny_mask2former: Any) -> None:
 def test_a_saved_folder_is_loaded_by_its_model_type(tiny_mask2former: Any, tmp_path: Path) -> None:
     tiny_mask2former.save_pretrained(tmp_path)
     (tmp_path / "frame.json").write_text(json.dumps({"long": 96, "short": 64}))
-    loaded = load_detector(tmp_path, "cpu", batch_size=3, resize="float32")
+    loaded = load_detector(
+        Loading({"detector": tmp_path}, batch_size=3, settings={"resize": "float32"})
+    )
     assert isinstance(loaded, Mask2FormerDetector) and isinstance(loaded, Detector)
     direct = Mask2FormerDetector(
         tiny_mask2former, batch_size=3, frame=Frame(96, 64), resize="float32"
@@ -389,7 +400,9 @@ def test_a_saved_folder_is_loaded_by_its_model_type(tiny_mask2former: Any, tmp_p
 @needs_shared("mask2former")
 def test_bfloat16_is_close(converted: Path, cases: Any) -> None:
     # Coordinates must not be computed in 8 bits: then hardly any probability would be right.
-    detector = load_detector(converted, "cpu", dtype="bfloat16", resize="float32")
+    detector = load_detector(
+        Loading({"detector": converted}, dtype="bfloat16", settings={"resize": "float32"})
+    )
     for number in range(3):
         [(class_logits, _)] = detector.logits([cases.get_tensor(f"image{number}")])
         found = class_logits.softmax(-1).numpy()
@@ -400,19 +413,19 @@ def test_bfloat16_is_close(converted: Path, cases: Any) -> None:
 
 def test_a_folder_that_is_no_detector_is_named(tiny_mask2former: Any, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no such folder"):
-        load_detector(tmp_path / "absent", "cpu")
+        load_detector(Loading({"detector": tmp_path / "absent"}))
     with pytest.raises(HarnessError, match=r"no config\.json"):
-        load_detector(tmp_path, "cpu")
+        load_detector(Loading({"detector": tmp_path}))
     for content, said in (("{", "cannot be read"), ("[]", "not a JSON object")):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(HarnessError, match=said):
-            load_detector(tmp_path, "cpu")
+            load_detector(Loading({"detector": tmp_path}))
     (tmp_path / "config.json").write_text('{"model_type": "detr"}')
     with pytest.raises(HarnessError, match="'detr', expected one of centernet, mask2former"):
-        load_detector(tmp_path, "cpu")
+        load_detector(Loading({"detector": tmp_path}))
     (tmp_path / "config.json").write_text('{"model_type": "centernet"}')
     with pytest.raises(UsageError, match="'resize' means nothing"):
-        load_detector(tmp_path, "cpu", resize="uint8")
+        load_detector(Loading({"detector": tmp_path}, settings={"resize": "uint8"}))
 
 
 def test_incomplete_weights_are_refused(tiny_mask2former: Any, tmp_path: Path) -> None:
@@ -423,14 +436,14 @@ def test_incomplete_weights_are_refused(tiny_mask2former: Any, tmp_path: Path) -
     removed = weights.pop("class_predictor.weight")
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(HarnessError, match=r"missing class_predictor\.weight"):
-        load_detector(tmp_path, "cpu")
+        load_detector(Loading({"detector": tmp_path}))
     weights |= {"class_predictor.weight": removed, "spare": torch.zeros(1)}
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(HarnessError, match="surplus spare"):
-        load_detector(tmp_path, "cpu")
+        load_detector(Loading({"detector": tmp_path}))
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(HarnessError, match="cannot load the"):
-        load_detector(tmp_path, "cpu")
+        load_detector(Loading({"detector": tmp_path}))
 
 
 def test_a_detector_of_other_classes_is_refused(tiny_mask2former: Any) -> None:
@@ -446,7 +459,7 @@ def test_a_bad_frame_file_is_named(tiny_mask2former: Any, tmp_path: Path, conten
     tiny_mask2former.save_pretrained(tmp_path)
     (tmp_path / "frame.json").write_text(content)
     with pytest.raises(HarnessError, match=r"frame\.json"):
-        load_detector(tmp_path, "cpu")
+        load_detector(Loading({"detector": tmp_path}))
 
 
 def test_detections_hold_as_many_of_each() -> None:

@@ -18,6 +18,7 @@ from benchmarks.geneval.detectors.mmdet.original import original_weights
 from benchmarks.geneval.detectors.mmdet.pipeline import Frame
 from benchmarks.geneval.detectors.registry import load_detector
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
+from harness.records import Loading
 from tests.shared import SHARED, needs_shared
 
 MMDET = SHARED / "mask2former"
@@ -68,7 +69,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_mask2former: Any) -> P
 def test_transformers_detects_what_mmdet_detects(folder: Path, resize: Any) -> None:
     batch = images((64, 64), (60, 100), (100, 60), (64, 64), (200, 130))
     ours, original = (
-        load_detector(folder, "cpu", batch_size=2, backend=backend, resize=resize)
+        load_detector(
+            Loading({"detector": folder}, batch_size=2, settings={"resize": resize}),
+            backend=backend,
+        )
         for backend in ("transformers", "mmdet")
     )
     assert isinstance(original, Detector) and type(ours) is not type(original)
@@ -80,7 +84,7 @@ def test_transformers_detects_what_mmdet_detects(folder: Path, resize: Any) -> N
 def test_raw_outputs_agree(folder: Path) -> None:
     pixels = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(3))
     ours, original = (
-        load_detector(folder, "cpu", backend=backend).forward(pixels)  # type: ignore[attr-defined]
+        load_detector(Loading({"detector": folder}), backend=backend).forward(pixels)  # type: ignore[attr-defined]
         for backend in ("transformers", "mmdet")
     )
     assert float((ours[0] - original[0]).abs().max()) < 1e-3
@@ -89,7 +93,7 @@ def test_raw_outputs_agree(folder: Path) -> None:
 
 @mmdet
 def test_an_output_that_is_no_number_is_refused(folder: Path) -> None:
-    original = load_detector(folder, "cpu", backend="mmdet")
+    original = load_detector(Loading({"detector": folder}), backend="mmdet")
     with torch.no_grad():
         original.network.panoptic_head.cls_embed.bias[0] = torch.nan  # type: ignore[attr-defined]
     with pytest.raises(BadAnswer, match="not finite") as caught:
@@ -99,7 +103,7 @@ def test_an_output_that_is_no_number_is_refused(folder: Path) -> None:
 
 @mmdet
 def test_every_number_finds_its_way_back(folder: Path) -> None:
-    original = load_detector(folder, "cpu", backend="mmdet")
+    original = load_detector(Loading({"detector": folder}), backend="mmdet")
     saved = torch.load(folder.parent / "random.pth", weights_only=True)["state_dict"]
     restored = original.network.state_dict()  # type: ignore[attr-defined]
     assert restored.keys() == saved.keys()
@@ -113,8 +117,10 @@ def test_the_reference_network_run_by_mmdet(tmp_path: Path, layout: int) -> None
     from safetensors import safe_open
 
     place = convert(MMDET / f"tiny_mmdet{layout}.pth", tmp_path, Frame(256, 160)).folder
-    original = load_detector(place, "cpu", backend="mmdet", resize="float32")
-    ours = load_detector(place, "cpu", resize="float32")
+    original = load_detector(
+        Loading({"detector": place}, settings={"resize": "float32"}), backend="mmdet"
+    )
+    ours = load_detector(Loading({"detector": place}, settings={"resize": "float32"}))
     with safe_open(MMDET / "tiny_cases.safetensors", "np") as cases:
         for number in range(3):
             image = cases.get_tensor(f"image{number}")
@@ -131,7 +137,7 @@ def test_the_reference_network_run_by_mmdet(tmp_path: Path, layout: int) -> None
 
 @mmdet
 def test_a_rows_bits_depend_on_the_row_alone(folder: Path) -> None:
-    detector = load_detector(folder, "cpu", batch_size=3, backend="mmdet")
+    detector = load_detector(Loading({"detector": folder}, batch_size=3), backend="mmdet")
     batch = images((64, 64), (48, 80), (64, 64), (64, 64), (64, 64))
     for image, found in zip(batch, detector.detect(batch), strict=True):
         [alone] = detector.detect([image])
@@ -164,8 +170,12 @@ def test_no_compiled_operator_runs(folder: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_on_a_gpu(folder: Path) -> None:
     batch = images((64, 64), (60, 100))
-    found = load_detector(folder, "cuda", backend="mmdet").detect(batch)
-    for one, other in zip(load_detector(folder, "cpu").detect(batch), found, strict=True):
+    found = load_detector(
+        Loading({"detector": folder}, device="cuda", dtype="float32"), backend="mmdet"
+    ).detect(batch)
+    for one, other in zip(
+        load_detector(Loading({"detector": folder})).detect(batch), found, strict=True
+    ):
         assert_alike(one, other)
 
 
@@ -175,13 +185,13 @@ def test_as_part_of_a_scorer(folder: Path, tiny_clip: Path) -> None:
     from harness.records import Prompt
 
     parts = {"detector": folder, "colors": tiny_clip}
-    found = self_test(parts, {"backend": "mmdet", "batch_size": 2}, "cpu")
+    found = self_test(Loading(parts, batch_size=2, settings={"backend": "mmdet"}))
     assert max(found.distances.values()) < 1e-4
     batch = images((64, 64), (60, 100))
     include = [{"class": "cat", "count": 1}]
     prompts = [Prompt("0", "a cat", "single_object", {"include": include})] * 2
     ours, original = (
-        load_scorer(parts, {"backend": backend}, "cpu").score(prompts, batch)
+        load_scorer(Loading(parts, settings={"backend": backend})).score(prompts, batch)
         for backend in ("transformers", "mmdet")
     )
     assert [score.correct for score, _ in ours] == [score.correct for score, _ in original]
@@ -191,12 +201,12 @@ def test_as_part_of_a_scorer(folder: Path, tiny_clip: Path) -> None:
 @mmdet
 def test_what_it_cannot_do_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="float32, not in bfloat16"):
-        load_detector(folder, "cpu", dtype="bfloat16", backend="mmdet")
+        load_detector(Loading({"detector": folder}, dtype="bfloat16"), backend="mmdet")
     for name in ("config.json", "frame.json", "model.safetensors"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(HarnessError, match=r"cannot load the model\.safetensors"):
-        load_detector(tmp_path, "cpu", backend="mmdet")
+        load_detector(Loading({"detector": tmp_path}), backend="mmdet")
 
 
 def test_without_mmdet_it_says_what_to_install(
@@ -205,14 +215,14 @@ def test_without_mmdet_it_says_what_to_install(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     (tmp_path / "config.json").write_text('{"model_type": "mask2former"}')
     with pytest.raises(HarnessError, match="not installed") as caught:
-        load_detector(tmp_path, "cpu", backend="mmdet")
+        load_detector(Loading({"detector": tmp_path}), backend="mmdet")
     assert "pip install" in caught.value.hint and "[mmdet]" in caught.value.hint
 
 
 def test_it_runs_mask2former_only(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "centernet"}))
     with pytest.raises(UsageError, match="holds a centernet one"):
-        load_detector(tmp_path, "cpu", backend="mmdet")
+        load_detector(Loading({"detector": tmp_path}), backend="mmdet")
 
 
 BLOCK = "backbone.stages.1.blocks.0.attn.w_msa"

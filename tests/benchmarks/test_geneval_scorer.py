@@ -14,7 +14,7 @@ from benchmarks.geneval.detectors.base import Detections
 from benchmarks.geneval.rules import Failure, FailureKind
 from benchmarks.geneval.scorer import GenEvalScorer
 from harness.errors import HarnessError, UsageError
-from harness.records import Cost, Detection, Image, Prompt, Score
+from harness.records import Cost, Detection, Image, Loading, Prompt, Score
 
 Planned = list[tuple[str, float, tuple[float, float, float, float], str]]
 
@@ -163,34 +163,33 @@ def test_a_prompt_of_another_benchmark_is_refused() -> None:
     ("options", "said", "hint"),
     [
         ({"max_overlp": 0.5}, "max_overlp", "did you mean 'max_overlap'"),
-        ({"dtype": "float8"}, "dtype=float8", "dtype"),
-        ({"batch_size": 0}, "batch_size=0", "batch_size"),
+        ({"backend": "mmdett"}, "mmdett", "did you mean 'mmdet'"),
         ({"resize": "int8"}, "resize=int8", "resize"),
         ({"max_overlap": 1.5}, "max_overlap=1.5", "max_overlap"),
     ],
 )
 def test_bad_options_are_usage_errors(options: dict[str, Any], said: str, hint: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
-        GenEval().load_scorer({}, options, "cpu")
+        GenEval().load_scorer(Loading({}, settings=options))
     assert hint in caught.value.hint
 
 
 def test_missing_and_unknown_checkpoints_are_named(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="needs a checkpoint 'colors'"):
-        GenEval().load_scorer({"detector": tmp_path}, {}, "cpu")
+        GenEval().load_scorer(Loading({"detector": tmp_path}))
     with pytest.raises(HarnessError, match="no checkpoint 'color'") as caught:
-        GenEval().load_scorer({"color": tmp_path}, {}, "cpu")
+        GenEval().load_scorer(Loading({"color": tmp_path}))
     assert "'colors'" in caught.value.hint
     with pytest.raises(HarnessError, match="not a checkpoint folder"):
-        GenEval().load_scorer({"detector": tmp_path, "colors": tmp_path}, {}, "cpu")
+        GenEval().load_scorer(Loading({"detector": tmp_path, "colors": tmp_path}))
 
 
 def test_a_scorer_from_folders(tiny_mask2former: Any, tiny_clip: Path, tmp_path: Path) -> None:
     tiny_mask2former.save_pretrained(tmp_path)
     (tmp_path / "frame.json").write_text('{"long": 96, "short": 64}')
     checkpoints = {"detector": tmp_path, "colors": tiny_clip}
-    options = {"batch_size": 3, "resize": "float32", "max_overlap": 0.9}
-    loaded = GenEval().load_scorer(checkpoints, options, "cpu")
+    options = {"resize": "float32", "max_overlap": 0.9}
+    loaded = GenEval().load_scorer(Loading(checkpoints, batch_size=3, settings=options))
     assert isinstance(loaded, Scorer) and loaded.max_overlap == 0.9
 
     images = list(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8))

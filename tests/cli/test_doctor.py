@@ -14,6 +14,7 @@ from harness.engine import devices
 from harness.errors import HarnessError
 from harness.interop import machine
 from harness.models.checkpoints import BUNDLED
+from harness.records import Loading
 from tests.terminal import Terminal
 
 
@@ -63,9 +64,9 @@ def test_every_gpu_is_asked(harness: Terminal, monkeypatch: pytest.MonkeyPatch) 
 
     asked = []
 
-    def self_test(paths: object, settings: object, device: str) -> SelfTest:
-        asked.append(device)
-        if device == "cuda:1":
+    def self_test(of: Loading) -> SelfTest:
+        asked.append(of.device)
+        if of.device == "cuda:1":
             raise HarnessError("the detector answers otherwise", "try another build")
         return SelfTest(0, {"detector": 0.001, "colors": 0.002})
 

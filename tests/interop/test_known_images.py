@@ -19,6 +19,7 @@ from benchmarks.geneval.settings import Options
 from harness.errors import HarnessError
 from harness.models.checkpoints import BUNDLED
 from harness.models.digests import folder_digest
+from harness.records import Loading
 
 QUESTIONS = 8 + 10
 
@@ -38,13 +39,13 @@ def parts(tmp_path: Path) -> dict[str, Path]:
 def test_the_miniature_judges_its_images_rightly(detector: str, dtype: str) -> None:
     parts = {"detector": BUNDLED / detector, "colors": BUNDLED / "colors"}
     for batch_size in (1, 8):
-        found = self_test(parts, {"dtype": dtype, "batch_size": batch_size}, "cpu")
+        found = self_test(Loading(parts, dtype=dtype, batch_size=batch_size))
         assert found.images == QUESTIONS
 
 
 def test_the_bundled_answers_are_sure(parts: dict[str, Path]) -> None:
     """Far enough from every threshold that rounding turns none over."""
-    scorer = load_scorer(parts, {}, "cpu")
+    scorer = load_scorer(Loading(parts))
     place = parts["detector"] / FOLDER
     for file in place.glob("*.png"):
         [found] = scorer.detector.detect([np.asarray(Pillow.open(file))])
@@ -59,7 +60,7 @@ def test_images_are_small_and_name_no_weights(parts: dict[str, Path]) -> None:
         shutil.rmtree(part / FOLDER)
     # A check does not change what a run comes to, so it is no part of its identity.
     assert before == {name: folder_digest(part) for name, part in parts.items()}
-    assert check_known_images(load_scorer(parts, {}, "cpu"), parts) == 0
+    assert check_known_images(load_scorer(Loading(parts)), parts) == 0
 
 
 def spoil(folder: Path, key: str, change: Any) -> None:
@@ -86,7 +87,7 @@ def test_a_broken_network_is_refused(
 ) -> None:
     spoil(parts[part], key, change)
     with pytest.raises(HarnessError, match=said) as caught:
-        load_scorer(parts, {"batch_size": 4}, "cpu")
+        load_scorer(Loading(parts, batch_size=4))
     if "not finite" not in caught.value.message:
         assert "judged wrongly" in caught.value.message
         assert "no score of this scorer can be trusted" in caught.value.hint
@@ -98,12 +99,12 @@ def test_the_wrong_answer_is_named(parts: dict[str, Path]) -> None:
     rows[0]["color"] = "green"
     file.write_text("\n".join(json.dumps(row) for row in rows))
     with pytest.raises(HarnessError, match=r"judged wrongly .*: red\.png is red, not green"):
-        load_scorer(parts, {}, "cpu")
+        load_scorer(Loading(parts))
 
 
 def test_the_overlap_setting_does_not_count(parts: dict[str, Path]) -> None:
     assert Options().max_overlap != 0.001
-    load_scorer(parts, {"max_overlap": 0.001}, "cpu")
+    load_scorer(Loading(parts, settings={"max_overlap": 0.001}))
 
 
 @pytest.mark.parametrize("part", ["detector", "colors"])
@@ -111,7 +112,7 @@ def test_the_overlap_setting_does_not_count(parts: dict[str, Path]) -> None:
 def test_damaged_answers_are_named(parts: dict[str, Path], part: str, content: str) -> None:
     (parts[part] / FOLDER / ANSWERS).write_text(content)
     with pytest.raises(HarnessError, match=rf"{FOLDER}"):
-        load_scorer(parts, {}, "cpu")
+        load_scorer(Loading(parts))
 
 
 @pytest.mark.parametrize(("part", "name"), [("detector", "counting.png"), ("colors", "red.png")])
@@ -119,4 +120,4 @@ def test_a_damaged_image_is_named(parts: dict[str, Path], part: str, name: str) 
     file = parts[part] / FOLDER / name
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(HarnessError, match=rf"{name} cannot be read"):
-        load_scorer(parts, {}, "cpu")
+        load_scorer(Loading(parts))

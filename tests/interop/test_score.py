@@ -34,7 +34,7 @@ from harness.log.files import explain
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.run_folder import RunFolder
 from harness.log.schema import content
-from harness.records import Prompt, Role
+from harness.records import Loading, Prompt, Role
 from harness.seeds import config_digest
 from tests.runs import bare_config, contents
 
@@ -54,7 +54,7 @@ def scored(images: Path, suite: Path, out: Path, **ask: Any) -> list[dict[str, A
 def one_by_one(images: Path, suite: Path) -> dict[str, Any]:
     """Every image alone, straight through the scorer, read by Pillow alone."""
     parts = {name: suite.parent / "tiny" / name for name in ("detector", "colors")}
-    scorer = load_scorer(parts, {"batch_size": 4}, "cpu")
+    scorer = load_scorer(Loading(parts, batch_size=4))
     found = {}
     for path in sorted(images.glob("*/samples/*")):
         metadata = json.loads((path.parents[1] / "metadata.jsonl").read_text())

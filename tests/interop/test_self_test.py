@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from benchmarks.geneval.self_test import compare
 from benchmarks.geneval.settings import Options
 from harness.errors import HarnessError
 from harness.models.checkpoints import BUNDLED
+from harness.records import Loading
 
 BOTH = ["mask2former", "miniature"]
 
@@ -26,13 +28,13 @@ def parts(request: pytest.FixtureRequest, tiny_suite: Path) -> dict[str, Path]:
 
 
 def test_float32_at_another_batch_shape_is_all_but_equal(parts: dict[str, Path]) -> None:
-    distances = self_test(parts, {"batch_size": 3}, "cpu").distances
+    distances = self_test(Loading(parts, batch_size=3)).distances
     assert distances.keys() == {"detector", "colors"}
     assert max(distances.values()) < 1e-4
 
 
 def test_bfloat16_is_near_enough(parts: dict[str, Path]) -> None:
-    distances = self_test(parts, {"dtype": "bfloat16"}, "cpu").distances
+    distances = self_test(Loading(parts, dtype="bfloat16")).distances
     assert 1e-5 < max(distances.values()) < tolerance_of("bfloat16")
 
 
@@ -40,7 +42,7 @@ def test_bfloat16_is_near_enough(parts: dict[str, Path]) -> None:
 @pytest.mark.parametrize("fault", ["zeros", "noise", "nan"])
 def test_a_broken_kernel_is_refused(parts: dict[str, Path], part: str, fault: str) -> None:
     """As if one layer's results were zeros, noise or not numbers on this device."""
-    reference, broken = load_scorer(parts, {}, "cpu"), load_scorer(parts, {}, "cpu")
+    reference, broken = load_scorer(Loading(parts)), load_scorer(Loading(parts))
     network: Any = broken.detector.network if part == "detector" else broken.classifier.model
     convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
 
@@ -63,13 +65,13 @@ def test_loading_onto_another_device_asks(
     asked = []
     assemble = loading._assemble
 
-    def elsewhere(checkpoints: Any, chosen: Options, device: str) -> Any:
-        asked.append((device, chosen.dtype, chosen.batch_size))
-        return assemble(checkpoints, chosen, "cpu")
+    def elsewhere(of: Loading, chosen: Options) -> Any:
+        asked.append((of.device, of.dtype, of.batch_size))
+        return assemble(replace(of, device="cpu"), chosen)
 
     monkeypatch.setattr(loading, "_assemble", elsewhere)
-    load_scorer(parts, {"batch_size": 2}, "cuda:0")
+    load_scorer(Loading(parts, device="cuda:0", dtype="float32", batch_size=2))
     assert asked == [("cuda:0", "float32", 2), ("cpu", "float32", 1)]
     asked.clear()
-    load_scorer(parts, {"batch_size": 2}, "cpu")
+    load_scorer(Loading(parts, batch_size=2))
     assert asked == [("cpu", "float32", 2)]

@@ -19,6 +19,7 @@ from harness.miniature.centernet import (
     decode,
 )
 from harness.miniature.detector import CenterNetDetector, save
+from harness.records import Loading
 
 CONFIG = CenterNetConfig(("cat", "dog", "bus"), (8, 8, 8))
 
@@ -110,7 +111,7 @@ def random_images(count: int, side: int = 64) -> list[np.ndarray]:
 
 
 def test_a_saved_folder_is_loaded_as_the_protocols_detector(folder: Path) -> None:
-    detector = load_detector(folder, "cpu", batch_size=4)
+    detector = load_detector(Loading({"detector": folder}, batch_size=4))
     assert isinstance(detector, CenterNetDetector) and isinstance(detector, Detector)
     assert detector.config == CONFIG
     assert detector.flops(64, 64) > 1e6
@@ -118,7 +119,7 @@ def test_a_saved_folder_is_loaded_as_the_protocols_detector(folder: Path) -> Non
 
 
 def test_detections_do_not_depend_on_the_neighbours(folder: Path) -> None:
-    detector = CenterNetDetector.from_folder(folder, batch_size=4)
+    detector = CenterNetDetector.load(Loading({"detector": folder}, batch_size=4, dtype="float32"))
     images = random_images(6)
     together = detector.detect(images)
     assert any(len(found) for found in together)
@@ -131,7 +132,7 @@ def test_detections_do_not_depend_on_the_neighbours(folder: Path) -> None:
 
 
 def test_another_size_is_resized_and_back(folder: Path) -> None:
-    detector = CenterNetDetector.from_folder(folder)
+    detector = CenterNetDetector.load(Loading({"detector": folder}, dtype="float32"))
     (small,) = random_images(1, 16)
     large = small.repeat(8, 0).repeat(8, 1)
     (found,) = detector.detect([large])
@@ -145,16 +146,16 @@ def test_another_size_is_resized_and_back(folder: Path) -> None:
 
 def test_wrong_folders_and_options_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="batch size 0"):
-        CenterNetDetector.from_folder(folder, batch_size=0)
+        CenterNetDetector.load(Loading({"detector": folder}, batch_size=0, dtype="float32"))
     with pytest.raises(UsageError, match="int8"):
-        CenterNetDetector.from_folder(folder, dtype="int8")
+        CenterNetDetector.load(Loading({"detector": folder}, dtype="int8"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "widths": [8, 8, 16]}))
     with pytest.raises(HarnessError, match="does not hold the weights"):
-        CenterNetDetector.from_folder(folder)
+        CenterNetDetector.load(Loading({"detector": folder}, dtype="float32"))
     (folder / "config.json").write_text(json.dumps({**config, "thresholds": {"guess": 1}}))
     with pytest.raises(HarnessError, match="not a centernet detector's"):
-        CenterNetDetector.from_folder(folder)
+        CenterNetDetector.load(Loading({"detector": folder}, dtype="float32"))
 
 
 def test_output_that_is_not_finite_is_no_empty_image() -> None:

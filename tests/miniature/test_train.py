@@ -29,6 +29,7 @@ from harness.miniature.train.data import make_pool
 from harness.miniature.train.loop import Schedule, Setting, averaged, fit
 from harness.models.reflect_dit.context import lay_out, pair_length
 from harness.models.reflect_dit.generator import ReflectDiTGenerator
+from harness.records import Loading
 
 SHORT = Schedule(steps=4, batch=4, lr=2e-3, warmup=1, ema=0.9)
 SMALL_TEXT = {**base.TEXT, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
@@ -119,16 +120,9 @@ def test_reflection_learns_from_the_other_stages_and_resumes(
     after = load_file(trained.out / name)
     assert set(before) < set(after)
     assert after["reflection_norm.weight"].abs().max() > 0
+    parts = {"pipeline": "base", "transformer": "reflect", "vision_encoder": "vision"}
     generator = ReflectDiTGenerator.load(
-        {
-            "pipeline": trained.out / "base",
-            "transformer": trained.out / "reflect",
-            "vision_encoder": trained.out / "vision",
-        },
-        device="cpu",
-        dtype="float32",
-        batch_size=2,
-        settings={"height": 64, "width": 64, "num_inference_steps": 2, "max_sequence_length": 16},
+        Loading({part: trained.out / name for part, name in parts.items()}, batch_size=2)
     )
     assert generator.takes_feedback
 

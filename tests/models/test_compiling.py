@@ -17,7 +17,7 @@ from harness.models.compiling import compile_blocks, repeated
 from harness.models.sana import SanaGenerator
 from harness.models.suites import Suite, load_suite, sampler_settings
 from harness.plan import Ask, plan
-from harness.records import Request
+from harness.records import Loading, Request
 from tests.stubs import make_stub_suite
 
 
@@ -98,9 +98,7 @@ def test_a_compiled_row_depends_on_itself_alone(tiny_suite: Suite, tiny_pipeline
     settings = dict(sampler_settings(tiny_suite.generator))
 
     def load() -> SanaGenerator:
-        generator = SanaGenerator.load(
-            {"pipeline": tiny_pipeline}, device="cpu", dtype="float32", batch_size=3, settings={}
-        )
+        generator = SanaGenerator.load(Loading({"pipeline": tiny_pipeline}, batch_size=3))
         generator.compile()
         return generator
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,9 @@ Pairs = list[tuple[Prompt, Image]]
 
 
 def load(kind: str, spec: ModelSpec, **changes: Any) -> Any:
-    arguments = {
-        "device": "cpu",
-        "dtype": spec.dtype,
-        "batch_size": spec.batch_size,
-        "settings": spec.settings,
-        "benchmark": GenEval(),
-        **changes,
-    }
+    benchmark = changes.pop("benchmark", GenEval())
     paths = {part: Path(ref) for part, ref in spec.checkpoints.items()}
-    return JUDGES.get(kind).load(paths, **arguments)
+    return JUDGES.get(kind).load(replace(spec.loading(paths), **changes), benchmark)
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +66,8 @@ class TestOracleJudge(JudgeContract):
         self, pairs: Pairs, answers: list[tuple[Verdict, Cost]], tiny_suite: Suite
     ) -> None:
         spec = tiny_suite.scorer
-        scorer = GenEval().load_scorer(
-            {part: Path(ref) for part, ref in spec.checkpoints.items()},
-            {"dtype": spec.dtype, "batch_size": spec.batch_size},
-            "cpu",
-        )
+        paths = {part: Path(ref) for part, ref in spec.checkpoints.items()}
+        scorer = GenEval().load_scorer(spec.loading(paths))
         scores = scorer.score([p for p, _ in pairs], [i for _, i in pairs])
         for (verdict, cost), (score, scorer_cost) in zip(answers, scores, strict=True):
             assert verdict.accepted == score.correct

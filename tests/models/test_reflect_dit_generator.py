@@ -24,7 +24,7 @@ from harness.models.reflect_dit.generator import (
 )
 from harness.models.sana import SanaGenerator
 from harness.models.suites import Suite, load_suite, sampler_settings
-from harness.records import Feedback, Request
+from harness.records import Feedback, Loading, Request
 from harness.registry import GENERATORS
 from harness.testing.generators import GeneratorContract
 from harness.truncation import Truncation
@@ -37,8 +37,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GP
 
 
 def load(parts: dict[str, Path], batch_size: int = 4, **changes: Any) -> ReflectDiTGenerator:
-    arguments = {"device": "cpu", "dtype": "auto", "settings": {}, **changes}
-    return ReflectDiTGenerator.load(parts, batch_size=batch_size, **arguments)
+    return ReflectDiTGenerator.load(Loading(parts, batch_size=batch_size, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -199,9 +198,7 @@ def test_without_feedback_it_is_plain_sana_bit_for_bit(
     bare = [
         replace(r, settings={k: v for k, v in r.settings.items() if k not in names}) for r in plain
     ]
-    sana = SanaGenerator.load(
-        {"pipeline": parts["pipeline"]}, device="cpu", dtype="auto", batch_size=4, settings={}
-    )
+    sana = SanaGenerator.load(Loading({"pipeline": parts["pipeline"]}, batch_size=4))
     for (image, cost), (expected, paid) in zip(
         generator.generate(plain), sana.generate(bare), strict=True
     ):

@@ -5,6 +5,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models.base import Generator
 from harness.models.sana import SanaGenerator, SanaSettings
 from harness.models.suites import Suite, sampler_settings
-from harness.records import Feedback, Request
+from harness.records import Feedback, Loading, Request
 from harness.registry import GENERATORS
 from harness.testing.generators import GeneratorContract
 from harness.truncation import Truncation
@@ -32,15 +33,9 @@ def load(
     batch_size: int = 4,
     device: str = "cpu",
     dtype: str = "auto",
-    **settings: object,
+    **settings: Any,
 ) -> SanaGenerator:
-    return SanaGenerator.load(
-        {"pipeline": folder},
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        settings=settings,  # type: ignore[arg-type]
-    )
+    return SanaGenerator.load(Loading({"pipeline": folder}, device, dtype, batch_size, settings))
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +314,4 @@ def test_a_misspelt_setting_is_answered_with_the_right_one() -> None:
 def test_an_unknown_device_is_refused(tiny_pipeline: Path) -> None:
     for device in ("gpu7", "cuda:99"):
         with pytest.raises(UsageError, match=device):
-            SanaGenerator.load(
-                {"pipeline": tiny_pipeline}, device=device, dtype="auto", batch_size=1, settings={}
-            )
+            SanaGenerator.load(Loading({"pipeline": tiny_pipeline}, device))

@@ -21,7 +21,7 @@ from harness.models.base import Judge
 from harness.models.judges.vlm import LENGTH_STEP, QUESTION, VLMJudge, feedback
 from harness.models.judges.vlm_sampler import Sampler, Sampling
 from harness.models.loading import quiet
-from harness.records import Cost, Image, Prompt, Verdict
+from harness.records import Cost, Image, Loading, Prompt, Verdict
 from harness.registry import JUDGES
 from harness.testing.judges import JudgeContract
 from tests.models.tiny_vlm import TEMPLATE, WORDS, make_qwen, make_tokenizer
@@ -37,14 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(folder: Path, device: str = "cpu", dtype: str = "auto", **settings: Any) -> VLMJudge:
-    return VLMJudge.load(
-        {"model": folder},
-        device=device,
-        dtype=dtype,
-        batch_size=4,
-        settings={"max_new_tokens": 12, **settings},
-        benchmark=GenEval(),
-    )
+    chosen = {"max_new_tokens": 12, **settings}
+    return VLMJudge.load(Loading({"model": folder}, device, dtype, 4, chosen), GenEval())
 
 
 @pytest.fixture(scope="module")
@@ -296,13 +290,12 @@ def test_a_verdict_without_a_token_is_refused(folder: Path) -> None:
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
-    arguments: dict[str, Any] = {"device": "cpu", "dtype": "auto", "batch_size": 1, "settings": {}}
     with pytest.raises(UsageError, match="needs a checkpoint named 'model'"):
-        VLMJudge.load({}, benchmark=GenEval(), **arguments)
+        VLMJudge.load(Loading(), GenEval())
     with pytest.raises(HarnessError, match="does not exist"):
         load(Path("/nowhere"))
     with pytest.raises(HarnessError, match="cannot load the processor"):
-        VLMJudge.load({"model": folder, "processor": tmp_path}, benchmark=GenEval(), **arguments)
+        VLMJudge.load(Loading({"model": folder, "processor": tmp_path}), GenEval())
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(HarnessError, match="cannot load the"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from harness.records import Image
+from harness.records import Image, Loading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,19 +81,14 @@ class DetectorFactory(Protocol):
     """A kind of detector: what the entry points of the group `harness.detectors` name."""
 
     options: ClassVar[frozenset[str]]
-    """Names of the scorer's settings that `from_folder` takes besides those below."""
+    """Names of the scorer's settings that it takes."""
 
-    def from_folder(
-        self, folder: Path, *, device: str, dtype: str, batch_size: int, **options: Any
-    ) -> Detector:
+    def load(self, loading: Loading) -> Detector:
         """Load a checkpoint folder (a classmethod of the detector).
 
         Args:
-            folder: A folder whose config.json names this kind as `model_type`.
-            device: A torch device.
-            dtype: "float32", "bfloat16" or "float16".
-            batch_size: Images of the one batch shape it runs at.
-            options: Settings named in `options`.
+            loading: The checkpoint `detector` is a folder whose config.json names this kind as
+                `model_type`; the settings are some of `options`, the number format is settled.
 
         Raises:
             harness.errors.UsageError: A setting's value is none that it could run at.

@@ -10,7 +10,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from benchmarks.geneval.finite import require_finite
 from harness import flops
 from harness.errors import HarnessError
 from harness.models.loading import load_strictly, read_config
-from harness.records import Image
+from harness.records import Image, Loading
 
 FRAME_FILE = "frame.json"
 """Beside the weights: the frame to use, `{"long": 1333, "short": 800}` where absent."""
@@ -81,33 +81,24 @@ class Mask2FormerDetector:
         _keep_in_float32(self.network.model.pixel_level_module.decoder)
 
     @classmethod
-    def from_folder(
-        cls,
-        folder: Path,
-        *,
-        device: str = "cpu",
-        dtype: str = "float32",
-        batch_size: int = 1,
-        resize: Resize = "uint8",
-        floor: float = SCORE_FLOOR,
-    ) -> Mask2FormerDetector:
-        """Load a folder that `convert` or `save_pretrained` wrote.
+    def load(cls, loading: Loading) -> Mask2FormerDetector:
+        """Load a folder that `convert` or `save_pretrained` wrote (see `DetectorFactory`).
 
         Raises:
             HarnessError: The folder is incomplete or does not fit its own configuration.
         """
         from transformers import Mask2FormerForUniversalSegmentation
 
+        folder, own = loading.checkpoints["detector"], cast(dict[str, Any], loading.settings)
         network = load_strictly(
             Mask2FormerForUniversalSegmentation, folder, dtype="float32", ignore=UNUSED
         )
         return cls(
-            network.to(device).requires_grad_(False),
-            dtype=getattr(torch, dtype),
-            batch_size=batch_size,
+            network.to(loading.device).requires_grad_(False),
+            dtype=getattr(torch, loading.dtype),
+            batch_size=loading.batch_size,
             frame=read_frame(folder),
-            resize=resize,
-            floor=floor,
+            **own,
         )
 
     @classmethod

@@ -7,17 +7,17 @@ group `harness.detectors`, each a `benchmarks.geneval.detectors.base.DetectorFac
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from benchmarks.geneval.detectors.base import Detector, DetectorFactory
 from benchmarks.geneval.detectors.probe import check_answer, tolerance_of
+from benchmarks.geneval.settings import DEFAULT_BACKEND
 from harness.errors import HarnessError, UsageError
+from harness.models.dtypes import resolve_dtype
 from harness.models.loading import read_config
+from harness.records import Loading
 from harness.registry import DETECTORS
-
-DEFAULT_BACKEND = "transformers"
-"""Runs a kind under its own name."""
 
 
 def factory_of(folder: Path, backend: str = DEFAULT_BACKEND) -> DetectorFactory:
@@ -52,39 +52,28 @@ def factory_of(folder: Path, backend: str = DEFAULT_BACKEND) -> DetectorFactory:
     return factory
 
 
-def load_detector(
-    folder: Path,
-    device: str,
-    dtype: str = "float32",
-    batch_size: int = 1,
-    backend: str = DEFAULT_BACKEND,
-    **options: Any,
-) -> Detector:
+def load_detector(loading: Loading, backend: str = DEFAULT_BACKEND) -> Detector:
     """Load a detector, and ask it the question whose answer is stored in its folder, if any.
 
     Args:
-        folder: A checkpoint folder.
-        device: A torch device.
-        dtype: Number format of the network: "float32", "bfloat16" or "float16".
-        batch_size: Images of the one batch shape it runs at.
+        loading: The checkpoint `detector` is its folder; the settings are those of its kind.
         backend: Which library runs it; "mmdet" is Mask2Former's original (extra `mmdet`).
-        options: Further options of that kind of detector.
 
     Raises:
-        UsageError: An option means nothing to this kind of detector.
+        UsageError: A setting means nothing to this kind of detector.
         HarnessError: The folder holds no detector that can be loaded, or the network answers
             otherwise on this device than when its folder was written.
     """
+    folder = loading.checkpoints["detector"]
+    loading = replace(loading, dtype=resolve_dtype(loading.dtype, loading.device))
     factory = factory_of(folder, backend)
-    for name in options:
+    for name in loading.settings:
         if name not in factory.options:
             kind = read_config(folder, "a detector")["model_type"]
             raise UsageError(
                 f"the option '{name}' means nothing to a {kind} detector",
                 f"leave it out, or use a detector that has it ({folder} holds a {kind} one)",
             )
-    detector = factory.from_folder(
-        folder, device=device, dtype=dtype, batch_size=batch_size, **options
-    )
-    check_answer(detector, folder, tolerance_of(dtype))
+    detector = factory.load(loading)
+    check_answer(detector, folder, tolerance_of(loading.dtype))
     return detector

@@ -31,7 +31,7 @@ from harness.miniature.train.detector import worn
 from harness.miniature.train.loop import Setting
 from harness.miniature.words import make_tokenizer
 from harness.models.reflect_dit.vision import pooled
-from harness.records import Prompt
+from harness.records import Loading, Prompt
 
 TAG_SHARES = (0.08, 0.18, 0.2, 0.14, 0.2, 0.2)
 """Kinds of prompt, in the order of ``TAGS``; single objects seldom need a second draw."""
@@ -98,9 +98,12 @@ def _made(setting: Setting, size: int, seed: int) -> Rejections:
     owners = [n for count in (FAULTS, SAMPLES) for n in range(size) for _ in range(count)]
 
     examiner = load_scorer(
-        {"detector": setting.out / "judge", "colors": setting.out / "judge_colors"},
-        {"batch_size": 16},
-        setting.device,
+        Loading(
+            {"detector": setting.out / "judge", "colors": setting.out / "judge_colors"},
+            device=setting.device,
+            dtype="float32",
+            batch_size=16,
+        )
     )
     asked = [
         Prompt(str(number), request.text, request.tag, request.metadata)

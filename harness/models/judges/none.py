@@ -7,12 +7,11 @@ plain pool of samples); a search that stops at the first accepted image spends i
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from benchmarks.base import Benchmark
 from harness.errors import UsageError
-from harness.records import FREE, Cost, Image, Prompt, Setting, Verdict
+from harness.records import FREE, Cost, Image, Loading, Prompt, Setting, Verdict
 
 UNJUDGED = Verdict(accepted=False, score=0.0)
 """What it says of every image."""
@@ -40,22 +39,13 @@ class NoJudge:
             )
 
     @classmethod
-    def load(
-        cls,
-        checkpoints: Mapping[str, Path],
-        *,
-        device: str,
-        dtype: str,
-        batch_size: int,
-        settings: Mapping[str, Setting],
-        benchmark: Benchmark,
-    ) -> NoJudge:
+    def load(cls, loading: Loading, benchmark: Benchmark) -> NoJudge:
         """Load nothing (see `harness.models.base.JudgeFactory`).
 
         Raises:
             UsageError: As of `check`.
         """
-        cls.check(checkpoints, settings, benchmark)
+        cls.check(loading.checkpoints, loading.settings, benchmark)
         return cls()
 
     def judge(

@@ -7,15 +7,13 @@ label them by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import ClassVar
 
 from benchmarks.base import Benchmark, GradingPasses, Scorer
 from harness.errors import UsageError
 from harness.models.devices import prepare
-from harness.models.dtypes import resolve_dtype
-from harness.records import Cost, Image, Prompt, Setting, Verdict
+from harness.records import Cost, Image, Loading, Prompt, Verdict
 
 
 class OracleJudge:
@@ -28,25 +26,8 @@ class OracleJudge:
         self.scorer = scorer
 
     @classmethod
-    def load(
-        cls,
-        checkpoints: Mapping[str, Path],
-        *,
-        device: str,
-        dtype: str,
-        batch_size: int,
-        settings: Mapping[str, Setting],
-        benchmark: Benchmark,
-    ) -> OracleJudge:
+    def load(cls, loading: Loading, benchmark: Benchmark) -> OracleJudge:
         """Load the benchmark's scorer (see `harness.models.base.JudgeFactory`).
-
-        Args:
-            checkpoints: The scorer's.
-            device: A torch device.
-            dtype: "auto" is bfloat16 on a GPU, float32 on a CPU.
-            batch_size: Images of the one batch shape.
-            settings: The scorer's further options.
-            benchmark: Whose scorer it is.
 
         Raises:
             UsageError: The benchmark has no scorer.
@@ -56,21 +37,15 @@ class OracleJudge:
                 f"an oracle needs a benchmark with a scorer, and {benchmark.name} has none",
                 "choose another judge, or another benchmark",
             )
-        prepare(device)
-        chosen = {"dtype": resolve_dtype(dtype, device), "batch_size": batch_size, **settings}
-        return cls(benchmark.load_scorer(checkpoints, chosen, device))
+        prepare(loading.device)
+        return cls(benchmark.load_scorer(loading))
 
     @classmethod
     def grading_passes(
-        cls,
-        checkpoints: Mapping[str, Path],
-        settings: Mapping[str, Setting],
-        benchmark: Benchmark,
-        height: int,
-        width: int,
+        cls, loading: Loading, benchmark: Benchmark, height: int, width: int
     ) -> GradingPasses | None:
         """Return what the scorer takes (see `harness.models.base.JudgeFactory`)."""
-        return benchmark.grading_passes(checkpoints, settings, height, width)
+        return benchmark.grading_passes(loading, height, width)
 
     def judge(
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, PositiveInt
@@ -32,7 +31,7 @@ from harness.models.vlm_loading import (
     pad,
     stack,
 )
-from harness.records import Cost, Image, Prompt, Setting, Verdict
+from harness.records import Cost, Image, Loading, Prompt, Setting, Verdict
 
 PARTS = ("model", "processor")
 """Its checkpoints; the second is left out where the first has it in its own folder."""
@@ -128,39 +127,26 @@ class VLMJudge:
                 raise UsageError(f"the judge 'vlm' has no part '{part}'", did_you_mean(part, PARTS))
 
     @classmethod
-    def load(
-        cls,
-        checkpoints: Mapping[str, Path],
-        *,
-        device: str,
-        dtype: str,
-        batch_size: int,
-        settings: Mapping[str, Setting],
-        benchmark: Benchmark,
-    ) -> VLMJudge:
+    def load(cls, loading: Loading, benchmark: Benchmark) -> VLMJudge:
         """Load it (see `harness.models.base.JudgeFactory`).
 
         Args:
-            checkpoints: `model`: any image-text-to-text model of transformers; `processor`: the
-                folder of its tokenizer, chat template and image processor, if not the same.
-            device: A torch device.
-            dtype: "auto" is bfloat16 on a GPU, float32 on a CPU.
-            batch_size: Images of the one batch shape.
-            settings: `VLMSettings`.
+            loading: The checkpoint `model` is any image-text-to-text model of transformers;
+                `processor` the folder of its tokenizer, chat template and image processor, if
+                not the same. The settings are `VLMSettings`.
             benchmark: What the images are made for; it does not matter here.
 
         Raises:
             UsageError: An unknown setting, no such device, or a checkpoint too few.
             HarnessError: A checkpoint is missing, damaged or of another kind of model.
         """
-        cls.check(checkpoints, settings, benchmark)
-        built = options.build(VLMSettings, settings, flag="judge setting")
-        place = prepare(device)
-        folder = checkpoints["model"]
-        model, processor = load_vlm(
-            folder, checkpoints.get("processor", folder), resolve_dtype(dtype, device)
-        )
-        return cls(model.to(place), processor, batch_size=batch_size, settings=built)
+        cls.check(loading.checkpoints, loading.settings, benchmark)
+        built = options.build(VLMSettings, loading.settings, flag="judge setting")
+        place = prepare(loading.device)
+        folder = loading.checkpoints["model"]
+        dtype = resolve_dtype(loading.dtype, loading.device)
+        model, processor = load_vlm(folder, loading.checkpoints.get("processor", folder), dtype)
+        return cls(model.to(place), processor, batch_size=loading.batch_size, settings=built)
 
     def judge(
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from cachetools import LRUCache
@@ -27,7 +26,7 @@ from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
 from harness.models.sana import SanaGenerator, SanaSettings, Tokens, remembered
 from harness.models.sana_text import EncodedTexts
-from harness.records import Cost, Image, Request, Setting
+from harness.records import Cost, Image, Loading, Request, Setting
 
 if TYPE_CHECKING:
     import torch
@@ -86,32 +85,22 @@ class ReflectDiTGenerator(SanaGenerator):
         self._sentences: LRUCache[Hashable, torch.Tensor] = LRUCache(remembered_feedbacks)
 
     @classmethod
-    def load(
-        cls,
-        checkpoints: Mapping[str, Path],
-        *,
-        device: str,
-        dtype: str,
-        batch_size: int,
-        settings: Mapping[str, Setting],
-    ) -> ReflectDiTGenerator:
+    def load(cls, loading: Loading) -> ReflectDiTGenerator:
         """Load it (see `harness.models.base.GeneratorFactory`).
 
         Args:
-            checkpoints: `pipeline`: a folder as `SanaPipeline.save_pretrained` writes it;
-                `transformer`: Reflect-DiT's, if it is not the pipeline's own; `vision_encoder`:
-                a SigLIP with its image processor.
-            device: A torch device.
-            dtype: "auto" is bfloat16 on a GPU, float32 on a CPU.
-            batch_size: Rows of the one batch shape.
-            settings: Sampler settings a request need not repeat.
+            loading: The checkpoint `pipeline` is a folder as `SanaPipeline.save_pretrained`
+                writes it; `transformer` Reflect-DiT's, if it is not the pipeline's own;
+                `vision_encoder` a SigLIP with its image processor. The settings are
+                `ReflectDiTSettings`.
 
         Raises:
             UsageError: A setting this sampler does not have, a device that is not there, or no
                 `pipeline` or `vision_encoder`.
             HarnessError: A checkpoint is missing, damaged or another model's.
         """
-        options.build(cls.Settings, settings, flag="-G")
+        options.build(cls.Settings, loading.settings, flag="-G")
+        checkpoints = loading.checkpoints
         for part in ("pipeline", "vision_encoder"):
             if part not in checkpoints:
                 raise UsageError(f"the reflect-dit generator needs a checkpoint named '{part}'")
@@ -120,7 +109,8 @@ class ReflectDiTGenerator(SanaGenerator):
         from harness.models.reflect_dit.vision import VisionEncoder
         from harness.models.sana_loading import load_diffusers, load_pipeline
 
-        place, number = prepare(device), resolve_dtype(dtype, device)
+        place = prepare(loading.device)
+        number = resolve_dtype(loading.dtype, loading.device)
         folder = checkpoints.get("transformer", checkpoints["pipeline"] / "transformer")
         require(folder, ["config.json", "diffusion_pytorch_model.safetensors"])
         transformer = load_diffusers(SanaTransformer2DModelWithContext, folder, number)
@@ -134,7 +124,7 @@ class ReflectDiTGenerator(SanaGenerator):
                 f" channels, and {checkpoints['vision_encoder']} gives {vision.channels}",
                 "use the vision encoder it was trained with",
             )
-        return cls(pipeline, vision, batch_size=batch_size, settings=settings)
+        return cls(pipeline, vision, batch_size=loading.batch_size, settings=loading.settings)
 
     def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
         """Make one image a request (see `harness.models.base.Generator`).

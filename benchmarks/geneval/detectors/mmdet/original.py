@@ -19,7 +19,7 @@ import types
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from benchmarks.geneval.detectors.mmdet.pipeline import Frame, Resize, class_pro
 from harness import flops
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError, first_line, shortened
 from harness.models.loading import quiet, read_config, read_weights
-from harness.records import Image
+from harness.records import Image, Loading
 
 CONFIG = "mask2former/mask2former_swin-s-p4-w7-224_8xb2-lsj-50e_coco.py"
 """mmdet's own configuration of the official detector."""
@@ -73,36 +73,29 @@ class MmdetDetector:
         self._flops = functools.cache(self._count_flops)
 
     @classmethod
-    def from_folder(
-        cls,
-        folder: Path,
-        *,
-        device: str = "cpu",
-        dtype: str = "float32",
-        batch_size: int = 1,
-        resize: Resize = "uint8",
-        floor: float = SCORE_FLOOR,
-    ) -> MmdetDetector:
-        """Load a folder that `convert` wrote.
+    def load(cls, loading: Loading) -> MmdetDetector:
+        """Load a folder that `convert` wrote (see `DetectorFactory`).
 
         Raises:
             UsageError: Another number format than float32 is asked for.
             HarnessError: mmdet is not installed, or the folder is incomplete or does not fit its
                 own configuration.
         """
-        if dtype != "float32":
-            raise UsageError(f"mmdet's detector runs in float32, not in {dtype}", "--dtype float32")
+        folder, own = loading.checkpoints["detector"], cast(dict[str, Any], loading.settings)
+        if loading.dtype != "float32":
+            raise UsageError(
+                f"mmdet's detector runs in float32, not in {loading.dtype}", "--dtype float32"
+            )
         import_mmdet()
         network = build_network(_read_config(folder))
         network.load_state_dict(
             original_weights(read_weights(folder / "model.safetensors"), network.state_dict())
         )
         return cls(
-            network.to(device),
-            batch_size=batch_size,
+            network.to(loading.device),
+            batch_size=loading.batch_size,
             frame=read_frame(folder),
-            resize=resize,
-            floor=floor,
+            **own,
         )
 
     @classmethod
