@@ -1,4 +1,4 @@
-"""Names to things: strategies, benchmarks, generators, judges, detectors and model suites.
+"""Names to things: strategies, benchmarks, generators, judges, metrics, detectors and suites.
 
 Built-ins are named here and imported only when asked for, so that listing names costs nothing.
 Everything else comes from entry points: a package that declares, say,
@@ -147,8 +147,21 @@ JUDGES = Registry(
     {
         "none": "harness.models.judges.none:NoJudge",
         "detector": "benchmarks.geneval.judge:DetectorJudge",
+        "metric": "harness.models.judges.metric:MetricJudge",
         "oracle": "harness.models.judges.oracle:OracleJudge",
         "vlm": "harness.models.judges.vlm:VLMJudge",
+    },
+)
+
+METRICS = Registry(
+    "metric",
+    "harness.metrics",
+    {
+        "clip-score": "harness.models.metrics.agreement:ClipScore",
+        "siglip-score": "harness.models.metrics.agreement:SiglipScore",
+        "pick-score": "harness.models.metrics.agreement:PickScore",
+        "aesthetic": "harness.models.metrics.aesthetic:Aesthetic",
+        "object-confidence": "benchmarks.geneval.confidence:ObjectConfidence",
     },
 )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from benchmarks.base import Benchmark, GradingPasses
-from harness.records import Cost, Image, Loading, Prompt, Request, Setting, Verdict
+from harness.records import Cost, Image, Loading, Look, Prompt, Request, Setting, Verdict
 from harness.truncation import Truncation
 
 
@@ -151,6 +151,42 @@ class JudgeFactory(Protocol):
 
         Raises:
             harness.errors.UsageError: A setting it does not have, or a benchmark it cannot judge.
+            harness.errors.HarnessError: A checkpoint is missing, damaged or another model's.
+        """
+        ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Measures images, on a scale of its own. Higher is better."""
+
+    def measure(self, looks: Sequence[Look]) -> list[tuple[float, Cost]]:
+        """Measure each image, in order; it splits them into batches of its batch size itself.
+
+        A row's value depends on its own prompt and image only: not on its neighbours, its
+        position or how many there are.
+        """
+        ...
+
+
+class MetricFactory(Protocol):
+    """What `harness.metrics` entry points name: a class that can be loaded."""
+
+    Settings: ClassVar[type]
+    """A frozen dataclass: its options, known unloaded."""
+
+    main_part: ClassVar[str]
+    """The part that `--metrics NAME=REF` names a checkpoint for; "" for a metric without any."""
+
+    checkpoints: ClassVar[Mapping[str, str]]
+    """References of its parts where nothing else is said. A part that is not here has to be given
+    by the user or the suite."""
+
+    def load(self, loading: Loading) -> Metric:
+        """Load the models onto a device (a classmethod of the plug-in).
+
+        Raises:
+            harness.errors.UsageError: A setting it does not have, a device that is not there.
             harness.errors.HarnessError: A checkpoint is missing, damaged or another model's.
         """
         ...

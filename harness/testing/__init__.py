@@ -23,18 +23,23 @@ except ImportError as error:
 
 # Before they are imported: a failed assertion is to show its values, wherever this is installed.
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{kind}" for kind in ("benchmarks", "generators", "judges", "strategies"))
+    *(
+        f"{__name__}.{kind}"
+        for kind in ("benchmarks", "generators", "judges", "metrics", "strategies")
+    )
 )
 
 from harness.testing.benchmarks import BenchmarkContract  # noqa: E402
 from harness.testing.generators import GeneratorContract  # noqa: E402
 from harness.testing.judges import JudgeContract  # noqa: E402
+from harness.testing.metrics import MetricContract  # noqa: E402
 from harness.testing.strategies import StrategyContract, inherited, play, world  # noqa: E402
 
 __all__ = [
     "BenchmarkContract",
     "GeneratorContract",
     "JudgeContract",
+    "MetricContract",
     "StrategyContract",
     "inherited",
     "play",
