@@ -20,14 +20,17 @@ from benchmarks.geneval.benchmark import GenEval
 from benchmarks.geneval.confidence import ObjectConfidence, confidence
 from benchmarks.geneval.detectors.base import Detections
 from benchmarks.prompt_file import PromptFile
+from benchmarks.vqa.vqa_score import QUESTION, VQAScore
 from harness.errors import HarnessError, UsageError
 from harness.models.judges.metric import MetricJudge, check_metric
 from harness.models.metrics.aesthetic import Aesthetic
 from harness.models.metrics.agreement import Agreement, ClipScore, PickScore, SiglipScore
+from harness.models.vlm_loading import load_vlm
 from harness.records import Image, Loading, Look, Prompt, Setting, Verdict
 from harness.registry import METRICS
 from harness.testing.judges import JudgeContract
 from harness.testing.metrics import MetricContract
+from tests.models.tiny_vlm import make_qwen
 from tests.tiny import make_colors, make_detector
 
 TEXTS = ("a red cat", "two dogs", "a photo of a bench", "x", "a red cat")
@@ -204,6 +207,23 @@ class TestObjectConfidence(MetricContract):
         ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("qwen")
+    make_qwen(folder)
+    return folder
+
+
+class TestVQAScore(MetricContract):
+    @pytest.fixture(scope="class")
+    def metric(self, qwen: Path) -> VQAScore:
+        return load(VQAScore, qwen)  # type: ignore[no-any-return]
+
+    @pytest.fixture(scope="class")
+    def looks(self) -> list[Look]:
+        return looks()
+
+
 class TestMetricJudge(JudgeContract):
     @pytest.fixture(scope="class")
     def judge(self, clip: Path) -> MetricJudge:
@@ -216,7 +236,7 @@ class TestMetricJudge(JudgeContract):
         return [(look.prompt, look.image) for look in looks()[:3]]
 
 
-def values(metric: Agreement | Aesthetic) -> list[float]:
+def values(metric: Agreement | Aesthetic | VQAScore) -> list[float]:
     return [value for value, _ in metric.measure(looks())]
 
 
@@ -259,6 +279,33 @@ def test_siglip_score_is_the_library_s_own_probability(siglip: Path) -> None:
             )
         expected.append(float(out.logits_per_image.sigmoid()))
     assert values(load(SiglipScore, siglip)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_vqa_score_is_the_probability_that_a_whole_pass_gives_to_yes(qwen: Path) -> None:
+    model, processor = load_vlm(qwen, qwen, "float32")
+    encode = processor.tokenizer.encode
+    spelt = ("Yes", "yes", " Yes", " yes")
+    first = {encode(spelling, add_special_tokens=False)[0] for spelling in spelt}
+    first = {token for token in first if processor.tokenizer.decode([token]).strip()}
+    for question in ("Is it {prompt}?", QUESTION):
+        expected = []
+        for look in looks():
+            content = [
+                {"type": "image", "image": Pillow.fromarray(look.image)},
+                {"type": "text", "text": question.replace("{prompt}", look.prompt.text)},
+            ]
+            inputs = processor.apply_chat_template(
+                [[{"role": "user", "content": content}]], add_generation_prompt=True,
+                tokenize=True, return_dict=True, return_tensors="pt",
+            )  # fmt: skip
+            with torch.no_grad():
+                chances = model(**inputs).logits[0, -1].softmax(-1)
+            expected.append(float(chances[sorted(first)].sum()))
+        assert len(set(expected)) == 5
+        metric = load(VQAScore, qwen, question=question)
+        assert values(metric) == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(UsageError, match="does not mention"):
+        check_metric("vqa-score", ["model"], {"question": "Is it good?"}, GenEval())
 
 
 @pytest.mark.parametrize("widths", [(16, 1), (16, 12, 8, 6, 4, 1)])

@@ -1,0 +1,89 @@
+"""How probable a vision-language model finds it that an image shows its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from benchmarks.base import Benchmark
+from harness import options
+from harness.errors import UsageError
+from harness.models.devices import prepare
+from harness.models.dtypes import resolve_dtype
+from harness.records import Cost, Loading, Look, Setting
+
+if TYPE_CHECKING:
+    from benchmarks.vqa.reader import Reader
+
+QUESTION = 'Does this figure show "{prompt}"? Please answer yes or no.'
+
+YES = ("Yes", "yes", " Yes", " yes")
+"""Spellings of the answer; the probabilities of their different first tokens are added."""
+
+
+@dataclass(frozen=True)
+class VQAScoreSettings:
+    """How the model is asked.
+
+    Attributes:
+        question: What it is asked; "{prompt}" stands for the prompt.
+    """
+
+    question: str = QUESTION
+
+
+class VQAScore:
+    """VQAScore: the probability that the model begins its answer to `question` with Yes.
+
+    Source: Lin et al., "Evaluating Text-to-Visual Generation with Image-to-Text Generation",
+    arXiv 2404.01291, section 3, whose question it is. The paper's own model is CLIP-FlanT5; this
+    asks any model of the Qwen-VL families, with a softmax over the whole vocabulary.
+
+    Checkpoints: `model`, and `processor` where tokenizer and image processor lie elsewhere.
+    """
+
+    main_part: ClassVar[str] = "model"
+    checkpoints: ClassVar[Mapping[str, str]] = {"model": "Qwen/Qwen2.5-VL-7B-Instruct"}
+    Settings: ClassVar[type] = VQAScoreSettings
+
+    def __init__(self, reader: Reader, question: str) -> None:
+        self.reader = reader
+        self.question = question
+
+    @classmethod
+    def check(
+        cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
+    ) -> None:
+        """Refuse a question without the prompt.
+
+        Raises:
+            UsageError: It does not mention {prompt}.
+        """
+        if "{prompt}" not in str(settings.get("question", QUESTION)):
+            raise UsageError("the question of 'vqa-score' does not mention {prompt}")
+
+    @classmethod
+    def load(cls, loading: Loading) -> VQAScore:
+        """Load the model (see `harness.models.base.MetricFactory`)."""
+        built: Any = options.build(cls.Settings, loading.settings, flag="metric setting")
+        from benchmarks.vqa.reader import Reader
+        from harness.models.vlm_loading import load_vlm
+
+        place = prepare(loading.device)
+        folder = loading.checkpoints["model"]
+        dtype = resolve_dtype(loading.dtype, loading.device)
+        model, processor = load_vlm(folder, loading.checkpoints.get("processor", folder), dtype)
+        size = loading.batch_size
+        reader = Reader(model.to(place), processor, batch_size=size, questions=size, mended=True)
+        return cls(reader, built.question)
+
+    def measure(self, looks: Sequence[Look]) -> list[tuple[float, Cost]]:
+        """Ask whether each image shows its prompt (see `harness.models.base.Metric`)."""
+        from benchmarks.vqa.reader import Asked
+
+        asked = [
+            [Asked(self.question.replace("{prompt}", look.prompt.text), YES)] for look in looks
+        ]
+        answers = self.reader.ask([look.image for look in looks], asked)
+        return [(first.probability, cost) for [first], cost in answers]
