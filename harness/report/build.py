@@ -15,7 +15,7 @@ from harness.log.files import make_folder, write_atomically
 from harness.log.location import Location
 from harness.log.run_folder import RunFolder
 from harness.models.bundled import is_miniature
-from harness.report import contents, figures, gallery, style, tables
+from harness.report import answer, contents, figures, gallery, style, tables
 from harness.report.page import Drawing, page, run_facts
 from harness.report.tables import Table
 
@@ -164,6 +164,12 @@ def draw(content: Content) -> tuple[list[Drawing], dict[str, bytes]]:
 
     with style.styled():
         add(
+            "cost",
+            figures.cost(table, points, **said),
+            "Micro score over the realised mean cost of one selected image in draws, NFE, TFLOPs "
+            "and device-seconds: all roles (generator, judge, scorer), and the generator alone.",
+        )
+        add(
             "scaling",
             figures.scaling(table, points, found.seeds, **said),
             "Score over budget, micro and macro side by side, with 95% intervals.",
@@ -174,12 +180,6 @@ def draw(content: Content) -> tuple[list[Drawing], dict[str, bytes]]:
                 figures.by_tag(table, points, **said),
                 "Score over budget for each tag, with 95% intervals, on one scale.",
             )
-        add(
-            "cost",
-            figures.cost(table, points, **said),
-            "Micro score over the realised mean cost of one selected image in draws, NFE, TFLOPs "
-            "and device-seconds: all roles (generator, judge, scorer), and the generator alone.",
-        )
         add(
             "oracle-gap",
             figures.gap(table, found.gaps, **said),
@@ -208,6 +208,9 @@ def _page(content: Content, drawings: Sequence[Drawing], options: Options) -> st
     shown = gallery.cards(found.runs, found.names, chosen, searches=most) if chosen else []
     return page(
         title="What did the compute buy?",
+        answer=answer.sentences(found),
+        chart=answer.chart(found),
+        overview=answer.overview(found),
         captions=found.captions,
         warnings=content.warnings,
         drawings=drawings,

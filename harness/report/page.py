@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -53,6 +54,9 @@ class Drawing:
 def page(
     *,
     title: str,
+    answer: Sequence[str],
+    chart: Mapping[str, Any],
+    overview: Table,
     captions: Sequence[str],
     warnings: Sequence[str],
     drawings: Sequence[Drawing],
@@ -64,6 +68,9 @@ def page(
 
     Args:
         title: Of the page.
+        answer: What the runs show, in sentences.
+        chart: Data of the chart: `harness.report.answer.chart`.
+        overview: One row a run.
         captions: How each run was measured, a line each.
         warnings: What must be read first.
         drawings: The figures, in order.
@@ -71,10 +78,16 @@ def page(
         cards: The gallery; none leaves it away.
         runs: For each run its `label` and `facts`, pairs of name and value.
     """
-    style, script = _text("page.css"), _text("page.js")
+    style = _text("page.css")
+    # page.js comes first: it reads choices from the address before anything is drawn.
+    script = "\n".join(map(_text, ("page.js", "plotly-basic.min.js", "chart.js")))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     body = environment.from_string(_text("page.html")).render(
         title=title,
+        answer=answer,
+        chart=chart,
+        chart_json=json.dumps(chart, allow_nan=False, separators=(",", ":")),
+        overview=_grid(overview, ()),
         captions=captions,
         warnings=warnings,
         figures=[
@@ -88,15 +101,7 @@ def page(
             }
             for drawing in drawings
         ],
-        tables=[
-            {
-                "title": table.title,
-                "columns": list(table.shown.columns),
-                "rows": [[_cell(cell) for cell in row] for row in table.shown.to_numpy()],
-                "notes": table.notes,
-            }
-            for table in tables
-        ],
+        tables=[_grid(table, (*captions, *warnings)) for table in tables],
         cards=cards,
         tags=sorted({card.tag for card in cards}),
         outcomes=OUTCOMES,
@@ -108,6 +113,16 @@ def page(
     )
     # The script goes in last and by itself, for it alone is not text to be escaped.
     return body.replace("</body>", f"<script>{script}</script>\n</body>")
+
+
+def _grid(table: Table, elsewhere: Collection[str]) -> dict[str, Any]:
+    """Return a table's cells as text, without the notes that the page has in another place."""
+    return {
+        "title": table.title,
+        "columns": list(table.shown.columns),
+        "rows": [[_cell(cell) for cell in row] for row in table.shown.to_numpy()],
+        "notes": [note for note in table.notes if note not in elsewhere],
+    }
 
 
 def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any]:

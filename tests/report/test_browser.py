@@ -61,6 +61,45 @@ def test_opens_without_a_word_and_filters(
         assert_silent(browser)
 
 
+def test_the_chart_is_drawn_and_follows_its_choices(
+    folders: dict[str, Path], tmp_path: Path, browser: Browser
+) -> None:
+    made = report([folders["wide"], folders["chain"]], tmp_path / "out")
+    title = "document.querySelector('#chart .xtitle').textContent"
+    with browser:
+        browser.open(made.page)
+        assert browser.evaluate("document.querySelectorAll('#chart .scatterlayer .trace').length")
+        assert (
+            browser.evaluate("document.getElementById('static-chart').checkVisibility()") is False
+        )
+        browser.evaluate(
+            "{ const form = document.getElementById('chart-form');"
+            "form.elements.axis.value = 'nfe';"
+            "for (const kind of ['input', 'change'])"
+            " form.elements.axis.dispatchEvent(new Event(kind, { bubbles: true })); }"
+        )
+        assert browser.evaluate(title) == "NFE an image"
+        assert browser.evaluate("location.hash") == "#axis=nfe"
+        assert_silent(browser)
+
+
+def test_the_gallery_is_searched_by_words(
+    folders: dict[str, Path], tmp_path: Path, browser: Browser
+) -> None:
+    made = report([folders["wide"]], tmp_path / "out", Options(gallery=("all",)))
+    with browser:
+        browser.open(made.page)
+        first = browser.evaluate("document.querySelector('.card h3').textContent")
+        browser.evaluate(
+            "{ const form = document.getElementById('filter');"
+            f"form.elements.words.value = {first.upper()!r};"
+            "form.dispatchEvent(new Event('input')); }"
+        )
+        left = "[...document.querySelectorAll('.card')].filter(c => !c.hidden)"
+        texts = browser.evaluate(f"{left}.map(c => c.querySelector('h3').textContent)")
+        assert texts and all(first in text for text in texts)
+
+
 def test_all_553_prompts_open_fold_and_filter(tmp_path: Path, browser: Browser) -> None:
     suite = make_stub_suite(tmp_path)[0]
     ask = {"budget": 2, "replicates": 2, "benchmark_options": {"size": "553"}}

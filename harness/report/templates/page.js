@@ -1,4 +1,5 @@
-// Filters the gallery. Without scripts every card is shown and the controls stay hidden.
+// Filters the gallery and keeps every choice in the address, so that a view can be shared.
+// Without scripts every card is shown and the controls stay hidden.
 (() => {
   // Paper cannot unfold anything, so what is folded is printed open.
   let unfolded = [];
@@ -10,24 +11,55 @@
     for (const details of unfolded) details.open = false;
     unfolded = [];
   });
+
+  const forms = ["chart-form", "filter"].map((id) => document.getElementById(id)).filter(Boolean);
+  const asked = new URLSearchParams(location.hash.slice(1));
+  for (const form of forms) {
+    for (const field of form.elements) {
+      const value = asked.get(field.name);
+      if (value === null || !field.name) continue;
+      if (field.type === "checkbox") field.checked = value === "1";
+      else if (field.tagName !== "SELECT" || [...field.options].some((o) => o.value === value)) field.value = value;
+    }
+  }
+  const remember = () => {
+    const state = new URLSearchParams();
+    for (const form of forms) {
+      for (const field of form.elements) {
+        const value = field.type === "checkbox" ? (field.checked ? "1" : "0") : field.value;
+        const initial = field.type === "checkbox" ? (field.defaultChecked ? "1" : "0")
+          : field.tagName === "SELECT" ? ([...field.options].find((o) => o.defaultSelected) ?? field.options[0]).value
+            : field.defaultValue;
+        if (field.name && value !== initial) state.set(field.name, value);
+      }
+    }
+    const hash = state.toString();
+    try { history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search); } catch { /* a file's address may be fixed */ }
+  };
+  for (const form of forms) form.addEventListener("input", remember);
+
   const form = document.getElementById("filter");
   if (!form) return;
   const cards = [...document.querySelectorAll(".card")];
+  const texts = cards.map((card) => card.querySelector("h3").textContent.toLowerCase());
   const count = document.getElementById("count");
   const apply = () => {
     const tag = form.elements.tag.value;
     const outcome = form.elements.outcome.value;
+    const words = form.elements.words.value.toLowerCase();
     let shown = 0;
-    for (const card of cards) {
+    cards.forEach((card, number) => {
       const fits = (tag === "*" || card.dataset.tag === tag) &&
-        (outcome === "*" || card.dataset.outcomes.split(" ").includes(outcome));
+        (outcome === "*" || card.dataset.outcomes.split(" ").includes(outcome)) &&
+        texts[number].includes(words);
       card.hidden = !fits;
       shown += fits;
-    }
+    });
     count.textContent = `${shown} of ${cards.length} prompts`;
     document.getElementById("gallery").classList.toggle("bare", !form.elements.boxes.checked);
   };
   form.hidden = false;
+  form.addEventListener("input", apply);
   form.addEventListener("change", apply);
   form.addEventListener("submit", (event) => event.preventDefault());
   apply();

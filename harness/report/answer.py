@@ -1,0 +1,236 @@
+"""What a report opens with: the answer in sentences, one line a run, and the data of its chart.
+
+Every number is read from the tables that stand below; nothing is computed here but which rows to
+read, and which points no other run beats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.curves import AXES
+from harness.analysis.findings import Findings
+from harness.report.style import COLORS, POINTS
+from harness.report.tables import Table
+
+_DOUBTFUL = ("device_seconds",)
+"""Axes that depend on what else a machine did."""
+
+_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
+_DASHES = ("solid", "dash", "dashdot", "dot")
+
+
+def first_axis(scaling: pd.DataFrame) -> str:
+    """Return the cost axis to show first: FLOPs of all roles where all were counted, else NFE.
+
+    FLOPs include verification and what feedback costs, and do not depend on the machine or on its
+    load, as device-seconds do.
+    """
+    own = scaling[scaling["own"] & (scaling["kind"] == "micro")]
+    for axis in ("tflops", "nfe"):
+        if own[axis].notna().all() and (own[axis] > 0).any():
+            return axis
+    return "draws"
+
+
+def reference(findings: Findings) -> str:
+    """Return the run that others are held against: the independent draws with most budget.
+
+    Its curve is known at every budget. Without one it is the first run.
+    """
+    independent = [
+        (int(run.manifest.config["budget"]), -number)
+        for number, run in enumerate(findings.runs)
+        if not run.dependent
+    ]
+    return findings.names[-max(independent)[1] if independent else 0]
+
+
+def sentences(findings: Findings) -> list[str]:
+    """Return what the runs show, best first; what cannot be told is said to be so."""
+    axis = first_axis(findings.scaling)
+    results = findings.results[findings.results["kind"] == "micro"].set_index("run")
+    scored = results[results["score"].notna()].sort_values("score", ascending=False, kind="stable")
+    if scored.empty:
+        return ["Nothing could be scored."]
+    name, best = str(scored.index[0]), scored.iloc[0]
+    cost = "" if axis == "draws" else f" and {_number(best[axis])} {AXES[axis]}"
+    lines = [
+        f"{name} {'scores highest' if len(scored) > 1 else 'scores'}: micro {_interval(best)} for "
+        f"{best['draws']:.2f} draws{cost} an image{_gain(findings, name)}."
+    ]
+    if len(findings.runs) > 1:
+        lines += _equal_cost(findings, axis)
+    lost = int((results["searches"] - results["searches_scored"]).sum())
+    if lost:
+        total = int(results["searches"].sum())
+        lines.append(f"{lost} of {total} searches ended without a scored image.")
+    return lines
+
+
+def _gain(findings: Findings, name: str) -> str:
+    curve = _own(findings.scaling, "micro")
+    curve = curve[(curve["run"] == name) & curve["score"].notna()]
+    if len(curve) < 2 or curve["budget"].iloc[0] != 1:
+        return ""
+    return f"; at a budget of one draw it has {curve['score'].iloc[0]:.3f}"
+
+
+def _equal_cost(findings: Findings, axis: str) -> list[str]:
+    against = reference(findings)
+    matched = findings.matched[findings.matched["other"] == against]
+    rows = matched[matched["cost_axis"] == axis]
+    groups: dict[str, list[str]] = {"above": [], "below": [], "tied": [], "unknown": []}
+    for row in rows.to_dict("records"):
+        verdict = _verdict(row)
+        words = str(row["run"])
+        if verdict in ("above", "below"):
+            words += f" by {_difference(row)}"
+        groups[verdict].append(words)
+    place = f"{against} at the same {AXES[axis]} (micro, paired)"
+    lines = []
+    if groups["above"]:
+        lines.append(f"Above {place}: {', '.join(groups['above'])}.")
+    if groups["below"]:
+        lines.append(f"Below {place}: {', '.join(groups['below'])}.")
+    if groups["tied"]:
+        lines.append(f"Not told apart from {place}: {', '.join(groups['tied'])}.")
+    if groups["unknown"]:
+        lines.append(
+            f"At a cost that the log of {against} does not reach: {', '.join(groups['unknown'])}."
+        )
+    return lines + _disagreements(matched, against, axis)
+
+
+def _disagreements(matched: pd.DataFrame, against: str, axis: str) -> list[str]:
+    """Say where another cost axis turns a verdict round."""
+    turned: dict[tuple[str, str], list[str]] = {}
+    for run, of in matched.groupby("run", sort=False):
+        verdicts = {row["cost_axis"]: _verdict(row) for row in of.to_dict("records")}
+        opposite = {"above": "below", "below": "above"}.get(verdicts.get(axis, ""), "")
+        for other, verdict in verdicts.items():
+            if verdict == opposite:
+                turned.setdefault((other, opposite), []).append(str(run))
+    lines = []
+    for (other, verdict), runs in turned.items():
+        reason = " (seconds depend on the machine and its load)" if other in _DOUBTFUL else ""
+        lines.append(
+            f"The axis matters: at the same {AXES[other]}{reason} {verdict} {against} "
+            f"{'is' if len(runs) == 1 else 'are'} {', '.join(runs)}."
+        )
+    return lines
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row["difference"]):
+        return "unknown"
+    if row["low"] > 0:
+        return "above"
+    return "below" if row["high"] < 0 else "tied"
+
+
+def overview(findings: Findings) -> Table:
+    """Return one row a run that fits a screen: draws, cost, scores, gain at equal cost."""
+    axis, against = first_axis(findings.scaling), reference(findings)
+    matched = findings.matched if len(findings.runs) > 1 else pd.DataFrame(columns=["run"])
+    rows = []
+    for run, of in findings.results.groupby("run", sort=False):
+        kinds = {kind: of[of["kind"] == kind].iloc[0] for kind in ("micro", "macro")}
+        row: dict[str, object] = {"run": run, "draws": f"{kinds['micro']['draws']:.2f}"}
+        if axis != "draws":
+            row[AXES[axis]] = _number(kinds["micro"][axis])
+        row |= {kind: _interval(of_kind) for kind, of_kind in kinds.items()}
+        if len(findings.runs) > 1:
+            row[f"against {against} at equal {AXES[axis]}"] = _against(
+                matched, str(run), against, axis
+            )
+        rows.append(row)
+    note = (
+        "Draws and cost are means for one selected image, verification included. Scores with 95% "
+        "intervals; differences are paired over prompts."
+    )
+    return Table("overview", "The runs", findings.results, pd.DataFrame(rows), [note])
+
+
+def _against(matched: pd.DataFrame, run: str, against: str, axis: str) -> str:
+    if run == against:
+        return "(reference)"
+    rows = matched[
+        (matched["run"] == run) & (matched["other"] == against) & (matched["cost_axis"] == axis)
+    ]
+    row = rows.iloc[0]
+    return str(row["note"]) if pd.isna(row["difference"]) else _difference(row)
+
+
+def chart(findings: Findings) -> dict[str, Any]:
+    """Return what the page's chart draws: every run's own curve over each cost axis.
+
+    Returns:
+        JSON-like: `axis` (shown first), `axes` and `scores` (key and label), `runs`: each with
+        `name`, `color`, `dash`, `symbol` and `curves` by score's key: `budget`, `score`, `low`,
+        `high`, and the cost on each axis. Unknown numbers are None.
+    """
+    scaling = findings.scaling
+    labels = {"micro": "micro: mean over prompts", "macro": "macro: mean over tags"}
+    tags = scaling.loc[scaling["kind"] == "tag", "tag"].drop_duplicates()
+    labels |= {f"tag {tag}": str(tag) or "(no tag)" for tag in tags}
+    runs = []
+    for number, name in enumerate(findings.names):
+        curves = {}
+        for key in labels:
+            kind, _, tag = key.partition(" ")
+            curve = _own(scaling, kind)
+            curve = curve[(curve["run"] == name) & (curve["tag"] == tag) & curve["score"].notna()]
+            curves[key] = {
+                column: _numbers(curve[column].to_numpy()[_thin(len(curve))])
+                for column in ("budget", "score", "low", "high", *AXES)
+            }
+        runs.append(
+            {
+                "name": name,
+                "color": COLORS[number % len(COLORS)],
+                "dash": _DASHES[number // len(COLORS) % len(_DASHES)],
+                "symbol": _SYMBOLS[number % len(_SYMBOLS)],
+                "curves": curves,
+            }
+        )
+    return {
+        "axis": first_axis(scaling),
+        "axes": {axis: f"{label} an image" for axis, label in AXES.items()},
+        "scores": labels,
+        "runs": runs,
+    }
+
+
+def _own(scaling: pd.DataFrame, kind: str) -> pd.DataFrame:
+    return scaling[scaling["own"] & (scaling["kind"] == kind)]
+
+
+def _thin(length: int) -> Sequence[int]:
+    """Places of at most `POINTS` of so many, the first and the last among them."""
+    if length <= POINTS:
+        return range(length)
+    places: list[int] = np.unique(np.geomspace(1, length, POINTS).round().astype(int) - 1).tolist()
+    return places
+
+
+def _numbers(values: Any) -> list[float | None]:
+    return [float(f"{v:.5g}") if np.isfinite(v) else None for v in values.astype(float)]
+
+
+def _interval(row: Any) -> str:
+    if pd.isna(row["score"]):
+        return "unknown"
+    return f"{row['score']:.3f} ({row['low']:.3f}–{row['high']:.3f})"
+
+
+def _difference(row: Any) -> str:
+    return f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})".replace("-", "−")
+
+
+def _number(value: float) -> str:
+    return "unknown" if pd.isna(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
