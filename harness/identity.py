@@ -12,16 +12,21 @@ from typing import Any
 
 from harness.config import RunConfig
 from harness.models.suites import identity
-from harness.records import Draw, Prompt, Request, Role, Setting
+from harness.records import Draw, Noise, Prompt, Request, Role, Setting
 from harness.seeds import canonical_json, draw_id, seed
+
+Earlier = dict[str, Request[Any]]
+"""The draws of a search from whose states later ones may start, resolved, by identity."""
 
 
 def usual_shape(request: Request[Any]) -> Hashable:
     """Return what requests of a generator that does not say otherwise must have in common.
 
-    Requests share a batch if they are equal in settings and in their number of feedbacks.
+    Requests share a batch if they are equal in settings, in their number of feedbacks and in the
+    steps that they make, from noise or from a state. Which noise that is plays no part.
     """
-    return len(request.feedback), canonical_json(dict(request.settings))
+    start = request.start and (request.first, request.renoise is None)
+    return len(request.feedback), canonical_json(dict(request.settings)), start, request.stop
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,14 @@ class Resolver:
         """Return a request's batch shape: only requests of equal shape share a batch."""
         return request.rows, self.kind(request)
 
-    def resolve(self, prompt: Prompt, replicate: int, draw: Draw, round: int = 1) -> Request[Any]:
+    def resolve(
+        self,
+        prompt: Prompt,
+        replicate: int,
+        draw: Draw,
+        round: int = 1,
+        earlier: Earlier | None = None,
+    ) -> Request[Any]:
         """Return a draw with its defaults filled in and its identity.
 
         Args:
@@ -67,23 +79,48 @@ class Resolver:
             replicate: Which independent search of the prompt.
             draw: The strategy's request.
             round: In which of its search's rounds, from 1.
+            earlier: Draws of the search that it may start from; it joins them if it has a stop.
 
         Raises:
-            ValueError: A setting is NaN or infinite, so that nothing can be hashed.
+            ValueError: A setting is NaN or infinite, so that nothing can be hashed; or the draw
+                starts from one that is not among the earlier ones.
             TypeError: A setting is not JSON-like.
         """
         text = draw.text if draw.text is not None else prompt.text
-        noise_seed = seed(self.seed, prompt.id, replicate, draw.index, "noise")
+        named = draw.noise or Noise(draw.index)
+        noise = tuple(
+            (seed(self.seed, prompt.id, replicate, index, "noise"), cosine)
+            for index, cosine in ((named.index, 1.0), *named.turns)
+        )
         settings = {**self.settings, **draw.settings}
         rows = self.rows[min(round, len(self.rows)) - 1]
+        begin, known = draw.start, {} if earlier is None else earlier
+        if begin is not None and begin.draw_id not in known:
+            raise ValueError(f"it starts from '{begin.draw_id}', which is no earlier draw")
         name = draw_id(
             generator=self.generators[rows],
             text=text,
-            noise_seed=noise_seed,
+            noise_seed=noise[0][0],
             settings=settings,
             feedback=tuple((f.draw_id, f.sentence) for f in draw.feedback),
+            turns=[list(turn) for turn in noise[1:]],
+            start=[begin.draw_id, begin.renoise] if begin is not None else None,
+            stop=draw.stop,
         )
-        return Request(name, text, noise_seed, settings, draw.feedback, rows=rows)
+        request: Request[Any] = Request(
+            name,
+            text,
+            noise,
+            settings,
+            draw.feedback,
+            start=known[begin.draw_id] if begin is not None else None,
+            renoise=begin.renoise if begin is not None else None,
+            stop=draw.stop,
+            rows=rows,
+        )
+        if draw.stop is not None:
+            known[name] = request
+        return request
 
 
 def shape_of(factory: Any) -> Callable[[Request[Any]], Hashable]:

@@ -29,6 +29,7 @@ from harness.records import (
     MOST_DRAWS,
     MOST_REPLICATES,
     MOST_THREADS,
+    Ability,
     Draw,
     Prompt,
     Role,
@@ -39,6 +40,18 @@ from harness.truncation import Truncated, Truncation, truncation_of
 from strategies.base import Strategy
 
 Paths = Mapping[Role, Mapping[str, Path]]
+
+_OF_GENERATORS = {
+    Ability.FEEDBACK: "conditions draws on feedback",
+    Ability.PARTIAL: "stops draws before their last step and continues them",
+}
+"""What a strategy does that needs an ability of the generator."""
+
+_OF_JUDGES = {
+    Ability.FEEDBACK: "conditions draws on what a judge says",
+    Ability.REPLY: "asks a judge questions",
+}
+"""Likewise of the judge."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +115,13 @@ class Plan:
 
     @property
     def stores_images(self) -> bool:
-        """Whether images are written to disk: they are kept, or feedback may be about them."""
-        return self.config.keep_images != "none" or self.strategy.needs_feedback
+        """Whether images are written to disk: they are kept, or looked at again by the search."""
+        return self.config.keep_images != "none" or self.looks_again
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether later requests of a search may bring its earlier images: feedback, questions."""
+        return bool({Ability.FEEDBACK, Ability.REPLY} & self.strategy.needs())
 
     @property
     def resolver(self) -> Resolver:
@@ -318,18 +336,21 @@ def _check_judge(judge: ModelSpec, benchmark: Benchmark) -> None:
 def _check_abilities(
     strategy: Strategy, generator: ModelSpec, judge: ModelSpec, budget: int
 ) -> None:
-    if strategy.needs_feedback and not GENERATORS.get(generator.kind).takes_feedback:
-        raise UsageError(
-            f"strategy '{strategy.name}' conditions draws on feedback, which generator "
-            f"'{generator.kind}' does not take",
-            "choose a --model whose generator does, such as reflect-dit, or another --strategy",
-        )
-    if strategy.needs_feedback and judge.kind == "none":
-        raise UsageError(
-            f"strategy '{strategy.name}' conditions draws on what a judge says, and --judge none "
-            "says nothing",
-            "leave --judge out, name another, or choose another --strategy",
-        )
+    makers = GENERATORS.get(generator.kind).abilities
+    judges = getattr(JUDGES.get(judge.kind), "abilities", frozenset({Ability.FEEDBACK}))
+    for ability in sorted(strategy.needs()):
+        if ability in _OF_GENERATORS and ability not in makers:
+            raise UsageError(
+                f"strategy '{strategy.name}' {_OF_GENERATORS[ability]}, which generator "
+                f"'{generator.kind}' does not take",
+                "choose a --model whose generator does, or another --strategy",
+            )
+        if ability in _OF_JUDGES and ability not in judges:
+            raise UsageError(
+                f"strategy '{strategy.name}' {_OF_JUDGES[ability]}, and --judge {judge.kind} "
+                "says nothing",
+                "leave --judge out, name another, or choose another --strategy",
+            )
     if strategy.needs_judge and budget > 1 and judge.kind == "none":
         raise UsageError(
             f"strategy '{strategy.name}' keeps the draw that the judge prefers, and --judge none "

@@ -1,8 +1,8 @@
 """The records everything else passes around: frozen, typed, free of models and files.
 
-These are the project's words (prompt, draw, feedback, candidate, verdict, score, cost) as
-data. A strategy sees `Task`, `Draw` and `Candidate` only; `Score` never reaches it, which is
-what keeps a result from being an unlabelled oracle's. A model sees `Request` or `Look`.
+These are the project's words (prompt, draw, question, candidate, verdict, score, cost) as data. A
+strategy sees `Task`, `Draw`, `Question` and their answers only; `Score` never reaches it, which is
+what keeps a result from being an unlabelled oracle's. A model sees `Request`, `Look` or `Inquiry`.
 """
 
 from __future__ import annotations
@@ -72,22 +72,105 @@ class Feedback:
     sentence: str
 
 
+class Ability(StrEnum):
+    """What a strategy may need of models and not every model has."""
+
+    FEEDBACK = "feedback"
+    """A generator conditions draws on feedback; a judge says in words what is wrong."""
+
+    PARTIAL = "partial"
+    """A generator stops draws before their last step and continues them."""
+
+    REPLY = "reply"
+    """A judge answers questions in words."""
+
+
 @dataclass(frozen=True, slots=True)
-class Draw:
-    """A strategy's request for one image.
+class Noise:
+    """Noise, named by indices: they and the run's seed, prompt and replicate determine it.
 
     Attributes:
-        index: Position in its search, from 0. It alone decides the noise (with run seed,
-            prompt and replicate), so strategies that draw index 3 share its noise.
+        index: Of the noise to begin with.
+        turns: (other index, cosine) pairs; each turns the noise so far towards another one,
+            ``z <- c * z + sqrt(1 - c * c) * other``, which is standard normal again.
+    """
+
+    index: int
+    turns: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The state in which an earlier draw of the same search stopped.
+
+    Attributes:
+        draw_id: Identity of that draw, which has a `stop`.
+        renoise: Steps that shall have been made: fresh noise (the new draw's) takes the state
+            back to the noise level before this step. None continues where the draw stopped.
+    """
+
+    draw_id: str
+    renoise: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A strategy's request for one image, whole or up to a step.
+
+    Attributes:
+        index: Position in its search, from 0. Unless `noise` says otherwise it alone decides the
+            noise (with run seed, prompt and replicate), so strategies share the noise of an index.
         feedback: Context the generator is conditioned on, in the order the strategy gives.
         text: A rewritten prompt, or None for the benchmark's own.
         settings: Sampler settings that differ from the run's, by name.
+        noise: Which noise it begins with (or is renoised with); None for `Noise(index)`.
+        start: The state it begins with, or None for noise.
+        stop: Steps after which it stops, counted from the trajectory's beginning; its image is
+            then a preview. None for all steps.
     """
 
     index: int
     feedback: tuple[Feedback, ...] = ()
     text: str | None = None
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    noise: Noise | None = None
+    start: Start | None = None
+    stop: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A strategy's question to the judge, in words.
+
+    Attributes:
+        index: Position among its search's questions, from 0.
+        text: What is asked, the prompt included where it matters.
+        images: Identities of the draws whose images go along, in this order.
+    """
+
+    index: int
+    text: str
+    images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answered question.
+
+    Attributes:
+        question: What was asked.
+        text: The judge's answer; "" if there is none.
+        error: Why there is none, or None.
+    """
+
+    question: Question
+    text: str = ""
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the judge answered."""
+        return self.error is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +182,73 @@ class Request(Generic[Picture]):
     Attributes:
         id: The draw's identity, a hash of the other fields (`harness.identity`).
         text: The prompt.
-        noise_seed: Seed of the draw's own CPU noise generator.
+        noise: (seed, cosine) pairs: the first seed's noise is turned towards each further one's
+            (`harness.models.noise` makes the tensor). The first cosine is 1.
         settings: Sampler settings, complete.
         feedback: Context, in the order the strategy gives.
         images: The images that the feedback is about, by draw id; there when a model gets it.
+        start: The earlier draw whose state it begins with, from which that state can be made
+            again; None where it begins with noise.
+        renoise: Steps to whose noise level that state is taken back first, or None.
+        stop: Steps after which it stops; None for all.
+        state: The state that `start` names, if it is at hand.
         rows: Rows of the batch that it runs in, padding included; 0 for the model's batch size.
     """
 
     id: str
     text: str
-    noise_seed: int
+    noise: tuple[tuple[int, float], ...]
     settings: Mapping[str, Setting]
     feedback: tuple[Feedback, ...] = ()
     images: Mapping[str, Picture] = field(default_factory=dict)
+    start: Request[Picture] | None = None
+    renoise: int | None = None
+    stop: int | None = None
+    state: bytes | None = field(default=None, repr=False)
     rows: int = 0
+
+    @property
+    def seed(self) -> int:
+        """Seed of the noise to begin with."""
+        return self.noise[0][0]
+
+    @property
+    def first(self) -> int:
+        """Steps that have been made before it begins."""
+        if self.start is None:
+            return 0
+        return self.start.last if self.renoise is None else self.renoise
+
+    @property
+    def last(self) -> int:
+        """Steps that have been made when it ends."""
+        return whole_steps(self.settings) if self.stop is None else self.stop
+
+
+def whole_steps(settings: Mapping[str, Any]) -> int:
+    """Return the denoising steps of a whole draw; 1 for a generator that has no such setting.
+
+    Args:
+        settings: Sampler settings; `num_inference_steps` counts.
+    """
+    steps = settings.get("num_inference_steps")
+    return steps if isinstance(steps, int) and not isinstance(steps, bool) and steps > 0 else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A generator's answer to a request.
+
+    Attributes:
+        image: The image, or the preview of a draw that stopped before its last step.
+        cost: What it took.
+        state: Where the draw stopped, for a request with a `stop`: all that continuing it takes,
+            as safetensors. A cache, never a record: it can be made again from the request.
+    """
+
+    image: Image
+    cost: Cost
+    state: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +288,23 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True)
+class Inquiry(Generic[Picture]):
+    """A question resolved: what a judge that replies is asked.
+
+    Attributes:
+        prompt: What the search is for.
+        text: The question.
+        images: The images that go along.
+        seed: For a judge that samples its answer.
+    """
+
+    prompt: Prompt
+    text: str
+    images: tuple[Picture, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the judge said of an image.
 
@@ -159,11 +312,13 @@ class Verdict:
         accepted: Whether the judge takes the image for correct.
         score: How good it finds the image; comparable within one judge only. Higher is better.
         sentence: What is wrong, in words; "" if nothing is.
+        prompt: A better wording of the prompt, if the judge offers one.
     """
 
     accepted: bool
     score: float
     sentence: str = ""
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +361,17 @@ class Task:
 
     Attributes:
         prompt: The prompt's text.
-        budget: The most draws this search may make.
+        budget: The most this search may spend, in whole draws. A draw of fewer steps than `steps`
+            counts its share.
         seed: 64-bit seed for the strategy's own choices, derived from the run's seed, the
             prompt and the replicate.
+        steps: Denoising steps of a whole draw, so that the budget is `budget * steps` of them.
     """
 
     prompt: str
     budget: int
     seed: int
+    steps: int = 1
 
 
 @dataclass(frozen=True, slots=True)

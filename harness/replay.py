@@ -20,18 +20,17 @@ import pyarrow as pa
 
 from harness.engine.rows import logged_candidate, logged_draw
 from harness.engine.searches import Search, SearchKey, drive
-from harness.log.schema import KEYS, VERDICT
+from harness.log.schema import DRAW, KEYS, VERDICT
 from harness.records import Candidate, Draw
 from harness.seeds import canonical_json
 
 COLUMNS = (
     *KEYS["candidates"],
     "draw_id",
-    "text",
-    "settings",
-    "feedback",
+    *DRAW[1:],
     "image",
     *VERDICT,
+    "judge_prompt",
     "error_role",
     "error",
     "round",

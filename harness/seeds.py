@@ -89,6 +89,7 @@ def draw_id(
     noise_seed: int,
     settings: Mapping[str, Setting],
     feedback: tuple[tuple[str, str], ...] = (),
+    **present: Any,
 ) -> str:
     """A draw's identity: a hash of everything that determines its pixels.
 
@@ -99,11 +100,15 @@ def draw_id(
         settings: Sampler settings, complete.
         feedback: (identity of the draw whose image it is, sentence) pairs, in the order that the
             strategy gives.
+        present: What not every draw has (turns of the noise, a start, a stop), by name. What is
+            None or empty is left out, so that draws without it keep the ids that they had when
+            there was no such thing.
 
     Returns:
         32 hex characters (128 bits).
     """
     fields = {
+        **{name: value for name, value in present.items() if value not in (None, [], ())},
         "version": DRAW_ID_VERSION,
         "generator": generator,
         "text": text,

@@ -1,9 +1,10 @@
 """What a strategy is: a Python generator that asks for draws and answers with its choice.
 
-It yields the draws it wants, receives the candidates back in the same order, and returns the
-candidate it selects. It never sees models, files, time or the benchmark's score. Because it is
-deterministic given what it is sent, the log of candidates is enough to rebuild any point of any
-search; that is what resume, audit and what-if replays rest on. So a strategy
+It yields the draws it wants, and questions to the judge if it has any, receives the candidates and
+replies back in the same order, and returns the candidate it selects. It never sees models, files,
+time or the benchmark's score. Because it is deterministic given what it is sent, the log of
+candidates and replies is enough to rebuild any point of any search; that is what resume, audit and
+what-if replays rest on. So a strategy
 
 - takes all randomness from `task.seed`,
 - keeps its state in the generator's local variables,
@@ -15,12 +16,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from harness.records import Candidate, Draw, Task
+from harness.records import Ability, Candidate, Draw, Question, Task
 
-Rounds = Generator[Sequence[Draw], Sequence[Candidate], Candidate | None]
-"""Yields rounds of draws, is sent their candidates, returns the selected one."""
+Rounds = Generator[Sequence[Draw | Question], Sequence[Any], Candidate | None]
+"""Yields rounds of draws and questions, is sent a `Candidate` for each draw and a `Reply` for each
+question, in their order, and returns the selected candidate."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,6 @@ class Strategy(ABC):
 
     name: ClassVar[str]
     """What it is called on the command line and in the log."""
-
-    needs_feedback: ClassVar[bool] = False
-    """Whether it conditions draws on feedback, which not every generator takes.
-
-    A search whose draws have feedback although its strategy does not say so fails.
-    """
 
     can_rehearse: ClassVar[bool] = True
     """Whether a few dozen of its searches may be driven with made-up answers before a run, to see
@@ -47,6 +43,15 @@ class Strategy(ABC):
     refused before anything is drawn.
     """
 
+    def needs(self) -> frozenset[Ability]:
+        """Return what it asks of models that not every model can do, given its options.
+
+        FEEDBACK if draws have feedback, PARTIAL if they have a start or a stop, REPLY if it asks
+        questions. A plan whose models lack one is refused; a search that does what its strategy
+        does not name here fails.
+        """
+        return frozenset()
+
     @abstractmethod
     def search(self, task: Task) -> Rounds:
         """Search for one prompt.
@@ -55,8 +60,9 @@ class Strategy(ABC):
             task: The prompt's text, the budget and a seed for the strategy's own choices.
 
         Yields:
-            The next round of draws, with indices never used before in this search. All draws
-            of a run's searches are batched together, so a larger round costs no latency.
+            The next round of draws and questions, with indices never used before in this search
+            by a draw, or by a question. All draws of a run's searches are batched together, so a
+            larger round costs no latency.
 
         Returns:
             The selected candidate, or None if every draw failed.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from harness.records import Candidate, Draw, Task
+from harness.records import Ability, Candidate, Draw, Task
 from strategies.base import Rounds, Strategy, best
 from strategies.context import best_accepted, choose, feedback_on
 
@@ -28,9 +29,12 @@ class ExploreThenReflect(Strategy):
     """
 
     name: ClassVar[str] = "explore-then-reflect"
-    needs_feedback: ClassVar[bool] = True
     explore: Annotated[int, Field(ge=1)] = 4
     context: Annotated[int, Field(ge=1)] = 3
+
+    def needs(self) -> frozenset[Ability]:
+        """Return the ability to take and to give feedback."""
+        return frozenset({Ability.FEEDBACK})
 
     def search(self, task: Task) -> Rounds:
         """Explore in one round, then reflect one draw at a time."""
@@ -43,7 +47,8 @@ class ExploreThenReflect(Strategy):
         start = best(seen)
         chain = [start] if start is not None else []
         for index in range(opened, task.budget):
-            answers = yield [Draw(index, choose(feedback_on(chain), self.context, rng))]
+            feedback = choose(feedback_on(chain), self.context, rng)
+            answers: Sequence[Candidate] = yield [Draw(index, feedback)]
             seen += answers
             chain += answers
             if answers[0].accepted:

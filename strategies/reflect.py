@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.records import Candidate, Draw, Task
+from harness.records import Ability, Candidate, Draw, Task
 from strategies.base import Rounds, Strategy, best, last
 from strategies.context import choose, feedback_on
 
@@ -35,11 +35,14 @@ class Reflect(Strategy):
     """
 
     name: ClassVar[str] = "reflect"
-    needs_feedback: ClassVar[bool] = True
     context: Annotated[int, Field(ge=1)] = 3
     distinct: bool = True
     accept: Annotated[int, Field(ge=1)] = 1
     select: Literal["last", "best"] = "last"
+
+    def needs(self) -> frozenset[Ability]:
+        """Return the ability to take and to give feedback."""
+        return frozenset({Ability.FEEDBACK})
 
     def search(self, task: Task) -> Rounds:
         """Draw one at a time until enough is accepted or the budget is spent."""

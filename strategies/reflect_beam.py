@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from harness.records import Candidate, Draw, Task
+from harness.records import Ability, Candidate, Draw, Task
 from strategies.base import Rounds, Strategy, best
 from strategies.context import best_accepted, choose, feedback_on
 
@@ -29,10 +29,13 @@ class ReflectBeam(Strategy):
     """
 
     name: ClassVar[str] = "reflect-beam"
-    needs_feedback: ClassVar[bool] = True
     width: Annotated[int, Field(ge=1)] = 2
     branch: Annotated[int, Field(ge=1)] = 2
     context: Annotated[int, Field(ge=1)] = 3
+
+    def needs(self) -> frozenset[Ability]:
+        """Return the ability to take and to give feedback."""
+        return frozenset({Ability.FEEDBACK})
 
     def search(self, task: Task) -> Rounds:
         """Advance all chains a round at a time until one is accepted or the budget is spent."""

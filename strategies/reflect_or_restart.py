@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from harness.records import Candidate, Draw, Task
+from harness.records import Ability, Candidate, Draw, Task
 from strategies.base import Rounds, Strategy, best
 from strategies.context import choose, feedback_on
 
@@ -26,9 +26,12 @@ class ReflectOrRestart(Strategy):
     """
 
     name: ClassVar[str] = "reflect-or-restart"
-    needs_feedback: ClassVar[bool] = True
     patience: Annotated[int, Field(ge=1)] = 3
     context: Annotated[int, Field(ge=1)] = 3
+
+    def needs(self) -> frozenset[Ability]:
+        """Return the ability to take and to give feedback."""
+        return frozenset({Ability.FEEDBACK})
 
     def search(self, task: Task) -> Rounds:
         """Draw one at a time, restarting stuck chains, until accepted or out of budget."""
@@ -42,7 +45,7 @@ class ReflectOrRestart(Strategy):
             (answer,) = yield [Draw(index, choose(feedback_on(chain), self.context, rng))]
             seen.append(answer)
             if answer.accepted:
-                return answer
+                return seen[-1]
             improved = answer.score > max((c.score for c in chain), default=float("-inf"))
             stuck = 0 if improved else stuck + 1
             chain.append(answer)

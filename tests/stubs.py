@@ -22,6 +22,7 @@ from pydantic import Field
 
 from benchmarks.base import Benchmark
 from harness.records import (
+    Ability,
     Answer,
     Candidate,
     Cost,
@@ -31,6 +32,7 @@ from harness.records import (
     Feedback,
     Image,
     Loading,
+    Made,
     Prompt,
     Request,
     Score,
@@ -152,7 +154,7 @@ class StubGenerator:
     """Pictures made of a hash of everything that should determine them."""
 
     Settings = StubSettings
-    takes_feedback = True
+    abilities = frozenset({Ability.FEEDBACK})
     takes_rows = True
 
     def __init__(self, faults: Faults | None, batch_size: int) -> None:
@@ -168,18 +170,19 @@ class StubGenerator:
             (faults.folder.parent / f".loaded-{os.getpid()}").touch()
         return cls(faults, loading.batch_size)
 
-    def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
+    def generate(self, requests: Sequence[Request]) -> list[Made]:
         assert 0 < len(requests) <= (requests[0].rows or self.batch_size) <= self.batch_size
         assert len({r.rows for r in requests}) == 1, "mixed batch sizes"
         assert len({len(r.feedback) for r in requests}) == 1, "mixed buckets"
         kind = self.faults.strike("generator", [r.text for r in requests]) if self.faults else None
-        made = [(self._paint(r), Cost(nfe=4, flops=1e9)) for r in requests]
+        made = [Made(self._paint(r), Cost(nfe=4, flops=1e9)) for r in requests]
+        first = made[0].image
         if kind == "black":
-            made[0] = (np.zeros_like(made[0][0]), made[0][1])
+            made[0] = replace(made[0], image=np.zeros_like(first))
         if kind == "nan":
-            made[0] = (np.full(made[0][0].shape, np.nan, np.float32), made[0][1])  # type: ignore[arg-type]
+            made[0] = replace(made[0], image=np.full(first.shape, np.nan, np.float32))  # type: ignore[arg-type]
         if kind == "shape":
-            made[0] = (made[0][0][:-1], made[0][1])
+            made[0] = replace(made[0], image=first[:-1])
         if kind == "short":
             made.pop()
         return made
@@ -189,7 +192,8 @@ class StubGenerator:
         settings: list[object] = sorted(request.settings.items())
         if request.rows not in (0, self.batch_size):  # as with a real model's last bits
             settings.append(request.rows)
-        state = _hash(request.text, request.noise_seed, settings, context)
+        turns = list(request.noise[1:])
+        state = _hash(request.text, request.seed, settings, context, *([turns] if turns else []))
         rng = np.random.default_rng(int.from_bytes(state[:8], "big"))
         shape = (int(request.settings["height"]), int(request.settings["width"]), 3)
         return rng.integers(0, 256, shape, dtype=np.uint8)
@@ -304,7 +308,9 @@ class Chain(Strategy):
     """Draws one at a time, each with feedback on the last two."""
 
     name: ClassVar[str] = "chain"
-    needs_feedback: ClassVar[bool] = True
+
+    def needs(self) -> frozenset[Ability]:
+        return frozenset({Ability.FEEDBACK})
 
     def search(self, task: Task) -> Rounds:
         seen: list[Candidate] = []

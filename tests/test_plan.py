@@ -14,7 +14,7 @@ from harness.identity import generator_identity
 from harness.models.suites import load_suite
 from harness.plan import Ask, override, plan, replan
 from harness.prompts import select_prompts
-from harness.records import Prompt
+from harness.records import Ability, Prompt
 from harness.registry import SUITES
 from tests.runs import stub_plan
 from tests.stubs import make_stub_suite
@@ -101,8 +101,8 @@ def test_a_run_does_not_go_on_with_another_checkpoint(suite: Path, tmp_path: Pat
 def test_a_strategy_that_needs_feedback_needs_a_generator_that_takes_it(
     suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert stub_plan(suite, strategy="reflect").strategy.needs_feedback
-    monkeypatch.setattr("tests.stubs.StubGenerator.takes_feedback", False)
+    assert Ability.FEEDBACK in stub_plan(suite, strategy="reflect").strategy.needs()
+    monkeypatch.setattr("tests.stubs.StubGenerator.abilities", frozenset())
     with pytest.raises(UsageError, match="conditions draws on feedback"):
         stub_plan(suite, strategy="reflect")
     assert stub_plan(suite, strategy="best-of-n")

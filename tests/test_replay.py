@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from harness.engine.searches import Search
-from harness.records import Candidate, Draw, Feedback, Prompt, Task
+from harness.records import Ability, Candidate, Draw, Feedback, Prompt, Task
 from harness.replay import LoggedAnswers, MissingDraw, Replayed, replay
 from strategies.base import Rounds, Strategy, best
 
@@ -19,7 +19,9 @@ class Twice(Strategy):
     """Draws twice at once, then once with feedback on the better of the two."""
 
     name: ClassVar[str] = "twice"
-    needs_feedback: ClassVar[bool] = True
+
+    def needs(self) -> frozenset[Ability]:
+        return frozenset({Ability.FEEDBACK})
 
     def search(self, task: Task) -> Rounds:
         opening: Sequence[Candidate] = yield [Draw(0), Draw(1, settings={"guidance_scale": 1})]
@@ -37,6 +39,10 @@ def row(index: int, **changes: Any) -> dict[str, Any]:
         "text": None,
         "settings": "{}",
         "feedback": [],
+        "noise_index": None,
+        "noise_turns": None,
+        "start": None,
+        "stop": None,
         "image": f"image{index}",
         "accepted": index == 2,
         "judge_score": float(index),

@@ -82,3 +82,11 @@ def test_pixel_digest_is_of_pixels_and_shape() -> None:
     for wrong in (image.astype(float), image[..., 0], np.zeros((2, 2, 4), np.uint8)):
         with pytest.raises(ValueError, match="uint8"):
             pixel_digest(wrong)
+
+
+def test_what_a_draw_does_not_have_is_not_in_its_id() -> None:
+    plain = draw_id(**ARGUMENTS)  # type: ignore[arg-type]
+    assert draw_id(**ARGUMENTS, turns=[], start=None, stop=None) == plain  # type: ignore[arg-type]
+    parts = ({"turns": [[3, 0.9]]}, {"start": ["id", None]}, {"start": ["id", 0]}, {"stop": 1})
+    names = {draw_id(**ARGUMENTS, **part) for part in parts}  # type: ignore[arg-type]
+    assert len(names | {plain}) == 5

@@ -18,7 +18,7 @@ from benchmarks.geneval.settings import Options, check_parts
 from harness import options
 from harness.errors import UsageError
 from harness.models.devices import prepare
-from harness.records import Cost, Image, Loading, Prompt, Setting, Verdict
+from harness.records import Ability, Cost, Image, Loading, Prompt, Setting, Verdict
 
 if TYPE_CHECKING:
     from benchmarks.geneval.scorer import Examination, GenEvalScorer
@@ -37,6 +37,7 @@ class DetectorJudge:
     """Accepts what its own detector finds right, ranks by `rank`, says what is wrong."""
 
     oracle: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     main_part: ClassVar[str] = "detector"
 
     def __init__(self, examiner: GenEvalScorer) -> None:

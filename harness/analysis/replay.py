@@ -80,7 +80,14 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
             columns = {int(i): c for c, i in enumerate(run.index[number]) if i >= 0}
             columns[-1] = -1
             for k, budget in enumerate(grid):
-                search = Search(strategy, prompt, replicate, budget=budget, run_seed=part.seed)
+                search = Search(
+                    strategy,
+                    prompt,
+                    replicate,
+                    budget=budget,
+                    run_seed=part.seed,
+                    settings=config["generator"].get("settings", {}),
+                )
                 result = replay_search(search, answers)
                 missing[k, number] = bool(result.missing)
                 asked[k, number, [columns[index] for index in result.asked]] = True

@@ -16,7 +16,9 @@ from harness.audit.subject import Row, Subject, named
 from harness.engine.rows import logged_draw
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError, first_line
+from harness.identity import Earlier
 from harness.interop.importing import SUITE as IMPORTED
+from harness.log.schema import DRAW
 from harness.records import Prompt, Role
 from harness.registry import GENERATORS
 from harness.seeds import recorded_id
@@ -24,8 +26,7 @@ from harness.truncation import Truncation, truncation_of
 
 NAME = "identities"
 
-_COLUMNS = ("draw_id", "seed", "prompt", "text", "settings", "truncated", "feedback", "image",
-            "round")  # fmt: skip
+_COLUMNS = ("draw_id", "seed", "prompt", *DRAW[1:], "truncated", "image", "round")
 
 
 def check(subject: Subject) -> Result:
@@ -41,10 +42,11 @@ def check(subject: Subject) -> Result:
     truncation = _truncation(subject)
     for key, rows in subject.by_search(_COLUMNS):
         ids: dict[int, str] = {}
-        for row in rows:
+        earlier: Earlier = {}
+        for row in sorted(rows, key=lambda row: (row["round"] or 0, row["draw_index"])):
             draws += 1
             name = named(key, row["draw_index"])
-            for problem in _wrong(row, key, subject, truncation):
+            for problem in _wrong(row, key, subject, truncation, earlier):
                 problems.add(f"{name}: {problem}")
             if row["draw_index"] in ids:
                 problems.add(f"{name} is there twice")
@@ -76,7 +78,13 @@ def _truncation(subject: Subject) -> Truncation | None:
         return None  # checkpoints that are not here, or not the run's, are another check's matter
 
 
-def _wrong(row: Row, key: SearchKey, subject: Subject, truncation: Truncation | None) -> list[str]:
+def _wrong(
+    row: Row,
+    key: SearchKey,
+    subject: Subject,
+    truncation: Truncation | None,
+    earlier: Earlier,
+) -> list[str]:
     index = row["draw_index"]
     if subject.foreign:
         own = recorded_id(key.prompt_id, key.replicate, index, row["image"])
@@ -84,15 +92,15 @@ def _wrong(row: Row, key: SearchKey, subject: Subject, truncation: Truncation | 
     prompt = Prompt(key.prompt_id, row["prompt"])
     try:
         request = subject.resolver.resolve(
-            prompt, key.replicate, logged_draw(row), row["round"] or 1
+            prompt, key.replicate, logged_draw(row), row["round"] or 1, earlier
         )
     except (TypeError, ValueError) as error:
         return [f"its seed and id cannot be computed: {error}"]
     problems = []
-    if row["seed"] != request.noise_seed:
+    if row["seed"] != request.seed:
         problems.append("its seed is not the one that the run's seed gives it")
     if row["draw_id"] != request.id:
-        problems.append("its id does not follow from its text, seed, settings and feedback")
+        problems.append("its id does not follow from what its row says was asked for")
     if truncation is not None and row["truncated"] is not None:
         try:
             cut = set(truncation(request))

@@ -15,13 +15,13 @@ from harness.engine.rows import logged_draw
 from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
 from harness.identity import Resolver
+from harness.log.schema import DRAW, SCORE, VERDICT
 from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
 from harness.records import Prompt, Request, Role
 from harness.registry import GENERATORS, JUDGES
 
-COLUMNS = ("prompt", "draw_id", "seed", "text", "settings", "feedback", "image", "accepted",
-           "judge_score", "judge_sentence", "correct", "reason", "detections",
+COLUMNS = ("prompt", "draw_id", "seed", *DRAW[1:], "image", *VERDICT, *SCORE,
            "generator_nfe", "round")  # fmt: skip
 
 
@@ -201,7 +201,8 @@ class Remaker:
         )
         images = {f.draw_id: self.made[f.draw_id].png for f in request.feedback}
         # By the log's own name and seed: whether these are right is another check's business.
-        return replace(request, id=row["draw_id"], noise_seed=row["seed"], images=images)
+        noise = ((row["seed"], 1.0), *request.noise[1:])
+        return replace(request, id=row["draw_id"], noise=noise, images=images)
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[list[tuple[Row, Request[Png]]]]:
         """Only draws of equal shape share a batch, as in a run."""

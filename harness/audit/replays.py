@@ -25,7 +25,12 @@ def replayed(subject: Subject) -> Mapping[SearchKey, Replayed]:
             subject.replays = {
                 key: replay.replay(
                     Search(
-                        strategy, prompt, key.replicate, budget=config.budget, run_seed=config.seed
+                        strategy,
+                        prompt,
+                        key.replicate,
+                        budget=config.budget,
+                        run_seed=config.seed,
+                        settings=config.generator.settings,
                     ),
                     LoggedAnswers(rows, same_rounds=True),
                 )

@@ -135,17 +135,21 @@ def bench(
 
 def _regimes(model: str) -> list[str]:
     from harness.models.suites import load_suite
+    from harness.options import build
     from harness.registry import GENERATORS, STRATEGIES, import_paths
 
     with import_paths(allowed=True):  # the suite is the user's own, as in `run`
-        feedback = GENERATORS.get(load_suite(model).generator.kind).takes_feedback
-    return [name for name in REGIMES if feedback or not STRATEGIES.get(name).needs_feedback]
+        abilities = GENERATORS.get(load_suite(model).generator.kind).abilities
+    strategies = {name: build(STRATEGIES.get(name), {}, flag="-S") for name in REGIMES}
+    return [name for name, strategy in strategies.items() if strategy.needs() <= abilities]
 
 
 def _random_models(folder: Path, model: str, strategy: str | None, device: str) -> Path:
     from harness.bench import sizes
     from harness.bench.random_models import write_models
     from harness.errors import UsageError
+    from harness.options import build
+    from harness.records import Ability
     from harness.registry import STRATEGIES
 
     if model != "miniature":
@@ -158,7 +162,10 @@ def _random_models(folder: Path, model: str, strategy: str | None, device: str) 
         device=device,
         observe=lambda part: click.echo(f"drawing weights: {part} …", err=True),
     )
-    return reflect if strategy is None or STRATEGIES.get(strategy).needs_feedback else sana
+    if strategy is None:
+        return reflect
+    needs = build(STRATEGIES.get(strategy), {}, flag="-S").needs()
+    return reflect if Ability.FEEDBACK in needs else sana
 
 
 def _text(plans: Sequence[Plan], results: Sequence[Measured], device: str) -> str:

@@ -28,7 +28,7 @@ from harness.errors import HarnessError
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.plan import Plan
-from harness.records import Feedback, Request, Role
+from harness.records import Ability, Feedback, Request, Role
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 """Batch sizes that are tried, in this order."""
@@ -117,7 +117,8 @@ def calibrate(plan: Plan, execution: Execution, *, is_laddered: bool = True) -> 
             place for it in the time for that.
     """
     setup = Setup(plan.config, plan.paths, execution.device)
-    context = int(getattr(plan.strategy, "context", 1)) if plan.strategy.needs_feedback else 0
+    gives_feedback = Ability.FEEDBACK in plan.strategy.needs()
+    context = int(getattr(plan.strategy, "context", 1)) if gives_feedback else 0
     share = {**DEFAULT_GPU_SHARE, **execution.gpu_share}[Role.GENERATOR]
     best = choose
     if plan.strategy.can_rehearse:
@@ -328,7 +329,7 @@ def _requests(setup: Setup, size: int, context: int) -> list[Request]:
     )
     images = {item.draw_id: seen for item in feedback}
     return [
-        Request(f"calibration-{n}", f"a photo of {n} dogs", n, settings, feedback, images)
+        Request(f"calibration-{n}", f"a photo of {n} dogs", ((n, 1.0),), settings, feedback, images)
         for n in range(size)
     ]
 

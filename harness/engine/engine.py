@@ -205,7 +205,9 @@ class Engine:
         """Return a draw's candidate if a source knows it; queue what is left to do for it."""
         search = open.search
         # A search asks for its next round when it has all answers of the one before.
-        request = self._resolver.resolve(search.prompt, search.replicate, draw, search.rounds)
+        request = self._resolver.resolve(
+            search.prompt, search.replicate, draw, search.rounds, open.requests
+        )
         pending = Pending(open, draw, request, round=search.rounds)
         known = self._known(pending)
         if known is None:
@@ -328,10 +330,17 @@ class Engine:
 
 def _unopened(plan: Plan, restored: Restored) -> Iterator[Search]:
     """The searches that are to be opened, in this order."""
-    budget, seed = plan.config.budget, plan.config.seed
+    config = plan.config
     for prompt, replicate in plan.searches:
         if SearchKey(prompt.id, replicate) not in restored.ended:
-            yield Search(plan.strategy, prompt, replicate, budget=budget, run_seed=seed)
+            yield Search(
+                plan.strategy,
+                prompt,
+                replicate,
+                budget=config.budget,
+                run_seed=config.seed,
+                settings=config.generator.settings,
+            )
 
 
 def _job_sizes(config: RunConfig) -> dict[Role, int]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from harness.config import read_config
 from harness.engine.searches import Search
 from harness.errors import HarnessError
-from harness.identity import Resolver
+from harness.identity import Earlier, Resolver
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.plan import Plan
@@ -146,17 +146,23 @@ def rehearsed(plan: Plan) -> list[Round]:
     chances = [(n + 0.5) / SAMPLE for n in range(SAMPLE)]
     searches = [
         Search(
-            plan.strategy, Prompt(f"{n:06d}", "a thing"), 0, budget=plan.config.budget, run_seed=0
+            plan.strategy,
+            Prompt(f"{n:06d}", "a thing"),
+            0,
+            budget=plan.config.budget,
+            run_seed=0,
+            settings=plan.config.generator.settings,
         )
         for n in range(SAMPLE)
     ]
     asked = [list(search.start()) for search in searches]
+    earlier: list[Earlier] = [{} for _ in searches]
     while any(asked):
         kinds: Counter[Hashable] = Counter()
         for number, search in enumerate(searches):
             draws, asked[number] = asked[number], []
             for draw in draws:
-                request = resolver.resolve(search.prompt, 0, draw)
+                request = resolver.resolve(search.prompt, 0, draw, earlier=earlier[number])
                 kinds[resolver.shape(request)] += 1
                 candidate = pretended(0, search.prompt, 0, draw, request.id, chances[number])
                 asked[number] += search.answer(candidate)

@@ -10,6 +10,7 @@ from harness.engine.jobs import BatchResult, Drawn, Judged, Scored
 from harness.engine.searches import Search
 from harness.engine.sources import Known
 from harness.errors import Failure
+from harness.identity import Earlier
 from harness.records import Candidate, Draw, Request, Role
 
 
@@ -20,6 +21,7 @@ class OpenSearch:
     Attributes:
         search: The strategy's side of it.
         images: Digest of each answered draw's image, by the draw's id; None without one.
+        requests: The draws that later ones may start from, resolved, by id.
         values: The scorer's grade of each scored draw, by its index.
         unlogged: Draws on their way that have no row yet.
         is_closed: Whether its own row is written.
@@ -27,6 +29,7 @@ class OpenSearch:
 
     search: Search
     images: dict[str, str | None] = field(default_factory=dict)
+    requests: Earlier = field(default_factory=dict)
     values: dict[int, float] = field(default_factory=dict)
     unlogged: int = 0
     is_closed: bool = False

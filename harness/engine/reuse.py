@@ -159,7 +159,7 @@ class Pool:
                 raise UsageError(
                     f"draws of {source.folder.path} cannot be reused: it kept no images",
                     "they are needed for feedback; leave it out"
-                    if plan.strategy.needs_feedback
+                    if plan.looks_again
                     else "leave it out, or keep none here either: --keep-images none",
                 )
         return cls(sources, with_images)

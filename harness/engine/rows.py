@@ -17,8 +17,10 @@ from harness.records import (
     Draw,
     Evidence,
     Feedback,
+    Noise,
     Role,
     Score,
+    Start,
     Verdict,
 )
 from harness.seeds import canonical_json
@@ -44,17 +46,15 @@ def candidate_row(
         "prompt": prompt.text,
         "tag": prompt.tag,
         "replicate": search.replicate,
-        "draw_index": draw.index,
         "draw_id": pending.request.id,
-        "seed": pending.request.noise_seed,
-        "text": draw.text,
-        "settings": canonical_json(dict(draw.settings)),
+        "seed": pending.request.seed,
+        **draw_columns(draw),
         "truncated": None if truncated is None else list(truncated),
-        "feedback": [{"draw_id": f.draw_id, "sentence": f.sentence} for f in draw.feedback],
         "image": known.image,
         "accepted": verdict.accepted if verdict else None,
         "judge_score": verdict.score if verdict else None,
         "judge_sentence": verdict.sentence if verdict else None,
+        "judge_prompt": verdict.prompt if verdict else None,
         **(_score(score) if score else {}),
         "error_role": str(failed) if failed else None,
         "error": known.errors[failed] if failed else None,
@@ -89,15 +89,56 @@ def logged_draw(row: Mapping[str, Any]) -> Draw:
     Raises:
         ValueError: The row's settings are not JSON.
     """
-    feedback = tuple(Feedback(f["draw_id"], f["sentence"]) for f in row["feedback"] or ())
-    return Draw(row["draw_index"], feedback, row["text"], json.loads(row["settings"]))
+    return Draw(
+        row["draw_index"],
+        _feedback(row),
+        row["text"],
+        json.loads(row["settings"]),
+        _noise(row),
+        _start(row),
+        row["stop"],
+    )
+
+
+def draw_columns(draw: Draw) -> dict[str, Any]:
+    """Return the columns `harness.log.schema.DRAW` of a draw."""
+    noise, start = draw.noise, draw.start
+    turns = noise.turns if noise else ()
+    return {
+        "draw_index": draw.index,
+        "text": draw.text,
+        "settings": canonical_json(dict(draw.settings)),
+        "feedback": [{"draw_id": f.draw_id, "sentence": f.sentence} for f in draw.feedback],
+        "noise_index": noise.index if noise else None,
+        "noise_turns": [{"index": i, "cosine": c} for i, c in turns] or None,
+        "start": {"draw_id": start.draw_id, "renoise": start.renoise} if start else None,
+        "stop": draw.stop,
+    }
+
+
+def _feedback(row: Mapping[str, Any]) -> tuple[Feedback, ...]:
+    return tuple(Feedback(f["draw_id"], f["sentence"]) for f in row["feedback"] or ())
+
+
+def _noise(row: Mapping[str, Any]) -> Noise | None:
+    if row["noise_index"] is None:
+        return None
+    turns = row["noise_turns"] or ()
+    return Noise(row["noise_index"], tuple((turn["index"], turn["cosine"]) for turn in turns))
+
+
+def _start(row: Mapping[str, Any]) -> Start | None:
+    start = row["start"]
+    return None if start is None else Start(start["draw_id"], start["renoise"])
 
 
 def logged_verdict(row: Mapping[str, Any]) -> Verdict | None:
     """The judge's verdict in a row, if there is one."""
     if row["accepted"] is None:
         return None
-    return Verdict(row["accepted"], row["judge_score"], row["judge_sentence"])
+    return Verdict(
+        row["accepted"], row["judge_score"], row["judge_sentence"], row.get("judge_prompt")
+    )
 
 
 def logged_score(row: Mapping[str, Any]) -> Score | None:

@@ -8,12 +8,25 @@ returning a candidate it was not sent, raising, or not coming back.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
 from harness.engine.deadline import DeadlineExceeded, deadline
-from harness.records import Candidate, Draw, Prompt, Task
+from harness.records import (
+    Ability,
+    Candidate,
+    Draw,
+    Feedback,
+    Noise,
+    Prompt,
+    Setting,
+    Start,
+    Task,
+    whole_steps,
+)
 from harness.seeds import canonical_json, seed
 from harness.text import is_encodable
 from strategies.base import Rounds, Strategy
@@ -25,6 +38,11 @@ _TIMED_OUT = "took more than"
 
 LARGEST_INDEX = 2**31 - 1
 """The log keeps indices in 32 bits."""
+
+MOST_TURNS = 4096
+"""Of one noise: each makes a tensor."""
+
+NO_SETTINGS: Mapping[str, Setting] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,7 @@ class Search:
         selected: What it selected, once ended; None if nothing.
         error: Why it failed, once ended; None if it did not.
         rounds: Rounds of draws asked for.
+        steps: Denoising steps asked for.
     """
 
     def __init__(
@@ -68,19 +87,35 @@ class Search:
         *,
         budget: int,
         run_seed: int,
+        settings: Mapping[str, Setting] = NO_SETTINGS,
         step_seconds: float = STEP_SECONDS,
     ) -> None:
+        """Prepare it; nothing runs before `start`.
+
+        Args:
+            strategy: Who searches.
+            prompt: What for.
+            replicate: Which independent search of the prompt.
+            budget: Whole draws that it may spend.
+            run_seed: The run's seed.
+            settings: The run's sampler settings, which say how many steps a whole draw has.
+            step_seconds: The longest that the strategy may think between two rounds.
+        """
         self.prompt = prompt
         self.replicate = replicate
         self.ended = False
         self.selected: Candidate | None = None
         self.error: str | None = None
         self.rounds = 0
+        self.steps = 0
         self._strategy = strategy
+        self._needs = strategy.needs()
+        self._settings = settings
         self._task = Task(
             prompt=prompt.text,
             budget=budget,
             seed=_strategy_seed(run_seed, prompt.id, replicate),
+            steps=whole_steps(settings),
         )
         self._step_seconds = step_seconds
         self._generator: Rounds | None = None
@@ -88,7 +123,8 @@ class Search:
         self._round: tuple[int, ...] = ()
         self._answers: dict[int, Candidate] = {}
         self._sent: dict[int, Candidate] = {}
-        self._ids: set[str] = set()
+        self._by_id: dict[str, Candidate] = {}
+        self._contents: dict[str, int] = {}
 
     @property
     def key(self) -> SearchKey:
@@ -119,7 +155,7 @@ class Search:
             return ()
         answers = [self._answers[i] for i in self._round]
         self._sent.update(self._answers)
-        self._ids.update(a.id for a in answers)
+        self._by_id.update((answer.id, answer) for answer in answers)
         self._answers = {}
         return self._step(answers)
 
@@ -146,21 +182,17 @@ class Search:
             self._fail(f"raised {type(error).__name__}: {error}")
             return ()
         self.rounds += 1
+        self.steps += sum(map(self._steps_of, draws))
         self._round = tuple(draw.index for draw in draws)
         self._asked.update((draw.index, draw) for draw in draws)
         return draws
 
-    def _checked(self, asked: Sequence[Draw]) -> list[Draw]:
+    def _checked(self, asked: Sequence[Any]) -> list[Draw]:
         if not isinstance(asked, (list, tuple)) or not all(isinstance(d, Draw) for d in asked):
             raise StrategyError(f"yielded {type(asked).__name__} instead of a list of draws")
         draws = list(asked)
         if not draws:
             raise StrategyError("asked for no draws; return a candidate to end the search")
-        over = len(self._asked) + len(draws) - self._task.budget
-        if over > 0:
-            raise StrategyError(
-                f"asked for {over} draw(s) beyond its budget of {self._task.budget}"
-            )
         indices = set()
         for draw in draws:
             _check_values(draw)
@@ -169,19 +201,98 @@ class Search:
             if draw.index < 0:
                 raise StrategyError(f"asked for draw {draw.index}; indices start at 0")
             indices.add(draw.index)
-        for draw in draws:
-            if draw.feedback and not self._strategy.needs_feedback:
-                raise StrategyError(
-                    f"asked for draw {draw.index} with feedback and does not say that it "
-                    "needs_feedback"
-                )
-            for feedback in draw.feedback:
-                if feedback.draw_id not in self._ids:
-                    raise StrategyError(
-                        f"draw {draw.index} has feedback on '{feedback.draw_id}', "
-                        "which is no draw of this search"
-                    )
+            self._check_abilities(draw)
+            self._check_references(draw)
+        self._check_repetition(draws)
+        self._check_budget(draws)
         return draws
+
+    def _check_repetition(self, draws: Sequence[Draw]) -> None:
+        """Refuse a draw that is an earlier one under another index: it would be made twice."""
+        if not self._contents and all(draw.noise is None for draw in draws):
+            return  # each has the noise of its own index
+        for draw in (*(() if self._contents else self._asked.values()), *draws):
+            same = self._contents.setdefault(_content(draw), draw.index)
+            if same != draw.index:
+                raise StrategyError(f"asked for draw {same} again, as draw {draw.index}")
+
+    def _check_budget(self, draws: Sequence[Draw]) -> None:
+        budget, a_draw = self._task.budget, self._task.steps
+        steps = list(map(self._steps_of, draws))
+        over = self.steps + sum(steps) - budget * a_draw
+        if over <= 0:
+            return
+        if set(steps) == {a_draw} and not over % a_draw:
+            raise StrategyError(f"asked for {over // a_draw} draw(s) beyond its budget of {budget}")
+        raise StrategyError(
+            f"asked for {over} step(s) beyond its budget of {budget} draws of {a_draw} steps"
+        )
+
+    def _steps_of(self, draw: Draw) -> int:
+        """Return the steps that a draw makes, whose references have been checked."""
+        return self._last(draw) - self._first(draw)
+
+    def _last(self, draw: Draw) -> int:
+        return self._whole(draw) if draw.stop is None else draw.stop
+
+    def _whole(self, draw: Draw) -> int:
+        """Return the steps that a draw would make from noise to its end."""
+        if not draw.settings:
+            return self._task.steps
+        return whole_steps({**self._settings, **draw.settings})
+
+    def _first(self, draw: Draw) -> int:
+        if draw.start is None:
+            return 0
+        earlier = self._by_id[draw.start.draw_id].draw
+        return self._last(earlier) if draw.start.renoise is None else draw.start.renoise
+
+    def _check_abilities(self, draw: Draw) -> None:
+        if draw.feedback and Ability.FEEDBACK not in self._needs:
+            ability, part = Ability.FEEDBACK, "feedback"
+        elif (draw.start or draw.stop) and Ability.PARTIAL not in self._needs:
+            ability, part = Ability.PARTIAL, "a start or a stop"
+        else:
+            return
+        raise StrategyError(
+            f"asked for draw {draw.index} with {part} and does not say that it needs '{ability}'"
+        )
+
+    def _check_references(self, draw: Draw) -> None:
+        """Refuse feedback on draws that this search has not, and states that there are not."""
+        name = f"draw {draw.index}"
+        for feedback in draw.feedback:
+            if feedback.draw_id not in self._by_id:
+                raise StrategyError(
+                    f"{name} has feedback on '{feedback.draw_id}', which is no draw of this search"
+                )
+        if draw.start is None and draw.stop is None:
+            return
+        whole = self._whole(draw)
+        if draw.start is not None:
+            earlier = self._by_id.get(draw.start.draw_id)
+            if earlier is None:
+                raise StrategyError(
+                    f"{name} starts from '{draw.start.draw_id}', which is no draw of this search"
+                )
+            if earlier.draw.stop is None or earlier.image is None:
+                why = "did not stop on its way" if earlier.draw.stop is None else "failed"
+                raise StrategyError(f"{name} starts from draw {earlier.draw.index}, which {why}")
+            if canonical_json(dict(draw.settings)) != canonical_json(dict(earlier.draw.settings)):
+                raise StrategyError(f"{name} starts from a draw of other settings")
+            renoise = draw.start.renoise
+            if renoise is not None and not 0 <= renoise < earlier.draw.stop:
+                raise StrategyError(
+                    f"{name} is renoised to step {renoise} of a state after step "
+                    f"{earlier.draw.stop}"
+                )
+        if draw.stop is not None and not self._first(draw) < draw.stop <= whole:
+            raise StrategyError(
+                f"{name} is to stop after step {draw.stop}, of {whole} steps from step "
+                f"{self._first(draw)} on"
+            )
+        if self._first(draw) >= self._last(draw):
+            raise StrategyError(f"{name} makes no step: its start has made them all")
 
     def _end(self, selected: Candidate | None) -> None:
         if selected is not None:
@@ -227,12 +338,15 @@ def _check_values(draw: Draw) -> None:
     index = draw.index
     if not isinstance(index, int) or isinstance(index, bool) or index > LARGEST_INDEX:
         raise StrategyError(f"asked for draw {index!r}; indices are whole numbers of 32 bits")
+    if not all(isinstance(item, Feedback) for item in draw.feedback):
+        raise StrategyError(f"asked for draw {index} with feedback that is none")
     texts = [] if draw.text is None else [draw.text]
     for feedback in draw.feedback:
         texts += [feedback.draw_id, feedback.sentence]
     for text in texts:
         if not isinstance(text, str) or not is_encodable(text):
             raise StrategyError(f"asked for draw {index} with {text!r} for a text")
+    _check_trajectory(draw)
     try:
         if draw.settings != {}:
             canonical_json(dict(draw.settings))
@@ -260,3 +374,43 @@ def drive(
 @lru_cache(maxsize=1024)
 def _strategy_seed(run_seed: int, prompt_id: str, replicate: int) -> int:
     return seed(run_seed, prompt_id, replicate, -1, "strategy")
+
+
+def _check_trajectory(draw: Draw) -> None:
+    """Refuse noise, a start or a stop of which no identity could be made.
+
+    Raises:
+        StrategyError: One is of another type, or out of range.
+    """
+    name = f"asked for draw {draw.index}"
+    numbers: list[object] = [] if draw.stop is None else [draw.stop]
+    if draw.noise is not None:
+        if not isinstance(draw.noise, Noise) or len(draw.noise.turns) > MOST_TURNS:
+            raise StrategyError(f"{name} with noise that is none, or of over {MOST_TURNS} turns")
+        numbers.append(draw.noise.index)
+        for index, cosine in draw.noise.turns:
+            numbers.append(index)
+            if not isinstance(cosine, float) or not -1 <= cosine <= 1:
+                raise StrategyError(f"{name} with noise turned by the cosine {cosine!r}")
+    if draw.start is not None:
+        if not isinstance(draw.start, Start) or not isinstance(draw.start.draw_id, str):
+            raise StrategyError(f"{name} with a start that is none")
+        numbers += [] if draw.start.renoise is None else [draw.start.renoise]
+    for number in numbers:
+        if type(number) is not int or not 0 <= number <= LARGEST_INDEX:
+            raise StrategyError(f"{name} with {number!r} for an index or a step")
+
+
+def _content(draw: Draw) -> str:
+    """Return what determines a draw's image within its search: no two draws may have it equal."""
+    noise, start = draw.noise or Noise(draw.index), draw.start
+    return canonical_json(
+        [
+            [noise.index, noise.turns],
+            draw.text,
+            dict(draw.settings),
+            [[f.draw_id, f.sentence] for f in draw.feedback],
+            [start.draw_id, start.renoise] if start else None,
+            draw.stop,
+        ]
+    )

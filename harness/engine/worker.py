@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from harness.config import RunConfig
 from harness.engine.jobs import Answer, Drawn, Item, Judged, Png, Scored
@@ -82,13 +82,13 @@ class Worker:
         made = self.model.generate(requests)
         share = (time.perf_counter() - started) / len(items)
         check_length(self.role, len(items), len(made))
-        for item, (image, cost) in zip(items, made, strict=True):
-            check_image(image, item.settings)
-            check_cost(self.role, cost)
-        encoded = self._threads(_encoded, [image for image, _ in made])
+        for item, answer in zip(items, made, strict=True):
+            check_image(answer.image, item.settings)
+            check_cost(self.role, answer.cost)
+        encoded = self._threads(_encoded, [answer.image for answer in made])
         return [
-            Drawn(png, digest, self._shared(cost, share, len(items), items[0].rows))
-            for (png, digest), (_, cost) in zip(encoded, made, strict=True)
+            Drawn(png, digest, self._shared(answer.cost, share, len(items), items[0].rows))
+            for (png, digest), answer in zip(encoded, made, strict=True)
         ]
 
     def _look(self, items: Sequence[Look[Png]]) -> list[Answer]:
@@ -173,15 +173,7 @@ def _load(role: Role, setup: Setup) -> Any:
 
 def _unpacked(request: Request[Png]) -> Request:
     decoded = {name: images.decode(png) for name, png in request.images.items()}
-    return Request(
-        request.id,
-        request.text,
-        request.noise_seed,
-        request.settings,
-        request.feedback,
-        decoded,
-        request.rows,
-    )
+    return cast(Request, replace(request, images=decoded))  # type: ignore[arg-type]
 
 
 def _encoded(image: Image) -> tuple[Png, str]:

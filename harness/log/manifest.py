@@ -200,8 +200,9 @@ class Manifest:
         return max((time for time in (self.created, *times) if isinstance(time, str)), default="")
 
     def with_session(self, session: dict[str, Any]) -> Manifest:
-        """The manifest with one more session of work."""
-        return replace(self, sessions=(*self.sessions, session))
+        """The manifest with one more session of work, whose rows have today's schema."""
+        sessions = (*self.sessions, session)
+        return replace(self, sessions=sessions, schema_version=SCHEMA_VERSION)
 
     def finished(self, totals: dict[str, Any], files: Sequence[str]) -> Manifest:
         """The manifest of the finished run."""

@@ -1,16 +1,23 @@
-"""The log's two tables, and which of their columns may differ between equal runs.
+"""The log's tables, and which of their columns may differ between equal runs.
 
-`candidates` has one row a draw, failed ones included. `searches` has one row a search that
-ended, with what it selected: a draw's row is written when the draw is answered and scored, which
-may be long before anybody knows whether it will be selected, and rows are never rewritten.
+`candidates` has one row a draw, failed ones included, `replies` one a question to the judge.
+`searches` has one row a search that ended, with what it selected: a draw's row is written when the
+draw is answered and scored, which may be long before anybody knows whether it will be selected,
+and rows are never rewritten.
+
+Schema 2 added columns and the table `replies` and changed no column, so readers take both: what a
+shard of schema 1 lacks is null. A folder may hold shards of both, where a run was begun by an
+earlier program and resumed by a later one.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
-"""Raised whenever a column changes its meaning; readers refuse newer versions."""
+from harness.log.grades import graded
+
+SCHEMA_VERSION = 2
+"""Raised whenever columns are added or change their meaning; readers refuse newer versions."""
 
 TEXT = pa.string()
 
@@ -25,13 +32,32 @@ DETECTION = pa.struct(
 
 FEEDBACK = pa.struct([("draw_id", TEXT), ("sentence", TEXT)])
 
+TURN = pa.struct([("index", pa.int32()), ("cosine", pa.float64())])
+
+START = pa.struct([("draw_id", TEXT), ("renoise", pa.int32())])
+
+ANSWER = pa.struct(
+    [
+        ("question", TEXT),
+        ("expected", TEXT),
+        ("answer", TEXT),
+        ("probability", pa.float64()),
+        ("weight", pa.float64()),
+        ("parents", pa.list_(pa.int32())),
+        ("skill", TEXT),
+    ]
+)
+
 ROLES = ("generator", "judge", "scorer")
 
 UNITS = ("nfe", "flops", "device_seconds", "tokens", "rows")
 """What each role's cost is counted in. Logs did not always say how many rows were computed."""
 
 VERDICT = ("accepted", "judge_score", "judge_sentence")
-"""What the judge said."""
+"""What the judge said of every image that it judged."""
+
+DRAW = ("draw_index", "text", "settings", "feedback", "noise_index", "noise_turns", "start", "stop")
+"""What the strategy asked for."""
 
 SCORE = ("correct", "reason", "detections")
 """What the scorer said."""
@@ -47,6 +73,19 @@ def _cost(role: str) -> list[tuple[str, pa.DataType]]:
         (f"{role}_batch", TEXT),
     ]
 
+
+_SINCE_2 = [
+    ("noise_index", pa.int32()),
+    ("noise_turns", pa.list_(TURN)),
+    ("start", START),
+    ("stop", pa.int32()),
+    ("judge_prompt", TEXT),
+    ("value", pa.float64()),
+    ("answers", pa.list_(ANSWER)),
+    ("metrics", pa.map_(TEXT, pa.float64())),
+    *_cost("metric"),
+    ("metric_rows", pa.float64()),
+]
 
 CANDIDATES = pa.schema(
     [
@@ -76,6 +115,25 @@ CANDIDATES = pa.schema(
         ("time", pa.timestamp("us", tz="UTC")),
         *((f"{role}_rows", pa.float64()) for role in ROLES),
         ("round", pa.int32()),
+        *_SINCE_2,
+    ]
+)
+
+REPLIES = pa.schema(
+    [
+        ("run", TEXT),
+        ("prompt_id", TEXT),
+        ("replicate", pa.int32()),
+        ("question_index", pa.int32()),
+        ("round", pa.int32()),
+        ("text", TEXT),
+        ("images", pa.list_(TEXT)),
+        ("reply", TEXT),
+        ("error", TEXT),
+        *_cost("judge"),
+        ("judge_rows", pa.float64()),
+        ("attempts", pa.int32()),
+        ("time", pa.timestamp("us", tz="UTC")),
     ]
 )
 
@@ -90,6 +148,7 @@ SEARCHES = pa.schema(
         ("selected_id", TEXT),
         ("error", TEXT),
         ("time", pa.timestamp("us", tz="UTC")),
+        ("questions", pa.int32()),
     ]
 )
 
@@ -106,23 +165,28 @@ def origin(worker: str | None) -> str:
     return worker.removeprefix(_REUSED) if worker and worker.startswith(_REUSED) else ""
 
 
-TABLES = {"candidates": CANDIDATES, "searches": SEARCHES}
+TABLES = {"candidates": CANDIDATES, "replies": REPLIES, "searches": SEARCHES}
+"""In the order in which they are written: a search's row never before those that it rests on."""
 
 KEYS = {
     "candidates": ("prompt_id", "replicate", "draw_index"),
+    "replies": ("prompt_id", "replicate", "question_index"),
     "searches": ("prompt_id", "replicate"),
 }
 """What names a row within a run."""
 
-LATER = frozenset({"truncated", "round", *(f"{role}_rows" for role in ROLES)})
-"""Columns that came after the first logs of this schema version, which are null there."""
+_UNLOGGED_ONCE = frozenset({"truncated", "round", *(f"{role}_rows" for role in ROLES)})
+
+LATER = _UNLOGGED_ONCE | {name for name, _ in _SINCE_2} | {"questions"}
+"""Columns that not all shards have: they came after the first logs and are null there."""
 
 VOLATILE = frozenset(
     {
         "time",
-        *LATER,
+        *_UNLOGGED_ONCE,
         "attempts",
-        *(name for role in ROLES for name, _ in _cost(role)),
+        *(name for role in (*ROLES, "metric") for name, _ in _cost(role)),
+        "metric_rows",
     }
 )
 """All that may differ between two runs of one config: times, workers, attempts and costs, and
@@ -131,6 +195,10 @@ what former programs did not write down."""
 
 def content(table: pa.Table) -> pa.Table:
     """A table without its volatile columns, in key order: equal for equal runs, bit for bit."""
-    name = "candidates" if "draw_index" in table.column_names else "searches"
+    name = next(name for name, key in KEYS.items() if key[-1] in table.column_names)
     kept = [column for column in table.column_names if column not in VOLATILE]
+    if "value" in kept:
+        # Of right and wrong, which was all that schema 1 knew, the grade follows.
+        value = graded(table)
+        table = table.set_column(table.column_names.index("value"), "value", value)
     return table.select(kept).sort_by([(key, "ascending") for key in KEYS[name]])

@@ -19,7 +19,19 @@ from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from benchmarks.base import Benchmark, GradingPasses
-from harness.records import Cost, Image, Loading, Look, Prompt, Request, Setting, Verdict
+from harness.records import (
+    Ability,
+    Cost,
+    Image,
+    Inquiry,
+    Loading,
+    Look,
+    Made,
+    Prompt,
+    Request,
+    Setting,
+    Verdict,
+)
 from harness.truncation import Truncation
 
 
@@ -27,8 +39,10 @@ from harness.truncation import Truncation
 class Generator(Protocol):
     """Makes images."""
 
-    def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
-        """Answer up to `batch_size` requests of equal settings and equal number of feedbacks.
+    def generate(self, requests: Sequence[Request]) -> list[Made]:
+        """Answer up to `batch_size` requests of one batch shape (`harness.identity.usual_shape`).
+
+        The noise of a request is `harness.models.noise.noise_tensor`.
 
         Raises:
             harness.errors.HarnessError: A request asks for something this model cannot do.
@@ -53,14 +67,28 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class Replying(Protocol):
+    """Answers questions in words: what a judge with `Ability.REPLY` does besides judging."""
+
+    def reply(self, inquiries: Sequence[Inquiry]) -> list[tuple[str, Cost]]:
+        """Answer up to `batch_size` questions.
+
+        Args:
+            inquiries: Each with its text and images; their numbers of images may differ.
+        """
+        ...
+
+
 class GeneratorFactory(Protocol):
     """What `harness.generators` entry points name: a class that can be loaded."""
 
     Settings: ClassVar[type]
     """A frozen dataclass: names, types and defaults of the sampler settings, known unloaded."""
 
-    takes_feedback: ClassVar[bool]
-    """Whether requests may carry feedback, so that a plan can be refused before loading."""
+    abilities: ClassVar[frozenset[Ability]]
+    """What it can do of what a strategy may need (FEEDBACK, PARTIAL), so that a plan can be refused
+    before loading."""
 
     takes_rows: ClassVar[bool]
     """Whether a batch is padded to its requests' `rows` where they name a number (at most
@@ -104,6 +132,10 @@ class JudgeFactory(Protocol):
 
     oracle: ClassVar[bool]
     """Whether it knows the benchmark's answers. Runs and reports label such a judge."""
+
+    abilities: ClassVar[frozenset[Ability]]
+    """FEEDBACK for a judge whose sentences say what is wrong, REPLY for one that answers questions
+    (`Replying`). Only FEEDBACK where a plug-in leaves it out."""
 
     main_part: ClassVar[str]
     """The part that `--judge KIND=REF` names a checkpoint for; "" for a judge without any."""

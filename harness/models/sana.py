@@ -23,13 +23,14 @@ from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models import sana_flops
 from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
+from harness.models.noise import noise_tensor
 from harness.models.sana_text import (
     EncodedTexts,
     instruction,
     instruction_tokens,
     text_truncation,
 )
-from harness.records import Cost, Image, Loading, Request, Setting
+from harness.records import Ability, Cost, Loading, Made, Request, Setting
 from harness.truncation import Truncation
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class SanaGenerator:
     """A SANA pipeline on one device. It holds state: the weights and a cache of encoded prompts."""
 
     Settings: ClassVar[type] = SanaSettings
-    takes_feedback: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
     takes_rows: ClassVar[bool] = True
     can_compile: ClassVar[bool] = True
 
@@ -151,7 +152,7 @@ class SanaGenerator:
             texts.append(EncodedTexts("negative_prompt", [settings.negative_prompt], length))
         return texts
 
-    def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
+    def generate(self, requests: Sequence[Request]) -> list[Made]:
         """Make one image a request (see `harness.models.base.Generator`).
 
         FLOPs are those of the row itself, not of the padding beside it. Encoding a prompt is
@@ -193,7 +194,7 @@ class SanaGenerator:
         *,
         condition: Callable[[Sequence[int]], Mapping[str, Any]] | None = None,
         context: int = 0,
-    ) -> list[tuple[Image, Cost]]:
+    ) -> list[Made]:
         """Fill one batch with the requests, run it, and say what each cost.
 
         Args:
@@ -209,32 +210,27 @@ class SanaGenerator:
         size = requests[0].rows or self.batch_size
         places = [row % len(requests) for row in range(size)]
         rows = [requests[place] for place in places]
-        noise = self.noise([row.noise_seed for row in rows], settings)
+        noise = self.noise(rows, settings)
         further = condition(places) if condition is not None else None
         pixels = self.sample(noise, [row.text for row in rows], settings, further)[: len(requests)]
         images = (pixels.cpu().permute(0, 2, 3, 1).float().numpy() * 255).round().astype(np.uint8)
         nfe, flops = self._cost(settings, context)
         return [
-            (
+            Made(
                 np.ascontiguousarray(image),
                 Cost(nfe=nfe, flops=flops + extra, rows=size / len(requests)),
             )
             for image, extra in zip(images, encoding, strict=True)
         ]
 
-    def noise(self, seeds: Sequence[int], settings: SanaSettings) -> torch.Tensor:
-        """Initial latents, float32 on the CPU: one generator a seed, so one row a seed.
-
-        Independent of device, dtype and batch: `(len(seeds), channels, height, width)`.
-        """
+    def noise(self, requests: Sequence[Request], settings: SanaSettings) -> torch.Tensor:
+        """Return initial latents, a row a request: `(len(requests), channels, height, width)`."""
         import torch
 
         scale = self.pipeline.vae_scale_factor
         channels = self.pipeline.transformer.config.in_channels
         shape = (channels, settings.height // scale, settings.width // scale)
-        return torch.stack(
-            [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        )
+        return torch.stack([noise_tensor(request.noise, shape) for request in requests])
 
     def sample(
         self,

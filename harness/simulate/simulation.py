@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.engine.dispatch import Dispatcher
 from harness.engine.scheduler import Work
 from harness.engine.searches import Search
 from harness.errors import HarnessError
+from harness.identity import Earlier
 from harness.records import Draw, Prompt, Role
 from harness.simulate.devices import Devices, Ran
 from harness.simulate.workload import Workload
@@ -103,6 +104,7 @@ class _Row:
     search: Search
     draw: Draw
     id: str
+    earlier: Earlier
 
 
 class _Simulation:
@@ -161,13 +163,14 @@ class _Simulation:
             self._open += 1
             self._done.most_open = max(self._done.most_open, self._open)
             self._done.tail = self._devices.now
-            self._queue(search, search.start())
+            self._queue(search, search.start(), {})
 
-    def _queue(self, search: Search, draws: object) -> None:
-        assert isinstance(draws, (list, tuple))
+    def _queue(self, search: Search, draws: Sequence[Draw], earlier: Earlier) -> None:
         for draw in draws:
-            request = self._resolver.resolve(search.prompt, search.replicate, draw, search.rounds)
-            row = _Row(search, draw, request.id)
+            request = self._resolver.resolve(
+                search.prompt, search.replicate, draw, search.rounds, earlier
+            )
+            row = _Row(search, draw, request.id, earlier)
             shape = self._resolver.shape(request)
             self._dispatcher.add(Work(Role.GENERATOR, row, shape, rows=request.rows))
         if search.ended:
@@ -207,7 +210,7 @@ class _Simulation:
             if role is not Role.SCORER:
                 search = row.search
                 candidate = self._workload.answer(search.prompt, search.replicate, row.draw, row.id)
-                self._queue(search, search.answer(candidate))
+                self._queue(search, search.answer(candidate), row.earlier)
 
 
 def static_split(workload: Workload, strategy: Strategy, budget: int, gpus: int) -> Simulated:
@@ -224,10 +227,11 @@ def static_split(workload: Workload, strategy: Strategy, budget: int, gpus: int)
         for prompt in workload.prompts:
             search = _search(workload, strategy, budget, prompt, replicate)
             draws = list(search.start())
+            earlier: Earlier = {}
             while draws:
                 asked, draws = draws, []
                 for draw in asked:
-                    name = workload.resolver.resolve(prompt, replicate, draw).id
+                    name = workload.resolver.resolve(prompt, replicate, draw, earlier=earlier).id
                     draws += search.answer(workload.answer(prompt, replicate, draw, name))
             if search.selected is None:
                 raise HarnessError(f"a search failed: {search.error}")
@@ -243,4 +247,11 @@ def static_split(workload: Workload, strategy: Strategy, budget: int, gpus: int)
 def _search(
     workload: Workload, strategy: Strategy, budget: int, prompt: Prompt, replicate: int
 ) -> Search:
-    return Search(strategy, prompt, replicate, budget=budget, run_seed=workload.seed)
+    return Search(
+        strategy,
+        prompt,
+        replicate,
+        budget=budget,
+        run_seed=workload.seed,
+        settings=workload.settings,
+    )

@@ -84,6 +84,15 @@ class GeneratorContract:
         among_copies = _images(generator, [requests[-1]] * (len(requests) - 1) + [requests[0]])
         assert np.array_equal(among_copies[-1], images[0])
 
+    def test_neighbours_of_a_noise_share_a_batch_and_differ(
+        self, generator: Generator, requests: list[Request], images: list[Image]
+    ) -> None:
+        first, *others = requests
+        turned = [replace(first, noise=(*first.noise, (n, 0.9))) for n in range(len(others))]
+        neighbours = _images(generator, [first, *turned])
+        assert np.array_equal(neighbours[0], images[0])
+        assert len({image.tobytes() for image in neighbours}) == len(requests)
+
     def test_a_batch_is_padded_to_the_rows_that_its_requests_name(
         self, generator: Generator, requests: list[Request]
     ) -> None:
@@ -94,7 +103,7 @@ class GeneratorContract:
         for request, image in zip(pair, images, strict=True):
             assert np.array_equal(_images(generator, [request])[0], image)
         for rows, batch in ((2, pair), (1, [replace(requests[0], rows=1)])):
-            costs = [cost for _, cost in generator.generate(batch)]
+            costs = [made.cost for made in generator.generate(batch)]
             assert sum(cost.rows or 0 for cost in costs) == rows
         with pytest.raises(HarnessError):
             generator.generate([replace(request, rows=1) for request in requests[:2]])
@@ -119,8 +128,8 @@ class GeneratorContract:
     def test_costs_are_counted_and_do_not_depend_on_company(
         self, generator: Generator, requests: list[Request]
     ) -> None:
-        together = [cost for _, cost in generator.generate(requests)]
-        alone = generator.generate(requests[:1])[0][1]
+        together = [made.cost for made in generator.generate(requests)]
+        alone = generator.generate(requests[:1])[0].cost
         for cost in together:
             assert cost.nfe == alone.nfe > 0
             assert cost.flops is None or (math.isfinite(cost.flops) and cost.flops >= 0)
@@ -166,7 +175,7 @@ class GeneratorContract:
 
 
 def _images(generator: Generator, requests: Sequence[Request]) -> list[Image]:
-    return [image for image, _ in generator.generate(requests)]
+    return [made.image for made in generator.generate(requests)]
 
 
 def _with(request: Request, **settings: object) -> Request:

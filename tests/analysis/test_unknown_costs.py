@@ -23,7 +23,7 @@ from harness.cli import cli
 from harness.log.costs import COSTS, sums
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.records import FREE, Cost, Image, Request, total
+from harness.records import FREE, Cost, Made, Request, total
 from harness.report import build
 from tests.runs import run, stub_plan
 from tests.stubs import StubGenerator, make_stub_suite
@@ -38,8 +38,9 @@ ASKS: dict[str, dict[str, Any]] = {
 class Uncounted(StubGenerator):
     """A generator that counts its evaluations and not its FLOPs."""
 
-    def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
-        return [(image, replace(cost, flops=None)) for image, cost in super().generate(requests)]
+    def generate(self, requests: Sequence[Request]) -> list[Made]:
+        made = super().generate(requests)
+        return [replace(each, cost=replace(each.cost, flops=None)) for each in made]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from harness.bench.sides import Measured, Ratio, Round, Side
 from harness.bench.stopwatch import Stopwatch
 from harness.models.sana import SanaGenerator
 from harness.plan import Ask, plan
-from harness.records import Role
+from harness.records import Request, Role
 from tests.runs import stub_plan
 from tests.stubs import CHAIN, Faults
 from tests.terminal import STUB, Terminal
@@ -29,9 +29,9 @@ def test_all_sides_make_the_same_draws(tiny_suite: Path, monkeypatch: pytest.Mon
     encoded: list[str] = []
     noise, encode = SanaGenerator.noise, SanaGenerator._encode_now
 
-    def spy(self: SanaGenerator, seeds: list[int], settings: object) -> object:
-        seen.append((self.batch_size, list(seeds)))
-        return noise(self, seeds, settings)  # type: ignore[arg-type]
+    def spy(self: SanaGenerator, requests: list[Request], settings: object) -> object:
+        seen.append((self.batch_size, [row.seed for row in requests]))
+        return noise(self, requests, settings)  # type: ignore[arg-type]
 
     def listen(self: SanaGenerator, text: str, length: int, instructed: bool) -> object:
         encoded.extend([text] if self.batch_size == 1 else [])

@@ -20,7 +20,7 @@ SETTINGS = {"height": 8, "width": 8, "num_inference_steps": 2}
 
 
 def draws(*numbers: int) -> tuple[Request[Png], ...]:
-    return tuple(Request(f"id{n}", f"thing {n}", n, SETTINGS) for n in numbers)
+    return tuple(Request(f"id{n}", f"thing {n}", ((n, 1.0),), SETTINGS) for n in numbers)
 
 
 def finish(executor: Executor, count: int) -> list[BatchResult]:

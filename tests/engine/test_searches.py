@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 
 from harness.engine.searches import Search
-from harness.records import Candidate, Draw, Feedback, Prompt, Task, Verdict
+from harness.records import Ability, Candidate, Draw, Feedback, Prompt, Task, Verdict
 from strategies.base import Rounds, Strategy
 
 
 @dataclass(frozen=True)
 class Scripted(Strategy):
     name = "scripted"
-    needs_feedback = True
+
+    def needs(self) -> frozenset[Ability]:
+        return frozenset(Ability)
+
     script: Callable[[Task], Rounds] = lambda task: iter(())  # type: ignore[assignment, return-value]
 
     def search(self, task: Task) -> Rounds:
@@ -190,7 +193,8 @@ def test_feedback_that_a_strategy_does_not_say_it_needs_ends_its_search() -> Non
 
     @dataclass(frozen=True)
     class Silent(Scripted):
-        needs_feedback = False
+        def needs(self) -> frozenset[Ability]:
+            return frozenset()
 
     def script(task: Task) -> Rounds:
         (candidate,) = yield [Draw(0)]
@@ -199,7 +203,7 @@ def test_feedback_that_a_strategy_does_not_say_it_needs_ends_its_search() -> Non
 
     search = Search(Silent(script=script), Prompt("p", "t"), 0, budget=4, run_seed=0)
     search.answer(answer(next(iter(search.start()))))
-    assert search.ended and "does not say that it needs_feedback" in (search.error or "")
+    assert search.ended and "does not say that it needs" in (search.error or "")
     assert drive(script).error is None
 
 
@@ -250,5 +254,5 @@ def test_a_strategy_never_sees_the_answer_key() -> None:
         Scripted(script=script), Prompt("p", "t", "tag", {"secret": 1}), 0, budget=4, run_seed=0
     )
     search.answer(answer(next(iter(search.start()))))
-    assert {name for name in Task.__dataclass_fields__} == {"prompt", "budget", "seed"}
+    assert {name for name in Task.__dataclass_fields__} == {"prompt", "budget", "seed", "steps"}
     assert "secret" not in repr(seen)

@@ -9,15 +9,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import harness
 from harness.analysis.summary import summarise
 from harness.config import read_config
+from harness.errors import Interrupted
 from harness.log import store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import CANDIDATES, SCHEMA_VERSION
+from harness.log.shards import discover
 from harness.plan import replan
 from harness.report.build import Options, report
 from tests.runs import contents, run
@@ -64,3 +67,28 @@ def test_a_stopped_run_resumes_to_the_finished_one(version: Path) -> None:
     assert progress is not None and progress.draws == 31 - before
     assert contents(stopped.path) == contents(version / "finished")
     assert Manifest.read(stopped.manifest).state == "finished"
+
+
+@pytest.mark.usefixtures("import_stubs")
+def test_a_folder_may_hold_shards_of_an_earlier_schema_and_of_todays(version: Path) -> None:
+    stopped = RunFolder(version / "stopped")
+    ready = replan(read_config(Manifest.read(stopped.manifest).config))
+    steps = iter(range(4))
+    with pytest.raises(Interrupted):
+        run(ready, stopped.path, stop=lambda: next(steps, None) is None)
+    files = [shard.path for shard in discover(stopped.log, "candidates")]
+    schemas = {pq.read_schema(path).metadata[b"schema_version"] for path in files}
+    assert {version_of(version), str(SCHEMA_VERSION).encode()} == schemas
+    # An earlier program must not take the folder for one of its own.
+    assert Manifest.read(stopped.manifest).schema_version == SCHEMA_VERSION
+    frame = harness.load(stopped.path)
+    assert frame["stop"].isna().all() and frame["draw_id"].is_unique
+    run(ready, stopped.path)
+    assert contents(stopped.path) == contents(version / "finished")
+
+
+def version_of(version: Path) -> bytes:
+    """The schema version of the golden runs' shards."""
+    shard = next((version / "finished" / "log").glob("candidates-*"))
+    stamp: bytes = pq.read_schema(shard).metadata[b"schema_version"]
+    return stamp

@@ -29,7 +29,7 @@ from harness.miniature.train.data import make_pool
 from harness.miniature.train.loop import Schedule, Setting, averaged, fit
 from harness.models.reflect_dit.context import lay_out, pair_length
 from harness.models.reflect_dit.generator import ReflectDiTGenerator
-from harness.records import Loading
+from harness.records import Ability, Loading
 
 SHORT = Schedule(steps=4, batch=4, lr=2e-3, warmup=1, ema=0.9)
 SMALL_TEXT = {**base.TEXT, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
@@ -124,7 +124,7 @@ def test_reflection_learns_from_the_other_stages_and_resumes(
     generator = ReflectDiTGenerator.load(
         Loading({part: trained.out / name for part, name in parts.items()}, batch_size=2)
     )
-    assert generator.takes_feedback
+    assert Ability.FEEDBACK in generator.abilities
 
 
 def test_reflection_without_the_stages_before_it_says_so(font: None, tmp_path: Path) -> None:

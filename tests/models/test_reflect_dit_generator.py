@@ -24,7 +24,7 @@ from harness.models.reflect_dit.generator import (
 )
 from harness.models.sana import SanaGenerator
 from harness.models.suites import Suite, load_suite, sampler_settings
-from harness.records import Feedback, Loading, Request
+from harness.records import Ability, Feedback, Loading, Request
 from harness.registry import GENERATORS
 from harness.testing.generators import GeneratorContract
 from harness.truncation import Truncation
@@ -54,7 +54,7 @@ def parts(suite: Suite) -> dict[str, Path]:
 def plain(suite: Suite) -> list[Request]:
     settings = sampler_settings(suite.generator)
     texts = ["a photo of a bench", "a photo of two clocks", "a photo of a bench", "a red cow"]
-    return [Request(f"id{i}", text, 40 + i, settings) for i, text in enumerate(texts)]
+    return [Request(f"id{i}", text, ((40 + i, 1.0),), settings) for i, text in enumerate(texts)]
 
 
 def with_feedback(requests: list[Request], number: int) -> list[Request]:
@@ -135,7 +135,8 @@ class TestTinyReflectDiTOnAGpu(TestTinyReflectDiT):
         self, parts: dict[str, Path], requests: list[Request]
     ) -> None:
         there = load(parts, device="cuda", dtype="float32").generate(requests)
-        for (image, _), (expected, _) in zip(there, load(parts).generate(requests), strict=True):
+        for one, other in zip(there, load(parts).generate(requests), strict=True):
+            image, expected = one.image, other.image
             assert np.abs(image.astype(int) - expected.astype(int)).max() <= 2
 
 
@@ -153,7 +154,7 @@ def settings_of(case: dict[str, Any]) -> ReflectDiTSettings:
 def request_of(case: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Request:
     feedback = tuple(Feedback(str(item["image"]), item["text"]) for item in case["feedback"])
     images = {f.draw_id: tensors[f"feedback_image{f.draw_id}"].numpy() for f in feedback}
-    return Request("id", case["prompt"], 0, {}, feedback, images)
+    return Request("id", case["prompt"], ((0, 1.0),), {}, feedback, images)
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -188,7 +189,7 @@ def test_in_a_batch_each_draw_agrees_with_the_official_pipeline_on_it_alone() ->
 def test_it_is_what_the_registry_names(generator: ReflectDiTGenerator) -> None:
     assert GENERATORS.get("reflect-dit") is ReflectDiTGenerator
     assert isinstance(generator, Generator)
-    assert ReflectDiTGenerator.takes_feedback
+    assert Ability.FEEDBACK in ReflectDiTGenerator.abilities
 
 
 def test_without_feedback_it_is_plain_sana_bit_for_bit(
@@ -199,10 +200,8 @@ def test_without_feedback_it_is_plain_sana_bit_for_bit(
         replace(r, settings={k: v for k, v in r.settings.items() if k not in names}) for r in plain
     ]
     sana = SanaGenerator.load(Loading({"pipeline": parts["pipeline"]}, batch_size=4))
-    for (image, cost), (expected, paid) in zip(
-        generator.generate(plain), sana.generate(bare), strict=True
-    ):
-        assert np.array_equal(image, expected) and cost == paid
+    for one, other in zip(generator.generate(plain), sana.generate(bare), strict=True):
+        assert np.array_equal(one.image, other.image) and one.cost == other.cost
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -214,7 +213,7 @@ def test_before_rounding_too_a_row_is_bitwise_its_own(
     assert isinstance(settings, ReflectDiTSettings)
 
     def pixels(rows: list[Request]) -> torch.Tensor:
-        noise = generator.noise([row.noise_seed for row in rows], settings)
+        noise = generator.noise(rows, settings)
         further = generator.condition(rows, settings)
         return generator.sample(noise, [row.text for row in rows], settings, further)
 
@@ -238,7 +237,7 @@ def test_what_it_is_told_and_shown_changes_the_image(
         replace(plain[0], feedback=requests[0].feedback[::-1], images=seen),
         requests[0],
     ]
-    images = {generator.generate([variant])[0][0].tobytes() for variant in variants}
+    images = {generator.generate([variant])[0].image.tobytes() for variant in variants}
     assert len(images) == len(variants)
 
 
@@ -284,7 +283,8 @@ def test_images_and_sentences_are_encoded_once_and_charged_once(
     assert len(looks) == 5
     again = generator.generate(requests)
     assert len(looks) == 5
-    paid = [now.flops - later.flops for (_, now), (_, later) in zip(first, again, strict=True)]
+    pairs = zip(first, again, strict=True)
+    paid = [now.cost.flops - later.cost.flops for now, later in pairs]
     vision = generator.vision.flops
     # Row 0 brings two images, each later row one more.
     assert paid[0] > 2 * vision and all(part > vision for part in paid)
@@ -298,8 +298,8 @@ def test_flops_counted_without_weights_are_those_of_the_real_modules(
     rows = [
         replace(row, settings={**row.settings, "guidance_scale": guidance_scale}) for row in chosen
     ]
-    first = sum(cost.flops for _, cost in generator.generate(rows))
-    later = sum(cost.flops for _, cost in generator.generate(rows))
+    first = sum(made.cost.flops for made in generator.generate(rows))
+    later = sum(made.cost.flops for made in generator.generate(rows))
     assert flops.count(lambda: generator.generate(rows)) == later
     forgetful = ReflectDiTGenerator(generator.pipeline, generator.vision, batch_size=4)
     forgetful._flops = generator._flops  # counting is no part of what is counted
@@ -311,7 +311,7 @@ def test_more_feedback_costs_more(generator: ReflectDiTGenerator, plain: list[Re
     for number in range(4):
         rows = with_feedback(plain, number)[:1]
         generator.generate(rows)
-        costs.append(generator.generate(rows)[0][1])
+        costs.append(generator.generate(rows)[0].cost)
     assert [cost.nfe for cost in costs] == [4] * 4
     assert sorted({cost.flops for cost in costs}) == [cost.flops for cost in costs]
 
@@ -338,8 +338,8 @@ def test_the_transformer_may_lie_elsewhere(
     pipeline = Path(shutil.copytree(parts["pipeline"], tmp_path / "base"))
     (pipeline / "transformer").rename(tmp_path / "dit")
     apart = {**parts, "pipeline": pipeline, "transformer": tmp_path / "dit"}
-    image = load(apart).generate(requests[:1])[0][0]
-    assert np.array_equal(image, load(parts).generate(requests[:1])[0][0])
+    image = load(apart).generate(requests[:1])[0].image
+    assert np.array_equal(image, load(parts).generate(requests[:1])[0].image)
     with pytest.raises(HarnessError, match="does not exist"):
         load({**parts, "pipeline": pipeline})
 
@@ -370,8 +370,8 @@ def test_a_whole_siglip_will_do_for_its_vision_half(
     whole.vision_model.load_state_dict(vision.state_dict())
     whole.save_pretrained(tmp_path)
     shutil.copy(parts["vision_encoder"] / "preprocessor_config.json", tmp_path)
-    image = load({**parts, "vision_encoder": tmp_path}).generate(requests[:1])[0][0]
-    assert np.array_equal(image, load(parts).generate(requests[:1])[0][0])
+    image = load({**parts, "vision_encoder": tmp_path}).generate(requests[:1])[0].image
+    assert np.array_equal(image, load(parts).generate(requests[:1])[0].image)
 
 
 @pytest.mark.parametrize("part", ["pipeline", "vision_encoder"])

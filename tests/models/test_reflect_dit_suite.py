@@ -9,7 +9,7 @@ import pytest
 import harness
 from harness.models.suites import load_suite, overview, sampler_settings
 from harness.plan import Ask, Plan, plan
-from harness.records import Role
+from harness.records import Ability, Role
 from harness.registry import GENERATORS, JUDGES
 from tests.models.tiny_vlm import make_qwen
 from tests.runs import ShuffledExecutor, contents, run
@@ -28,7 +28,7 @@ def test_the_suite_names_the_published_checkpoints() -> None:
         (Role.SCORER, "colors"): "openai/clip-vit-large-patch14",
     }
     assert suite.scorer == load_suite("sana-1.0-1.6b").scorer
-    assert GENERATORS.get(suite.generator.kind).takes_feedback
+    assert Ability.FEEDBACK in GENERATORS.get(suite.generator.kind).abilities
     assert not JUDGES.get(suite.judge.kind).oracle
 
 

@@ -46,7 +46,7 @@ def settings(tiny_suite: Suite) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def requests(settings: dict[str, object]) -> list[Request]:
     texts = ["a photo of a bench", "a photo of two clocks", "a photo of a bench", "a red cow"]
-    return [Request(f"id{i}", text, 40 + i, settings) for i, text in enumerate(texts)]  # type: ignore[arg-type]
+    return [Request(f"id{i}", text, ((40 + i, 1.0),), settings) for i, text in enumerate(texts)]  # type: ignore[arg-type]
 
 
 class TestTinySana(GeneratorContract):
@@ -73,10 +73,8 @@ class TestTinySanaOnAGpu(TestTinySana):
         self, tiny_pipeline: Path, requests: list[Request]
     ) -> None:
         there = load(tiny_pipeline, device="cuda", dtype="float32").generate(requests)
-        for (image, _), (expected, _) in zip(
-            there, load(tiny_pipeline).generate(requests), strict=True
-        ):
-            assert np.abs(image.astype(int) - expected.astype(int)).max() <= 2
+        for one, other in zip(there, load(tiny_pipeline).generate(requests), strict=True):
+            assert np.abs(one.image.astype(int) - other.image.astype(int)).max() <= 2
 
 
 @pytest.fixture
@@ -110,7 +108,7 @@ def test_an_image_is_what_the_stock_pipeline_makes_of_the_same_noise(
     options = SanaSettings(**settings)  # type: ignore[arg-type]
     stock = generator.pipeline(
         prompt=[request.text for request in requests],
-        latents=generator.noise([request.noise_seed for request in requests], options),
+        latents=generator.noise(requests, options),
         num_inference_steps=options.num_inference_steps,
         guidance_scale=options.guidance_scale,
         height=options.height,
@@ -120,7 +118,7 @@ def test_an_image_is_what_the_stock_pipeline_makes_of_the_same_noise(
         use_resolution_binning=False,
         output_type="pil",
     ).images
-    ours = [image for image, _ in generator.generate(requests)]
+    ours = [made.image for made in generator.generate(requests)]
     for image, expected in zip(ours, stock, strict=True):
         # Encoding four prompts at once moves the last bits, so a value may round the other way.
         difference = image.astype(int) - np.asarray(expected).astype(int)
@@ -141,7 +139,7 @@ def test_a_text_is_cut_where_the_stock_pipeline_cuts_it(
     cut = {}
     for words in range(1, 16):
         text = "Red " * words
-        request = Request("id", text, 0, own)  # type: ignore[arg-type]
+        request = Request("id", text, ((0, 1.0),), own)  # type: ignore[arg-type]
         cut[words] = torch.equal(embeds(text), embeds(f"{text} cow"))
         assert ("text" in truncation(replace(request, text=f"{text} cow"))) == cut[words]
     fits = 6 if instructed else 7  # the pipeline takes two from beside its instruction, not one
@@ -149,9 +147,9 @@ def test_a_text_is_cut_where_the_stock_pipeline_cuts_it(
     longer = replace(request, settings={**request.settings, "max_sequence_length": 40})
     assert not truncation(longer)
     negative = {**own, "negative_prompt": "a " * 9}
-    assert truncation(Request("id", "a cow", 0, negative)) == ["negative_prompt"]  # type: ignore[arg-type]
+    assert truncation(Request("id", "a cow", ((0, 1.0),), negative)) == ["negative_prompt"]  # type: ignore[arg-type]
     unguided = {**negative, "guidance_scale": 1.0}
-    assert not truncation(Request("id", "a cow", 0, unguided))  # type: ignore[arg-type]
+    assert not truncation(Request("id", "a cow", ((0, 1.0),), unguided))  # type: ignore[arg-type]
 
 
 def test_a_damaged_tokenizer_is_named_before_anything_is_loaded(
@@ -165,17 +163,18 @@ def test_a_damaged_tokenizer_is_named_before_anything_is_loaded(
 
 def test_noise_is_each_seeds_own(generator: SanaGenerator) -> None:
     options = SanaSettings(height=64, width=32)
-    noise = generator.noise([3, 4, 3], options)
+    rows = [Request("id", "", ((seed, 1.0),), {}) for seed in (3, 4, 3)]
+    noise = generator.noise(rows, options)
     assert noise.shape == (3, 4, 16, 8) and noise.dtype == torch.float32
     assert torch.equal(noise[0], noise[2]) and not torch.equal(noise[0], noise[1])
-    assert torch.equal(noise[1:2], generator.noise([4], options))
+    assert torch.equal(noise[1:2], generator.noise(rows[1:2], options))
 
 
 def test_a_prompt_is_encoded_once_and_charged_once(
     generator: SanaGenerator, requests: list[Request]
 ) -> None:
-    first = [cost.flops for _, cost in generator.generate(requests)]
-    again = [cost.flops for _, cost in generator.generate(requests)]
+    first = [made.cost.flops for made in generator.generate(requests)]
+    again = [made.cost.flops for made in generator.generate(requests)]
     assert len(set(again)) == 1
     paid = [now - later for now, later in zip(first, again, strict=True)]
     # Row 0 also pays for the empty prompt of guidance; row 2 repeats row 0's prompt.
@@ -184,9 +183,9 @@ def test_a_prompt_is_encoded_once_and_charged_once(
 
 def test_forgotten_prompts_are_encoded_anew(tiny_pipeline: Path, requests: list[Request]) -> None:
     generator = SanaGenerator(load(tiny_pipeline).pipeline, batch_size=1, remembered_prompts=1)
-    images = [generator.generate([request])[0][0] for request in requests]
+    images = [generator.generate([request])[0].image for request in requests]
     assert len(generator._prompts) == 2
-    whole = [generator.generate([request])[0][0] for request in requests]
+    whole = [generator.generate([request])[0].image for request in requests]
     assert all(np.array_equal(a, b) for a, b in zip(images, whole, strict=True))
 
 
@@ -195,7 +194,7 @@ def test_guidance_doubles_the_evaluations(
 ) -> None:
     plain = replace(requests[0], settings={**requests[0].settings, "guidance_scale": 1.0})
     longer = replace(requests[0], settings={**requests[0].settings, "num_inference_steps": 5})
-    costs = [generator.generate([request])[0][1] for request in (requests[0], plain, longer)]
+    costs = [generator.generate([request])[0].cost for request in (requests[0], plain, longer)]
     assert [cost.nfe for cost in costs] == [4, 2, 10]
 
 
@@ -206,7 +205,7 @@ def test_the_evaluations_counted_are_those_made(
     generator.pipeline.transformer.register_forward_hook(
         lambda _model, inputs, _output: calls.append(inputs[0].shape[0])
     )
-    cost = generator.generate(requests)[0][1]
+    cost = generator.generate(requests)[0].cost
     assert sum(calls) == cost.nfe * generator.batch_size
 
 
@@ -239,7 +238,7 @@ def test_before_rounding_too_a_row_is_bitwise_its_own(
     options = SanaSettings(**settings)  # type: ignore[arg-type]
 
     def pixels(rows: list[Request]) -> torch.Tensor:
-        noise = generator.noise([row.noise_seed for row in rows], options)
+        noise = generator.noise(rows, options)
         return generator.sample(noise, [row.text for row in rows], options)
 
     whole, backwards = pixels(requests), pixels(requests[::-1])
@@ -253,7 +252,7 @@ def test_flops_counted_without_weights_are_those_of_the_real_modules(
     from harness import flops
 
     generator.generate(requests)
-    charged = sum(cost.flops for _, cost in generator.generate(requests))
+    charged = sum(made.cost.flops for made in generator.generate(requests))
     assert flops.count(lambda: generator.generate(requests)) == charged
 
 
@@ -263,7 +262,7 @@ def test_settings_of_the_suite_need_not_be_repeated(
     generator = load(tiny_pipeline, **tiny_suite.generator.settings)
     bare = replace(requests[0], settings={})
     assert np.array_equal(
-        generator.generate([bare])[0][0], load(tiny_pipeline).generate(requests[:1])[0][0]
+        generator.generate([bare])[0].image, load(tiny_pipeline).generate(requests[:1])[0].image
     )
 
 

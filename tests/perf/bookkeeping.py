@@ -44,7 +44,7 @@ def log_row(number: int) -> dict[str, object]:
         Detection("cat", (chance.random(), 1.0, 64 * chance.random(), 40.0), chance.random(), None)
         for _ in range(3)
     )
-    request = Request(identity, prompt.text, chance.getrandbits(63), {})
+    request = Request(identity, prompt.text, ((chance.getrandbits(63), 1.0),), {})
     known = Known(
         image=image,
         verdict=Verdict(False, chance.random(), "There is no cat in image."),

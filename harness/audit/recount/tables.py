@@ -305,6 +305,7 @@ class Recount:
             search.key.replicate,
             budget=budget,
             run_seed=self._subject.config.seed,
+            settings=self._subject.config.generator.settings,
         )
         return replay(again, LoggedAnswers(search.rows))
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from benchmarks.base import Benchmark
 from harness.errors import UsageError
-from harness.records import FREE, Cost, Image, Loading, Prompt, Setting, Verdict
+from harness.records import FREE, Ability, Cost, Image, Loading, Prompt, Setting, Verdict
 
 UNJUDGED = Verdict(accepted=False, score=0.0)
 """What it says of every image."""
@@ -21,6 +21,7 @@ class NoJudge:
     """Accepts nothing, ranks all alike, says nothing."""
 
     oracle: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
     main_part: ClassVar[str] = ""
 
     @classmethod

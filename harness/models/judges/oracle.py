@@ -13,13 +13,14 @@ from typing import ClassVar
 from benchmarks.base import Benchmark, GradingPasses, Scorer
 from harness.errors import UsageError
 from harness.models.devices import prepare
-from harness.records import Cost, Image, Loading, Prompt, Verdict
+from harness.records import Ability, Cost, Image, Loading, Prompt, Verdict
 
 
 class OracleJudge:
     """Accepts what the scorer calls correct; its score and sentence are the scorer's."""
 
     oracle: ClassVar[bool] = True
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     main_part: ClassVar[str] = ""
 
     def __init__(self, scorer: Scorer) -> None:

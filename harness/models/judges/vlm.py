@@ -31,7 +31,7 @@ from harness.models.vlm_loading import (
     pad,
     stack,
 )
-from harness.records import Cost, Image, Loading, Prompt, Setting, Verdict
+from harness.records import Ability, Cost, Image, Loading, Prompt, Setting, Verdict
 
 PARTS = ("model", "processor")
 """Its checkpoints; the second is left out where the first has it in its own folder."""
@@ -88,6 +88,7 @@ class VLMJudge:
     """A vision-language model on one device. Has state: the weights."""
 
     oracle: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     main_part: ClassVar[str] = "model"
 
     def __init__(

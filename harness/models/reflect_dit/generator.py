@@ -11,7 +11,7 @@ Source: Li et al., "Reflect-DiT", arXiv 2503.12271.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -26,7 +26,7 @@ from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
 from harness.models.sana import SanaGenerator, SanaSettings, Tokens, remembered
 from harness.models.sana_text import EncodedTexts
-from harness.records import Cost, Image, Loading, Request, Setting
+from harness.records import Ability, Cost, Image, Loading, Made, Request, Setting
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +68,7 @@ class ReflectDiTGenerator(SanaGenerator):
     """A Reflect-DiT pipeline on one device. Has state: weights, caches of what was encoded."""
 
     Settings: ClassVar[type] = ReflectDiTSettings
-    takes_feedback: ClassVar[bool] = True
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class ReflectDiTGenerator(SanaGenerator):
             )
         return cls(pipeline, vision, batch_size=loading.batch_size, settings=loading.settings)
 
-    def generate(self, requests: Sequence[Request]) -> list[tuple[Image, Cost]]:
+    def generate(self, requests: Sequence[Request]) -> list[Made]:
         """Make one image a request (see `harness.models.base.Generator`).
 
         A row's context length is a function of its own feedback: so many image tokens and
@@ -145,7 +145,7 @@ class ReflectDiTGenerator(SanaGenerator):
         if len(numbers) > 1:
             raise HarnessError("the requests of one batch differ in their number of feedbacks")
         read = [self._read(request, settings) for request in requests]
-        answers: dict[int, tuple[Image, Cost]] = {}
+        answers: dict[int, Made] = {}
         for positions in sorted({row.positions for row in read}):
             chosen = [i for i, row in enumerate(read) if row.positions == positions]
             made = self._batch(
@@ -154,8 +154,9 @@ class ReflectDiTGenerator(SanaGenerator):
                 condition=partial(self._condition, [read[i] for i in chosen], settings),
                 context=positions,
             )
-            for i, (image, cost) in zip(chosen, made, strict=True):
-                answers[i] = (image, cost + Cost(flops=read[i].flops, rows=0.0))
+            for i, answer in zip(chosen, made, strict=True):
+                cost = answer.cost + Cost(flops=read[i].flops, rows=0.0)
+                answers[i] = replace(answer, cost=cost)
         return [answers[i] for i in range(len(requests))]
 
     def forget(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.errors import Interrupted
 from harness.log.schema import SCHEMA_VERSION
 from harness.plan import Ask, Plan, plan
-from harness.records import Cost, Image, Request
+from harness.records import Made, Request
 from tests.runs import run
 from tests.stubs import StubGenerator
 
@@ -48,7 +48,7 @@ batch_size = 4
 class GoldenGenerator(StubGenerator):
     """Fails for one prompt, so that the golden runs hold error rows too."""
 
-    def generate(self, requests: list[Request]) -> list[tuple[Image, Cost]]:  # type: ignore[override]
+    def generate(self, requests: list[Request]) -> list[Made]:  # type: ignore[override]
         if any(request.text == "thing 3" for request in requests):
             raise RuntimeError("it never could draw 3 things")
         return super().generate(requests)
