@@ -53,7 +53,7 @@ def build(
     if not dataclasses.is_dataclass(plugin):
         raise UsageError(f"'{title}' is no plug-in: {plugin!r} is not a dataclass")
     known = [field.name for field in dataclasses.fields(plugin) if field.init]
-    for name in options:
+    for name in (*(defaults or {}), *options):
         if name not in known:
             raise UsageError(f"'{title}' has no option '{name}'", did_you_mean(name, known))
     try:

@@ -22,25 +22,31 @@ except ImportError as error:
     ) from None
 
 # Before they are imported: a failed assertion is to show its values, wherever this is installed.
+_MODULES = ("benchmarks", "detectors", "generators", "judges", "looks", "metrics", "scorers")
 pytest.register_assert_rewrite(
-    *(
-        f"{__name__}.{kind}"
-        for kind in ("benchmarks", "generators", "judges", "metrics", "strategies")
-    )
+    *(f"{__name__}.{module}" for module in (*_MODULES, "strategies", "suites"))
 )
 
 from harness.testing.benchmarks import BenchmarkContract  # noqa: E402
+from harness.testing.detectors import DetectorContract  # noqa: E402
 from harness.testing.generators import GeneratorContract  # noqa: E402
 from harness.testing.judges import JudgeContract  # noqa: E402
+from harness.testing.looks import LookContract  # noqa: E402
 from harness.testing.metrics import MetricContract  # noqa: E402
+from harness.testing.scorers import ScorerContract  # noqa: E402
 from harness.testing.strategies import StrategyContract, inherited, play, world  # noqa: E402
+from harness.testing.suites import SuiteContract  # noqa: E402
 
 __all__ = [
     "BenchmarkContract",
+    "DetectorContract",
     "GeneratorContract",
     "JudgeContract",
+    "LookContract",
     "MetricContract",
+    "ScorerContract",
     "StrategyContract",
+    "SuiteContract",
     "inherited",
     "play",
     "world",

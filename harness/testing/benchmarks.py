@@ -13,7 +13,7 @@ import dataclasses
 import pytest
 
 from benchmarks.base import Benchmark
-from harness.records import Loading, Prompt
+from harness.records import Prompt
 from harness.seeds import canonical_json
 
 
@@ -22,6 +22,7 @@ class BenchmarkContract:
 
     @pytest.fixture
     def benchmark_plugin(self) -> Benchmark:
+        """The benchmark, with the options it is tested with."""
         raise NotImplementedError("return the benchmark to be tested")
 
     def test_is_a_frozen_dataclass_with_a_name(self, benchmark_plugin: Benchmark) -> None:
@@ -52,7 +53,10 @@ class BenchmarkContract:
         for prompt in benchmark_plugin.prompts():
             canonical_json(dict(prompt.metadata))
 
-    def test_a_benchmark_without_scorer_says_so(self, benchmark_plugin: Benchmark) -> None:
-        if not benchmark_plugin.scored:
-            with pytest.raises(NotImplementedError, match=benchmark_plugin.name):
-                benchmark_plugin.load_scorer(Loading())
+    def test_it_has_a_scorer_if_it_declares_one(self, benchmark_plugin: Benchmark) -> None:
+        has_scorer = type(benchmark_plugin).load_scorer is not Benchmark.load_scorer
+        assert benchmark_plugin.scored == has_scorer
+
+    def test_its_prompt_options_are_options(self, benchmark_plugin: Benchmark) -> None:
+        options = {field.name for field in dataclasses.fields(benchmark_plugin)}
+        assert benchmark_plugin.prompt_options <= options

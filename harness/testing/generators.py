@@ -2,51 +2,71 @@
 
 class TestMine(GeneratorContract):
     @pytest.fixture(scope="class")
-    def generator(self):
+    @classmethod
+    def generator(cls):
         return MyGenerator.load(Loading(...))
 
     @pytest.fixture(scope="class")
-    def requests(self):
+    @classmethod
+    def requests(cls):
         return [Request(...), ...]
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
+from harness.engine.validate import check_cost, check_image
 from harness.errors import HarnessError, UsageError
 from harness.models.base import Generator
-from harness.records import Image, Request
+from harness.records import Ability, Feedback, Image, Request, Role, Setting
 from harness.truncation import TEXTS, Truncation
 
 
 class GeneratorContract:
-    """Rows depend on themselves alone, order is kept, costs are sane, bad requests are refused."""
+    """Rows depend on themselves alone, order is kept, costs are sane, bad requests are refused.
+
+    Attributes:
+        other_texts: Prompts, not all of which come out as the requests' first.
+    """
+
+    other_texts: tuple[str, ...] = ("a blue cow", "a red bench")
 
     @pytest.fixture(scope="class")
-    def generator(self) -> Generator:
+    @classmethod
+    def generator(cls) -> Generator:
         """The generator, loaded on the CPU."""
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def requests(self) -> list[Request]:
-        """A full batch of at least two requests, alike in settings, no two alike in noise."""
+    @classmethod
+    def requests(cls) -> list[Request]:
+        """A full batch of at least two requests of equal settings, each with noise of its own."""
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def truncation(self) -> Truncation | None:
+    @classmethod
+    def truncation(cls) -> Truncation | None:
         """What the `truncation` of its class returns; None for a class that has none."""
         return None
 
     @pytest.fixture(scope="class")
-    def images(self, generator: Generator, requests: list[Request]) -> list[Image]:
+    @classmethod
+    def other_setting(cls, requests: list[Request]) -> Mapping[str, Setting]:
+        """A setting's name with a valid value that the requests do not have."""
+        steps = requests[0].settings.get("num_inference_steps")
+        if not isinstance(steps, int):
+            raise NotImplementedError("return a setting with another value than the requests'")
+        return {"num_inference_steps": steps + 1}
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def images(cls, generator: Generator, requests: list[Request]) -> list[Image]:
         """What the full batch comes out as."""
         return _images(generator, requests)
 
@@ -62,12 +82,31 @@ class GeneratorContract:
         self, images: list[Image], requests: list[Request]
     ) -> None:
         assert len(images) == len(requests) >= 2
-        for image in images:
-            assert image.dtype == np.uint8
+        for request, image in zip(requests, images, strict=True):
+            check_image(image, request.settings)
             assert image.ndim == 3 and image.shape[2] == 3
 
     def test_other_noise_gives_another_image(self, images: list[Image]) -> None:
         assert len({image.tobytes() for image in images}) == len(images)
+
+    def test_another_text_gives_another_image(
+        self, generator: Generator, requests: list[Request], images: list[Image]
+    ) -> None:
+        texts = [replace(requests[0], text=text) for text in self.other_texts]
+        others = [_images(generator, [request])[0] for request in texts]
+        assert any(not np.array_equal(other, images[0]) for other in others)
+
+    def test_feedback_changes_the_image_or_is_refused(
+        self, generator: Generator, requests: list[Request], images: list[Image]
+    ) -> None:
+        said = (*requests[0].feedback, Feedback("rejected", "There is no blue cow in the image."))
+        shown = {**requests[0].images, "rejected": images[1]}
+        request = replace(requests[0], feedback=said, images=shown)
+        if Ability.FEEDBACK not in type(generator).abilities:  # type: ignore[attr-defined]
+            with pytest.raises(HarnessError):
+                generator.generate([request])
+            return
+        assert not np.array_equal(_images(generator, [request])[0], images[0])
 
     def test_a_row_alone_is_bitwise_the_row_in_company(
         self, generator: Generator, requests: list[Request], images: list[Image]
@@ -119,10 +158,14 @@ class GeneratorContract:
     def test_global_randomness_is_neither_used_nor_moved(
         self, generator: Generator, requests: list[Request], images: list[Image]
     ) -> None:
+        import torch
+
         torch.manual_seed(12345)
         before = torch.get_rng_state()
+        numpy_before = str(np.random.get_state())
         again = _images(generator, requests)
         assert torch.equal(before, torch.get_rng_state())
+        assert str(np.random.get_state()) == numpy_before
         assert np.array_equal(again[0], images[0])
 
     def test_costs_are_counted_and_do_not_depend_on_company(
@@ -132,7 +175,7 @@ class GeneratorContract:
         alone = generator.generate(requests[:1])[0].cost
         for cost in together:
             assert cost.nfe == alone.nfe > 0
-            assert cost.flops is None or (math.isfinite(cost.flops) and cost.flops >= 0)
+            check_cost(Role.GENERATOR, cost)
             # The worker that runs a model holds the clock.
             assert cost.device_seconds == 0
         # Every prompt has been encoded by now, so nothing is charged for that any more.
@@ -167,11 +210,24 @@ class GeneratorContract:
         with pytest.raises(UsageError, match="no_such_setting"):
             generator.generate([_with(requests[0], no_such_setting=1)])
 
+    def test_another_setting_gives_another_image(
+        self,
+        generator: Generator,
+        requests: list[Request],
+        images: list[Image],
+        other_setting: Mapping[str, Setting],
+    ) -> None:
+        other = _images(generator, [_with(requests[0], **other_setting)])[0]
+        assert not np.array_equal(other, images[0])
+
     def test_mixed_settings_are_refused(
-        self, generator: Generator, requests: list[Request]
+        self,
+        generator: Generator,
+        requests: list[Request],
+        other_setting: Mapping[str, Setting],
     ) -> None:
         with pytest.raises(HarnessError):
-            generator.generate([requests[0], _with(requests[1], guidance_scale=1.5)])
+            generator.generate([requests[0], _with(requests[1], **other_setting)])
 
 
 def _images(generator: Generator, requests: Sequence[Request]) -> list[Image]:

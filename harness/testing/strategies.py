@@ -7,12 +7,15 @@ class TestMine(StrategyContract):
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from harness.engine.searches import Search
 from harness.records import Candidate, Draw, Prompt, Verdict
@@ -23,10 +26,19 @@ World = Callable[[Draw], Candidate]
 
 
 def world(seed: int, *, accept: float = 0.2, fail: float = 0.0) -> World:
-    """Answers draws as models might: by a hash of the request, always the same way."""
+    """Return what answers draws as models might: by a hash of all of a draw, always the same way.
+
+    Args:
+        seed: Of the hash; another one is another world.
+        accept: Share of the images that the judge accepts.
+        fail: Share of the draws that fail.
+    """
 
     def answer(draw: Draw) -> Candidate:
-        fields = [seed, draw.index, draw.text, [[f.draw_id, f.sentence] for f in draw.feedback]]
+        fields = [
+            seed,
+            {field.name: _plain(getattr(draw, field.name)) for field in dataclasses.fields(draw)},
+        ]
         state = hashlib.sha256(canonical_json(fields).encode()).digest()
         identity = state.hex()[:32]
         if state[0] / 256 < fail:
@@ -39,10 +51,15 @@ def world(seed: int, *, accept: float = 0.2, fail: float = 0.0) -> World:
     return answer
 
 
+def _plain(value: Any) -> Any:
+    """Return a field of a draw as JSON-like data, so that none that is added later is left out."""
+    return TypeAdapter(Any).dump_python(value, mode="json")
+
+
 def play(
     strategy: Strategy, budget: int, answer: World, seed: int = 0
 ) -> tuple[Search, list[Draw], list[Candidate]]:
-    """Run one search to its end; returns it, its draws and their answers."""
+    """Run one search to its end; return it, its draws and their answers."""
     search = Search(strategy, Prompt("p", "a photo of a cat"), 0, budget=budget, run_seed=seed)
     draws: list[Draw] = []
     candidates: list[Candidate] = []
@@ -63,7 +80,8 @@ class StrategyContract:
     """Checks that hold for any strategy, budget and luck."""
 
     def strategy(self) -> Strategy:
-        raise NotImplementedError
+        """The strategy, with the options it is tested with."""
+        raise NotImplementedError("return the strategy to be tested")
 
     @inherited
     @given(

@@ -26,11 +26,26 @@ from benchmarks.geneval.detectors.registry import factory_of, load_detector
 from benchmarks.geneval.loading import load_scorer, self_test
 from harness import flops
 from harness.errors import HarnessError, UsageError
+from harness.log.images import decode
 from harness.models.checkpoints import BUNDLED
 from harness.records import Image, Loading, Prompt
 from harness.registry import DETECTORS, import_paths
+from harness.testing import DetectorContract
 
 CAT = Prompt("0", "a cat", "single_object", {"include": [{"class": "cat", "count": 1}]})
+
+
+class TestMiniature(DetectorContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def detector(cls) -> Detector:
+        return load_detector(Loading({"detector": BUNDLED / "detector"}, batch_size=2))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def images(cls) -> list[Image]:
+        folder = BUNDLED / "detector" / "known_images"
+        return [decode(path.read_bytes()) for path in sorted(folder.glob("*.png"))]
 
 
 class Blind:

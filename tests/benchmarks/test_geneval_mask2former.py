@@ -19,7 +19,8 @@ from benchmarks.geneval.detectors.mmdet.convert import convert, translate
 from benchmarks.geneval.detectors.mmdet.pipeline import Frame, postprocess, preprocess
 from benchmarks.geneval.detectors.registry import load_detector
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
-from harness.records import Loading
+from harness.records import Image, Loading
+from harness.testing import DetectorContract
 from tests.shared import SHARED, needs_shared
 
 MMDET = SHARED / "mask2former"
@@ -269,15 +270,19 @@ def test_relative_positions_are_swins() -> None:
     assert relative_positions(2).tolist() == expected
 
 
-def test_a_rows_bits_depend_on_the_row_alone(tiny_mask2former: Any) -> None:
-    detector = Mask2FormerDetector(tiny_mask2former, batch_size=3, frame=Frame(96, 64))
-    batch = images((64, 64), (48, 80), (64, 64), (64, 64), (64, 64), (48, 80))
-    together = detector.detect(batch)
-    assert all(len(found) > 0 for found in together)
-    for image, found in zip(batch, together, strict=True):
-        assert identical(detector.detect([image])[0], found)
-    for found, again in zip(together[::-1], detector.detect(batch[::-1]), strict=True):
-        assert identical(found, again)
+class TestTinyMask2Former(DetectorContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def detector(cls, tiny_mask2former: Any) -> Mask2FormerDetector:
+        return Mask2FormerDetector(tiny_mask2former, batch_size=3, frame=Frame(96, 64))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def images(cls) -> list[Image]:
+        return images((64, 64), (48, 80), (64, 64), (64, 64), (64, 64), (48, 80))
+
+    def test_it_finds_something_in_each(self, detections: list[Detections]) -> None:
+        assert all(len(found) > 0 for found in detections)
 
 
 def test_no_images_and_no_detections(tiny_mask2former: Any) -> None:

@@ -15,6 +15,7 @@ from benchmarks.geneval.rules import Failure, FailureKind
 from benchmarks.geneval.scorer import GenEvalScorer
 from harness.errors import HarnessError, UsageError
 from harness.records import Cost, Detection, Image, Loading, Prompt, Score
+from harness.testing import ScorerContract
 
 Planned = list[tuple[str, float, tuple[float, float, float, float], str]]
 
@@ -88,6 +89,18 @@ def image(number: int, height: int = 8, width: int = 8) -> Image:
 
 def scorer() -> GenEvalScorer:
     return GenEvalScorer(PlannedDetector(PLANS), PlannedColors(PLANS))
+
+
+class TestGenEvalScorer(ScorerContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def scorer(cls) -> Scorer:
+        return scorer()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def pairs(cls) -> list[tuple[Prompt, Image]]:
+        return [(RED_CAT, image(0)), (LEFT_CAT, image(0)), (TWO_CATS, image(1))]
 
 
 def test_is_a_scorer() -> None:

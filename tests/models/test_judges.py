@@ -45,21 +45,25 @@ def pairs() -> Pairs:
 
 class TestNoJudge(JudgeContract):
     @pytest.fixture(scope="class")
-    def judge(self) -> Judge:
+    @classmethod
+    def judge(cls) -> Judge:
         return load("none", ModelSpec())  # type: ignore[no-any-return]
 
     @pytest.fixture(scope="class")
-    def pairs(self, pairs: Pairs) -> Pairs:
+    @classmethod
+    def pairs(cls, pairs: Pairs) -> Pairs:
         return pairs
 
 
 class TestOracleJudge(JudgeContract):
     @pytest.fixture(scope="class")
-    def judge(self, tiny_suite: Suite) -> Judge:
+    @classmethod
+    def judge(cls, tiny_suite: Suite) -> Judge:
         return load("oracle", tiny_suite.scorer)  # type: ignore[no-any-return]
 
     @pytest.fixture(scope="class")
-    def pairs(self, pairs: Pairs) -> Pairs:
+    @classmethod
+    def pairs(cls, pairs: Pairs) -> Pairs:
         return pairs
 
     def test_it_agrees_with_the_scorer(
@@ -78,11 +82,13 @@ class TestOracleJudge(JudgeContract):
 
 class TestDetectorJudge(JudgeContract):
     @pytest.fixture(scope="class")
-    def judge(self, tiny_suite: Suite) -> Judge:
+    @classmethod
+    def judge(cls, tiny_suite: Suite) -> Judge:
         return load("detector", tiny_suite.judge)  # type: ignore[no-any-return]
 
     @pytest.fixture(scope="class")
-    def pairs(self, pairs: Pairs) -> Pairs:
+    @classmethod
+    def pairs(cls, pairs: Pairs) -> Pairs:
         return pairs
 
     def test_it_costs_what_looking_costs(self, answers: list[tuple[Verdict, Cost]]) -> None:

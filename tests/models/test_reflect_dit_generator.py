@@ -86,29 +86,35 @@ def generator(parts: dict[str, Path]) -> ReflectDiTGenerator:
 
 class TestTinyReflectDiT(GeneratorContract):
     @pytest.fixture(scope="class")
-    def generator(self, parts: dict[str, Path]) -> Generator:
+    @classmethod
+    def generator(cls, parts: dict[str, Path]) -> Generator:
         return load(parts)
 
     @pytest.fixture(scope="class")
-    def truncation(self, parts: dict[str, Path]) -> Truncation | None:
+    @classmethod
+    def truncation(cls, parts: dict[str, Path]) -> Truncation | None:
         return ReflectDiTGenerator.truncation(parts)
 
     @pytest.fixture(scope="class")
-    def requests(self, requests: list[Request]) -> list[Request]:
+    @classmethod
+    def requests(cls, requests: list[Request]) -> list[Request]:
         return requests
 
 
 class TestTinyReflectDiTWithoutFeedback(GeneratorContract):
     @pytest.fixture(scope="class")
-    def generator(self, parts: dict[str, Path]) -> Generator:
+    @classmethod
+    def generator(cls, parts: dict[str, Path]) -> Generator:
         return load(parts)
 
     @pytest.fixture(scope="class")
-    def truncation(self, parts: dict[str, Path]) -> Truncation | None:
+    @classmethod
+    def truncation(cls, parts: dict[str, Path]) -> Truncation | None:
         return ReflectDiTGenerator.truncation(parts)
 
     @pytest.fixture(scope="class")
-    def requests(self, plain: list[Request]) -> list[Request]:
+    @classmethod
+    def requests(cls, plain: list[Request]) -> list[Request]:
         return plain
 
 
@@ -128,7 +134,8 @@ def test_a_sentence_that_is_cut_is_told_of(
 @needs_gpu
 class TestTinyReflectDiTOnAGpu(TestTinyReflectDiT):
     @pytest.fixture(scope="class")
-    def generator(self, parts: dict[str, Path]) -> Generator:
+    @classmethod
+    def generator(cls, parts: dict[str, Path]) -> Generator:
         return load(parts, device="cuda")
 
     def test_in_float32_it_makes_the_images_of_the_cpu(

@@ -51,22 +51,26 @@ def requests(settings: dict[str, object]) -> list[Request]:
 
 class TestTinySana(GeneratorContract):
     @pytest.fixture(scope="class")
-    def generator(self, tiny_pipeline: Path) -> Generator:
+    @classmethod
+    def generator(cls, tiny_pipeline: Path) -> Generator:
         return load(tiny_pipeline)
 
     @pytest.fixture(scope="class")
-    def truncation(self, tiny_pipeline: Path) -> Truncation | None:
+    @classmethod
+    def truncation(cls, tiny_pipeline: Path) -> Truncation | None:
         return SanaGenerator.truncation({"pipeline": tiny_pipeline})
 
     @pytest.fixture(scope="class")
-    def requests(self, requests: list[Request]) -> list[Request]:
+    @classmethod
+    def requests(cls, requests: list[Request]) -> list[Request]:
         return requests
 
 
 @needs_gpu
 class TestTinySanaOnAGpu(TestTinySana):
     @pytest.fixture(scope="class")
-    def generator(self, tiny_pipeline: Path) -> Generator:
+    @classmethod
+    def generator(cls, tiny_pipeline: Path) -> Generator:
         return load(tiny_pipeline, device="cuda")
 
     def test_in_float32_it_makes_the_images_of_the_cpu(

@@ -132,6 +132,14 @@ def test_sampler_settings_are_complete_and_the_last_word_wins() -> None:
         sampler_settings(ModelSpec(kind="sanna"))
 
 
+def test_a_setting_that_a_suite_misspells_is_refused(tmp_path: Path) -> None:
+    text = f"{MINIMAL}[generator.settings]\nguidance_scal = 3.0\n"
+    suite = load_suite(write(tmp_path, text))
+    with pytest.raises(UsageError, match="has no option 'guidance_scal'") as caught:
+        sampler_settings(suite.generator)
+    assert "guidance_scale" in caught.value.hint
+
+
 def test_identity_names_what_determines_the_outputs() -> None:
     spec = ModelSpec(kind="sana", batch_size=8, checkpoints={"pipeline": "somewhere"})
     digests = {"pipeline": "a" * 64}

@@ -62,11 +62,13 @@ def ask(judge: VLMJudge, pairs: Pairs, seeds: list[int]) -> list[tuple[Verdict, 
 
 class TestTinyQwen(JudgeContract):
     @pytest.fixture(scope="class")
-    def judge(self, judge: VLMJudge) -> Judge:
+    @classmethod
+    def judge(cls, judge: VLMJudge) -> Judge:
         return judge
 
     @pytest.fixture(scope="class")
-    def pairs(self, pairs: Pairs) -> Pairs:
+    @classmethod
+    def pairs(cls, pairs: Pairs) -> Pairs:
         return pairs
 
     def test_every_row_has_something_to_say_and_a_score_of_its_own(
@@ -79,7 +81,8 @@ class TestTinyQwen(JudgeContract):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 class TestTinyQwenOnAGpu(TestTinyQwen):
     @pytest.fixture(scope="class")
-    def judge(self, folder: Path) -> Judge:
+    @classmethod
+    def judge(cls, folder: Path) -> Judge:
         return load(folder, device="cuda")
 
 

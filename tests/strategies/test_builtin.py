@@ -46,3 +46,9 @@ def test_best_breaks_ties_by_the_earliest_draw_and_passes_failures_over() -> Non
     assert best([failed, two, one]) is one
     assert best([failed]) is None and last([failed]) is None
     assert last([two, failed, one]) is two
+
+
+def test_the_world_of_the_contract_answers_by_all_of_a_draw() -> None:
+    draws = [Draw(0), Draw(1), Draw(0, text="a cat"), Draw(0, settings={"guidance_scale": 1.0})]
+    answers = [world(0)(draw).image for draw in (*draws, Draw(0))]
+    assert len(set(answers)) == 4 and answers[-1] == answers[0]
