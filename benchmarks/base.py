@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from harness.errors import UsageError
 from harness.records import Cost, Evidence, Image, Loading, Prompt, Score
 
 
@@ -61,6 +63,11 @@ class Benchmark(ABC):
     """Options that decide over the prompts and nothing else. Whether two runs have the same prompts
     is seen from these themselves."""
 
+    parts: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Its scorer's checkpoints: for each part the reference that is loaded where neither a suite
+    nor --scorer names one; "" where one of them has to. They are in a run's identity, and no other
+    benchmark's are."""
+
     @abstractmethod
     def prompts(self) -> list[Prompt]:
         """All prompts in their official order.
@@ -113,15 +120,23 @@ class Benchmark(ABC):
         """
         return None
 
-    def check_parts(self, parts: Collection[str]) -> None:  # noqa: B027
-        """Refuse at planning time the names of checkpoints that `load_scorer` would refuse.
+    def metadata(self, row: Any) -> Mapping[str, Any]:
+        """Return what somebody wrote beside an image of theirs as a prompt's metadata.
 
         Args:
-            parts: As a suite gives them.
+            row: What was read, of any type.
+
+        Returns:
+            The row as the scorer reads it, with the prompt's text as `prompt`.
 
         Raises:
-            harness.errors.UsageError: One too few, or one that there is not.
+            harness.errors.UsageError: No prompt of this benchmark has such metadata.
         """
+        raise UsageError(f"images made for {self.name} are not known by metadata beside them")
+
+    def metadata_warnings(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Return what has to be said of prompts before images are scored for them."""
+        return []
 
     def load_scorer(self, loading: Loading) -> Scorer:
         """Load the scorer's models on a device.

@@ -171,9 +171,8 @@ def plan(ask: Ask) -> Plan:
     benchmark = build(BENCHMARKS.get(ask.benchmark), ask.benchmark_options or {}, flag="-B")
     prompts = select_prompts(benchmark.prompts(), ask.tags, ask.limit)
     suite = override(load_suite(ask.model), ask)
-    scorer = suite.scorer if benchmark.scored else None
+    scorer = scorer_spec(benchmark, suite.scorer, ask.scorer or {}) if benchmark.scored else None
     if scorer is not None:
-        benchmark.check_parts(scorer.checkpoints.keys())
         benchmark.scorer_settings(scorer.settings)
     elif ask.scorer:
         raise UsageError(
@@ -304,15 +303,36 @@ def override(suite: Suite, ask: Ask) -> Suite:
             judge = judge.model_copy(update={"kind": kind, "checkpoints": {}, "settings": {}})
         if reference:
             judge = judge.model_copy(update={"checkpoints": _with_reference(judge, reference)})
-    scorer = suite.scorer
-    if ask.scorer:
-        for part in ask.scorer:
-            if part not in scorer.checkpoints:
-                raise UsageError(
-                    f"the scorer has no part '{part}'", did_you_mean(part, scorer.checkpoints)
-                )
-        scorer = scorer.model_copy(update={"checkpoints": {**scorer.checkpoints, **ask.scorer}})
-    return suite.model_copy(update={"generator": generator, "judge": judge, "scorer": scorer})
+    return suite.model_copy(update={"generator": generator, "judge": judge})
+
+
+def scorer_spec(benchmark: Benchmark, suite: ModelSpec, given: Mapping[str, str]) -> ModelSpec:
+    """Return the scorer of a benchmark: its own parts, with a suite's and the user's references.
+
+    Args:
+        benchmark: A benchmark with a scorer.
+        suite: The suite's scorer. If none of its parts is the benchmark's, it is another one's:
+            the benchmark's own references are taken, and of the suite's only its number format
+            and batch size.
+        given: The user's references, by part.
+
+    Raises:
+        UsageError: A part that the scorer does not have, or one that nobody names.
+    """
+    parts = benchmark.parts
+    if not suite.checkpoints.keys() & parts.keys():
+        suite = suite.model_copy(update={"checkpoints": parts, "settings": {}})
+    for part in (*given, *suite.checkpoints):
+        if part not in parts:
+            raise UsageError(f"the scorer has no part '{part}'", did_you_mean(part, parts))
+    checkpoints = {**suite.checkpoints, **given}
+    for part in parts:
+        if not checkpoints.get(part):
+            raise UsageError(
+                f"the scorer of benchmark '{benchmark.name}' needs a checkpoint '{part}'",
+                f"name one with --scorer {part}=REF, or in the suite",
+            )
+    return suite.model_copy(update={"checkpoints": checkpoints})
 
 
 def _with_reference(judge: ModelSpec, reference: str) -> dict[str, str]:

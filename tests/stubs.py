@@ -253,6 +253,7 @@ class StubBenchmark(Benchmark):
     """Some prompts in two tags."""
 
     name: ClassVar[str] = "stub"
+    parts: ClassVar[Mapping[str, str]] = {"faults": ""}
     size: Annotated[int, Field(ge=0, le=10_000)] = 10
 
     def prompts(self) -> list[Prompt]:

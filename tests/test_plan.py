@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ from harness.prompts import select_prompts
 from harness.records import Ability, Prompt
 from harness.registry import SUITES
 from tests.runs import stub_plan
-from tests.stubs import make_stub_suite
+from tests.stubs import StubBenchmark, make_stub_suite
 
 PROMPTS = [Prompt(f"{i:05d}", f"p{i}", "abc"[(i * i) % 3]) for i in range(90)]
 
@@ -199,3 +201,24 @@ def test_differences_are_named_with_dots() -> None:
     one = {"a": 1, "b": {"c": 1, "d": 2}}
     assert differences(one, one) == []
     assert differences(one, {"a": 2, "b": {"c": 1, "d": 3}, "e": None}) == ["a", "b.d"]
+
+
+class OwnScorer(StubBenchmark):
+    """Somebody else's benchmark, with a scorer of one part that no suite knows."""
+
+    parts: ClassVar[Mapping[str, str]] = {"reward": "bundled:colors"}
+
+
+def test_a_benchmark_has_its_own_scorer_and_no_other_s(suite: Path) -> None:
+    plain = Ask("single", benchmark="tests.test_plan:OwnScorer", judge="none", budget=1)
+    own = plan(plain)
+    assert own.config.scorer is not None
+    assert own.config.scorer.checkpoints == {"reward": "bundled:colors"}
+    assert {n for n in own.config.digests if n.startswith("scorer")} == {"scorer.reward"}
+    other = plan(replace(plain, scorer={"reward": "bundled:judge"}))
+    assert other.config.scorer is not None and other.config.digest != own.config.digest
+    assert other.config.scorer.checkpoints == {"reward": "bundled:judge"}
+    with pytest.raises(UsageError, match="the scorer has no part 'detector'"):
+        plan(replace(plain, scorer={"detector": "bundled:judge"}))
+    with pytest.raises(UsageError, match="needs a checkpoint 'faults'"):
+        plan(replace(plain, benchmark="tests.stubs:StubBenchmark"))

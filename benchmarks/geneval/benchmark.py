@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.base import Benchmark, GradingPasses
 from benchmarks.geneval import metadata, rules
 from benchmarks.geneval.prompts import OFFICIAL_SEED, OFFICIAL_SIZE, metadata_rows
-from benchmarks.geneval.settings import Options, check_parts
+from benchmarks.geneval.settings import OFFICIAL_PARTS, Options
 from harness import options as plugin_options
 from harness.errors import HarnessError, UsageError
 from harness.records import LARGEST_SEED, Detection, Evidence, Loading, Prompt, Score
@@ -38,6 +38,7 @@ class GenEval(Benchmark):
 
     name: ClassVar[str] = "geneval"
     prompt_options: ClassVar[frozenset[str]] = frozenset({"seed", "size"})
+    parts: ClassVar[Mapping[str, str]] = OFFICIAL_PARTS
 
     seed: int = OFFICIAL_SEED
     size: int = OFFICIAL_SIZE
@@ -105,13 +106,17 @@ class GenEval(Benchmark):
 
         return grading_passes(loading, height, width)
 
-    def check_parts(self, parts: Collection[str]) -> None:
-        """Hold the names of checkpoints to the scorer's parts.
+    def metadata(self, row: Any) -> Mapping[str, Any]:
+        """Return a row of GenEval's own files (see `Benchmark.metadata`).
 
         Raises:
-            harness.errors.UsageError: One too few, or one that there is not.
+            benchmarks.geneval.metadata.BadMetadata: It is none.
         """
-        check_parts(parts)
+        return metadata.validated(row)
+
+    def metadata_warnings(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Return what prompts ask for that no image can show."""
+        return metadata.warnings(rows)
 
     def load_scorer(self, loading: Loading) -> GenEvalScorer:
         """Load `detector` and `colors` (see `Benchmark.load_scorer`).

@@ -21,6 +21,12 @@ PARTS = {
 }
 """Checkpoints a scorer is made of, and where to get them."""
 
+OFFICIAL_PARTS = {
+    "detector": "mask2former-swin-s-coco",
+    "colors": "openai/clip-vit-large-patch14",
+}
+"""References of those that GenEval's authors use; the detector's is a converted folder's name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

@@ -1,13 +1,13 @@
 """Published scores beside measured ones, and why most of them may not be compared.
 
-`results/published/geneval.csv` holds scores as printed, with their sources. A published point
+`results/published/BENCHMARK.csv` holds scores as printed, with their sources. A published point
 stands beside a run only where prompts, scorer, resolution, generator and the kind of mean are
 the same; otherwise the table says what is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,13 @@ from harness.analysis.logged_run import LoggedRun
 from harness.analysis.measurement import resolution
 from harness.errors import HarnessError
 from harness.models.bundled import is_miniature
+from harness.registry import BENCHMARKS
 
-TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
-
-OFFICIAL = {
-    "detector": "mask2former-swin-s-coco",
-    "colors": "openai/clip-vit-large-patch14",
-}
-"""GenEval's scorer as its authors run it: their detector and colour classifier."""
+_NO_TAGS = (
+    "method", "base_model", "n", "selection", "overall_reported", "overall_kind", "source",
+    "benchmark",
+)  # fmt: skip
+"""Columns of the published numbers that hold no scores of a tag."""
 
 GENERATORS = {
     "Efficient-Large-Model/Sana_1600M_1024px_MultiLing_diffusers": ("SANA-1.0-1.6B", 1024),
@@ -38,20 +37,24 @@ _FIRST_ACCEPTED = "arXiv 2503.12271 "
 """How the sources begin of a best-of-N that stops at the first image its judge accepts."""
 
 _PLACES = (
-    Path(__file__).resolve().parents[2] / "results" / "published" / "geneval.csv",
-    Path(__file__).resolve().parent / "published" / "geneval.csv",
+    Path(__file__).resolve().parents[2] / "results" / "published",
+    Path(__file__).resolve().parent / "published",
 )
 
 
-def load_published(path: Path | None = None) -> pd.DataFrame:
-    """The published numbers as printed: the columns of `results/published/geneval.csv`.
+def load_published() -> pd.DataFrame:
+    """Return the published numbers as printed, with their `benchmark`: the name of their file.
 
     Raises:
-        HarnessError: The file is not there or not readable.
+        HarnessError: There is no file, or one is not readable.
     """
-    place = path or next((p for p in _PLACES if p.is_file()), _PLACES[0])
+    folder = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
+    frames = []
     try:
-        return pd.read_csv(place, keep_default_na=False, na_values=[""])
+        for path in sorted(folder.glob("*.csv")):
+            frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+            frames.append(frame.assign(benchmark=path.stem))
+        return pd.concat(frames, ignore_index=True)
     except (OSError, ValueError) as error:
         raise HarnessError(f"the published numbers cannot be read: {error}") from error
 
@@ -66,7 +69,7 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
     """Published scores as points on a score-over-draws figure.
 
     A macro score is the printed overall where the source says it is one, else the mean of the
-    six printed tags where all are given.
+    printed tags where all are given.
 
     Args:
         frame: As `load_published` gives it.
@@ -75,12 +78,13 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
     Returns:
         One row a point: `method`, `generator`, `selection`, `n` (the budget), `draws` (those
         really made; NaN where the method may stop early), `kind` (micro, macro, tag), `tag`,
-        `score`, `source`, `derived` (whether computed from printed tags), `reason` (why it may
-        not be compared with these runs; "" where it may).
+        `score`, `source`, `derived` (whether computed from printed tags), `benchmark`, `reason`
+        (why it may not be compared with these runs; "" where it may).
     """
     rows: list[dict[str, Any]] = []
+    tag_names = [name for name in frame.columns if name not in _NO_TAGS]
     for entry in frame.to_dict("records"):
-        why = reasons(str(entry["base_model"]), runs)
+        why = reasons(str(entry["base_model"]), str(entry["benchmark"]), runs)
         early = stops_early(str(entry["method"]), str(entry["source"]))
         base = {
             "method": entry["method"],
@@ -89,6 +93,7 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
             "n": float(entry["n"]),
             "draws": float("nan") if early else float(entry["n"]),
             "source": entry["source"],
+            "benchmark": entry["benchmark"],
         }
 
         def add(
@@ -103,7 +108,7 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
             point = {"kind": kind, "tag": tag, "score": score, "derived": derived, "reason": why}
             rows.append(base | point)
 
-        tags = {tag: float(entry[tag]) for tag in TAGS if pd.notna(entry[tag])}
+        tags = {tag: float(entry[tag]) for tag in tag_names if pd.notna(entry[tag])}
         overall = entry["overall_kind"]
         if pd.notna(entry["overall_reported"]):
             score = float(entry["overall_reported"])
@@ -112,50 +117,52 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
             else:
                 unsaid = "whether the printed overall is micro or macro is not known"
                 add("unknown", score, why=f"{unsaid}; {why}" if why else unsaid)
-        if overall != "macro" and len(tags) == len(TAGS):
+        if overall != "macro" and len(tags) == len(tag_names):
             add("macro", sum(tags.values()) / len(tags), derived=True)
         for tag, score in tags.items():
             add("tag", score, tag=tag)
     columns = ["method", "generator", "selection", "n", "draws", "kind", "tag", "score", "source",
-               "derived", "reason"]  # fmt: skip
+               "derived", "benchmark", "reason"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
-def reasons(generator: str, runs: Sequence[LoggedRun]) -> str:
-    """Why a published GenEval score of a generator is not comparable with some runs, or ""."""
+def reasons(generator: str, benchmark: str, runs: Sequence[LoggedRun]) -> str:
+    """Why a published score of a generator is not comparable with some runs, or ""."""
     found: dict[str, None] = {}
     for run in runs:
-        unlike = unlike_published(generator, run)
+        unlike = unlike_published(generator, benchmark, run)
         # Where the models are miniatures nothing else matters.
         said = [unlike["models"]] if "models" in unlike else unlike.values()
         found |= dict.fromkeys(said)
     return "; ".join(found)
 
 
-def unlike_published(generator: str, run: LoggedRun) -> dict[str, str]:
-    """In which parts of the protocol a run differs from GenEval's published scores, and how.
+def unlike_published(generator: str, benchmark: str, run: LoggedRun) -> dict[str, str]:
+    """In which parts of the protocol a run differs from a benchmark's published scores, and how.
 
     Args:
         generator: As it is named in the published numbers.
+        benchmark: Whose scores they are.
         run: The run.
 
     Returns:
         By the name of the part: what differs. Parts that agree are not in it.
     """
     config = run.manifest.config
-    benchmark, scorer = config["benchmark"], config["scorer"] or {"checkpoints": {}}
+    scorer = config["scorer"] or {"checkpoints": {}}
     found = {}
     if is_miniature(config):
         found["models"] = "the run is of miniature models"
-    if benchmark["name"] != "geneval":
+    if config["benchmark"]["name"] != benchmark:
         found["prompt set"] = "another benchmark"
     elif run.coverage is None:
         found["prompt set"] = "the run's prompts are not known any more"
     elif run.coverage.sentence:
         found["prompt set"] = run.coverage.sentence
     parts = scorer["checkpoints"]
-    if any(parts.get(part) != OFFICIAL[part] for part in ("detector", "colors")):
-        found["detector"] = "the scorer is not known to be GenEval's own"
+    official: Mapping[str, str] = BENCHMARKS.get(benchmark).parts
+    if any(parts.get(part) != reference for part, reference in official.items()):
+        found["detector"] = "the scorer is not known to be the benchmark's own"
     known = [GENERATORS[r] for r in config["generator"]["checkpoints"].values() if r in GENERATORS]
     name, side = known[0] if known else ("", 0)
     if name != generator:

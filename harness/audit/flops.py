@@ -1,33 +1,36 @@
 """Claim: the FLOPs in the log are those of the models that the config names.
 
-They are computed anew from the checkpoints' configuration files, by a counter of its own: for a
-draw the evaluations of the transformer, the decoding, and the encoding of its prompt (charged to
-the draw that caused it, so it may be missing, and the first of a batch may bear the empty
-prompt's); for a verdict of detectors the looking, and the naming of every colour. Draws with
-feedback are held to what they would take without, as a lower bound.
+They are computed anew from the checkpoints' configuration files: for a draw, by its generator's
+`expected_cost`, the evaluations of the network, the decoding, and what is encoded once (charged to
+the draw that caused it, so it may be missing); for a verdict of detectors the looking, and the
+naming of every colour. What is known in part only, such as draws with feedback, is held to a lower
+bound.
 """
 
 from __future__ import annotations
 
-import inspect
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 from benchmarks.base import GradingPasses
 from harness.audit.remade import checkpoints_here
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
+from harness.engine.rows import logged_draw
 from harness.errors import HarnessError
-from harness.records import Role
-from harness.registry import JUDGES
+from harness.records import Prompt, Role
+from harness.registry import GENERATORS, JUDGES
 
 NAME = "flops"
 
 _ANSWER = {Role.GENERATOR: "image", Role.JUDGE: "accepted", Role.SCORER: "correct"}
 
 _COLUMNS = (
+    "prompt",
+    "text",
+    "round",
     "settings",
     "feedback",
     *_ANSWER.values(),
@@ -77,33 +80,33 @@ def check(subject: Subject) -> Result:
 
 
 def _generator(subject: Subject) -> Test:
-    from harness.audit.recount.networks import SanaNetworks
-
+    """Of a generator that computes what a request takes."""
     spec = subject.config.generator
-    if spec.kind not in ("sana", "reflect-dit"):
-        raise CannotCheck(f"what a generator '{spec.kind}' takes is not known here")
-    paths = checkpoints_here(subject, Role.GENERATOR)
-    networks = SanaNetworks(paths["pipeline"], paths.get("transformer"))
-    before = (
-        networks.instruction_tokens(_instruction())
-        if spec.settings.get("complex_human_instruction")
-        else 0
-    )
+    build = getattr(subject.plugin(GENERATORS, spec.kind), "expected_cost", _unknown)
+    try:
+        cost_of = build(spec.loading(checkpoints_here(subject, Role.GENERATOR)))
+    except HarnessError as error:
+        raise CannotCheck(error.message) from error
+    if cost_of is None:
+        raise CannotCheck(f"what a generator '{spec.kind}' takes is not known without running it")
 
     def test(row: Row) -> str:
-        own = {**spec.settings, **json.loads(row["settings"])}
-        height, width, tokens = own["height"], own["width"], own["max_sequence_length"]
-        rows = 2 if own["guidance_scale"] > 1 else 1
-        nfe, found = row["generator_nfe"], row["generator_flops"]
-        if networks.calls_a_step and nfe != own["num_inference_steps"] * rows:
-            return f"{nfe} NFE in {own['num_inference_steps']} steps of {rows}"
-        base = nfe * networks.denoising(height, width, tokens) + networks.decoding(height, width)
-        if row["feedback"]:
-            least = base * (1 - 1e-9)
-            return "" if found >= least else f"{found:.6g} FLOPs, at least {base:.6g} are taken"
-        prompt, empty = networks.encoding(tokens + before), networks.encoding(tokens)
-        extra = [0.0, prompt, *([empty, prompt + empty] if rows == 2 else [])]
-        return _unlike(found, [base + more for more in extra])
+        prompt = Prompt(row["prompt_id"], row["prompt"])
+        draw, round = logged_draw(row), row["round"] or 1
+        cost = cost_of(subject.resolver.resolve(prompt, row["replicate"], draw, round))
+        nfe, flops = row["generator_nfe"], row["generator_flops"]
+        if cost.nfe is not None and nfe != cost.nfe:
+            return f"{nfe} NFE, not {cost.nfe}"
+        least = nfe * cost.evaluation + cost.decoding
+        if not cost.complete:
+            fits = flops >= least * (1 - 1e-9)
+            return "" if fits else f"{flops:.6g} FLOPs, at least {least:.6g} are taken"
+        sums = [
+            math.fsum((least, *chosen))
+            for number in range(len(cost.once) + 1)
+            for chosen in combinations(cost.once, number)
+        ]
+        return _unlike(flops, sums)
 
     return test
 
@@ -145,7 +148,7 @@ def _grading(subject: Subject, role: Role) -> Test:
 
 
 def _unknown(*_: Any) -> None:
-    """Stand for `grading_passes` of a judge that leaves it out."""
+    """Stand for what a plug-in leaves out."""
 
 
 def _unlike(found: float, expected: Sequence[float]) -> str:
@@ -156,11 +159,3 @@ def _unlike(found: float, expected: Sequence[float]) -> str:
 
 def _distinct(values: Sequence[float]) -> Iterator[str]:
     yield from dict.fromkeys(f"{value:.6g}" for value in values)
-
-
-def _instruction() -> str:
-    """SANA's instruction, from the pipeline that owns it."""
-    from diffusers import SanaPipeline
-
-    default: Any = inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"]
-    return "\n".join(default.default)

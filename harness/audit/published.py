@@ -171,7 +171,7 @@ def differences(run: LoggedRun, point: Point) -> dict[str, str]:
         point: The published score.
     """
     config = run.manifest.config
-    found = unlike_published(str(point["generator"]), run)
+    found = unlike_published(str(point["generator"]), str(point["benchmark"]), run)
     name, single = config["strategy"]["name"], config["budget"] == 1
     strategy, options = METHODS.get(point["method"], ("", {}))
     if point["method"] == "best-of-N" and stops_early(point["method"], point["source"]):

@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.geneval import metadata
-from benchmarks.geneval.benchmark import GenEval
-from benchmarks.geneval.settings import PARTS
+from benchmarks.base import Benchmark
 from harness.config import FOREIGN, Plugin, RunConfig
-from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.errors import HarnessError, UsageError
 from harness.interop.layout import PromptFolder, group, passed_over, read_layout
 from harness.models.bundled import loads_miniature
 from harness.models.dtypes import resolve_dtype
 from harness.models.suites import ModelSpec, Suite, load_suite
-from harness.plan import Plan, digests, locate
+from harness.options import build
+from harness.plan import Plan, digests, locate, scorer_spec
 from harness.records import Prompt, Role
-from harness.registry import import_paths
+from harness.registry import BENCHMARKS, import_paths
 from harness.seeds import digest
 from strategies.recorded import Recorded
 
@@ -26,7 +25,7 @@ SUITE = "foreign-images"
 """Name of the suite in the config of such a run: nobody knows what made the images."""
 
 MINIATURE, OFFICIAL = "miniature", "sana-1.0-1.6b"
-"""Suites with the bundled scorer and with GenEval's official one."""
+"""Suites with the bundled scorer and with none but the benchmark's own."""
 
 MMDET = "mmdet"
 """As a detector: run by mmdet, the original. As a prefix, the reference comes after a colon."""
@@ -59,11 +58,12 @@ class ScoringAsk:
             part is given that is not bundled, since the miniature's parts go with no others.
         scorer: Other checkpoint references, by part. A detector "mmdet" or "mmdet:REF" is run by
             mmdet: the suite's own, or REF.
-        settings: Scorer settings (`benchmarks.geneval.settings.Options`).
+        settings: Scorer settings, as the benchmark has them.
         dtype: Number type, or None for the suite's.
         batch_size: Images of the one batch shape, or None for the suite's.
         threads: CPU threads of a worker.
         device: A torch device.
+        benchmark: Whose prompts the images were made for, and whose scorer grades them.
     """
 
     images: Path
@@ -74,6 +74,7 @@ class ScoringAsk:
     batch_size: int | None = None
     threads: int = 2
     device: str = "cpu"
+    benchmark: str = "geneval"
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,11 @@ class NothingToScore(HarnessError):
         refusals: Why, naming file, line and key of each.
     """
 
-    def __init__(self, images: Path, refusals: Sequence[str]) -> None:
+    def __init__(self, images: Path, refusals: Sequence[str], benchmark: str) -> None:
         super().__init__(
             f"nothing in {images} can be scored: no prompt's metadata is good, such as "
             f"{refusals[0]}",
-            "GenEval's scorer grades images made for GenEval's prompts",
+            f"the scorer of {benchmark} grades images made for its prompts",
         )
         self.refusals = tuple(refusals)
 
@@ -125,11 +126,12 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
 
     Raises:
         UsageError: The folder has not the layout, or a name or value is no good.
-        NothingToScore: No prompt's metadata is GenEval's.
+        NothingToScore: No prompt's metadata is the benchmark's.
         HarnessError: A checkpoint is missing here.
     """
     ask = _with_backend(ask)
-    folders = read_layout(ask.images, metadata.validated)
+    benchmark = build(BENCHMARKS.get(ask.benchmark), {}, flag="-B")
+    folders = read_layout(ask.images, benchmark.metadata)
     prompts, files = _files(folders)
     notes = passed_over(folders)
     if without := sum(not folder.images for folder in folders):
@@ -141,12 +143,12 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         raise UsageError(f"{ask.images} holds no images", hint)
     refusals = [folder.refusal for folder in folders if folder.refusal]
     if all(file.refusal for file in files):
-        raise NothingToScore(ask.images, refusals)
+        raise NothingToScore(ask.images, refusals, benchmark.name)
     suite = load_suite(ask.model or _suite_for(ask.scorer or {}))
-    spec = _scorer(suite, ask)
+    spec = _scorer(benchmark, suite, ask)
     paths = locate({Role.SCORER: spec})
     config = RunConfig(
-        benchmark=Plugin(name=GenEval.name, options={}),
+        benchmark=Plugin(name=ask.benchmark, options={}),
         replicates=1 + max(file.replicate for file in files),
         strategy=Plugin(name=Recorded.name),
         budget=1,
@@ -170,7 +172,7 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         ask.images,
         files,
         tuple(refusals),
-        (*notes, *metadata.warnings(rows)),
+        (*notes, *benchmark.metadata_warnings(rows)),
     )
 
 
@@ -204,21 +206,17 @@ def _with_backend(ask: ScoringAsk) -> ScoringAsk:
     )
 
 
-def _scorer(suite: Suite, ask: ScoringAsk) -> ModelSpec:
-    spec = suite.scorer
-    for part in ask.scorer or {}:
-        if part not in PARTS:
-            raise UsageError(f"the scorer has no part '{part}'", did_you_mean(part, PARTS))
+def _scorer(benchmark: Benchmark, suite: Suite, ask: ScoringAsk) -> ModelSpec:
+    spec = scorer_spec(benchmark, suite.scorer, ask.scorer or {})
     settings = {**spec.settings, **(ask.settings or {})}
     for name, flag in (("dtype", "--dtype"), ("batch_size", "--batch-size")):
         if name in settings:
             raise UsageError(f"the scorer's {name} is given with {flag}, not as a setting")
     return spec.model_copy(
         update={
-            "checkpoints": {**spec.checkpoints, **(ask.scorer or {})},
             "dtype": resolve_dtype(ask.dtype or spec.dtype, ask.device),
             "batch_size": ask.batch_size or spec.batch_size,
-            "settings": GenEval().scorer_settings(settings),
+            "settings": benchmark.scorer_settings(settings),
         }
     )
 

@@ -14,9 +14,10 @@ keep is published as tests to subclass: `harness.testing`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from benchmarks.base import Benchmark, GradingPasses
 from harness.records import (
@@ -80,6 +81,30 @@ class Replying(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class ExpectedCost:
+    """What a request takes, computed from the models' configuration alone.
+
+    Attributes:
+        nfe: Evaluations of the network; None where the sampler decides how many.
+        evaluation: FLOPs of one of them.
+        decoding: FLOPs of everything else that each draw takes.
+        once: FLOPs of what is encoded once and remembered (a prompt, an image): each is charged
+            to the draw that first brings it, so a draw may bear any of them.
+        complete: False where a draw takes more, of which nothing is known.
+    """
+
+    nfe: int | None
+    evaluation: float
+    decoding: float
+    once: tuple[float, ...] = ()
+    complete: bool = True
+
+
+CostOf = Callable[[Request[Any]], ExpectedCost]
+"""Computes what a request takes."""
+
+
 class GeneratorFactory(Protocol):
     """What `harness.generators` entry points name: a class that can be loaded."""
 
@@ -105,6 +130,23 @@ class GeneratorFactory(Protocol):
         Raises:
             harness.errors.UsageError: A setting it does not have, a device that is not there.
             harness.errors.HarnessError: A checkpoint is missing, damaged or another model's.
+        """
+        ...
+
+    def expected_cost(self, loading: Loading) -> CostOf | None:
+        """Return what computes a request's cost from configuration; a plug-in may leave this out.
+
+        An audit holds logged costs against it, so it loads no weights (a classmethod of the
+        plug-in). Requests come without images.
+
+        Args:
+            loading: As `load` gets it.
+
+        Returns:
+            The function; None where a request's cost is not known without running it.
+
+        Raises:
+            harness.errors.HarnessError: A checkpoint is missing or damaged.
         """
         ...
 

@@ -88,6 +88,21 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         return load_file(file)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a checkpoint.
+
+    Raises:
+        HarnessError: The file is missing, or holds none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise HarnessError(f"cannot read {path}: {error}", HINT) from error
+    if not isinstance(content, dict):
+        raise HarnessError(f"{path} holds no JSON object", HINT)
+    return content
+
+
 def read_config(folder: Path, expected: str) -> dict[str, Any]:
     """Read a checkpoint folder's config.json.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeVar
 
@@ -21,9 +21,11 @@ from pydantic import Field, FiniteFloat
 from harness import options
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models import sana_flops
+from harness.models.base import CostOf, ExpectedCost
 from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
 from harness.models.noise import noise_tensor
+from harness.models.sana_loading import load_tokenizer
 from harness.models.sana_text import (
     EncodedTexts,
     instruction,
@@ -124,6 +126,40 @@ class SanaGenerator:
             dtype=resolve_dtype(loading.dtype, loading.device),
         )
         return cls(pipeline, batch_size=loading.batch_size, settings=loading.settings)
+
+    @classmethod
+    def expected_cost(cls, loading: Loading) -> CostOf | None:
+        """Count what a request takes (see `harness.models.base.GeneratorFactory`).
+
+        Feedback makes a draw dearer by what its sentences are long, which is not counted here.
+
+        Raises:
+            HarnessError: The pipeline's configuration is missing or damaged.
+        """
+        if "pipeline" not in loading.checkpoints:
+            return None
+        parts = loading.checkpoints
+        networks = sana_flops.Configured(parts["pipeline"], parts.get("transformer"))
+        before = instruction_tokens(load_tokenizer(parts["pipeline"]))
+        counted = cache(lambda count, **shape: count(networks, **shape))
+
+        def cost_of(request: Request[Any]) -> ExpectedCost:
+            own: Any = options.build(
+                cls.Settings, {**loading.settings, **request.settings}, flag="-G"
+            )
+            size = {"height": own.height, "width": own.width}
+            steps = (request.stop or own.num_inference_steps) - request.first
+            length, rows = own.max_sequence_length, 2 if own.guidance_scale > 1 else 1
+            texts = [length + (before if own.complex_human_instruction else 0), length][:rows]
+            return ExpectedCost(
+                nfe=steps * rows if networks.one_call_a_step else None,
+                evaluation=counted(sana_flops.denoising, rows=1, tokens=length, **size),
+                decoding=counted(sana_flops.decoding, **size),
+                once=tuple(counted(sana_flops.encoding, tokens=tokens) for tokens in texts),
+                complete=not request.feedback,
+            )
+
+        return cost_of
 
     @classmethod
     def truncation(cls, checkpoints: Mapping[str, Path]) -> Truncation | None:

@@ -7,12 +7,46 @@ computed, so counting a 1.6-billion-parameter model takes a second on any CPU.
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.flops import count
+from harness.models.loading import explained, quiet, read_json
 
 if TYPE_CHECKING:
     from diffusers import SanaPipeline
+
+
+ONE_CALL_A_STEP = ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
+"""Samplers that evaluate the network once a step."""
+
+
+class Configured:
+    """The networks of a SANA pipeline's folder without weights, as far as counting needs them.
+
+    Args:
+        folder: The pipeline.
+        transformer: The transformer's folder, where it is another one.
+    """
+
+    def __init__(self, folder: Path, transformer: Path | None = None) -> None:
+        import torch
+        from diffusers import AutoencoderDC, SanaTransformer2DModel
+        from transformers import AutoConfig, AutoModel
+
+        own = transformer or folder / "transformer"
+        with torch.device("meta"), quiet(), explained(folder, "configuration"):
+            # A Reflect-DiT's further parts are at work only where there is feedback.
+            known = dict(SanaTransformer2DModel.load_config(own))
+            self.transformer: Any = SanaTransformer2DModel.from_config(
+                {**known, "_class_name": SanaTransformer2DModel.__name__}
+            )
+            self.vae: Any = AutoencoderDC.from_config(AutoencoderDC.load_config(folder / "vae"))
+            encoder = AutoConfig.from_pretrained(folder / "text_encoder", local_files_only=True)
+            self.text_encoder: Any = AutoModel.from_config(encoder)
+        self.vae_scale_factor = 2 ** (len(self.vae.config.encoder_block_out_channels) - 1)
+        scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+        self.one_call_a_step = scheduler.get("_class_name") in ONE_CALL_A_STEP
 
 
 def denoising(

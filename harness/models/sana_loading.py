@@ -8,14 +8,13 @@ when it is to run without feedback.
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.models.checkpoints import require
-from harness.models.loading import HINT, explained, load_strictly, quiet
+from harness.models.loading import explained, load_strictly, quiet, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -143,7 +142,7 @@ def load_diffusers(
     Raises:
         HarnessError: A weight or a config field is missing or surplus, or the file is damaged.
     """
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     known = inspect.signature(cls.__init__).parameters
     surplus = [
         name
@@ -165,7 +164,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         HarnessError: There is none, or it is not a SANA pipeline's.
     """
     require(folder, ["model_index.json"])
-    index = _read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     name = index.get("_class_name")
     if name != "SanaPipeline":
         raise HarnessError(
@@ -191,14 +190,4 @@ def _class(folder: Path, index: Mapping[str, Any], part: str, library: Any, base
             f"{folder}/model_index.json names {entry!r} as its {part}",
             f"expected a {base.__name__} of {library.__name__}",
         )
-    return found
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HarnessError(f"cannot read {path}: {error}", HINT) from error
-    if not isinstance(found, dict):
-        raise HarnessError(f"{path} holds no JSON object", HINT)
     return found

@@ -128,10 +128,10 @@ def write_up(found: Findings, options: Options) -> Content:
     miniature = any(map(is_miniature, configs))
     if options.published and miniature:
         said.append(PUBLISHED_ON_MINIATURE)
-    if not options.published and (
-        miniature or any(config["benchmark"]["name"] != "geneval" for config in configs)
-    ):
-        points = points.iloc[:0]
+    if not options.published:
+        benchmarks = {config["benchmark"]["name"] for config in configs}
+        comparable = not miniature and len(benchmarks) == 1
+        points = points[points["benchmark"].isin(benchmarks)] if comparable else points.iloc[:0]
     notes = [*found.captions, *said]
     made = [contents.results(found.results, notes)]
     if len(found.seeds):

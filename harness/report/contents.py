@@ -213,7 +213,7 @@ def published(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
         "As printed by their sources; none was measured here. Sources do not say how many images "
         "per prompt a score is over."
     )
-    return Table("published", "Published GenEval scores", frame, shown, [how, *notes])
+    return Table("published", "Published scores", frame, shown, [how, *notes])
 
 
 def _interval(row: pd.Series) -> str:

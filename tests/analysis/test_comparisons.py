@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.geneval.classes import TAGS
 from harness.analysis.comparison import comparison_table
 from harness.analysis.curves import all_curves
 from harness.analysis.matched import matched_table
 from harness.analysis.protocol import caption, check_alike, labels, unlike, warnings
-from harness.analysis.published import TAGS, load_published, published_points
+from harness.analysis.published import load_published, published_points
 from harness.errors import UsageError
 from harness.models.leakage import LABEL
 from tests.analysis.conftest import MakeRun

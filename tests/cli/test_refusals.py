@@ -124,9 +124,9 @@ def test_a_request_that_cannot_be_met(
 @pytest.mark.parametrize(
     ("role", "line", "says"),
     [
-        ("scorer", "detektor = ", "GenEval's scorer has no checkpoint 'detektor'"),
+        ("scorer", "detektor = ", "the scorer has no part 'detektor'"),
         ("judge", "detektor = ", "the judge 'detector' has no checkpoint 'detektor'"),
-        ("scorer", "", "GenEval's scorer needs a checkpoint 'detector'"),
+        ("scorer", "", "the scorer of benchmark 'geneval' needs a checkpoint 'detector'"),
         ("judge", "", "the judge 'detector' needs a checkpoint 'detector'"),
     ],
 )
