@@ -1,4 +1,6 @@
-"""Checkpoints with random weights at the sizes of real models, to measure speed and memory by.
+"""Models with random weights at the sizes of real ones, to measure speed and memory by.
+
+Built on a device, or written as checkpoints and suites of them.
 
 Pictures and verdicts mean nothing. Tokenizers are small stand-ins: prompts are padded to a fixed
 length anyhow.
@@ -81,7 +83,7 @@ def write_models(
         observe(name)
         path.mkdir(parents=True, exist_ok=True)
         half = device.startswith("cuda") and name in ("pipeline", "vision", "vlm")
-        with _drawn_on(device, torch.bfloat16 if half else torch.float32):
+        with drawn_on(device, torch.bfloat16 if half else torch.float32):
             write(path)
         (path / DONE).write_text(json.dumps({"scale": scale.name}), encoding="utf-8")
     values = {
@@ -99,7 +101,8 @@ def write_models(
 
 
 @contextmanager
-def _drawn_on(device: str, dtype: Any) -> Iterator[None]:
+def drawn_on(device: str, dtype: Any) -> Iterator[None]:
+    """Draw whatever weights are made inside on a device, always the same ones, in a format."""
     import torch
 
     from harness.models.loading import quiet
@@ -114,11 +117,13 @@ def _drawn_on(device: str, dtype: Any) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _save(model: Any, folder: Path) -> None:
-    model.save_pretrained(folder, max_shard_size="100GB")
+def _save(part: Any, folder: Path) -> None:
+    sizes = {"max_shard_size": "100GB"} if hasattr(part, "parameters") else {}
+    part.save_pretrained(folder, **sizes)
 
 
-def _pipeline(folder: Path, scale: Scale) -> None:
+def sana_parts(scale: Scale) -> dict[str, Any]:
+    """Return the parts of a SANA pipeline by name; its transformer heeds feedback."""
     import torch
     from diffusers import AutoencoderDC, DPMSolverMultistepScheduler
     from transformers import Gemma2Config, Gemma2Model
@@ -126,18 +131,25 @@ def _pipeline(folder: Path, scale: Scale) -> None:
     from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
 
     ends = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
-    _save(Gemma2Model(Gemma2Config(**scale.text, **ends)), folder / "text_encoder")
-    _tokenizer().save_pretrained(folder / "tokenizer")
-    _save(AutoencoderDC(in_channels=3, **scale.autoencoder), folder / "vae")
     transformer = SanaTransformer2DModelWithContext(**scale.transformer)
     torch.nn.init.normal_(transformer.reflection_norm.weight)  # else feedback changes nothing
-    _save(transformer, folder / "transformer")
-    DPMSolverMultistepScheduler(
-        algorithm_type="dpmsolver++",
-        prediction_type="flow_prediction",
-        use_flow_sigmas=True,
-        flow_shift=3.0,
-    ).save_pretrained(folder / "scheduler")
+    return {
+        "text_encoder": Gemma2Model(Gemma2Config(**scale.text, **ends)),
+        "tokenizer": _tokenizer(),
+        "vae": AutoencoderDC(in_channels=3, **scale.autoencoder),
+        "transformer": transformer,
+        "scheduler": DPMSolverMultistepScheduler(
+            algorithm_type="dpmsolver++",
+            prediction_type="flow_prediction",
+            use_flow_sigmas=True,
+            flow_shift=3.0,
+        ),
+    }
+
+
+def _pipeline(folder: Path, scale: Scale) -> None:
+    for name, part in sana_parts(scale).items():
+        _save(part, folder / name)
     index = {
         "_class_name": "SanaPipeline",
         "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
@@ -149,17 +161,23 @@ def _pipeline(folder: Path, scale: Scale) -> None:
     (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
 
 
-def _siglip(folder: Path, scale: Scale) -> None:
+def siglip_parts(scale: Scale) -> tuple[Any, Any]:
+    """Return a SigLIP and its image processor."""
     from transformers import SiglipVisionConfig, SiglipVisionModel
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
     config = SiglipVisionConfig(**scale.siglip)
-    _save(SiglipVisionModel(config), folder)
     side = {"height": config.image_size, "width": config.image_size}
-    SiglipImageProcessorPil(size=side).save_pretrained(folder)
+    return SiglipVisionModel(config), SiglipImageProcessorPil(size=side)
 
 
-def _vlm(folder: Path, scale: Scale) -> None:
+def _siglip(folder: Path, scale: Scale) -> None:
+    for part in siglip_parts(scale):
+        _save(part, folder)
+
+
+def vlm_parts(scale: Scale) -> tuple[Any, Any, Any]:
+    """Return a Qwen2.5-VL, its tokenizer and its image processor."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -175,12 +193,17 @@ def _vlm(folder: Path, scale: Scale) -> None:
         vision_end_token_id=number("<|vision_end|>"),
         tie_word_embeddings=True,
     )
-    _save(Qwen2_5_VLForConditionalGeneration(config), folder)
-    tokenizer.save_pretrained(folder)
-    Qwen2VLImageProcessorPil(**scale.vlm_image).save_pretrained(folder)
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    return model, tokenizer, Qwen2VLImageProcessorPil(**scale.vlm_image)
 
 
-def _detector(folder: Path, scale: Scale) -> None:
+def _vlm(folder: Path, scale: Scale) -> None:
+    for part in vlm_parts(scale):
+        _save(part, folder)
+
+
+def detector_model(scale: Scale) -> Any:
+    """Return a Mask2Former."""
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
     from benchmarks.geneval.classes import CLASSES
@@ -193,11 +216,16 @@ def _detector(folder: Path, scale: Scale) -> None:
         label2id={name: i for i, name in enumerate(CLASSES)},
         **scale.mask2former,
     )
-    _save(Mask2FormerForUniversalSegmentation(config), folder)
+    return Mask2FormerForUniversalSegmentation(config)
+
+
+def _detector(folder: Path, scale: Scale) -> None:
+    _save(detector_model(scale), folder)
     (folder / "frame.json").write_text(json.dumps(dict(scale.frame)), encoding="utf-8")
 
 
-def _colors(folder: Path, scale: Scale) -> None:
+def clip_parts(scale: Scale) -> tuple[Any, Any, Any]:
+    """Return a CLIP, its tokenizer and its image processor."""
     from transformers import (
         CLIPConfig,
         CLIPImageProcessorPil,
@@ -215,13 +243,16 @@ def _colors(folder: Path, scale: Scale) -> None:
     text = CLIPTextConfig(vocab_size=len(words), **scale.clip_text, **width, **ends)
     vision = CLIPVisionConfig(**scale.clip_vision, **width)
     config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), **width)
-    _save(CLIPModel(config), folder)
     vocabulary = {token: n for n, token in enumerate(words)}
-    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77).save_pretrained(folder)
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
     side = {"height": vision.image_size, "width": vision.image_size}
-    CLIPImageProcessorPil(
-        size={"shortest_edge": vision.image_size}, crop_size=side
-    ).save_pretrained(folder)
+    processor = CLIPImageProcessorPil(size={"shortest_edge": vision.image_size}, crop_size=side)
+    return CLIPModel(config), tokenizer, processor
+
+
+def _colors(folder: Path, scale: Scale) -> None:
+    for part in clip_parts(scale):
+        _save(part, folder)
 
 
 def _tokenizer() -> Any:

@@ -13,7 +13,7 @@ import gc
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -233,7 +233,7 @@ class Probe:
         return measure_size(
             size,
             self._generator,
-            lambda size: _requests(self._setup, size, self._context),
+            lambda size: made_up(self._setup.config.generator.settings, size, self._context),
             memory=lambda: memory_held(self._setup.device),
             limit=self._limit,
         )
@@ -320,8 +320,14 @@ def measure_sizes(measure: Callable[[int], Size | str], best: Choice = choose) -
     return Calibration(best(sizes), tuple(sizes), stopped)
 
 
-def _requests(setup: Setup, size: int, context: int) -> list[Request]:
-    settings = setup.config.generator.settings
+def made_up(settings: Mapping[str, Any], size: int, context: int) -> list[Request]:
+    """Return requests to measure a generator by.
+
+    Args:
+        settings: Of the sampler.
+        size: How many.
+        context: Feedbacks of each.
+    """
     shape = (int(settings.get("height") or 64), int(settings.get("width") or 64), 3)
     seen = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     feedback = tuple(

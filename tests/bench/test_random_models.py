@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from harness.bench.random_models import write_models
-from harness.bench.sizes import FULL
+from harness.bench.sizes import FULL, TINY
 from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
-from tests.bench.tiny_scale import TINY
 from tests.terminal import Terminal
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "reflect_dit"
