@@ -45,7 +45,7 @@ PARTS = {
     "judge": Measurement(gpu_parts.judging, 90),
     "scorer": Measurement(gpu_parts.scoring, 60),
     "invariance": Measurement(gpu_parts.invariance, 60),
-    "overlap": Measurement(gpu_parts.overlap, 90),
+    "overlap": Measurement(gpu_parts.overlap, 120),
     "networks": Measurement(gpu_parts.networks, 120, (0,)),
     "networks with feedback": Measurement(gpu_parts.networks, 120, (3,)),
 }

@@ -66,7 +66,7 @@ def generator(scale: Scale, device: str) -> ReflectDiTGenerator:
 def judge(scale: Scale, device: str) -> VLMJudge:
     """Return a Qwen2.5-VL judge that writes as many tokens as it may."""
     from harness.models.judges.vlm import VLMJudge, VLMSettings
-    from harness.models.judges.vlm_processor import load_processor
+    from harness.models.vlm_loading import load_processor
 
     prepare(device)
     with drawn_on(device, half(device)):

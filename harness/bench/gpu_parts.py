@@ -214,7 +214,7 @@ def invariance(record: Recorder, scale: Scale, device: str) -> None:
 
         def pictures(requests: Sequence[Any], size: int) -> list[Image]:
             model.batch_size = size
-            return [image for image, _ in model.generate(requests)]
+            return [made.image for made in model.generate(requests)]
 
         with record.guarded(what=f"generator, {context} feedbacks", batch=FULL_BATCH) as row:
             among = pictures(rows, FULL_BATCH)

@@ -102,14 +102,14 @@ def test_a_compiled_row_depends_on_itself_alone(tiny_suite: Suite, tiny_pipeline
         generator.compile()
         return generator
 
-    requests = [Request(f"id{n}", "a photo of a bench", n, settings) for n in range(3)]
+    requests = [Request(f"id{n}", "a photo of a bench", ((n, 1.0),), settings) for n in range(3)]
     first, second = load(), load()
-    together = [image for image, _ in first.generate(requests)]
-    [(alone, _)] = second.generate(requests[2:])
+    together = [made.image for made in first.generate(requests)]
+    alone = second.generate(requests[2:])[0].image
     assert np.array_equal(alone, together[2])
     # Another shape in between, here before and there after, changes nothing.
-    single = Request("id2", "a photo of a bench", 2, settings, rows=1)
-    [(small, _)] = second.generate([single])
-    [(again, _)] = first.generate([single])
+    single = Request("id2", "a photo of a bench", ((2, 1.0),), settings, rows=1)
+    small = second.generate([single])[0].image
+    again = first.generate([single])[0].image
     assert np.array_equal(small, again)
-    assert np.array_equal(first.generate(requests)[2][0], together[2])
+    assert np.array_equal(first.generate(requests)[2].image, together[2])
