@@ -12,14 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.base import GradingPasses
 from harness.audit.remade import checkpoints_here
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
 from harness.engine.rows import logged_draw
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
+from harness.identity import Earlier
+from harness.log.schema import DRAW
 from harness.records import Prompt, Role
 from harness.registry import GENERATORS, JUDGES
 
@@ -29,10 +31,8 @@ _ANSWER = {Role.GENERATOR: "image", Role.JUDGE: "accepted", Role.SCORER: "correc
 
 _COLUMNS = (
     "prompt",
-    "text",
     "round",
-    "settings",
-    "feedback",
+    *DRAW[1:],
     *_ANSWER.values(),
     "detections",
     "generator_nfe",
@@ -63,7 +63,7 @@ def check(subject: Subject) -> Result:
     problems = Problems()
     numbers = bounded = 0
     for key, rows in subject.by_search(_COLUMNS):
-        for row in rows:
+        for row in sorted(rows, key=lambda row: (row["round"] or 0, row["draw_index"])):
             for role, test in tests.items():
                 if row[f"{role}_flops"] is None:
                     if row[_ANSWER[role]] is not None:
@@ -90,10 +90,15 @@ def _generator(subject: Subject) -> Test:
     if cost_of is None:
         raise CannotCheck(f"what a generator '{spec.kind}' takes is not known without running it")
 
+    resolver, earlier = subject.resolver, cast(Earlier, {})
+
     def test(row: Row) -> str:
-        prompt = Prompt(row["prompt_id"], row["prompt"])
-        draw, round = logged_draw(row), row["round"] or 1
-        cost = cost_of(subject.resolver.resolve(prompt, row["replicate"], draw, round))
+        prompt, round = Prompt(row["prompt_id"], row["prompt"]), row["round"] or 1
+        try:
+            draw = logged_draw(row)
+            cost = cost_of(resolver.resolve(prompt, row["replicate"], draw, round, earlier))
+        except (HarnessError, TypeError, ValueError) as error:
+            return f"what it takes cannot be computed: {first_line(error)}"
         nfe, flops = row["generator_nfe"], row["generator_flops"]
         if cost.nfe is not None and nfe != cost.nfe:
             return f"{nfe} NFE, not {cost.nfe}"
