@@ -68,6 +68,9 @@ class Benchmark(ABC):
     nor --scorer names one; "" where one of them has to. They are in a run's identity, and no other
     benchmark's are."""
 
+    notice: ClassVar[str] = ""
+    """What must be said whenever it is used, such as its data's licence."""
+
     @abstractmethod
     def prompts(self) -> list[Prompt]:
         """All prompts in their official order.
@@ -106,6 +109,18 @@ class Benchmark(ABC):
                 is logged.
         """
         return None
+
+    def by_skill(
+        self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]
+    ) -> Sequence[tuple[str, float]]:
+        """Return what an image adds to the means by skill: a skill and a grade for each question.
+
+        Args:
+            prompt: What the image was made for.
+            evidence: Of its score, as it is logged.
+            settings: Complete, as `scorer_settings` returns them.
+        """
+        return ()
 
     def grading_passes(self, loading: Loading, height: int, width: int) -> GradingPasses | None:
         """Build what the scorer runs for one image from configuration files, to count its FLOPs.

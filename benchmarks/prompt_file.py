@@ -1,19 +1,21 @@
-"""Prompts from a file of the user's own: images and judge's verdicts, no scores."""
+"""Prompts from a file of the user's own, scored by questions of the user's own, if it has any."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks.base import Benchmark
+from benchmarks.base import Scorer
 from benchmarks.geneval.metadata import BadMetadata, validated
-from harness.errors import UsageError, did_you_mean, shortened
-from harness.records import Prompt
+from benchmarks.vqa.base import OFFICIAL, VLM, Asked, Question, QuestionBenchmark
+from benchmarks.vqa.own_questions import ONE_WORD, grade, parse_questions, read_questions, spellings
+from harness.errors import HarnessError, UsageError, did_you_mean, shortened
+from harness.records import Answer, Evidence, Loading, Prompt
 from harness.text import json_lines, parse_json, read_text
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -22,12 +24,20 @@ _FORMATS = (*_DELIMITERS, ".json", ".jsonl", ".ndjson", _PLAIN)
 
 _EXAMPLE = '{"prompt": "a photo of a bench"}'
 
+QUESTIONS = "questions"
+"""The column with a prompt's questions."""
+
+_QUESTION = (
+    'such as [{"text": "Is there a bench?"}, {"text": "What colour is it?", "expected": "red", '
+    '"weight": 2, "parent": 1}]'
+)
+
 _Row = tuple[int, Mapping[str, Any]]
 """Line number and content."""
 
 
 @dataclass(frozen=True)
-class PromptFile(Benchmark):
+class PromptFile(QuestionBenchmark):
     """One prompt a line: JSON objects (.jsonl), a table with a header (.csv, .tsv) or text (.txt).
 
     The column `prompt` is the text; `id` names the prompt (default: its number, from "00000";
@@ -35,16 +45,65 @@ class PromptFile(Benchmark):
     it in reports. Every other column goes to the prompt's metadata; rows in GenEval's form, with
     a list of objects under `include`, must be what GenEval's scorer can read.
 
+    With a column `questions` images are scored (`benchmarks.vqa.own_questions`). Without it a run
+    ends with images and judge's verdicts.
+
     Attributes:
         path: The file.
     """
 
     name: ClassVar[str] = "prompt-file"
-    scored: ClassVar[bool] = False
     external: ClassVar[bool] = True
     prompt_options: ClassVar[frozenset[str]] = frozenset({"path"})
 
     path: str
+
+    @property
+    def scored(self) -> bool:  # type: ignore[override]
+        """Whether its prompts have questions."""
+        return any(QUESTIONS in prompt.metadata for prompt in self.prompts())
+
+    @property
+    def parts(self) -> Mapping[str, str]:  # type: ignore[override]
+        """Who answers the questions, if there are any."""
+        return {VLM: OFFICIAL} if self.scored else {}
+
+    def load_scorer(self, loading: Loading) -> Scorer:
+        """Load who answers the questions (see `Benchmark.load_scorer`)."""
+        if not self.scored:
+            raise NotImplementedError(f"{self.name} has no scorer without a column of questions")
+        return super().load_scorer(loading)
+
+    def questions(self, prompt: Prompt, settings: Mapping[str, Any]) -> Sequence[Question]:
+        """Return the prompt's own questions.
+
+        Raises:
+            HarnessError: It has none, or they are damaged.
+        """
+        try:
+            return read_questions(prompt.metadata.get(QUESTIONS))
+        except ValueError as error:
+            raise HarnessError(f"prompt '{prompt.id}' cannot be scored: {error}") from None
+
+    def asked(self, question: Question, settings: Mapping[str, Any]) -> Asked:
+        """Return a question as it is put."""
+        return Asked(ONE_WORD.replace("{question}", question.text), spellings(question.expected))
+
+    def grade(
+        self, prompt: Prompt, answers: Sequence[Answer], settings: Mapping[str, Any]
+    ) -> tuple[float, bool]:
+        """Return the weighted mean of the answers, and whether all that count are right."""
+        return grade(answers)
+
+    def by_skill(
+        self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]
+    ) -> Sequence[tuple[str, float]]:
+        """Return each answer's probability under its skill."""
+        return [
+            (each.skill, each.probability or 0.0)
+            for each in evidence
+            if isinstance(each, Answer) and each.skill
+        ]
 
     def prompts(self) -> list[Prompt]:
         """All prompts in the order of the file.
@@ -74,6 +133,12 @@ class PromptFile(Benchmark):
                 )
             lines[prompt.id] = line
             prompts.append(prompt)
+        lacking = [prompt for prompt in prompts if QUESTIONS not in prompt.metadata]
+        if 0 < len(lacking) < len(prompts):
+            raise UsageError(
+                f"{file}, line {lines[lacking[0].id]}: no questions, and other prompts have some",
+                "give every prompt questions, or none; an empty mean would be no score",
+            )
         if not prompts:
             raise UsageError(
                 f"{file} holds no prompts", "write one a line, such as " + _example(file)
@@ -181,4 +246,11 @@ def _prompt(file: Path, line: int, row: Mapping[str, Any], default_id: str) -> P
         except BadMetadata as error:
             raise UsageError(f"{file}, line {line}: {error.message}", error.hint) from None
     metadata = {key: value for key, value in row.items() if key not in ("prompt", "id", "tag")}
+    if metadata.get(QUESTIONS) in (None, ""):
+        metadata.pop(QUESTIONS, None)
+    else:
+        try:
+            metadata[QUESTIONS] = parse_questions(metadata[QUESTIONS])
+        except ValueError as error:
+            raise UsageError(f"{file}, line {line}: questions: {error}", _QUESTION) from None
     return Prompt(id=str(identity), text=text.strip(), tag=str(tag), metadata=metadata)

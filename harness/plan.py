@@ -70,6 +70,7 @@ class Ask:
     checkpoint: str | None = None
     judge: str | None = None
     scorer: Mapping[str, str] | None = None
+    scorer_settings: Mapping[str, str] | None = None
     dtype: str | None = None
     compile: bool = False
     batch_size: int | None = None
@@ -173,10 +174,14 @@ def plan(ask: Ask) -> Plan:
     suite = override(load_suite(ask.model), ask)
     scorer = scorer_spec(benchmark, suite.scorer, ask.scorer or {}) if benchmark.scored else None
     if scorer is not None:
-        benchmark.scorer_settings(scorer.settings)
-    elif ask.scorer:
+        settings = {**scorer.settings, **(ask.scorer_settings or {})}
+        complete = benchmark.scorer_settings(settings)
+        if ask.scorer_settings:
+            scorer = scorer.model_copy(update={"settings": complete})
+    elif ask.scorer or ask.scorer_settings:
         raise UsageError(
-            f"benchmark '{ask.benchmark}' has no scorer, so --scorer has nothing to change",
+            f"benchmark '{ask.benchmark}' has no scorer, so {'--scorer' if ask.scorer else '-O'} "
+            "has nothing to change",
             "leave it out, or choose another --benchmark",
         )
     oracle = bool(getattr(JUDGES.get(suite.judge.kind), "oracle", False))

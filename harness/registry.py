@@ -128,6 +128,9 @@ BENCHMARKS = Registry(
     "harness.benchmarks",
     {
         "geneval": "benchmarks.geneval.benchmark:GenEval",
+        "geneval2": "benchmarks.geneval2.benchmark:GenEval2",
+        "geneval2-miniature": "harness.miniature.geneval2:MiniatureGenEval2",
+        "dpg-bench": "benchmarks.dpg_bench.benchmark:DPGBench",
         "prompt-file": "benchmarks.prompt_file:PromptFile",
     },
 )

@@ -10,13 +10,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError, shortened
 from harness.text import read_text
 
 NO_PARENT = 0
+
+MAX_NUMBER = 1_000_000
 
 _ID, _NUMBER, _PARENTS, _TUPLE = "item_id", "proposition_id", "dependency", "tuple"
 _QUESTION, _TEXT = "question_natural_language", "text"
@@ -73,7 +75,6 @@ class QuestionFile:
     items: Mapping[str, Item]
     lost_row: tuple[str, int] | None = None
     replaced: tuple[str, ...] = ()
-    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_questions(path: Path, *, skip_first: bool) -> QuestionFile:
@@ -87,67 +88,85 @@ def read_questions(path: Path, *, skip_first: bool) -> QuestionFile:
         UsageError: The file cannot be read, lacks a column, or a row holds what no proposition can
             be. The message names the line.
     """
+    return parse_questions(read_text(path), str(path), skip_first=skip_first)
+
+
+def parse_questions(text: str, source: str, *, skip_first: bool) -> QuestionFile:
+    """Read the text of a file of questions.
+
+    Args:
+        text: The file's.
+        source: Its name, for messages.
+        skip_first: As for `read_questions`.
+
+    Raises:
+        UsageError: As there.
+    """
     items: dict[str, tuple[str, dict[int, Proposition]]] = {}
-    texts: dict[str, str] = {}
     replaced: list[str] = []
     lost: tuple[str, int] | None = None
     previous = ""
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = reader.fieldnames or ()
         if lacking := [name for name in _NEEDED if name not in columns]:
             raise UsageError(
-                f"{path}, line 1: the header lacks {shortened(lacking)}",
+                f"{source}, line 1: the header lacks {shortened(lacking)}",
                 "give DPG-Bench's own file of questions, dpg_bench.csv, or one with its columns",
             )
         for position, row in enumerate(reader):
-            id, text, proposition = _row(path, reader.line_num, row)
-            texts.setdefault(id, text)
+            id, prompt, proposition = _row(source, reader.line_num, row)
             if skip_first and position == 0:
                 lost = id, proposition.number
                 continue
             if id != previous:
                 if id in items:
                     replaced.append(id)
-                items[id] = text, {}
+                items[id] = prompt, {}
             items[id][1][proposition.number] = proposition
             previous = id
     except csv.Error as error:
         raise UsageError(
-            f"{path}, line {reader.line_num + 1}: not CSV ({error})",
+            f"{source}, line {reader.line_num + 1}: not CSV ({error})",
             "put double quotes around a text that holds commas, quotes or line breaks",
         ) from None
     if not items:
-        raise UsageError(f"{path} holds no questions", "give DPG-Bench's dpg_bench.csv")
+        raise UsageError(f"{source} holds no questions", "give DPG-Bench's dpg_bench.csv")
     return QuestionFile(
-        {id: Item(id, text, tuple(rows.values())) for id, (text, rows) in items.items()},
+        {id: Item(id, prompt, tuple(rows.values())) for id, (prompt, rows) in items.items()},
         lost,
         tuple(dict.fromkeys(replaced)),
-        texts,
     )
 
 
-def _row(path: Path, line: int, row: Mapping[str, str | None]) -> tuple[str, str, Proposition]:
+def _row(source: str, line: int, row: Mapping[str, str | None]) -> tuple[str, str, Proposition]:
     cells = {name: row.get(name) for name in _NEEDED}
     if None in row or None in cells.values():
         raise UsageError(
-            f"{path}, line {line}: not as many cells as the header has columns",
+            f"{source}, line {line}: not as many cells as the header has columns",
             "put double quotes around a text with commas",
         )
     id, text, number, parents, written, question = (str(cells[name]) for name in _NEEDED)
     if not id or not question.strip():
-        raise UsageError(f"{path}, line {line}: no item_id, or no question", "fill the cell in")
+        raise UsageError(f"{source}, line {line}: no item_id, or no question", "fill the cell in")
     try:
         proposition = Proposition(
-            int(number),
+            _number(number),
             question,
             written.split("(")[0].strip(),
-            tuple(int(part) for part in parents.split(",")),
+            tuple(map(_number, parents.split(","))),
         )
     except ValueError:
         raise UsageError(
-            f"{path}, line {line}: proposition_id {number!r} and dependency {parents!r}, expected "
-            "whole numbers",
+            f"{source}, line {line}: proposition_id {number!r} and dependency {parents!r}, "
+            "expected whole numbers",
             "a dependency is 0, or numbers of propositions with commas between: 1,3",
         ) from None
     return id, text, proposition
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if abs(number) > MAX_NUMBER:
+        raise ValueError("no item has so many propositions")
+    return number

@@ -110,7 +110,7 @@ def check_known_images(scorer: GenEvalScorer, checkpoints: Mapping[str, Path]) -
         place = Path(checkpoints[part]) / FOLDER
         if not place.is_dir():
             continue
-        questions = _read(place)
+        questions = read_known(place)
         try:
             wrong = wrong_of(scorer, questions, place)
         except (KeyError, TypeError, ValueError) as error:
@@ -137,7 +137,7 @@ def _wrong_verdicts(scorer: GenEvalScorer, questions: list[Any], place: Path) ->
         Prompt(str(number), "", question["metadata"]["tag"], question["metadata"])
         for number, question in enumerate(questions)
     ]
-    images = [_pixels(place / question["image"])[..., :3] for question in questions]
+    images = [known_image(place / question["image"])[..., :3] for question in questions]
     wrong = []
     for question, examination in zip(questions, plain.examine(prompts, images), strict=True):
         outcome = examination.outcome
@@ -164,7 +164,7 @@ def _is_detected(item: Mapping[str, Any], examination: Examination) -> bool:
 def _wrong_colors(scorer: GenEvalScorer, questions: list[Any], place: Path) -> list[str]:
     crops = []
     for question in questions:
-        pixels = _pixels(place / question["image"])
+        pixels = known_image(place / question["image"])
         box = np.array([0, 0, pixels.shape[1], pixels.shape[0]], np.float32)
         crops.append(Crop(pixels[..., :3], pixels[..., 3] > 0, box, question["class"]))
     colors = scorer.classifier.classify(crops)
@@ -175,7 +175,12 @@ def _wrong_colors(scorer: GenEvalScorer, questions: list[Any], place: Path) -> l
     ]
 
 
-def _read(place: Path) -> list[Any]:
+def read_known(place: Path) -> list[Any]:
+    """Read the questions with known answers of a folder `FOLDER`.
+
+    Raises:
+        HarnessError: There is none, or the file is damaged.
+    """
     file = place / ANSWERS
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -187,8 +192,12 @@ def _read(place: Path) -> list[Any]:
     return questions
 
 
-def _pixels(file: Path) -> Image:
-    """RGBA, uint8, shape (height, width, 4)."""
+def known_image(file: Path) -> Image:
+    """Read a PNG as RGBA, uint8, shape (height, width, 4).
+
+    Raises:
+        HarnessError: It cannot be read.
+    """
     try:
         with Pillow.open(file, formats=["PNG"]) as image:
             return np.ascontiguousarray(image.convert("RGBA"))

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from benchmarks.vqa.base import Asked, FirstToken
 from harness.errors import HarnessError
 from harness.models.vlm_loading import QWEN, check_finite, count_weights
 from harness.records import Cost, Image
@@ -49,32 +50,6 @@ _UNHEEDED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One question.
-
-    Attributes:
-        message: The whole text that follows the image.
-        spellings: Of the answer whose probability is wanted.
-    """
-
-    message: str
-    spellings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FirstToken:
-    """How a model begins its answer.
-
-    Attributes:
-        text: The likeliest token.
-        probability: Summed over the spellings' first tokens.
-    """
-
-    text: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Row:
     """An image with its questions as the model reads them."""
 
@@ -97,18 +72,10 @@ class Reader:
         processor: Its tokenizer, template and image processor.
         batch_size: Images that are encoded together.
         questions: Questions that are answered together.
-        mended: Count every first token once, and none that is but a space. Officially the
-            probability of a token is added once for each spelling that begins with it.
     """
 
     def __init__(
-        self,
-        model: Any,
-        processor: Any,
-        *,
-        batch_size: int = 1,
-        questions: int = 8,
-        mended: bool = False,
+        self, model: Any, processor: Any, *, batch_size: int = 1, questions: int = 8
     ) -> None:
         if model.config.model_type not in QWEN:
             raise HarnessError(
@@ -119,7 +86,6 @@ class Reader:
         self.processor = processor
         self.batch_size = batch_size
         self.questions = questions
-        self.mended = mended
         self._weights = count_weights(model)
         self._penalty = _repetition_penalty(model.generation_config)
         self._image_token = int(model.config.image_token_id)
@@ -141,9 +107,7 @@ class Reader:
         rows = [self._encode(image, each) for image, each in zip(images, asked, strict=True)]
         answers: list[list[FirstToken]] = [[FirstToken("", 0.0)] * len(each) for each in asked]
         for number, question, distribution in self.distributions(rows):
-            answers[number][question] = self._first_token(
-                distribution, asked[number][question].spellings
-            )
+            answers[number][question] = self._first_token(distribution, asked[number][question])
         return [(each, self._cost(row)) for row, each in zip(rows, answers, strict=True)]
 
     def encode(self, image: Image, messages: Sequence[str]) -> _Row:
@@ -172,6 +136,23 @@ class Reader:
                         found = self._answer(cache, places, chosen, length)
                         for (place, question), distribution in zip(some, found, strict=False):
                             yield chunk[place], question, distribution
+
+    def plain(self, row: _Row, question: int) -> Tensor:
+        """Return a first token's distribution from one pass over all tokens, without a cache."""
+        import torch
+
+        device = self.model.device
+        tokens = torch.tensor([[*row.prefix, *row.suffixes[question]]], device=device)
+        inputs = {name: value.to(device) for name, value in row.inputs.items()}
+        with torch.no_grad():
+            logits = self.model(
+                input_ids=tokens,
+                mm_token_type_ids=(tokens == self._image_token).int(),
+                attention_mask=torch.ones_like(tokens),
+                use_cache=False,
+                **inputs,
+            ).logits[:, -1]
+        return self._softmax(logits.float(), [(row, question)])[0]
 
     def _encode(self, image: Image, asked: Sequence[Asked]) -> _Row:
         from PIL import Image as Pillow
@@ -270,6 +251,12 @@ class Reader:
             ends = torch.tensor([len(suffix) - 1 for suffix in suffixes], device=device)
             last = states[torch.arange(len(suffixes), device=device), ends]
             logits = self.model.get_output_embeddings()(last).float()
+        return self._softmax(logits, chosen)
+
+    def _softmax(self, logits: Tensor, chosen: Sequence[tuple[_Row, int]]) -> Tensor:
+        """What greedy decoding makes of the scores that come after some questions."""
+        import torch
+
         check_finite(logits)
         if self._penalty != 1.0:
             for place, (row, question) in enumerate(chosen):
@@ -281,14 +268,14 @@ class Reader:
         distributions: Tensor = logits.softmax(-1)
         return distributions
 
-    def _first_token(self, distribution: Tensor, spellings: Sequence[str]) -> FirstToken:
+    def _first_token(self, distribution: Tensor, asked: Asked) -> FirstToken:
         tokenizer = self.processor.tokenizer
         tokens = [
             encoded[0]
-            for spelling in spellings
+            for spelling in asked.spellings
             if (encoded := tokenizer.encode(spelling, add_special_tokens=False))
         ]
-        if self.mended:
+        if asked.mended:
             tokens = [t for t in dict.fromkeys(tokens) if tokenizer.decode([t]).strip()]
         text = tokenizer.decode(
             [int(distribution.argmax())],

@@ -75,12 +75,12 @@ class VQAScore:
         dtype = resolve_dtype(loading.dtype, loading.device)
         model, processor = load_vlm(folder, loading.checkpoints.get("processor", folder), dtype)
         size = loading.batch_size
-        reader = Reader(model.to(place), processor, batch_size=size, questions=size, mended=True)
+        reader = Reader(model.to(place), processor, batch_size=size, questions=size)
         return cls(reader, built.question)
 
     def measure(self, looks: Sequence[Look]) -> list[tuple[float, Cost]]:
         """Ask whether each image shows its prompt (see `harness.models.base.Metric`)."""
-        from benchmarks.vqa.reader import Asked
+        from benchmarks.vqa.base import Asked
 
         asked = [
             [Asked(self.question.replace("{prompt}", look.prompt.text), YES)] for look in looks

@@ -66,6 +66,13 @@ PAIR = "NAME=VALUE"
     help="Another checkpoint for a part of the scorer.",
 )
 @click.option(
+    "-O",
+    "scorer_settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Scorer setting, such as mended=true for geneval2.",
+)
+@click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
     help="Number type of all models; default bfloat16 on GPUs, float32 on CPUs.",
@@ -114,6 +121,7 @@ def run(
     benchmark_options: tuple[str, ...],
     generator_settings: tuple[str, ...],
     scorer: tuple[str, ...],
+    scorer_settings: tuple[str, ...],
     tags: str,
     out: Location | None,
     reuse: tuple[RunFolder, ...],
@@ -138,6 +146,7 @@ def run(
         benchmark_options=parse(benchmark_options, flag="-B"),
         generator_settings=parse(generator_settings, flag="-G"),
         scorer=parse(scorer, flag="--scorer"),
+        scorer_settings=parse(scorer_settings, flag="-O"),
         batch_size=None if batch_size == BatchSize.AUTO else batch_size,
         tags=tuple(tag.strip() for tag in tags.split(",") if tag.strip()),
         **rest,

@@ -13,7 +13,7 @@ import dataclasses
 import pytest
 
 from benchmarks.base import Benchmark
-from harness.records import Prompt
+from harness.records import Loading, Prompt
 from harness.seeds import canonical_json
 
 
@@ -55,7 +55,11 @@ class BenchmarkContract:
 
     def test_it_has_a_scorer_if_it_declares_one(self, benchmark_plugin: Benchmark) -> None:
         has_scorer = type(benchmark_plugin).load_scorer is not Benchmark.load_scorer
-        assert benchmark_plugin.scored == has_scorer
+        if benchmark_plugin.scored:
+            assert has_scorer
+        else:
+            with pytest.raises(NotImplementedError, match=benchmark_plugin.name):
+                benchmark_plugin.load_scorer(Loading())
 
     def test_its_prompt_options_are_options(self, benchmark_plugin: Benchmark) -> None:
         options = {field.name for field in dataclasses.fields(benchmark_plugin)}

@@ -14,7 +14,8 @@ from PIL import Image as Pillow
 from transformers import RepetitionPenaltyLogitsProcessor
 
 from benchmarks.geneval2.scoring import YES, arithmetic_mean, geometric_mean, spellings
-from benchmarks.vqa.reader import LENGTH_STEP, MAX_TOKENS, Asked, FirstToken, Reader
+from benchmarks.vqa.base import Asked, FirstToken
+from benchmarks.vqa.reader import LENGTH_STEP, MAX_TOKENS, Reader
 from harness.errors import BadAnswer, HarnessError
 from harness.models.vlm_loading import load_vlm
 from harness.records import Cost, Image
@@ -35,9 +36,11 @@ def image(name: str) -> Image:
 
 def atoms(case: Any, rows: Sequence[Any]) -> list[Asked]:
     row = case if "vqa_list" in case else rows[case["row"]]
-    asked = [Asked(f"{q} Answer in one word.", spellings(q, a)) for q, a in row["vqa_list"]]
+    asked = [
+        Asked(f"{q} Answer in one word.", spellings(q, a), mended=False) for q, a in row["vqa_list"]
+    ]
     shows = f'Does this image show "{row["prompt"]}"? Answer the question with Yes or No.'
-    return [*asked, Asked(shows, YES)]
+    return [*asked, Asked(shows, YES, mended=False)]
 
 
 @pytest.mark.slow
@@ -81,7 +84,7 @@ IMAGES = [pixels(32, 0), pixels(32, 1), pixels(40, 2), pixels(32, 3)]
 QUESTIONS = [
     [Asked("the bench is correct", ("correct", "not"))],
     [Asked(f"the bench is {'a ' * n} cow", ("correct",)) for n in (1, 2, LENGTH_STEP, 3, 4)],
-    [Asked("no cow", ("cow", "cow"))] * 2,
+    [Asked("no cow", ("cow", "cow"), mended=False)] * 2,
     [],
 ]
 
@@ -137,12 +140,15 @@ def test_the_image_is_paid_for_once(reader: Reader) -> None:
     assert isinstance(once, Cost)
 
 
-def test_equal_first_tokens_are_added_again_unless_mended(folder: Path, reader: Reader) -> None:
-    asked = [[Asked("the cow", ("cow", "cow")), Asked("the cow", ("cow",))]]
-    (double, single), _ = reader.ask(IMAGES[:1], asked)[0]
+def test_equal_first_tokens_are_added_again_unless_mended(reader: Reader) -> None:
+    asked = [
+        Asked("the cow", ("cow", "cow"), mended=False),
+        Asked("the cow", ("cow",), mended=False),
+        Asked("the cow", ("cow", "cow")),
+    ]
+    double, single, mended = reader.ask(IMAGES[:1], [asked])[0][0]
     assert double.probability == 2 * single.probability > 0
-    (mended, _), _ = load(folder, questions=3, mended=True).ask(IMAGES[:1], asked)[0]
-    assert mended.probability == pytest.approx(single.probability)
+    assert mended == single
 
 
 def test_a_repetition_penalty_applies_and_sampling_settings_do_not(folder: Path) -> None:

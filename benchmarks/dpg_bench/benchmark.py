@@ -1,0 +1,198 @@
+"""DPG-Bench as a benchmark: its prompts and questions, from its own file, and who answers them.
+
+Who answers here is another model than the official mPLUG, so that scores are comparable with each
+other and never with published ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from benchmarks.dpg_bench.grids import split
+from benchmarks.dpg_bench.questions import NO_PARENT, Proposition, QuestionFile, parse_questions
+from benchmarks.dpg_bench.scoring import YES, Unscorable, crop_score, is_yes
+from benchmarks.fetching import Published, read_published
+from benchmarks.vqa.base import OFFICIAL, VLM, Asked, Question, QuestionBenchmark
+from harness.errors import HarnessError
+from harness.records import Answer, Evidence, Image, Prompt
+from harness.text import read_text
+
+DATA = Published(
+    name="dpg_bench.csv",
+    url="https://raw.githubusercontent.com/TencentQQGYLab/ELLA/"
+    "3c228f1dc6c4d3cad0a47493816151a419f14db3/dpg_bench/dpg_bench.csv",
+    blob="98457fc9901943f51ff9a30367250fc292533bed",
+)
+
+_SPELLINGS = ("yes", "Yes", " yes", " Yes")
+
+
+@dataclass(frozen=True)
+class DPGBench(QuestionBenchmark):
+    """The 1,065 published prompts with a graph of questions each.
+
+    Source: Hu et al., "ELLA: Equip Diffusion Models with LLM for Enhanced Semantic Alignment",
+    arXiv 2403.05135. The official score is the mean over prompts (micro).
+
+    Attributes:
+        path: The published file of questions, dpg_bench.csv, or with `own` one in its format.
+        fetch: Get the published file from the official repository, if it is not here yet.
+        own: The file is not the published one.
+        variant: "official" with the official program's faults: the first row of questions is lost,
+            and categories are of a grid's last image only. "patched" without these two.
+        images_per_file: Images of a file: 1, or a grid of 4.
+        resolution: Sides of each image, as the official program is told them; 0 leaves an image as
+            it is, and takes a grid for two by two equal squares.
+    """
+
+    name: ClassVar[str] = "dpg-bench"
+    parts: ClassVar[Mapping[str, str]] = {VLM: OFFICIAL}
+    prompt_options: ClassVar[frozenset[str]] = frozenset({"path", "fetch", "own"})
+    notice: ClassVar[str] = (
+        "these DPG-Bench scores come from another VQA model than the official mPLUG: never compare "
+        "them with published ones without saying so"
+    )
+
+    path: str = ""
+    fetch: bool = False
+    own: bool = False
+    variant: Literal["official", "patched"] = "patched"
+    images_per_file: Literal[1, 4] = 1
+    resolution: int = 0
+
+    @property
+    def external(self) -> bool:  # type: ignore[override]
+        """Whether the questions are of the user's own."""
+        return self.own
+
+    def read(self) -> QuestionFile:
+        """Read the file of questions.
+
+        Raises:
+            UsageError: There is none, it is not the published one, or not in its format.
+        """
+        text = (
+            read_text(Path(self.path).expanduser())
+            if self.own
+            else read_published(DATA, self.path, fetch=self.fetch)
+        )
+        source = self.path or DATA.name
+        return parse_questions(text, source, skip_first=self.variant == "official")
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts that have questions, in the order of the file.
+
+        Raises:
+            UsageError: As `read`.
+        """
+        read = self.read()
+        return [
+            Prompt(
+                item.id,
+                item.text.strip(),
+                metadata={
+                    "questions": [
+                        {
+                            "number": each.number,
+                            "question": each.question,
+                            "category": each.category,
+                            "parents": list(each.parents),
+                        }
+                        for each in item.propositions
+                    ]
+                },
+            )
+            for item in read.items.values()
+        ]
+
+    def questions(self, prompt: Prompt, settings: Mapping[str, Any]) -> Sequence[Question]:
+        """Return the item's questions in the order of the file."""
+        known = propositions(prompt)
+        places = {each.number: place for place, each in enumerate(known)}
+        return [
+            Question(
+                each.question,
+                YES,
+                each.category,
+                parents=tuple(
+                    places.get(parent, -1 - abs(parent))
+                    for parent in each.parents
+                    if parent != NO_PARENT
+                ),
+            )
+            for each in known
+        ]
+
+    def asked(self, question: Question, settings: Mapping[str, Any]) -> Asked:
+        """Return a question as it is put to a model that was not trained on one-word answers."""
+        return Asked(f"{question.text} Answer with yes or no.", _SPELLINGS)
+
+    def word(self, token: str) -> str:
+        """Return an answer in lower case without blanks: only "yes" to the letter counts."""
+        return token.strip().lower()
+
+    def is_right(self, answer: Answer) -> bool:
+        """Return whether the answer is yes."""
+        return is_yes(answer.answer)
+
+    def images(self, image: Image) -> Sequence[Image]:
+        """Return the images of a file."""
+        return split(image, self.images_per_file, self.resolution or None)
+
+    def grade(
+        self, prompt: Prompt, answers: Sequence[Answer], settings: Mapping[str, Any]
+    ) -> tuple[float, bool]:
+        """Return the mean over the file's images, and whether every answer is yes.
+
+        Raises:
+            HarnessError: A question depends on one that is not there; officially the item is then
+                left out of every mean.
+        """
+        known = propositions(prompt)
+        try:
+            scores = [crop_score(known, image) for image in _by_image(known, answers)]
+        except Unscorable as error:
+            raise HarnessError(f"item '{prompt.id}' has no score: {error}") from None
+        return sum(scores) / len(scores), all(map(self.is_right, answers))
+
+    def by_skill(
+        self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]
+    ) -> Sequence[tuple[str, float]]:
+        """Return each raw answer under its L2 category; officially of a grid's last image only."""
+        answers = [each for each in evidence if isinstance(each, Answer)]
+        if self.variant == "official":
+            answers = answers[-len(propositions(prompt)) :]
+        return [(answer.skill, float(self.is_right(answer))) for answer in answers]
+
+
+def propositions(prompt: Prompt) -> list[Proposition]:
+    """Return a prompt's propositions.
+
+    Raises:
+        HarnessError: It has none, or they are damaged.
+    """
+    try:
+        known = [
+            Proposition(
+                int(each["number"]),
+                str(each["question"]),
+                str(each["category"]),
+                tuple(int(parent) for parent in each["parents"]),
+            )
+            for each in prompt.metadata["questions"]
+        ]
+    except (KeyError, TypeError, ValueError):
+        known = []
+    if not known:
+        raise HarnessError(f"prompt '{prompt.id}' is none of DPG-Bench's: it has no questions")
+    return known
+
+
+def _by_image(known: Sequence[Proposition], answers: Sequence[Answer]) -> Iterator[list[str]]:
+    if not answers or len(answers) % len(known):
+        raise HarnessError(f"{len(answers)} answers to {len(known)} questions")
+    for start in range(0, len(answers), len(known)):
+        yield [answer.answer for answer in answers[start : start + len(known)]]

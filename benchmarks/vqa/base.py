@@ -1,0 +1,265 @@
+"""Benchmarks whose scorer asks questions about an image: what the questions are, and what follows.
+
+A benchmark says what it asks and how answers become a grade; who answers is a vision-language model
+(`benchmarks.vqa.reader`) or anything else with the same `ask`. Every answer is evidence, so that a
+grade can be computed again without any model.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from pydantic import Field, PositiveInt
+
+from benchmarks.base import Benchmark, Scorer
+from harness import options as plugin_options
+from harness.errors import HarnessError
+from harness.records import Answer, Cost, Evidence, Image, Loading, Prompt, Score
+
+ENOUGH = 0.5
+"""Above this probability the expected answer counts as given."""
+
+VLM = "vlm"
+"""The one part of a scorer that asks a vision-language model."""
+
+OFFICIAL = "Qwen/Qwen3-VL-8B-Instruct"
+"""Who answers where nobody else is named: GenEval 2's own judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question about an image.
+
+    Attributes:
+        text: As the benchmark's file has it.
+        expected: The answer that the prompt calls for.
+        skill: Group it is reported under.
+        weight: What it counts in the score.
+        parents: Positions of the questions it hangs on; what a benchmark's file names and lacks
+            is -1 minus the number by which it is named.
+    """
+
+    text: str
+    expected: str
+    skill: str = ""
+    weight: float = 1.0
+    parents: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question as it is put to a model.
+
+    Attributes:
+        message: The whole text that follows the image.
+        spellings: Of the answer whose probability is wanted.
+        mended: Count every first token once, and none that is but a space. Officially the
+            probability of a token is added once for each spelling that begins with it.
+    """
+
+    message: str
+    spellings: tuple[str, ...]
+    mended: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FirstToken:
+    """How a model begins its answer.
+
+    Attributes:
+        text: The likeliest token.
+        probability: Of the right answer, summed over its spellings' first tokens.
+    """
+
+    text: str
+    probability: float
+
+
+class Answerer(Protocol):
+    """Answers questions about images in a word."""
+
+    def ask(
+        self, images: Sequence[Image], asked: Sequence[Sequence[Asked]]
+    ) -> list[tuple[list[FirstToken], Cost]]:
+        """Answer the questions of each image, in order; each depends on image and question alone.
+
+        Raises:
+            HarnessError: A question cannot be answered, whatever the image.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a vision-language model is run. Its answers hang on all of these, if by little.
+
+    Attributes:
+        questions: Questions that are answered together.
+        resize: Whose bicubic resampling images get: "torchvision" as officially, or "pillow",
+            which differs by a grey level here and there (probabilities by up to 0.005).
+    """
+
+    name: ClassVar[str] = "scorer by questions"
+
+    questions: Annotated[PositiveInt, Field(le=4096)] = 8
+    resize: Literal["torchvision", "pillow"] = "torchvision"
+
+
+@dataclass(frozen=True)
+class QuestionBenchmark(Benchmark):
+    """A benchmark whose scorer asks questions about an image."""
+
+    Settings: ClassVar[type[Options]] = Options
+    """The scorer's settings."""
+
+    @abstractmethod
+    def questions(self, prompt: Prompt, settings: Mapping[str, Any]) -> Sequence[Question]:
+        """Return what is asked about every image that is made for a prompt.
+
+        Raises:
+            HarnessError: The prompt is none of the benchmark's.
+        """
+
+    @abstractmethod
+    def asked(self, question: Question, settings: Mapping[str, Any]) -> Asked:
+        """Return how a question is put."""
+
+    @abstractmethod
+    def grade(
+        self, prompt: Prompt, answers: Sequence[Answer], settings: Mapping[str, Any]
+    ) -> tuple[float, bool]:
+        """Return the grade that follows from answers, and whether the image is right as a whole.
+
+        Raises:
+            HarnessError: None follows from these.
+        """
+
+    def images(self, image: Image) -> Sequence[Image]:
+        """Return the images that are asked about, where one file holds several."""
+        return [image]
+
+    def word(self, token: str) -> str:
+        """Return an answer as it counts, from the token as the model gave it."""
+        return token
+
+    def is_right(self, answer: Answer) -> bool:
+        """Return whether an answer is the expected one."""
+        return answer.probability is not None and answer.probability > ENOUGH
+
+    def score(
+        self, prompt: Prompt, answers: Sequence[Answer], settings: Mapping[str, Any]
+    ) -> Score:
+        """Return the score that follows from the answers about an image."""
+        value, correct = self.grade(prompt, answers, settings)
+        wrong = [each for each in answers if each.weight > 0 and not self.is_right(each)]
+        reason = "\n".join(
+            f"{each.question} expected {each.expected}, answered {each.answer.strip() or 'nothing'}"
+            for each in wrong
+        )
+        return Score(value, correct, reason, tuple(answers))
+
+    def rescore(self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]) -> Score:
+        """Grade logged answers again (see `Benchmark.rescore`).
+
+        Raises:
+            HarnessError: They are not answers to what this benchmark asks for the prompt.
+        """
+        answers = [each for each in evidence if isinstance(each, Answer)]
+        questions = self.questions(prompt, settings)
+        logged = [replace(each, answer="", probability=None) for each in answers]
+        expected = [_answer(each) for each in questions]
+        times = len(logged) // len(expected) if expected else 0
+        if len(answers) != len(evidence) or not times or logged != expected * times:
+            raise HarnessError("the logged answers are not to the questions of its prompt")
+        return self.score(prompt, answers, settings)
+
+    def scorer_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of `Settings`, complete.
+
+        Raises:
+            UsageError: A setting is unknown or its value is no good.
+        """
+        return plugin_options.resolved(
+            plugin_options.build(self.Settings, settings, flag="-O", title=f"{self.name} scorer")
+        )
+
+    def load_scorer(self, loading: Loading) -> Scorer:
+        """Load who answers, and check that it works here (see `Benchmark.load_scorer`).
+
+        Raises:
+            UsageError: A setting is unknown.
+            HarnessError: A checkpoint is missing, not what it should be, or answers wrongly what
+                is known.
+        """
+        settings = self.scorer_settings(loading.settings)
+        return QuestionScorer(self, self.load_answerer(loading, settings), settings)
+
+    def load_answerer(self, loading: Loading, settings: Mapping[str, Any]) -> Answerer:
+        """Load the vision-language model."""
+        from benchmarks.vqa.loading import load_reader
+
+        return load_reader(
+            loading.checkpoints[VLM],
+            loading,
+            questions=settings["questions"],
+            resize=settings["resize"],
+        )
+
+
+class QuestionScorer:
+    """Asks a benchmark's questions about images. Has state: who answers.
+
+    Attributes:
+        benchmark: What is asked, and what follows.
+        answerer: Who answers.
+        settings: The scorer's, complete.
+    """
+
+    def __init__(
+        self, benchmark: QuestionBenchmark, answerer: Answerer, settings: Mapping[str, Any]
+    ) -> None:
+        self.benchmark = benchmark
+        self.answerer = answerer
+        self.settings = settings
+
+    def score(self, prompts: Sequence[Prompt], images: Sequence[Image]) -> list[tuple[Score, Cost]]:
+        """Grade image i for prompt i, in order (see `benchmarks.base.Scorer`)."""
+        benchmark, settings = self.benchmark, self.settings
+        parts: list[Image] = []
+        asked: list[list[Asked]] = []
+        questions = [benchmark.questions(prompt, settings) for prompt in prompts]
+        counts = []
+        for each, image in zip(questions, images, strict=True):
+            pieces = benchmark.images(image)
+            counts.append(len(pieces))
+            parts += pieces
+            asked += [[benchmark.asked(one, settings) for one in each]] * len(pieces)
+        replies = iter(self.answerer.ask(parts, asked))
+        scores = []
+        for prompt, each, count in zip(prompts, questions, counts, strict=True):
+            own = [next(replies) for _ in range(count)]
+            answers = [
+                replace(
+                    _answer(question),
+                    answer=benchmark.word(token.text),
+                    probability=token.probability,
+                )
+                for tokens, _ in own
+                for question, token in zip(each, tokens, strict=True)
+            ]
+            cost = sum((cost for _, cost in own[1:]), own[0][1])
+            scores.append((benchmark.score(prompt, answers, settings), cost))
+        return scores
+
+
+def _answer(question: Question) -> Answer:
+    return Answer(
+        question=question.text,
+        expected=question.expected,
+        weight=question.weight,
+        parents=question.parents,
+        skill=question.skill,
+    )
