@@ -44,6 +44,7 @@ def sample(
     transformer: Path | None = None,
     steps: int = STEPS,
     device: str = "cpu",
+    first: int = 0,
 ) -> Iterator[Image]:
     """Images of a stock pipeline, one a text, each from its own noise seed.
 
@@ -56,6 +57,8 @@ def sample(
             pipeline's own.
         steps: Inference steps.
         device: Torch device.
+        first: Number of the first image to make, at the start of a batch: those before it are
+            there already.
     """
     import torch
     from diffusers import SanaPipeline
@@ -70,7 +73,7 @@ def sample(
     pipeline = SanaPipeline.from_pretrained(folder, torch_dtype=torch.float32, **parts)
     pipeline = pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
-    for start in range(0, len(texts), batch):
+    for start in range(first, len(texts), batch):
         part = list(texts[start : start + batch])
         count = len(part)
         part += [part[-1]] * (batch - count)

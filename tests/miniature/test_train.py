@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from harness.miniature.train import (
     base,
     colors,
     detector,
+    feedback,
     judge,
     judge_colors,
     reflect,
@@ -125,6 +126,32 @@ def test_reflection_learns_from_the_other_stages_and_resumes(
         Loading({part: trained.out / name for part, name in parts.items()}, batch_size=2)
     )
     assert Ability.FEEDBACK in generator.abilities
+
+
+def test_samples_that_were_made_are_not_made_again(
+    trained: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train_base(trained)
+    texts = [f"a photo of {number} apples" for number in range(4)]
+    monkeypatch.setattr(feedback, "BATCH", 2)
+    file = tmp_path / "samples"
+    whole = feedback.sampled(trained, texts, 7, file)
+    assert whole.shape == (4, 64, 64, 3)
+    kept = file.read_bytes()
+    # Cut off within the fourth image: its batch is made again, and the first is not.
+    file.write_bytes(kept[: len(kept) * 7 // 8])
+    made: list[int] = []
+    own = feedback.sample
+
+    def counted(*args: Any, **options: Any) -> Iterator[Any]:
+        for image in own(*args, **options):
+            made.append(len(made))
+            yield image
+
+    monkeypatch.setattr(feedback, "sample", counted)
+    assert (feedback.sampled(trained, texts, 7, file) == whole).all()
+    assert len(made) == 2 and file.read_bytes() == kept
+    assert (feedback.sampled(trained, texts, 7, file) == whole).all() and len(made) == 2
 
 
 def test_reflection_without_the_stages_before_it_says_so(font: None, tmp_path: Path) -> None:

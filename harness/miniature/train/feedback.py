@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 import numpy as np
@@ -24,7 +25,7 @@ from benchmarks.geneval.sentences import sentences
 from harness.miniature.corrections import Sighting, corrected, edge_colours, flawed
 from harness.miniature.evaluate import sample
 from harness.miniature.prompts import TAGS, Request, draw_request, draw_scene
-from harness.miniature.scenes import render
+from harness.miniature.scenes import SIDE, render
 from harness.miniature.train.base import encode
 from harness.miniature.train.data import batches, to_signed
 from harness.miniature.train.detector import worn
@@ -39,6 +40,8 @@ SAMPLES, FAULTS = 3, 1
 """Images of each kind that are looked at for a prompt; accepted ones are left out."""
 STEPS = 8
 """Sampling steps of the images to be rejected; a few less than searches take, to save time."""
+BATCH = 16
+"""Images of the one batch shape they are sampled at."""
 CAPTION_TOKENS, SENTENCE_TOKENS = 24, 32
 
 
@@ -78,11 +81,13 @@ def make_rejections(setting: Setting, size: int, seed: int) -> Rejections:
     file = setting.work / f"rejections-{seed}-{size}.pt"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(vars(_made(setting, size, seed)), file)
+        samples = file.with_suffix(".samples")
+        torch.save(vars(_made(setting, size, seed, samples)), file)
+        samples.unlink()
     return Rejections(**torch.load(file, weights_only=True))
 
 
-def _made(setting: Setting, size: int, seed: int) -> Rejections:
+def _made(setting: Setting, size: int, seed: int, samples: Path) -> Rejections:
     rng = np.random.default_rng(seed)
     requests = [draw_request(rng, str(rng.choice(TAGS, p=TAG_SHARES))) for _ in range(size)]
     vae = AutoencoderDC.from_pretrained(setting.out / "base" / "vae", torch_dtype=torch.float32)
@@ -92,9 +97,8 @@ def _made(setting: Setting, size: int, seed: int) -> Rejections:
     rendered = torch.from_numpy(np.stack([render(scene).image for scene in scenes]))
     faulty = worn(vae, rendered.permute(0, 3, 1, 2).contiguous(), seed, setting.device)
     texts = [request.text for request in requests for _ in range(SAMPLES)]
-    drawn = sample(setting.out / "base", texts, seed, 16, steps=STEPS, device=setting.device)
     images = [image.permute(1, 2, 0).numpy() for image in faulty]
-    images += [np.array(image) for image in drawn]
+    images += list(sampled(setting, texts, seed, samples))
     owners = [n for count in (FAULTS, SAMPLES) for n in range(size) for _ in range(count)]
 
     examiner = load_scorer(
@@ -131,6 +135,31 @@ def _made(setting: Setting, size: int, seed: int) -> Rejections:
         kinds=torch.tensor([numbers[sentence] for sentence in said]),
         targets=encode(vae, targets, setting.device),
     )
+
+
+def sampled(setting: Setting, texts: Sequence[str], seed: int, file: Path) -> NDArray[np.uint8]:
+    """Sample the base, one image a text; images that the file holds already are not made again.
+
+    Sampling is most of this stage's time, so every image is written as soon as it is there.
+
+    Returns:
+        uint8, (n, 64, 64, 3).
+    """
+    shape = (SIDE, SIDE, 3)
+    length = int(np.prod(shape))
+    with file.open("ab") as there:
+        first = there.tell() // length // BATCH * BATCH
+        there.truncate(first * length)
+        if first:
+            click.echo(f"reflect: {first} of {len(texts)} samples are there")
+        if first < len(texts):
+            base = setting.out / "base"
+            for image in sample(
+                base, texts, seed, BATCH, steps=STEPS, device=setting.device, first=first
+            ):
+                there.write(image.tobytes())
+                there.flush()
+    return np.fromfile(file, np.uint8, len(texts) * length).reshape(-1, *shape)
 
 
 def _mended(
