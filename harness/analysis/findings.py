@@ -17,6 +17,7 @@ from harness.analysis.matched import matched_table
 from harness.analysis.pooling import pool, seeds_table
 from harness.analysis.protocol import caption, check_alike, labels, warnings
 from harness.analysis.published import load_published, published_points
+from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
 from harness.analysis.run_table import runs_table
 from harness.analysis.truncated import logged_truncation
 from harness.errors import UsageError
@@ -109,6 +110,21 @@ class Findings:
     def matched(self) -> pd.DataFrame:
         """Runs at equal cost: `harness.analysis.matched.matched_table`."""
         return matched_table(self.curves, self.names, seed=self.seed)
+
+    @cached_property
+    def rejections(self) -> pd.DataFrame:
+        """Success after k rejections: `harness.analysis.rejections.rejections_table`."""
+        return rejections_table(self.runs, self.names, seed=self.seed)
+
+    @cached_property
+    def ends(self) -> pd.DataFrame:
+        """What keeps scores from 1: `harness.analysis.rejections.ends_table`."""
+        return ends_table(self.runs, self.names, seed=self.seed)
+
+    @cached_property
+    def payoffs(self) -> list[Payoff]:
+        """Feedback against drawing anew after a rejection: `harness.analysis.rejections`."""
+        return payoffs(self.runs, self.names, seed=self.seed)
 
     @cached_property
     def published(self) -> pd.DataFrame:

@@ -106,6 +106,7 @@ def _assemble(
         index=index,
         answered=matrix(~failed, False),
         accepted=matrix(_flag(table["accepted"]) & ~failed, False),
+        with_feedback=matrix(_counts(table["feedback"]) > 0, False),
         judge_score=matrix(np.where(failed | np.isnan(scores), -np.inf, scores), -np.inf),
         correct=matrix(_flag(table["correct"]), False),
         value=matrix(pc.fill_null(graded(table), 0.0).to_numpy(), 0.0),
@@ -185,6 +186,10 @@ def _dependence(searches: pd.DataFrame, counts: Ints, table: pa.Table) -> str:
 def _whole(column: pa.ChunkedArray) -> Ints:
     numbers: Ints = column.to_numpy().astype(np.int64)
     return numbers
+
+
+def _counts(lists: pa.ChunkedArray) -> Ints:
+    return _whole(pc.fill_null(pc.list_value_length(lists), 0))
 
 
 def _flag(column: pa.ChunkedArray) -> Bools:

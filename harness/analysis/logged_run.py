@@ -77,6 +77,7 @@ class LoggedRun:
         index: Draw indices, (S, N); -1 where a search drew less.
         answered: Whether there is an image and a verdict, (S, N).
         accepted: Whether the judge accepted it, (S, N).
+        with_feedback: Whether feedback on earlier draws came with it, (S, N).
         judge_score: The judge's score, (S, N); minus infinity where there is none.
         correct: Whether the scorer found it correct, (S, N); False where it could not say.
         value: The scorer's grade, (S, N); 0 where it could not say.
@@ -92,6 +93,7 @@ class LoggedRun:
     index: Ints
     answered: Bools
     accepted: Bools
+    with_feedback: Bools
     judge_score: Floats
     correct: Bools
     value: Floats

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.analysis import rejections
 from harness.analysis.curves import AXES
 from harness.analysis.findings import Findings
 from harness.report.style import COLORS, POINTS
@@ -65,6 +66,7 @@ def sentences(findings: Findings) -> list[str]:
     ]
     if len(findings.runs) > 1:
         lines += _equal_cost(findings, axis)
+        lines += rejections.sentences(findings.payoffs, findings.ends)
     lost = int((results["searches"] - results["searches_scored"]).sum())
     if lost:
         total = int(results["searches"].sum())

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.analysis.findings import Findings, analyse
+from harness.analysis.rejections import sentences
 from harness.errors import UsageError
 from harness.log.files import make_folder, write_atomically
 from harness.log.location import Location
@@ -139,6 +140,9 @@ def write_up(found: Findings, options: Options) -> Content:
     if len(found.runs) > 1:
         made.append(contents.comparison(found.comparison, notes))
         made.append(contents.matched(found.matched, notes))
+    if len(found.rejections):
+        paying = sentences(found.payoffs, found.ends)
+        made.append(contents.rejections(found.rejections, found.ends, paying, notes))
     made += [contents.gaps(found.gaps, notes), contents.curves(found.scaling, notes)]
     if len(points):
         made.append(contents.published(points, notes))

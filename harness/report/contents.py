@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.analysis.curves import AXES, SELECTORS
 from harness.analysis.matched import NO_NUMBERS
+from harness.analysis.rejections import ending
 from harness.analysis.wording import UNKNOWN, n_of, score
 from harness.report.tables import Table
 
@@ -171,6 +172,43 @@ def matched(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
         "reaches the score, within its log."
     )
     return Table("matched-cost", "At equal cost", frame, shown, [how, *notes])
+
+
+def rejections(
+    frame: pd.DataFrame, ends: pd.DataFrame, answers: Sequence[str], notes: Sequence[str]
+) -> Table:
+    """When does it pay: success after so many rejections, and what no draw solves.
+
+    Args:
+        frame: `harness.analysis.rejections.rejections_table`.
+        ends: `harness.analysis.rejections.ends_table`.
+        answers: What the two come to, in sentences.
+        notes: Of the report.
+    """
+    own = frame[(frame["rejections"] < 4) | np.isin(frame["rejections"], (4, 8, 12, 16, 19))]
+    rows: dict[tuple[str, str], dict[str, object]] = {}
+    for row in own.to_dict("records"):
+        cells = rows.setdefault((row["run"], row["draw"]), {"run": row["run"], "draw": row["draw"]})
+        interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
+        cells[f"after {row['rejections']}"] = (
+            f"{score(row['success'])} {interval} of {row['searches']}"
+        )
+    unsolved = [
+        f"{row['run']}: no draw solves {score(row['unsolved'])} [{row['low']:.3f}, "
+        f"{row['high']:.3f}] of {row['prompts']} prompts; {ending(row)}"
+        for row in ends.to_dict("records")
+    ]
+    how = (
+        "How often a draw is right whose search so far has only been rejected, so many times; mean "
+        "over prompts with a 95% interval over prompts, of so many searches. After one rejection "
+        "runs of one seed and generator are left with the same prompts; after more, each with "
+        "those that its own draws did not solve."
+    )
+    order = [f"after {k}" for k in sorted(set(own["rejections"]))]
+    shown = pd.DataFrame(list(rows.values()), columns=["run", "draw", *order])
+    return Table(
+        "rejections", "When does it pay?", frame, shown, [*answers, how, *unsolved, *notes]
+    )
 
 
 def gaps(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
