@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.config import RunConfig
 from harness.models.suites import identity
-from harness.records import Draw, Noise, Prompt, Request, Role, Setting
+from harness.records import Draw, Noise, Prompt, Question, Request, Role, Setting
 from harness.seeds import canonical_json, draw_id, seed
 
 Earlier = dict[str, Request[Any]]
@@ -127,6 +127,11 @@ def shape_of(factory: Any) -> Callable[[Request[Any]], Hashable]:
     """Return what gives the batch shapes of a generator, by its class."""
     shape: Callable[[Request[Any]], Hashable] = getattr(factory, "shape", usual_shape)
     return shape
+
+
+def question_seed(run_seed: int, prompt: Prompt, replicate: int, question: Question) -> int:
+    """Return the seed of a judge that samples its answer to a question."""
+    return seed(run_seed, prompt.id, replicate, question.index, "question")
 
 
 def judge_seed(draw_id: str) -> int:

@@ -18,10 +18,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from harness.engine.rows import logged_candidate, logged_draw
+from harness.engine.rows import logged_candidate, logged_draw, logged_reply
 from harness.engine.searches import Search, SearchKey, drive
-from harness.log.schema import DRAW, KEYS, VERDICT
-from harness.records import Candidate, Draw
+from harness.log.schema import DRAW, KEYS, QUESTION, VERDICT
+from harness.records import Candidate, Draw, Question, Reply
 from harness.seeds import canonical_json
 
 COLUMNS = (
@@ -39,20 +39,25 @@ COLUMNS = (
 
 Row = Mapping[str, Any]
 
+REPLY = (*KEYS["replies"], *QUESTION[1:], "reply", "error", "round")
+"""Columns that replies are made of."""
+
 _PIECE = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class MissingDraw:
-    """A draw that a strategy asked for and the log does not hold.
+    """A draw or a question that a strategy asked for and the log does not hold.
 
     Attributes:
         index: Its index.
-        differing: Fields in which the logged draw of this index is another; "" if there is none.
+        differing: Fields in which the logged one of this index is another; "" if there is none.
+        kind: "draw" or "question".
     """
 
     index: int
     differing: str = ""
+    kind: str = "draw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +87,16 @@ class LoggedAnswers:
 
     Args:
         rows: The search's rows, with the columns `COLUMNS`.
+        replies: Its rows in the table of replies, with the columns `REPLY`.
         same_rounds: Hold draws to the round in which they were logged, too. At another budget a
             draw may belong to another round.
     """
 
-    def __init__(self, rows: Iterable[Row], *, same_rounds: bool = False) -> None:
+    def __init__(
+        self, rows: Iterable[Row], replies: Iterable[Row] = (), *, same_rounds: bool = False
+    ) -> None:
         self._rows = {row["draw_index"]: row for row in rows}
+        self._replies = {row["question_index"]: row for row in replies}
         self._same_rounds = same_rounds
         self._candidates: dict[int, Candidate] = {}
 
@@ -95,6 +104,23 @@ class LoggedAnswers:
     def indices(self) -> set[int]:
         """Indices of the logged draws."""
         return set(self._rows)
+
+    def reply(self, question: Question, round: int) -> Reply | MissingDraw:
+        """Return the reply that a strategy is sent to a question, or why there is none."""
+        row = self._replies.get(question.index)
+        if row is None:
+            return MissingDraw(question.index, kind="question")
+        reply = logged_reply(row)
+        differing = [
+            name
+            for name in ("text", "images")
+            if getattr(question, name) != getattr(reply.question, name)
+        ]
+        if self._same_rounds and row["round"] != round:
+            differing.append("round")
+        if differing:
+            return MissingDraw(question.index, ", ".join(differing), "question")
+        return reply
 
     def answer(self, draw: Draw, round: int) -> Candidate | MissingDraw:
         """Return the candidate that a strategy is sent for a draw, or why there is none."""
@@ -126,17 +152,23 @@ def replay(search: Search, answers: LoggedAnswers) -> Replayed:
     asked: list[int] = []
     missing: list[MissingDraw] = []
 
-    def answer(draw: Draw) -> Candidate | None:
-        known = answers.answer(draw, search.rounds)
-        if isinstance(known, MissingDraw):
+    def answer(item: Draw | Question) -> Candidate | Reply | None:
+        if isinstance(item, Draw):
+            known = answers.answer(item, search.rounds)
+            if not isinstance(known, MissingDraw):
+                asked.append(item.index)
+                return known
             missing.append(known)
             return None
-        asked.append(draw.index)
-        return known
+        reply = answers.reply(item, search.rounds)
+        if isinstance(reply, MissingDraw):
+            missing.append(reply)
+            return None
+        return reply
 
     drive(search, search.start(), answer)
     selected = search.selected.draw.index if search.selected is not None else None
-    surplus = answers.indices - set(asked) - {draw.index for draw in missing}
+    surplus = answers.indices - set(asked) - {m.index for m in missing if m.kind == "draw"}
     return Replayed(
         tuple(asked),
         tuple(missing),
@@ -147,15 +179,16 @@ def replay(search: Search, answers: LoggedAnswers) -> Replayed:
     )
 
 
-def by_search(candidates: pa.Table) -> Iterator[tuple[SearchKey, list[Row]]]:
-    """Yield the rows of each search, in order of draw index; a few thousand rows at a time.
+def by_search(rows: pa.Table, name: str = "candidates") -> Iterator[tuple[SearchKey, list[Row]]]:
+    """Yield the rows of each search, in order of their index; a few thousand rows at a time.
 
     Args:
-        candidates: Rows of the table of candidates, with the columns that name a row.
+        rows: Rows of a table of the log, with the columns that name a row.
+        name: Which table.
     """
-    table = candidates.sort_by([(key, "ascending") for key in KEYS["candidates"]])
-    rows = (row for piece in table.to_batches(max_chunksize=_PIECE) for row in piece.to_pylist())
-    for key, group in groupby(rows, lambda row: SearchKey(row["prompt_id"], row["replicate"])):
+    table = rows.sort_by([(key, "ascending") for key in KEYS[name]])
+    listed = (row for piece in table.to_batches(max_chunksize=_PIECE) for row in piece.to_pylist())
+    for key, group in groupby(listed, lambda row: SearchKey(row["prompt_id"], row["replicate"])):
         yield key, list(group)
 
 

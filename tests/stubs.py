@@ -31,13 +31,17 @@ from harness.records import (
     Evidence,
     Feedback,
     Image,
+    Inquiry,
     Loading,
     Made,
     Prompt,
+    Question,
     Request,
     Score,
+    Start,
     Task,
     Verdict,
+    whole_steps,
 )
 from strategies.base import Rounds, Strategy, best
 
@@ -154,7 +158,7 @@ class StubGenerator:
     """Pictures made of a hash of everything that should determine them."""
 
     Settings = StubSettings
-    abilities = frozenset({Ability.FEEDBACK})
+    abilities = frozenset({Ability.FEEDBACK, Ability.PARTIAL})
     takes_rows = True
 
     def __init__(self, faults: Faults | None, batch_size: int) -> None:
@@ -171,11 +175,14 @@ class StubGenerator:
         return cls(faults, loading.batch_size)
 
     def generate(self, requests: Sequence[Request]) -> list[Made]:
-        assert 0 < len(requests) <= (requests[0].rows or self.batch_size) <= self.batch_size
+        if not requests:
+            return []
+        assert len(requests) <= (requests[0].rows or self.batch_size) <= self.batch_size
         assert len({r.rows for r in requests}) == 1, "mixed batch sizes"
         assert len({len(r.feedback) for r in requests}) == 1, "mixed buckets"
         kind = self.faults.strike("generator", [r.text for r in requests]) if self.faults else None
-        made = [Made(self._paint(r), Cost(nfe=4, flops=1e9)) for r in requests]
+        assert len({(r.first, r.stop, r.renoise is None) for r in requests}) == 1, "mixed steps"
+        made = [self._make(r) for r in requests]
         first = made[0].image
         if kind == "black":
             made[0] = replace(made[0], image=np.zeros_like(first))
@@ -187,20 +194,37 @@ class StubGenerator:
             made.pop()
         return made
 
-    def _paint(self, request: Request) -> Image:
+    def _make(self, request: Request) -> Made:
+        """A trajectory is all that determined it: noise, and fresh noise at steps."""
+        made, whole = request.last - request.first, whole_steps(request.settings)
+        path: list[object] = [list(request.noise[1:])] if request.noise[1:] else []
+        seed = request.seed
+        if request.start is not None:
+            assert request.state is not None, "a request without the state that it starts from"
+            seed, path, step = json.loads(request.state)
+            assert step == request.start.last
+            if request.renoise is not None:
+                path.append([request.renoise, request.noise])
+        cost = Cost(nfe=2 * made, flops=5e8 * made)
+        state = None if request.stop is None else json.dumps([seed, path, request.stop]).encode()
+        preview = [] if request.last == whole else [f"after {request.last} steps"]
+        return Made(self._paint(request, seed, [*path, *preview]), cost, state)
+
+    def _paint(self, request: Request, seed: int, path: list[object]) -> Image:
         context = [(f.sentence, request.images[f.draw_id].tobytes()) for f in request.feedback]
         settings: list[object] = sorted(request.settings.items())
         if request.rows not in (0, self.batch_size):  # as with a real model's last bits
             settings.append(request.rows)
-        turns = list(request.noise[1:])
-        state = _hash(request.text, request.seed, settings, context, *([turns] if turns else []))
+        state = _hash(request.text, seed, settings, context, *path)
         rng = np.random.default_rng(int.from_bytes(state[:8], "big"))
         shape = (int(request.settings["height"]), int(request.settings["width"]), 3)
         return rng.integers(0, 256, shape, dtype=np.uint8)
 
 
 class StubJudge:
-    """A score from the picture's bytes; accepts one in six."""
+    """A score from the picture's bytes; accepts one in six. Answers questions with a hash."""
+
+    abilities = frozenset({Ability.FEEDBACK, Ability.REPLY})
 
     def __init__(self, faults: Faults | None) -> None:
         self.faults = faults
@@ -224,6 +248,18 @@ class StubJudge:
         if kind == "nan":
             found[0] = (replace(found[0][0], score=float("nan")), found[0][1])
         return found
+
+    def reply(self, inquiries: Sequence[Inquiry]) -> list[tuple[str, Cost]]:
+        asked = [i.text for i in inquiries]
+        kind = self.faults.strike("judge", asked) if self.faults else None
+        replies = []
+        for inquiry in inquiries:
+            shown = [image.tobytes() for image in inquiry.images]
+            state = _hash("reply", inquiry.prompt.text, inquiry.text, inquiry.seed, shown).hex()
+            replies.append((f"{inquiry.prompt.text}, {state[:6]}", Cost(flops=1e6, tokens=5)))
+        if kind == "nan":
+            replies[0] = (None, replies[0][1])  # type: ignore[assignment]
+        return replies
 
 
 class StubScorer:
@@ -323,6 +359,68 @@ class Chain(Strategy):
             if seen[-1].accepted:
                 break
         return best(seen)
+
+
+REWRITER = "tests.stubs:Rewriter"
+
+
+@dataclass(frozen=True)
+class Rewriter(Strategy):
+    """Asks the judge for a better wording after every rejected image, and draws that."""
+
+    name: ClassVar[str] = "rewriter"
+
+    def needs(self) -> frozenset[Ability]:
+        return frozenset({Ability.REPLY})
+
+    def search(self, task: Task) -> Rounds:
+        """Draw, ask about the image, draw the reply, and so on."""
+        seen: list[Candidate] = yield [Draw(0)]
+        for index in range(1, task.budget):
+            if not seen[-1].ok:
+                continue
+            text = f"How else to say '{task.prompt}'?"
+            (reply,) = yield [Question(index - 1, text, (seen[-1].id,))]
+            seen += yield [Draw(index, text=reply.text if reply.ok else None)]
+            if seen[-1].accepted:
+                break
+        return best(seen)
+
+
+HALVES = "tests.stubs:Halves"
+
+
+@dataclass(frozen=True)
+class Halves(Strategy):
+    """Draws twice as many as its budget up to half of the steps; the better half goes on.
+
+    Attributes:
+        renoise: Whether the best one goes on a second time, from fresh noise at its first step.
+    """
+
+    name: ClassVar[str] = "halves"
+    renoise: bool = False
+
+    def needs(self) -> frozenset[Ability]:
+        return frozenset({Ability.PARTIAL})
+
+    def search(self, task: Task) -> Rounds:
+        """Draw halves, judge their previews, continue."""
+        half = task.steps // 2
+        if half == 0 or task.budget < 2:
+            whole = yield [Draw(0)]
+            return best(whole)
+        number = task.budget
+        previews: list[Candidate] = yield [Draw(i, stop=half) for i in range(number)]
+        ranked = sorted((p for p in previews if p.ok), key=lambda p: -p.score)
+        if not ranked:
+            return None
+        kept = ranked[: max(1, number // 2 - self.renoise)]
+        draws = [Draw(number + i, start=Start(p.id)) for i, p in enumerate(kept)]
+        if self.renoise:
+            draws.append(Draw(2 * number, start=Start(ranked[0].id, renoise=0)))
+        ends = yield draws[: max(1, number // 2)]
+        return best(ends) or best(previews)
 
 
 def make_stub_suite(folder: Path) -> tuple[Path, Faults]:

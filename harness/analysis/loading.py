@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -14,7 +16,7 @@ from harness.analysis.resampling import Ints
 from harness.config import read_config
 from harness.errors import HarnessError, UsageError
 from harness.log import damage, store
-from harness.log.costs import padded, spent
+from harness.log.costs import REPLIES, charged, padded, spent
 from harness.log.grades import graded
 from harness.log.location import Location
 from harness.log.manifest import Manifest
@@ -30,6 +32,9 @@ _COLUMNS = (
     "text",
     "settings",
     "feedback",
+    "noise_turns",
+    "stop",
+    "round",
     "accepted",
     "judge_score",
     "correct",
@@ -111,18 +116,25 @@ def _assemble(
         correct=matrix(_flag(table["correct"]), False),
         value=matrix(pc.fill_null(graded(table), 0.0).to_numpy(), 0.0),
         scored=matrix(pc.is_valid(table["correct"]).to_numpy(), False),
-        costs={
-            f"{unit}_{role}": matrix(spent(table, role, unit, judged=judged) / scale, 0.0)
-            for unit, scale in UNITS.items()
-            for role in ROLES
-        }
-        | {
-            f"padded_flops_{role}": matrix(padded(table, role, judged=judged) / UNITS["flops"], 0.0)
-            for role in ROLES
-        },
+        costs={name: matrix(values, 0.0) for name, values in _costs(folder, table, judged)},
         failed=matrix(pc.is_valid(table["error_role"]).to_numpy(), False),
         dependent=_dependence(searches, counts, table),
     )
+
+
+def _costs(
+    folder: RunFolder, table: pa.Table, judged: bool
+) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
+    """Yield each role's cost of every draw in each unit; the judge's with its replies."""
+    replies = charged(table, store.read(folder.log, "replies", REPLIES))
+    for role in ROLES:
+        extra = replies if role == "judge" else {}
+        for unit, scale in UNITS.items():
+            cost = spent(table, role, unit, judged=judged)
+            yield f"{unit}_{role}", (cost + extra[unit] if extra else cost) / scale
+        cost = padded(table, role, judged=judged)
+        total = cost + extra["padded_flops"] if extra else cost
+        yield f"padded_flops_{role}", total / UNITS["flops"]
 
 
 def _rows_of(
@@ -178,6 +190,10 @@ def _dependence(searches: pd.DataFrame, counts: Ints, table: pa.Table) -> str:
         return "draws have rewritten prompts"
     if len(pc.unique(table["settings"])) > 1:
         return "draws have different sampler settings"
+    if table["stop"].null_count < len(table):
+        return "draws stopped before their last step"
+    if table["noise_turns"].null_count < len(table):
+        return "draws have noise near that of others"
     if len(np.unique(counts[counts > 0])) > 1:
         return "searches made different numbers of draws"
     return ""

@@ -18,7 +18,7 @@ from harness.log import store
 from harness.options import build
 from harness.records import Prompt
 from harness.registry import STRATEGIES
-from harness.replay import COLUMNS, LoggedAnswers, Row, by_search
+from harness.replay import COLUMNS, REPLY, LoggedAnswers, Row, by_search
 from harness.replay import replay as replay_search
 
 ALL_BUDGETS = 24
@@ -74,9 +74,15 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
     missing = np.zeros(shape[:2], bool)
     logged = run.searches["selected"].to_numpy()
     errors = run.searches["error"].tolist()
+    replies = {
+        id(part): dict(by_search(store.read(part.folder.log, "replies", REPLY), "replies"))
+        for part in run.parts
+    }
     with deadline(0):
         for number, part, prompt, replicate, rows in _searches(run):
-            answers = LoggedAnswers(rows)
+            answers = LoggedAnswers(
+                rows, replies[id(part)].get(SearchKey(prompt.id, replicate), ())
+            )
             columns = {int(i): c for c, i in enumerate(run.index[number]) if i >= 0}
             columns[-1] = -1
             for k, budget in enumerate(grid):

@@ -13,7 +13,7 @@ from harness.analysis.prompts_without_draws import prompts_without_draws
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval
 from harness.analysis.truncated import logged_truncation
 from harness.log import store
-from harness.log.costs import COSTS, WORKED, sums
+from harness.log.costs import COSTS, REPLIES, WORKED, sums
 from harness.log.frame import load, load_searches
 from harness.log.location import Location
 from harness.log.manifest import Manifest
@@ -185,7 +185,8 @@ def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:
 
 def _cost(folder: RunFolder, manifest: Manifest) -> dict[str, dict[str, float | None]]:
     judged = manifest.config["judge"]["kind"] != "none"
-    total = sums(store.read(folder.log, "candidates", [*WORKED, *COSTS]), judged=judged)
+    draws = store.read(folder.log, "candidates", [*WORKED, *COSTS])
+    total = sums(draws, store.read(folder.log, "replies", REPLIES), judged=judged)
     roles = [role for role in ROLES if role != "judge" or judged]
     units = (*UNITS, "padded_flops")
     return {role: {unit: total[f"{role}_{unit}"] for unit in units} for role in roles}

@@ -21,6 +21,7 @@ def replayed(subject: Subject) -> Mapping[SearchKey, Replayed]:
     """
     if subject.replays is None:
         strategy, config = subject.strategy, subject.config
+        replies = dict(replay.by_search(subject.table("replies", list(replay.REPLY)), "replies"))
         with deadline(0):
             subject.replays = {
                 key: replay.replay(
@@ -32,7 +33,7 @@ def replayed(subject: Subject) -> Mapping[SearchKey, Replayed]:
                         run_seed=config.seed,
                         settings=config.generator.settings,
                     ),
-                    LoggedAnswers(rows, same_rounds=True),
+                    LoggedAnswers(rows, replies.get(key, ()), same_rounds=True),
                 )
                 for key, prompt, rows in _searches(subject)
             }

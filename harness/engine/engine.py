@@ -18,23 +18,24 @@ from typing import Any
 from harness.config import FOREIGN, RunConfig
 from harness.engine.dispatch import Dispatcher
 from harness.engine.executors.base import Executor
-from harness.engine.jobs import BatchResult, Item, Job, Png
-from harness.engine.pending import OpenSearch, Pending
+from harness.engine.items import Items
+from harness.engine.jobs import BatchResult, Drawn, Job
+from harness.engine.pending import OpenSearch, Pending, PendingDraw, PendingQuestion
 from harness.engine.progress import Progress
 from harness.engine.restore import Restored, restore
-from harness.engine.rows import candidate_row, search_row
+from harness.engine.rows import candidate_row, reply_row, search_row
 from harness.engine.scheduler import Work
 from harness.engine.searches import Search, SearchKey, drive
 from harness.engine.sources import Known, Source
 from harness.errors import Failure, HarnessError, Interrupted
-from harness.identity import Resolver, judge_seed
+from harness.identity import Resolver
 from harness.log.images import ImageStore
 from harness.log.manifest import last_time
 from harness.log.run_folder import RunFolder
 from harness.log.store import LogWriter
 from harness.models.judges.none import UNJUDGED
 from harness.plan import Plan
-from harness.records import FREE, Candidate, Draw, Look, Request, Role
+from harness.records import FREE, Candidate, Draw, Question, Reply, Request, Role
 
 MAX_ATTEMPTS = 3
 """Tries a role gets for one draw before the draw becomes a row with its error.
@@ -82,15 +83,13 @@ class Engine:
         sizes = _job_sizes(plan.config)
         self._followers = [role for role in (Role.SCORER, Role.JUDGE) if role in sizes]
         self._dispatcher: Dispatcher[Pending] = Dispatcher(sizes)
-        restored = restore(folder, foreign=plan.config.generator.kind == FOREIGN)
+        self._restored = restored = restore(folder, foreign=plan.config.generator.kind == FOREIGN)
         self._sources: Sequence[Source] = (restored, *sources)
         self._stores_images = plan.stores_images
         self._unopened = _unopened(plan, restored)
         self._running: dict[int, list[Work[Pending]]] = {}
         self._jobs = 0
-        # Images that an earlier session stored, as far as nobody has held them to their digests.
-        # Those of this session are not decoded here: that would take more than all else it does.
-        self._unproven: set[str] = set()
+        self._items = Items(self._images, plan.config.seed)
         self.progress = Progress(
             searches_total=len(plan.searches),
             searches_ended=len(restored.ended),
@@ -150,22 +149,21 @@ class Engine:
                 pending = work.payload
                 if result.error is None:
                     pending.take(result, place)
-                    if role is Role.GENERATOR:
-                        self._follow(pending)
+                    if isinstance(answer := result.answers[place], Drawn):
+                        self._follow(pending, answer)
                 elif pending.fail(result, MAX_ATTEMPTS):
                     self.progress.retried += 1
                     self._queue(pending, role, alone=result.failure is not Failure.NODE_LOST)
                 if not pending.waiting:
-                    self._log_draw(pending)
+                    self._log_row(pending)
                 touched.append(pending)
         return touched
 
     def _advance(self, touched: Sequence[Pending]) -> None:
-        """Tell searches what became of their draws; open others while batches lack draws."""
+        """Tell searches what was answered; open others while batches lack draws."""
         for pending in touched:
-            if pending.known.is_judged and not pending.is_told:
-                draws = pending.open.search.answer(self._candidate(pending))
-                self._ask(pending.open, draws)
+            if pending.is_answered and not pending.is_told:
+                self._ask(pending.open, pending.open.search.answer(self._told(pending)))
             elif pending.open.is_done:
                 self._close(pending.open)
         while self._dispatcher.wants_search(self._executor.free):
@@ -181,7 +179,7 @@ class Engine:
         for works in self._dispatcher.batches(self._executor.free):
             self._jobs += 1
             self._running[self._jobs] = works
-            items = tuple(self._item(work) for work in works)
+            items = tuple(self._items.item(work.role, work.payload) for work in works)
             self._executor.submit(Job(self._jobs, works[0].role, items))
 
     def _beat(self) -> None:
@@ -195,38 +193,56 @@ class Engine:
         self._log.tick()
         self._observe(self.progress)
 
-    def _ask(self, open: OpenSearch, draws: Sequence[Draw]) -> None:
-        """Answer draws from sources as far as these know them, and queue the others."""
-        drive(open.search, draws, lambda draw: self._answer(open, draw))
+    def _ask(self, open: OpenSearch, items: Sequence[Draw | Question]) -> None:
+        """Answer what a search asks for as far as sources know it, and queue the rest."""
+        drive(open.search, items, lambda item: self._answer(open, item))
         if open.is_done:
             self._close(open)
 
-    def _answer(self, open: OpenSearch, draw: Draw) -> Candidate | None:
-        """Return a draw's candidate if a source knows it; queue what is left to do for it."""
+    def _answer(self, open: OpenSearch, item: Draw | Question) -> Candidate | Reply | None:
+        """Return the answer if a source knows it; queue what is left to do for it."""
+        pending: Pending = (
+            self._draw(open, item) if isinstance(item, Draw) else self._question(open, item)
+        )
+        return self._told(pending) if pending.is_answered else None
+
+    def _question(self, open: OpenSearch, question: Question) -> PendingQuestion:
+        search = open.search
+        pending = PendingQuestion(open, question, round=search.rounds)
+        known = self._restored.reply(search.prompt, search.replicate, question)
+        if known is None:
+            open.unlogged += 1
+            self._queue(pending, Role.JUDGE)
+        else:
+            pending.known = known
+            self.progress.replayed += 1
+        return pending
+
+    def _draw(self, open: OpenSearch, draw: Draw) -> PendingDraw:
         search = open.search
         # A search asks for its next round when it has all answers of the one before.
         request = self._resolver.resolve(
             search.prompt, search.replicate, draw, search.rounds, open.requests
         )
-        pending = Pending(open, draw, request, round=search.rounds)
+        pending = PendingDraw(open, draw, request, round=search.rounds)
         known = self._known(pending)
         if known is None:
             open.unlogged += 1
             self._queue(pending, Role.GENERATOR)
-            return None
+            return pending
         pending.known = known
         if known.id is not None:
             pending.request = replace(request, id=known.id)
         if known.logged:
             self.progress.replayed += 1
             if known.image is not None:
-                self._unproven.add(known.image)
+                self._items.distrust(known.image)
             open.note(pending)
         else:
             self._receive(pending)
-        return self._candidate(pending) if known.is_judged else None
+        return pending
 
-    def _receive(self, pending: Pending) -> None:
+    def _receive(self, pending: PendingDraw) -> None:
         """Store what a source knows and queue it for those who have yet to look at it."""
         known = pending.known
         pending.open.unlogged += 1
@@ -237,13 +253,13 @@ class Engine:
             if known.lacks(role):
                 self._queue(pending, role)
         if not pending.waiting:
-            self._log_draw(pending)
+            self._log_row(pending)
 
     def _store(self, known: Known) -> None:
         if self._stores_images and known.image is not None and known.png is not None:
             self._images.write(known.image, known.png)
 
-    def _known(self, pending: Pending) -> Known | None:
+    def _known(self, pending: PendingDraw) -> Known | None:
         search, id = pending.open.search, pending.request.id
         for source in self._sources:
             known = source.answer(search.prompt, search.replicate, pending.draw, id)
@@ -251,19 +267,22 @@ class Engine:
                 return known
         return None
 
-    def _candidate(self, pending: Pending) -> Candidate:
-        """Return what a search is told of its draw, which it now is."""
+    def _told(self, pending: Pending) -> Candidate | Reply:
+        """Return what a search is told of what it asked for, which it now is."""
         pending.is_told = True
-        candidate = pending.candidate()
-        pending.open.images[candidate.id] = candidate.image
-        if candidate.image is not None and self._config.keep_images != "all":
-            self._images.hold(candidate.image)
-        return candidate
+        answer = pending.answer()
+        if isinstance(answer, Candidate):
+            pending.open.images[answer.id] = answer.image
+            if answer.image is not None and self._config.keep_images != "all":
+                self._images.hold(answer.image)
+        return answer
 
-    def _follow(self, pending: Pending) -> None:
+    def _follow(self, pending: Pending, drawn: Drawn) -> None:
         """Store a new image and queue it for those who look at it."""
         known = pending.known
         self._store(known)
+        if drawn.state is not None:
+            self._items.keep_state(pending, drawn.state)
         for role in self._followers:
             self._queue(pending, role)
         if Role.JUDGE not in self._followers:  # nobody is asked, so no image travels
@@ -271,31 +290,23 @@ class Engine:
 
     def _queue(self, pending: Pending, role: Role, *, alone: bool = False) -> None:
         pending.waiting.add(role)
-        if role is Role.GENERATOR:
-            shape = self._resolver.shape(pending.request)
-            self._dispatcher.add(Work(role, pending, shape, alone, pending.request.rows))
-        else:
-            self._dispatcher.add(Work(role, pending, pending.known.shape, alone))
+        match pending:
+            case PendingDraw() if role is Role.GENERATOR:
+                shape = self._resolver.shape(pending.request)
+                self._dispatcher.add(Work(role, pending, shape, alone, pending.request.rows))
+            case PendingQuestion():
+                self._dispatcher.add(Work(role, pending, "question", alone))
+            case _:
+                self._dispatcher.add(Work(role, pending, pending.known.shape, alone))
 
-    def _item(self, work: Work[Pending]) -> Item:
-        pending = work.payload
-        request, known, images = pending.request, pending.known, pending.open.images
-        if work.role is not Role.GENERATOR:
-            assert known.png is not None
-            return Look(pending.open.search.prompt, Png(known.png), judge_seed(request.id))
-        pngs = {}
-        for item in request.feedback:
-            digest = images.get(item.draw_id)
-            if digest is None:
-                raise HarnessError(f"draw {item.draw_id} has no image to give feedback on")
-            pngs[item.draw_id] = Png(self._images.read(digest, check=digest in self._unproven))
-            self._unproven.discard(digest)
-        return replace(request, images=pngs)
-
-    def _log_draw(self, pending: Pending) -> None:
+    def _log_row(self, pending: Pending) -> None:
+        pending.open.unlogged -= 1
+        if isinstance(pending, PendingQuestion):
+            self._log.append("replies", reply_row(self._config.run, pending))
+            return
+        assert isinstance(pending, PendingDraw)
         truncated = self._truncated(pending.request)
         self._log.append("candidates", candidate_row(self._config.run, pending, truncated))
-        pending.open.unlogged -= 1
         pending.open.note(pending)
         if not pending.known.run:
             self.progress.draws += 1
@@ -315,6 +326,7 @@ class Engine:
         open.is_closed = True
         search, selected = open.search, open.search.selected
         self._log.append("searches", search_row(self._config.run, search))
+        self._items.drop_states(open)
         self.progress.searches_ended += 1
         if selected is None:
             self.progress.searches_failed += 1

@@ -12,11 +12,11 @@ from typing import Any, SupportsIndex
 
 from harness.engine.failures import Failed
 from harness.errors import Failure
-from harness.records import Cost, Look, Request, Role, Score, Verdict
+from harness.records import Cost, Inquiry, Look, Request, Role, Score, Verdict
 
 
 class Png(bytes):
-    """An encoded image that travels beside its message instead of inside it.
+    """An encoded image, or a state, that travels beside its message instead of inside it.
 
     A batch of large images is some 16 MB each way. Pickled as plain bytes they are copied again
     and again; this way a round trip through Ray took less than half as long.
@@ -29,17 +29,25 @@ class Png(bytes):
         return Png, (pickle.PickleBuffer(self),)
 
 
-Item = Request[Png] | Look[Png]
-"""A draw for the generator, or an image for the judge or the scorer."""
+Item = Request[Png] | Look[Png] | Inquiry[Png]
+"""A draw for the generator, an image for the judge or the scorer, a question to the judge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The generator's answer to one draw: the PNG, the digest of its pixels, the cost."""
+    """The generator's answer to one draw.
+
+    Attributes:
+        png: The image, encoded.
+        digest: Digest of its pixels.
+        cost: What it took.
+        state: Where the draw stopped, if it has a stop.
+    """
 
     png: Png
     digest: str
     cost: Cost
+    state: Png | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,15 @@ class Scored:
     cost: Cost
 
 
-Answer = Drawn | Judged | Scored
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """The judge's answer to one question."""
+
+    text: str
+    cost: Cost
+
+
+Answer = Drawn | Judged | Scored | Replied
 
 
 @dataclass(frozen=True, slots=True)

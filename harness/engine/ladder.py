@@ -23,7 +23,7 @@ from harness.identity import Earlier, Resolver
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.plan import Plan
-from harness.records import Candidate, Draw, Prompt, Verdict
+from harness.records import Candidate, Draw, Prompt, Question, Reply, Verdict
 from harness.registry import GENERATORS, import_paths
 from harness.seeds import seed
 
@@ -160,14 +160,23 @@ def rehearsed(plan: Plan) -> list[Round]:
     while any(asked):
         kinds: Counter[Hashable] = Counter()
         for number, search in enumerate(searches):
-            draws, asked[number] = asked[number], []
-            for draw in draws:
+            items, asked[number] = asked[number], []
+            for draw in items:
+                if isinstance(draw, Question):
+                    asked[number] += search.answer(pretended_reply(draw))
+                    continue
                 request = resolver.resolve(search.prompt, 0, draw, earlier=earlier[number])
                 kinds[resolver.shape(request)] += 1
                 candidate = pretended(0, search.prompt, 0, draw, request.id, chances[number])
                 asked[number] += search.answer(candidate)
-        rounds.append(Round(sum(kinds.values()) / len(kinds) * scale, len(kinds)))
+        if kinds:  # a round of questions draws nothing
+            rounds.append(Round(sum(kinds.values()) / len(kinds) * scale, len(kinds)))
     return rounds
+
+
+def pretended_reply(question: Question) -> Reply:
+    """Return the answer to a question without a model."""
+    return Reply(question, f"reply {question.index}")
 
 
 def pretended(

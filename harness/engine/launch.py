@@ -20,7 +20,7 @@ from harness.engine.sources import Source
 from harness.engine.worker import Setup
 from harness.errors import HarnessError, UsageError
 from harness.log import shards, store
-from harness.log.costs import COSTS, WORKED, sums
+from harness.log.costs import COSTS, REPLIES, WORKED, sums
 from harness.log.environment import environment
 from harness.log.files import explain, is_leftover, make_folder, remove_leftovers
 from harness.log.location import Location
@@ -265,7 +265,7 @@ def totals(folder: RunFolder, *, judged: bool) -> dict[str, Any]:
     return {
         "draws": table.num_rows,
         "draws_failed": table.num_rows - table["error"].null_count,
-        **sums(table, judged=judged),
+        **sums(table, store.read(folder.log, "replies", REPLIES), judged=judged),
     }
 
 

@@ -1,4 +1,4 @@
-"""What is under way: an open search, and a draw between its request and its row."""
+"""What is under way: an open search, a draw or a question between its request and its row."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.engine.jobs import BatchResult, Drawn, Judged, Scored
+from harness.engine.jobs import BatchResult, Drawn, Judged, Replied, Scored
 from harness.engine.searches import Search
 from harness.engine.sources import Known
 from harness.errors import Failure
 from harness.identity import Earlier
-from harness.records import Candidate, Draw, Request, Role
+from harness.records import Candidate, Draw, Question, Reply, Request, Role
 
 
 @dataclass
@@ -23,7 +23,7 @@ class OpenSearch:
         images: Digest of each answered draw's image, by the draw's id; None without one.
         requests: The draws that later ones may start from, resolved, by id.
         values: The scorer's grade of each scored draw, by its index.
-        unlogged: Draws on their way that have no row yet.
+        unlogged: Draws and questions on their way that have no row yet.
         is_closed: Whether its own row is written.
     """
 
@@ -36,10 +36,10 @@ class OpenSearch:
 
     @property
     def is_done(self) -> bool:
-        """Whether it is to be closed: it has ended, and all its draws have their rows."""
+        """Whether it is to be closed: it has ended, and all that it asked for has its row."""
         return self.search.ended and not self.unlogged and not self.is_closed
 
-    def note(self, pending: Pending) -> None:
+    def note(self, pending: PendingDraw) -> None:
         """Remember how a draw that is in the log was graded."""
         if (score := pending.known.score) is not None:
             self.values[pending.draw.index] = score.value
@@ -47,34 +47,30 @@ class OpenSearch:
 
 @dataclass
 class Pending:
-    """A draw on its way through generator, judge and scorer. Has state: what came back so far.
+    """A draw or a question on its way. Has state: what came back so far.
 
     Attributes:
         open: The search it belongs to.
-        draw: What the strategy asked for.
-        request: The draw, resolved.
         known: What came back.
         waiting: Roles that still have to answer before the row can be written.
-        strikes: Failed tries that may have been the draw's own fault, by role.
+        strikes: Failed tries that may have been its own fault, by role.
         is_told: Whether its search has been told.
         round: In which of its search's rounds it was asked for, from 1; None if nobody knows.
     """
 
     open: OpenSearch
-    draw: Draw
-    request: Request[Any]
-    known: Known = field(default_factory=Known)
-    waiting: set[Role] = field(default_factory=set)
-    strikes: Counter[Role] = field(default_factory=Counter)
-    is_told: bool = False
-    round: int | None = None
+    known: Known = field(default_factory=Known, kw_only=True)
+    waiting: set[Role] = field(default_factory=set, kw_only=True)
+    strikes: Counter[Role] = field(default_factory=Counter, kw_only=True)
+    is_told: bool = field(default=False, kw_only=True)
+    round: int | None = field(default=None, kw_only=True)
 
     def take(self, result: BatchResult, place: int) -> None:
         """Fill in a role's answer.
 
         Args:
             result: The batch.
-            place: The draw's row in it.
+            place: The row in it.
         """
         role, answer, known = result.job.role, result.answers[place], self.known
         self.waiting.discard(role)
@@ -88,6 +84,17 @@ class Pending:
                 known.verdict = answer.verdict
             case Scored():
                 known.score = answer.score
+            case Replied():
+                known.reply = answer.text
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether its search can be told."""
+        raise NotImplementedError
+
+    def answer(self) -> Candidate | Reply:
+        """Return what the strategy is told."""
+        raise NotImplementedError
 
     def fail(self, result: BatchResult, most: int) -> bool:
         """Count a failed try; return whether the role is to try again.
@@ -107,8 +114,46 @@ class Pending:
         self.waiting.discard(role)
         return False
 
-    def candidate(self) -> Candidate:
-        """What the strategy is told: never the score, nor a failure of the scorer."""
+
+@dataclass
+class PendingDraw(Pending):
+    """A draw on its way through generator, judge and scorer.
+
+    Attributes:
+        draw: What the strategy asked for.
+        request: The draw, resolved.
+    """
+
+    draw: Draw
+    request: Request[Any]
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether its search can be told."""
+        return self.known.is_judged
+
+    def answer(self) -> Candidate:
+        """Return what the strategy is told: never the score, nor a failure of the scorer."""
         known = self.known
         error = known.errors.get(Role.GENERATOR, known.errors.get(Role.JUDGE))
         return Candidate(self.draw, self.request.id, known.image, known.verdict, error)
+
+
+@dataclass
+class PendingQuestion(Pending):
+    """A question on its way to the judge.
+
+    Attributes:
+        question: What the strategy asks.
+    """
+
+    question: Question
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether its search can be told."""
+        return self.known.reply is not None or Role.JUDGE in self.known.errors
+
+    def answer(self) -> Reply:
+        """Return what the strategy is told."""
+        return Reply(self.question, self.known.reply or "", self.known.errors.get(Role.JUDGE))

@@ -6,14 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.engine.rows import logged_value, logged_verdict
+from harness.engine.rows import logged_reply, logged_value, logged_verdict
 from harness.engine.searches import SearchKey
 from harness.engine.sources import Known
 from harness.errors import HarnessError
 from harness.log import store
 from harness.log.run_folder import RunFolder
-from harness.log.schema import VERDICT
-from harness.records import Draw, Prompt, Role, Score
+from harness.log.schema import QUESTION, VERDICT
+from harness.records import Draw, Prompt, Question, Role, Score
 
 _NEEDED = [
     "prompt_id",
@@ -23,10 +23,14 @@ _NEEDED = [
     "draw_id",
     "image",
     *VERDICT,
+    "judge_prompt",
     "correct",
     "error_role",
     "error",
 ]
+
+
+_REPLY = ["prompt_id", "replicate", *QUESTION, "reply", "error"]
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Restored:
         ended: Searches that are over.
         failed: How many of these selected nothing.
         rows: Rows of the other searches' draws, by search and draw index.
+        replies: Rows of their questions, by search and question index.
         outcomes: The scorer's grades of the selected images, by tag.
         selected_images: Digests of the selected images.
         foreign: Whether images were made elsewhere, so that ids are their sources' own.
@@ -45,6 +50,7 @@ class Restored:
     ended: set[SearchKey] = field(default_factory=set)
     failed: int = 0
     rows: dict[tuple[SearchKey, int], dict[str, Any]] = field(default_factory=dict)
+    replies: dict[tuple[SearchKey, int], dict[str, Any]] = field(default_factory=dict)
     outcomes: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     selected_images: list[str] = field(default_factory=list)
     foreign: bool = False
@@ -59,11 +65,7 @@ class Restored:
         if row is None:
             return None
         if row["draw_id"] != id and not self.foreign:
-            raise HarnessError(
-                f"draw {draw.index} of prompt {prompt.id} is not the one in the log: the "
-                "strategy's or the harness's code has changed since",
-                "resume with the version that started the run, or start a new run",
-            )
+            raise _changed(f"draw {draw.index}", prompt)
         return Known(
             id=row["draw_id"],
             image=row["image"],
@@ -72,6 +74,30 @@ class Restored:
             errors={} if row["error"] is None else {Role(row["error_role"]): row["error"]},
             logged=True,
         )
+
+    def reply(self, prompt: Prompt, replicate: int, question: Question) -> Known | None:
+        """Return what the run's own log says of a question; each is asked for once.
+
+        Raises:
+            HarnessError: The log has another question in its place.
+        """
+        row = self.replies.pop((SearchKey(prompt.id, replicate), question.index), None)
+        if row is None:
+            return None
+        reply = logged_reply(row)
+        if reply.question != question:
+            raise _changed(f"question {question.index}", prompt)
+        if reply.error is not None:
+            return Known(errors={Role.JUDGE: reply.error}, logged=True)
+        return Known(reply=reply.text, logged=True)
+
+
+def _changed(item: str, prompt: Prompt) -> HarnessError:
+    return HarnessError(
+        f"{item} of prompt {prompt.id} is not the one in the log: the "
+        "strategy's or the harness's code has changed since",
+        "resume with the version that started the run, or start a new run",
+    )
 
 
 def restore(folder: RunFolder, *, foreign: bool = False) -> Restored:
@@ -92,6 +118,10 @@ def restore(folder: RunFolder, *, foreign: bool = False) -> Restored:
         restored.ended.add(key)
         restored.failed += search["selected_index"] is None
         selected[key] = search["selected_index"]
+    for row in store.read(folder.log, "replies", _REPLY).to_pylist():
+        key = SearchKey(row["prompt_id"], row["replicate"])
+        if key not in restored.ended:
+            restored.replies[key, row["question_index"]] = row
     for row in store.read(folder.log, "candidates", columns=_NEEDED).to_pylist():
         key = SearchKey(row["prompt_id"], row["replicate"])
         if key not in restored.ended:

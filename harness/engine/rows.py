@@ -8,8 +8,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.engine.pending import Pending
+from harness.engine.pending import PendingDraw, PendingQuestion
 from harness.engine.searches import Search
+from harness.engine.sources import Known
 from harness.records import (
     Answer,
     Candidate,
@@ -18,6 +19,8 @@ from harness.records import (
     Evidence,
     Feedback,
     Noise,
+    Question,
+    Reply,
     Role,
     Score,
     Start,
@@ -27,7 +30,7 @@ from harness.seeds import canonical_json
 
 
 def candidate_row(
-    run: str, pending: Pending, truncated: Collection[str] | None = None
+    run: str, pending: PendingDraw, truncated: Collection[str] | None = None
 ) -> dict[str, Any]:
     """Return the log row of a draw that is done, well or badly.
 
@@ -63,17 +66,59 @@ def candidate_row(
         "time": datetime.now(UTC),
     }
     for role in Role:
-        cost = known.costs.get(role)
-        row |= {
-            f"{role}_nfe": cost.nfe if cost else None,
-            f"{role}_flops": cost.flops if cost else None,
-            f"{role}_device_seconds": cost.device_seconds if cost else None,
-            f"{role}_tokens": cost.tokens if cost else None,
-            f"{role}_rows": cost.rows if cost else None,
-            f"{role}_worker": known.workers.get(role),
-            f"{role}_batch": known.batches.get(role),
-        }
+        row |= _cost(role, known)
     return row | dict.fromkeys(known.unknown)
+
+
+def reply_row(run: str, pending: PendingQuestion) -> dict[str, Any]:
+    """Return the log row of a question that is answered, or that the judge gave up on.
+
+    Args:
+        run: The run's id.
+        pending: The question.
+    """
+    search, question, known = pending.open.search, pending.question, pending.known
+    return {
+        "run": run,
+        "prompt_id": search.prompt.id,
+        "replicate": search.replicate,
+        **question_columns(question),
+        "round": pending.round,
+        "reply": known.reply,
+        "error": known.errors.get(Role.JUDGE),
+        **_cost(Role.JUDGE, known),
+        "attempts": 1 + sum(known.attempts.values()),
+        "time": datetime.now(UTC),
+    }
+
+
+def question_columns(question: Question) -> dict[str, Any]:
+    """Return the columns `harness.log.schema.QUESTION` of a question."""
+    return {
+        "question_index": question.index,
+        "text": question.text,
+        "images": list(question.images),
+    }
+
+
+def logged_reply(row: Mapping[str, Any]) -> Reply:
+    """Return the reply that a row holds, with its question."""
+    question = Question(row["question_index"], row["text"], tuple(row["images"] or ()))
+    return Reply(question, row["reply"] or "", row["error"])
+
+
+def _cost(role: Role, known: Known) -> dict[str, Any]:
+    """Return the columns of what a role spent."""
+    cost = known.costs.get(role)
+    return {
+        f"{role}_nfe": cost.nfe if cost else None,
+        f"{role}_flops": cost.flops if cost else None,
+        f"{role}_device_seconds": cost.device_seconds if cost else None,
+        f"{role}_tokens": cost.tokens if cost else None,
+        f"{role}_rows": cost.rows if cost else None,
+        f"{role}_worker": known.workers.get(role),
+        f"{role}_batch": known.batches.get(role),
+    }
 
 
 def logged_candidate(row: Mapping[str, Any], draw: Draw) -> Candidate:
@@ -182,6 +227,7 @@ def search_row(run: str, search: Search) -> dict[str, Any]:
         "selected_index": selected.draw.index if selected else None,
         "selected_id": selected.id if selected else None,
         "error": search.error,
+        "questions": search.questions or None,
         "time": datetime.now(UTC),
     }
 

@@ -1,4 +1,4 @@
-"""Where the answer to a draw may come from besides the models.
+"""Where the answer to a draw, or to a question, may come from besides the models.
 
 The run's own log, other runs (`--reuse`), a folder of images (`score`), what another program left
 behind (`import`): the engine asks them in this order, and models for what none of them knows.
@@ -16,7 +16,7 @@ from harness.records import Cost, Draw, Prompt, Role, Score, Verdict
 
 @dataclass
 class Known:
-    """What is known of a draw beside its request. Has state: it grows as roles answer.
+    """What is known of a draw or a question beside its request. Has state: roles fill it in.
 
     Attributes:
         id: The draw's identity where only the source knows it: the image was made elsewhere.
@@ -25,6 +25,7 @@ class Known:
         shape: Batch shape of the image: only images of equal shape are looked at together.
         verdict: The judge's.
         score: The scorer's.
+        reply: The judge's answer, of a question.
         errors: Why a role gave up on it.
         costs: What each role spent.
         workers: Who did it.
@@ -41,6 +42,7 @@ class Known:
     shape: Hashable = ()
     verdict: Verdict | None = None
     score: Score | None = None
+    reply: str | None = None
     errors: dict[Role, str] = field(default_factory=dict)
     costs: dict[Role, Cost] = field(default_factory=dict)
     workers: dict[Role, str] = field(default_factory=dict)

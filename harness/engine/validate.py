@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from harness.errors import BadAnswer, Failure
-from harness.records import Cost, Image, Role, Score, Verdict
+from harness.records import Cost, Image, Made, Request, Role, Score, Verdict
+from harness.text import is_encodable
 
 
 def check_length(role: Role, asked: int, answered: int) -> None:
@@ -100,6 +101,26 @@ def check_score(score: Score) -> None:
             raise BadAnswer(
                 Failure.BAD_NUMBER, f"the scorer found '{found.label}' in the box {found.box}"
             )
+
+
+def check_reply(text: object) -> None:
+    """Refuse an answer that is no text, or that no log could hold.
+
+    Raises:
+        BadAnswer: It is neither.
+    """
+    if not isinstance(text, str) or not is_encodable(text):
+        raise BadAnswer(Failure.WRONG_SHAPE, f"the judge replied {text!r}, which is no text")
+
+
+def check_state(request: Request[Any], made: Made) -> None:
+    """Refuse a draw that stopped without saying in which state.
+
+    Raises:
+        BadAnswer: It has a stop and brings no state.
+    """
+    if request.stop is not None and not made.state:
+        raise BadAnswer(Failure.WRONG_SHAPE, "the generator stopped a draw and gave no state")
 
 
 def check_cost(role: Role, cost: Cost) -> None:

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from harness.config import RunConfig
-from harness.engine.jobs import Answer, Drawn, Item, Judged, Png, Scored
+from harness.engine.jobs import Answer, Drawn, Item, Judged, Png, Replied, Scored
 from harness.engine.threads import patient_threads
 from harness.engine.validate import (
     check_cost,
     check_image,
     check_length,
+    check_reply,
     check_score,
+    check_state,
     check_verdict,
 )
 from harness.errors import HarnessError
+from harness.identity import shape_of
 from harness.log import images
 from harness.models.devices import prepare
 from harness.options import build
-from harness.records import Cost, Image, Look, Request, Role
+from harness.records import Cost, Image, Inquiry, Look, Request, Role
 from harness.registry import BENCHMARKS, GENERATORS, JUDGES, import_paths
 from harness.seeds import pixel_digest
 
@@ -64,6 +67,7 @@ class Worker:
         self._coders: ThreadPoolExecutor | None = None
         prepare_process(setup)
         self.model = load(role, setup)
+        self._shape = shape_of(type(self.model))
 
     def run(self, items: Sequence[Item]) -> list[Answer]:
         """Run one batch.
@@ -74,22 +78,72 @@ class Worker:
         """
         if self.role is Role.GENERATOR:
             return self._generate([item for item in items if isinstance(item, Request)])
+        if isinstance(items[0], Inquiry):
+            return self._reply([item for item in items if isinstance(item, Inquiry)])
         return self._look([item for item in items if isinstance(item, Look)])
 
     def _generate(self, items: Sequence[Request[Png]]) -> list[Answer]:
-        requests = self._threads(_unpacked, items)
+        requests = self._with_states(self._threads(_unpacked, items))
         started = time.perf_counter()
         made = self.model.generate(requests)
         share = (time.perf_counter() - started) / len(items)
         check_length(self.role, len(items), len(made))
         for item, answer in zip(items, made, strict=True):
             check_image(answer.image, item.settings)
+            check_state(item, answer)
             check_cost(self.role, answer.cost)
         encoded = self._threads(_encoded, [answer.image for answer in made])
         return [
-            Drawn(png, digest, self._shared(answer.cost, share, len(items), items[0].rows))
+            Drawn(
+                png,
+                digest,
+                self._shared(answer.cost, share, len(items), items[0].rows),
+                Png(answer.state) if answer.state is not None else None,
+            )
             for (png, digest), answer in zip(encoded, made, strict=True)
         ]
+
+    def _with_states(self, requests: Sequence[Request]) -> list[Request]:
+        """Return requests with the states that they start from; lost ones are made again.
+
+        What that takes was paid by the draw whose state it is, and is not booked a second time.
+        """
+        lost = {
+            request.start.id: request.start
+            for request in requests
+            if request.start is not None and request.state is None
+        }
+        groups: dict[Hashable, list[Request]] = {}
+        for start in self._with_states(list(lost.values())) if lost else ():
+            groups.setdefault((start.rows, self._shape(start)), []).append(start)
+        states: dict[str, bytes | None] = {}
+        for group in groups.values():
+            size = group[0].rows or self._rows
+            for begin in range(0, len(group), size):
+                batch = group[begin : begin + size]
+                for start, made in zip(batch, self.model.generate(batch), strict=True):
+                    check_state(start, made)
+                    states[start.id] = made.state
+        return [
+            replace(request, state=states[request.start.id])
+            if request.start is not None and request.start.id in states
+            else request
+            for request in requests
+        ]
+
+    def _reply(self, items: Sequence[Inquiry[Png]]) -> list[Answer]:
+        inquiries: list[Inquiry] = [
+            Inquiry(item.prompt, item.text, tuple(map(images.decode, item.images)), item.seed)
+            for item in items
+        ]
+        started = time.perf_counter()
+        replies = self.model.reply(inquiries)
+        share = (time.perf_counter() - started) / len(items)
+        check_length(self.role, len(items), len(replies))
+        for text, cost in replies:
+            check_reply(text)
+            check_cost(self.role, cost)
+        return [Replied(text, self._shared(cost, share, len(items))) for text, cost in replies]
 
     def _look(self, items: Sequence[Look[Png]]) -> list[Answer]:
         prompts = [item.prompt for item in items]
@@ -173,7 +227,8 @@ def _load(role: Role, setup: Setup) -> Any:
 
 def _unpacked(request: Request[Png]) -> Request:
     decoded = {name: images.decode(png) for name, png in request.images.items()}
-    return cast(Request, replace(request, images=decoded))  # type: ignore[arg-type]
+    start = _unpacked(request.start) if request.start is not None else None
+    return cast(Request, replace(request, images=decoded, start=start))  # type: ignore[arg-type]
 
 
 def _encoded(image: Image) -> tuple[Png, str]:

@@ -7,6 +7,7 @@ pass for the whole.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ WORKED = ("error_role", "accepted", "correct")
 
 COSTS = tuple(f"{role}_{unit}" for role in ROLES for unit in UNITS)
 """Columns that hold what they spent."""
+
+REPLIES = ("prompt_id", "replicate", "round", "error", *(f"judge_{unit}" for unit in UNITS))
+"""Columns of the table of replies that tell what they cost."""
 
 
 def spent(table: pa.Table, role: str, unit: str, *, judged: bool) -> npt.NDArray[np.float64]:
@@ -49,15 +53,62 @@ def padded(table: pa.Table, role: str, *, judged: bool) -> npt.NDArray[np.float6
     return spent(table, role, "flops", judged=judged) * spent(table, role, "rows", judged=judged)
 
 
-def sums(table: pa.Table, *, judged: bool) -> dict[str, Any]:
-    """Sum every cost column over a table of candidates; None where a part is unknown.
+def charged(table: pa.Table, replies: pa.Table) -> dict[str, npt.NDArray[np.float64]]:
+    """Return what the judge's replies add to the cost of each draw, by unit; empty without any.
+
+    A reply is charged to the first draw of its search in a later round, which is made because of
+    it, or to the last draw where none came after. A cost that nobody counted is NaN. Beside the
+    units stands ``padded_flops``.
+
+    Args:
+        table: Candidates, with `prompt_id`, `replicate`, `draw_index` and `round`.
+        replies: Of the table of replies, with the columns `REPLIES`.
+    """
+    if not replies.num_rows:
+        return {}
+    draws: dict[tuple[str, int], list[tuple[int, int, int]]] = {}
+    names = ("prompt_id", "replicate", "round", "draw_index")
+    for place, (prompt, replicate, round, index) in enumerate(
+        zip(*(table[name].to_pylist() for name in names), strict=True)
+    ):
+        draws.setdefault((prompt, replicate), []).append((round or 0, index, place))
+    extra = {unit: np.zeros(len(table)) for unit in (*UNITS, "padded_flops")}
+    for row in replies.to_pylist():
+        if own := sorted(draws.get((row["prompt_id"], row["replicate"]), ())):
+            place = next((place for round, _, place in own if round > row["round"]), own[-1][2])
+            for unit, cost in _costs_of(row).items():
+                extra[unit][place] += np.nan if cost is None else cost
+    return extra
+
+
+def _costs_of(reply: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return what a reply took, by unit: nothing where the judge gave up on it."""
+    if reply["error"] is not None:
+        return dict.fromkeys((*UNITS, "padded_flops"), 0.0)
+    costs = {unit: reply[f"judge_{unit}"] for unit in UNITS}
+    flops, rows = costs["flops"], costs["rows"]
+    return {**costs, "padded_flops": None if None in (flops, rows) else flops * rows}
+
+
+def sums(table: pa.Table, replies: pa.Table, *, judged: bool) -> dict[str, Any]:
+    """Sum every cost over a run's draws and replies; None where a part is unknown.
 
     Beside them stand each role's ``padded_flops``: FLOPs with the padding of its batches.
 
     Args:
-        table: With the columns `WORKED` and `COSTS`.
+        table: Candidates, with the columns `WORKED` and `COSTS`.
+        replies: As of `charged`.
         judged: As of `spent`.
     """
+    total = _draw_sums(table, judged)
+    for row in replies.to_pylist():
+        for unit, cost in _costs_of(row).items():
+            name = f"judge_{unit}"
+            total[name] = None if None in (cost, total[name]) else total[name] + cost
+    return total
+
+
+def _draw_sums(table: pa.Table, judged: bool) -> dict[str, Any]:
     total: dict[str, Any] = {}
     for role in ROLES:
         unknown = {unit: _unknown(table, role, unit, judged).any() for unit in UNITS}

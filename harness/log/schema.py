@@ -56,6 +56,9 @@ UNITS = ("nfe", "flops", "device_seconds", "tokens", "rows")
 VERDICT = ("accepted", "judge_score", "judge_sentence")
 """What the judge said of every image that it judged."""
 
+QUESTION = ("question_index", "text", "images")
+"""What the strategy asked the judge."""
+
 DRAW = ("draw_index", "text", "settings", "feedback", "noise_index", "noise_turns", "start", "stop")
 """What the strategy asked for."""
 

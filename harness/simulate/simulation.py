@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.engine.dispatch import Dispatcher
+from harness.engine.ladder import pretended_reply
 from harness.engine.scheduler import Work
 from harness.engine.searches import Search
 from harness.errors import HarnessError
 from harness.identity import Earlier
-from harness.records import Draw, Prompt, Role
+from harness.records import Candidate, Draw, Prompt, Question, Reply, Role, whole_steps
 from harness.simulate.devices import Devices, Ran
 from harness.simulate.workload import Workload
 from strategies.base import Strategy
@@ -99,12 +100,21 @@ def simulate(
 
 @dataclass(frozen=True)
 class _Row:
-    """A draw on its way."""
+    """A draw or a question on its way.
+
+    Attributes:
+        search: Whose it is.
+        item: What was asked for.
+        earlier: Draws of the search that later ones may start from.
+        id: A draw's identity.
+        share: The share of a whole draw's steps that a draw makes.
+    """
 
     search: Search
-    draw: Draw
-    id: str
+    item: Draw | Question
     earlier: Earlier
+    id: str = ""
+    share: float = 1.0
 
 
 class _Simulation:
@@ -165,12 +175,16 @@ class _Simulation:
             self._done.tail = self._devices.now
             self._queue(search, search.start(), {})
 
-    def _queue(self, search: Search, draws: Sequence[Draw], earlier: Earlier) -> None:
-        for draw in draws:
+    def _queue(self, search: Search, items: Sequence[Draw | Question], earlier: Earlier) -> None:
+        for item in items:
+            if isinstance(item, Question):
+                self._dispatcher.add(Work(Role.JUDGE, _Row(search, item, earlier), "question"))
+                continue
             request = self._resolver.resolve(
-                search.prompt, search.replicate, draw, search.rounds, earlier
+                search.prompt, search.replicate, item, search.rounds, earlier
             )
-            row = _Row(search, draw, request.id, earlier)
+            share = (request.last - request.first) / whole_steps(self._workload.settings)
+            row = _Row(search, item, earlier, request.id, share)
             shape = self._resolver.shape(request)
             self._dispatcher.add(Work(Role.GENERATOR, row, shape, rows=request.rows))
         if search.ended:
@@ -183,7 +197,8 @@ class _Simulation:
         return batch[0].rows or self._workload.batch_sizes[batch[0].role]
 
     def _seconds(self, batch: list[Work[_Row]]) -> float:
-        return self._workload.seconds_of(batch[0].role, self._size(batch))
+        share = batch[0].payload.share if batch[0].role is Role.GENERATOR else 1.0
+        return self._workload.seconds_of(batch[0].role, self._size(batch)) * share
 
     def _take(self, ran: Ran) -> None:
         role, rows = ran.role, len(ran.batch)
@@ -209,8 +224,13 @@ class _Simulation:
                     continue
             if role is not Role.SCORER:
                 search = row.search
-                candidate = self._workload.answer(search.prompt, search.replicate, row.draw, row.id)
-                self._queue(search, search.answer(candidate), row.earlier)
+                self._queue(search, search.answer(self._answer(row)), row.earlier)
+
+    def _answer(self, row: _Row) -> Candidate | Reply:
+        search, item = row.search, row.item
+        if isinstance(item, Question):
+            return pretended_reply(item)
+        return self._workload.answer(search.prompt, search.replicate, item, row.id)
 
 
 def static_split(workload: Workload, strategy: Strategy, budget: int, gpus: int) -> Simulated:
@@ -231,11 +251,14 @@ def static_split(workload: Workload, strategy: Strategy, budget: int, gpus: int)
             while draws:
                 asked, draws = draws, []
                 for draw in asked:
+                    if isinstance(draw, Question):
+                        draws += search.answer(pretended_reply(draw))
+                        continue
                     name = workload.resolver.resolve(prompt, replicate, draw, earlier=earlier).id
                     draws += search.answer(workload.answer(prompt, replicate, draw, name))
             if search.selected is None:
                 raise HarnessError(f"a search failed: {search.error}")
-            loads[number % gpus] += search.draws * a_draw
+            loads[number % gpus] += search.steps / whole_steps(workload.settings) * a_draw
             done.draws += search.draws
             done.searches += 1
             number += 1

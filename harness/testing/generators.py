@@ -24,7 +24,7 @@ import pytest
 from harness.engine.validate import check_cost, check_image
 from harness.errors import HarnessError, UsageError
 from harness.models.base import Generator
-from harness.records import Ability, Feedback, Image, Request, Role, Setting
+from harness.records import Ability, Cost, Feedback, Image, Made, Request, Role, Setting
 from harness.truncation import TEXTS, Truncation
 
 
@@ -149,6 +149,54 @@ class GeneratorContract:
         with pytest.raises(HarnessError):
             generator.generate([pair[0], replace(pair[1], rows=3)])
 
+    def test_stopped_and_continued_equals_the_whole_at_every_step(
+        self, generator: Generator, requests: list[Request], images: list[Image]
+    ) -> None:
+        last = _steps(generator, requests[0])
+        for step in range(1, last):
+            previews = generator.generate(_stopped(requests, step))
+            assert all(made.state for made in previews)
+            ends = generator.generate(_continued(requests, previews, step))
+            for end, preview, image in zip(ends, previews, images, strict=True):
+                assert np.array_equal(end.image, image)
+                assert end.state is None and preview.image.shape == image.shape
+                assert preview.cost.nfe + end.cost.nfe == _cost_of_whole(generator, requests).nfe
+
+    def test_a_stop_at_the_last_step_is_the_whole_with_a_state(
+        self, generator: Generator, requests: list[Request], images: list[Image]
+    ) -> None:
+        last = _steps(generator, requests[0])
+        for made, image in zip(generator.generate(_stopped(requests, last)), images, strict=True):
+            assert np.array_equal(made.image, image) and made.state
+
+    def test_stops_add_up_step_by_step_and_in_other_company(
+        self, generator: Generator, requests: list[Request], images: list[Image]
+    ) -> None:
+        """One row goes its way a step at a time, each step in a batch of its own."""
+        last = _steps(generator, requests[0])
+        request = replace(requests[0], stop=1)
+        made = generator.generate([request])[0]
+        for stop in (*range(2, last), None):
+            request = replace(requests[0], start=request, state=made.state, stop=stop)
+            made = generator.generate([request])[0]
+        assert np.array_equal(made.image, images[0])
+
+    def test_renoised_continuations_differ_and_are_their_own(
+        self, generator: Generator, requests: list[Request], images: list[Image]
+    ) -> None:
+        last = _steps(generator, requests[0])
+        if last < 2:
+            pytest.skip("a trajectory of one step has nothing to be renoised")
+        start = replace(requests[0], stop=last - 1)
+        state = generator.generate([start])[0].state
+        back = [
+            replace(request, start=start, state=state, renoise=last - 2) for request in requests
+        ]
+        ends = _images(generator, back)
+        assert len({image.tobytes() for image in (*ends, images[0])}) == len(requests) + 1
+        for request, image in zip(back, ends, strict=True):
+            assert np.array_equal(_images(generator, [request])[0], image)
+
     def test_asking_again_gives_the_same_bits(
         self, generator: Generator, requests: list[Request], images: list[Image]
     ) -> None:
@@ -228,6 +276,28 @@ class GeneratorContract:
     ) -> None:
         with pytest.raises(HarnessError):
             generator.generate([requests[0], _with(requests[1], **other_setting)])
+
+
+def _steps(generator: Generator, request: Request) -> int:
+    """Return the steps of a whole draw of a generator that can stop on its way."""
+    if Ability.PARTIAL not in type(generator).abilities:  # type: ignore[attr-defined]
+        pytest.skip("this generator makes whole draws only")
+    return request.last
+
+
+def _stopped(requests: Sequence[Request], step: int) -> list[Request]:
+    return [replace(request, stop=step) for request in requests]
+
+
+def _continued(requests: Sequence[Request], made: Sequence[Made], step: int) -> list[Request]:
+    return [
+        replace(request, start=replace(request, stop=step), state=answer.state)
+        for request, answer in zip(requests, made, strict=True)
+    ]
+
+
+def _cost_of_whole(generator: Generator, requests: Sequence[Request]) -> Cost:
+    return generator.generate(list(requests))[0].cost
 
 
 def _images(generator: Generator, requests: Sequence[Request]) -> list[Image]:

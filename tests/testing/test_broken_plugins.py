@@ -30,6 +30,7 @@ from harness.testing import (
     SuiteContract,
 )
 from strategies.base import Rounds
+from tests.stubs import StubGenerator
 
 SETTINGS = {"height": 32, "width": 32, "obedience": 1.0}
 
@@ -291,6 +292,27 @@ def some_requests() -> list[Request]:
     return [Request(f"id{n}", text, ((40 + n, 1.0),), SETTINGS) for n, text in enumerate(texts)]
 
 
+def walking(
+    change: Callable[[Request, Made], Made], ask: Callable[[Request], Request] = lambda r: r
+) -> type[StubGenerator]:
+    """A generator that stops and goes on, and spoils what it made or was asked for."""
+
+    class Walking(StubGenerator):
+        def __init__(self) -> None:
+            super().__init__(None, batch_size=3)
+
+        def generate(self, requests: Sequence[Request]) -> Any:
+            rows = super().generate([ask(request) for request in requests])
+            return [change(r, made) for r, made in zip(requests, rows, strict=True)]
+
+    return Walking
+
+
+def long_requests() -> list[Request]:
+    settings = {"height": 8, "width": 8, "num_inference_steps": 4}
+    return [replace(request, settings=settings) for request in some_requests()]
+
+
 def known_settings(request: Request) -> Request:
     known = {key: value for key, value in request.settings.items() if key in SETTINGS}
     return replace(request, settings=known)
@@ -303,7 +325,7 @@ def lies(request: Request) -> tuple[str, ...]:
 def generator_members(plugin: Any) -> dict[str, Any]:
     return {
         "generator": fixed(plugin),
-        "requests": fixed(some_requests),
+        "requests": fixed(long_requests if issubclass(plugin, StubGenerator) else some_requests),
         "other_setting": fixed(lambda: {"height": 48}),
         "truncation": fixed(lambda: lies if hasattr(plugin, "truncation") else None),
     }
@@ -341,6 +363,18 @@ break_each(
     ),
     test_a_batch_is_padded_to_the_rows_that_its_requests_name=type(
         "Unpadded", (SquareGenerator,), {"takes_rows": True}
+    ),
+    test_stopped_and_continued_equals_the_whole_at_every_step=walking(
+        lambda request, made: brighter(made, 1) if request.start else made
+    ),
+    test_a_stop_at_the_last_step_is_the_whole_with_a_state=walking(
+        lambda request, made: replace(made, state=None)
+    ),
+    test_stops_add_up_step_by_step_and_in_other_company=walking(
+        lambda request, made: brighter(made, 1) if request.start and request.start.start else made
+    ),
+    test_renoised_continuations_differ_and_are_their_own=walking(
+        lambda request, made: made, lambda request: replace(request, renoise=None)
     ),
     test_asking_again_gives_the_same_bits=Counting,
     test_global_randomness_is_neither_used_nor_moved=TakesGlobalRandomness,

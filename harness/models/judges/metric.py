@@ -16,7 +16,7 @@ from benchmarks.base import Benchmark
 from harness import options
 from harness.errors import UsageError, did_you_mean
 from harness.models.base import Metric
-from harness.records import Cost, Image, Loading, Look, Prompt, Setting, Verdict
+from harness.records import Ability, Cost, Image, Loading, Look, Prompt, Setting, Verdict
 from harness.registry import METRICS
 
 
@@ -38,6 +38,7 @@ class MetricJudge:
     """Ranks by a metric and accepts what reaches a threshold. It says nothing in words."""
 
     oracle: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
     main_part: ClassVar[str] = ""
     Settings: ClassVar[type] = MetricJudgeSettings
 
