@@ -222,7 +222,7 @@ def folder_for(path: Location) -> Iterator[None]:
                 yield
             finally:
                 # Only by who holds it: whoever was refused would take it from under the holder.
-                if new and not (path / "manifest.json").exists():
+                if new and isinstance(path, Path) and not (path / "manifest.json").exists():
                     with contextlib.suppress(OSError):
                         (path / ".lock").unlink(missing_ok=True)
     finally:

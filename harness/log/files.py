@@ -89,7 +89,7 @@ def read_file(path: Location, largest: int) -> bytes:
     """Read a regular file without following a link and without waiting for anybody.
 
     Args:
-        path: The file; in an object store there are no links, and no bound is held.
+        path: The file; in an object store there are no links.
         largest: Bytes that it may have.
 
     Raises:
@@ -97,7 +97,7 @@ def read_file(path: Location, largest: int) -> bytes:
         OSError: It cannot be read, is a link or no regular file, or is too large.
     """
     if isinstance(path, RemotePath):
-        return path.read_bytes()
+        return path.read_tagged(largest)[0]
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)

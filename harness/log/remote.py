@@ -1,15 +1,21 @@
 """A place in an object store: the few things that a run does with paths, on S3.
 
 An object appears whole when its upload is complete and not before, so an upload is what a
-temporary file and a rename are on a disk. Nothing can be appended to or locked. A lost connection
-is tried again, with longer and longer pauses, before it becomes an error.
+temporary file and a rename are on a disk. Nothing can be appended to or locked, but an object can
+be made only if there is none, or replaced only if it is still the one that was read
+(`harness.log.lease`). A lost connection is tried again, with longer and longer pauses, before it
+becomes an error.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -21,7 +27,9 @@ SCHEME = "s3://"
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each further try: a connection may be away for half a minute."""
 
-_FINAL = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
+_FINAL = re.compile(r"non-2xx status code: 4(?!08|09|29)\d\d")
+"""Answers of a store that are the same whenever it is asked again."""
+
 _PARAMETERS = ("endpoint_override", "region", "scheme")
 
 Answer = TypeVar("Answer")
@@ -32,18 +40,18 @@ class RemotePath:
     """An object of a store, or all objects below a prefix. Spelled like `pathlib.Path`.
 
     Attributes:
-        key: Bucket and key, as pyarrow's file systems take them.
+        key: Bucket and key, without slashes at its ends.
         query: What follows the `?` in its URI, or "".
-        filesystem: A `pyarrow.fs.FileSystem`.
+        store: The bucket, an `obstore.store.ObjectStore`.
     """
 
     key: str
     query: str = field(default="", compare=False)
-    filesystem: Any = field(default=None, compare=False, repr=False)
+    store: Any = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, uri: str) -> RemotePath:
-        """The place that an `s3://bucket/prefix` names; parameters as pyarrow's URIs have them.
+        """Return the place that an `s3://bucket/prefix?parameter=value` names.
 
         Raises:
             UsageError: It is no such URI, or holds credentials.
@@ -56,7 +64,7 @@ class RemotePath:
                 "credentials in a URI would be written into the manifest",
                 "give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             )
-        if parts.scheme != "s3" or "/" not in key:
+        if parts.scheme != "s3" or "/" not in key or {"", ".", ".."} & set(key.split("/")):
             raise UsageError(f"{uri} names no place for a run", "give s3://bucket/prefix")
         if unknown := sorted(parameters.keys() - set(_PARAMETERS)):
             raise UsageError(
@@ -83,52 +91,69 @@ class RemotePath:
 
     @property
     def parent(self) -> RemotePath:
-        """What is one part shorter."""
+        """The prefix that is one part shorter."""
         return self._at(self.key.rpartition("/")[0])
 
     def exists(self) -> bool:
-        """Whether there is such an object, or any below it."""
-        return self._type() != "NotFound"
+        """Return whether there is such an object, or any below it."""
+        return self.is_file() or self.is_dir()
 
     def is_file(self) -> bool:
-        """Whether there is such an object."""
-        return self._type() == "File"
+        """Return whether there is such an object."""
+        try:
+            self._insist(lambda: self.store.head(self._name))
+        except FileNotFoundError:
+            return False
+        return True
 
     def is_dir(self) -> bool:
-        """Whether there are objects below it."""
-        return self._type() == "Directory"
+        """Return whether there are objects below it."""
+        return bool(self._list(lambda: list(next(iter(self.store.list(self._name)), ()))))
 
     def iterdir(self) -> Iterator[RemotePath]:
-        """What is directly below."""
+        """List what is directly below."""
         return self.glob("*")
 
     def glob(self, pattern: str) -> Iterator[RemotePath]:
-        """What is below and matches, part by part."""
-        from pyarrow.fs import FileSelector
-
-        wanted = pattern.split("/")
-        selector = FileSelector(self.key, recursive=len(wanted) > 1, allow_not_found=True)
-        for info in self._insist(lambda: self.filesystem.get_file_info(selector)):
-            parts = info.path.removeprefix(f"{self.key}/").split("/")
-            if len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted)):
-                yield self._at(info.path)
+        """List what is below and matches, part by part."""
+        patterns = pattern.split("/")
+        for name in self._list(self._names if len(patterns) == 1 else self._all_names):
+            parts = name.removeprefix(f"{self._name}/").split("/")
+            if len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns)):
+                yield self._at(f"{self._bucket}/{name}")
 
     def read_bytes(self) -> bytes:
-        """The object.
+        """Read the object.
 
         Raises:
             FileNotFoundError: It is not there.
             HarnessError: The store cannot be reached, or refuses.
         """
+        return self.read_tagged()[0]
 
-        def read() -> bytes:
-            with self.filesystem.open_input_file(self.key) as file:
-                return bytes(file.read())
+    def read_tagged(self, largest: int | None = None) -> tuple[bytes, str]:
+        """Read the object together with the tag that names this content of it.
+
+        Args:
+            largest: Bytes that it may have.
+
+        Raises:
+            FileNotFoundError: It is not there.
+            OSError: It is larger.
+            HarnessError: The store cannot be reached, or refuses.
+        """
+
+        def read() -> tuple[bytes, str]:
+            result = self.store.get(self._name)
+            size = result.meta["size"]
+            if largest is not None and size > largest:
+                raise OSError(errno.EFBIG, f"it has {size} bytes, and at most {largest} are read")
+            return bytes(result.bytes()), str(result.meta["e_tag"])
 
         return self._insist(read)
 
     def read_text(self, encoding: str = "utf-8") -> str:
-        """The object as text."""
+        """Read the object as text."""
         return self.read_bytes().decode(encoding)
 
     def write_bytes(self, data: bytes) -> None:
@@ -137,86 +162,184 @@ class RemotePath:
         Raises:
             HarnessError: The store cannot be reached, or refuses.
         """
+        self._put(data, "overwrite")
 
-        def write() -> None:
-            with self.filesystem.open_output_stream(self.key) as file:
-                file.write(data)
+    def create(self, data: bytes) -> str | None:
+        """Make the object if there is none; of several who try at once, one does.
 
-        self._insist(write)
+        Returns:
+            Its tag. None: there is one already, which may be this one if an answer was lost.
+
+        Raises:
+            HarnessError: The store cannot be reached, or refuses.
+        """
+        return self._put(data, "create")
+
+    def replace(self, data: bytes, tag: str) -> str | None:
+        """Replace the object if it is still the one that had this tag.
+
+        Returns:
+            Its new tag. None: it is gone or another, which may be this one if an answer was lost.
+
+        Raises:
+            HarnessError: The store cannot be reached, or refuses.
+        """
+        return self._put(data, {"e_tag": tag})
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Delete the object."""
+        """Delete the object; S3 does not say if it was there."""
         try:
-            self._insist(lambda: self.filesystem.delete_file(self.key))
+            self._insist(lambda: self.store.delete(self._name))
         except FileNotFoundError:
             # Also what a second try finds whose first one got through unheard.
             if not missing_ok:
                 raise
 
     def rename(self, target: RemotePath) -> RemotePath:
-        """Copy the object, then delete it: a crash in between leaves both."""
-        target.write_bytes(self.read_bytes())
+        """Copy the object within its bucket, then delete it: a crash in between leaves both."""
+        self._insist(lambda: self.store.copy(self._name, target._name))
         self.unlink(missing_ok=True)
         return target
 
     def rmdir(self) -> None:
-        """A prefix without objects is gone already."""
+        """Do nothing: a prefix without objects is gone already."""
+
+    @property
+    def _bucket(self) -> str:
+        return self.key.partition("/")[0]
+
+    @property
+    def _name(self) -> str:
+        return self.key.partition("/")[2]
 
     def _at(self, key: str) -> RemotePath:
-        return RemotePath(key, self.query, self.filesystem)
+        return RemotePath(key, self.query, self.store)
 
-    def _type(self) -> str:
-        info = self._insist(lambda: self.filesystem.get_file_info(self.key))
-        return str(info.type.name)
+    def _list(self, act: Callable[[], list[Any]]) -> list[Any]:
+        """List something; a bucket that is not there holds nothing."""
+        try:
+            return self._insist(act)
+        except FileNotFoundError:
+            return []
+
+    def _names(self) -> list[str]:
+        listing = self.store.list_with_delimiter(self._name)
+        return [*listing["common_prefixes"], *(item["path"] for item in listing["objects"])]
+
+    def _all_names(self) -> list[str]:
+        return [item["path"] for chunk in self.store.list(self._name) for item in chunk]
+
+    def _put(self, data: bytes, mode: str | dict[str, str]) -> str | None:
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            result = self._insist(lambda: self.store.put(self._name, data, mode=mode))
+        except (AlreadyExistsError, PreconditionError):
+            return None
+        except FileNotFoundError as error:
+            raise HarnessError(
+                f"cannot write {self}: there is no bucket '{self._bucket}'", "make it first"
+            ) from error
+        return str(result["e_tag"])
 
     def _insist(self, act: Callable[[], Answer]) -> Answer:
+        from obstore import exceptions
+
+        answers = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
+        refusals = (
+            exceptions.PermissionDeniedError,
+            exceptions.UnauthenticatedError,
+            exceptions.NotSupportedError,
+        )
         for pause in (*PAUSES, None):
             try:
                 return act()
-            except FileNotFoundError:
+            except answers:
                 raise
-            except OSError as error:
-                if pause is None or any(word in str(error) for word in _FINAL):
-                    # The store's words are long; what matters comes first.
-                    reason = str(error).split("; Details:")[0].split(" (Request ID")[0]
+            except exceptions.BaseError as error:
+                if "<Code>NoSuchBucket<" in str(error):
+                    raise FileNotFoundError(errno.ENOENT, _reason(error), str(self)) from error
+                final = isinstance(error, refusals) or _FINAL.search(str(error))
+                if pause is None or final:
                     raise HarnessError(
-                        f"cannot reach {self}: {reason}",
+                        f"cannot reach {self}: {_reason(error)}",
                         "see to the connection and the credentials; what was written is intact",
                     ) from error
                 time.sleep(pause)
         raise AssertionError("unreachable")
 
 
+def _reason(error: Exception) -> str:
+    """Return what a store's error says in one line, without the request and its bookkeeping."""
+    text = str(error).partition("\n\nDebug source")[0]
+    if code := re.search(r"<Code>(.*?)</Code>", text):
+        message = re.search(r"<Message>(.*?)</Message>", text, re.DOTALL)
+        return f"{code[1]}{f': {message[1]}' if message else ''}"
+    return " ".join(text.rpartition(" - ")[2].split())
+
+
 def connect(bucket: str, parameters: dict[str, str]) -> Any:
-    """Pyarrow's S3 file system; credentials and endpoint from the environment as usual.
+    """Return a bucket of S3; what the URI does not say comes from the environment.
+
+    Args:
+        bucket: Its name.
+        parameters: Those of the URI.
 
     Raises:
-        UsageError: This pyarrow was built without S3.
+        UsageError: No region is known.
     """
-    try:
-        from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem, resolve_s3_region
-    except ImportError as error:
-        raise UsageError("this build of pyarrow has no S3", "pip install pyarrow") from error
-    import os
+    from obstore.store import S3Store
 
     endpoint = parameters.get("endpoint_override") or os.environ.get("AWS_ENDPOINT_URL", "")
     scheme, _, address = endpoint.rpartition("://")
-    region = parameters.get("region") or os.environ.get("AWS_REGION")
-    if region is None and not endpoint:
-        try:
-            region = resolve_s3_region(bucket)
-        except OSError as error:
-            raise UsageError(
-                f"no region found for the bucket '{bucket}': {error}", "set AWS_REGION"
-            ) from error
-    return S3FileSystem(
-        endpoint_override=address or None,
-        scheme=parameters.get("scheme") or scheme or "https",
-        region=region or "us-east-1",
-        # A small object is one request, made when all of it is there.
-        allow_delayed_open=True,
-        background_writes=False,
-        connect_timeout=10,
-        request_timeout=60,
-        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=2),
+    scheme = parameters.get("scheme") or scheme or "https"
+    options: dict[str, Any] = {"endpoint": f"{scheme}://{address}"} if address else {}
+    if (provider := _profile()) is not None:
+        options["credential_provider"] = provider
+    return S3Store(
+        bucket,
+        region=parameters.get("region") or _region(bucket, endpoint),
+        client_options={
+            "allow_http": scheme == "http",
+            "connect_timeout": "10 seconds",
+            "timeout": "60 seconds",
+        },
+        retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},  # `_insist` tries again
+        **options,
     )
+
+
+def _region(bucket: str, endpoint: str) -> str:
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region or endpoint:
+        return region or "us-east-1"
+    from pyarrow.fs import resolve_s3_region
+
+    try:
+        return str(resolve_s3_region(bucket))
+    except OSError as error:
+        raise UsageError(
+            f"no region found for the bucket '{bucket}': {error}", "set AWS_REGION"
+        ) from error
+
+
+def _profile() -> Any:
+    """Return the credentials of a profile of the user's, which boto3 knows how to read.
+
+    None leaves them to obstore: the environment, a web identity, or the role of the machine.
+    """
+    files = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or os.path.expanduser(
+        "~/.aws/credentials"
+    )
+    if os.environ.get("AWS_ACCESS_KEY_ID") or not (
+        os.environ.get("AWS_PROFILE") or os.path.isfile(files)
+    ):
+        return None
+    try:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        raise UsageError(
+            "the credentials of a profile are read by boto3, which is not installed",
+            "pip install boto3, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ) from error
+    return Boto3CredentialProvider()
