@@ -17,6 +17,7 @@ COMMANDS = {
     "show": ("harness.cli.show:show", "Print what a run came to."),
     "compare": ("harness.cli.compare:compare", "Compare two runs prompt by prompt."),
     "report": ("harness.cli.report:report", "Write a page, figures and tables about runs."),
+    "view": ("harness.cli.view:view", "Look at runs in a browser."),
     "forecast": ("harness.cli.forecast:forecast", "Predict what a larger budget would buy."),
     "score": ("harness.cli.score:score", "Score a folder of images in GenEval's layout."),
     "import": ("harness.cli.import_run:import_run", "Make a run of another program's output."),

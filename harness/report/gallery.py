@@ -43,6 +43,7 @@ class Shot:
     """One draw as shown."""
 
     index: int
+    image: str
     thumbnail: Thumbnail
     boxes: list[Box]
     selected: bool
@@ -63,6 +64,7 @@ class Chain:
 
     Attributes:
         run: What the run is called.
+        number: Which of the runs shown it is.
         search: Which of the run's searches of this prompt, in words; "" if there is only one.
         first: Whether it is the first of them: the others stay folded until asked for.
         unseen: Searches of the prompt that are not shown at all, said at the last one shown.
@@ -73,6 +75,7 @@ class Chain:
     """
 
     run: str
+    number: int
     search: str
     first: bool
     unseen: int
@@ -175,7 +178,7 @@ def cards(
         HarnessError: A log is damaged.
     """
     found: dict[str, Card] = {}
-    for run, name, keys in zip(runs, names, prompt_keys(runs), strict=True):
+    for place, (run, name, keys) in enumerate(zip(runs, names, prompt_keys(runs), strict=True)):
         numbers = np.flatnonzero(keys.isin(list(chosen)))
         prompt_of = run.searches["prompt"].to_numpy()
         ended = {int(n): np.flatnonzero(prompt_of == n).tolist() for n in numbers}
@@ -192,7 +195,7 @@ def cards(
             for search in taken:
                 unseen = len(all_of) - len(taken) if search == taken[-1] else 0
                 card.chains.append(
-                    _chain(run, name, search, rows[search], search == taken[0], unseen)
+                    _chain(run, name, place, search, rows[search], search == taken[0], unseen)
                 )
     return [found[key] for key in chosen if key in found]
 
@@ -227,7 +230,13 @@ def _rows(run: LoggedRun, shown: Mapping[int, list[int]]) -> dict[int, list[dict
 
 
 def _chain(
-    run: LoggedRun, name: str, search: int, rows: list[dict[str, Any]], first: bool, unseen: int
+    run: LoggedRun,
+    name: str,
+    place: int,
+    search: int,
+    rows: list[dict[str, Any]],
+    first: bool,
+    unseen: int,
 ) -> Chain:
     facts = run.searches.iloc[search]
     column, part = int(facts["selected"]), run.parts[int(facts["part"])]
@@ -241,10 +250,11 @@ def _chain(
     ]
     return Chain(
         run=name,
+        number=place,
         search=", ".join(words),
         first=first,
         unseen=unseen,
-        outcome=_outcome(run, search, column),
+        outcome=outcome_of(run, search, column),
         shots=[_shot(run, search, row, selected, part.folder.images, numbers) for row in rows],
         hidden=draws - len(rows),
         draws=draws,
@@ -267,7 +277,14 @@ def _shown(run: LoggedRun, search: int) -> list[int]:
     return sorted(run.index[search, kept].tolist())
 
 
-def _outcome(run: LoggedRun, search: int, selected: int) -> str:
+def outcome_of(run: LoggedRun, search: int, selected: int) -> str:
+    """Return what a search came to, one of `OUTCOMES`.
+
+    Args:
+        run: The run.
+        search: Number of the search.
+        selected: Column of the draw it selected, or -1.
+    """
     if selected < 0:
         return "failed"
     if not run.scored[search, selected]:
@@ -289,6 +306,7 @@ def _shot(
 ) -> Shot:
     return Shot(
         index=row["draw_index"],
+        image=row["image"] or "",
         thumbnail=thumbnail(images, row["image"]),
         boxes=boxes(row["detections"]),
         selected=row["draw_index"] == selected,

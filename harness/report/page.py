@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.analysis.logged_run import LoggedRun
@@ -81,38 +81,47 @@ def page(
     style = _text("page.css")
     # page.js comes first: it reads choices from the address before anything is drawn.
     script = "\n".join(map(_text, ("page.js", "plotly-basic.min.js", "chart.js")))
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
-    body = environment.from_string(_text("page.html")).render(
-        title=title,
-        answer=answer,
-        chart=chart,
-        chart_json=json.dumps(chart, allow_nan=False, separators=(",", ":")),
-        overview=_grid(overview, ()),
-        captions=captions,
-        warnings=warnings,
-        figures=[
-            {
-                "caption": drawing.caption,
-                "alt": drawing.alt,
-                "light": _uri(drawing.svg),
-                "dark": _uri(darkened(drawing.svg)),
-                "width": drawing.width,
-                "height": drawing.height,
-            }
-            for drawing in drawings
-        ],
-        tables=[_grid(table, (*captions, *warnings)) for table in tables],
-        cards=cards,
-        tags=sorted({card.tag for card in cards}),
-        outcomes=OUTCOMES,
-        boxes=BOXES,
-        runs=runs,
-        style=Markup(style),
-        style_hash=_digest(style),
-        script_hash=_digest(script),
+    body = (
+        environment("harness.report")
+        .get_template("page.html")
+        .render(
+            title=title,
+            answer=answer,
+            chart=chart,
+            chart_json=json.dumps(chart, allow_nan=False, separators=(",", ":")),
+            overview=_grid(overview, ()),
+            captions=captions,
+            warnings=warnings,
+            figures=[
+                {
+                    "caption": drawing.caption,
+                    "alt": drawing.alt,
+                    "light": _uri(drawing.svg),
+                    "dark": _uri(darkened(drawing.svg)),
+                    "width": drawing.width,
+                    "height": drawing.height,
+                }
+                for drawing in drawings
+            ],
+            tables=[_grid(table, (*captions, *warnings)) for table in tables],
+            cards=cards,
+            tags=sorted({card.tag for card in cards}),
+            outcomes=OUTCOMES,
+            boxes=BOXES,
+            runs=runs,
+            style=Markup(style),
+            style_hash=_digest(style),
+            script_hash=_digest(script),
+        )
     )
     # The script goes in last and by itself, for it alone is not text to be escaped.
     return body.replace("</body>", f"<script>{script}</script>\n</body>")
+
+
+def environment(*packages: str) -> Environment:
+    """Return what renders the templates of some packages: everything escaped, nothing undefined."""
+    loader = ChoiceLoader([PackageLoader(package) for package in packages])
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
 
 
 def _grid(table: Table, elsewhere: Collection[str]) -> dict[str, Any]:

@@ -48,12 +48,14 @@ class Thumbnail:
         width: Of the logged image, in pixels, which boxes refer to.
         height: Likewise.
         missing: Why there is none, or "".
+        dropped: Whether there is none because the run was not to keep it.
     """
 
     uri: str
     width: int = 1
     height: int = 1
     missing: str = ""
+    dropped: bool = False
 
 
 def thumbnail(images: Location, digest: object) -> Thumbnail:
@@ -67,7 +69,7 @@ def thumbnail(images: Location, digest: object) -> Thumbnail:
         return Thumbnail("", missing="no image: the draw failed")
     path = image_path(images, digest)
     if not _DIGEST.fullmatch(digest) or not path.is_file():
-        return Thumbnail("", missing="image not kept")
+        return Thumbnail("", missing="image not kept", dropped=True)
     if (
         isinstance(path, Path)
         and isinstance(images, Path)

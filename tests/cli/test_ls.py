@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.cli import ls
+from harness.analysis import run_line
 from harness.log.run_folder import find_runs
 from harness.seeds import config_digest
 from tests.audit.forging import Forger, Rows
@@ -105,9 +105,9 @@ def test_a_line_stays_short(harness: Terminal, good: Path) -> None:
 def test_a_large_log_is_not_read(
     harness: Terminal, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ls, "MOST_PROMPTS", 9)
+    monkeypatch.setattr(run_line, "MOST_PROMPTS", 9)
     assert re.search(r" \d\.\d{3} \(–\) ", listed(harness)["good"])
-    monkeypatch.setattr(ls, "LARGEST_LOG", 10)
+    monkeypatch.setattr(run_line, "LARGEST_LOG", 10)
     monkeypatch.setattr("harness.log.frame.load", lambda _: pytest.fail("it was read"))
     line = listed(harness)["good"]
     assert "? of 10" in line and "which `show` reads" in line and "finished" in line

@@ -111,15 +111,15 @@ def test_all_553_prompts_open_fold_and_filter(tmp_path: Path, browser: Browser) 
         count = "document.getElementById('count').textContent"
         assert browser.evaluate(count) == "553 of 553 prompts"
         # The second search of each prompt is there, folded, and opens.
-        assert browser.evaluate("document.querySelectorAll('.card details').length") == 553
-        assert browser.evaluate("document.querySelectorAll('.card details[open]').length") == 0
+        assert browser.evaluate("document.querySelectorAll('.card > details').length") == 553
+        assert browser.evaluate("document.querySelectorAll('.card > details[open]').length") == 0
         assert browser.evaluate("document.querySelectorAll('.card .shot').length") == 553 * 4
-        seen = "document.querySelector('.card details ol').checkVisibility()"
+        seen = "document.querySelector('.card > details ol').checkVisibility()"
         assert browser.evaluate(seen) is False
-        browser.evaluate("document.querySelector('.card summary').click()")
+        browser.evaluate("document.querySelector('.card > details > summary').click()")
         assert browser.evaluate(seen) is True
         # On paper all are open, and afterwards as the reader had left them.
-        opened = "document.querySelectorAll('.card details[open]').length"
+        opened = "document.querySelectorAll('.card > details[open]').length"
         browser.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert browser.evaluate(opened) == 553
         browser.evaluate("dispatchEvent(new Event('afterprint'))")

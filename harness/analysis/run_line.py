@@ -1,0 +1,131 @@
+"""A run in one line: state, progress, score; what `ls runs` and the explorer list."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+
+from harness.analysis.statistics import mean_interval
+from harness.analysis.summary import prompt_scores
+from harness.errors import HarnessError
+from harness.log.files import check_entries, explain
+from harness.log.frame import load, load_searches
+from harness.log.lock import is_held
+from harness.log.manifest import FINISHED, Manifest
+from harness.log.run_folder import RunFolder
+from harness.models.bundled import is_miniature, suite_name
+
+LARGEST_LOG = 8 * 2**20
+"""Bytes of the largest log that is read for a line, which takes some seconds."""
+
+MOST_PROMPTS = 2000
+"""Prompts of the largest run whose interval is computed for it, which takes half a second."""
+
+LONGEST_TEXT = 300
+
+STOPPED, UNREADABLE = "stopped", "unreadable"
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """A run as it is listed; texts may hold anything that its folder holds.
+
+    Attributes:
+        path: Its folder.
+        state: The manifest's; "stopped" if whoever drove it is gone, or "unreadable".
+        created: Day it was made, or "–".
+        searches: "n of N" that ended.
+        score: Micro score with its 95% interval, or "–".
+        seed: Its seed, or "–".
+        text: Strategy, budget, benchmark and models; what is wrong with it first.
+    """
+
+    path: str
+    state: str
+    created: str = "–"
+    searches: str = "–"
+    score: str = "–"
+    seed: str = "–"
+    text: str = ""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Its cells in order."""
+        return (
+            self.path, self.state, self.created, self.searches, self.score, self.seed, self.text,
+        )  # fmt: skip
+
+
+def run_line(folder: RunFolder) -> RunLine:
+    """Return a run's line; what cannot be read is said in it."""
+    path = str(folder.path)
+    try:
+        check_entries(folder.path)
+        manifest = Manifest.read(folder.manifest)
+        config = manifest.config
+        suite = f"{suite_name(config)}{' (miniature)' if is_miniature(config) else ''}"
+    except HarnessError as error:
+        return RunLine(path, UNREADABLE, text=_short(error.message))
+    strategy = config["strategy"]
+    options = ", ".join(f"{name}={value}" for name, value in strategy["options"].items())
+    text = (
+        f"{strategy['name']}{f' ({options})' if options else ''} · budget {config['budget']} · "
+        f"{config['benchmark']['name']} · {suite}"
+    )
+    total = manifest.prompt_set.count * config["replicates"]
+    ended, score = f"? of {total}", "–"
+    try:
+        size = _log_bytes(folder)
+        if size > LARGEST_LOG:
+            text = f"log of {size / 2**20:.0f} MB, which `show` reads · {text}"
+        else:
+            searches, score = _result(folder, manifest)
+            ended = f"{searches} of {total}"
+    except HarnessError as error:
+        text = f"{error.message} · {text}"
+    created = manifest.created[:10] or "–"
+    return RunLine(
+        path, state_of(folder, manifest), created, ended, score, str(config["seed"]), _short(text)
+    )
+
+
+def state_of(folder: RunFolder, manifest: Manifest) -> str:
+    """Return a run's state: its manifest's, or "stopped" where nobody drives it any more."""
+    if manifest.state != FINISHED and not is_held(folder.path):
+        return STOPPED
+    return manifest.state
+
+
+def _result(folder: RunFolder, manifest: Manifest) -> tuple[int, str]:
+    """Return how many searches of a run have ended, and its micro score as `show` has it."""
+    searches = load_searches(folder.path)
+    if not manifest.config["scorer"]:
+        return len(searches), "–"
+    by_prompt = prompt_scores(folder, manifest, load(folder.path), searches)
+    scores = by_prompt["score"].dropna().tolist()
+    if not scores:
+        return len(searches), "–"
+    if len(scores) > MOST_PROMPTS:
+        return len(searches), f"{sum(scores) / len(scores):.3f} (–)"
+    micro = mean_interval(scores)
+    return len(searches), f"{micro.value:.3f} ({micro.low:.3f}–{micro.high:.3f})"
+
+
+def _log_bytes(folder: RunFolder) -> int:
+    """Return the size of a run's log on this machine's disk."""
+    size = 0
+    try:
+        with os.scandir(str(folder.log)) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # merged by its driver meanwhile
+                    size += entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise explain(error, folder.log) from error
+    return size
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"

@@ -1,0 +1,1 @@
+"""The explorer: a local page over runs, finished or being written, that changes nothing."""

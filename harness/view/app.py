@@ -1,0 +1,266 @@
+"""The explorer as a web application: what it answers, and whom.
+
+It listens on the loopback address alone, and answers nobody who does not hold the token that its
+address was printed with: other users of the machine, and pages that a browser has open beside it,
+can reach the port too. It reads, and never writes.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
+from starlette.routing import Route
+
+from harness.errors import HarnessError
+from harness.log.files import read_file
+from harness.log.images import MAX_BYTES, image_path, verify
+from harness.log.manifest import Manifest
+from harness.models.bundled import MODELS, is_miniature
+from harness.report.gallery import OUTCOMES
+from harness.report.page import environment
+from harness.view.library import PAGE, Library, progress
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+PAIR = {
+    "first": "only the first is right",
+    "second": "only the second is right",
+    "both": "both are right",
+    "neither": "neither is right",
+}
+"""What a prompt may have come to in two runs."""
+
+STATIC = {
+    "page.css": ("harness.report", "text/css"),
+    "view.css": ("harness.view", "text/css"),
+    "view.js": ("harness.view", "text/javascript"),
+}
+
+
+def make_app(library: Library, token: str, port: int) -> Starlette:
+    """Return the application.
+
+    Args:
+        library: The runs it shows.
+        token: Who holds it may look.
+        port: Where it listens; requests that name another host are refused, so that no foreign
+            page can pass for this one by its own name.
+    """
+    explorer = _Explorer(library, environment("harness.view", "harness.report"))
+    app = Starlette(
+        routes=[
+            Route("/", explorer.index),
+            Route("/run/{number:int}", explorer.run),
+            Route("/run/{number:int}/progress", explorer.progress),
+            Route("/run/{number:int}/image/{digest}", explorer.image),
+            Route("/compare/{first:int}/{second:int}", explorer.compare),
+            Route("/metrics", explorer.metrics),
+            Route("/static/{name}", explorer.static),
+        ],
+        exception_handlers={HarnessError: _sentence},
+    )
+    return _Guard(app, token, port)  # type: ignore[return-value]
+
+
+class _Guard:
+    """Lets nobody in without the token; a token in the address becomes a cookie."""
+
+    def __init__(self, app: Starlette, token: str, port: int) -> None:
+        self._app, self._token, self._port = app, token, port
+        self._cookie = f"harness-{port}"
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        await self._answer(request)(scope, receive, _with_headers(send))
+
+    def _answer(self, request: Request) -> Callable[..., Awaitable[None]]:
+        if request.headers.get("host") not in (
+            f"127.0.0.1:{self._port}",
+            f"localhost:{self._port}",
+        ):
+            return PlainTextResponse("This address is not mine.\n", 400)
+        if request.method not in ("GET", "HEAD"):
+            return PlainTextResponse("The explorer changes nothing.\n", 405)
+        asked = request.query_params.get("token")
+        if asked is not None and self._holds(asked):
+            rest = "&".join(f"{k}={v}" for k, v in request.query_params.items() if k != "token")
+            response = RedirectResponse(f"{request.url.path}{f'?{rest}' if rest else ''}", 303)
+            response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
+            return response
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not self._holds(request.cookies.get(self._cookie, "")) and not self._holds(bearer):
+            return PlainTextResponse(
+                "Open the address that `python -m harness view` printed: it holds the token.\n", 403
+            )
+        return self._app
+
+    def _holds(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._token.encode())
+
+
+def _with_headers(send: Any) -> Callable[[Any], Awaitable[None]]:
+    async def answer(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            extra = [(k.lower().encode(), v.encode()) for k, v in HEADERS.items()]
+            message = {**message, "headers": [*message.get("headers", []), *extra]}
+        await send(message)
+
+    return answer
+
+
+def _sentence(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HarnessError)
+    return PlainTextResponse(f"{error.message}\n", 422)
+
+
+class _Explorer:
+    """The pages."""
+
+    def __init__(self, library: Library, templates: Environment) -> None:
+        self._library, self._templates = library, templates
+
+    def _render(self, template: str, **values: Any) -> HTMLResponse:
+        return HTMLResponse(self._templates.get_template(template).render(**values))
+
+    async def index(self, _: Request) -> Response:
+        lines = await run_in_threadpool(self._library.lines)
+        return self._render("index.html", lines=lines)
+
+    async def run(self, request: Request) -> Response:
+        number = request.path_params["number"]
+        folder = self._folder(number)
+        search = _asked(request.query_params)
+        try:
+            cards, total = await run_in_threadpool(self._library.cards, [number], **search)
+            tags = sorted(set(self._library.run(number).prompts["tag"]))
+            problem = ""
+        except HarnessError as error:  # such as a run of which no search has ended yet
+            cards, total, tags, problem = [], 0, [], error.message
+        return self._render(
+            "run.html", number=number, name=folder.path.name, cards=cards, total=total, tags=tags,
+            problem=problem, outcomes=OUTCOMES, choices=OUTCOMES, search=search,
+            pages=_pages(total), path=f"/run/{number}", live=number,
+            others=self._others(number), places=[f"/run/{number}/image"],
+            notes=self._notes([number]),
+        )  # fmt: skip
+
+    async def compare(self, request: Request) -> Response:
+        numbers = [request.path_params[side] for side in ("first", "second")]
+        names = [self._folder(number).path.name for number in numbers]
+        search = _asked(request.query_params)
+        cards, total = await run_in_threadpool(self._library.cards, numbers, **search)
+        tags = sorted(set(self._library.run(numbers[0]).prompts["tag"]))
+        return self._render(
+            "run.html", number=numbers[0], name=" and ".join(names), cards=cards, total=total,
+            tags=tags, problem="", outcomes=OUTCOMES, choices=PAIR, search=search,
+            pages=_pages(total), path="/compare/{}/{}".format(*numbers), live=None,
+            others=[], places=[f"/run/{number}/image" for number in numbers],
+            notes=self._notes(numbers),
+        )  # fmt: skip
+
+    async def progress(self, request: Request) -> Response:
+        folder = self._folder(request.path_params["number"])
+        return JSONResponse(asdict(await run_in_threadpool(progress, folder)))
+
+    async def image(self, request: Request) -> Response:
+        folder, digest = self._folder(request.path_params["number"]), request.path_params["digest"]
+        if len(digest) != 32 or set(digest) - set("0123456789abcdef"):
+            raise HTTPException(404)
+        try:
+            png = await run_in_threadpool(read_file, image_path(folder.images, digest), MAX_BYTES)
+        except OSError:
+            raise HTTPException(404) from None
+        if await run_in_threadpool(verify, png, digest):
+            raise HTTPException(404)
+        return Response(png, media_type="image/png")
+
+    async def metrics(self, _: Request) -> Response:
+        """Gauges of every run, in the text format of Prometheus."""
+        lines = []
+        for folder in self._library.folders:
+            try:
+                state = await run_in_threadpool(progress, folder)
+            except HarnessError:
+                continue
+            gauges = {
+                "searches_ended": state.searches,
+                "searches_total": state.searches_total,
+                "draws": state.draws,
+                "draws_failed": state.draws_failed,
+                "micro_score": state.micro[0] if state.micro else None,
+                **{f"cost_{unit}": value for unit, value in state.cost.items()},
+            }
+            name = str(folder.path).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+            lines += [
+                f'harness_{gauge}{{run="{name}"}} {value}'
+                for gauge, value in gauges.items()
+                if value is not None
+            ]
+        return PlainTextResponse("\n".join(lines) + "\n")
+
+    async def static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in STATIC:
+            raise HTTPException(404)
+        package, media_type = STATIC[name]
+        text = (files(package) / "templates" / name).read_text(encoding="utf-8")
+        return Response(text, media_type=media_type)
+
+    def _folder(self, number: int) -> Any:
+        try:
+            return self._library.folder(number)
+        except KeyError:
+            raise HTTPException(404) from None
+
+    def _notes(self, numbers: Sequence[int]) -> list[str]:
+        """Return what must be read before any number."""
+        configs = [Manifest.read(self._folder(number).manifest).config for number in numbers]
+        return [MODELS] if any(map(is_miniature, configs)) else []
+
+    def _others(self, number: int) -> list[tuple[int, str]]:
+        return [
+            (other, folder.path.name)
+            for other, folder in enumerate(self._library.folders)
+            if other != number
+        ]
+
+
+def _asked(query: Mapping[str, str]) -> dict[str, Any]:
+    page = query.get("page", "0")
+    return {
+        "words": query.get("words", "")[:200],
+        "tag": query.get("tag", "*"),
+        "outcome": query.get("outcome", "*"),
+        "page": int(page) if page.isascii() and page.isdigit() and len(page) < 7 else 0,
+    }
+
+
+def _pages(total: int) -> int:
+    return max(1, -(-total // PAGE))

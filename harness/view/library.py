@@ -1,0 +1,218 @@
+"""The runs that the explorer shows, and what it reads of them.
+
+Whatever is asked for is looked up among the runs that were named when it was started: a request
+names a run by its number and an image by its pixel digest, never by a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.comparison import prompt_keys
+from harness.analysis.loading import load_run
+from harness.analysis.logged_run import LoggedRun
+from harness.analysis.protocol import labels
+from harness.analysis.run_line import RunLine, run_line, state_of
+from harness.analysis.summary import Summary, summarise
+from harness.log import store
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
+from harness.report import gallery
+from harness.report.gallery import Card
+
+PAGE = 25
+"""Searches on one page."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A run at this moment. Units: searches, draws, seconds; None where nobody can tell.
+
+    Attributes:
+        state: Of the run.
+        searches: That ended.
+        searches_total: That there will be.
+        draws: In the log.
+        draws_failed: Of these.
+        rate: Draws a second over the last minutes of the log.
+        seconds_left: At that rate, by searches.
+        micro: Score and its interval's ends over the prompts whose searches ended.
+        cost: By unit, over all roles: nfe, flops, device_seconds.
+        fill: Share of computed rows of the generator that somebody asked for.
+        failures: Failed tries of batches, all sessions that ended.
+    """
+
+    state: str
+    searches: int
+    searches_total: int
+    draws: int
+    draws_failed: int
+    rate: float | None
+    seconds_left: float | None
+    micro: tuple[float, float, float] | None
+    cost: Mapping[str, float | None]
+    fill: float | None
+    failures: int
+
+
+def progress(folder: RunFolder) -> Progress:
+    """Return how far a run is.
+
+    Raises:
+        HarnessError: Its log is damaged.
+    """
+    manifest = Manifest.read(folder.manifest)
+    summary = summarise(folder.path)
+    state = state_of(folder, manifest)
+    rate, pace = _rates(folder) if state == manifest.state == "running" else (None, None)
+    left = summary.searches_total - summary.searches
+    generator, micro = summary.cost.get("generator", {}), summary.micro
+    rows = generator.get("rows")
+    return Progress(
+        state=state,
+        searches=summary.searches,
+        searches_total=summary.searches_total,
+        draws=summary.draws,
+        draws_failed=summary.draws_failed,
+        rate=rate,
+        seconds_left=left / pace if pace else None,
+        micro=(micro.value, micro.low, micro.high) if micro else None,
+        cost={unit: _total(summary, unit) for unit in ("nfe", "flops", "device_seconds")},
+        fill=summary.draws / rows if rows else None,
+        failures=sum(n for kinds in summary.failures.values() for n in kinds.values()),
+    )
+
+
+def _total(summary: Summary, unit: str) -> float | None:
+    parts = [costs[unit] for costs in summary.cost.values()]
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+RECENT_SECONDS = 120.0
+
+
+def _rates(folder: RunFolder) -> tuple[float | None, float | None]:
+    """Return draws and ended searches a second over the log's last two minutes."""
+    rates: list[float | None] = []
+    for table in ("candidates", "searches"):
+        times = store.read(folder.log, table, ["time"])["time"].drop_null().to_pandas()
+        if len(times) < 2:
+            rates.append(None)
+            continue
+        end = max(times.max(), pd.Timestamp(datetime.now(UTC)))
+        recent = times[times >= end - pd.Timedelta(seconds=RECENT_SECONDS)]
+        span = (end - min(recent.min(), end)).total_seconds() if len(recent) else 0.0
+        rates.append(len(recent) / span if span > 0 else None)
+    return rates[0], rates[1]
+
+
+class Library:
+    """Some runs by number. Has state: what was last read of each.
+
+    Args:
+        folders: The runs' folders.
+    """
+
+    def __init__(self, folders: Sequence[RunFolder]) -> None:
+        self.folders = tuple(folders)
+        self._lock = Lock()
+        self._loaded: dict[int, tuple[Any, LoggedRun]] = {}
+
+    def lines(self) -> list[RunLine]:
+        """Return a line for every run."""
+        return [run_line(folder) for folder in self.folders]
+
+    def folder(self, number: int) -> RunFolder:
+        """Return a run's folder.
+
+        Raises:
+            KeyError: There is no run of this number.
+        """
+        if not 0 <= number < len(self.folders):
+            raise KeyError(number)
+        return self.folders[number]
+
+    def run(self, number: int) -> LoggedRun:
+        """Return a run's ended searches, read again where its log has grown.
+
+        Raises:
+            KeyError: There is no run of this number.
+            HarnessError: It cannot be read.
+        """
+        folder = self.folder(number)
+        # Rows are never rewritten and shards never grow, so their names say what there is.
+        mark = sorted(path.name for path in folder.log.glob("*"))
+        with self._lock:
+            known = self._loaded.get(number)
+            if known is None or known[0] != mark:
+                known = self._loaded[number] = (mark, load_run(folder.path))
+                if len(self._loaded) > 8:
+                    self._loaded.pop(next(iter(self._loaded)))
+        return known[1]
+
+    def cards(
+        self, numbers: Sequence[int], *, words: str = "", tag: str = "*", outcome: str = "*",
+        page: int = 0,
+    ) -> tuple[list[Card], int]:  # fmt: skip
+        """Return the prompts of some runs that fit, with each run's searches of them.
+
+        Args:
+            numbers: The runs.
+            words: Part of the prompt's text.
+            tag: Its tag, or "*".
+            outcome: Of one run: one of `gallery.OUTCOMES`, that some search of the prompt has. Of
+                two: "first" (right in the first run alone), "second", "both", "neither". Or "*".
+            page: From 0.
+
+        Returns:
+            The cards of one page, and how many prompts fit.
+        """
+        runs = [self.run(number) for number in numbers]
+        keys = [prompt_keys([run])[0] for run in runs]
+        rows: dict[str, list[int]] = {}
+        for at, of_run in enumerate(keys):
+            for row, key in enumerate(of_run):
+                if at == 0 or str(key) in rows:
+                    rows.setdefault(str(key), []).append(row)
+        fits = _outcome_test(runs, outcome)
+        chosen = [
+            key
+            for key, places in rows.items()
+            if len(places) == len(runs)
+            and words.lower() in str(runs[0].prompts["prompt"].iloc[places[0]]).lower()
+            and tag in ("*", runs[0].prompts["tag"].iloc[places[0]])
+            and fits(places)
+        ]
+        part = {key: ("shown",) for key in chosen[page * PAGE : (page + 1) * PAGE]}
+        cards = gallery.cards(runs, labels(runs), part) if part else []
+        return cards, len(chosen)
+
+
+def _outcome_test(runs: Sequence[LoggedRun], outcome: str) -> Callable[[Sequence[int]], bool]:
+    """Return what says whether a prompt, by its row in each run, has an outcome."""
+    if outcome == "*":
+        return lambda places: True
+    if len(runs) == 2:
+        right = [run.scores() == 1 for run in runs]
+        sides = {(True, False): "first", (False, True): "second", (True, True): "both"}
+        return lambda places: (
+            sides.get((bool(right[0][places[0]]), bool(right[1][places[1]])), "neither") == outcome
+        )
+    run = runs[0]
+    searches = [
+        gallery.outcome_of(run, row, int(selected))
+        for row, selected in enumerate(run.searches["selected"])
+    ]
+    having = {
+        int(prompt)
+        for prompt, name in zip(run.searches["prompt"], searches, strict=True)
+        if name == outcome
+    }
+    return lambda places: places[0] in having

@@ -1,0 +1,38 @@
+// Keeps the numbers of a running run up to date.
+(() => {
+  const list = document.getElementById("progress");
+  if (!list) return;
+  const number = (value, digits = 0) => value === null ? "unknown" : value.toLocaleString("en", { maximumFractionDigits: digits });
+  const duration = (seconds) => seconds > 5400 ? `${number(seconds / 3600, 1)} h` : seconds > 90 ? `${number(seconds / 60)} min` : `${number(seconds)} s`;
+  const show = (state) => {
+    const rows = [
+      ["state", state.state],
+      ["searches", `${number(state.searches)} of ${number(state.searches_total)}`],
+      ["draws", `${number(state.draws)}, ${number(state.draws_failed)} failed`],
+    ];
+    if (state.micro) rows.push(["micro so far", `${state.micro[0].toFixed(3)} (${state.micro[1].toFixed(3)}–${state.micro[2].toFixed(3)})`]);
+    rows.push(["cost so far", `${number(state.cost.nfe)} NFE, ${state.cost.flops === null ? "FLOPs not counted" : `${number(state.cost.flops / 1e12, 2)} TFLOPs`}, ${number(state.cost.device_seconds, 1)} device-seconds`]);
+    if (state.fill !== null) rows.push(["fill of batches", `${number(100 * state.fill)}%`]);
+    if (state.failures) rows.push(["failed tries", number(state.failures)]);
+    if (state.rate !== null) rows.push(["rate", `${number(state.rate, 2)} draws a second`]);
+    if (state.seconds_left !== null) rows.push(["time left", `about ${duration(state.seconds_left)}`]);
+    list.replaceChildren(...rows.flatMap(([name, value]) => {
+      const [term, text] = [document.createElement("dt"), document.createElement("dd")];
+      term.textContent = name;
+      text.textContent = value;
+      return [term, text];
+    }));
+  };
+  const refresh = async () => {
+    try {
+      const answer = await fetch(list.dataset.address);
+      if (answer.ok) {
+        const state = await answer.json();
+        show(state);
+        if (state.state !== "running") return;
+      }
+    } catch { /* the explorer was stopped; what is shown stays */ }
+    setTimeout(refresh, 3000);
+  };
+  refresh();
+})();

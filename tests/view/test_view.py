@@ -1,0 +1,231 @@
+"""The explorer over a real socket: who is answered, what is shown, and what is not."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shutil
+import socket
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from harness.errors import Interrupted
+from harness.log.images import image_path
+from harness.log.run_folder import RunFolder
+from harness.view.app import make_app
+from harness.view.library import Library, Progress, progress
+from tests.runs import run, stub_plan
+from tests.stubs import make_stub_suite
+
+TOKEN = "a-token-of-these-tests"
+
+
+class Stay(urllib.request.HTTPRedirectHandler):
+    """Answers a redirect as it came."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+@dataclass
+class Client:
+    """Asks the explorer. Has state: nothing but its address."""
+
+    port: int
+
+    def ask(
+        self, path: str, *, token: str | None = TOKEN, method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, str, Mapping[str, str]]:  # fmt: skip
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
+        for name, value in (headers or {}).items():
+            request.add_header(name, value)
+        try:
+            with urllib.request.build_opener(Stay).open(request, timeout=30) as answer:
+                return answer.status, answer.read().decode(errors="replace"), dict(answer.headers)
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode(errors="replace"), dict(error.headers)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("view")
+    suite = make_stub_suite(root)[0]
+    asks = {
+        "wide": {"budget": 4},
+        "chain": {"strategy": "reflect", "budget": 4},
+        "hostile": {"budget": 2, "benchmark": "tests.report.conftest:HostileBenchmark"},
+    }
+    for name, ask in asks.items():
+        run(stub_plan(suite, **ask), root / name)
+    return [root / name for name in asks]
+
+
+@pytest.fixture(scope="module")
+def client(folders: list[Path]) -> Iterator[Client]:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    app = make_app(Library([RunFolder(path) for path in folders]), TOKEN, port)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield Client(port)
+    server.should_exit = True
+    thread.join(timeout=30)
+
+
+@pytest.mark.parametrize("path", ["/", "/run/0", "/run/0/progress", "/metrics", "/static/page.css"])
+def test_nobody_is_answered_without_the_token(client: Client, path: str) -> None:
+    for token in (None, "", TOKEN[:-1], TOKEN + "x", "ünicode"[1:]):
+        code, text, _ = client.ask(path, token=token)
+        assert code == 403 and "token" in text and "stub" not in text
+
+
+def test_a_token_in_the_address_becomes_a_cookie_that_no_script_reads(client: Client) -> None:
+    code, _, headers = client.ask(f"/run/0?token={TOKEN}&tag=odd", token=None)
+    assert code == 303 and headers["location"] == "/run/0?tag=odd"
+    cookie = headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie
+    name = cookie.partition(";")[0]
+    assert client.ask("/run/0", token=None, headers={"Cookie": name})[0] == 200
+
+
+def test_another_name_for_this_machine_is_refused(client: Client) -> None:
+    assert client.ask("/", headers={"Host": "attacker.example"})[0] == 400
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_nothing_can_be_changed(client: Client, method: str) -> None:
+    assert client.ask("/run/0", method=method)[0] == 405
+
+
+def test_every_answer_forbids_what_a_page_needs_not(client: Client) -> None:
+    for path in ("/", "/run/0", "/nothing", "/run/99"):
+        _, _, headers = client.ask(path)
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_all_runs_are_listed_with_their_scores(client: Client, folders: list[Path]) -> None:
+    _, text, _ = client.ask("/")
+    for folder in folders:
+        assert str(folder) in text
+    assert re.search(r"\d\.\d{3} \(", text) and "finished" in text
+
+
+def test_a_run_shows_its_chains_and_its_progress(client: Client) -> None:
+    code, text, _ = client.ask("/run/1")
+    assert code == 200 and "judge: rejects" in text and "told of 0" in text
+    progress = json.loads(client.ask("/run/1/progress")[1])
+    assert progress["state"] == "finished"
+    assert progress["searches"] == progress["searches_total"] > 0
+    assert progress["micro"][1] <= progress["micro"][0] <= progress["micro"][2]
+
+
+def test_prompts_are_found_by_words_tag_and_outcome(client: Client) -> None:
+    everything = client.ask("/run/0")[1]
+    prompts = re.findall(r"<h3>([^<]+)</h3>", everything)
+    words = urllib.parse.quote(prompts[0].upper())
+    assert re.findall(r"<h3>([^<]+)</h3>", client.ask(f"/run/0?words={words}")[1])[0] == prompts[0]
+    odd = client.ask("/run/0?tag=odd")[1]
+    assert 0 < odd.count("<h3>") < len(prompts) or odd.count("<h3>") == 0 < len(prompts)
+    right = client.ask("/run/0?outcome=correct")[1]
+    wrong = sum(client.ask(f"/run/0?outcome={name}")[1].count("<h3>")
+                for name in ("fooled", "missed", "none", "unscored", "failed"))  # fmt: skip
+    assert right.count("<h3>") + wrong == len(prompts)
+
+
+def test_two_runs_stand_beside_each_other(client: Client) -> None:
+    sides = [
+        client.ask(f"/compare/0/1?outcome={outcome}")[1].count("<h3>")
+        for outcome in ("*", "first", "second", "both", "neither")
+    ]
+    assert sides[0] == sum(sides[1:]) > 0
+
+
+def test_images_are_those_of_the_run_alone(client: Client, folders: list[Path]) -> None:
+    images = RunFolder(folders[0]).images
+    digest = next(images.glob("*/*.png")).stem  # type: ignore[union-attr]
+    assert client.ask(f"/run/0/image/{digest}")[0] == 200
+    for name in (
+        "..%2F..%2Fmanifest.json",
+        "%2Fetc%2Fpasswd",
+        "0" * 32,
+        digest[:-1],
+        digest.upper(),
+    ):
+        assert client.ask(f"/run/0/image/{name}")[0] == 404, name
+
+
+def test_an_image_that_is_another_is_not_shown(client: Client, folders: list[Path]) -> None:
+    images = RunFolder(folders[1]).images
+    one, other = [path.stem for path in sorted(images.glob("*/*.png"))[:2]]  # type: ignore[type-var]
+    path = image_path(images, one)
+    data = path.read_bytes()
+    try:
+        shutil.copy(str(image_path(images, other)), str(path))
+        assert client.ask(f"/run/1/image/{one}")[0] == 404
+    finally:
+        path.write_bytes(data)  # type: ignore[union-attr]
+
+
+def test_hostile_texts_are_text(client: Client) -> None:
+    text = client.ask("/run/2")[1]
+    assert "<script>alert" not in text and "&lt;script&gt;alert(1)" in text
+    assert text.count("<script") == 1
+
+
+def test_metrics_are_gauges(client: Client) -> None:
+    text = client.ask("/metrics")[1]
+    assert re.search(r'^harness_searches_ended\{run="[^"]+"\} \d+$', text, re.MULTILINE)
+
+
+def test_a_damaged_run_is_a_sentence(client: Client, folders: list[Path]) -> None:
+    shard = next((folders[0] / "log").glob("candidates*"))
+    data = shard.read_bytes()
+    try:
+        shard.write_bytes(data[: len(data) // 2])
+        code, text, _ = client.ask("/run/0/progress")
+        assert code == 422 and "damaged" in text and "Traceback" not in text
+        assert client.ask("/")[0] == 200
+    finally:
+        shard.write_bytes(data)
+
+
+def test_a_run_that_was_stopped_says_how_far_it_came(tmp_path: Path) -> None:
+    turns = itertools.count()
+    ready = stub_plan(make_stub_suite(tmp_path)[0], budget=4)
+    with pytest.raises(Interrupted):
+        run(ready, tmp_path / "run", stop=lambda: next(turns) > 6)
+    state = progress(RunFolder(tmp_path / "run"))
+    assert 0 < state.searches < state.searches_total and state.draws > 0
+    assert state.state == "stopped" and state.rate is None and state.seconds_left is None
+
+
+def test_a_run_that_is_driven_has_a_rate(tmp_path: Path) -> None:
+    states: list[Progress] = []
+    folder = RunFolder(tmp_path / "run")
+
+    def look() -> bool:
+        if len(states) < 40 and folder.is_run:
+            states.append(progress(folder))
+        return False
+
+    run(stub_plan(make_stub_suite(tmp_path)[0], budget=4), folder.path, stop=look)  # type: ignore[arg-type]
+    assert {state.state for state in states} == {"running"}
+    assert all(state.searches <= state.searches_total for state in states)
