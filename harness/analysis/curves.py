@@ -8,18 +8,17 @@ perfect judge would have taken, what a random pick is worth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from harness.analysis import subsets
-from harness.analysis.logged_run import UNITS, LoggedRun, known_mean
+from harness.analysis.logged_run import LoggedRun, known_mean
 from harness.analysis.replay import Replay, missing_table, replay
 from harness.analysis.resampling import Floats, Ints
 from harness.errors import UsageError
-from harness.log.schema import ROLES
 
 STRATEGY, SCORE, ACCEPTED, ORACLE, RANDOM = "strategy", "score", "accepted", "oracle", "random"
 
@@ -31,17 +30,8 @@ SELECTORS = {
     RANDOM: "random draw",
 }
 
-ROLE_SETS: Mapping[str, tuple[str, ...]] = {
-    "": ROLES,
-    "_search": ("generator", "judge"),
-    "_generator": ("generator",),
-}
-"""Suffix of a cost column to the roles it counts."""
-
 AXES = {"draws": "draws", "nfe": "NFE", "tflops": "TFLOPs", "device_seconds": "device-seconds"}
 """Cost axes, all per image: what a prompt's one selected image cost."""
-
-_UNIT_OF = {"nfe": "nfe", "tflops": "flops", "device_seconds": "device_seconds"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +131,7 @@ def _from_subsets(run: LoggedRun) -> list[Curve]:
     def mean(spent: Floats) -> Floats:
         return run.by_group(run.by_prompt((spent.sum(axis=1) / count)[:, None])) * n
 
-    all_drawn = {name: mean(spent) for name, spent in _spending(run)}
+    all_drawn = {name: mean(spent) for name, spent in run.spending()}
     stopping = _stopping_costs(run)
     return [
         Curve(
@@ -193,7 +183,7 @@ def _stopping_costs(run: LoggedRun) -> dict[str, Floats]:
         total = each[0][:, None] * others + each[1][:, None] * chances
         return run.by_group(run.by_prompt(total))
 
-    return {name: mean(spent) for name, spent in _spending(run)}
+    return {name: mean(spent) for name, spent in run.spending()}
 
 
 def _from_replay(run: LoggedRun, replayed: Replay) -> list[Curve]:
@@ -213,13 +203,9 @@ def _from_replay(run: LoggedRun, replayed: Replay) -> list[Curve]:
     unknown = replayed.missing.any(axis=1)
     costs = {
         name: np.stack(
-            [
-                run.by_group(run.by_prompt(np.where(asked, spent, 0.0).sum(axis=1)[:, None]))[:, 0]
-                for asked in replayed.asked
-            ],
-            axis=1,
+            [run.mean_cost(np.where(asked, spent, 0.0)) for asked in replayed.asked], axis=1
         )
-        for name, spent in _spending(run)
+        for name, spent in run.spending()
     }
     for cost in costs.values():
         cost[:, unknown] = np.nan
@@ -236,10 +222,7 @@ def _from_replay(run: LoggedRun, replayed: Replay) -> list[Curve]:
 
 def _as_run(run: LoggedRun) -> Curve:
     """The one point that needs no replay: the run's own budget."""
-    costs = {
-        name: run.by_group(run.by_prompt(spent.sum(axis=1)[:, None]))
-        for name, spent in _spending(run)
-    }
+    costs = {name: run.mean_cost(spent)[:, None] for name, spent in run.spending()}
     budget = np.array([run.manifest.config["budget"]])
     return Curve(STRATEGY, True, "run", budget, run.scores()[:, None], costs)
 
@@ -275,14 +258,6 @@ def _selects_by_score(run: LoggedRun) -> bool:
     # One that stopped early may have chosen by score among the draws it made, but would not have
     # stopped there with others; a single draw is its own best, whatever the rule.
     return bool(run.index.shape[1] == run.manifest.config["budget"])
-
-
-def _spending(run: LoggedRun) -> Iterator[tuple[str, Floats]]:
-    yield "draws", (run.index >= 0).astype(float)
-    for suffix, roles in ROLE_SETS.items():
-        for axis, unit in _UNIT_OF.items():
-            assert unit in UNITS
-            yield axis + suffix, run.spent(unit, roles)
 
 
 def all_curves(runs: Sequence[LoggedRun]) -> list[RunCurves]:

@@ -10,13 +10,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.analysis.logged_run import UNITS, Bools, LoggedRun, Number, Part
+from harness.analysis.logged_run import (
+    COST_AXES,
+    FILLS,
+    PADDED,
+    SEARCH_COLUMNS,
+    Bools,
+    LoggedRun,
+    Number,
+    Part,
+)
 from harness.analysis.prompts_without_draws import prompts_without_draws
 from harness.analysis.resampling import Ints
 from harness.config import read_config
 from harness.errors import HarnessError, UsageError
-from harness.log import damage, store
+from harness.log import store
 from harness.log.costs import REPLIES, charged, padded, spent
+from harness.log.frame import load_searches
 from harness.log.grades import graded
 from harness.log.location import Location
 from harness.log.manifest import Manifest
@@ -39,7 +49,7 @@ _COLUMNS = (
     "judge_score",
     "correct",
     "error_role",
-    *(f"{role}_{unit}" for role in ROLES for unit in (*UNITS, "rows")),
+    *(f"{role}_{unit}" for role in ROLES for unit in (*(u for u, _ in COST_AXES.values()), "rows")),
 )
 
 MOST_PLACES = 50_000_000
@@ -55,18 +65,27 @@ def load_run(path: str | Location) -> LoggedRun:
     """
     folder = RunFolder.existing(path)
     manifest = Manifest.read(folder.manifest)
-    read_config(manifest.config)  # a foreign folder's manifest may hold anything
-    damage.check(folder)
+    read_config(manifest.config)  # a manifest from elsewhere may hold anything
     if manifest.config["scorer"] is None:
         raise UsageError(
             f"{path} has no scorer, so there are no scores to report",
             "`python -m harness show` prints what it came to",
         )
-    columns = ["prompt_id", "replicate", "draws", "rounds", "selected_index", "error"]
-    searches = store.read(folder.log, "searches", columns).to_pandas()
-    if searches.empty:
+    run = ended(folder, manifest)
+    if run is None:
         raise UsageError(f"no search of {path} has ended yet", "let it run on, then report")
-    searches.sort_values(["prompt_id", "replicate"], ignore_index=True, inplace=True)
+    return run
+
+
+def ended(folder: RunFolder, manifest: Manifest) -> LoggedRun | None:
+    """Return the ended searches of a run, with a scorer or without; None if there are none.
+
+    Raises:
+        HarnessError: Its log is damaged.
+    """
+    searches = load_searches(folder.path)
+    if searches.empty:
+        return None
     table = store.read(folder.log, "candidates", _COLUMNS)
     return _assemble(folder, manifest, searches, table)
 
@@ -102,23 +121,24 @@ def _assemble(
     selected = searches["selected_index"].fillna(-1).to_numpy()[:, None]
     hits = (index == selected) & (index >= 0)
     searches["selected"] = np.where(hits.any(axis=1), hits.argmax(axis=1), -1)
+    arrays = {
+        "answered": ~failed,
+        "accepted": _flag(table["accepted"]) & ~failed,
+        "with_feedback": _counts(table["feedback"]) > 0,
+        "judge_score": np.where(failed | np.isnan(scores), -np.inf, scores),
+        "correct": _flag(table["correct"]),
+        "value": pc.fill_null(graded(table), 0.0).to_numpy(),
+        "scored": pc.is_valid(table["correct"]).to_numpy(),
+        "failed": pc.is_valid(table["error_role"]).to_numpy(),
+    }
     return LoggedRun(
         parts=(Part(folder, manifest),),
         prompts=prompts,
-        searches=searches.assign(part=0)[
-            ["prompt", "part", "replicate", "draws", "rounds", "selected", "error"]
-        ],
+        searches=searches.assign(part=0)[list(SEARCH_COLUMNS)],
         index=index,
-        answered=matrix(~failed, False),
-        accepted=matrix(_flag(table["accepted"]) & ~failed, False),
-        with_feedback=matrix(_counts(table["feedback"]) > 0, False),
-        judge_score=matrix(np.where(failed | np.isnan(scores), -np.inf, scores), -np.inf),
-        correct=matrix(_flag(table["correct"]), False),
-        value=matrix(pc.fill_null(graded(table), 0.0).to_numpy(), 0.0),
-        scored=matrix(pc.is_valid(table["correct"]).to_numpy(), False),
         costs={name: matrix(values, 0.0) for name, values in _costs(folder, table, judged)},
-        failed=matrix(pc.is_valid(table["error_role"]).to_numpy(), False),
         dependent=_dependence(searches, counts, table),
+        **{name: matrix(values, FILLS[name]) for name, values in arrays.items()},
     )
 
 
@@ -129,12 +149,12 @@ def _costs(
     replies = charged(table, store.read(folder.log, "replies", REPLIES))
     for role in ROLES:
         extra = replies if role == "judge" else {}
-        for unit, scale in UNITS.items():
+        for axis, (unit, scale) in COST_AXES.items():
             cost = spent(table, role, unit, judged=judged)
-            yield f"{unit}_{role}", (cost + extra[unit] if extra else cost) / scale
+            yield f"{axis}_{role}", (cost + extra[unit] if extra else cost) / scale
         cost = padded(table, role, judged=judged)
         total = cost + extra["padded_flops"] if extra else cost
-        yield f"padded_flops_{role}", total / UNITS["flops"]
+        yield f"{PADDED}_{role}", total / COST_AXES["tflops"][1]
 
 
 def _rows_of(

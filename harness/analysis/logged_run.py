@@ -8,8 +8,8 @@ early; how many are missing is kept, and every table and figure says it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -30,8 +30,35 @@ from harness.records import Prompt
 Bools = npt.NDArray[np.bool_]
 Number = TypeVar("Number", np.bool_, np.int64, np.float64)
 
-UNITS = {"nfe": 1.0, "flops": 1e12, "device_seconds": 1.0}
-"""Cost columns of a role that curves are drawn against, and what they are divided by."""
+COST_AXES = {
+    "nfe": ("nfe", 1.0),
+    "tflops": ("flops", 1e12),
+    "device_seconds": ("device_seconds", 1.0),
+}
+"""Costs that curves are drawn against: the log's unit of each, and what it is divided by."""
+
+PADDED = "tflops_padded"
+"""TFLOPs with the padding of batches, which belong to whole runs only."""
+
+ROLE_SETS: Mapping[str, tuple[str, ...]] = {
+    "": ROLES,
+    "_search": ("generator", "judge"),
+    "_generator": ("generator",),
+}
+"""Suffix of a cost column to the roles it counts."""
+
+FILLS = {
+    "index": -1,
+    "answered": False,
+    "accepted": False,
+    "with_feedback": False,
+    "judge_score": -np.inf,
+    "correct": False,
+    "value": 0.0,
+    "scored": False,
+    "failed": False,
+}
+"""Arrays of a `LoggedRun` with a place a draw, and what stands where a search drew less."""
 
 SEARCH_COLUMNS = ("prompt", "part", "replicate", "draws", "rounds", "selected", "error")
 
@@ -82,7 +109,8 @@ class LoggedRun:
         correct: Whether the scorer found it correct, (S, N); False where it could not say.
         value: The scorer's grade, (S, N); 0 where it could not say.
         scored: Whether the scorer could say, (S, N).
-        costs: By "unit_role" (flops in TFLOPs): what each draw cost, (S, N); NaN where unknown.
+        costs: By "axis_role" (`COST_AXES` and `PADDED`): what each draw cost, (S, N); NaN where
+            unknown.
         failed: Whether a draw failed, in generation, judging or scoring, (S, N).
         dependent: Why the draws of a search are not independent and alike, or "".
     """
@@ -142,7 +170,7 @@ class LoggedRun:
         """Draws of these searches that failed."""
         return int(self.failed.sum())
 
-    @property
+    @cached_property
     def groups(self) -> list[Group]:
         """Micro, macro, then every tag in order of name; tags only if there are several."""
         everything = np.arange(len(self.prompts))
@@ -156,7 +184,12 @@ class LoggedRun:
             *(tags if len(tags) > 1 else []),
         ]
 
-    @property
+    def rows_by_tag(self) -> dict[str, Ints]:
+        """Return the row numbers of each tag's prompts, tags in order of their first prompt."""
+        tags = self.prompts["tag"].to_numpy()
+        return {str(tag): np.flatnonzero(tags == tag) for tag in dict.fromkeys(tags)}
+
+    @cached_property
     def strata(self) -> list[Ints]:
         """Row numbers of every tag's prompts."""
         return [group.rows for group in self.groups if group.kind == "tag"] or [
@@ -230,10 +263,36 @@ class LoggedRun:
             [macro if g.kind == "macro" else known_mean(values[g.rows]) for g in self.groups]
         )
 
-    def spent(self, unit: str, roles: Sequence[str] = ROLES) -> Floats:
-        """What each draw cost in a unit over some roles, (S, N)."""
-        total: Floats = np.sum([self.costs[f"{unit}_{role}"] for role in roles], axis=0)
+    def spent(self, axis: str, roles: Sequence[str] = ROLES) -> Floats:
+        """Return what each draw cost on an axis (see `costs`) over some roles, (S, N)."""
+        total: Floats = np.sum([self.costs[f"{axis}_{role}"] for role in roles], axis=0)
         return total
+
+    def spending(self) -> Iterator[tuple[str, Floats]]:
+        """Yield every cost column of curves and tables, and what each draw cost, (S, N)."""
+        yield "draws", (self.index >= 0).astype(float)
+        for suffix, roles in ROLE_SETS.items():
+            for axis in COST_AXES:
+                yield axis + suffix, self.spent(axis, roles)
+
+    def mean_cost(self, spent: Floats) -> Floats:
+        """Return the mean cost of a search by group, (groups,), from each draw's, (S, N)."""
+        return self.by_group(self.by_prompt(spent.sum(axis=1)[:, None]))[:, 0]
+
+    def with_arrays(
+        self, change: Callable[[npt.NDArray[Any], float], npt.NDArray[Any]], **fields: Any
+    ) -> LoggedRun:
+        """Return the run with all arrays of draws changed in one way, and other fields replaced.
+
+        Args:
+            change: From an array and what fills it where a search drew less to another array.
+            fields: New values of the other fields.
+        """
+        arrays: dict[str, Any] = {
+            name: change(getattr(self, name), fill) for name, fill in FILLS.items()
+        }
+        costs = {name: change(values, 0.0) for name, values in self.costs.items()}
+        return replace(self, costs=costs, **arrays, **fields)
 
     def outcomes(self) -> Floats:
         """Score of each search's selected image, (S,); NaN where nobody knows."""

@@ -8,13 +8,14 @@ far the seeds lie apart is a table of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.analysis.logged_run import LoggedRun, Number
+from harness.analysis.logged_run import FILLS, LoggedRun
 from harness.config import read_config
 from harness.seeds import digest
 
@@ -84,22 +85,12 @@ def only(run: LoggedRun, part: int) -> LoggedRun:
     """One of the runs that a pooled run is made of."""
     rows = np.flatnonzero(run.searches["part"].to_numpy() == part)
     searches = run.searches.iloc[rows].reset_index(drop=True)
-    kept, searches["prompt"] = np.unique(searches["prompt"], return_inverse=True)
-    return LoggedRun(
+    prompts, searches["prompt"] = np.unique(searches["prompt"], return_inverse=True)
+    return run.with_arrays(
+        lambda values, fill: values[rows],
         parts=(run.parts[part],),
-        prompts=run.prompts.iloc[kept].reset_index(drop=True),
+        prompts=run.prompts.iloc[prompts].reset_index(drop=True),
         searches=searches.assign(part=0),
-        index=run.index[rows],
-        answered=run.answered[rows],
-        accepted=run.accepted[rows],
-        with_feedback=run.with_feedback[rows],
-        judge_score=run.judge_score[rows],
-        correct=run.correct[rows],
-        value=run.value[rows],
-        scored=run.scored[rows],
-        costs={name: values[rows] for name, values in run.costs.items()},
-        failed=run.failed[rows],
-        dependent=run.dependent,
     )
 
 
@@ -121,29 +112,22 @@ def _merged(runs: Sequence[LoggedRun]) -> LoggedRun:
     order = np.lexsort([searches[name] for name in ("replicate", "part", "prompt")])
     width = max(run.index.shape[1] for run in runs)
 
-    def joined(parts: Sequence[npt.NDArray[Number]], fill: float) -> npt.NDArray[Number]:
-        wide = [
-            np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=fill)
-            for part in parts
-        ]
-        return np.concatenate(wide)[order]
-
+    wide = [run.with_arrays(partial(_padded, width=width)) for run in runs]
     dependent = next((run.dependent for run in runs if run.dependent), "")
     if not dependent and len({run.index.shape[1] for run in runs}) > 1:
         dependent = "searches made different numbers of draws"
+    joined = {name: np.concatenate([getattr(run, name) for run in wide])[order] for name in FILLS}
     return LoggedRun(
         parts=tuple(part for run in runs for part in run.parts),
         prompts=prompts,
         searches=searches.iloc[order].reset_index(drop=True),
-        index=joined([run.index for run in runs], -1),
-        answered=joined([run.answered for run in runs], False),
-        accepted=joined([run.accepted for run in runs], False),
-        with_feedback=joined([run.with_feedback for run in runs], False),
-        judge_score=joined([run.judge_score for run in runs], -np.inf),
-        correct=joined([run.correct for run in runs], False),
-        value=joined([run.value for run in runs], 0.0),
-        scored=joined([run.scored for run in runs], False),
-        costs={name: joined([run.costs[name] for run in runs], 0.0) for name in runs[0].costs},
-        failed=joined([run.failed for run in runs], False),
+        costs={
+            name: np.concatenate([run.costs[name] for run in wide])[order] for name in runs[0].costs
+        },
         dependent=dependent,
+        **joined,
     )
+
+
+def _padded(values: npt.NDArray[Any], fill: float, *, width: int) -> npt.NDArray[Any]:
+    return np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=fill)

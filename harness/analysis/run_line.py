@@ -6,11 +6,12 @@ import contextlib
 import os
 from dataclasses import dataclass
 
+import numpy as np
+
+from harness.analysis.loading import ended
 from harness.analysis.statistics import mean_interval
-from harness.analysis.summary import prompt_scores
 from harness.errors import HarnessError
 from harness.log.files import check_entries, explain
-from harness.log.frame import load, load_searches
 from harness.log.lock import is_held
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
@@ -74,19 +75,25 @@ def run_line(folder: RunFolder) -> RunLine:
         f"{config['benchmark']['name']} · {suite}"
     )
     total = manifest.prompt_set.count * config["replicates"]
-    ended, score = f"? of {total}", "–"
+    progress, score = f"? of {total}", "–"
     try:
         size = _log_bytes(folder)
         if size > LARGEST_LOG:
             text = f"log of {size / 2**20:.0f} MB, which `show` reads · {text}"
         else:
             searches, score = _result(folder, manifest)
-            ended = f"{searches} of {total}"
+            progress = f"{searches} of {total}"
     except HarnessError as error:
         text = f"{error.message} · {text}"
     created = manifest.created[:10] or "–"
     return RunLine(
-        path, state_of(folder, manifest), created, ended, score, str(config["seed"]), _short(text)
+        path,
+        state_of(folder, manifest),
+        created,
+        progress,
+        score,
+        str(config["seed"]),
+        _short(text),
     )
 
 
@@ -99,17 +106,17 @@ def state_of(folder: RunFolder, manifest: Manifest) -> str:
 
 def _result(folder: RunFolder, manifest: Manifest) -> tuple[int, str]:
     """Return how many searches of a run have ended, and its micro score as `show` has it."""
-    searches = load_searches(folder.path)
-    if not manifest.config["scorer"]:
-        return len(searches), "–"
-    by_prompt = prompt_scores(folder, manifest, load(folder.path), searches)
-    scores = by_prompt["score"].dropna().tolist()
-    if not scores:
-        return len(searches), "–"
+    run = ended(folder, manifest)
+    if run is None:
+        return 0, "–"
+    by_prompt = run.scores()
+    scores = by_prompt[np.isfinite(by_prompt)].tolist()
+    if not manifest.config["scorer"] or not scores:
+        return len(run.searches), "–"
     if len(scores) > MOST_PROMPTS:
-        return len(searches), f"{sum(scores) / len(scores):.3f} (–)"
+        return len(run.searches), f"{sum(scores) / len(scores):.3f} (–)"
     micro = mean_interval(scores)
-    return len(searches), f"{micro.value:.3f} ({micro.low:.3f}–{micro.high:.3f})"
+    return len(run.searches), f"{micro.value:.3f} ({micro.low:.3f}–{micro.high:.3f})"
 
 
 def _log_bytes(folder: RunFolder) -> int:

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.curve_tables import group_bands, over
-from harness.analysis.curves import ROLE_SETS
-from harness.analysis.logged_run import LoggedRun
+from harness.analysis.logged_run import PADDED, LoggedRun
 from harness.analysis.pairs import detectable
 from harness.analysis.protocol import facts
 
@@ -26,7 +25,7 @@ def runs_table(runs: Sequence[LoggedRun], names: Sequence[str], *, seed: int = 0
     Returns:
         One row a run and group: `run`, `kind`, `tag`, `score`, `low`, `high`, `method`,
         `prompts`; realised mean costs of an image `draws`, `nfe`, `tflops`, `device_seconds`
-        with the suffixes of `harness.analysis.curves.ROLE_SETS`; `tflops_padded`, `tflops` with
+        with the suffixes of `harness.analysis.logged_run.ROLE_SETS`; `tflops_padded`, `tflops` with
         the padding of batches; `detectable_unpaired`, the
         smallest difference to an independent run of as many prompts that would be found with
         80% power; and `harness.analysis.protocol.facts` (`draws` as `draws_logged`).
@@ -41,11 +40,8 @@ def _rows(run: LoggedRun, name: str, seed: int) -> pd.DataFrame:
     known = {k: v for k, v in facts(run).items() if k != "draws"}
     known["draws_logged"] = facts(run)["draws"]
     values = run.scores()[:, None]
-    costs = {"draws": _mean(run, (run.index >= 0).astype(float))}
-    for suffix, roles in ROLE_SETS.items():
-        for axis, unit in (("nfe", "nfe"), ("tflops", "flops"), ("device_seconds",) * 2):
-            costs[axis + suffix] = _mean(run, run.spent(unit, roles))
-    costs["tflops_padded"] = _mean(run, run.spent("padded_flops"))
+    costs = {column: run.mean_cost(spent) for column, spent in run.spending()}
+    costs[PADDED] = run.mean_cost(run.spent(PADDED))
     rows: list[dict[str, Any]] = []
     bands = group_bands(run, values, seed=seed)
     for g, (group, (band, method)) in enumerate(zip(run.groups, bands, strict=True)):
@@ -70,7 +66,3 @@ def _rows(run: LoggedRun, name: str, seed: int) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _mean(run: LoggedRun, spent: Any) -> Any:
-    return run.by_group(run.by_prompt(spent.sum(axis=1)[:, None]))[:, 0]

@@ -6,20 +6,24 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import pandas as pd
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from harness.analysis.logged_run import searches_total
-from harness.analysis.prompts_without_draws import prompts_without_draws
+from harness.analysis.loading import ended
+from harness.analysis.logged_run import LoggedRun, searches_total
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval
 from harness.analysis.truncated import logged_truncation
 from harness.log import store
 from harness.log.costs import COSTS, REPLIES, WORKED, sums
-from harness.log.frame import load, load_searches
+from harness.log.frame import load_searches
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES, UNITS, origin
 from harness.truncation import Truncated
+
+_COLUMNS = (*WORKED, *COSTS, "error", "attempts", "generator_worker")
 
 
 @dataclass(frozen=True)
@@ -88,33 +92,26 @@ def summarise(run: str | Location) -> Summary:
     """
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)
-    frame, searches = load(run), load_searches(run)
-    by_prompt = (
-        prompt_scores(folder, manifest, frame, searches) if manifest.config["scorer"] else None
-    )
+    searches = load_searches(run)
+    draws = store.read(folder.log, "candidates", _COLUMNS)
+    logged = ended(folder, manifest)
     tags: dict[str, tuple[Estimate | None, int, int]] = {}
     micro = macro = None
     scored, least = 0, 0.0
-    if by_prompt is not None and len(by_prompt):
-        scored = int(by_prompt["scored"].sum())
-        right = by_prompt["score"] * by_prompt["scored"]
-        least = float((right.fillna(0.0) / by_prompt["replicates"]).mean())
-        groups = dict(list(by_prompt.groupby("tag", sort=False)["score"]))
-        known = {str(tag): scores.dropna().tolist() for tag, scores in groups.items()}
+    if logged is not None and manifest.config["scorer"]:
+        scored, least = logged.searches_scored, logged.least
+        scores = logged.scores()
+        by_tag = {str(tag): scores[rows] for tag, rows in logged.rows_by_tag().items()}
+        known = {tag: of[np.isfinite(of)].tolist() for tag, of in by_tag.items()}
         tags = {
-            str(tag): (
-                mean_interval(known[str(tag)]) if known[str(tag)] else None,
-                len(known[str(tag)]),
-                len(scores),
-            )
-            for tag, scores in groups.items()
+            tag: (mean_interval(known[tag]) if known[tag] else None, len(known[tag]), len(of))
+            for tag, of in by_tag.items()
         }
         if scored:
-            micro = mean_interval(by_prompt["score"].dropna().tolist())
+            micro = mean_interval(scores[np.isfinite(scores)].tolist())
             macro = macro_interval([known[tag] for tag in sorted(known) if known[tag]])
-    chosen = frame[frame["selected"]]
     judged = manifest.config["judge"].get("kind") != "none"
-    errors = pd.concat([frame["error"], searches["error"]]).dropna().value_counts()
+    errors = Counter(draws["error"].drop_null().to_pylist() + searches["error"].dropna().tolist())
     return Summary(
         manifest=manifest,
         searches=len(searches),
@@ -125,50 +122,19 @@ def summarise(run: str | Location) -> Summary:
         micro=micro,
         macro=macro,
         tags=tags,
-        accepted=float(chosen["accepted"].astype(bool).mean()) if judged and len(chosen) else None,
-        agreement=_agreement(frame) if judged and manifest.config["scorer"] else {},
-        draws=len(frame),
-        draws_failed=int(frame["error"].notna().sum()),
+        accepted=_accepted(logged) if judged and logged is not None else None,
+        agreement=_agreement(draws) if judged and manifest.config["scorer"] else {},
+        draws=len(draws),
+        draws_failed=len(draws) - draws["error"].null_count,
         draws_per_search=float(searches["draws"].mean()) if len(searches) else 0.0,
-        reused=_reused(frame),
-        retries=int((frame["attempts"] - 1).sum()),
-        cost=_cost(folder, manifest),
-        errors={str(message): int(count) for message, count in errors.items()},
+        reused=_reused(draws),
+        retries=(pc.sum(draws["attempts"]).as_py() or 0) - len(draws),
+        cost=_cost(folder, draws, manifest),
+        errors=dict(errors.most_common()),
         failures=_counts(manifest, "failures"),
         deaths=_counts(manifest, "deaths"),
         truncated=logged_truncation(folder, manifest),
     )
-
-
-def prompt_scores(
-    folder: RunFolder, manifest: Manifest, frame: pd.DataFrame, searches: pd.DataFrame
-) -> pd.DataFrame:
-    """Score of each prompt: the mean grade of its ended searches' selected images.
-
-    A search that selected nothing, or whose selected image could not be scored, is in no score:
-    a failure is no wrong image. How many there are is said beside every score.
-
-    Args:
-        folder: The run.
-        manifest: Its manifest.
-        frame: Candidates, as `harness.load` gives them.
-        searches: Ended searches, as `harness.log.frame.load_searches` gives them.
-
-    Returns:
-        One row a prompt, in order of prompt id: `prompt_id`, `tag`, `score` (NaN where no search
-        has one), `scored` (searches that have) and `replicates` (all that ended).
-    """
-    key = ["prompt_id", "replicate"]
-    chosen = frame.loc[frame["selected"], [*key, "value"]]
-    merged = searches[key].merge(chosen, on=key, how="left")
-    tags = frame.drop_duplicates("prompt_id").set_index("prompt_id")["tag"]
-    scores = merged.groupby("prompt_id")["value"].agg(
-        score="mean", scored="count", replicates="size"
-    )
-    without_draws = prompts_without_draws(folder, manifest, set(scores.index) - set(tags.index))
-    untold = pd.Series({name: prompt.tag for name, prompt in without_draws.items()}, dtype=object)
-    scores["tag"] = tags.reindex(scores.index).fillna(untold).fillna("")
-    return scores.reset_index()
 
 
 def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:
@@ -183,22 +149,35 @@ def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _cost(folder: RunFolder, manifest: Manifest) -> dict[str, dict[str, float | None]]:
+def _cost(
+    folder: RunFolder, draws: pa.Table, manifest: Manifest
+) -> dict[str, dict[str, float | None]]:
     judged = manifest.config["judge"]["kind"] != "none"
-    draws = store.read(folder.log, "candidates", [*WORKED, *COSTS])
     total = sums(draws, store.read(folder.log, "replies", REPLIES), judged=judged)
     roles = [role for role in ROLES if role != "judge" or judged]
     units = (*UNITS, "padded_flops")
     return {role: {unit: total[f"{role}_{unit}"] for unit in units} for role in roles}
 
 
-def _reused(frame: pd.DataFrame) -> dict[str, int]:
-    return dict(Counter(filter(None, map(origin, frame["generator_worker"].dropna()))))
+def _reused(draws: pa.Table) -> dict[str, int]:
+    workers = Counter(draws["generator_worker"].drop_null().to_pylist())
+    counts: Counter[str] = Counter()
+    for worker, number in workers.items():
+        if run := origin(worker):
+            counts[run] += number
+    return dict(counts)
 
 
-def _agreement(frame: pd.DataFrame) -> dict[str, int]:
-    both = frame[frame["accepted"].notna() & frame["correct"].notna()]
-    accepted, correct = both["accepted"].astype(bool), both["correct"].astype(bool)
+def _accepted(run: LoggedRun) -> float | None:
+    """Return the share of selected images that the judge accepts; None if none is selected."""
+    selected = run.searches["selected"].to_numpy()
+    rows = np.flatnonzero(selected >= 0)
+    return float(run.accepted[rows, selected[rows]].mean()) if len(rows) else None
+
+
+def _agreement(draws: pa.Table) -> dict[str, int]:
+    both = draws.select(["accepted", "correct"]).drop_null()
+    accepted, correct = (both[name].to_numpy() for name in ("accepted", "correct"))
     return {
         "right accepted": int((correct & accepted).sum()),
         "right rejected": int((correct & ~accepted).sum()),

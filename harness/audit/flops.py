@@ -118,7 +118,7 @@ def _generator(subject: Subject) -> Test:
 
 def _grading(subject: Subject, role: Role) -> Test:
     """Of a judge or scorer that says what it runs."""
-    from harness.audit.recount.operations import operations
+    from harness.flops import count as operations
 
     spec, size = getattr(subject.config, role.value), subject.config.generator.settings
     loading = spec.loading(checkpoints_here(subject, role))

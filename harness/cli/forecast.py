@@ -57,12 +57,13 @@ def forecast(runs: tuple[Location, ...], budget: int, as_json: bool, seed: int) 
 
 def _result(run: LoggedRun, budget: int, seed: int) -> dict[str, Any]:
     from harness.analysis import forecast as analysis
+    from harness.analysis.logged_run import COST_AXES
 
     draws = analysis.prompt_draws(run)
     budgets = budgets_up_to(budget, draws.number)
     table = analysis.forecast_table(run, budgets, seed=seed)
     spread = analysis.spread(run)
-    costs = {unit: float(run.spent(unit)[run.index >= 0].mean()) for unit in _UNITS}
+    costs = {axis: float(run.spent(axis)[run.index >= 0].mean()) for axis in COST_AXES}
     return {
         "prompts": len(run.prompts),
         "draws": draws.number,
@@ -70,14 +71,11 @@ def _result(run: LoggedRun, budget: int, seed: int) -> dict[str, Any]:
         "forecast": table.to_dict("records"),
         "held_out": analysis.held_out(run, seed=seed).to_dict("records"),
         "tested_reach": analysis.REACH * draws.number,
-        "cost_of_a_draw": {unit: None if cost != cost else cost for unit, cost in costs.items()},
+        "cost_of_a_draw": {axis: None if cost != cost else cost for axis, cost in costs.items()},
         "correlation": spread.correlation,
         "unsolved": spread.unsolved,
         "rate_below_one_in_a_thousand": spread.hopeless,
     }
-
-
-_UNITS = {"nfe": "NFE", "flops": "TFLOPs", "device_seconds": "device-seconds"}
 
 
 def _is_miniature(run: LoggedRun) -> bool:
@@ -113,8 +111,10 @@ def _print(name: str, result: dict[str, Any]) -> None:
 
 def _cells(table: pd.DataFrame, result: dict[str, Any]) -> list[list[str]]:
     selections = list(dict.fromkeys(table["selection"]))
-    costs = {unit: cost for unit, cost in result["cost_of_a_draw"].items() if cost is not None}
-    rows = [["draws", *selections, *(f"{_UNITS[unit]} a prompt" for unit in costs), "basis"]]
+    from harness.analysis.curves import AXES
+
+    costs = {axis: cost for axis, cost in result["cost_of_a_draw"].items() if cost is not None}
+    rows = [["draws", *selections, *(f"{AXES[axis]} a prompt" for axis in costs), "basis"]]
     for budget, group in table.groupby("budget", sort=True):
         number = int(budget)  # type: ignore[arg-type]
         scores = [f"{r.score:.3f} ({r.low:.3f}–{r.high:.3f})" for r in group.itertuples()]

@@ -12,9 +12,12 @@ earlier program and resumed by a later one.
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pyarrow as pa
 
 from harness.log.grades import graded
+from harness.records import Cost
 
 SCHEMA_VERSION = 2
 """Raised whenever columns are added or change their meaning; readers refuse newer versions."""
@@ -50,7 +53,7 @@ ANSWER = pa.struct(
 
 ROLES = ("generator", "judge", "scorer")
 
-UNITS = ("nfe", "flops", "device_seconds", "tokens", "rows")
+UNITS = tuple(field.name for field in fields(Cost))
 """What each role's cost is counted in. Logs did not always say how many rows were computed."""
 
 VERDICT = ("accepted", "judge_score", "judge_sentence")

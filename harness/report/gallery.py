@@ -324,12 +324,12 @@ def _shot(
 
 def _cost(run: LoggedRun, search: int, index: int) -> str:
     column = int(np.flatnonzero(run.index[search] == index)[0])
-    words = {"flops": ("TFLOPs", "FLOPs not counted"), "device_seconds": ("device-s", "")}
+    words = {"tflops": ("TFLOPs", "FLOPs not counted"), "device_seconds": ("device-s", "")}
     spent = {
-        unit: sum(run.costs[f"{unit}_{role}"][search, column] for role in ROLES) for unit in words
+        axis: sum(run.costs[f"{axis}_{role}"][search, column] for role in ROLES) for axis in words
     }
     parts = [
-        f"{spent[unit]:.3g} {name}" if np.isfinite(spent[unit]) else unknown
-        for unit, (name, unknown) in words.items()
+        f"{spent[axis]:.3g} {name}" if np.isfinite(spent[axis]) else unknown
+        for axis, (name, unknown) in words.items()
     ]
     return ", ".join(filter(None, parts))

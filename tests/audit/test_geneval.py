@@ -14,7 +14,6 @@ import torch
 from benchmarks.base import Benchmark, GradingPasses
 from benchmarks.geneval.benchmark import GenEval
 from harness.audit import flops, verdicts
-from harness.audit.recount.operations import operations
 from harness.audit.result import CannotCheck, Status
 from harness.audit.subject import Options, Subject
 from harness.errors import HarnessError
@@ -23,6 +22,7 @@ from harness.log.run_folder import RunFolder
 from harness.plan import Ask, plan
 from harness.records import Detection, Evidence, Prompt, Score
 from tests.audit.forging import Forger, Rows
+from tests.reference.operations import operations
 from tests.runs import run
 from tests.tiny import make_tiny_reflect_suite
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from harness.audit.recount.operations import operations
 from harness.models.loading import quiet
+from tests.reference.operations import operations
 
 ONE_CALL_A_STEP = ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
 """Samplers that evaluate the network once a step."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import groupby, pairwise
 
-from harness.audit.recount.counted import COSTS, Counted, Drawn, added, worth
 from harness.replay import Replayed
+from tests.reference.counted import COSTS, Counted, Drawn, added, worth
 
 SUBSETS = ("score", "accepted", "oracle", "random")
 REPLAYS = ("strategy", "score", "oracle", "random")

@@ -11,10 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from harness.audit.recount import intervals
-from harness.audit.recount.counted import COSTS, PADDED, Counted, added, counted
-from harness.audit.recount.intervals import Floats
-from harness.audit.recount.selectors import REPLAYS, SUBSETS, Worth, over_subsets, replayed
 from harness.audit.result import CannotCheck
 from harness.audit.subject import Subject
 from harness.engine.searches import Search
@@ -23,6 +19,10 @@ from harness.models.bundled import is_miniature
 from harness.records import Prompt
 from harness.replay import LoggedAnswers, Replayed, replay
 from strategies.base import Strategy
+from tests.reference import intervals
+from tests.reference.counted import COSTS, PADDED, Counted, added, counted
+from tests.reference.intervals import Floats
+from tests.reference.selectors import REPLAYS, SUBSETS, Worth, over_subsets, replayed
 
 Key = tuple[Any, ...]
 Cells = dict[str, Any]
