@@ -119,6 +119,13 @@ STRATEGIES = Registry(
         "explore-then-reflect": "strategies.explore_then_reflect:ExploreThenReflect",
         "reflect-beam": "strategies.reflect_beam:ReflectBeam",
         "reflect-or-restart": "strategies.reflect_or_restart:ReflectOrRestart",
+        "noise-search": "strategies.noise_search:NoiseSearch",
+        "particle-steering": "strategies.particle_steering:ParticleSteering",
+        "prune": "strategies.prune:Prune",
+        "draft-then-refine": "strategies.draft_then_refine:DraftThenRefine",
+        "threshold": "strategies.threshold:Threshold",
+        "rewrite": "strategies.rewrite:Rewrite",
+        "funnel": "strategies.funnel:Funnel",
         "recorded": "strategies.recorded:Recorded",
     },
 )

@@ -1,0 +1,60 @@
+"""The funnel: previews pruned, survivors finished, the best reflected on, an end at acceptance."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from harness.records import Ability, Candidate, Draw, Task
+from strategies.base import Rounds, Strategy, best
+from strategies.context import best_accepted, choose, feedback_on
+from strategies.prune import Schedule, pruned
+
+
+@dataclass(frozen=True)
+class Funnel(Strategy):
+    """Prunes a first part of the budget down to whole images, then reflects on the best of them.
+
+    What costs least decides first: previews are judged before images are whole, whole images
+    before anything is drawn with feedback, and the search ends as soon as an image is accepted.
+    It joins `prune` with `reflect` (arXiv 2503.12271); nobody has published it. Use it where
+    previews tell much and feedback mends what sampling does not.
+
+    Attributes:
+        wide: Share of the budget for the pruned part, at least one whole draw.
+        schedule: Of the pruning: see `prune`.
+        context: The most (image, sentence) pairs that a later draw is conditioned on.
+    """
+
+    name: ClassVar[str] = "funnel"
+    needs_judge: ClassVar[bool] = True
+    wide: Annotated[float, Field(gt=0.0, le=1.0)] = 0.4
+    schedule: Schedule = "0.25:0.5,0.5:0.25"
+    context: Annotated[int, Field(ge=1)] = 3
+
+    def needs(self) -> frozenset[Ability]:
+        """Return the abilities to stop on the way, and to take and give feedback."""
+        return frozenset({Ability.PARTIAL, Ability.FEEDBACK})
+
+    def search(self, task: Task) -> Rounds:
+        """Prune, then reflect until an image is accepted or the budget is spent."""
+        allowed = max(task.steps, int(self.wide * task.budget) * task.steps)
+        finished, previews = yield from pruned(task, self.schedule, allowed)
+        if (accepted := best_accepted(finished)) is not None:
+            return accepted
+        rng = random.Random(task.seed)
+        start = best(finished)
+        context = [start] if start else []
+        index = len(finished) + len(previews)
+        for _ in range(task.budget - allowed // task.steps):
+            feedback = choose(feedback_on(context), self.context, rng)
+            latest: list[Candidate] = list((yield [Draw(index, feedback)]))
+            index += 1
+            finished += latest
+            if (accepted := best_accepted(latest)) is not None:
+                return accepted
+            context += latest
+        return best(finished) or best(previews)
