@@ -25,7 +25,7 @@ def usual_shape(request: Request[Any]) -> Hashable:
     Requests share a batch if they are equal in settings, in their number of feedbacks and in the
     steps that they make, from noise or from a state. Which noise that is plays no part.
     """
-    start = request.start and (request.first, request.renoise is None)
+    start = (request.first, request.origin) if request.start is not None else None
     return len(request.feedback), canonical_json(dict(request.settings)), start, request.stop
 
 

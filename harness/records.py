@@ -220,6 +220,13 @@ class Request(Generic[Picture]):
         return self.start.last if self.renoise is None else self.renoise
 
     @property
+    def origin(self) -> int:
+        """Steps made before the last fresh noise: what a solver remembers begins there."""
+        if self.start is None:
+            return 0
+        return self.start.origin if self.renoise is None else self.renoise
+
+    @property
     def last(self) -> int:
         """Steps that have been made when it ends."""
         return whole_steps(self.settings) if self.stop is None else self.stop

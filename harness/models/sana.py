@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from harness.models.sana_text import (
     instruction_tokens,
     text_truncation,
 )
+from harness.models.trajectory import Part
 from harness.records import Ability, Cost, Loading, Made, Request, Setting
 from harness.truncation import Truncation
 
@@ -82,7 +84,7 @@ class SanaGenerator:
     """A SANA pipeline on one device. It holds state: the weights and a cache of encoded prompts."""
 
     Settings: ClassVar[type] = SanaSettings
-    abilities: ClassVar[frozenset[Ability]] = frozenset()
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.PARTIAL})
     takes_rows: ClassVar[bool] = True
     can_compile: ClassVar[bool] = True
 
@@ -246,17 +248,24 @@ class SanaGenerator:
         size = requests[0].rows or self.batch_size
         places = [row % len(requests) for row in range(size)]
         rows = [requests[place] for place in places]
-        noise = self.noise(rows, settings)
+        part = Part.of(rows, self.pipeline.scheduler, settings.num_inference_steps)
+        latents = self.noise(rows, settings)
+        if part is not None:
+            self.pipeline.scheduler.set_timesteps(settings.num_inference_steps)
+            latents = part.latents(latents)
         further = condition(places) if condition is not None else None
-        pixels = self.sample(noise, [row.text for row in rows], settings, further)[: len(requests)]
+        texts = [row.text for row in rows]
+        pixels = self.sample(latents, texts, settings, further, part)[: len(requests)]
+        states = part.states(len(requests)) if part is not None else [None] * len(requests)
         images = (pixels.cpu().permute(0, 2, 3, 1).float().numpy() * 255).round().astype(np.uint8)
         nfe, flops = self._cost(settings, context)
         return [
             Made(
                 np.ascontiguousarray(image),
                 Cost(nfe=nfe, flops=flops + extra, rows=size / len(requests)),
+                state,
             )
-            for image, extra in zip(images, encoding, strict=True)
+            for image, extra, state in zip(images, encoding, states, strict=True)
         ]
 
     def noise(self, requests: Sequence[Request], settings: SanaSettings) -> torch.Tensor:
@@ -274,14 +283,16 @@ class SanaGenerator:
         texts: Sequence[str],
         settings: SanaSettings,
         attention_kwargs: Mapping[str, Any] | None = None,
+        part: Part | None = None,
     ) -> torch.Tensor:
         """Denoise given latents and decode them, at whatever batch shape they have.
 
         Args:
-            latents: Initial noise, (rows, channels, height, width).
+            latents: Initial noise, or what `part` begins with, (rows, channels, height, width).
             texts: One prompt a row.
             settings: Sampler settings.
             attention_kwargs: What the stock pipeline hands through to the transformer.
+            part: Which steps to make; all of them by default.
 
         Returns:
             Images (rows, 3, height, width) between 0 and 1.
@@ -302,7 +313,8 @@ class SanaGenerator:
             negative = self._encode(settings.negative_prompt, settings, negative=True)[0]
             conditions["negative_prompt_embeds"] = negative.embeds.repeat(len(texts), 1, 1)
             conditions["negative_prompt_attention_mask"] = negative.mask.repeat(len(texts), 1)
-        with torch.no_grad():
+        steps = part.running() if part is not None else nullcontext()
+        with torch.no_grad(), steps:
             denoised = pipeline(
                 **conditions,
                 latents=latents,
@@ -317,6 +329,8 @@ class SanaGenerator:
             )[0]
             # The stock call decodes too, but it turns running out of memory there into a
             # warning and an UnboundLocalError, and clamps infinities out of sight.
+            if part is not None:
+                denoised = part.end(denoised)
             scaled = denoised.to(pipeline.vae.dtype) / pipeline.vae.config.scaling_factor
             decoded = pipeline.vae.decode(scaled, return_dict=False)[0]
         finite = decoded.isfinite().flatten(1).all(dim=1)

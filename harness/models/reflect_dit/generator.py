@@ -68,7 +68,7 @@ class ReflectDiTGenerator(SanaGenerator):
     """A Reflect-DiT pipeline on one device. Has state: weights, caches of what was encoded."""
 
     Settings: ClassVar[type] = ReflectDiTSettings
-    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK, Ability.PARTIAL})
 
     def __init__(
         self,
