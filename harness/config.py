@@ -52,6 +52,7 @@ class RunConfig(BaseModel):
         generator: The generator's spec, settings complete, dtype resolved.
         judge: The judge's.
         scorer: The scorer's, or None for a benchmark without one.
+        metric: That of the further metrics (`harness.models.metrics.together`), or None without.
         oracle: Whether the judge is the scorer itself.
         digests: Content digest of each checkpoint, by "role.part".
         threads: CPU threads of a worker. Sums split over another number of threads can differ
@@ -76,6 +77,7 @@ class RunConfig(BaseModel):
     generator: ModelSpec
     judge: ModelSpec
     scorer: ModelSpec | None
+    metric: ModelSpec | None = Field(default=None, exclude_if=lambda metric: metric is None)
     oracle: bool = False
     digests: dict[str, str] = Field(default_factory=dict)
     threads: int = Field(default=2, ge=1, le=MOST_THREADS)
@@ -102,7 +104,12 @@ class RunConfig(BaseModel):
 
         A role whose answers came with the images has none.
         """
-        specs = {Role.GENERATOR: self.generator, Role.JUDGE: self.judge, Role.SCORER: self.scorer}
+        specs = {
+            Role.GENERATOR: self.generator,
+            Role.JUDGE: self.judge,
+            Role.SCORER: self.scorer,
+            Role.METRIC: self.metric,
+        }
         nobody = ("none", FOREIGN, RECORDED_JUDGE, RECORDED_SCORER)
         return {role: spec for role, spec in specs.items() if spec and spec.kind not in nobody}
 

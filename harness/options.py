@@ -23,6 +23,7 @@ EXAMPLES = {
     "-B": "path=prompts.jsonl",
     "-G": "guidance_scale=4.5",
     "-O": "resize=float32",
+    "-J": "accept=0.3",
     "--scorer": "detector=FOLDER",
     "--gpu-share": "generator=1",
 }

@@ -20,6 +20,8 @@ from harness.models import checkpoints
 from harness.models.bundled import loads_miniature
 from harness.models.digests import folder_digest
 from harness.models.dtypes import resolve_dtype
+from harness.models.judges.chosen import check_judge, chosen_judge
+from harness.models.metrics.together import chosen, metric_names
 from harness.models.suites import ModelSpec, Suite, load_suite, sampler_settings
 from harness.options import build, resolved
 from harness.prompts import select_prompts
@@ -34,7 +36,7 @@ from harness.records import (
     Prompt,
     Role,
 )
-from harness.registry import BENCHMARKS, GENERATORS, JUDGES, STRATEGIES, import_paths
+from harness.registry import BENCHMARKS, GENERATORS, JUDGES, METRICS, STRATEGIES, import_paths
 from harness.seeds import digest
 from harness.truncation import Truncated, Truncation, truncation_of
 from strategies.base import Strategy
@@ -69,8 +71,10 @@ class Ask:
     generator_settings: Mapping[str, str] | None = None
     checkpoint: str | None = None
     judge: str | None = None
+    judge_settings: Mapping[str, str] | None = None
     scorer: Mapping[str, str] | None = None
     scorer_settings: Mapping[str, str] | None = None
+    metrics: tuple[str, ...] = ()
     dtype: str | None = None
     compile: bool = False
     batch_size: int | None = None
@@ -193,12 +197,14 @@ def plan(ask: Ask) -> Plan:
             )
         suite = suite.model_copy(update={"judge": scorer.model_copy(update={"kind": "oracle"})})
     else:
-        _check_judge(suite.judge, benchmark)
+        check_judge(suite.judge, benchmark)
     _check_abilities(strategy, suite.generator, suite.judge, ask.budget)
     _check_compile(suite)
     specs = {Role.GENERATOR: suite.generator, Role.JUDGE: suite.judge}
     if scorer is not None:
         specs[Role.SCORER] = scorer
+    if (metrics := chosen(ask.metrics, suite.metric, benchmark)) is not None:
+        specs[Role.METRIC] = metrics
     specs = {role: with_dtype(spec, ask) for role, spec in specs.items()}
     paths = locate(specs)
     config = RunConfig(
@@ -214,6 +220,7 @@ def plan(ask: Ask) -> Plan:
         generator=specs[Role.GENERATOR],
         judge=specs[Role.JUDGE],
         scorer=specs.get(Role.SCORER),
+        metric=specs.get(Role.METRIC),
         oracle=oracle,
         digests=digests(paths),
         threads=ask.threads,
@@ -260,6 +267,10 @@ def replan(config: RunConfig, kept: Sequence[Prompt] = ()) -> Plan:
     specs = {Role.GENERATOR: config.generator, Role.JUDGE: config.judge}
     if config.scorer is not None:
         specs[Role.SCORER] = config.scorer
+    if config.metric is not None:
+        specs[Role.METRIC] = config.metric
+        for name in metric_names(config.metric):
+            METRICS.get(name)
     paths = locate(specs)
     found = digests(paths)
     for name, expected in config.digests.items():
@@ -294,20 +305,7 @@ def override(suite: Suite, ask: Ask) -> Suite:
         updates["compile"] = True
     settings = sampler_settings(generator, ask.generator_settings or {})
     generator = generator.model_copy(update={**updates, "settings": settings})
-    judge = suite.judge
-    if ask.judge is not None:
-        kind, equals, reference = ask.judge.partition("=")
-        JUDGES.get(kind)  # an unknown name should fail before anything else does
-        if equals and not reference:
-            raise UsageError(
-                f"--judge {ask.judge} names no checkpoint",
-                f"say --judge {kind} or --judge {kind}=REF",
-            )
-        if kind != judge.kind:
-            # Another kind of judge shares neither checkpoints nor settings with the suite's.
-            judge = judge.model_copy(update={"kind": kind, "checkpoints": {}, "settings": {}})
-        if reference:
-            judge = judge.model_copy(update={"checkpoints": _with_reference(judge, reference)})
+    judge = chosen_judge(suite.judge, ask.judge, ask.judge_settings or {}, suite.metric)
     return suite.model_copy(update={"generator": generator, "judge": judge})
 
 
@@ -338,24 +336,6 @@ def scorer_spec(benchmark: Benchmark, suite: ModelSpec, given: Mapping[str, str]
                 f"name one with --scorer {part}=REF, or in the suite",
             )
     return suite.model_copy(update={"checkpoints": checkpoints})
-
-
-def _with_reference(judge: ModelSpec, reference: str) -> dict[str, str]:
-    """A judge's checkpoints with another one for its main part."""
-    main = getattr(JUDGES.get(judge.kind), "main_part", "")
-    if not main:
-        raise UsageError(
-            f"the judge '{judge.kind}' takes no checkpoint", f"say --judge {judge.kind}"
-        )
-    # A processor is a model's own; another model brings another, in its folder.
-    kept = {part: ref for part, ref in judge.checkpoints.items() if part != "processor"}
-    return {**kept, main: reference}
-
-
-def _check_judge(judge: ModelSpec, benchmark: Benchmark) -> None:
-    check = getattr(JUDGES.get(judge.kind), "check", None)
-    if check is not None:
-        check(judge.checkpoints.keys(), judge.settings, benchmark)
 
 
 def _check_abilities(
@@ -392,7 +372,7 @@ def _check_compile(suite: Suite) -> None:
             raise UsageError(
                 f"generator '{kind}' cannot be compiled", "leave --compile out, or out of the suite"
             )
-    for role in (Role.JUDGE, Role.SCORER):
+    for role in (Role.JUDGE, Role.SCORER, Role.METRIC):
         if suite.spec(role).compile:
             raise UsageError(
                 f"suite '{suite.name}' asks for a compiled {role}, and only generators can be",

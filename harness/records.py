@@ -40,6 +40,7 @@ class Role(StrEnum):
     GENERATOR = "generator"
     JUDGE = "judge"
     SCORER = "scorer"
+    METRIC = "metric"
 
 
 @dataclass(frozen=True, slots=True)

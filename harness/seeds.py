@@ -20,7 +20,7 @@ DRAW_ID_VERSION = 1
 """Part of every draw's identity; raised when the meaning of its fields changes."""
 
 
-LATER = frozenset({"batch_rows"})
+LATER = frozenset({"batch_rows", "metric"})
 """Fields that configs did not always have, empty by default."""
 
 
@@ -48,11 +48,15 @@ def config_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     return {
         name: {key: part for key, part in value.items() if key != "checkpoints"}
-        if name in ("generator", "judge", "scorer") and isinstance(value, dict)
+        if name in ("generator", "judge", "scorer", "metric") and isinstance(value, dict)
         else value
-        for name, value in config.items()
-        if not (name in LATER and not value)
+        for name, value in present(config).items()
     }
+
+
+def present(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without the later fields that are at their default, as older ones are."""
+    return {name: value for name, value in config.items() if value or name not in LATER}
 
 
 def config_digest(config: Mapping[str, Any]) -> str:

@@ -58,7 +58,7 @@ class ShuffledExecutor(InlineExecutor):
     """Holds several jobs at once and answers them in random order, some late."""
 
     def __init__(self, ready: Plan, seed: int, depth: int = 3) -> None:
-        roles = [Role.GENERATOR, Role.JUDGE, Role.SCORER]
+        roles = list(ready.config.specs)
         super().__init__(Setup(ready.config, ready.paths), roles)
         self._random = random.Random(seed)
         self._depth = depth

@@ -33,6 +33,7 @@ from harness.records import (
     Image,
     Inquiry,
     Loading,
+    Look,
     Made,
     Prompt,
     Question,
@@ -282,6 +283,45 @@ class StubScorer:
             broken = replace(found[0][0].detections[0], score=float("nan"))
             found[0] = (replace(found[0][0], evidence=(broken,)), found[0][1])
         return found
+
+
+@dataclass(frozen=True)
+class MetricSettings:
+    sign: float = 1.0
+
+
+class StubMetric:
+    """A number from the picture's bytes, on a scale from 0 to 10."""
+
+    Settings = MetricSettings
+    main_part = "faults"
+    checkpoints: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, faults: Faults, sign: float) -> None:
+        self.faults = faults
+        self.sign = sign
+
+    @classmethod
+    def load(cls, loading: Loading) -> StubMetric:
+        sign = float(loading.settings.get("sign", 1.0) or 0.0)
+        return cls(Faults(loading.checkpoints["faults"]), sign)
+
+    def measure(self, looks: Sequence[Look]) -> list[tuple[float, Cost]]:
+        kind = self.faults.strike("metric", [look.prompt.text for look in looks])
+        values = [
+            self.sign * _hash("metric", look.prompt.text, look.image.tobytes())[0] / 25.5
+            for look in looks
+        ]
+        if kind == "nan":
+            values[0] = float("nan")
+        return [(value, Cost(flops=1e6)) for value in values]
+
+
+class OtherMetric(StubMetric):
+    """The opposite, as another metric would be."""
+
+    def measure(self, looks: Sequence[Look]) -> list[tuple[float, Cost]]:
+        return [(-value, cost) for value, cost in super().measure(looks)]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class DetectorJudge:
     oracle: ClassVar[bool] = False
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     main_part: ClassVar[str] = "detector"
+    Settings: ClassVar[type] = Options
 
     def __init__(self, examiner: GenEvalScorer) -> None:
         self.examiner = examiner

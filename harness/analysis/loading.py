@@ -27,11 +27,12 @@ from harness.errors import HarnessError, UsageError
 from harness.log import store
 from harness.log.costs import REPLIES, charged, padded, spent
 from harness.log.frame import load_searches
-from harness.log.grades import graded
+from harness.log.grades import GRADE, graded
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES
+from harness.models.metrics.together import metric_names
 
 _COLUMNS = (
     "prompt_id",
@@ -47,7 +48,8 @@ _COLUMNS = (
     "round",
     "accepted",
     "judge_score",
-    "correct",
+    *GRADE,
+    "metrics",
     "error_role",
     *(f"{role}_{unit}" for role in ROLES for unit in (*(u for u, _ in COST_AXES.values()), "rows")),
 )
@@ -137,9 +139,21 @@ def _assemble(
         searches=searches.assign(part=0)[list(SEARCH_COLUMNS)],
         index=index,
         costs={name: matrix(values, 0.0) for name, values in _costs(folder, table, judged)},
+        metrics={
+            name: matrix(values, np.nan) for name, values in _metrics(manifest, table).items()
+        },
         dependent=_dependence(searches, counts, table),
         **{name: matrix(values, FILLS[name]) for name, values in arrays.items()},
     )
+
+
+def _metrics(manifest: Manifest, table: pa.Table) -> dict[str, npt.NDArray[np.float64]]:
+    """Return each metric's value of every draw, NaN where it has none."""
+    names = metric_names(read_config(manifest.config).metric)
+    if not names:
+        return {}
+    rows = [dict(pairs or ()) for pairs in table["metrics"].to_pylist()]
+    return {name: np.array([row.get(name, np.nan) for row in rows], float) for name in names}
 
 
 def _costs(

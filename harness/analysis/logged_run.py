@@ -9,7 +9,7 @@ early; how many are missing is kept, and every table and figure says it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -113,6 +113,7 @@ class LoggedRun:
             unknown.
         failed: Whether a draw failed, in generation, judging or scoring, (S, N).
         dependent: Why the draws of a search are not independent and alike, or "".
+        metrics: By name: what each further metric gave each image, (S, N); NaN where unknown.
     """
 
     parts: tuple[Part, ...]
@@ -129,6 +130,7 @@ class LoggedRun:
     costs: Mapping[str, Floats]
     failed: Bools
     dependent: str
+    metrics: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def folder(self) -> RunFolder:
@@ -292,7 +294,8 @@ class LoggedRun:
             name: change(getattr(self, name), fill) for name, fill in FILLS.items()
         }
         costs = {name: change(values, 0.0) for name, values in self.costs.items()}
-        return replace(self, costs=costs, **arrays, **fields)
+        metrics = {name: change(values, np.nan) for name, values in self.metrics.items()}
+        return replace(self, costs=costs, metrics=metrics, **arrays, **fields)
 
     def outcomes(self) -> Floats:
         """Score of each search's selected image, (S,); NaN where nobody knows."""
@@ -308,6 +311,16 @@ class LoggedRun:
         known = self.scored[place] & self.answered[place] & (columns >= 0)
         values: Floats = np.where(known, self.value[place], np.nan)
         return values
+
+    def measured(self, values: Floats) -> Floats:
+        """Mean over each prompt's selected images of a number a draw, (S, N) to (P,).
+
+        Args:
+            values: NaN where unknown, which is left out.
+        """
+        columns = self.searches["selected"].to_numpy()
+        selected = values[np.arange(len(columns)), np.maximum(columns, 0)]
+        return self.scores_by_prompt(np.where(columns >= 0, selected, np.nan))
 
     def scores(self) -> Floats:
         """Score of each prompt as the run selected, (P,): the mean over its known searches."""

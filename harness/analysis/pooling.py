@@ -124,6 +124,10 @@ def _merged(runs: Sequence[LoggedRun]) -> LoggedRun:
         costs={
             name: np.concatenate([run.costs[name] for run in wide])[order] for name in runs[0].costs
         },
+        metrics={
+            name: np.concatenate([run.metrics[name] for run in wide])[order]
+            for name in runs[0].metrics
+        },
         dependent=dependent,
         **joined,
     )

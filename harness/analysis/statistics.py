@@ -23,6 +23,7 @@ __all__ = [
     "macro_interval",
     "mean_bands",
     "mean_interval",
+    "measure_interval",
     "wilson",
 ]
 
@@ -83,6 +84,22 @@ def mean_interval(values: Sequence[float], *, seed: int = 0, level: float = LEVE
     return Estimate(
         float(bands.value[0]), float(bands.low[0]), float(bands.high[0]), str(methods[0])
     )
+
+
+def measure_interval(values: Sequence[float], *, seed: int = 0, level: float = LEVEL) -> Estimate:
+    """Mean over prompts of numbers on any scale, with a seeded BCa bootstrap interval.
+
+    Where BCa does not exist there is no interval: its ends are NaN and its method is "".
+
+    Args:
+        values: One number a prompt.
+        seed: Of the resampling.
+        level: Nominal coverage.
+    """
+    bands = bca(np.asarray(values, dtype=float)[:, None], seed=seed, level=level)
+    low, high = float(bands.low[0]), float(bands.high[0])
+    exists = bool(np.isfinite(low) and np.isfinite(high))
+    return Estimate(float(bands.value[0]), low, high, BCA if exists else "")
 
 
 def macro_interval(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from harness.analysis.loading import ended
 from harness.analysis.logged_run import LoggedRun, searches_total
-from harness.analysis.statistics import Estimate, macro_interval, mean_interval
+from harness.analysis.statistics import Estimate, macro_interval, mean_interval, measure_interval
 from harness.analysis.truncated import logged_truncation
 from harness.log import store
 from harness.log.costs import COSTS, REPLIES, WORKED, sums
@@ -20,7 +20,7 @@ from harness.log.frame import load_searches
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.log.schema import ROLES, UNITS, origin
+from harness.log.schema import METERED, UNITS, origin
 from harness.truncation import Truncated
 
 _COLUMNS = (*WORKED, *COSTS, "error", "attempts", "generator_worker")
@@ -40,6 +40,7 @@ class Summary:
         micro: Mean over prompts; None without a scorer or where nothing is scored.
         macro: Mean over tags, GenEval's official overall; None likewise.
         tags: By tag: the score (None likewise) and how many prompts it is over, of how many.
+        metrics: By metric: the mean over prompts of what it gave selected images, on its own scale.
         accepted: Share of selected images that the judge accepts; None without a judge.
         agreement: Verdicts against scores over all draws that have both: "right accepted",
             "right rejected", "wrong accepted", "wrong rejected" (counts); empty without a scorer.
@@ -65,6 +66,7 @@ class Summary:
     micro: Estimate | None
     macro: Estimate | None
     tags: Mapping[str, tuple[Estimate | None, int, int]]
+    metrics: Mapping[str, Estimate]
     accepted: float | None
     agreement: Mapping[str, int]
     draws: int
@@ -122,6 +124,7 @@ def summarise(run: str | Location) -> Summary:
         micro=micro,
         macro=macro,
         tags=tags,
+        metrics=_metrics(logged) if logged is not None else {},
         accepted=_accepted(logged) if judged and logged is not None else None,
         agreement=_agreement(draws) if judged and manifest.config["scorer"] else {},
         draws=len(draws),
@@ -135,6 +138,16 @@ def summarise(run: str | Location) -> Summary:
         deaths=_counts(manifest, "deaths"),
         truncated=logged_truncation(folder, manifest),
     )
+
+
+def _metrics(run: LoggedRun) -> dict[str, Estimate]:
+    """Return each metric's mean over prompts of what it gave their selected images."""
+    values = {name: run.measured(each) for name, each in run.metrics.items()}
+    return {
+        name: measure_interval(of[np.isfinite(of)].tolist())
+        for name, of in values.items()
+        if np.isfinite(of).any()
+    }
 
 
 def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:
@@ -154,7 +167,8 @@ def _cost(
 ) -> dict[str, dict[str, float | None]]:
     judged = manifest.config["judge"]["kind"] != "none"
     total = sums(draws, store.read(folder.log, "replies", REPLIES), judged=judged)
-    roles = [role for role in ROLES if role != "judge" or judged]
+    worked = [role for role in METERED if f"{role}_flops" in total]
+    roles = [role for role in worked if role != "judge" or judged]
     units = (*UNITS, "padded_flops")
     return {role: {unit: total[f"{role}_{unit}"] for unit in units} for role in roles}
 

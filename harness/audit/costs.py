@@ -17,15 +17,20 @@ from harness.config import RECORDED_SCORER
 from harness.engine.launch import totals
 from harness.errors import HarnessError
 from harness.log.manifest import FINISHED
-from harness.log.schema import ROLES, UNITS, origin
+from harness.log.schema import METERED, UNITS, origin
 
 NAME = "costs"
 
-_ANSWER = {"generator": "image", "judge": "accepted", "scorer": "correct"}
+_ANSWER = {
+    "generator": "image",
+    "judge": "accepted",
+    "scorer": "correct",
+    "metric": "metrics",
+}
 _COLUMNS = [
     *_ANSWER.values(),
     "round",
-    *(f"{role}_{unit}" for role in ROLES for unit in (*UNITS, "worker", "batch")),
+    *(f"{role}_{unit}" for role in METERED for unit in (*UNITS, "worker", "batch")),
 ]
 
 
@@ -45,7 +50,7 @@ def check(subject: Subject) -> Result:
             reused += bool(origin(row["generator_worker"]))
             for problem in _wrong(row, free, subject.config.judged):
                 problems.add(f"{named(key, row['draw_index'])}: {problem}")
-            for role in ROLES:
+            for role in METERED:
                 if role not in free and row[_ANSWER[role]] is not None:
                     counted[role].add(row[f"{role}_flops"] is not None)
                 if one_session and row[f"{role}_batch"] is not None:
@@ -80,7 +85,7 @@ def _unpaid(subject: Subject) -> set[str]:
 
 def _wrong(row: Row, free: set[str], judged: bool) -> list[str]:
     found = []
-    for role in ROLES:
+    for role in METERED:
         spent = {unit: row[f"{role}_{unit}"] for unit in UNITS}
         answered = row[_ANSWER[role]] is not None
         for unit, value in spent.items():
@@ -148,7 +153,8 @@ def _totals(subject: Subject, problems: Problems) -> str:
     for name in said.keys() - sums.keys() - ({IMAGE_SIZES} if subject.foreign else set()):
         problems.add(f"the manifest has a surplus total '{name}'")
     flops, seconds = (
-        [sums[f"{role}_{unit}"] for role in ROLES] for unit in ("flops", "device_seconds")
+        [sums[f"{role}_{unit}"] for role in METERED if f"{role}_{unit}" in sums]
+        for unit in ("flops", "device_seconds")
     )
     counted = "FLOPs not counted" if None in flops else f"{sum(flops) / 1e12:.4g} TFLOPs"
     held = "time not recorded" if None in seconds else f"{sum(seconds):.1f} device-seconds"

@@ -36,7 +36,7 @@ _COLUMNS = (
     *_ANSWER.values(),
     "detections",
     "generator_nfe",
-    *(f"{role}_flops" for role in Role),
+    *(f"{role}_flops" for role in _ANSWER),
 )
 
 Test = Callable[[Row], str]
@@ -49,7 +49,9 @@ def check(subject: Subject) -> Result:
         raise CannotCheck("nobody knows what made the images, nor how large they were")
     tests: dict[Role, Test] = {}
     reasons = []
-    for role in Role:
+    if subject.config.metric is not None:
+        reasons.append("not of the metrics, whose passes nobody declares")
+    for role in _ANSWER:
         if role is Role.SCORER and subject.config.scorer is None:
             continue
         if role is Role.JUDGE and not subject.config.judged:

@@ -10,7 +10,7 @@ from harness.audit.result import CannotCheck, Problems, Result, Status, conclude
 from harness.audit.subject import Subject
 from harness.config import differences
 from harness.log.manifest import FINISHED, RUNNING
-from harness.seeds import LATER
+from harness.seeds import present
 
 NAME = "manifest"
 
@@ -22,9 +22,7 @@ def check(subject: Subject) -> Result:
     except CannotCheck as error:
         return Result(NAME, "manifest.json", Status.FAIL, (str(error),))
     problems = Problems()
-    # Configs did not always have all fields.
-    missing: dict[str, object] = {name: [] for name in LATER - manifest.config.keys()}
-    surplus = differences({**missing, **manifest.config}, config.model_dump(mode="json"))
+    surplus = differences(present(manifest.config), present(config.model_dump(mode="json")))
     if surplus:
         problems.add(f"the config is not in its canonical form: {', '.join(surplus)}")
     if manifest.config_digest != config.digest:

@@ -12,12 +12,13 @@ from harness.audit.result import CannotCheck, Problems, Result, Status, conclude
 from harness.audit.subject import Options, Row, Subject, named
 from harness.engine.searches import SearchKey
 from harness.log.run_folder import RunFolder
-from harness.log.schema import KEYS, ROLES, SCORE, UNITS, VERDICT, origin
+from harness.log.schema import KEYS, METERED, ROLES, SCORE, UNITS, VERDICT, origin
 
 NAME = "origins"
 
 _COSTS = tuple(f"{role}_{unit}" for role in ROLES for unit in UNITS)
 _TAKEN = ("draw_id", "image", *VERDICT, *SCORE, *_COSTS)
+_MEASURED = ("metrics", *(f"metric_{unit}" for unit in UNITS))
 _RUN = re.compile("[0-9a-f]{16}")
 
 
@@ -25,10 +26,15 @@ def check(subject: Subject) -> Result:
     """Compare every draw that another run made with that run's row, if it is here."""
     problems = Problems()
     given = _given(subject)
-    logged = {row["draw_id"]: row for row in given.rows("candidates", _TAKEN)} if given else {}
+    logged = (
+        {row["draw_id"]: row for row in given.rows("candidates", [*_TAKEN, *_MEASURED])}
+        if given
+        else {}
+    )
     taken: Counter[str] = Counter()
-    workers = [f"{role}_worker" for role in ROLES]
-    for row in subject.rows("candidates", [*KEYS["candidates"], *_TAKEN, *workers]):
+    workers = [f"{role}_worker" for role in METERED]
+    columns = [*KEYS["candidates"], *_TAKEN, *_MEASURED, *workers]
+    for row in subject.rows("candidates", columns):
         for run in {origin(row[worker]) for worker in workers} - {""}:
             taken[run] += 1
             if given and given.manifest.run == run:
@@ -72,5 +78,10 @@ def _compare(row: Row, there: Row | None, run: str, problems: Problems) -> None:
     name = named(SearchKey(row["prompt_id"], row["replicate"]), row["draw_index"])
     if there is None:
         problems.add(f"{name} is not in run {run}")
-    elif differing := [column for column in _TAKEN if row[column] != there[column]]:
+    elif differing := [column for column in _taken(row) if row[column] != there[column]]:
         problems.add(f"{name} differs from run {run} in {', '.join(differing)}")
+
+
+def _taken(row: Row) -> tuple[str, ...]:
+    """Columns that were taken from another run; images may have been measured anew."""
+    return (*_TAKEN, *_MEASURED) if origin(row["metric_worker"]) else _TAKEN

@@ -18,10 +18,11 @@ from harness.identity import Resolver
 from harness.log.schema import DRAW, SCORE, VERDICT
 from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
+from harness.models.metrics.together import metric_names
 from harness.records import Prompt, Request, Role
-from harness.registry import GENERATORS, JUDGES
+from harness.registry import GENERATORS, JUDGES, METRICS
 
-COLUMNS = ("prompt", "draw_id", "seed", *DRAW[1:], "image", *VERDICT, *SCORE,
+COLUMNS = ("prompt", "draw_id", "seed", *DRAW[1:], "image", *VERDICT, *SCORE, "metrics",
            "generator_nfe", "round")  # fmt: skip
 
 
@@ -83,11 +84,14 @@ def setup(subject: Subject, role: Role) -> Setup:
         CannotCheck: A checkpoint is not here, or not the run's, or a plug-in is not.
     """
     config = subject.config
-    if role is not Role.SCORER:
+    if role in (Role.GENERATOR, Role.JUDGE):
         subject.plugin(
             GENERATORS if role is Role.GENERATOR else JUDGES, getattr(config, role.value).kind
         )
-    if role is not Role.GENERATOR:
+    if role is Role.METRIC:
+        for name in metric_names(config.metric):
+            subject.plugin(METRICS, name)
+    if role in (Role.JUDGE, Role.SCORER):
         _ = subject.benchmark
     return Setup(
         config,

@@ -1,6 +1,6 @@
 """Claim: the verdicts follow from the images.
 
-A seeded sample of images is judged and scored again.
+A seeded sample of images is judged, scored and measured again.
 
 Where versions and device are the run's, verdicts must be the same to the last bit; elsewhere
 numbers may differ by a tolerance, and yes or no may not. Instead of an image that is not here one
@@ -21,7 +21,8 @@ from harness.audit.regeneration import elsewhere
 from harness.audit.remade import Remaker, Sampled, remaker, run_apart, sample, setup
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Row, Subject, named
-from harness.engine.jobs import Item, Judged, Png, Scored
+from harness.engine.jobs import Item, Judged, Measured, Png, Scored
+from harness.engine.rows import logged_answers, logged_value
 from harness.engine.searches import SearchKey
 from harness.identity import judge_seed
 from harness.log.images import image_path
@@ -31,13 +32,13 @@ from harness.records import Look, Role, Score
 NAME = "rescoring"
 
 TOLERANCE = 0.01
-"""On scores between 0 and 1, on another device or version."""
+"""On scores and grades, and of the size of metrics above 1, on another device or version."""
 
 BOX_TOLERANCE = 1.0
 """On a box's edges, in pixels, likewise."""
 
 
-_ANSWER = {Role.JUDGE: "accepted", Role.SCORER: "correct"}
+_ANSWER = {Role.JUDGE: "accepted", Role.SCORER: "correct", Role.METRIC: "metrics"}
 
 Found = list[tuple[Any, ...]]
 """Detections: label, box, score, colour."""
@@ -57,7 +58,7 @@ def check(subject: Subject) -> Result:
     tolerance = TOLERANCE if reasons else 0.0
     asked = 0
     problems = Problems()
-    for role in (Role.JUDGE, Role.SCORER):
+    for role in _ANSWER:
         spec = getattr(subject.config, role.value)
         if spec is None or (role is Role.JUDGE and not subject.config.judged):
             continue
@@ -158,10 +159,22 @@ def _differences(row: Any, answer: Any, tolerance: float) -> Iterator[str]:
         score = answer.score
         if score.correct != row["correct"]:
             yield f"the scorer says {score.correct}, logged is {row['correct']}"
-        if score.reason != row["reason"]:
+        value = logged_value(row)
+        if value is not None and abs(score.value - value) > tolerance:
+            yield f"the scorer's grade is {score.value:.6g}, logged is {value:.6g}"
+        if score.reason != row["reason"] and not (tolerance and score.answers):
             yield f"the scorer's reason is '{score.reason}', logged is '{row['reason']}'"
         if not _alike(_detected(score), _logged(row), tolerance):
             yield "the scorer's detections are others"
+        if score.answers != logged_answers(row) and not tolerance:
+            yield "the scorer's answers are others"
+    if isinstance(answer, Measured) and row["metrics"] is not None:
+        logged = dict(row["metrics"])
+        for name, measure in answer.metrics.items():
+            if name not in logged:
+                yield f"the metric '{name}' is not logged"
+            elif abs(measure - logged[name]) > tolerance * max(1.0, abs(logged[name])):
+                yield f"the metric '{name}' gives {measure:.6g}, logged is {logged[name]:.6g}"
 
 
 def _alike(now: Found, then: Found, tolerance: float) -> bool:

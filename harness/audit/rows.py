@@ -21,7 +21,8 @@ from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.log import shards
-from harness.log.schema import KEYS, LATER, ROLES, SCORE, TABLES, VERDICT
+from harness.log.schema import KEYS, LATER, METERED, SCORE, TABLES, VERDICT
+from harness.models.metrics.together import metric_names
 from harness.seeds import canonical_json
 from harness.truncation import TEXTS
 
@@ -95,7 +96,7 @@ def _wrong(row: Row, subject: Subject) -> list[str]:
     if found:
         return found
     role = row["error_role"]
-    if role is not None and role not in ROLES:
+    if role is not None and role not in METERED:
         found.append(f"it failed by '{role}', which is no role")
     if (role is None) != (row["error"] is None):
         found.append("an error without a role, or a role without an error")
@@ -114,14 +115,21 @@ def _presence(row: Row, subject: Subject) -> list[str]:
         found.append("a seed, of an image that was made elsewhere")
     # A draw that one role failed on is still answered by the others, except that nobody can
     # look at an image that was never made.
-    if role in (None, "scorer"):
+    if role in (None, "scorer", "metric"):
         found += [f"no {name}" for name in VERDICT if row[name] is None]
-    if role is None and subject.config.scorer is not None:
-        found += [f"no {name}" for name in SCORE if row[name] is None]
+    if role in (None, "metric") and subject.config.scorer is not None:
+        found += [f"no {name}" for name in ("correct", "reason") if row[name] is None]
+        found += ["no evidence"] if row["detections"] is None and row["answers"] is None else []
+    measures = set(metric_names(subject.config.metric))
+    measured = {name for name, _ in row["metrics"] or ()}
+    if measured != (measures if role is None else measured & measures):
+        found.append(f"measured by {_listed(measured)}, not by {_listed(measures)}")
     if role is not None and not subject.foreign and row["attempts"] <= MAX_ATTEMPTS:
         found.append(f"given up after {row['attempts'] - 1} tries, not {MAX_ATTEMPTS}")
     if role in ("generator", "judge"):
         found += [f"{name} of a draw without verdict" for name in VERDICT if row[name] is not None]
+    if role in ("generator", "metric") and row["metrics"] is not None:
+        found.append("metrics of an unmeasured draw")
     if role in ("generator", "scorer") or subject.config.scorer is None:
         found += [f"{name} of an unscored draw" for name in SCORE if row[name] is not None]
     return found
@@ -135,6 +143,11 @@ def _values(row: Row) -> list[str]:
         found.append("no attempt")
     if row["judge_score"] is not None and not math.isfinite(row["judge_score"]):
         found.append(f"the judge's score is {row['judge_score']}")
+    if row["value"] is not None and not (math.isfinite(row["value"]) and row["value"] >= 0):
+        found.append(f"the grade is {row['value']}")
+    for name, value in row["metrics"] or ():
+        if value is None or not math.isfinite(value):
+            found.append(f"the metric '{name}' is {value}")
     if row["correct"] and row["reason"]:
         found.append(f"correct, and yet wrong: {row['reason'].splitlines()[0]}")
     for detection in row["detections"] or []:
@@ -149,6 +162,10 @@ def _values(row: Row) -> list[str]:
     except ValueError:
         found.append("settings that are no JSON")
     return found
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
 
 
 def _plausible(detection: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.subject import Subject
-from harness.log.schema import ROLES, TABLES, origin
+from harness.log.schema import METERED, TABLES, origin
 
 NAME = "sessions"
 
@@ -137,8 +137,8 @@ def _spent(
     busy: defaultdict[str, float] = defaultdict(float)
     flops: defaultdict[str, float] = defaultdict(float)
     units = ("worker", "device_seconds", "flops")
-    for row in subject.rows("candidates", [f"{role}_{unit}" for role in ROLES for unit in units]):
-        for role in ROLES:
+    for row in subject.rows("candidates", [f"{role}_{unit}" for role in METERED for unit in units]):
+        for role in METERED:
             worker, spent = row[f"{role}_worker"], row[f"{role}_device_seconds"]
             if worker is not None and spent is not None and not origin(worker):
                 busy[worker] += spent

@@ -21,6 +21,19 @@ DEADLINE_SECONDS = 900.0
 _NAMES = ("executor", "workers", "gpu_share", "address", "device", "deadline")
 
 
+def metrics_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--metrics`, which the command gets as a tuple of "NAME" or "NAME=REF"."""
+
+    def split(context: click.Context, parameter: click.Parameter, given: str) -> tuple[str, ...]:
+        return tuple(name.strip() for name in given.split(",") if name.strip())
+
+    return click.option(
+        "--metrics", default="", callback=split, metavar="NAME[=REF],…",
+        help="Measure every image by these too; they never steer a search. `ls metrics` lists "
+        "them.",
+    )(command)  # fmt: skip
+
+
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options to a command, which gets them as one dict, `execution`."""
 

@@ -8,17 +8,19 @@ import click
 
 from harness.cli.terminal import printable
 
+PLUGINS = ("strategies", "benchmarks", "generators", "judges", "metrics")
 
-@click.command(short_help="List strategies, benchmarks, models or runs.")
-@click.argument("what", type=click.Choice(["strategies", "benchmarks", "models", "runs"]))
+
+@click.command(short_help="List strategies, benchmarks, models, judges, metrics or runs.")
+@click.argument("what", type=click.Choice([*PLUGINS, "suites", "models", "runs"]))
 @click.option("--root", type=click.Path(path_type=Path), default=Path("results"),
               show_default=True, help="Where to look for runs.")  # fmt: skip
 def ls(what: str, root: Path) -> None:
     """List what is installed here (third-party packages included), or the runs under a folder.
 
-    For models, each checkpoint's place is shown, or where it was looked for.
+    For suites (or models, the same), each checkpoint's place is shown, or where it was looked for.
     """
-    if what == "models":
+    if what in ("models", "suites"):
         _models()
     elif what == "runs":
         _runs(root)
@@ -27,14 +29,21 @@ def ls(what: str, root: Path) -> None:
 
 
 def _plugins(what: str) -> None:
+    from harness import registry
     from harness.options import describe
-    from harness.registry import BENCHMARKS, STRATEGIES
 
-    registry = STRATEGIES if what == "strategies" else BENCHMARKS
-    for name in registry.names():
-        plugin = registry.get(name)
+    kind: registry.Registry = getattr(registry, what.upper())
+    for name in kind.names():
+        plugin = kind.get(name)
         summary = (plugin.__doc__ or "").strip().partition("\n")[0]
-        click.echo(f"{name}\n    {summary}\n    options: {describe(plugin)}")
+        # Strategies and benchmarks are their options; models have them beside.
+        options = plugin if hasattr(plugin, "__dataclass_fields__") else None
+        options = getattr(plugin, "Settings", options)
+        click.echo(
+            f"{name}\n    {summary}\n    options: {describe(options) if options else 'none'}"
+        )
+        for part, reference in getattr(plugin, "checkpoints", {}).items():
+            click.echo(f"    {part}: {reference}")
 
 
 def _models() -> None:

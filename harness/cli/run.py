@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.batch_size import BatchSize
-from harness.cli.execution import execution_options
+from harness.cli.execution import execution_options, metrics_option
 from harness.cli.places import RunPlace, reuse_option
 
 if TYPE_CHECKING:
@@ -59,12 +59,14 @@ PAIR = "NAME=VALUE"
     help="Sampler setting, such as guidance_scale=4.5.",
 )
 @click.option("--judge", metavar="KIND[=REF]", help="Another judge, or judge and checkpoint.")
+@click.option("-J", "judge_settings", multiple=True, metavar=PAIR, help="Option of the judge.")
 @click.option(
     "--scorer",
     multiple=True,
     metavar="PART=REF",
     help="Another checkpoint for a part of the scorer.",
 )
+@metrics_option
 @click.option(
     "-O",
     "scorer_settings",
@@ -120,6 +122,7 @@ def run(
     benchmark: str,
     benchmark_options: tuple[str, ...],
     generator_settings: tuple[str, ...],
+    judge_settings: tuple[str, ...],
     scorer: tuple[str, ...],
     scorer_settings: tuple[str, ...],
     tags: str,
@@ -145,6 +148,7 @@ def run(
         benchmark=benchmark,
         benchmark_options=parse(benchmark_options, flag="-B"),
         generator_settings=parse(generator_settings, flag="-G"),
+        judge_settings=parse(judge_settings, flag="-J"),
         scorer=parse(scorer, flag="--scorer"),
         scorer_settings=parse(scorer_settings, flag="-O"),
         batch_size=None if batch_size == BatchSize.AUTO else batch_size,

@@ -95,6 +95,9 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
             f"draws: {of['right accepted']} correct and {of['wrong accepted']} wrong accepted, "
             f"{of['right rejected']} correct and {of['wrong rejected']} wrong rejected"
         )
+    for name, mean in summary.metrics.items():
+        interval = f" ({mean.low:.4g}–{mean.high:.4g})" if mean.method else ""
+        lines.append(f"metric    {name} {mean.value:.4g}{interval} of the selected images")
     for role, cost in summary.cost.items():
         seconds, flops = cost["device_seconds"], cost["flops"]
         parts = [

@@ -5,8 +5,8 @@ searches are opened until whole batches wait for it, and full batches fill every
 role. Where each role has workers of its own, roles do not compete. Where one place serves all,
 full batches of judge and scorer go before the generator's: they have to run at some time, so that
 costs no time in total, and their images leave memory. Short batches cost as much as full ones:
-the judge's run where the generator would otherwise run dry, since verdicts become draws; the
-scorer's when nothing else is left or they have waited too long.
+the judge's run where the generator would otherwise run dry, since verdicts become draws; those of
+the scorer and of the metrics when nothing else is left or they have waited too long.
 
 The exception is a judge or a scorer that is slower than the generator: while too many images wait
 for it, nothing more is drawn, or they would fill the memory. The engine asks all this of real
@@ -22,8 +22,14 @@ from typing import Generic, Protocol
 from harness.engine.scheduler import Payload, Scheduler, Work
 from harness.records import Role
 
+UNHURRIED = (Role.SCORER, Role.METRIC)
+"""Who looks at images and brings no further draws."""
+
+FOLLOWERS = (*UNHURRIED, Role.JUDGE)
+"""Who looks at an image once it is made."""
+
 SCORER_PATIENCE_SECONDS = 5.0
-"""How long scoring may wait for a full batch: rows are only written once scored."""
+"""How long scorer and metrics may wait for a full batch: rows are only written after them."""
 
 BACKLOG_BATCHES = 2
 """Batches a place (a worker has two) that may wait for the judge or the scorer.
@@ -58,7 +64,7 @@ class Dispatcher(Generic[Payload]):
         self._batches = dict.fromkeys(Role, 0)
         self._rows = dict.fromkeys(Role, 0)
         self._clock = clock
-        self._last_scored = clock()
+        self._last = dict.fromkeys(UNHURRIED, clock())
 
     @property
     def in_flight(self) -> bool:
@@ -97,13 +103,14 @@ class Dispatcher(Generic[Payload]):
         Args:
             free: The executor's; asked anew after every batch.
         """
-        for role in (Role.JUDGE, Role.SCORER):
+        for role in (Role.JUDGE, *UNHURRIED):
             yield from self._all(role, free, full_only=True)
         if not self._held_back(free):
             yield from self._drawing(free)
-        overdue = self._clock() - self._last_scored > SCORER_PATIENCE_SECONDS
-        if overdue or not (self._busy(Role.GENERATOR) or self._busy(Role.JUDGE)):
-            yield from self._all(Role.SCORER, free)
+        nothing_else = not (self._busy(Role.GENERATOR) or self._busy(Role.JUDGE))
+        for role in UNHURRIED:
+            if nothing_else or self._clock() - self._last[role] > SCORER_PATIENCE_SECONDS:
+                yield from self._all(role, free)
 
     def _drawing(self, free: Free) -> Iterator[list[Work[Payload]]]:
         """The generator's batches, and short ones of the judge that may bring it more."""
@@ -114,12 +121,12 @@ class Dispatcher(Generic[Payload]):
             yield batch
 
     def _held_back(self, free: Free) -> bool:
-        """Whether so many images wait for the judge or the scorer that no more are wanted.
+        """Whether so many images wait for the judge, scorer or metrics that no more are wanted.
 
         More than a full batch of that role waits then, so it is at work, or will be as soon as a
         worker of it is back: this always ends.
         """
-        return any(self._lags(role, free) for role in (Role.JUDGE, Role.SCORER))
+        return any(self._lags(role, free) for role in FOLLOWERS)
 
     def _lags(self, role: Role, free: Free) -> bool:
         waiting = self._scheduler.waiting(role)
@@ -159,6 +166,6 @@ class Dispatcher(Generic[Payload]):
         if batch:
             self._batches[role] += 1
             self._rows[role] += len(batch)
-            if role is Role.SCORER:
-                self._last_scored = self._clock()
+            if role in self._last:
+                self._last[role] = self._clock()
         return batch

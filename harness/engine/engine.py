@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.config import FOREIGN, RunConfig
-from harness.engine.dispatch import Dispatcher
+from harness.engine.dispatch import FOLLOWERS, Dispatcher
 from harness.engine.executors.base import Executor
 from harness.engine.items import Items
 from harness.engine.jobs import BatchResult, Drawn, Job
@@ -81,7 +81,7 @@ class Engine:
         self._log = LogWriter(folder.log, since=last_time(folder.manifest))
         self._images = ImageStore(folder.images, self._log)
         sizes = _job_sizes(plan.config)
-        self._followers = [role for role in (Role.SCORER, Role.JUDGE) if role in sizes]
+        self._followers = [role for role in FOLLOWERS if role in sizes]
         self._dispatcher: Dispatcher[Pending] = Dispatcher(sizes)
         self._restored = restored = restore(folder, foreign=plan.config.generator.kind == FOREIGN)
         self._sources: Sequence[Source] = (restored, *sources)

@@ -30,7 +30,7 @@ class Png(bytes):
 
 
 Item = Request[Png] | Look[Png] | Inquiry[Png]
-"""A draw for the generator, an image for the judge or the scorer, a question to the judge."""
+"""A draw for the generator, an image for those who look at it, a question to the judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,14 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """The metrics' answers for one image, by name, and what they cost together."""
+
+    metrics: dict[str, float]
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
 class Replied:
     """The judge's answer to one question."""
 
@@ -74,7 +82,7 @@ class Replied:
     cost: Cost
 
 
-Answer = Drawn | Judged | Scored | Replied
+Answer = Drawn | Judged | Scored | Measured | Replied
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,16 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.plan import Plan
 from harness.records import Role
-from harness.seeds import LATER
+from harness.seeds import present
 
-DEFAULT_GPU_SHARE = {Role.GENERATOR: 0.6, Role.JUDGE: 0.2, Role.SCORER: 0.2}
-"""How the roles share a GPU when nothing else is said: all three on each. One alone has it all."""
+DEFAULT_GPU_SHARE = {
+    Role.GENERATOR: 0.6,
+    Role.JUDGE: 0.2,
+    Role.SCORER: 0.2,
+    Role.METRIC: 0.2,
+}
+"""How roles share a GPU when nothing else is said: all on each. One alone has it all; where
+metrics come on top, the generator makes room for them."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +110,8 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
         return None
     manifest = Manifest.read(folder.manifest)
     if manifest.config_digest != plan.config.digest:
-        # Configs did not always have all fields.
-        before = {**{name: [] for name in LATER}, **manifest.config}
-        fields = differences(before, plan.config.model_dump(mode="json"))
+        ours = plan.config.model_dump(mode="json")
+        fields = differences(present(manifest.config), present(ours))
         raise UsageError(
             f"{folder.path} belongs to another config; it differs in {', '.join(fields)}",
             "choose another --out, or leave --out away for a folder of its own",
@@ -241,6 +246,8 @@ def make_executor(plan: Plan, execution: Execution) -> Executor:
 
     on_gpu = execution.device.startswith("cuda")
     default = DEFAULT_GPU_SHARE if len(roles) > 1 else dict.fromkeys(roles, 1.0)
+    if Role.METRIC in roles and Role.GENERATOR in roles:
+        default = {**default, Role.GENERATOR: default[Role.GENERATOR] - default[Role.METRIC]}
     share = {**(default if on_gpu else {}), **execution.gpu_share}
     placement = {
         role: Placement(

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.engine.jobs import BatchResult, Drawn, Judged, Replied, Scored
+from harness.engine.jobs import BatchResult, Drawn, Judged, Measured, Replied, Scored
 from harness.engine.searches import Search
 from harness.engine.sources import Known
 from harness.errors import Failure
@@ -84,6 +84,8 @@ class Pending:
                 known.verdict = answer.verdict
             case Scored():
                 known.score = answer.score
+            case Measured():
+                known.metrics = answer.metrics
             case Replied():
                 known.reply = answer.text
 
@@ -117,7 +119,7 @@ class Pending:
 
 @dataclass
 class PendingDraw(Pending):
-    """A draw on its way through generator, judge and scorer.
+    """A draw on its way through generator, judge, scorer and metrics.
 
     Attributes:
         draw: What the strategy asked for.
@@ -133,7 +135,7 @@ class PendingDraw(Pending):
         return self.known.is_judged
 
     def answer(self) -> Candidate:
-        """Return what the strategy is told: never the score, nor a failure of the scorer."""
+        """Return what the strategy is told: no score or metric, nor a failure of these."""
         known = self.known
         error = known.errors.get(Role.GENERATOR, known.errors.get(Role.JUDGE))
         return Candidate(self.draw, self.request.id, known.image, known.verdict, error)

@@ -11,6 +11,7 @@ from harness.engine.searches import SearchKey
 from harness.engine.sources import Known
 from harness.errors import HarnessError
 from harness.log import store
+from harness.log.grades import GRADE
 from harness.log.run_folder import RunFolder
 from harness.log.schema import QUESTION, VERDICT
 from harness.records import Draw, Prompt, Question, Role, Score
@@ -24,7 +25,7 @@ _NEEDED = [
     "image",
     *VERDICT,
     "judge_prompt",
-    "correct",
+    *GRADE,
     "error_role",
     "error",
 ]

@@ -29,7 +29,7 @@ from harness.log.images import MAX_BYTES, image_path, verify
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.prompts import check_kept
 from harness.log.run_folder import RunFolder
-from harness.log.schema import ROLES, SCORE, UNITS, VERDICT, reused_from
+from harness.log.schema import METERED, SCORE, UNITS, VERDICT, reused_from
 from harness.log.shards import salvage
 from harness.plan import Plan
 from harness.prompts import read_prompts
@@ -37,12 +37,22 @@ from harness.records import Cost, Draw, Prompt, Role
 from harness.registry import import_paths
 
 FREE = frozenset(
-    {"strategy", "budget", "replicates", "tags", "limit", "keep_images", "suite", "miniature"}
+    {
+        "strategy",
+        "budget",
+        "replicates",
+        "tags",
+        "limit",
+        "keep_images",
+        "suite",
+        "miniature",
+        "metric",
+    }
 )
 """Fields of the config in which runs may differ and still have draws in common."""
 
-_COSTS = [f"{role}_{unit}" for role in ROLES for unit in UNITS]
-_COLUMNS = ["draw_id", "image", *VERDICT, *SCORE, *_COSTS, "error"]
+_COSTS = [f"{role}_{unit}" for role in METERED for unit in UNITS]
+_COLUMNS = ["draw_id", "image", *VERDICT, *SCORE, "metrics", *_COSTS, "error"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,7 @@ class Source:
         folder: Where it lives.
         run: Its id.
         kept: Which images it kept ("all", "selected", "none").
+        measured: Whether it measured all images by the plan's own metrics, and no others.
         devices: Names of the devices it ran on.
         rows: What became of its draws, without those that failed.
         places: Row of each draw, by identity.
@@ -61,6 +72,7 @@ class Source:
     folder: RunFolder
     run: str
     kept: str
+    measured: bool
     devices: Collection[str]
     rows: pa.Table = field(repr=False)
     places: Mapping[str, int] = field(repr=False)
@@ -98,6 +110,7 @@ class Source:
             folder,
             manifest.run,
             config.keep_images,
+            _measures(config) == _measures(plan.config),
             device_names(manifest.sessions),
             rows,
             places,
@@ -152,15 +165,13 @@ class Pool:
             UsageError: A run's draws are not what the plan's would be.
             HarnessError: A run is damaged.
         """
-        with_images = plan.stores_images
         sources = [Source.open(folder, plan) for folder in folders]
+        with_images = plan.stores_images or not all(source.measured for source in sources)
         for source in sources:
             if with_images and source.kept == "none":
                 raise UsageError(
                     f"draws of {source.folder.path} cannot be reused: it kept no images",
-                    "they are needed for feedback; leave it out"
-                    if plan.looks_again
-                    else "leave it out, or keep none here either: --keep-images none",
+                    f"{_needed(plan, source)}; leave it out",
                 )
         return cls(sources, with_images)
 
@@ -201,9 +212,12 @@ class Pool:
                 image=row["image"],
                 verdict=logged_verdict(row),
                 score=logged_score(row),
+                metrics=dict(row["metrics"]) if source.measured and row["metrics"] else None,
                 run=source.run,
             )
             for role in Role:
+                if role is Role.METRIC and known.metrics is None:
+                    continue
                 spent = {unit: row[f"{role}_{unit}"] for unit in UNITS}
                 if spent["device_seconds"] is None:
                     continue  # the role did not work in that run
@@ -214,6 +228,26 @@ class Pool:
         return None
 
 
+def _needed(plan: Plan, source: Source) -> str:
+    """Why a draw's image is needed."""
+    if plan.looks_again:
+        return "they are needed for feedback"
+    if plan.config.keep_images == "none" and not source.measured:
+        return "they have to be measured by this run's metrics, which it did not have"
+    return "they are to be kept, which --keep-images none would not ask for"
+
+
+def _digests(config: RunConfig, *, metric: bool) -> dict[str, str]:
+    """Digests of the checkpoints of a run's metrics, or of all others."""
+    prefix = f"{Role.METRIC}."
+    return {k: v for k, v in config.digests.items() if k.startswith(prefix) is metric}
+
+
+def _measures(config: RunConfig) -> tuple[Any, ...]:
+    """What a run's metrics are, by content."""
+    return config.identity().get("metric"), _digests(config, metric=True)
+
+
 def _listed(devices: Sequence[str]) -> str:
     return ", ".join(devices) or "nobody knows what"
 
@@ -222,6 +256,7 @@ def _differences(folder: RunFolder, manifest: Manifest, config: RunConfig, plan:
     """What a run and a plan have not in common, of all that a draw's answer hangs on."""
     theirs, ours = (
         {name: value for name, value in each.identity().items() if name not in FREE}
+        | {"digests": _digests(each, metric=False)}
         for each in (config, plan.config)
     )
     if found := differences(theirs, ours):

@@ -59,6 +59,7 @@ def candidate_row(
         "judge_sentence": verdict.sentence if verdict else None,
         "judge_prompt": verdict.prompt if verdict else None,
         **(_score(score) if score else {}),
+        "metrics": known.metrics,
         "error_role": str(failed) if failed else None,
         "error": known.errors[failed] if failed else None,
         "round": pending.round,
@@ -198,20 +199,22 @@ def logged_value(row: Mapping[str, Any]) -> float | None:
     """The scorer's grade in a row, if there is one; schema 1 knew right and wrong only."""
     if row["correct"] is None:
         return None
-    value = row.get("value")
-    return float(row["correct"] if value is None else value)
+    return float(row["correct"] if row["value"] is None else row["value"])
 
 
 def logged_evidence(row: Mapping[str, Any]) -> Evidence:
     """The evidence of the score in a row; its numbers are as exact as the log's columns."""
-    if row.get("answers"):
-        return tuple(
-            Answer(**{**answer, "parents": tuple(answer["parents"] or ())})
-            for answer in row["answers"]
-        )
-    return tuple(
+    return logged_answers(row) or tuple(
         Detection(d["label"], tuple(d["box"]), d["score"], d["color"])
         for d in row["detections"] or ()
+    )
+
+
+def logged_answers(row: Mapping[str, Any]) -> tuple[Answer, ...]:
+    """The answers in a row that its score follows from; none where it follows from detections."""
+    return tuple(
+        Answer(**{**answer, "parents": tuple(answer["parents"] or ())})
+        for answer in row["answers"] or ()
     )
 
 

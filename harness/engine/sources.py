@@ -26,6 +26,7 @@ class Known:
         verdict: The judge's.
         score: The scorer's.
         reply: The judge's answer, of a question.
+        metrics: Further measures, by name.
         errors: Why a role gave up on it.
         costs: What each role spent.
         workers: Who did it.
@@ -43,6 +44,7 @@ class Known:
     verdict: Verdict | None = None
     score: Score | None = None
     reply: str | None = None
+    metrics: dict[str, float] | None = None
     errors: dict[Role, str] = field(default_factory=dict)
     costs: dict[Role, Cost] = field(default_factory=dict)
     workers: dict[Role, str] = field(default_factory=dict)
@@ -59,9 +61,13 @@ class Known:
         return failed or self.verdict is not None
 
     def lacks(self, role: Role) -> bool:
-        """Return whether the judge or the scorer has yet to look at the image."""
-        answer = self.verdict if role is Role.JUDGE else self.score
-        return self.png is not None and answer is None and role not in self.errors
+        """Return whether the judge, the scorer or the metrics have yet to look at the image."""
+        answers = {
+            Role.JUDGE: self.verdict,
+            Role.SCORER: self.score,
+            Role.METRIC: self.metrics,
+        }
+        return self.png is not None and answers[role] is None and role not in self.errors
 
 
 class Source(Protocol):

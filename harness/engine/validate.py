@@ -103,6 +103,17 @@ def check_score(score: Score) -> None:
             )
 
 
+def check_metrics(metrics: Mapping[str, float]) -> None:
+    """Refuse a measure that is no number.
+
+    Raises:
+        BadAnswer: A value is NaN or infinite. Metrics have scales of their own.
+    """
+    for name, value in metrics.items():
+        if not _finite(value):
+            raise BadAnswer(Failure.BAD_NUMBER, f"the metric '{name}' gave {value}")
+
+
 def check_reply(text: object) -> None:
     """Refuse an answer that is no text, or that no log could hold.
 

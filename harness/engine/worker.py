@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from harness.config import RunConfig
-from harness.engine.jobs import Answer, Drawn, Item, Judged, Png, Replied, Scored
+from harness.engine.jobs import Answer, Drawn, Item, Judged, Measured, Png, Replied, Scored
 from harness.engine.threads import patient_threads
 from harness.engine.validate import (
     check_cost,
     check_image,
     check_length,
+    check_metrics,
     check_reply,
     check_score,
     check_state,
@@ -26,6 +27,7 @@ from harness.errors import HarnessError
 from harness.identity import shape_of
 from harness.log import images
 from harness.models.devices import prepare
+from harness.models.metrics.together import Metrics, metric_names
 from harness.options import build
 from harness.records import Cost, Image, Inquiry, Look, Request, Role
 from harness.registry import BENCHMARKS, GENERATORS, JUDGES, import_paths
@@ -33,6 +35,13 @@ from harness.seeds import pixel_digest
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
+
+_ANSWERS: Mapping[Role, tuple[Callable[[Any], None], Callable[[Any, Cost], Answer]]] = {
+    Role.JUDGE: (check_verdict, Judged),
+    Role.SCORER: (check_score, Scored),
+    Role.METRIC: (check_metrics, Measured),
+}
+"""How an answer about an image is held against what it can be, and what it becomes."""
 
 CODERS = min(8, os.cpu_count() or 1)
 """Threads that encode and decode a batch's images."""
@@ -151,16 +160,17 @@ class Worker:
         started = time.perf_counter()
         if self.role is Role.JUDGE:
             found = self.model.judge(prompts, pixels, [item.seed for item in items])
-        else:
+        elif self.role is Role.SCORER:
             found = self.model.score(prompts, pixels)
+        else:
+            found = self.model.measure([Look(*row) for row in zip(prompts, pixels, strict=True)])
         share = (time.perf_counter() - started) / len(items)
         check_length(self.role, len(items), len(found))
-        check: Callable[[Any], None] = check_verdict if self.role is Role.JUDGE else check_score
+        check, kind = _ANSWERS[self.role]
         for answer, cost in found:
             check(answer)
             check_cost(self.role, cost)
-        kind = Judged if self.role is Role.JUDGE else Scored
-        return [kind(verdict, self._shared(cost, share, len(items))) for verdict, cost in found]
+        return [kind(answer, self._shared(cost, share, len(items))) for answer, cost in found]
 
     def _shared(self, cost: Cost, seconds: float, items: int, rows: int = 0) -> Cost:
         """Return a row's cost with its share of the batch's time and of its padding.
@@ -214,6 +224,8 @@ def _load(role: Role, setup: Setup) -> Any:
     if spec is None:
         raise HarnessError(f"benchmark '{config.benchmark.name}' has no scorer")
     loading = spec.loading(setup.paths.get(role, {}), setup.device)
+    if role is Role.METRIC:
+        return Metrics.load(loading, metric_names(spec))
     if role is Role.GENERATOR:
         generator = GENERATORS.get(spec.kind).load(loading)
         if spec.compile:

@@ -15,12 +15,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.log.schema import ROLES, UNITS
+from harness.log.schema import METERED, UNITS
 
-WORKED = ("error_role", "accepted", "correct")
+WORKED = ("error_role", "accepted", "correct", "metrics")
 """Columns that tell which roles worked on a draw."""
 
-COSTS = tuple(f"{role}_{unit}" for role in ROLES for unit in UNITS)
+_ANSWER = {"judge": "accepted", "scorer": "correct", "metric": "metrics"}
+
+COSTS = tuple(f"{role}_{unit}" for role in METERED for unit in UNITS)
 """Columns that hold what they spent."""
 
 REPLIES = ("prompt_id", "replicate", "round", "error", *(f"judge_{unit}" for unit in UNITS))
@@ -93,7 +95,8 @@ def _costs_of(reply: Mapping[str, Any]) -> dict[str, float | None]:
 def sums(table: pa.Table, replies: pa.Table, *, judged: bool) -> dict[str, Any]:
     """Sum every cost over a run's draws and replies; None where a part is unknown.
 
-    Beside them stand each role's ``padded_flops``: FLOPs with the padding of its batches.
+    Beside them stand each role's ``padded_flops``: FLOPs with the padding of its batches. Where
+    nothing was measured beside the score, metrics are not mentioned.
 
     Args:
         table: Candidates, with the columns `WORKED` and `COSTS`.
@@ -110,7 +113,9 @@ def sums(table: pa.Table, replies: pa.Table, *, judged: bool) -> dict[str, Any]:
 
 def _draw_sums(table: pa.Table, judged: bool) -> dict[str, Any]:
     total: dict[str, Any] = {}
-    for role in ROLES:
+    for role in METERED:
+        if role == "metric" and table["metrics"].null_count == len(table):
+            continue
         unknown = {unit: _unknown(table, role, unit, judged).any() for unit in UNITS}
         for unit in UNITS:
             total[f"{role}_{unit}"] = None if unknown[unit] else _sum(table[f"{role}_{unit}"])
@@ -132,5 +137,5 @@ def _unknown(table: pa.Table, role: str, unit: str, judged: bool) -> npt.NDArray
         failed = pc.equal(table["error_role"].cast(pa.string()), "generator")
         worked = pc.invert(pc.fill_null(failed, False))
     else:
-        worked = pc.is_valid(table["accepted" if role == "judge" else "correct"])
+        worked = pc.is_valid(table[_ANSWER[role]])
     return np.asarray(pc.and_(pc.is_null(cost), worked).to_numpy())

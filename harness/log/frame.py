@@ -22,8 +22,8 @@ def load(run: str | Location) -> pd.DataFrame:
 
     Returns:
         The columns of `harness.log.schema.CANDIDATES` (`value` is filled in for logs that knew
-        right and wrong only), and `selected` (bool). The manifest's config, run id and state are
-        in `frame.attrs`.
+        right and wrong only, `metrics` holds dicts), and `selected` (bool). The manifest's
+        config, run id and state are in `frame.attrs`.
 
     Raises:
         HarnessError: The folder is no run, or its log is damaged.
@@ -34,6 +34,7 @@ def load(run: str | Location) -> pd.DataFrame:
     table = store.read(folder.log, "candidates")
     frame: pd.DataFrame = table.to_pandas()
     frame["value"] = graded(table).to_pandas()
+    frame["metrics"] = frame["metrics"].map(dict, na_action="ignore")
     chosen = load_searches(run).set_index(["prompt_id", "replicate"])["selected_index"]
     keys = pd.MultiIndex.from_frame(frame[["prompt_id", "replicate"]])
     frame["selected"] = frame["draw_index"].to_numpy() == chosen.reindex(keys).to_numpy()

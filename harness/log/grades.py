@@ -5,13 +5,14 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+GRADE = ("value", "correct")
+
 
 def graded(table: pa.Table) -> pa.ChunkedArray:
     """Return the grade of every draw; null where there is none.
 
     Args:
-        table: Candidates with `correct` and, where they have it, `value`. Logs of schema 1 knew
-            right and wrong only, which is 1 and 0.
+        table: Candidates with the columns `GRADE`. Logs of schema 1 knew right and wrong only,
+            which is 1 and 0.
     """
-    binary = table["correct"].cast(pa.float64())
-    return pc.coalesce(table["value"], binary) if "value" in table.column_names else binary
+    return pc.coalesce(table["value"], table["correct"].cast(pa.float64()))

@@ -52,6 +52,10 @@ ANSWER = pa.struct(
 )
 
 ROLES = ("generator", "judge", "scorer")
+"""Who works on a run's result, and whose costs curves are drawn against."""
+
+METERED = (*ROLES, "metric")
+"""Whoever has a cost: metrics are measured beside the search and the score."""
 
 UNITS = tuple(field.name for field in fields(Cost))
 """What each role's cost is counted in. Logs did not always say how many rows were computed."""
@@ -65,7 +69,7 @@ QUESTION = ("question_index", "text", "images")
 DRAW = ("draw_index", "text", "settings", "feedback", "noise_index", "noise_turns", "start", "stop")
 """What the strategy asked for."""
 
-SCORE = ("correct", "reason", "detections")
+SCORE = ("value", "correct", "reason", "detections", "answers")
 """What the scorer said."""
 
 
@@ -191,7 +195,7 @@ VOLATILE = frozenset(
         "time",
         *_UNLOGGED_ONCE,
         "attempts",
-        *(name for role in (*ROLES, "metric") for name, _ in _cost(role)),
+        *(name for role in METERED for name, _ in _cost(role)),
         "metric_rows",
     }
 )

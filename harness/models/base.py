@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from benchmarks.base import Benchmark, GradingPasses
+from harness.models.suites import ModelSpec
 from harness.records import (
     Ability,
     Cost,
@@ -182,6 +183,9 @@ class JudgeFactory(Protocol):
     main_part: ClassVar[str]
     """The part that `--judge KIND=REF` names a checkpoint for; "" for a judge without any."""
 
+    Settings: ClassVar[type]
+    """A dataclass of its options, for `-J name=value`; a judge without any leaves it out."""
+
     def check(
         self, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
@@ -197,6 +201,31 @@ class JudgeFactory(Protocol):
         Raises:
             harness.errors.UsageError: A setting it does not have, a checkpoint too few or too
                 many, or a benchmark it cannot judge.
+        """
+        ...
+
+    def complete(self, spec: ModelSpec, reference: str, metrics: ModelSpec) -> ModelSpec:
+        """Return a spec with what it leaves open filled in; a plug-in may leave this out.
+
+        For a judge without a checkpoint of its own (a classmethod of the plug-in).
+
+        Args:
+            spec: Of the judge.
+            reference: What stands after `--judge KIND=`; "" for nothing.
+            metrics: The suite's references and settings of metrics.
+
+        Raises:
+            harness.errors.UsageError: Something is lacking.
+        """
+        ...
+
+    def parse(self, given: Mapping[str, Setting]) -> dict[str, Setting]:
+        """Return options given as `-J name=value` with their types; a plug-in may leave this out.
+
+        It can where a dataclass `Settings` says all (a classmethod of the plug-in).
+
+        Raises:
+            harness.errors.UsageError: An unknown option, or a value that it does not take.
         """
         ...
 

@@ -73,6 +73,8 @@ class Suite(BaseModel):
         generator: Makes the images.
         judge: Is consulted by strategies.
         scorer: The benchmark's metric.
+        metric: Checkpoints and settings of further metrics, by "NAME.PART", for whoever asks for
+            them; their number format and batch size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,6 +85,7 @@ class Suite(BaseModel):
     generator: ModelSpec
     judge: ModelSpec = ModelSpec(kind="none")
     scorer: ModelSpec = ModelSpec()
+    metric: ModelSpec = ModelSpec(batch_size=8)
 
     def spec(self, role: Role) -> ModelSpec:
         """The model of a role."""
@@ -90,6 +93,7 @@ class Suite(BaseModel):
             Role.GENERATOR: self.generator,
             Role.JUDGE: self.judge,
             Role.SCORER: self.scorer,
+            Role.METRIC: self.metric,
         }[role]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from harness.engine.dispatch import Dispatcher
+from harness.engine.dispatch import FOLLOWERS, UNHURRIED, Dispatcher
 from harness.engine.ladder import pretended_reply
 from harness.engine.scheduler import Work
 from harness.engine.searches import Search
@@ -217,12 +217,12 @@ class _Simulation:
             row: _Row = work.payload
             if role is Role.GENERATOR:
                 self._done.draws += 1
-                followers = [r for r in (Role.SCORER, Role.JUDGE) if r in self._workload.seconds]
+                followers = [r for r in FOLLOWERS if r in self._workload.seconds]
                 for follower in followers:
                     self._dispatcher.add(Work(follower, row))
                 if Role.JUDGE in followers:
                     continue
-            if role is not Role.SCORER:
+            if role not in UNHURRIED:
                 search = row.search
                 self._queue(search, search.answer(self._answer(row)), row.earlier)
 

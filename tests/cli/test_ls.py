@@ -144,3 +144,24 @@ def test_a_manifest_may_be_a_folder(harness: Terminal, good: Path) -> None:
     lines = listed(harness)
     assert "unreadable" in lines["bad"] and "finished" in lines["good"]
     assert json.loads((good / "manifest.json").read_text())["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "detail"),
+    [
+        ("generators", "sana", "guidance_scale=4.5 (number)"),
+        ("judges", "metric", "accept=None"),
+        ("judges", "none", "options: none"),
+        ("metrics", "clip-score", "model: openai/clip-vit-large-patch14"),
+        ("suites", "miniature", "bundled:base"),
+        ("strategies", "best-of-n", "select=score"),
+        ("benchmarks", "geneval", "seed=43"),
+    ],
+)
+def test_every_kind_of_plug_in_is_listed_with_its_options(
+    harness: Terminal, what: str, name: str, detail: str
+) -> None:
+    assert harness("ls", what) == 0
+    entries = re.split(r"^(?=\S)", harness.out, flags=re.MULTILINE)
+    [entry] = [entry for entry in entries if entry.splitlines()[:1] == [name]]
+    assert detail in entry

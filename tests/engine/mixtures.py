@@ -46,7 +46,7 @@ def strike_at_random(
     draw = random.Random(seed)
     failures: Counts = Counter()
     deaths: Counts = Counter()
-    for role in Role:
+    for role in HARMLESS:
         kinds = HARMLESS[role] | (DEADLY[role] if deadly else {})
         struck = draw.sample(range(prompts), len(kinds))
         for prompt, (kind, failure) in zip(struck, kinds.items(), strict=True):

@@ -14,7 +14,7 @@ from harness.engine.scheduler import Work
 from harness.records import Role
 
 G, J, S = Role.GENERATOR, Role.JUDGE, Role.SCORER
-SIZES = {G: 4, J: 4, S: 4}
+SIZES = dict.fromkeys(Role, 4)
 
 
 class Desk:

@@ -241,7 +241,7 @@ class Unlucky(InlineExecutor):
 def test_no_draw_is_given_up_for_lost_machines(tmp_path: Path) -> None:
     ready = stub_plan(make_stub_suite(tmp_path)[0], budget=1)
     run(ready, tmp_path / "calm")
-    executor = Unlucky(Setup(ready.config, ready.paths), list(Role))
+    executor = Unlucky(Setup(ready.config, ready.paths), list(ready.config.specs))
     progress = run(ready, tmp_path / "rough", executor=executor)
     assert progress is not None
     assert progress.failures == {(Role.GENERATOR, Failure.NODE_LOST): 5}

@@ -22,9 +22,10 @@ from benchmarks.geneval.detectors.base import Detections
 from benchmarks.prompt_file import PromptFile
 from benchmarks.vqa.vqa_score import QUESTION, VQAScore
 from harness.errors import HarnessError, UsageError
-from harness.models.judges.metric import MetricJudge, check_metric
+from harness.models.judges.metric import MetricJudge
 from harness.models.metrics.aesthetic import Aesthetic
 from harness.models.metrics.agreement import Agreement, ClipScore, PickScore, SiglipScore
+from harness.models.metrics.together import check
 from harness.models.vlm_loading import load_vlm
 from harness.records import Image, Loading, Look, Prompt, Setting, Verdict
 from harness.registry import METRICS
@@ -305,7 +306,7 @@ def test_vqa_score_is_the_probability_that_a_whole_pass_gives_to_yes(qwen: Path)
         metric = load(VQAScore, qwen, question=question)
         assert values(metric) == pytest.approx(expected, rel=1e-4)
     with pytest.raises(UsageError, match="does not mention"):
-        check_metric("vqa-score", ["model"], {"question": "Is it good?"}, GenEval())
+        check("vqa-score", {"model": ""}, {"question": "Is it good?"}, GenEval())
 
 
 @pytest.mark.parametrize("widths", [(16, 1), (16, 12, 8, 6, 4, 1)])
@@ -431,14 +432,14 @@ def test_what_a_metric_cannot_be_loaded_with_is_refused_before(
     name: str, parts: list[str], settings: dict[str, Setting], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        check_metric(name, parts, settings, GenEval())
+        check(name, dict.fromkeys(parts), settings, GenEval())
 
 
 def test_a_metric_of_objects_refuses_prompts_that_name_none(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a cat\n")
     own = PromptFile(path=str(tmp_path / "prompts.txt"))
     with pytest.raises(UsageError, match="cannot tell what the prompts of prompt-file ask for"):
-        check_metric("object-confidence", ["detector"], {}, own)
+        check("object-confidence", {"detector": ""}, {}, own)
 
 
 @pytest.mark.parametrize("name", METRICS.names())

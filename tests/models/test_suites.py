@@ -167,4 +167,5 @@ def test_auto_is_float32_on_a_cpu_and_bfloat16_elsewhere() -> None:
 
 def test_every_role_has_a_spec() -> None:
     suite: Suite = load_suite("miniature")
-    assert [suite.spec(role) for role in Role] == [suite.generator, suite.judge, suite.scorer]
+    specs = [suite.generator, suite.judge, suite.scorer, suite.metric]
+    assert [suite.spec(role) for role in Role] == specs

@@ -28,7 +28,10 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def make(ready: Plan, workers: int = 1, gpus: float = 0.0) -> RayExecutor:
-    placement = {role: Placement(workers, gpus if role is Role.GENERATOR else 0) for role in Role}
+    placement = {
+        role: Placement(workers, gpus if role is Role.GENERATOR else 0)
+        for role in ready.config.specs
+    }
     return RayExecutor(Setup(ready.config, ready.paths), placement)
 
 
@@ -134,3 +137,15 @@ def test_a_worker_that_can_never_load_ends_the_run(tmp_path: Path) -> None:
             executor.start()
     finally:
         executor.close()
+
+
+def test_metrics_have_actors_of_their_own(tmp_path: Path) -> None:
+    suite, faults = make_stub_suite(tmp_path)
+    metric = f"tests.stubs:StubMetric={tmp_path / 'faults'}"
+    ready = stub_plan(suite, metrics=(metric,))
+    run(ready, tmp_path / "inline")
+    faults.add("metric", "kill", 0)
+    run(ready, tmp_path / "ray", executor=make(ready, workers=2))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "inline")
+    frame = harness.load(tmp_path / "ray")
+    assert set(frame["metric_worker"].str.partition("-")[0]) == {"metric"}

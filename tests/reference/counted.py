@@ -10,6 +10,7 @@ from typing import Any
 from harness.audit.subject import Row, Subject
 from harness.engine.rows import logged_value
 from harness.engine.searches import SearchKey, timed_out
+from harness.log.grades import GRADE
 from harness.log.schema import ROLES
 from harness.replay import COLUMNS
 
@@ -29,7 +30,7 @@ _COLUMNS = (
     "prompt",
     "tag",
     *COLUMNS,
-    "correct",
+    *GRADE,
     *(f"{role}_{unit}" for role in ROLES for unit in (*(u for u, _ in UNITS.values()), "rows")),
 )
 

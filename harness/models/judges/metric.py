@@ -13,9 +13,11 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from benchmarks.base import Benchmark
-from harness import options
-from harness.errors import UsageError, did_you_mean
+from harness.errors import UsageError
 from harness.models.base import Metric
+from harness.models.metrics.together import check, single
+from harness.models.suites import ModelSpec
+from harness.options import build, resolved
 from harness.records import Ability, Cost, Image, Loading, Look, Prompt, Setting, Verdict
 from harness.registry import METRICS
 
@@ -47,6 +49,39 @@ class MetricJudge:
         self.accept = accept
 
     @classmethod
+    def complete(cls, spec: ModelSpec, reference: str, metrics: ModelSpec) -> ModelSpec:
+        """Take the metric's checkpoints (see `harness.models.base.JudgeFactory`).
+
+        Raises:
+            UsageError: No metric is named, or an unknown one.
+        """
+        named = reference or str(spec.settings.get("name", ""))
+        if not named:
+            raise UsageError(
+                "the judge 'metric' needs the name of a metric",
+                "say --judge metric=NAME, such as --judge metric=clip-score; "
+                "`python -m harness ls metrics` lists them",
+            )
+        name, references, settings = single(named, metrics)
+        return spec.model_copy(
+            update={
+                "checkpoints": references if reference else {**references, **spec.checkpoints},
+                "settings": {**settings, **spec.settings, "name": name},
+            }
+        )
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Setting]) -> dict[str, Setting]:
+        """Return options with their types (see `harness.models.base.JudgeFactory`).
+
+        Raises:
+            UsageError: An unknown option, or a value that it does not take.
+        """
+        mine, rest = _split(given)
+        settings = METRICS.get(mine.name).Settings
+        return resolved(mine) | resolved(build(settings, rest, flag="-J", title=mine.name))
+
+    @classmethod
     def check(
         cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
@@ -57,7 +92,7 @@ class MetricJudge:
                 checkpoint too few or too many.
         """
         own, rest = _split(settings)
-        check_metric(own.name, parts, rest, benchmark)
+        check(own.name, dict.fromkeys(parts), rest, benchmark)
 
     @classmethod
     def load(cls, loading: Loading, benchmark: Benchmark) -> MetricJudge:
@@ -86,32 +121,7 @@ class MetricJudge:
         ]
 
 
-def check_metric(
-    name: str, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
-) -> None:
-    """Refuse at planning time what a metric cannot be loaded with, or cannot measure.
-
-    Raises:
-        UsageError: An unknown metric or option, a value that it does not take, a checkpoint too
-            few or too many, or a benchmark whose images it cannot measure.
-    """
-    factory = METRICS.get(name)
-    options.build(factory.Settings, settings, flag="metric setting", title=f"metric {name}")
-    known = {*factory.checkpoints, factory.main_part, "processor"} - {""}
-    for part in parts:
-        if part not in known:
-            raise UsageError(f"the metric '{name}' has no part '{part}'", did_you_mean(part, known))
-    for part in {factory.main_part, *factory.checkpoints} - {""}:
-        if part not in parts:
-            raise UsageError(
-                f"the metric '{name}' needs a checkpoint for its {part}",
-                f"name one: {name}=REF, or in a suite's file under [metrics.{name}.checkpoints]",
-            )
-    if check := getattr(factory, "check", None):
-        check(parts, settings, benchmark)
-
-
 def _split(settings: Mapping[str, Setting]) -> tuple[MetricJudgeSettings, dict[str, Setting]]:
     own = {name: settings[name] for name in ("name", "accept") if name in settings}
     rest = {name: value for name, value in settings.items() if name not in own}
-    return options.build(MetricJudgeSettings, own, flag="-J", title="judge metric"), rest
+    return build(MetricJudgeSettings, own, flag="-J", title="judge metric"), rest

@@ -90,6 +90,7 @@ class VLMJudge:
     oracle: ClassVar[bool] = False
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     main_part: ClassVar[str] = "model"
+    Settings: ClassVar[type] = VLMSettings
 
     def __init__(
         self, model: Any, processor: Any, *, batch_size: int, settings: VLMSettings
