@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from harness.audit.replays import replayed
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Subject, named
+from harness.audit.subject import Row, Subject, named
+from harness.records import whole_steps
 
 NAME = "budget"
 
@@ -16,12 +21,18 @@ def check(subject: Subject) -> Result:
     budget = subject.config.budget
     early = []
     number = 0
-    for key, rows in subject.by_search([]):
+    settings = subject.config.generator.settings
+    whole = whole_steps(settings)
+    for key, rows in subject.by_search(["draw_id", "settings", "start", "stop"]):
         number += 1
         search = subject.searches.get(key)
-        if len(rows) > budget or (search is not None and search["draws"] > budget):
-            problems.add(f"{named(key)} made {len(rows)} draws with a budget of {budget}")
-        elif len(rows) < budget:
+        unlogged = search["draws"] - len(rows) if search is not None else 0
+        steps = _steps(rows, settings) + max(0, unlogged) * whole
+        if steps > budget * whole:
+            spent = f"{steps} steps" if steps % whole else f"{steps // whole} draws"
+            of = f" draws of {whole} steps" if steps % whole else ""
+            problems.add(f"{named(key)} made {spent} with a budget of {budget}{of}")
+        elif steps < budget * whole:
             early.append(key)
     try:
         results = replayed(subject)
@@ -42,3 +53,24 @@ def check(subject: Subject) -> Result:
                 )
     evidence.append(f"budget {budget}; {len(early)} of {number} searches stopped before it")
     return concluded(NAME, count(number, "search", "searches"), problems, evidence)
+
+
+def _steps(rows: Sequence[Row], settings: Mapping[str, Any]) -> int:
+    """Return the denoising steps that a search's draws made."""
+    ends: dict[str, int] = {}
+    for row in rows:
+        try:
+            own = json.loads(row["settings"])
+        except (TypeError, ValueError):  # which is another check's matter
+            own = {}
+        whole = whole_steps({**settings, **(own if isinstance(own, dict) else {})})
+        ends[row["draw_id"]] = whole if row["stop"] is None else row["stop"]
+    steps = 0
+    for row in rows:
+        start = row["start"]
+        first = 0
+        if start is not None:
+            back = start["renoise"]
+            first = ends.get(start["draw_id"], 0) if back is None else back
+        steps += ends[row["draw_id"]] - first
+    return steps

@@ -38,11 +38,12 @@ def check(subject: Subject) -> Result:
 def wrong(result: Replayed, search: Row) -> Iterator[str]:
     """Yield how a logged search differs from its replay."""
     if result.missing:
-        draw = result.missing[0]
+        missing = result.missing[0]
+        name = f"{missing.kind} {missing.index}"
         yield (
-            f"asks for draw {draw.index} with another {draw.differing} than is logged"
-            if draw.differing
-            else f"asks for draw {draw.index}, which is not logged"
+            f"asks for {name} with another {missing.differing} than is logged"
+            if missing.differing
+            else f"asks for {name}, which is not logged"
         )
         return
     if result.surplus:

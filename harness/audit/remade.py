@@ -14,7 +14,7 @@ from harness.engine.jobs import Answer, Drawn, Item, Png
 from harness.engine.rows import logged_draw
 from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
-from harness.identity import Resolver
+from harness.identity import Earlier, Resolver
 from harness.log.schema import DRAW, SCORE, VERDICT
 from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
@@ -32,7 +32,7 @@ class Sampled:
 
     Attributes:
         row: What is logged of it.
-        chain: Rows of the draws that it has feedback on, and of those that these have, by id.
+        chain: Rows of the draws that it refers to, and of those that these refer to, by id.
     """
 
     row: Row
@@ -56,7 +56,7 @@ def _has_image(row: Row) -> bool:
 def sample(
     subject: Subject, number: int, purpose: str, among: Callable[[Row], bool] = _has_image
 ) -> list[Sampled]:
-    """A seeded choice of draws; those with feedback come first by half.
+    """A seeded choice of draws; those with feedback or a start come first by half.
 
     Args:
         subject: The run.
@@ -70,7 +70,7 @@ def sample(
         by_id = {row["draw_id"]: row for row in rows}
         for row in rows:
             if among(row):
-                (told if row["feedback"] else plain).append(Sampled(row, by_id))
+                (told if _referred(row) else plain).append(Sampled(row, by_id))
     rng = random.Random(f"{subject.options.seed} {purpose}")
     half = min(len(told), max((number + 1) // 2, number - len(plain)), number)
     chosen = rng.sample(told, half)
@@ -155,24 +155,22 @@ class Remaker:
         factory = subject.plugin(GENERATORS, subject.config.generator.kind)
         self._resolver = Resolver.of(subject.config, factory)
         self._worker = subject.loaded.worker(Role.GENERATOR, setup(subject, Role.GENERATOR))
+        self._starts: Earlier = {}
         self.rows: dict[str, Row] = {}
         self.made: dict[str, Drawn] = {}
         self.failed: dict[str, str] = {}
 
     def make(self, wanted: Sequence[Sampled]) -> None:
-        """Make draws, those that they have feedback on first."""
+        """Make draws, those that they have feedback on or start from first."""
         waiting = self._waiting(wanted)
         while waiting:
-            told = {
-                name: {item["draw_id"] for item in row["feedback"] or []}
-                for name, row in waiting.items()
-            }
-            lost = [name for name in waiting if told[name] & self.failed.keys()]
-            ready = [row for name, row in waiting.items() if told[name] <= self.made.keys()]
+            needed = {name: set(_referred(row)) for name, row in waiting.items()}
+            lost = [name for name in waiting if needed[name] & self.failed.keys()]
+            ready = [row for name, row in waiting.items() if needed[name] <= self.made.keys()]
             if not ready and not lost:
                 raise CannotCheck("draws have feedback on each other in a circle")
             for name in lost:
-                self.failed[name] = "a draw that it has feedback on could not be made"
+                self.failed[name] = "a draw that it refers to could not be made"
                 self.rows[name] = waiting.pop(name)
             for batch in self._batches(ready):
                 answers = run_apart(self._worker, [request for _, request in batch])
@@ -184,7 +182,7 @@ class Remaker:
                     self.rows[row["draw_id"]] = waiting.pop(row["draw_id"])
 
     def _waiting(self, wanted: Sequence[Sampled]) -> dict[str, Row]:
-        """What has to be made: draws and those that they have feedback on, answered ones not."""
+        """Return what has to be made: draws and those that they refer to, answered ones not."""
         waiting: dict[str, Row] = {}
         stack = [(one.row, one.chain) for one in wanted]
         while stack:
@@ -192,21 +190,25 @@ class Remaker:
             if row["draw_id"] in waiting or row["draw_id"] in self.rows:
                 continue
             waiting[row["draw_id"]] = row
-            for item in row["feedback"] or []:
-                if item["draw_id"] not in chain:
-                    raise CannotCheck("a draw has feedback on one that is not in the log")
-                stack.append((chain[item["draw_id"]], chain))
+            for name in _referred(row):
+                if name not in chain:
+                    raise CannotCheck("a draw refers to one that is not in the log")
+                stack.append((chain[name], chain))
         return waiting
 
     def _request(self, row: Row) -> Request[Png]:
         prompt = Prompt(row["prompt_id"], row["prompt"])
         request = self._resolver.resolve(
-            prompt, row["replicate"], logged_draw(row), row["round"] or 1
+            prompt, row["replicate"], logged_draw(row), row["round"] or 1, self._starts
         )
         images = {f.draw_id: self.made[f.draw_id].png for f in request.feedback}
         # By the log's own name and seed: whether these are right is another check's business.
         noise = ((row["seed"], 1.0), *request.noise[1:])
-        return replace(request, id=row["draw_id"], noise=noise, images=images)
+        state = self.made[request.start.id].state if request.start is not None else None
+        request = replace(request, id=row["draw_id"], noise=noise, images=images, state=state)
+        if request.stop is not None:
+            self._starts[request.id] = request
+        return request
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[list[tuple[Row, Request[Png]]]]:
         """Only draws of equal shape share a batch, as in a run."""
@@ -218,3 +220,9 @@ class Remaker:
             members = iter(group)
             while batch := list(islice(members, group[0][1].rows)):
                 yield batch
+
+
+def _referred(row: Row) -> list[str]:
+    """Return the ids of the draws that a draw has feedback on or starts from."""
+    started = [row["start"]["draw_id"]] if row["start"] is not None else []
+    return [item["draw_id"] for item in row["feedback"] or []] + started

@@ -54,6 +54,10 @@ def check(subject: Subject) -> Result:
         searches += 1
         for problem in _wrong_search(row):
             problems.add(f"{named(SearchKey(row['prompt_id'], row['replicate']))}: {problem}")
+    for row in subject.rows("replies"):
+        for problem in _wrong_reply(row):
+            key = SearchKey(row["prompt_id"], row["replicate"])
+            problems.add(f"{named(key)}, question {row['question_index']}: {problem}")
     looked = f"{count(rows, 'draw')}, {count(searches, 'search', 'searches')}"
     return concluded(NAME, looked, problems)
 
@@ -188,3 +192,14 @@ def _wrong_search(row: Row) -> list[str]:
     if chosen == (row["error"] is not None):
         found.append("selected something and failed" if chosen else "selected nothing, no error")
     return found
+
+
+def _wrong_reply(row: Row) -> list[str]:
+    must = ("run", "prompt_id", "replicate", "question_index", "text", "round", "attempts", "time")
+    wrong = [f"no {name}" for name in must if row[name] is None]
+    if (row["reply"] is None) == (row["error"] is None):
+        what = "neither a reply nor" if row["reply"] is None else "a reply and"
+        wrong.append(f"{what} an error")
+    if row["reply"] is not None and not row["judge_device_seconds"]:
+        wrong.append("the judge replied and took no time")
+    return wrong

@@ -200,20 +200,23 @@ def check_agreement(folder: Location) -> None:
 
 
 def incomplete_searches(folder: Location) -> set[SearchId]:
-    """Searches that ended and have fewer rows than they made draws.
+    """Searches that ended and have fewer rows than they made draws or asked questions.
 
     Raises:
         HarnessError: A shard is missing or damaged.
     """
     keys = list(KEYS["searches"])
-    searches = read(folder, "searches", [*keys, "draws"])
-    if not searches.num_rows:
-        return set()
-    counts = read(folder, "candidates", keys).group_by(keys).aggregate([([], "count_all")])
-    joined = searches.join(counts, keys=keys)
-    short = pc.less(pc.fill_null(joined["count_all"], 0), joined["draws"])
-    lacking = joined.filter(pc.fill_null(short, False)).select(keys)
-    return {(row["prompt_id"], row["replicate"]) for row in lacking.to_pylist()}
+    searches = read(folder, "searches", [*keys, "draws", "questions"])
+    incomplete: set[SearchId] = set()
+    for table, asked in (("candidates", "draws"), ("replies", "questions")):
+        if searches[asked].null_count == len(searches):
+            continue
+        counts = read(folder, table, keys).group_by(keys).aggregate([([], "count_all")])
+        joined = searches.join(counts, keys=keys)
+        short = pc.less(pc.fill_null(joined["count_all"], 0), joined[asked])
+        lacking = joined.filter(pc.fill_null(short, False)).select(keys)
+        incomplete |= {(row["prompt_id"], row["replicate"]) for row in lacking.to_pylist()}
+    return incomplete
 
 
 def _next_number(folder: Location, table: str) -> int:
