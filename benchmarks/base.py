@@ -26,6 +26,23 @@ class Scorer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An image from elsewhere and what a scorer said of it.
+
+    Attributes:
+        prompt: What it was made for.
+        replicate: Its place among the prompt's images.
+        file: Its name.
+        score: None if it could not be scored.
+    """
+
+    prompt: Prompt
+    replicate: int
+    file: str
+    score: Score | None
+
+
 @dataclass(frozen=True)
 class GradingPasses:
     """Forward passes that grading one image takes, of networks with arbitrary weights.
@@ -67,6 +84,10 @@ class Benchmark(ABC):
     """Its scorer's checkpoints: for each part the reference that is loaded where neither a suite
     nor --scorer names one; "" where one of them has to. They are in a run's identity, and no other
     benchmark's are."""
+
+    matches_images: ClassVar[bool] = False
+    """Whether images from elsewhere are matched to its own prompts, by text, id or number. Else
+    metadata beside them say what they were made for."""
 
     notice: ClassVar[str] = ""
     """What must be said whenever it is used, such as its data's licence."""
@@ -121,6 +142,17 @@ class Benchmark(ABC):
             settings: Complete, as `scorer_settings` returns them.
         """
         return ()
+
+    def result_files(
+        self, scored: Sequence[Scored], settings: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """Return what the official program would write of scored images: texts by file name.
+
+        Args:
+            scored: Every image, by prompt in the benchmark's order; a prompt without any is absent.
+            settings: Complete, as `scorer_settings` returns them.
+        """
+        return {}
 
     def grading_passes(self, loading: Loading, height: int, width: int) -> GradingPasses | None:
         """Build what the scorer runs for one image from configuration files, to count its FLOPs.

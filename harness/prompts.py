@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from benchmarks.base import Benchmark
 from harness.config import RunConfig, read_config
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.log.files import make_folder, move
@@ -54,14 +55,37 @@ def select_prompts(
     return [prompt for prompt in chosen if prompt.id in taken]
 
 
+def benchmark_of(config: RunConfig) -> Benchmark:
+    """Return a config's benchmark.
+
+    Raises:
+        UsageError: It is not installed here, or its options are no good any more.
+    """
+    benchmark: Benchmark = build(
+        BENCHMARKS.get(config.benchmark.name), config.benchmark.options, flag="-B"
+    )
+    return benchmark
+
+
+def notice_of(config: RunConfig) -> list[str]:
+    """Return what must be said wherever a run's scores are shown; nothing if its code is not here.
+
+    What a manifest names by import path is not imported for this.
+    """
+    try:
+        notice = benchmark_of(config).notice
+    except UsageError:
+        return []
+    return [f"notice    {notice}"] if notice else []
+
+
 def benchmark_prompts(config: RunConfig) -> list[Prompt]:
     """The prompts that a config stands for, as its benchmark gives them here and now.
 
     Raises:
         UsageError: The benchmark is not installed here, or its prompts are no good any more.
     """
-    benchmark = build(BENCHMARKS.get(config.benchmark.name), config.benchmark.options, flag="-B")
-    return select_prompts(benchmark.prompts(), config.tags, config.limit)
+    return select_prompts(benchmark_of(config).prompts(), config.tags, config.limit)
 
 
 def read_prompts(folder: RunFolder, manifest: Manifest) -> list[Prompt]:

@@ -9,14 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from benchmarks.dpg_bench.grids import split
-from benchmarks.dpg_bench.questions import NO_PARENT, Proposition, QuestionFile, parse_questions
-from benchmarks.dpg_bench.scoring import YES, Unscorable, crop_score, is_yes
+from pydantic import Field
+
+from benchmarks.base import Scored
+from benchmarks.dpg_bench.grids import GRID, split
+from benchmarks.dpg_bench.questions import (
+    NO_PARENT,
+    Item,
+    Proposition,
+    QuestionFile,
+    parse_questions,
+)
+from benchmarks.dpg_bench.scoring import YES, Unscorable, crop_score, is_yes, totals
 from benchmarks.fetching import Published, read_published
 from benchmarks.vqa.base import OFFICIAL, VLM, Asked, Question, QuestionBenchmark
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.records import Answer, Evidence, Image, Prompt
 from harness.text import read_text
 
@@ -60,8 +69,15 @@ class DPGBench(QuestionBenchmark):
     fetch: bool = False
     own: bool = False
     variant: Literal["official", "patched"] = "patched"
-    images_per_file: Literal[1, 4] = 1
-    resolution: int = 0
+    images_per_file: int = 1
+    resolution: Annotated[int, Field(ge=0, le=16384)] = 0
+
+    def __post_init__(self) -> None:
+        if self.images_per_file not in (1, GRID):
+            raise UsageError(
+                f"-B images_per_file={self.images_per_file}, expected 1 or {GRID}",
+                "a file is one image, or a grid of two by two",
+            )
 
     @property
     def external(self) -> bool:  # type: ignore[override]
@@ -166,6 +182,30 @@ class DPGBench(QuestionBenchmark):
         if self.variant == "official":
             answers = answers[-len(propositions(prompt)) :]
         return [(answer.skill, float(self.is_right(answer))) for answer in answers]
+
+    def result_files(
+        self, scored: Sequence[Scored], settings: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """Return the official program's file of results, and of both variants what they come to.
+
+        Every file counts, as officially: of several images of an item each is one.
+        """
+        lines = []
+        answers: dict[str, list[list[str]]] = {}
+        items: dict[str, Item] = {}
+        for each in scored:
+            known = propositions(each.prompt)
+            name = f"{each.prompt.id}/{each.replicate}"
+            items[name] = Item(name, each.prompt.text, tuple(known))
+            if each.score is None:
+                continue
+            answers[name] = list(_by_image(known, each.score.answers))
+            crops = [crop_score(known, image) for image in answers[name]]
+            numbers = [*crops, sum(crops) / len(crops)]
+            lines.append(", ".join([each.file, *map(str, numbers)]))
+        own = totals(items, answers, patched=self.variant == "patched")
+        summary = [f"Variant: {self.variant}", *own.lines()]
+        return {"dpg-bench_results.txt": "\n".join([*lines, *summary]) + "\n"}
 
 
 def propositions(prompt: Prompt) -> list[Proposition]:

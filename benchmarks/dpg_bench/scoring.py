@@ -87,6 +87,18 @@ class Totals:
         """Whether every item has a score; else the number is over fewer than it seems."""
         return not self.failed and not self.missing
 
+    def lines(self) -> list[str]:
+        """Return the official program's summary, and how many items it is over."""
+        lines = ["L1 category scores:"]
+        lines += [f"\t{name}: {score}" for name, score in self.groups.items()]
+        lines.append("L2 category scores:")
+        lines += [f"\t{name}: {score}" for name, score in self.categories.items()]
+        lines.append(f"DPG-Bench score: {'none' if self.score is None else self.score}")
+        known = len(self.crops)
+        left_out = len(self.failed) + len(self.missing)
+        lines.append(f"Scored: {known} of {known + left_out}")
+        return lines
+
 
 def totals(
     items: Mapping[str, Item], answers: Mapping[str, Sequence[Sequence[str]]], *, patched: bool

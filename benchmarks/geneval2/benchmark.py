@@ -7,10 +7,12 @@ the byte.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from benchmarks.base import Scored
 from benchmarks.fetching import Published, read_published
 from benchmarks.geneval2.scoring import YES, geometric_mean, spellings
 from benchmarks.vqa.base import OFFICIAL, VLM, Asked, Options, Question, QuestionBenchmark
@@ -98,6 +100,26 @@ class AtomBenchmark(QuestionBenchmark):
         return [
             (answer.skill, score) for answer, score in zip(answers, scores_of(answers), strict=True)
         ]
+
+    def result_files(
+        self, scored: Sequence[Scored], settings: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """Return `score_lists.json` for each prompt's first image, and more for further ones.
+
+        The official analysis matches lists to prompts by position. A prompt without a score has
+        null in its place, at which that analysis stops; a list that is shorter would be misread.
+        """
+        places = {prompt.id: place for place, prompt in enumerate(self.prompts())}
+        files: dict[int, list[list[float] | None]] = {}
+        for each in scored:
+            lists = files.setdefault(each.replicate, [None] * len(places))
+            if each.score is not None:
+                atoms = [one for one in each.score.answers if one.skill != VQASCORE]
+                lists[places[each.prompt.id]] = scores_of(atoms)
+        return {
+            f"score_lists{f'-{number}' if number else ''}.json": json.dumps(lists) + "\n"
+            for number, lists in sorted(files.items())
+        }
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,8 @@ class Options:
 class QuestionBenchmark(Benchmark):
     """A benchmark whose scorer asks questions about an image."""
 
+    matches_images: ClassVar[bool] = True
+
     Settings: ClassVar[type[Options]] = Options
     """The scorer's settings."""
 

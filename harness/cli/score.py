@@ -1,4 +1,4 @@
-"""`score`: GenEval's evaluation of a folder of images, whatever made them."""
+"""`score`: a benchmark's evaluation of images, whatever made them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from harness.cli.execution import execution_options
 from harness.cli.recorded import recorded_command
 
 
-@click.command(short_help="Score a folder of images in GenEval's layout.")
+@click.command(short_help="Score images, whatever made them.")
 @click.argument("images", type=click.Path(path_type=Path))
+@click.option("--benchmark", default="geneval", show_default=True, help="Whose scorer grades them.")
+@click.option("-B", "benchmark_options", multiple=True, metavar="NAME=VALUE",
+              help="Benchmark option, such as images_per_file=4.")  # fmt: skip
+@click.option(
+    "--scorer", multiple=True, metavar="PART=REF", help="Checkpoint for a part of the scorer."
+)
 @click.option(
     "--detector",
     metavar="REF",
@@ -58,12 +64,17 @@ def score(
     images: Path,
     detector: str | None,
     colors: str | None,
+    scorer: tuple[str, ...],
+    benchmark_options: tuple[str, ...],
     settings: tuple[str, ...],
     out: Path,
     execution: dict[str, Any],
     **rest: Any,
 ) -> int:
     """Score the images in the folder IMAGES, in GenEval's layout.
+
+    For benchmarks with questions IMAGES may also be a JSON file from prompts' texts to files, or a
+    folder of files named by the prompts' ids or numbers.
 
     The layout is `00000/metadata.jsonl` and `00000/samples/0000.png` (png or jpg); folders of
     equal metadata are one prompt, as in GenEval's own summary. The same
@@ -72,11 +83,12 @@ def score(
     """
     from harness.options import parse
 
-    given = {"detector": detector, "colors": colors}
+    given = {"detector": detector, "colors": colors, **parse(scorer, flag="--scorer")}
     asked: dict[str, Any] = dict(
         images=images,
         scorer={part: ref for part, ref in given.items() if ref is not None},
         settings=parse(settings, flag="-O"),
+        benchmark_options=parse(benchmark_options, flag="-B"),
         **rest,
     )
     from harness.cli.count_display import count_display

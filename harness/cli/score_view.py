@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,13 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.analysis.prompt_sets import covered
+from harness.analysis import skills
+from harness.analysis.prompt_sets import GENEVAL, covered
 from harness.analysis.statistics import Estimate
 from harness.analysis.wording import cells, n_of
 from harness.cli.terminal import printable
 from harness.interop.files import read_files
 from harness.interop.plan import MMDET
-from harness.interop.results import RESULTS
+from harness.interop.results import OFFICIAL
 from harness.interop.scores import Scores, Share, summarise_scores
 from harness.log import store
 from harness.log.location import local
@@ -25,22 +27,28 @@ from harness.log.run_folder import RunFolder
 from harness.models.bundled import label
 
 
-def print_scores(folder: RunFolder, results: Path) -> Scores:
-    """Summarise a folder of scored images and print it."""
+def print_scores(folder: RunFolder, results: Sequence[Path]) -> Scores:
+    """Summarise a folder of scored images and print it.
+
+    Args:
+        folder: The folder.
+        results: The official program's files, as far as they are there.
+    """
     scores = summarise_scores(folder)
     manifest = Manifest.read(folder.manifest)
     config = manifest.config
     console = Console(highlight=False, soft_wrap=True)
     if text := label(config):
         console.print(Text(text))
-    console.print(_table(scores))
+    console.print(_table(scores, config["benchmark"]["name"]))
     everything = scores.per_image
     left_out = everything.images - everything.scored
     seconds = scores.device_seconds
     speed = f", {everything.scored / seconds:.1f} images a device-second" if seconds else ""
     flops = scores.flops / 1e12
     counted = "FLOPs not counted" if math.isnan(flops) else f"{flops:.3g} TFLOPs"
-    own = f"{results} (GenEval's format), " if results.exists() else ""
+    name = config["benchmark"]["name"]
+    own = "".join(f"{path} ({name}'s format), " for path in results)
     spec = config["scorer"]
     parts = ", ".join(f"{part} {ref}" for part, ref in spec["checkpoints"].items())
     original = " (run by mmdet)" if spec["settings"].get("backend") == MMDET else ""
@@ -48,6 +56,7 @@ def print_scores(folder: RunFolder, results: Path) -> Scores:
         f"models    {parts}{original}; {spec['dtype']}, batches of {spec['batch_size']}",
         f"images    {everything.scored} of {everything.images} scored, of {everything.prompts} "
         f"prompts{f'; {left_out} not scored, and in no score' if left_out else ''}",
+        *skills.line(skills.by_skill(folder, manifest, selected=False)),
         *covered(folder, manifest),
         f"scorer    {seconds:.1f} device-s, {counted}{speed}",
         f"results   {own}{folder.log} (Parquet)",
@@ -65,7 +74,8 @@ def show_scores(folder: RunFolder) -> int:
     """
     manifest = Manifest.read(folder.manifest)
     done = store.read(folder.log, "candidates", ["prompt_id"]).num_rows
-    unscored = done and not print_scores(folder, local(folder.path) / RESULTS).per_image.scored
+    known = [path for name in OFFICIAL if (path := local(folder.path) / name).exists()]
+    unscored = done and not print_scores(folder, known).per_image.scored
     if manifest.state != FINISHED:
         total = len(read_files(folder))
         click.echo(f"unfinished {done} of {total} images are done")
@@ -73,7 +83,7 @@ def show_scores(folder: RunFolder) -> int:
     return 1 if unscored else 0
 
 
-def _table(scores: Scores) -> Table:
+def _table(scores: Scores, benchmark: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", "score", "95% interval", "images", "prompts", "method"):
         table.add_column(name, justify="left" if name in ("", "method") else "right")
@@ -87,9 +97,12 @@ def _table(scores: Scores) -> Table:
         add(tag or "(no tag)", of.estimate, of)
     known = sum(of.estimate is not None for of in scores.tags.values())
     tags = "tags" if known in (0, len(scores.tags)) else f"{known} of {len(scores.tags)} tags"
+    macro = f"macro (official: mean over {tags})", "micro (mean over prompts)"
+    micro = f"macro (mean over {tags})", "micro, the official score"
+    names = macro if benchmark == GENEVAL else micro
     for name, estimate, style in (
-        (f"macro (official: mean over {tags})", scores.macro, "bold"),
-        ("micro (mean over prompts)", scores.micro, "bold"),
+        (names[0], scores.macro, "bold"),
+        (names[1], scores.micro, "bold"),
         ("per image (all images pooled)", scores.per_image.estimate, ""),
         ("per prompt (any image correct)", scores.per_prompt, ""),
     ):

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.analysis import skills
 from harness.analysis.prompt_sets import covered
 from harness.analysis.protocol import without_score
 from harness.analysis.statistics import Estimate
@@ -15,9 +16,11 @@ from harness.analysis.summary import Summary, summarise
 from harness.analysis.wording import cells, n_of
 from harness.cli.places import resume_command
 from harness.cli.terminal import printable
+from harness.config import read_config
 from harness.log.manifest import FINISHED
 from harness.log.run_folder import RunFolder
 from harness.models import bundled, leakage
+from harness.prompts import notice_of
 
 
 def print_summary(folder: RunFolder) -> Summary:
@@ -83,6 +86,8 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
         f"draws     {summary.draws} ({per_search}), budget {budget}, "
         f"{summary.draws_failed} failed, {summary.retries} retried",
     ]
+    lines += notice_of(read_config(summary.manifest.config))
+    lines += skills.line(skills.by_skill(folder, summary.manifest, selected=True))
     lines.append(f"truncated {summary.truncated.summary}")
     for run, count in summary.reused.items():
         lines.append(f"reused    {count} draws of run {run}, with what they cost there")

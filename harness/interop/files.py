@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from harness.errors import HarnessError
-from harness.interop.plan import ScoringPlan
+from harness.interop.plan import ScoringPlan, named
 from harness.log.files import write_atomically
 from harness.log.run_folder import RunFolder
 
@@ -23,7 +23,7 @@ def write_files(ready: ScoringPlan, folder: RunFolder) -> None:
         {
             "prompt_id": file.prompt.id,
             "replicate": file.replicate,
-            "file": str(file.path.relative_to(ready.root)),
+            "file": named(file.path, ready.root),
         }
         for file in ready.files
     )

@@ -11,10 +11,11 @@ from benchmarks.base import Benchmark
 from harness.config import FOREIGN, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError
 from harness.interop.layout import PromptFolder, group, passed_over, read_layout
+from harness.interop.matching import match
 from harness.models.bundled import loads_miniature
 from harness.models.dtypes import resolve_dtype
 from harness.models.suites import ModelSpec, Suite, load_suite
-from harness.options import build
+from harness.options import build, resolved
 from harness.plan import Plan, digests, locate, scorer_spec
 from harness.records import Prompt, Role
 from harness.registry import BENCHMARKS, import_paths
@@ -64,6 +65,7 @@ class ScoringAsk:
         threads: CPU threads of a worker.
         device: A torch device.
         benchmark: Whose prompts the images were made for, and whose scorer grades them.
+        benchmark_options: Its options.
     """
 
     images: Path
@@ -75,6 +77,7 @@ class ScoringAsk:
     threads: int = 2
     device: str = "cpu"
     benchmark: str = "geneval"
+    benchmark_options: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,25 +133,39 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         HarnessError: A checkpoint is missing here.
     """
     ask = _with_backend(ask)
-    benchmark = build(BENCHMARKS.get(ask.benchmark), {}, flag="-B")
-    folders = read_layout(ask.images, benchmark.metadata)
-    prompts, files = _files(folders)
-    notes = passed_over(folders)
-    if without := sum(not folder.images for folder in folders):
-        verb = "counts" if without == 1 else "count"
-        plural = "s" if without > 1 else ""
-        notes.append(f"{without} folder{plural} without any image, which {verb} for nothing")
-    if not files:
-        hint = "; ".join(notes) or "expected 00000/samples/0000.png"
-        raise UsageError(f"{ask.images} holds no images", hint)
-    refusals = [folder.refusal for folder in folders if folder.refusal]
-    if all(file.refusal for file in files):
-        raise NothingToScore(ask.images, refusals, benchmark.name)
+    benchmark = build(BENCHMARKS.get(ask.benchmark), ask.benchmark_options or {}, flag="-B")
+    if not benchmark.scored:
+        raise UsageError(f"benchmark '{ask.benchmark}' has no scorer", "choose another --benchmark")
+    root, refusals = ask.images, []
+    if benchmark.matches_images:
+        matched = match(ask.images, benchmark.prompts())
+        files = _numbered(matched.files)
+        prompts, notes = tuple({f.prompt.id: f.prompt for f in files}.values()), list(matched.notes)
+        root = ask.images if ask.images.is_dir() else ask.images.parent
+    else:
+        folders = read_layout(ask.images, benchmark.metadata)
+        prompts, files = _files(folders)
+        notes = passed_over(folders)
+        if without := sum(not folder.images for folder in folders):
+            verb = "counts" if without == 1 else "count"
+            plural = "s" if without > 1 else ""
+            notes.append(f"{without} folder{plural} without any image, which {verb} for nothing")
+        if not files:
+            hint = "; ".join(notes) or "expected 00000/samples/0000.png"
+            raise UsageError(f"{ask.images} holds no images", hint)
+        refusals = [folder.refusal for folder in folders if folder.refusal]
+        if all(file.refusal for file in files):
+            raise NothingToScore(ask.images, refusals, benchmark.name)
+        notes += benchmark.metadata_warnings(
+            prompt.metadata for prompt in prompts if prompt.metadata
+        )
     suite = load_suite(ask.model or _suite_for(ask.scorer or {}))
     spec = _scorer(benchmark, suite, ask)
     paths = locate({Role.SCORER: spec})
     config = RunConfig(
-        benchmark=Plugin(name=ask.benchmark, options={}),
+        benchmark=Plugin(
+            name=ask.benchmark, options=resolved(benchmark) if benchmark.matches_images else {}
+        ),
         replicates=1 + max(file.replicate for file in files),
         strategy=Plugin(name=Recorded.name),
         budget=1,
@@ -158,7 +175,7 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         )
         or loads_miniature({Role.SCORER: spec}, paths),
         generator=ModelSpec(
-            kind=FOREIGN, dtype="float32", settings={"files": _listing(ask.images, files)}
+            kind=FOREIGN, dtype="float32", settings={"files": _listing(root, files)}
         ),
         judge=ModelSpec(dtype="float32", kind="none"),
         scorer=spec,
@@ -166,14 +183,24 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         threads=ask.threads,
         keep_images="none",
     )
-    rows = [prompt.metadata for prompt in prompts if prompt.metadata]
+    if benchmark.notice:
+        notes.append(benchmark.notice)
     return ScoringPlan(
         Plan(config, prompts, Recorded(), paths, tuple((f.prompt, f.replicate) for f in files)),
-        ask.images,
+        root,
         files,
         tuple(refusals),
-        (*notes, *benchmark.metadata_warnings(rows)),
+        tuple(notes),
     )
+
+
+def _numbered(files: Sequence[tuple[Prompt, Path]]) -> tuple[ImageFile, ...]:
+    images: Counter[str] = Counter()
+    numbered = []
+    for prompt, path in files:
+        numbered.append(ImageFile(prompt, images[prompt.id], path))
+        images[prompt.id] += 1
+    return tuple(numbered)
 
 
 def _files(folders: Sequence[PromptFolder]) -> tuple[tuple[Prompt, ...], tuple[ImageFile, ...]]:
@@ -221,12 +248,18 @@ def _scorer(benchmark: Benchmark, suite: Suite, ask: ScoringAsk) -> ModelSpec:
     )
 
 
+def named(path: Path, root: Path) -> str:
+    """Return a file's name in its folder; a dictionary's files may lie anywhere."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
 def _listing(root: Path, files: Sequence[ImageFile]) -> str:
     """Digest of which files there are, how large and how old: changed files, another run."""
     rows = []
     for file in files:
         # A link that leads nowhere is refused later, by name, like other bad files.
         status = file.path.stat() if file.path.exists() else file.path.lstat()
-        name = str(file.path.relative_to(root))
-        rows.append([name, status.st_size, status.st_mtime_ns, dict(file.prompt.metadata)])
+        rows.append(
+            [named(file.path, root), status.st_size, status.st_mtime_ns, dict(file.prompt.metadata)]
+        )
     return digest(rows)[:32]

@@ -1,4 +1,4 @@
-"""GenEval's own `results.jsonl`, written from the log.
+"""The official programs' own files of results, written from the log; GenEval's is `results.jsonl`.
 
 Same keys and forms as `evaluation/evaluate_images.py` of github.com/djghosh13/geneval writes, so
 that its `summary_scores.py` and everything built on it reads the file. An image that was refused
@@ -15,23 +15,32 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.base import Benchmark, Scored
 from benchmarks.geneval import rules
 from benchmarks.geneval.classes import CLASSES
+from harness.config import read_config
+from harness.engine.rows import logged_score
 from harness.interop.files import read_files
 from harness.log import store
 from harness.log.files import write_atomically
 from harness.log.location import local
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.prompts import read_prompts
+from harness.log.schema import SCORE
+from harness.prompts import benchmark_of, read_prompts
 from harness.records import Prompt
 
 RESULTS = "results.jsonl"
 
-_COLUMNS = ("prompt_id", "replicate", "tag", "correct", "reason", "detections", "error")
+OFFICIAL = (RESULTS, "score_lists.json", "dpg-bench_results.txt")
+"""Names of the official programs' files."""
+
+_COLUMNS = tuple(
+    dict.fromkeys(("prompt_id", "replicate", "tag", *SCORE, "value", "answers", "error"))
+)
 
 
-def write_results(folder: RunFolder, root: Path) -> Path:
+def write_results(folder: RunFolder, root: Path) -> tuple[Path, ...]:
     """Write the results of scored images beside their log.
 
     Args:
@@ -39,26 +48,46 @@ def write_results(folder: RunFolder, root: Path) -> Path:
         root: The folder of images; file names start with it, as in the official file.
 
     Returns:
-        The file.
+        The files.
 
     Raises:
         HarnessError: The log is damaged, or the file cannot be written.
     """
     manifest = Manifest.read(folder.manifest)
     scorer = manifest.config["scorer"] or {}
-    overlap = float(scorer.get("settings", {}).get("max_overlap", rules.MAX_OVERLAP))
     prompts = {prompt.id: prompt for prompt in read_prompts(folder, manifest)}
     names = read_files(folder)
     rows = store.read(folder.log, "candidates", _COLUMNS).to_pylist()
     found = {(row["prompt_id"], row["replicate"]): row for row in rows}
-    lines = [
-        json.dumps(_line(str(root / name), prompts[key[0]], found[key], overlap)) + "\n"
-        for key, name in names.items()
-        if key in found
-    ]
-    path = local(folder.path) / RESULTS
-    write_atomically(path, "".join(lines).encode())
-    return path
+    texts: Mapping[str, str]
+    if (benchmark := _matching(manifest)) is not None:
+        texts = benchmark.result_files(
+            [
+                Scored(prompts[key[0]], key[1], name, logged_score(found[key]))
+                for key, name in names.items()
+                if key in found
+            ],
+            benchmark.scorer_settings(scorer.get("settings", {})),
+        )
+    else:
+        overlap = float(scorer.get("settings", {}).get("max_overlap", rules.MAX_OVERLAP))
+        lines = [
+            json.dumps(_line(str(root / name), prompts[key[0]], found[key], overlap)) + "\n"
+            for key, name in names.items()
+            if key in found
+        ]
+        texts = {RESULTS: "".join(lines)}
+    paths = []
+    for name, text in texts.items():
+        paths.append(local(folder.path) / name)
+        write_atomically(paths[-1], text.encode())
+    return tuple(paths)
+
+
+def _matching(manifest: Manifest) -> Benchmark | None:
+    """The benchmark, if it has images matched to its own prompts, and so results of its own."""
+    benchmark = benchmark_of(read_config(manifest.config))
+    return benchmark if benchmark.matches_images else None
 
 
 def _line(

@@ -47,7 +47,7 @@ def ready(images: Path, suite: Path, **ask: Any) -> ScoringPlan:
 
 def scored(images: Path, suite: Path, out: Path, **ask: Any) -> list[dict[str, Any]]:
     score(ready(images, suite, **ask), INLINE, RunFolder(out), command="test")
-    path = write_results(RunFolder(out), images)
+    [path] = write_results(RunFolder(out), images)
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -211,7 +211,7 @@ def test_resumed_is_the_same_as_in_one_go(
     score(plan, INLINE, folder, command="test")
     assert contents(folder.path) == contents(whole.path)
     assert Manifest.read(folder.manifest).state == "finished"
-    results = [write_results(f, images).read_bytes() for f in (whole, folder)]
+    results = [write_results(f, images)[0].read_bytes() for f in (whole, folder)]
     assert results[0] == results[1]
 
 

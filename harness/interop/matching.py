@@ -1,0 +1,125 @@
+"""Images that were made elsewhere for a benchmark's own prompts: which file is whose.
+
+Three forms are known. GenEval 2's official dictionary: a JSON object from prompts' texts to files.
+GenEval's folder layout, whose metadata say each prompt's text. And one folder of files that are
+named by prompt: by its id, up to the first dot, as DPG-Bench's are, or by its number in the
+benchmark's order. A prompt without an image is in no score, and said to be missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UsageError, shortened
+from harness.interop.layout import has_text, read_layout
+from harness.records import Prompt
+from harness.text import parse_json, read_text
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Of what is taken for an image by its name."""
+
+_FORMS = (
+    "give a JSON object from prompts' texts to files, folders like 00000/metadata.jsonl and "
+    "00000/samples/0000.png, or files named by the prompts' ids or numbers"
+)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Which images there are of which prompts.
+
+    Attributes:
+        files: Prompt and file of each image, by prompt in the benchmark's order.
+        notes: What has to be said of files and prompts that have no counterpart.
+    """
+
+    files: tuple[tuple[Prompt, Path], ...]
+    notes: tuple[str, ...]
+
+
+def match(images: Path, prompts: Sequence[Prompt]) -> Matched:
+    """Find the files of a benchmark's prompts.
+
+    Args:
+        images: A JSON file, or a folder.
+        prompts: The benchmark's, in order.
+
+    Raises:
+        UsageError: It is in none of the forms, or nothing in it is of these prompts.
+    """
+    if images.is_dir():
+        nested = any(path.is_dir() and path.name.isdecimal() for path in images.iterdir())
+        pairs = _of_layout(images, prompts) if nested else _of_folder(images, prompts)
+    elif images.suffix.lower() == ".json":
+        pairs = _of_dictionary(images, prompts)
+    else:
+        raise UsageError(f"{images} is neither a folder nor a .json file", _FORMS)
+    files: dict[str, list[Path]] = {prompt.id: [] for prompt in prompts}
+    strangers = []
+    for prompt, path in pairs:
+        if isinstance(prompt, Prompt):
+            files[prompt.id].append(path)
+        else:
+            strangers.append(prompt)
+    known = [(prompt, path) for prompt in prompts for path in files[prompt.id]]
+    if not known:
+        raise UsageError(f"nothing in {images} is an image of the benchmark's prompts", _FORMS)
+    notes = []
+    if strangers:
+        notes.append(f"{len(strangers)} of no prompt passed over: {shortened(strangers, 3)}")
+    if missing := [prompt.id for prompt in prompts if not files[prompt.id]]:
+        notes.append(
+            f"{len(missing)} of {len(prompts)} prompts have no image, so that no score here is the "
+            f"whole benchmark's: {shortened(missing, 3)}"
+        )
+    counts = Counter(len(paths) for paths in files.values() if paths)
+    if len(counts) > 1:
+        notes.append("prompts have different numbers of images")
+    return Matched(tuple(known), tuple(notes))
+
+
+_Pairs = Iterator[tuple[Prompt | str, Path]]
+"""A prompt, or what is said of a file that is of none."""
+
+
+def _of_dictionary(file: Path, prompts: Sequence[Prompt]) -> _Pairs:
+    try:
+        value = parse_json(read_text(file))
+    except ValueError as error:
+        raise UsageError(f"{file} cannot be read as JSON: {error}", _FORMS) from None
+    if not isinstance(value, dict) or not all(isinstance(path, str) for path in value.values()):
+        raise UsageError(f"{file} is no JSON object from prompts' texts to files", _FORMS)
+    texts = _by_text(prompts)
+    for text, name in value.items():
+        path = Path(name).expanduser()
+        # Officially from the working directory; a dictionary that travels lies beside its images.
+        beside = file.parent / path
+        yield texts.get(text.strip(), f"'{text[:60]}'"), path if path.exists() else beside
+
+
+def _of_layout(root: Path, prompts: Sequence[Prompt]) -> _Pairs:
+    texts = _by_text(prompts)
+    for folder in read_layout(root, has_text):
+        for path in folder.images:
+            yield texts.get(folder.prompt.text.strip(), folder.path.name), path
+
+
+def _of_folder(root: Path, prompts: Sequence[Prompt]) -> _Pairs:
+    ids = {prompt.id: prompt for prompt in prompts}
+    for path in sorted(root.iterdir(), key=lambda path: path.name):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        name = path.name.split(".")[0]
+        if name in ids:
+            yield ids[name], path
+        elif name.isdecimal() and len(name) < 10 and int(name) < len(prompts):
+            yield prompts[int(name)], path
+        else:
+            yield path.name, path
+
+
+def _by_text(prompts: Sequence[Prompt]) -> dict[str, Prompt]:
+    return {prompt.text.strip(): prompt for prompt in reversed(prompts)}

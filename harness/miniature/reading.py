@@ -1,0 +1,155 @@
+"""How often the scene reader's answers are right, on rendered scenes that nothing was trained on.
+
+    python -m harness.miniature.reading
+
+Each scene shows what a fresh prompt of `geneval2-miniature` asks for. It is asked that prompt's
+questions and those of another one about the same classes, so that yes and no both occur; the truth
+is the renderer's. Needs the emoji font.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+
+from benchmarks.geneval import rules
+from benchmarks.geneval.classes import CLASSES
+from benchmarks.geneval2.benchmark import ONE_WORD
+from benchmarks.geneval2.scoring import spellings
+from benchmarks.vqa.base import Asked
+from harness.errors import HarnessError
+from harness.miniature import WEIGHTS
+from harness.miniature.geneval2 import (
+    FEWEST,
+    MOST,
+    NUMBERS,
+    MiniatureGenEval2,
+    Parsed,
+    SceneReader,
+    draw_row,
+    parse,
+)
+from harness.miniature.prompts import place
+from harness.miniature.scenes import Rendered, Scene, SceneObject, draw_background, render
+from harness.records import Image, Loading
+
+SEED = 20_000
+"""Far from the seeds that prompts and training have."""
+
+Tally = dict[str, tuple[int, int]]
+"""By kind of question: right answers, and questions."""
+
+
+def load_reader(weights: Path = WEIGHTS) -> SceneReader:
+    """Load the reader that scores `geneval2-miniature`."""
+    benchmark = MiniatureGenEval2()
+    parts = {"detector": weights / "detector", "colors": weights / "colors"}
+    answerer = benchmark.load_answerer(
+        Loading(parts, dtype="float32", batch_size=8), benchmark.scorer_settings({})
+    )
+    assert isinstance(answerer, SceneReader)
+    return answerer
+
+
+def measure(reader: SceneReader, scenes: int, seed: int = SEED) -> Tally:
+    """Ask about scenes and count the right answers."""
+    rng = np.random.default_rng(seed)
+    images: list[Image] = []
+    objects: list[tuple[tuple[SceneObject, ...], Rendered]] = []
+    questions: list[list[str]] = []
+    while len(images) < scenes:
+        wanted = draw_row(rng, int(rng.integers(FEWEST, MOST + 1)))
+        pairs = [
+            (each["class"], each.get("color"))
+            for each in wanted["include"]
+            for _ in range(each["count"])
+        ]
+        top, bottom = draw_background(rng)
+        scene = Scene(place(rng, pairs), top, bottom)
+        drawn = render(scene)
+        images.append(drawn.image)
+        objects.append((scene.objects, drawn))
+        other = _about(rng, sorted({name for name, _ in pairs}))
+        questions.append([question for question, _ in [*wanted["vqa_list"], *other]])
+    asked = [
+        [Asked(ONE_WORD.replace("{question}", each), spellings(each, "one")) for each in own]
+        for own in questions
+    ]
+    tally: defaultdict[str, list[bool]] = defaultdict(list)
+    answers = reader.ask(images, asked)
+    for (shown, drawn), own, (tokens, _) in zip(objects, questions, answers, strict=True):
+        for question, token in zip(own, tokens, strict=True):
+            parsed = parse(question)
+            if (truth := _truth(parsed, shown, drawn)) is not None:
+                tally[parsed.kind].append(token.text == truth)
+    return {kind: (sum(right), len(right)) for kind, right in sorted(tally.items())}
+
+
+def _about(rng: np.random.Generator, names: Sequence[str]) -> list[list[str]]:
+    """Questions of another prompt, about classes that are there and one that is not."""
+    absent = str(rng.choice([name for name in CLASSES if name not in names]))
+    row = draw_row(rng, int(rng.integers(FEWEST, MOST + 1)))
+    own = [each["class"] for each in row["include"]]
+    others = [str(rng.choice([*names, absent])) for _ in own]
+    questions = []
+    for question, answer in row["vqa_list"]:
+        parsed = parse(question)
+        swap = dict(zip(own, others, strict=True))
+        name, other = swap[parsed.name], swap.get(parsed.other, "")
+        if parsed.kind == "position" and name == other:
+            continue
+        text = {
+            "count": f"How many {name}s are in the image?",
+            "object": f"Are there any {name}s in the image?",
+            "attribute": f"Is the {name} {parsed.color}?",
+            "position": f"Is the {name} {parsed.relation} the {other}?",
+        }[parsed.kind]
+        if parsed.kind in ("count", "object") and name.endswith(("s", "sh", "ch")):
+            text = text.replace(f"{name}s", f"{name}es")
+        questions.append([text, answer])
+    return questions
+
+
+def _truth(question: Parsed, shown: Sequence[SceneObject], drawn: Rendered) -> str | None:
+    """The right answer; None where the renderer does not know it, as of a natural colour."""
+    own = [index for index, each in enumerate(shown) if each.name == question.name]
+    if question.kind == "count":
+        return NUMBERS[len(own)]
+    if question.kind == "object":
+        holds = bool(own)
+    elif question.kind == "attribute":
+        if any(shown[index].colour is None for index in own):
+            return None
+        holds = bool(own) and all(shown[index].colour == question.color for index in own)
+    else:
+        others = [index for index, each in enumerate(shown) if each.name == question.other]
+        holds = bool(own and others) and all(
+            question.relation in rules.relative_position(drawn.boxes[one], drawn.boxes[other])
+            for one in own
+            for other in others
+        )
+    return "Yes" if holds else "No"
+
+
+@click.command()
+@click.option("--scenes", default=500, show_default=True, help="How many are rendered.")
+@click.option("--threads", default=1, show_default=True, help="CPU threads.")
+def main(scenes: int, threads: int) -> None:
+    """Print how often the answers are right, by kind of question."""
+    import torch
+
+    torch.set_num_threads(threads)
+    try:
+        tally = measure(load_reader(), scenes)
+    except HarnessError as error:
+        raise click.ClickException(f"{error.message}; {error.hint}") from error
+    for kind, (right, questions) in tally.items():
+        click.echo(f"{kind}: {right / questions:.4f} of {questions}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Images from elsewhere for a benchmark's own prompts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from benchmarks.dpg_bench.benchmark import DPGBench
+from benchmarks.geneval2.benchmark import VQASCORE
+from harness.errors import UsageError
+from harness.interop.matching import match
+from harness.miniature.geneval2 import MiniatureGenEval2
+from harness.records import Prompt
+from tests.benchmarks.test_vqa_benchmarks import dpg_file
+from tests.models.tiny_vlm import make_qwen
+from tests.terminal import Terminal
+
+PROMPTS = [Prompt("a1", "a red cat"), Prompt("b2", "two dogs"), Prompt("10", "ten cows")]
+
+
+def draw(path: Path, side: int = 64) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seed = sum(map(ord, path.name))
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    Pillow.fromarray(pixels).save(path)
+    return path
+
+
+def ids(files: Sequence[tuple[Prompt, Path]]) -> list[tuple[str, str]]:
+    return [(prompt.id, path.name) for prompt, path in files]
+
+
+def test_files_are_named_by_id_up_to_the_first_dot_or_by_number(tmp_path: Path) -> None:
+    for name in ("b2.png", "b2.0.jpg", "0.png", "10.png", "99.png", "cat.png", "notes.txt"):
+        (tmp_path / name).touch()
+    matched = match(tmp_path, PROMPTS)
+    # "10" is an id before it is a number.
+    assert ids(matched.files) == [
+        ("a1", "0.png"), ("b2", "b2.0.jpg"), ("b2", "b2.png"), ("10", "10.png"),
+    ]  # fmt: skip
+    assert "2 of no prompt passed over: 99.png, cat.png" in matched.notes[0]
+
+
+def test_the_official_dictionary_goes_from_texts_to_files(tmp_path: Path) -> None:
+    paths = {"two dogs": "x/7.png", "a red cat": "x/1.png", "a blue cat": "x/2.png"}
+    (tmp_path / "paths.json").write_text(json.dumps(paths))
+    matched = match(tmp_path / "paths.json", PROMPTS)
+    assert ids(matched.files) == [("a1", "1.png"), ("b2", "7.png")]
+    assert "'a blue cat'" in matched.notes[0]
+    assert "1 of 3 prompts have no image" in matched.notes[1] and "10" in matched.notes[1]
+
+
+def test_geneval_folders_are_matched_by_text(tmp_path: Path) -> None:
+    for number, text in enumerate(("two dogs", "a blue cat")):
+        draw(tmp_path / f"{number:05d}" / "samples" / "0000.png", 8)
+        (tmp_path / f"{number:05d}" / "metadata.jsonl").write_text(json.dumps({"prompt": text}))
+    assert [prompt.id for prompt, _ in match(tmp_path, PROMPTS).files] == ["b2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.json", "[1]", "no JSON object"),
+        ("x.json", "{", "cannot be read as JSON"),
+        ("x.json", '{"a": 1}', "no JSON object"),
+        ("x.json", '{"unknown": "a.png"}', "nothing in"),
+        ("x.txt", "", "neither a folder"),
+        ("y/cat.png", "", "nothing in"),
+    ],
+)
+def test_what_is_in_none_of_the_forms_is_refused(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content)
+    place = tmp_path / name.split("/")[0]
+    with pytest.raises(UsageError, match=message):
+        match(place, PROMPTS)
+
+
+@pytest.mark.slow
+def test_scored_images_give_the_official_score_lists(harness: Terminal, tmp_path: Path) -> None:
+    benchmark = MiniatureGenEval2()
+    prompts = benchmark.prompts()[:3]
+    paths = {prompt.text: str(draw(tmp_path / f"{prompt.id}.png")) for prompt in prompts[1:]}
+    (tmp_path / "paths.json").write_text(json.dumps(paths))
+    options = ("--benchmark", "geneval2-miniature", "--out", "scores", "--threads", "1")
+    assert harness("score", str(tmp_path / "paths.json"), *options) == 0
+    assert "98 of 100 prompts have no image" in harness.err
+    assert "by no vision-language model" in harness.err
+    assert "micro, the official score" in harness.out and "skills " in harness.out
+    lists = json.loads(Path("scores/score_lists.json").read_text())
+    assert len(lists) == 100 and lists[0] is None
+    assert [len(each) for each in lists[1:3]] == [
+        len(prompt.metadata["skills"]) for prompt in prompts[1:]
+    ]
+    assert VQASCORE not in harness.out
+
+
+@pytest.mark.slow
+def test_grids_give_the_official_results(harness: Terminal, tmp_path: Path) -> None:
+    make_qwen(tmp_path / "vlm")
+    questions = dpg_file(tmp_path / "q.csv")
+    draw(tmp_path / "images" / "7.png")
+    draw(tmp_path / "images" / "8.png")
+    options = (
+        *("--benchmark", "dpg-bench", "-B", f"path={questions}", "-B", "own=true"),
+        *("-B", "images_per_file=4", "--scorer", f"vlm={tmp_path / 'vlm'}"),
+        *("--out", "scores", "--threads", "1"),
+    )
+    assert harness("score", str(tmp_path / "images"), *options) == 1
+    assert "item '8' has no score: a question depends on proposition 9" in harness.err
+    assert "another VQA model" in harness.err
+    first, *rest = Path("scores/dpg-bench_results.txt").read_text().splitlines()
+    name, *scores = first.split(", ")
+    assert name == "7.png" and len(scores) == 5
+    assert float(scores[4]) == pytest.approx(sum(map(float, scores[:4])) / 4)
+    assert rest[0] == "Variant: patched" and rest[-1] == "Scored: 1 of 2"
+    assert DPGBench.notice
