@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from benchmarks.dpg_bench.benchmark import DPGBench
 from benchmarks.fetching import Published, read_published
@@ -18,6 +20,8 @@ from benchmarks.prompt_file import PromptFile
 from benchmarks.vqa.base import Asked, FirstToken, QuestionBenchmark, QuestionScorer
 from benchmarks.vqa.own_questions import grade, parse_questions, spellings
 from harness.errors import HarnessError, UsageError
+from harness.models.digests import folder_digest
+from harness.models.leakage import shared
 from harness.records import Answer, Cost, Image, Loading, Prompt
 from harness.testing.benchmarks import BenchmarkContract
 from tests.models.tiny_vlm import make_qwen
@@ -312,10 +316,6 @@ def test_a_real_model_answers_and_is_tested_when_loaded(vlm: Path, tmp_path: Pat
 
 
 def test_known_answers_that_are_wrong_refuse_the_model(vlm: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from PIL import Image as Pillow
-
     folder = tmp_path / "vlm"
     shutil.copytree(vlm, folder)
     (folder / "known_images").mkdir()
@@ -335,3 +335,21 @@ def test_known_answers_that_are_wrong_refuse_the_model(vlm: Path, tmp_path: Path
 def test_a_setting_that_the_scorer_does_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no option 'qestions'"):
         own_file(tmp_path / "p.jsonl").scorer_settings({"qestions": 3})
+
+
+def test_a_judge_with_the_scorers_weights_is_known(vlm: Path, tmp_path: Path) -> None:
+    def decides(judge: Path) -> bool:
+        config = {
+            "oracle": False,
+            "judge": {"kind": "vlm", "checkpoints": {"model": str(judge)}},
+            "scorer": {"kind": "", "checkpoints": {"vlm": str(vlm)}},
+            "digests": {
+                "judge.model": folder_digest(judge), "scorer.vlm": folder_digest(vlm),
+            },
+        }  # fmt: skip
+        return shared(config).deciding
+
+    assert decides(vlm)
+    copy = tmp_path / "copy"
+    shutil.copytree(vlm, copy)
+    assert decides(copy)
