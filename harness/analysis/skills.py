@@ -21,8 +21,6 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import SCORE
 from harness.prompts import benchmark_of, read_prompts
 
-GRADED = ("value", "answers")
-
 
 @dataclass(frozen=True, slots=True)
 class Skill:
@@ -81,7 +79,7 @@ def line(skills: Sequence[Skill]) -> list[str]:
 
 
 def _rows(folder: RunFolder, selected: bool) -> Iterable[Mapping[str, Any]]:
-    columns = list(dict.fromkeys(["prompt_id", "replicate", "draw_index", *SCORE, *GRADED]))
+    columns = ["prompt_id", "replicate", "draw_index", *SCORE]
     rows: list[dict[str, Any]] = store.read(folder.log, "candidates", columns).to_pylist()
     if not selected:
         return rows

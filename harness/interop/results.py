@@ -35,9 +35,7 @@ RESULTS = "results.jsonl"
 OFFICIAL = (RESULTS, "score_lists.json", "dpg-bench_results.txt")
 """Names of the official programs' files."""
 
-_COLUMNS = tuple(
-    dict.fromkeys(("prompt_id", "replicate", "tag", *SCORE, "value", "answers", "error"))
-)
+_COLUMNS = ("prompt_id", "replicate", "tag", *SCORE, "error")
 
 
 def write_results(folder: RunFolder, root: Path) -> tuple[Path, ...]:
