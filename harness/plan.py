@@ -303,8 +303,9 @@ def override(suite: Suite, ask: Ask) -> Suite:
         updates["batch_size"] = ask.batch_size
     if ask.compile:
         updates["compile"] = True
+    generator = generator.model_copy(update=updates)
     settings = sampler_settings(generator, ask.generator_settings or {})
-    generator = generator.model_copy(update={**updates, "settings": settings})
+    generator = generator.model_copy(update={"settings": settings})
     judge = chosen_judge(suite.judge, ask.judge, ask.judge_settings or {}, suite.metric)
     return suite.model_copy(update={"generator": generator, "judge": judge})
 

@@ -146,6 +146,7 @@ GENERATORS = Registry(
     "generator",
     "harness.generators",
     {
+        "diffusers": "harness.models.diffusers_pipeline:DiffusersGenerator",
         "sana": "harness.models.sana:SanaGenerator",
         "reflect-dit": "harness.models.reflect_dit.generator:ReflectDiTGenerator",
     },
@@ -192,6 +193,11 @@ SUITES = Registry(
     {
         "miniature": "harness.models.suites:MINIATURE",
         "sana-1.0-1.6b": "harness.models.suites:SANA_1_6B",
+        "sana-1.5-1.6b": "harness.models.suites:SANA_1_5_1_6B",
+        "sana-1.5-4.8b": "harness.models.suites:SANA_1_5_4_8B",
+        "sana-sprint-1.6b": "harness.models.suites:SANA_SPRINT_1_6B",
+        "sd-3.5-medium": "harness.models.suites:SD_3_5_MEDIUM",
+        "flux.1-dev": "harness.models.suites:FLUX_1_DEV",
         "reflect-dit": "harness.models.suites:REFLECT_DIT",
     },
 )

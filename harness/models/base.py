@@ -112,6 +112,20 @@ class GeneratorFactory(Protocol):
     Settings: ClassVar[type]
     """A frozen dataclass: names, types and defaults of the sampler settings, known unloaded."""
 
+    def settings_for(self, references: Mapping[str, str]) -> type:
+        """Return the settings of these checkpoints, as `Settings`; a plug-in may leave this out.
+
+        For one whose settings depend on what it loads; no weights are loaded for this (a
+        classmethod of the plug-in).
+
+        Args:
+            references: Checkpoint references (`harness.models.checkpoints`) by part.
+
+        Raises:
+            harness.errors.HarnessError: A checkpoint is missing or damaged.
+        """
+        ...
+
     abilities: ClassVar[frozenset[Ability]]
     """What it can do of what a strategy may need (FEEDBACK, PARTIAL), so that a plan can be refused
     before loading."""

@@ -127,6 +127,14 @@ def resolve(ref: str) -> Path:
     return folder
 
 
+def is_pipeline(ref: str) -> bool:
+    """Tell whether a word names a pipeline of diffusers: its folder, or a hub id."""
+    folder = Path(ref).expanduser()
+    if (folder / "model_index.json").is_file():
+        return True
+    return not folder.exists() and ":" not in ref and not ref.startswith(".") and bool(_hub_id(ref))
+
+
 def require(folder: Path, files: Iterable[str]) -> None:
     """Check that a checkpoint folder has the files that a model needs.
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness import options
 from harness.errors import UsageError, did_you_mean
-from harness.models.checkpoints import look
+from harness.models.checkpoints import is_pipeline, look
 from harness.models.dtypes import Dtype, resolve_dtype
 from harness.records import LARGEST_BATCH, Loading, Role, Setting
 from harness.registry import GENERATORS, SUITES
@@ -27,6 +27,11 @@ _MAX_BYTES = 2**20
 _FOLDER = Path(__file__).resolve().parent / "suite_files"
 MINIATURE = _FOLDER / "miniature.toml"
 SANA_1_6B = _FOLDER / "sana-1.0-1.6b.toml"
+SANA_1_5_1_6B = _FOLDER / "sana-1.5-1.6b.toml"
+SANA_1_5_4_8B = _FOLDER / "sana-1.5-4.8b.toml"
+SANA_SPRINT_1_6B = _FOLDER / "sana-sprint-1.6b.toml"
+SD_3_5_MEDIUM = _FOLDER / "sd-3.5-medium.toml"
+FLUX_1_DEV = _FOLDER / "flux.1-dev.toml"
 REFLECT_DIT = _FOLDER / "reflect-dit.toml"
 
 
@@ -124,7 +129,7 @@ class Part:
 
 
 def load_suite(name_or_path: str | Path) -> Suite:
-    """Load a suite by its registered name, or from a TOML file.
+    """Load a suite by its registered name, from a TOML file, or around a pipeline of diffusers.
 
     A relative folder among a file's checkpoint references is taken from the file's own place,
     if it exists there or is written with a leading `./` or `../`.
@@ -135,6 +140,8 @@ def load_suite(name_or_path: str | Path) -> Suite:
     if isinstance(name_or_path, Path) or str(name_or_path).endswith(".toml"):
         return _from_file(Path(name_or_path).expanduser())
     name = str(name_or_path)
+    if is_pipeline(name) and name not in SUITES.names():
+        return _of_pipeline(name)
     try:
         entry = SUITES.get(name)
     except UsageError as error:
@@ -142,8 +149,8 @@ def load_suite(name_or_path: str | Path) -> Suite:
             raise
         raise UsageError(
             error.message,
-            f"{error.hint}; a suite of one's own is given as a TOML file, another checkpoint for a "
-            "suite's generator with --checkpoint",
+            f"{error.hint}; a suite of one's own is given as a TOML file, a pipeline of diffusers "
+            "as a folder or hub id, another checkpoint for a suite's generator with --checkpoint",
         ) from error
     if callable(entry) and not isinstance(entry, type):
         entry = entry()
@@ -178,9 +185,10 @@ def sampler_settings(
     for layer in overrides:
         merged.update(layer)
     factory = GENERATORS.get(spec.kind)
+    own = hasattr(factory, "settings_for")
     return options.resolved(
         options.build(
-            factory.Settings,
+            factory.settings_for(spec.checkpoints) if own else factory.Settings,
             merged,
             flag=flag,
             title=f"generator {spec.kind}",
@@ -245,6 +253,15 @@ def _from_file(path: Path) -> Suite:
         refs = {part: _anchored(ref, base) for part, ref in spec.checkpoints.items()}
         specs[role.value] = spec.model_copy(update={"checkpoints": refs})
     return suite.model_copy(update=specs)
+
+
+def _of_pipeline(reference: str) -> Suite:
+    """Return the suite of a pipeline's folder or hub id: without a judge, run by diffusers."""
+    local = Path(reference).expanduser()
+    name = local.resolve().name if local.is_dir() else reference.partition("@")[0].split("/")[1]
+    checkpoints = {"pipeline": str(local.resolve()) if local.is_dir() else reference}
+    generator = ModelSpec(kind="diffusers", checkpoints=checkpoints, batch_size=4)
+    return Suite(name=name, title=f"{reference}, run by diffusers", generator=generator)
 
 
 def _anchored(ref: str, base: Path) -> str:

@@ -90,7 +90,7 @@ BAD = [
     (["--model", "sana"], "unknown model 'sana'", "did you mean 'sana-1.0-1.6b'?"),
     (["--model", "SANA-1.0"], "unknown model 'SANA-1.0'", "did you mean 'sana-1.0-1.6b'?"),
     (["--model", "mini"], "unknown model 'mini'", "did you mean 'miniature'?"),
-    (["--model", "org/name"], "unknown model 'org/name'", "--checkpoint"),
+    (["--model", "org/name"], "checkpoint 'org/name' is not on this", "hf download org/name"),
     (["--benchmark", "prompt-file"], "'prompt-file' needs -B path=VALUE", "path (text)"),
     (["--benchmark", "prompt-file", "-B", "path"], "got 'path'", "-B path=prompts.jsonl"),
     (["--benchmark", "prompt-file", "-B", "path="], "-B path names no file", "-B path="),

@@ -1,0 +1,220 @@
+"""Load any text-to-image pipeline of diffusers from a local folder, strictly.
+
+A folder's `model_index.json` says of which classes it consists. They must be diffusers' and
+transformers' own: code beside a checkpoint, a pipeline of somebody's own and pickled weights are
+refused. Weights must fit their classes exactly (`harness.models.loading`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, FiniteFloat
+
+from harness.errors import HarnessError, UsageError
+from harness.models.checkpoints import require
+from harness.models.loading import explained, load_strictly, quiet, read_json
+from harness.models.sana_loading import load_diffusers
+
+if TYPE_CHECKING:
+    import torch
+
+Whole = Annotated[int, Field(ge=-1, le=65536)]
+Side = Annotated[int, Field(gt=0, le=8192)]
+Steps = Annotated[int, Field(gt=0, le=10_000)]
+"""Bounded, since a manifest that somebody else wrote may ask for them."""
+
+_OWN_TYPES = {"num_inference_steps": Steps, "height": Side, "width": Side}
+_GIVEN = ("prompt", "generator", "latents", "output_type", "return_dict", "num_images_per_prompt")
+"""Arguments of a pipeline's call that are no settings: the harness gives them."""
+
+_SIDE = 1024
+"""Pixels of a side where neither the call nor the configuration says how many."""
+
+_LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts that no text-to-image draw needs. A safety checker makes images black, which would be
+counted as failures of the model."""
+
+
+def pipeline_class(folder: Path) -> Any:
+    """Return the class of a pipeline's folder.
+
+    Raises:
+        HarnessError: There is no `model_index.json`, or it names no text-to-image pipeline of
+            diffusers.
+    """
+    import diffusers
+
+    require(folder, ["model_index.json"])
+    name = read_json(folder / "model_index.json").get("_class_name")
+    if not isinstance(name, str):
+        raise HarnessError(
+            f"{folder} is a pipeline with code of its own ({name!r}), which is not run",
+            "convert it to one of diffusers' own pipelines",
+        )
+    with quiet():
+        found = getattr(diffusers, name, None)
+    if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
+        raise HarnessError(
+            f"{folder}/model_index.json names the pipeline {name!r}, which diffusers "
+            f"{diffusers.__version__} does not have",
+            "it is no diffusers pipeline, or needs a newer diffusers",
+        )
+    given = inspect.signature(found.__call__).parameters
+    needed = {
+        argument
+        for argument, parameter in given.items()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    }
+    # One that changes an image says how strongly.
+    if "prompt" not in given or "strength" in given or needed - {"self", "prompt"}:
+        raise HarnessError(
+            f"{folder} holds a {name}, which does not make images of texts alone",
+            "give a text-to-image pipeline",
+        )
+    return found
+
+
+@cache
+def settings_class(folder: Path) -> type:
+    """Return the sampler settings of a pipeline: names, types and defaults of its own call.
+
+    Only plain values are settings (numbers, texts, true or false). Where the call leaves the
+    image's size open, it is the one the pipeline's configuration is made for.
+
+    Raises:
+        HarnessError: As of `pipeline_class`.
+    """
+    cls = pipeline_class(folder)
+    with quiet():
+        hints = typing.get_type_hints(cls.__call__)
+    fields: list[tuple[str, Any, Any]] = []
+    for name, parameter in inspect.signature(cls.__call__).parameters.items():
+        kind = _setting_type(hints.get(name))
+        texts = name.startswith("prompt") or name.endswith(("embeds", "embeds_2"))
+        if kind is None or name in _GIVEN or texts:
+            continue
+        default = parameter.default
+        if name in ("height", "width") and default is None:
+            default = _side(folder)
+        if isinstance(default, list | tuple | dict):
+            continue
+        own = _OWN_TYPES.get(name, kind)
+        if default is None:
+            own = own | None
+        fields.append((name, own, dataclasses.field(default=default)))
+    made = dataclasses.make_dataclass(f"{cls.__name__}Settings", fields, frozen=True)
+    return made
+
+
+def _setting_type(hint: Any) -> Any:
+    """Return the plain type that an argument takes, or None."""
+    kinds = typing.get_args(hint) if _is_union(hint) else (hint,)
+    plain = [kind for kind in kinds if kind in (bool, int, float, str)]
+    for kind, own in ((bool, bool), (float, FiniteFloat), (int, Whole), (str, str)):
+        if kind in plain:
+            return own
+    return None
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _side(folder: Path) -> int:
+    """Return the side of the images that a pipeline's configuration is made for, in pixels."""
+    config: dict[str, Any] = {}
+    for part in ("unet", "transformer"):
+        if (folder / part / "config.json").is_file():
+            config = read_json(folder / part / "config.json")
+    size = config.get("sample_size")
+    if not isinstance(size, int) or not (folder / "vae" / "config.json").is_file():
+        return _SIDE
+    vae = read_json(folder / "vae" / "config.json")
+    channels = vae.get("block_out_channels") or vae.get("encoder_block_out_channels")
+    return size * 2 ** (len(channels) - 1) if channels else _SIDE
+
+
+def load_any_pipeline(folder: Path, *, device: torch.device, dtype: str) -> Any:
+    """Load a pipeline without its progress bar and safety checker.
+
+    Args:
+        folder: As `DiffusionPipeline.save_pretrained` writes it.
+        device: Where to put it.
+        dtype: Of all parts, by torch's name.
+
+    Raises:
+        HarnessError: A file is missing, unreadable, or does not fit the class that reads it; or
+            a part is of a class that is not diffusers' or transformers' own.
+    """
+    cls = pipeline_class(folder)
+    index = read_json(folder / "model_index.json")
+    accepted = inspect.signature(cls.__init__).parameters
+    parts: dict[str, Any] = {}
+    for name, entry in index.items():
+        if name.startswith("_") or name not in accepted:
+            continue
+        if not isinstance(entry, list):
+            parts[name] = entry  # a plain option of the pipeline
+        elif name in _LEFT_OUT or entry[:2] == [None, None]:
+            parts[name] = None
+        else:
+            parts[name] = _load_part(folder, name, entry, dtype)
+    if "requires_safety_checker" in accepted:
+        parts["requires_safety_checker"] = False
+    if "add_watermarker" in accepted:
+        parts["add_watermarker"] = False
+    with quiet(), explained(folder, "pipeline"):
+        pipeline = cls(**parts)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def _load_part(folder: Path, name: str, entry: list[Any], dtype: str) -> Any:
+    cls = _part_class(folder, name, entry)
+    if _is_model(cls, "diffusers"):
+        return load_diffusers(cls, folder / name, dtype)
+    if _is_model(cls, "transformers"):
+        return load_strictly(cls, folder / name, dtype=dtype)
+    if not (folder / name).is_dir():
+        raise HarnessError(f"{folder} has no folder {name}", "it is incomplete")
+    with quiet(), explained(folder, name):
+        return cls.from_pretrained(folder / name, local_files_only=True)
+
+
+def _part_class(folder: Path, name: str, entry: list[Any]) -> Any:
+    """Return the class of a part, which must be one of the two libraries' own."""
+    import diffusers
+    import transformers
+
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    library = libraries.get(entry[0]) if len(entry) == 2 else None
+    found = getattr(library, entry[1], None) if isinstance(entry[-1], str) else None
+    if not (isinstance(found, type) and hasattr(found, "from_pretrained")):
+        raise HarnessError(
+            f"{folder}/model_index.json names {entry!r} as its {name}",
+            "expected a class of diffusers or transformers; code beside a checkpoint is not run",
+        )
+    return found
+
+
+def _is_model(cls: Any, library: str) -> bool:
+    import diffusers
+    import transformers
+
+    base: Any = diffusers.ModelMixin if library == "diffusers" else transformers.PreTrainedModel
+    return issubclass(cls, base)
+
+
+def no_pipeline() -> UsageError:
+    """Return the error for a generator without a pipeline."""
+    return UsageError(
+        "the generator 'diffusers' needs a checkpoint named 'pipeline'",
+        "give a folder or hub id with --model, or in a suite's [generator] checkpoints",
+    )
