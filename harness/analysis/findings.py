@@ -19,6 +19,7 @@ from harness.analysis.protocol import caption, check_alike, labels, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
 from harness.analysis.run_table import runs_table
+from harness.analysis.transfer import transfer_table
 from harness.analysis.truncated import logged_truncation
 from harness.errors import UsageError
 from harness.log import store
@@ -105,6 +106,11 @@ class Findings:
             except UsageError as error:
                 raise UsageError(f"{name}: {error.message}", error.hint) from None
         return comparison_table(self.runs, self.names, scores=scores, seed=self.seed)
+
+    @cached_property
+    def transfer(self) -> pd.DataFrame:
+        """Gains by measures that did not steer: `harness.analysis.transfer.transfer_table`."""
+        return transfer_table(self.runs, self.names, seed=self.seed)
 
     @cached_property
     def matched(self) -> pd.DataFrame:

@@ -66,6 +66,8 @@ def compare(
         print_table(list(shown.columns), shown.to_numpy())
     for note in paired.notes:
         click.echo(printable(note))
+    for row in found.transfer.to_dict("records"):
+        click.echo(printable(_gain(row)))
     for sentence in found.unscored:
         click.echo(printable(sentence), err=True)
     code = 1 if found.unscored else 0
@@ -78,6 +80,17 @@ def compare(
     for note in equal.notes:
         click.echo(printable(note))
     return code
+
+
+def _gain(row: dict[Hashable, Any]) -> str:
+    interval = f" [{row['low']:+.4g}, {row['high']:+.4g}]" if row["low"] == row["low"] else ""
+    gain = f"{row['run']}: selection gains {row['gain']:+.4g}{interval} by the {row['measure']}"
+    if row["transfer"] != row["transfer"]:
+        return gain
+    return (
+        f"{gain}, transfer {row['transfer']:.2f} [{row['least']:.2f}, {row['most']:.2f}] of the "
+        "judge's own gain, each in standard deviations"
+    )
 
 
 def _sentence(row: dict[Hashable, Any]) -> str:
