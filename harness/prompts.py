@@ -11,7 +11,7 @@ from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.log.files import make_folder, move
 from harness.log.lock import exclusive
 from harness.log.manifest import Manifest, PromptSet
-from harness.log.prompts import kept_prompts, prompts_path, write_prompts
+from harness.log.prompts import prompts_path, stored_prompts, write_prompts
 from harness.log.run_folder import RunFolder
 from harness.options import build
 from harness.records import Prompt
@@ -98,7 +98,7 @@ def read_prompts(folder: RunFolder, manifest: Manifest) -> list[Prompt]:
         UsageError: They are not kept, and the benchmark is not installed here.
         HarnessError: What is kept is damaged, or what is built is not what the run began with.
     """
-    if (prompts := kept_prompts(folder, manifest)) is not None:
+    if (prompts := stored_prompts(folder, manifest)) is not None:
         return prompts
     config = read_config(manifest.config)
     prompts = benchmark_prompts(config)
@@ -124,7 +124,7 @@ def repair_prompts(folder: RunFolder, manifest: Manifest) -> list[str]:
         HarnessError: Another process works on the run, or a file cannot be written.
     """
     try:
-        if kept_prompts(folder, manifest) is not None:
+        if stored_prompts(folder, manifest) is not None:
             return []
         told = [f"{prompts_path(folder)} is missing"]
     except HarnessError as error:

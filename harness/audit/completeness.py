@@ -19,7 +19,7 @@ from harness.audit.subject import Subject, named
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.log.manifest import FINISHED, PromptSet
-from harness.log.prompts import kept_prompts, prompts_path
+from harness.log.prompts import prompts_path, stored_prompts
 
 NAME = "completeness"
 
@@ -30,7 +30,7 @@ def check(subject: Subject) -> Result:
     evidence: list[str] = []
     manifest, config = subject.manifest, subject.config
     try:
-        kept_prompts(subject.folder, manifest)
+        stored_prompts(subject.folder, manifest)
     except HarnessError as error:
         problems.add(error.message)
     expected = _expected(subject, problems, evidence)

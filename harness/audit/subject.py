@@ -27,7 +27,7 @@ from harness.log.files import read_file
 from harness.log.images import MAX_BYTES, image_path, verify
 from harness.log.location import local
 from harness.log.manifest import Manifest
-from harness.log.prompts import kept_prompts, prompts_path
+from harness.log.prompts import prompts_path, stored_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS
 from harness.options import build
@@ -196,7 +196,7 @@ class Subject:
         """The prompts that the config stands for, in order, with their answer keys."""
         try:
             if self.brings_prompts:
-                return tuple(kept_prompts(self.folder, self.manifest) or ())
+                return tuple(stored_prompts(self.folder, self.manifest) or ())
             every = self.benchmark.prompts()
             return tuple(select_prompts(every, self.config.tags, self.config.limit))
         except HarnessError as error:

@@ -18,9 +18,9 @@ from typing import Any
 from harness.bench import gpu_parts
 from harness.bench.parts import Part, run_part
 from harness.bench.sizes import Scale
+from harness.doctor import facts
 from harness.engine.devices import device_name
 from harness.errors import UsageError, did_you_mean
-from harness.interop.machine import facts
 from harness.log.environment import environment
 from harness.log.files import write_atomically
 

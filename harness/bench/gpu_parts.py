@@ -39,10 +39,10 @@ PARITY = Ask(strategy="reflect", budget=3, limit=4, dtype="float32")
 
 def doctor(record: Recorder, scale: Scale, device: str) -> None:
     """Ask what `doctor` asks: scorers and judges answer as on the CPU, and known images rightly."""
-    from harness.interop.machine import check_suites, devices_of
+    from harness.doctor import check_suites, devices_of
 
     for check in check_suites(devices_of(device)):
-        record.add(what=check.name, ok=check.ok, answer=check.said)
+        record.add(what=check.name, ok=check.ok, answer=check.detail)
 
 
 def parity(record: Recorder, scale: Scale, device: str) -> None:

@@ -40,7 +40,7 @@ from harness.records import Request, Role
 Batches = Mapping[Role, Sequence[tuple[Item, ...]]]
 
 
-class Kept:
+class PersistentExecutor:
     """An executor whose models stay loaded from run to run. Has state: the last run's work.
 
     Attributes:
@@ -98,13 +98,13 @@ class _Regime:
     fill: Mapping[Role, float]
 
     @classmethod
-    def of(cls, plan: Plan, kept: Kept) -> _Regime:
+    def of(cls, plan: Plan, executor: PersistentExecutor) -> _Regime:
         """Do a run, to warm up and to learn its draws."""
-        _engine(plan, kept)
-        items = _items(kept.jobs)
+        _engine(plan, executor)
+        items = _items(executor.jobs)
         sizes = {role: spec.batch_size for role, spec in plan.config.specs.items()}
         full = {role: _filled(plan, items[role], sizes[role]) for role in items}
-        fill = {role: len(items[role]) / _rows(kept.jobs, role, sizes[role]) for role in items}
+        fill = {role: len(items[role]) / _rows(executor.jobs, role, sizes[role]) for role in items}
         return cls(plan, items, full, fill)
 
     @property
@@ -180,11 +180,11 @@ def measure(
 
 
 @contextmanager
-def _loaded(plan: Plan, execution: Execution) -> Iterator[Kept]:
+def _loaded(plan: Plan, execution: Execution) -> Iterator[PersistentExecutor]:
     executor = make_executor(plan, execution)
     try:
         executor.start()
-        yield Kept(executor)
+        yield PersistentExecutor(executor)
     finally:
         executor.close()
 
@@ -241,25 +241,25 @@ def _alone(item: Item) -> Item:
     return replace(item, rows=1) if isinstance(item, Request) else item
 
 
-def _bare(batches: Batches, kept: Kept) -> Round:
+def _bare(batches: Batches, executor: PersistentExecutor) -> Round:
     """Time the models alone: images packed for the engine are not counted here."""
-    kept.start()
+    executor.start()
     jobs = [(role, batch) for role, rows in batches.items() for batch in rows]
     with Stopwatch() as watch:
         for number, (role, batch) in enumerate(jobs):
-            kept.submit(Job(number, role, batch))
-            kept.wait(math.inf)
-    return Round(sum(kept.models.values()), dict(kept.models), watch.busy)
+            executor.submit(Job(number, role, batch))
+            executor.wait(math.inf)
+    return Round(sum(executor.models.values()), dict(executor.models), watch.busy)
 
 
-def _engine(plan: Plan, kept: Kept) -> Round:
+def _engine(plan: Plan, executor: PersistentExecutor) -> Round:
     with tempfile.TemporaryDirectory() as folder, Stopwatch() as watch:
-        work(plan, Execution(), RunFolder(Path(folder) / "run"), command="bench", executor=kept)
-    return Round(watch.seconds, dict(kept.models), watch.busy)
+        work(plan, Execution(), RunFolder(Path(folder) / "run"), command="bench", executor=executor)
+    return Round(watch.seconds, dict(executor.models), watch.busy)
 
 
-def _spread(plan: Plan, kept: Kept) -> Round:
-    return replace(_engine(plan, kept), busy=None)
+def _spread(plan: Plan, executor: PersistentExecutor) -> Round:
+    return replace(_engine(plan, executor), busy=None)
 
 
 def _one_at_a_time(items: Mapping[Role, Sequence[Item]], workers: Mapping[Role, Worker]) -> Round:

@@ -22,9 +22,9 @@ def doctor(device: str, address: str | None) -> int:
     known answers. Exits with 1 if the answers differ or are wrong, or a check fails otherwise;
     a checkpoint that is merely not here is no failure.
     """
+    from harness.doctor import check_mmdet, check_ray, check_suites, devices_of, facts
     from harness.engine.devices import has_gpu
     from harness.errors import UsageError
-    from harness.interop.machine import check_mmdet, check_ray, check_suites, devices_of, facts
 
     for name, value in facts():
         click.echo(f"{name:<10} {value}")
@@ -37,7 +37,7 @@ def doctor(device: str, address: str | None) -> int:
     checks = [check_ray(address), check_mmdet(), *check_suites(devices)]
     for check in checks:
         word = {True: "ok", False: "FAILED", None: "-"}[check.ok]
-        click.echo(f"{word:<7} {check.name}: {check.said}")
+        click.echo(f"{word:<7} {check.name}: {check.detail}")
         if check.hint and check.ok is False:
             click.echo(f"        hint: {check.hint}")
     return 1 if any(check.ok is False for check in checks) else 0

@@ -42,9 +42,9 @@ def repair(run: Location) -> None:
     scores = is_scoring(manifest.config)  # images are those of somebody else's folder
     prompts = repair_prompts(folder, manifest)
     done = carry_out(folder, session, images=not scores)
-    for what in (*prompts, *done.damage):
+    for what in (*prompts, *done.defects):
         click.echo(printable(what))
-    if not done.damage:
+    if not done.defects:
         if not prompts:
             click.echo(f"nothing is damaged in {run}")
         return

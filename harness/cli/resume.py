@@ -31,7 +31,7 @@ def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, An
     from harness.errors import UsageError
     from harness.interop.plan import is_scoring
     from harness.log.manifest import FINISHED, Manifest
-    from harness.log.prompts import kept_prompts
+    from harness.log.prompts import stored_prompts
     from harness.plan import replan
 
     manifest = Manifest.read(run.manifest)
@@ -49,5 +49,5 @@ def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, An
             f"{run.path} is an import that was stopped, and imports are done in one go",
             f"remove {run.path}, then: {manifest.command}",
         )
-    ready = replan(read_config(manifest.config), kept_prompts(run, manifest) or ())
+    ready = replan(read_config(manifest.config), stored_prompts(run, manifest) or ())
     return drive(ready, resolve(execution), run, reuse=reuse)

@@ -42,7 +42,7 @@ BATCHES = 3
 
 @dataclass(frozen=True)
 class Size:
-    """What was measured at one batch size.
+    """The measurement of one batch size.
 
     Attributes:
         batch_size: Rows.
@@ -142,7 +142,7 @@ def _calibrate_on_ray(
     probe: Any = None
 
     def comes(answer: Any, seconds: float) -> bool:
-        """Whether an answer, or an error in its place, comes in time."""
+        """Return whether an answer, or an error in its place, comes in time."""
         ready, _ = ray.wait([answer], timeout=None if math.isinf(seconds) else seconds)
         return bool(ready)
 
@@ -151,14 +151,14 @@ def _calibrate_on_ray(
         if not comes(answer, deadline):
             return f"a batch of {size} ran past its deadline"
         try:
-            found: Size | str = ray.get(answer)
+            result: Size | str = ray.get(answer)
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, HarnessError):
                 raise error.cause from error
             raise HarnessError(f"batch sizes cannot be measured: {error.cause}") from error
         except ray.exceptions.RayError as error:
             return f"the worker that tried a batch of {size} was lost ({died_of(error)})"
-        return found
+        return result
 
     try:
         on_gpu = execution.device.startswith("cuda")
@@ -304,11 +304,11 @@ def measure_sizes(measure: Callable[[int], Size | str], best: Choice = choose) -
     sizes: list[Size] = []
     stopped = "no larger size is tried"
     for size in SIZES:
-        found = measure(size)
-        if isinstance(found, str):
-            stopped = found
+        result = measure(size)
+        if isinstance(result, str):
+            stopped = result
             break
-        sizes.append(found)
+        sizes.append(result)
         if len(sizes) > 2 and choose(sizes) < sizes[-2].batch_size:
             stopped = "larger batches gained next to nothing"
             break

@@ -1,4 +1,4 @@
-"""How much memory a process holds on its device, and how much it may hold."""
+"""Memory that a process holds on its device, and memory that it may hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which devices there are to work on, and what they are called."""
+"""The devices that there are to work on, and their names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def has_gpu(address: str | None) -> bool:
-    """Whether there is a CUDA GPU: on the cluster at an address, else on this machine.
+    """Return whether there is a CUDA GPU: on the cluster at an address, else on this machine.
 
     Raises:
         HarnessError: The cluster cannot be reached.

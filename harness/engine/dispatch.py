@@ -1,4 +1,4 @@
-"""Which batch runs next, and when a short one is worth running. Pure but for a clock.
+"""The choice of the batch that runs next, and whether it may be short. Pure but for a clock.
 
 One rule holds it together: the generator is the only thing that should ever be waited for. So
 searches are opened until whole batches wait for it, and full batches fill every place of every
@@ -10,7 +10,7 @@ the scorer and of the metrics when nothing else is left or they have waited too 
 
 The exception is a judge or a scorer that is slower than the generator: while too many images wait
 for it, nothing more is drawn, or they would fill the memory. The engine asks all this of real
-executors, the simulation of pretended ones.
+executors, the simulation of virtual ones.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ quarter of this, so where judge and scorer keep up, nobody is held back.
 
 
 class Free(Protocol):
-    """How many batches a role can take: idle workers only, or places in queues too."""
+    """Return how many batches a role can take: idle workers only, or places in queues too."""
 
     def __call__(self, role: Role, *, idle: bool = True) -> int:
         """As an executor's `free`."""
@@ -68,12 +68,12 @@ class Dispatcher(Generic[Payload]):
 
     @property
     def in_flight(self) -> bool:
-        """Whether anybody is at work."""
+        """Return whether anybody is at work."""
         return any(self._batches.values())
 
     @property
     def waiting(self) -> bool:
-        """Whether any row waits for somebody."""
+        """Return whether any row waits for somebody."""
         return any(self._scheduler.waiting(role) for role in Role)
 
     def add(self, work: Work[Payload]) -> None:
@@ -86,7 +86,7 @@ class Dispatcher(Generic[Payload]):
         self._rows[role] -= rows
 
     def wants_search(self, free: Free) -> bool:
-        """Whether another search should be opened.
+        """Return whether another search should be opened.
 
         One full batch is kept beyond those that can be handed out now. Full ones count, not
         rows: rows of different shapes that never fill a batch would keep nobody busy. Where no
@@ -121,7 +121,7 @@ class Dispatcher(Generic[Payload]):
             yield batch
 
     def _held_back(self, free: Free) -> bool:
-        """Whether so many images wait for the judge, scorer or metrics that no more are wanted.
+        """Return whether enough images wait for the judge, scorer or metrics already.
 
         More than a full batch of that role waits then, so it is at work, or will be as soon as a
         worker of it is back: this always ends.
@@ -140,7 +140,7 @@ class Dispatcher(Generic[Payload]):
         return self._sizes[role] * (free(role, idle=False) + self._batches[role])
 
     def _short_is_worth_it(self, free: Free) -> bool:
-        """Whether a generator would stand idle even when all that is being judged came back.
+        """Return whether a generator would stand idle even when all that is being judged came back.
 
         A short batch takes as long as a full one. While verdicts could still fill it, it only
         runs if the other idle generators have room for what the verdicts may bring.

@@ -162,8 +162,8 @@ class Engine:
     def _advance(self, touched: Sequence[Pending]) -> None:
         """Tell searches what was answered; open others while batches lack draws."""
         for pending in touched:
-            if pending.is_answered and not pending.is_told:
-                self._ask(pending.open, pending.open.search.answer(self._told(pending)))
+            if pending.is_answered and not pending.is_sent:
+                self._ask(pending.open, pending.open.search.answer(self._deliver(pending)))
             elif pending.open.is_done:
                 self._close(pending.open)
         while self._dispatcher.wants_search(self._executor.free):
@@ -204,7 +204,7 @@ class Engine:
         pending: Pending = (
             self._draw(open, item) if isinstance(item, Draw) else self._question(open, item)
         )
-        return self._told(pending) if pending.is_answered else None
+        return self._deliver(pending) if pending.is_answered else None
 
     def _question(self, open: OpenSearch, question: Question) -> PendingQuestion:
         search = open.search
@@ -267,9 +267,9 @@ class Engine:
                 return known
         return None
 
-    def _told(self, pending: Pending) -> Candidate | Reply:
-        """Return what a search is told of what it asked for, which it now is."""
-        pending.is_told = True
+    def _deliver(self, pending: Pending) -> Candidate | Reply:
+        """Return the answer to what a search asked for, to be sent to it now."""
+        pending.is_sent = True
         answer = pending.answer()
         if isinstance(answer, Candidate):
             pending.open.images[answer.id] = answer.image

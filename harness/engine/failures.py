@@ -23,7 +23,7 @@ class Failed:
 
     @classmethod
     def of(cls, error: BaseException) -> Failed:
-        """What an exception amounts to."""
+        """Return the failure that an exception amounts to."""
         if isinstance(error, BadAnswer):
             return cls(error.failure, error.message)
         # torch's own class is told by its name: this module is to do without torch.
@@ -34,13 +34,13 @@ class Failed:
 
 def by_role(counts: Iterable[tuple[tuple[Role, Failure], int]]) -> dict[str, dict[str, int]]:
     """Counts of failures as the manifest has them: by role, by kind, without zeros."""
-    found: dict[str, dict[str, int]] = {}
+    counts_by_role: dict[str, dict[str, int]] = {}
     for (role, failure), count in sorted(counts):
         if count:
-            found.setdefault(str(role), {})[str(failure)] = count
-    return found
+            counts_by_role.setdefault(str(role), {})[str(failure)] = count
+    return counts_by_role
 
 
 def total(counts: Mapping[str, Mapping[str, int]]) -> int:
-    """How many failures there were, whoever's and of whatever kind."""
+    """The number of failures, whoever's and of whatever kind."""
     return sum(sum(kinds.values()) for kinds in counts.values())

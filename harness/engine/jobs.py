@@ -1,4 +1,4 @@
-"""What passes between the engine and the executors: plain values that travel between machines.
+"""Values that pass between the engine and the executors: plain values that travel between machines.
 
 Images travel as PNG: a worker encodes what it made and decodes what it is shown, so the driver
 only moves bytes.
@@ -96,7 +96,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of a job: answers, one an item, or an error, as values.
+    """The result of a job: answers, one an item, or an error, as values.
 
     Attributes:
         job: The job.

@@ -139,7 +139,7 @@ def _likely(draws: float, size: int) -> bool:
 
 
 def rehearsed(plan: Plan) -> list[Round]:
-    """Return the rounds that a plan's searches will take if they go as the pretended ones."""
+    """Return the rounds that a plan's searches will take if they go as the fake ones."""
     rounds = []
     scale = len(plan.prompts) * plan.config.replicates / SAMPLE
     resolver = Resolver.of(plan.config.model_copy(update={"batch_rows": ()}))
@@ -163,23 +163,23 @@ def rehearsed(plan: Plan) -> list[Round]:
             items, asked[number] = asked[number], []
             for draw in items:
                 if isinstance(draw, Question):
-                    asked[number] += search.answer(pretended_reply(draw))
+                    asked[number] += search.answer(fake_reply(draw))
                     continue
                 request = resolver.resolve(search.prompt, 0, draw, earlier=earlier[number])
                 kinds[resolver.shape(request)] += 1
-                candidate = pretended(0, search.prompt, 0, draw, request.id, chances[number])
+                candidate = fake_candidate(0, search.prompt, 0, draw, request.id, chances[number])
                 asked[number] += search.answer(candidate)
         if kinds:  # a round of questions draws nothing
             rounds.append(Round(sum(kinds.values()) / len(kinds) * scale, len(kinds)))
     return rounds
 
 
-def pretended_reply(question: Question) -> Reply:
+def fake_reply(question: Question) -> Reply:
     """Return the answer to a question without a model."""
     return Reply(question, f"reply {question.index}")
 
 
-def pretended(
+def fake_candidate(
     run_seed: int, prompt: Prompt, replicate: int, draw: Draw, id: str, chance: float
 ) -> Candidate:
     """Return a draw's answer without a model: accepted with a chance, by seed and place alone."""

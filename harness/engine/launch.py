@@ -26,7 +26,7 @@ from harness.log.files import explain, is_leftover, make_folder, remove_leftover
 from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
-from harness.log.prompts import check_kept, prompts_path, write_prompts
+from harness.log.prompts import check_prompts, prompts_path, write_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.plan import Plan
@@ -45,7 +45,7 @@ metrics come on top, the generator makes room for them."""
 
 @dataclass(frozen=True)
 class Execution:
-    """Where the work is done. None of it changes what comes out.
+    """The place of the work. None of it changes what comes out.
 
     Attributes:
         executor: "inline", "ray", or "auto": Ray where there are GPUs, an address or several
@@ -80,13 +80,15 @@ class Execution:
 
     @property
     def uses_ray(self) -> bool:
-        """Whether work goes to Ray actors."""
-        wanted = self.address is not None or self.workers > 1 or self.device.startswith("cuda")
-        return self.executor == "ray" or (self.executor == "auto" and wanted)
+        """True if work goes to Ray actors."""
+        uses_cluster = (
+            self.address is not None or self.workers > 1 or self.device.startswith("cuda")
+        )
+        return self.executor == "ray" or (self.executor == "auto" and uses_cluster)
 
 
 def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
-    """What is in a run's folder already: its manifest, or None if the folder is free.
+    """Return the manifest that is in a run's folder already, or None if the folder is free.
 
     Raises:
         UsageError: It belongs to another config or to other prompts, or holds something that is
@@ -116,7 +118,7 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
             f"{folder.path} belongs to another config; it differs in {', '.join(fields)}",
             "choose another --out, or leave --out away for a folder of its own",
         )
-    check_kept(folder, manifest)
+    check_prompts(folder, manifest)
     # The config names where prompts come from, such as a file, and not what is in it.
     if manifest.prompt_set != PromptSet.of(plan.prompts):
         raise UsageError(
@@ -127,7 +129,7 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
 
 
 def is_finished(manifest: Manifest | None) -> bool:
-    """Whether what is in a folder already is a run that came to its end."""
+    """Return whether a folder holds a run that came to its end."""
     return manifest is not None and manifest.state == FINISHED
 
 
@@ -292,7 +294,7 @@ def _new_manifest(plan: Plan, command: str) -> Manifest:
 
 
 def default_folder(plan: Plan, root: Path) -> RunFolder:
-    """Where a run goes unless said otherwise: the same place for the same config."""
+    """Return the folder of a run that is given none: the same for the same config."""
     config = plan.config
     name = (
         f"{config.suite}-{config.benchmark.name}-{config.strategy.name}-{config.budget}"

@@ -36,7 +36,7 @@ class OpenSearch:
 
     @property
     def is_done(self) -> bool:
-        """Whether it is to be closed: it has ended, and all that it asked for has its row."""
+        """True if it is to be closed: it has ended, and all that it asked for has its row."""
         return self.search.ended and not self.unlogged and not self.is_closed
 
     def note(self, pending: PendingDraw) -> None:
@@ -54,7 +54,7 @@ class Pending:
         known: What came back.
         waiting: Roles that still have to answer before the row can be written.
         strikes: Failed tries that may have been its own fault, by role.
-        is_told: Whether its search has been told.
+        is_sent: Whether its search has been sent the answer.
         round: In which of its search's rounds it was asked for, from 1; None if nobody knows.
     """
 
@@ -62,7 +62,7 @@ class Pending:
     known: Known = field(default_factory=Known, kw_only=True)
     waiting: set[Role] = field(default_factory=set, kw_only=True)
     strikes: Counter[Role] = field(default_factory=Counter, kw_only=True)
-    is_told: bool = field(default=False, kw_only=True)
+    is_sent: bool = field(default=False, kw_only=True)
     round: int | None = field(default=None, kw_only=True)
 
     def take(self, result: BatchResult, place: int) -> None:
@@ -91,7 +91,7 @@ class Pending:
 
     @property
     def is_answered(self) -> bool:
-        """Whether its search can be told."""
+        """True if its search can be sent the answer."""
         raise NotImplementedError
 
     def answer(self) -> Candidate | Reply:
@@ -131,7 +131,7 @@ class PendingDraw(Pending):
 
     @property
     def is_answered(self) -> bool:
-        """Whether its search can be told."""
+        """True if its search can be sent the answer."""
         return self.known.is_judged
 
     def answer(self) -> Candidate:
@@ -153,7 +153,7 @@ class PendingQuestion(Pending):
 
     @property
     def is_answered(self) -> bool:
-        """Whether its search can be told."""
+        """True if its search can be sent the answer."""
         return self.known.reply is not None or Role.JUDGE in self.known.errors
 
     def answer(self) -> Reply:

@@ -1,4 +1,4 @@
-"""What a run has got to: numbers for the terminal, kept as the engine goes."""
+"""The progress of a run: numbers for the terminal, kept as the engine goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an earlier session of a run left in the log, as the engine needs it."""
+"""The log of a run's earlier sessions, as the engine needs it."""
 
 from __future__ import annotations
 

@@ -22,15 +22,15 @@ from harness.config import FOREIGN, RunConfig, differences, read_config
 from harness.engine.rows import logged_score, logged_verdict
 from harness.engine.sources import Known
 from harness.errors import HarnessError, UsageError
-from harness.log import damage, store
+from harness.log import integrity, store
 from harness.log.environment import NUMERIC, device_names, other_versions
 from harness.log.files import read_file
 from harness.log.images import MAX_BYTES, image_path, verify
 from harness.log.manifest import Manifest, PromptSet
-from harness.log.prompts import check_kept
+from harness.log.prompts import check_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import METERED, SCORE, UNITS, VERDICT, reused_from
-from harness.log.shards import salvage
+from harness.log.shards import repair_hint
 from harness.plan import Plan
 from harness.prompts import read_prompts
 from harness.records import Cost, Draw, Prompt, Role
@@ -62,7 +62,7 @@ class Source:
     Attributes:
         folder: Where it lives.
         run: Its id.
-        kept: Which images it kept ("all", "selected", "none").
+        keep_images: Which images it kept ("all", "selected", "none").
         measured: Whether it measured all images by the plan's own metrics, and no others.
         devices: Names of the devices it ran on.
         rows: What became of its draws, without those that failed.
@@ -71,7 +71,7 @@ class Source:
 
     folder: RunFolder
     run: str
-    kept: str
+    keep_images: str
     measured: bool
     devices: Collection[str]
     rows: pa.Table = field(repr=False)
@@ -102,7 +102,7 @@ class Source:
                 f"draws of {folder.path} cannot be reused: it differs in {', '.join(different)}",
                 "leave it out, or give the run the options it was made with",
             )
-        damage.check(folder)
+        integrity.check(folder)
         answered = pc.field("error").is_null()
         rows = store.read(folder.log, "candidates", _COLUMNS, answered).combine_chunks()
         places = {identity: place for place, identity in enumerate(rows["draw_id"].to_pylist())}
@@ -117,12 +117,12 @@ class Source:
         )
 
     def row(self, identity: str) -> dict[str, Any] | None:
-        """What became of a draw, if it was made."""
+        """Return the answer to a draw, if it was made."""
         place = self.places.get(identity)
         if place is None:
             return None
-        found: dict[str, Any] = self.rows.slice(place, 1).to_pylist()[0]
-        return found
+        row: dict[str, Any] = self.rows.slice(place, 1).to_pylist()[0]
+        return row
 
     def image(self, digest: str) -> bytes | None:
         """An encoded image, or None if the run did not keep it.
@@ -140,7 +140,7 @@ class Source:
         if what := verify(png, digest):
             raise HarnessError(
                 f"{path} is damaged: {what}",
-                f"{salvage(self.folder.images)}; or leave it out of --reuse",
+                f"{repair_hint(self.folder.images)}; or leave it out of --reuse",
             )
         return png
 
@@ -168,7 +168,7 @@ class Pool:
         sources = [Source.open(folder, plan) for folder in folders]
         with_images = plan.stores_images or not all(source.measured for source in sources)
         for source in sources:
-            if with_images and source.kept == "none":
+            if with_images and source.keep_images == "none":
                 raise UsageError(
                     f"draws of {source.folder.path} cannot be reused: it kept no images",
                     f"{_needed(plan, source)}; leave it out",
@@ -259,17 +259,17 @@ def _differences(folder: RunFolder, manifest: Manifest, config: RunConfig, plan:
         | {"digests": _digests(each, metric=False)}
         for each in (config, plan.config)
     )
-    if found := differences(theirs, ours):
-        return found
+    if different := differences(theirs, ours):
+        return different
     versions = other_versions(manifest.environment, manifest.sessions)
-    found = [f"the version of {name}" for name in NUMERIC if name in versions]
+    different = [f"the version of {name}" for name in NUMERIC if name in versions]
     # The config names where prompts come from, such as a file, and not what is in it.
-    check_kept(folder, manifest)
+    check_prompts(folder, manifest)
     try:
         with import_paths(allowed=True):  # the plan's own, which has been imported before
             before = {prompt.id: prompt for prompt in read_prompts(folder, manifest)}
     except HarnessError:  # it kept none, and they cannot be had again
-        return [*found, "its prompts"]
+        return [*different, "its prompts"]
     pairs = ((before[prompt.id], prompt) for prompt in plan.prompts if prompt.id in before)
     other = any(PromptSet.of([one]) != PromptSet.of([two]) for one, two in pairs)
-    return [*found, "its prompts"] if other else found
+    return [*different, "its prompts"] if other else different

@@ -123,7 +123,7 @@ def _cost(role: Role, known: Known) -> dict[str, Any]:
 
 
 def logged_candidate(row: Mapping[str, Any], draw: Draw) -> Candidate:
-    """What the strategy was told of a draw that the log already answers."""
+    """Return the candidate that the strategy was sent for a draw of the log."""
     failed = row["error_role"] in (Role.GENERATOR, Role.JUDGE)
     error = row["error"] if failed else None
     return Candidate(draw, row["draw_id"], row["image"], logged_verdict(row), error)

@@ -1,4 +1,4 @@
-"""What a strategy may ask for in a round, and what breaks the protocol.
+"""The rules of a round: what a strategy may ask for, and what breaks the protocol.
 
 A round is held to the strategy's own word on which abilities it needs, to the budget in denoising
 steps, and to what the log can hold and an identity be made of.

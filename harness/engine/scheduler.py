@@ -1,4 +1,4 @@
-"""What to run next. Pure: it holds waiting work and knows batch shapes, and does no I/O.
+"""Waiting work, by batch shape, and the choice of what runs next. Pure: it does no I/O.
 
 Work waits in queues of equal role and shape, because only such work can share a batch. A full batch
 is always worth running; a short one costs as much as a full one, so it runs only when there is
@@ -50,11 +50,11 @@ class Scheduler(Generic[Payload]):
         self._full = dict.fromkeys(Role, 0)
 
     def waiting(self, role: Role) -> int:
-        """How many rows wait for a role."""
+        """Return how many rows wait for a role."""
         return self._waiting[role]
 
     def full(self, role: Role) -> int:
-        """How many batches could run that no further row would make fuller."""
+        """Return how many batches could run that no further row would make fuller."""
         return self._full[role] + len(self._alone[role])
 
     def add(self, work: Work[Payload]) -> None:

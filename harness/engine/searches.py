@@ -29,14 +29,14 @@ NO_SETTINGS: Mapping[str, Setting] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class SearchKey:
-    """What names a search within a run."""
+    """The name of a search within a run."""
 
     prompt_id: str
     replicate: int
 
 
 def timed_out(error: object) -> bool:
-    """Whether a search's error is that it thought too long, which a replay need not repeat.
+    """Return whether a search failed by thinking too long, which a replay need not repeat.
 
     Args:
         error: As logged; where there is none, None or what a frame has for it.
@@ -105,17 +105,17 @@ class Search:
 
     @property
     def draws(self) -> int:
-        """How many draws it has asked for."""
+        """The number of draws that it has asked for."""
         return len(self._rules.draws)
 
     @property
     def questions(self) -> int:
-        """How many questions it has asked."""
+        """The number of questions that it has asked."""
         return len(self._rules.questions)
 
     @property
     def steps(self) -> int:
-        """How many denoising steps it has asked for."""
+        """The number of denoising steps that it has asked for."""
         return self._rules.steps
 
     def start(self) -> Sequence[Item]:

@@ -1,4 +1,4 @@
-"""Where the answer to a draw, or to a question, may come from besides the models.
+"""Sources of answers to draws and questions, besides the models.
 
 The run's own log, other runs (`--reuse`), a folder of images (`score`), what another program left
 behind (`import`): the engine asks them in this order, and models for what none of them knows.
@@ -56,7 +56,7 @@ class Known:
 
     @property
     def is_judged(self) -> bool:
-        """Whether the strategy can be told: there is a verdict, or there will be none."""
+        """True if the strategy can be told: there is a verdict, or there will be none."""
         failed = Role.GENERATOR in self.errors or Role.JUDGE in self.errors
         return failed or self.verdict is not None
 

@@ -1,4 +1,4 @@
-"""How CPU threads wait for each other. To be settled before torch and numpy are imported."""
+"""The waiting of CPU threads for each other, settled before torch and numpy are imported."""
 
 from __future__ import annotations
 

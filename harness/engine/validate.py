@@ -91,15 +91,16 @@ def check_score(score: Score) -> None:
                     Failure.BAD_NUMBER,
                     f"the scorer gave the answer to '{answer.question}' a {name} of {number}",
                 )
-    for found in score.detections:
-        if not (_finite(found.score) and 0 <= found.score <= 1):
+    for detection in score.detections:
+        if not (_finite(detection.score) and 0 <= detection.score <= 1):
             raise BadAnswer(
                 Failure.BAD_NUMBER,
-                f"the scorer found '{found.label}' with a confidence of {found.score}",
+                f"the scorer found '{detection.label}' with a confidence of {detection.score}",
             )
-        if len(found.box) != 4 or not all(map(_finite, found.box)):
+        if len(detection.box) != 4 or not all(map(_finite, detection.box)):
             raise BadAnswer(
-                Failure.BAD_NUMBER, f"the scorer found '{found.label}' in the box {found.box}"
+                Failure.BAD_NUMBER,
+                f"the scorer found '{detection.label}' in the box {detection.box}",
             )
 
 

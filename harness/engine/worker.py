@@ -1,4 +1,4 @@
-"""What runs on a worker, whichever executor put it there: one role's model, batch by batch."""
+"""A worker, whichever executor put it there: it runs one role's model, batch by batch."""
 
 from __future__ import annotations
 
@@ -159,18 +159,18 @@ class Worker:
         pixels = self._threads(images.decode, [item.image for item in items])
         started = time.perf_counter()
         if self.role is Role.JUDGE:
-            found = self.model.judge(prompts, pixels, [item.seed for item in items])
+            answers = self.model.judge(prompts, pixels, [item.seed for item in items])
         elif self.role is Role.SCORER:
-            found = self.model.score(prompts, pixels)
+            answers = self.model.score(prompts, pixels)
         else:
-            found = self.model.measure([Look(*row) for row in zip(prompts, pixels, strict=True)])
+            answers = self.model.measure([Look(*row) for row in zip(prompts, pixels, strict=True)])
         share = (time.perf_counter() - started) / len(items)
-        check_length(self.role, len(items), len(found))
+        check_length(self.role, len(items), len(answers))
         check, kind = _ANSWERS[self.role]
-        for answer, cost in found:
+        for answer, cost in answers:
             check(answer)
             check_cost(self.role, cost)
-        return [kind(answer, self._shared(cost, share, len(items))) for answer, cost in found]
+        return [kind(answer, self._shared(cost, share, len(items))) for answer, cost in answers]
 
     def _shared(self, cost: Cost, seconds: float, items: int, rows: int = 0) -> Cost:
         """Return a row's cost with its share of the batch's time and of its padding.

@@ -24,7 +24,7 @@ from harness.seeds import pixel_digest
 
 @dataclass(frozen=True)
 class Export:
-    """What was written.
+    """The files that were written.
 
     Attributes:
         prompts: Prompts' folders.
@@ -109,11 +109,11 @@ def _image(folder: RunFolder, digest: Any, why: Any) -> bytes:
     path = images.image_path(folder.images, digest)
     try:
         png = path.read_bytes()
-        found = pixel_digest(images.decode(png))
+        actual = pixel_digest(images.decode(png))
     except (OSError, SyntaxError, ValueError) as error:
         raise HarnessError(f"image {digest} cannot be read: {error}") from error
-    if found != digest:
-        raise HarnessError(f"image {digest} is damaged: its pixels have digest {found}")
+    if actual != digest:
+        raise HarnessError(f"image {digest} is damaged: its pixels have digest {actual}")
     return png
 
 

@@ -1,4 +1,4 @@
-"""Which file each row of a scored folder's log is about."""
+"""The file that each row of a scored folder's log is about."""
 
 from __future__ import annotations
 

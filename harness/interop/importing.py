@@ -39,7 +39,7 @@ _PNG = b"\x89PNG"
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import found.
+    """The result of an import.
 
     Attributes:
         searches: Searches, one a folder.
@@ -141,7 +141,7 @@ def _config(output: Output, budget: int, keep_images: bool) -> RunConfig:
     # The script's "correct" is GenEval's only for GenEval's prompts: a dummy's for custom ones.
     chains, geneval = output.chains, output.geneval
     content = [
-        [c.folder, [[i, _said(attempt)] for i, attempt in sorted(c.attempts.items())]]
+        [c.folder, [[i, _attempt_fields(attempt)] for i, attempt in sorted(c.attempts.items())]]
         for c in chains
     ]
     return RunConfig(
@@ -159,7 +159,7 @@ def _config(output: Output, budget: int, keep_images: bool) -> RunConfig:
     )
 
 
-def _said(attempt: Attempt) -> list[object]:
+def _attempt_fields(attempt: Attempt) -> list[object]:
     verdict, score = attempt.verdict, attempt.score
     judged = [verdict.accepted, verdict.sentence] if verdict else []
     return [attempt.error, *judged, score.correct if score else attempt.share]

@@ -145,7 +145,7 @@ def has_text(row: Any) -> Mapping[str, Any]:
     return {key: value for key, value in row.items() if key != "tag" or value is not None}
 
 
-def salvaged(folder: Path) -> Prompt:
+def readable_prompt(folder: Path) -> Prompt:
     """Return what can be said of a prompt whose metadata is refused: its tag, if that is one."""
     try:
         row, _ = read_row(folder, nan_is_null=True)
@@ -273,7 +273,7 @@ def _read_folder(path: Path, validate: Validate) -> PromptFolder:
         prompt = read_prompt(path, validate)
     except UsageError as error:
         refusal = error.message
-        prompt = salvaged(path)
+        prompt = readable_prompt(path)
     return PromptFolder(
         path, prompt, tuple(images), refusal, tuple(file.name for file in beside), tuple(others)
     )

@@ -51,7 +51,7 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class ScoringAsk:
-    """What the user asked for, as given.
+    """The request of the user, as given.
 
     Attributes:
         images: The folder.
@@ -82,7 +82,7 @@ class ScoringAsk:
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """What will be scored, and by what.
+    """The images to be scored, and the scorer.
 
     Attributes:
         plan: As of a run with one draw a search, whose images are there already.
@@ -116,7 +116,7 @@ class NothingToScore(HarnessError):
 
 
 def is_scoring(config: Mapping[str, object]) -> bool:
-    """Whether a manifest's config is one of scored images, not of a run that makes its own."""
+    """Return whether a config is one of scored images, not of a run that makes its own."""
     return config["suite"] == SUITE
 
 

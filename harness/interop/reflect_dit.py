@@ -37,7 +37,7 @@ from harness.interop.layout import (
     numbered_folders,
     read_prompt,
     read_row,
-    salvaged,
+    readable_prompt,
 )
 from harness.records import Prompt, Score, Verdict
 from harness.text import parse_json, read_text
@@ -101,7 +101,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Output:
-    """What the script has left behind.
+    """The files that the script has left behind.
 
     Attributes:
         chains: Its searches, by the numbers of their folders.
@@ -131,7 +131,7 @@ def read_output(root: Path) -> Output:
         try:
             prompt = read_prompt(path, validate, nan_is_null=not geneval)
         except UsageError as error:
-            prompt, refusal = salvaged(path), error.message
+            prompt, refusal = readable_prompt(path), error.message
         attempts, problems = _attempts(path, root)
         chains.append(Chain(path.name, prompt, 0, attempts, refusal, problems))
     refusals = [chain.refusal for chain in chains if chain.refusal]

@@ -99,11 +99,11 @@ def _line(
         "correct": row["correct"],
         "reason": row["reason"] if scored else f"not scored: {row['error']}",
         "metadata": json.dumps(prompt.metadata),
-        "details": json.dumps(_kept(row["detections"] or [], prompt.tag, max_overlap)),
+        "details": json.dumps(_without_overlaps(row["detections"] or [], prompt.tag, max_overlap)),
     }
 
 
-def _kept(
+def _without_overlaps(
     detections: list[dict[str, Any]], tag: str, max_overlap: float
 ) -> dict[str, list[list[float]]]:
     """Boxes with scores of the objects that count, by class in the detector's order."""

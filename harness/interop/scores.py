@@ -1,4 +1,4 @@
-"""What scored images come to: the official numbers and the paper's, with intervals.
+"""Scores of images: the official numbers and the paper's, with intervals.
 
 The official summary (`evaluation/summary_scores.py` of github.com/djghosh13/geneval) pools all
 images: its overall score is the mean over tags of the share of correct images, and a prompt
@@ -18,7 +18,7 @@ import pandas as pd
 from harness.analysis.resampling import Floats
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval
 from harness.errors import HarnessError
-from harness.log import damage, store
+from harness.log import integrity, store
 from harness.log.costs import WORKED, spent
 from harness.log.grades import graded
 from harness.log.run_folder import RunFolder
@@ -74,7 +74,7 @@ def summarise_scores(folder: RunFolder) -> Scores:
     Raises:
         HarnessError: The log is damaged, or holds nothing yet.
     """
-    damage.check(folder)
+    integrity.check(folder)
     columns = [
         "prompt_id",
         "tag",
@@ -139,8 +139,8 @@ def _linear(counts: pd.DataFrame) -> Floats:
     return values
 
 
-def _clipped(found: Estimate) -> Estimate:
+def _clipped(estimate: Estimate) -> Estimate:
     # A share ends at 1, where its linearisation need not; a mean of grades is what it is.
-    top = 1.0 if found.value <= 1.0 + 1e-9 else np.inf
-    value, low, high = np.clip([found.value, found.low, found.high], 0.0, top).tolist()
-    return Estimate(value, low, high, found.method)
+    top = 1.0 if estimate.value <= 1.0 + 1e-9 else np.inf
+    value, low, high = np.clip([estimate.value, estimate.low, estimate.high], 0.0, top).tolist()
+    return Estimate(value, low, high, estimate.method)

@@ -80,7 +80,7 @@ def score(
 
 
 def check_out(folder: RunFolder, ready: ScoringPlan) -> Manifest | None:
-    """What is in the folder already: its manifest, or None if it is free.
+    """Return the manifest that is in the folder already, or None if it is free.
 
     Raises:
         UsageError: It belongs to something else, or the images have changed since.

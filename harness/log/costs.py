@@ -1,4 +1,4 @@
-"""What draws cost, role by role: nothing where a role did not work, unknown where nobody counted.
+"""Costs of draws, role by role: nothing where a role did not work, unknown where nobody counted.
 
 A plug-in need not count its FLOPs, and of images that came from elsewhere nobody knows what they
 took. Such a cost is unknown, and so is every sum that it belongs to: a total without it would
@@ -30,7 +30,7 @@ REPLIES = ("prompt_id", "replicate", "round", "error", *(f"judge_{unit}" for uni
 
 
 def spent(table: pa.Table, role: str, unit: str, *, judged: bool) -> npt.NDArray[np.float64]:
-    """What a role spent on each draw: 0 where it did not work, NaN where nobody counted.
+    """Return what a role spent on each draw: 0 where it did not work, NaN where nobody counted.
 
     Args:
         table: Candidates, with the columns `WORKED` and the cost's own.

@@ -1,4 +1,4 @@
-"""Where a run was made: versions, platform, commit. Evidence, never identity."""
+"""The place where a run was made: versions, platform, commit. Evidence, never identity."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def package_versions(
         environment: A manifest's, as of the first session.
         sessions: Entries of the manifest. One of an older program does not say.
     """
-    told = [environment, *(session for session in sessions if session.get("packages"))]
+    entries = [environment, *(session for session in sessions if session.get("packages"))]
     return {
-        name: sorted({str((entry.get("packages") or {}).get(name)) for entry in told})
+        name: sorted({str((entry.get("packages") or {}).get(name)) for entry in entries})
         for name in PACKAGES
     }
 

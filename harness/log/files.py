@@ -146,7 +146,7 @@ def check_entries(folder: Location) -> None:
 
 
 def is_leftover(path: Location) -> bool:
-    """Whether a file is what a crash left of a write, by its name."""
+    """Return whether a file is, by its name, what a crash left of a write."""
     return path.name.startswith(TEMPORARY)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.errors import HarnessError
-from harness.log import damage, store
+from harness.log import integrity, store
 from harness.log.grades import graded
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS
-from harness.log.shards import salvage
+from harness.log.shards import repair_hint
 
 
 def load(run: str | Location) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def load(run: str | Location) -> pd.DataFrame:
     """
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)
-    damage.check(folder)
+    integrity.check(folder)
     table = store.read(folder.log, "candidates")
     frame: pd.DataFrame = table.to_pandas()
     frame["value"] = graded(table).to_pandas()
@@ -50,11 +50,11 @@ def load_searches(run: str | Location) -> pd.DataFrame:
         HarnessError: The folder is no run, or its log is damaged.
     """
     folder = RunFolder.existing(run)
-    damage.check(folder)
+    integrity.check(folder)
     searches: pd.DataFrame = store.read(folder.log, "searches").to_pandas()
     if searches.duplicated(list(KEYS["searches"])).any():
         raise HarnessError(
             f"{folder.log} is damaged: a search in table 'searches' is there twice",
-            salvage(folder.log),
+            repair_hint(folder.log),
         )
     return searches.sort_values(["prompt_id", "replicate"], ignore_index=True)

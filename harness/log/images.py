@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from harness.errors import HarnessError
 from harness.log.files import make_folder, read_file, write_atomically
 from harness.log.location import Location
-from harness.log.shards import salvage
+from harness.log.shards import repair_hint
 from harness.log.store import LogWriter
 from harness.records import Image
 from harness.seeds import pixel_digest
@@ -55,16 +55,16 @@ def decode(png: bytes) -> Image:
 
 
 def verify(png: bytes, digest: str) -> str:
-    """What is wrong with an encoded image that should have this pixel digest; "" if nothing is."""
+    """Return what is wrong with an encoded image of this pixel digest; "" if nothing is."""
     try:
-        found = pixel_digest(decode(png))
+        actual = pixel_digest(decode(png))
     except Exception as error:  # Pillow raises many kinds on bytes that are no picture
         return f"it is no picture ({type(error).__name__})"
-    return "" if found == digest else f"its pixels are others; their digest is {found}"
+    return "" if actual == digest else f"its pixels are others; their digest is {actual}"
 
 
 def image_path(folder: Location, digest: str) -> Location:
-    """Where in an `images` folder an image of this pixel digest is or would be."""
+    """Return the path of an image of this pixel digest in an `images` folder."""
     return folder / digest[:2] / f"{digest}.png"
 
 
@@ -90,7 +90,7 @@ class ImageStore:
             log.after_flush(self._sweep)
 
     def path(self, digest: str) -> Location:
-        """Where an image is or would be."""
+        """Return the path of an image, stored or not."""
         return image_path(self._folder, digest)
 
     def write(self, digest: str, png: bytes) -> None:
@@ -124,10 +124,10 @@ class ImageStore:
             png = read_file(path, MAX_BYTES)
         except OSError as error:
             raise HarnessError(
-                f"{path} cannot be read: {error.strerror or error}", salvage(self._folder)
+                f"{path} cannot be read: {error.strerror or error}", repair_hint(self._folder)
             ) from error
         if check and (what := verify(png, digest)):
-            raise HarnessError(f"{path} is damaged: {what}", salvage(self._folder))
+            raise HarnessError(f"{path} is damaged: {what}", repair_hint(self._folder))
         return png
 
     def hold(self, digest: str) -> None:

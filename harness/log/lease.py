@@ -42,7 +42,7 @@ STALE_SECONDS = 40.0
 
 @dataclass(frozen=True)
 class Holder:
-    """What the object says.
+    """The content of the lock object.
 
     Attributes:
         owner: A name that no other holder ever has; None where nobody holds the run.

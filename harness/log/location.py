@@ -1,4 +1,4 @@
-"""Where a run may live: a folder of this machine, or a place in an object store."""
+"""Places of runs: a folder of this machine, or a place in an object store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Location = Path | RemotePath
 
 
 def location(place: str | Location) -> Location:
-    """What a user's word for a place means: an `s3://` URI, or a path.
+    """Return the place that a user names: an `s3://` URI, or a path.
 
     Raises:
         UsageError: It is a URI that names no place.

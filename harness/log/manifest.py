@@ -46,7 +46,7 @@ MOST_PROMPTS, MOST_SEARCHES = 1_000_000, 10_000_000
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Which prompts a run is over.
+    """The prompts that a run is over.
 
     Attributes:
         count: How many.

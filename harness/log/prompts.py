@@ -45,7 +45,7 @@ def write_prompts(folder: RunFolder, prompts: Sequence[Prompt]) -> None:
     write_atomically(prompts_path(folder), data)
 
 
-def kept_prompts(folder: RunFolder, manifest: Manifest) -> list[Prompt] | None:
+def stored_prompts(folder: RunFolder, manifest: Manifest) -> list[Prompt] | None:
     """Return the prompts that lie in a run's folder, in order; None if none do.
 
     Raises:
@@ -68,7 +68,7 @@ def kept_prompts(folder: RunFolder, manifest: Manifest) -> list[Prompt] | None:
     return prompts
 
 
-def check_kept(folder: RunFolder, manifest: Manifest) -> None:
+def check_prompts(folder: RunFolder, manifest: Manifest) -> None:
     """See that the prompts a run keeps are those that its manifest names.
 
     Raises:
@@ -79,7 +79,7 @@ def check_kept(folder: RunFolder, manifest: Manifest) -> None:
     except OSError:
         data = b""
     if hashlib.sha256(data).hexdigest() != manifest.prompt_set.digest:
-        kept_prompts(folder, manifest)  # says what is wrong, or that a former version wrote it
+        stored_prompts(folder, manifest)  # says what is wrong, or that a former version wrote it
 
 
 def _prompt(line: str) -> Prompt:

@@ -20,9 +20,9 @@ from typing import Any
 import pyarrow as pa
 
 from harness.log import shards, store
-from harness.log.damage import Damage, find
 from harness.log.files import make_folder, move, read_file
 from harness.log.images import MAX_BYTES, image_path, verify
+from harness.log.integrity import Defect, find_defects
 from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import RUNNING, Manifest, now
@@ -37,10 +37,10 @@ DrawId = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Repair:
-    """What was wrong and what is left.
+    """The outcome of a repair: what was wrong and what is left.
 
     Attributes:
-        damage: What was wrong, one sentence each; empty if nothing was.
+        defects: What was wrong, one sentence each; empty if nothing was.
         set_aside: Files that were moved away.
         aside: The folder that they are in now.
         candidates: Rows left.
@@ -48,7 +48,7 @@ class Repair:
         reopened: Searches that had ended and lost something.
     """
 
-    damage: tuple[str, ...]
+    defects: tuple[str, ...]
     set_aside: tuple[str, ...]
     aside: Location
     candidates: int
@@ -75,36 +75,36 @@ def repair(folder: RunFolder, session: dict[str, Any], *, images: bool = True) -
         work = _Repair(folder)
         started = now(manifest.latest)
 
-        def note(said: tuple[str, ...]) -> None:
-            entry = {"started": started, **session, "repaired": list(said)}
+        def note(sentences: tuple[str, ...]) -> None:
+            entry = {"started": started, **session, "repaired": list(sentences)}
             replace(manifest.with_session(entry), state=RUNNING, totals={}, files=()).write(
                 folder.manifest
             )
 
-        found = find(folder, manifest)
-        said = tuple(damage.what for damage in found)
-        if found:
-            note(said)  # first, so that from here on nobody takes the run for finished
-            work.set_aside(found)
-        lacking = incomplete_searches(folder.log)
-        if lacking:
-            said = said or (
-                f"{len(lacking)} searches that ended have fewer rows than they made draws",
+        defects = find_defects(folder, manifest)
+        sentences = tuple(defect.what for defect in defects)
+        if defects:
+            note(sentences)  # first, so that from here on nobody takes the run for finished
+            work.set_aside(defects)
+        reopened = incomplete_searches(folder.log)
+        if reopened:
+            sentences = sentences or (
+                f"{len(reopened)} searches that ended have fewer rows than they made draws",
             )
-        lost, what = work.lost_images(lacking) if images else (set(), [])
+        lost, what = work.lost_images(reopened) if images else (set(), [])
         if what:
-            said = (*said, *what)
-            note(said)
-        lacking |= {draw[:2] for draw in lost} & work.ended()
-        if lacking or lost:
-            work.reopen(lacking, lost)
+            sentences = (*sentences, *what)
+            note(sentences)
+        reopened |= {draw[:2] for draw in lost} & work.ended()
+        if reopened or lost:
+            work.reopen(reopened, lost)
         return Repair(
-            said,
+            sentences,
             tuple(work.moved),
             work.aside,
             store.read(folder.log, "candidates", ["draw_index"]).num_rows,
             store.read(folder.log, "searches", ["draws"]).num_rows,
-            len(lacking),
+            len(reopened),
         )
 
 
@@ -116,9 +116,9 @@ class _Repair:
         self.aside = folder.path / "damaged"
         self.moved: list[str] = []
 
-    def set_aside(self, found: list[Damage]) -> None:
+    def set_aside(self, defects: list[Defect]) -> None:
         """Move damaged files away and put empty shards where nothing is left."""
-        for path in dict.fromkeys(damage.shard.path for damage in found if damage.shard):
+        for path in dict.fromkeys(defect.shard.path for defect in defects if defect.shard):
             self._move(path)
         for table, schema in TABLES.items():
             for first, last in shards.survey(self._folder.log, table).gaps:
@@ -128,20 +128,20 @@ class _Repair:
         """Return the searches that the log says have ended."""
         return set(map(_search, _light(store.read(self._folder.log, "searches"))))
 
-    def lost_images(self, lacking: set[SearchId]) -> tuple[set[DrawId], list[str]]:
+    def lost_images(self, reopened: set[SearchId]) -> tuple[set[DrawId], list[str]]:
         """Find images that are not well, and those that a search needs and that are not there.
 
         Those that are not well are moved away: what is drawn again is to take their place.
 
         Args:
-            lacking: Searches that had ended and are to go on. Their images may have been let go
+            reopened: Searches that had ended and are to go on. Their images may have been let go
                 of, and no damage is meant then.
 
         Returns:
             Their draws, and what is wrong with them, in sentences.
         """
         log = self._folder.log
-        over = self.ended() - lacking
+        over = self.ended() - reopened
         lost: set[DrawId] = set()
         wrong: dict[str, str] = {}
         missing: list[str] = []
@@ -156,7 +156,7 @@ class _Repair:
                 if search in over:
                     continue
                 lost.add(_draw(row))
-                if search not in lacking:
+                if search not in reopened:
                     missing.append(str(path))
             elif what := _wrong(path, digest):
                 lost.add(_draw(row))
@@ -170,7 +170,7 @@ class _Repair:
             )
         return lost, damaged
 
-    def reopen(self, lacking: set[SearchId], lost: Collection[DrawId]) -> None:
+    def reopen(self, reopened: set[SearchId], lost: Collection[DrawId]) -> None:
         """Take back the ends of some searches, and the draws whose image is lost."""
         log = self._folder.log
         for shard in shards.discover(log, "candidates"):
@@ -180,14 +180,14 @@ class _Repair:
         for shard in shards.discover(log, "searches"):
             rows = shards.read(shard, "searches")
             self._rewrite(
-                shard, rows, "searches", [_search(row) in lacking for row in _light(rows)]
+                shard, rows, "searches", [_search(row) in reopened for row in _light(rows)]
             )
 
     def _rewrite(self, shard: Shard, rows: pa.Table, table: str, unwanted: list[bool]) -> None:
         if any(unwanted):
             self._move(shard.path)
-            kept = rows.filter(pa.array([not row for row in unwanted]))
-            shards.write(self._folder.log, table, *shard.range, kept)
+            remaining = rows.filter(pa.array([not row for row in unwanted]))
+            shards.write(self._folder.log, table, *shard.range, remaining)
 
     def _move(self, path: Location) -> None:
         make_folder(self.aside)
@@ -203,8 +203,8 @@ def _wrong(path: Location, digest: str) -> str:
 
 
 def _light(rows: pa.Table, *more: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = rows.select([*KEYS["searches"], *more]).to_pylist()
-    return found
+    result: list[dict[str, Any]] = rows.select([*KEYS["searches"], *more]).to_pylist()
+    return result
 
 
 def _search(row: dict[str, Any]) -> SearchId:

@@ -23,7 +23,7 @@ class RunFolder:
 
     @property
     def manifest(self) -> Location:
-        """What was run, with what, where: JSON."""
+        """The file that says what was run, with what and where: JSON."""
         return self.path / "manifest.json"
 
     @property
@@ -38,7 +38,7 @@ class RunFolder:
 
     @property
     def is_run(self) -> bool:
-        """Whether a run was ever started here."""
+        """True if a run was ever started here."""
         return self.manifest.is_file()
 
     @classmethod

@@ -206,9 +206,9 @@ what former programs did not write down."""
 def content(table: pa.Table) -> pa.Table:
     """A table without its volatile columns, in key order: equal for equal runs, bit for bit."""
     name = next(name for name, key in KEYS.items() if key[-1] in table.column_names)
-    kept = [column for column in table.column_names if column not in VOLATILE]
-    if "value" in kept:
+    columns = [column for column in table.column_names if column not in VOLATILE]
+    if "value" in columns:
         # Of right and wrong, which was all that schema 1 knew, the grade follows.
         value = graded(table)
         table = table.set_column(table.column_names.index("value"), "value", value)
-    return table.select(kept).sort_by([(key, "ascending") for key in KEYS[name]])
+    return table.select(columns).sort_by([(key, "ascending") for key in KEYS[name]])

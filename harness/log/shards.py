@@ -87,7 +87,7 @@ def write(folder: Location, table: str, first: int, last: int, rows: pa.Table) -
 
 @dataclass(frozen=True)
 class Survey:
-    """What a table's file names say, before any file is read.
+    """The state of a table as its file names give it, before any file is read.
 
     Attributes:
         files: All files of the table.
@@ -111,7 +111,7 @@ def survey(folder: Location, table: str) -> Survey:
     Raises:
         HarnessError: A file is there that is no shard.
     """
-    found = Survey([], [], [], [], [])
+    surveyed = Survey([], [], [], [], [])
     for path in folder.glob(f"{table}-*.parquet"):
         name = _NAME.fullmatch(path.stem)
         if name is None:
@@ -119,24 +119,24 @@ def survey(folder: Location, table: str) -> Survey:
                 f"{path.name} in {folder} is no shard of this log",
                 "move files that do not belong to the run out of its folder",
             )
-        found.files.append(Shard(int(name["first"]), int(name["last"]), name["digest"], path))
+        surveyed.files.append(Shard(int(name["first"]), int(name["last"]), name["digest"], path))
     covered = 0  # by what is chosen
     reached = 0  # by anything
-    for shard in sorted(found.files, key=lambda s: (s.first, -s.last, s.digest)):
+    for shard in sorted(surveyed.files, key=lambda s: (s.first, -s.last, s.digest)):
         if shard.last <= covered:
-            if found.chosen and (shard.first, shard.last) == found.chosen[-1].range:
-                found.rivals.append(shard)
+            if surveyed.chosen and (shard.first, shard.last) == surveyed.chosen[-1].range:
+                surveyed.rivals.append(shard)
             continue
         if shard.first <= covered:
-            found.overlaps.append(shard)
+            surveyed.overlaps.append(shard)
             reached = max(reached, shard.last)
             continue
         if shard.first > reached + 1:
-            found.gaps.append((reached + 1, shard.first - 1))
-        found.chosen.append(shard)
+            surveyed.gaps.append((reached + 1, shard.first - 1))
+        surveyed.chosen.append(shard)
         covered = shard.last
         reached = max(reached, covered)
-    return found
+    return surveyed
 
 
 def discover(folder: Location, table: str) -> list[Shard]:
@@ -145,20 +145,20 @@ def discover(folder: Location, table: str) -> list[Shard]:
     Raises:
         HarnessError: A number is missing, or two files claim the same, or some of the same.
     """
-    found = survey(folder, table)
-    for shard in found.overlaps:
+    surveyed = survey(folder, table)
+    for shard in surveyed.overlaps:
         raise HarnessError(
             f"{shard.path.name} in {folder} covers part of what another shard covers, and more",
-            f"two drivers have written to this run; {salvage(folder)}",
+            f"two drivers have written to this run; {repair_hint(folder)}",
         )
-    for first, last in found.gaps:
-        raise HarnessError(f"{missing(table, first, last)} in {folder}", salvage(folder))
-    for shard in found.rivals:
+    for first, last in surveyed.gaps:
+        raise HarnessError(f"{missing(table, first, last)} in {folder}", repair_hint(folder))
+    for shard in surveyed.rivals:
         raise HarnessError(
             f"{shard.path.name} in {folder} covers what another shard covers, with other rows",
-            f"two drivers have written to this run; {salvage(folder)}",
+            f"two drivers have written to this run; {repair_hint(folder)}",
         )
-    return found.chosen
+    return surveyed.chosen
 
 
 def missing(table: str, first: int, last: int) -> str:
@@ -168,7 +168,7 @@ def missing(table: str, first: int, last: int) -> str:
     return f"shards {first:06d} to {last:06d} of table '{table}' are missing"
 
 
-def salvage(log: Location) -> str:
+def repair_hint(log: Location) -> str:
     """The hint for whoever meets a damaged log."""
     run = shlex.quote(str(log.parent))
     return f"restore it from a copy, or keep the intact rest: python -m harness repair {run}"
@@ -270,7 +270,7 @@ def _typed(batch: pa.RecordBatch, schema: pa.Schema, own: pa.Schema) -> pa.Table
 
 
 def verify(shard: Shard) -> str:
-    """What is wrong with a shard's bytes, or "".
+    """Return what is wrong with a shard's bytes, or "".
 
     Raises:
         HarnessError: Nothing is wrong with them, but a newer version wrote them.
@@ -294,12 +294,12 @@ def _open(shard: Shard) -> pq.ParquetFile:
         data = read_file(shard.path, LARGEST)
     except OSError as error:
         raise HarnessError(
-            f"cannot read {shard.path}: {error.strerror or error}", salvage(shard.path.parent)
+            f"cannot read {shard.path}: {error.strerror or error}", repair_hint(shard.path.parent)
         ) from error
     if _digest(data) != shard.digest:
         raise HarnessError(
             f"{shard.path} is damaged: its bytes do not match the digest in its name",
-            salvage(shard.path.parent),
+            repair_hint(shard.path.parent),
         )
     try:
         return _parsed(shard, data)
@@ -312,7 +312,7 @@ class _NoShard(Exception):
 
 
 def _refused(shard: Shard, error: _NoShard) -> HarnessError:
-    return HarnessError(f"{shard.path} is damaged: {error}", salvage(shard.path.parent))
+    return HarnessError(f"{shard.path} is damaged: {error}", repair_hint(shard.path.parent))
 
 
 def _parsed(shard: Shard, data: bytes) -> pq.ParquetFile:

@@ -172,14 +172,14 @@ def read(
 def _parts(
     folder: Location, table: str, columns: Sequence[str] | None, where: pc.Expression | None
 ) -> list[pa.Table]:
-    found = shards.discover(folder, table)
+    shards_here = shards.discover(folder, table)
     while True:
         try:
-            return [shards.read(shard, table, columns, where) for shard in found]
+            return [shards.read(shard, table, columns, where) for shard in shards_here]
         except HarnessError as error:
             # The driver of a run that is going on may have merged shards since they were listed.
-            listed, found = found, shards.discover(folder, table)
-            if found == listed or not isinstance(error.__cause__, FileNotFoundError):
+            listed, shards_here = shards_here, shards.discover(folder, table)
+            if shards_here == listed or not isinstance(error.__cause__, FileNotFoundError):
                 raise
 
 
@@ -191,11 +191,11 @@ def check_agreement(folder: Location) -> None:
     Raises:
         HarnessError: They are, or a shard is damaged.
     """
-    if lacking := incomplete_searches(folder):
+    if incomplete := incomplete_searches(folder):
         raise HarnessError(
-            f"a shard of table 'candidates' is missing in {folder}: {len(lacking)} searches that "
-            "ended have fewer rows there than they made draws",
-            shards.salvage(folder),
+            f"a shard of table 'candidates' is missing in {folder}: {len(incomplete)} searches "
+            "that ended have fewer rows there than they made draws",
+            shards.repair_hint(folder),
         )
 
 
@@ -214,11 +214,11 @@ def incomplete_searches(folder: Location) -> set[SearchId]:
         counts = read(folder, table, keys).group_by(keys).aggregate([([], "count_all")])
         joined = searches.join(counts, keys=keys)
         short = pc.less(pc.fill_null(joined["count_all"], 0), joined[asked])
-        lacking = joined.filter(pc.fill_null(short, False)).select(keys)
-        incomplete |= {(row["prompt_id"], row["replicate"]) for row in lacking.to_pylist()}
+        short_searches = joined.filter(pc.fill_null(short, False)).select(keys)
+        incomplete |= {(row["prompt_id"], row["replicate"]) for row in short_searches.to_pylist()}
     return incomplete
 
 
 def _next_number(folder: Location, table: str) -> int:
-    found = shards.discover(folder, table)
-    return found[-1].last + 1 if found else 1
+    shards_here = shards.discover(folder, table)
+    return shards_here[-1].last + 1 if shards_here else 1

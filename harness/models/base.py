@@ -1,4 +1,4 @@
-"""What a generator and a judge are. Scorers belong to their benchmark (`benchmarks.base`).
+"""Protocols of generators, judges and metrics; scorers are their benchmark's (`benchmarks.base`).
 
 Models take lists and return lists, in order, one result a row. They run at one fixed batch
 shape: given fewer rows than their batch size, or than the number of rows that a draw's batch is to
@@ -107,7 +107,7 @@ CostOf = Callable[[Request[Any]], ExpectedCost]
 
 
 class GeneratorFactory(Protocol):
-    """What `harness.generators` entry points name: a class that can be loaded."""
+    """A kind of generator: a class to be loaded, named by entry points of `harness.generators`."""
 
     Settings: ClassVar[type]
     """A frozen dataclass: names, types and defaults of the sampler settings, known unloaded."""
@@ -185,7 +185,7 @@ class GeneratorFactory(Protocol):
 
 
 class JudgeFactory(Protocol):
-    """What `harness.judges` entry points name: a class that can be loaded."""
+    """A kind of judge: a class to be loaded, named by entry points of `harness.judges`."""
 
     oracle: ClassVar[bool]
     """Whether it knows the benchmark's answers. Runs and reports label such a judge."""
@@ -287,7 +287,7 @@ class Metric(Protocol):
 
 
 class MetricFactory(Protocol):
-    """What `harness.metrics` entry points name: a class that can be loaded."""
+    """A kind of metric: a class to be loaded, named by entry points of `harness.metrics`."""
 
     Settings: ClassVar[type]
     """A frozen dataclass: its options, known unloaded."""

@@ -1,4 +1,4 @@
-"""Where a model's files are: references, the places looked at, and what names a folder's content.
+"""Places of models' files: references, the places looked at, and what names a folder's content.
 
 A reference is a string: `bundled:NAME` (shipped with the package), a local folder (`~` allowed),
 or a Hugging Face hub id `org/name[@revision][//folder]`, where `//folder` names a folder inside
@@ -48,7 +48,7 @@ class _Hub:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """What looking for a reference found.
+    """The result of looking for a reference.
 
     Attributes:
         ref: The reference.
@@ -149,13 +149,13 @@ def require(folder: Path, files: Iterable[str]) -> None:
     if not folder.is_dir():
         raise HarnessError(f"checkpoint folder {folder} does not exist", _GET)
     for name in files:
-        wanted = folder / name
-        if wanted.is_file():
+        path = folder / name
+        if path.is_file():
             continue
         if name.endswith(".safetensors"):
-            if wanted.with_name(wanted.name + ".index.json").is_file():
+            if path.with_name(path.name + ".index.json").is_file():
                 continue
-            pickled = sorted(p.name for p in wanted.parent.glob("*") if p.suffix in PICKLED)
+            pickled = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLED)
             if pickled:
                 raise HarnessError(
                     f"{folder} has no {name}, only pickled weights ({', '.join(pickled)}), "

@@ -1,4 +1,4 @@
-"""Which files of a checkpoint folder determine its model: all that its loaders would read.
+"""The files of a checkpoint folder that determine its model: all that its loaders would read.
 
 A folder may come from anybody. What its own files name for loading (shards in an index, weights in
 a configuration) counts whatever it is called, and may not lie outside. Links are followed, since
@@ -102,7 +102,7 @@ def _counts(name: str) -> bool:
 
 
 def _named(folder: Path, name: str) -> Iterator[str]:
-    """What a file names for loading beside itself."""
+    """Return the files that a file names for loading beside itself."""
     file = PurePosixPath(name)
     if file.name == "adapter_config.json":
         raise HarnessError(

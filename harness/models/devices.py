@@ -22,12 +22,12 @@ def prepare(device: str) -> torch.device:
     import torch
 
     try:
-        found = torch.device(device)
+        parsed = torch.device(device)
     except RuntimeError as error:
         raise UsageError(f"'{device}' is no torch device", "e.g. cpu, cuda, cuda:1") from error
-    if found.type == "cuda":
+    if parsed.type == "cuda":
         count = torch.cuda.device_count()
-        if (found.index or 0) >= count:
+        if (parsed.index or 0) >= count:
             raise UsageError(
                 f"device '{device}' is not there: torch sees {count} GPUs",
                 "check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu",
@@ -36,4 +36,4 @@ def prepare(device: str) -> torch.device:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
-    return found
+    return parsed

@@ -1,4 +1,4 @@
-"""What a checkpoint folder holds, as one digest: the part of a draw's identity that names a model.
+"""The digest of a checkpoint folder: the part of a draw's identity that names a model.
 
 Large files are hashed once: their digests are remembered in the user's cache folder by path, size,
 inode and times, the one included that no program can set. The cache only saves time; a damaged one
@@ -66,7 +66,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def cache_file() -> Path:
-    """Where the digests of large files are remembered."""
+    """Return the file in which the digests of large files are remembered."""
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(root).expanduser() / "inference-scaling-harness" / "digests.json"
 
@@ -81,14 +81,14 @@ def _file_digest(path: Path) -> str:
 
 def _read_cache() -> dict[str, str]:
     try:
-        found = json.loads(cache_file().read_text(encoding="utf-8"))
+        entries = json.loads(cache_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(entries, dict):
         return {}
     return {
         key: value
-        for key, value in found.items()
+        for key, value in entries.items()
         if isinstance(value, str) and len(value) == 64 and key.count("|") >= _KEY_FIELDS
     }
 

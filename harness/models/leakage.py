@@ -1,4 +1,4 @@
-"""Which of the judge's checkpoints are the scorer's own.
+"""The judge's checkpoints that are the scorer's own.
 
 A judge that finds with the scorer's detector what the scorer will find is an oracle in all but
 name: its score is hardly one of a method. Whether checkpoints are the same is asked of their
@@ -24,7 +24,7 @@ LABEL = "JUDGE SHARES SCORER'S CHECKPOINT"
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What a judge has of the scorer.
+    """The checkpoints that a judge shares with the scorer.
 
     Attributes:
         parts: The judge's parts that are parts of the scorer.
@@ -84,7 +84,7 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _contents(config: Mapping[str, Any], role: str) -> dict[str, str]:
-    """What each part of a role is, by its name: its digest, or else its reference."""
+    """Return each part of a role by its name: its digest, or else its reference."""
     parts = (config[role] or {}).get("checkpoints", {})
     digests = config["digests"]
     return {part: digests.get(f"{role}.{part}", f"at {ref}") for part, ref in parts.items()}
@@ -122,7 +122,7 @@ def _folder(config: Mapping[str, Any], name: str) -> Path | None:
 
 
 def _own(config: Mapping[str, Any], name: str) -> bool:
-    """Whether a checkpoint here is the one that the run had."""
+    """Return whether a checkpoint here is the one that the run had."""
     folder = _folder(config, name)
     try:
         return folder is not None and folder_digest(folder) == config["digests"].get(name)

@@ -184,10 +184,10 @@ def _class(folder: Path, index: Mapping[str, Any], part: str, library: Any, base
     """The class a part is read with: it must come from the library itself, not the checkpoint."""
     entry = index.get(part)
     name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-    found = getattr(library, name, None) if isinstance(name, str) else None
-    if not (isinstance(found, type) and issubclass(found, base)):
+    value = getattr(library, name, None) if isinstance(name, str) else None
+    if not (isinstance(value, type) and issubclass(value, base)):
         raise HarnessError(
             f"{folder}/model_index.json names {entry!r} as its {part}",
             f"expected a {base.__name__} of {library.__name__}",
         )
-    return found
+    return value

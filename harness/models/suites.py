@@ -124,7 +124,7 @@ class Part:
 
     @property
     def present(self) -> bool:
-        """Whether it is on this machine."""
+        """True if it is on this machine."""
         return self.path is not None
 
 

@@ -73,7 +73,7 @@ def _share(one: Samples, other: Samples) -> float:
 
 
 def _common(one: list[np.ndarray[Any, Any]], other: list[np.ndarray[Any, Any]]) -> int:
-    """How many of some tensors are among others of the same size."""
+    """Return how many of some tensors are among others of the same size."""
     ours, theirs = np.stack(one), np.stack(other)
     # Signs about the median find the only candidate: of unlike tensors they agree by half.
     signs = [np.sign(each - np.median(each, axis=1, keepdims=True)) for each in (ours, theirs)]
@@ -114,7 +114,7 @@ def _of_file(path: Path, seed: str) -> Iterator[tuple[np.ndarray[Any, Any], int]
 
 
 def _header(file: int) -> tuple[int, list[tuple[str, int, int]]]:
-    """Where the data begin, and of each tensor of floats its format, size and place in them."""
+    """Return where the data begin, and each float tensor's format, size and place in them."""
     length = int.from_bytes(os.pread(file, 8, 0), "little")
     end = os.fstat(file).st_size
     if not 0 < length <= min(_MAX_HEADER, end - 8):
@@ -146,7 +146,7 @@ def _sample(file: int, kind: str, size: int, start: int, seed: str) -> np.ndarra
 
 
 def _places(size: int, seed: str) -> list[tuple[int, int]]:
-    """Where the blocks of a tensor's sample begin, and how many values each has."""
+    """Return where the blocks of a tensor's sample begin, and how many values each has."""
     if size <= _BLOCK * _BLOCKS:
         return [(0, size)]
     name = hashlib.sha256(f"{seed} {size}".encode()).digest()

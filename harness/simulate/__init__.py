@@ -1,1 +1,1 @@
-"""What a run would take on more GPUs: the real scheduler and strategies under a virtual clock."""
+"""A run on more GPUs, simulated: the real scheduler and strategies under a virtual clock."""

@@ -1,4 +1,4 @@
-"""Runs a pretended run: real searches, real dispatcher, virtual GPUs; and the static split."""
+"""Runs a simulated run: real searches, real dispatcher, virtual GPUs; and the static split."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.engine.dispatch import FOLLOWERS, UNHURRIED, Dispatcher
-from harness.engine.ladder import pretended_reply
+from harness.engine.ladder import fake_reply
 from harness.engine.scheduler import Work
 from harness.engine.searches import Search
 from harness.errors import HarnessError
@@ -19,7 +19,7 @@ from strategies.base import Strategy
 
 @dataclass
 class Simulated:
-    """What came of one simulation. Times are virtual seconds.
+    """The result of one simulation. Times are virtual seconds.
 
     Attributes:
         gpus: How many GPUs.
@@ -51,7 +51,7 @@ class Simulated:
 
     @property
     def gpu_seconds(self) -> float:
-        """What has to be paid for: every GPU from start to end."""
+        """The GPU-seconds to be paid for: every GPU from start to end."""
         return self.gpus * self.makespan
 
     @property
@@ -229,7 +229,7 @@ class _Simulation:
     def _answer(self, row: _Row) -> Candidate | Reply:
         search, item = row.search, row.item
         if isinstance(item, Question):
-            return pretended_reply(item)
+            return fake_reply(item)
         return self._workload.answer(search.prompt, search.replicate, item, row.id)
 
 
@@ -252,7 +252,7 @@ def static_split(workload: Workload, strategy: Strategy, budget: int, gpus: int)
                 asked, draws = draws, []
                 for draw in asked:
                     if isinstance(draw, Question):
-                        draws += search.answer(pretended_reply(draw))
+                        draws += search.answer(fake_reply(draw))
                         continue
                     name = workload.resolver.resolve(prompt, replicate, draw, earlier=earlier).id
                     draws += search.answer(workload.answer(prompt, replicate, draw, name))

@@ -1,4 +1,4 @@
-"""What is simulated: how long batches take, and how easily each prompt's images are accepted."""
+"""The simulated work: seconds of batches, and how easily each prompt's images are accepted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import read_config
-from harness.engine.ladder import pretended
+from harness.engine.ladder import fake_candidate
 from harness.errors import UsageError
 from harness.identity import Resolver, shape_of, usual_shape
-from harness.log import damage, store
+from harness.log import integrity, store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.records import Candidate, Draw, Prompt, Request, Role, Setting
@@ -24,7 +24,7 @@ from harness.registry import GENERATORS
 
 @dataclass(frozen=True)
 class Workload:
-    """The models and prompts of a pretended run.
+    """The models and prompts of a simulated run.
 
     Attributes:
         seconds: What a batch of each role takes, full or padded; a role that is not in it does
@@ -84,14 +84,16 @@ class Workload:
 
     @cached_property
     def resolver(self) -> Resolver:
-        """What turns draws into requests."""
+        """The resolver that turns draws into requests."""
         rows = self.batch_rows or (self.batch_sizes[Role.GENERATOR],)
         names = {size: f"simulated {size}" for size in rows}
         return Resolver(names, self.seed, self.settings, self.kind or usual_shape, rows)
 
     def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Candidate:
         """Return what became of a draw of an identity."""
-        return pretended(self.seed, prompt, replicate, draw, id, self.acceptance[int(prompt.id)])
+        return fake_candidate(
+            self.seed, prompt, replicate, draw, id, self.acceptance[int(prompt.id)]
+        )
 
 
 def logged_workload(path: Path) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def logged_workload(path: Path) -> dict[str, Any]:
         UsageError: It is no run, or holds too little.
     """
     folder = RunFolder.existing(path)
-    damage.check(folder)
+    integrity.check(folder)
     config = read_config(Manifest.read(folder.manifest).config)
     timed = [f"{role}_{what}" for role in Role for what in ("device_seconds", "batch", "worker")]
     rows = store.read(folder.log, "candidates", ["prompt_id", "accepted", *timed]).to_pylist()
@@ -135,7 +137,7 @@ def logged_workload(path: Path) -> dict[str, Any]:
             judged[row["prompt_id"]].append(row["accepted"])
     if Role.GENERATOR not in seconds or not judged:
         raise UsageError(f"the log of {path} holds no timed draws", "choose another --from")
-    verdicts = [accepted for found in judged.values() for accepted in found]
+    verdicts = [accepted for answers in judged.values() for accepted in answers]
     mean = sum(verdicts) / len(verdicts)
     return {
         "seconds": seconds,

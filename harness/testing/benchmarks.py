@@ -1,4 +1,4 @@
-"""What every benchmark promises. Subclass `BenchmarkContract` to hold yours against it.
+"""The promises of a benchmark. Subclass `BenchmarkContract` to hold yours against it.
 
 class TestMine(BenchmarkContract):
     @pytest.fixture

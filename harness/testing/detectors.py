@@ -1,4 +1,4 @@
-"""What every detector of GenEval's must keep. Subclass `DetectorContract` for yours.
+"""The promises of a detector of GenEval's. Subclass `DetectorContract` for yours.
 
 class TestMine(DetectorContract):
     @pytest.fixture(scope="class")
@@ -43,7 +43,7 @@ class DetectorContract:
     @pytest.fixture(scope="class")
     @classmethod
     def detections(cls, detector: Detector, images: list[Image]) -> list[Detections]:
-        """What it finds in them, asked at once."""
+        """Its detections in them, asked at once."""
         assert len(images) >= 2, "give at least two images"
         return detector.detect(images)
 

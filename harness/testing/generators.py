@@ -1,4 +1,4 @@
-"""What every generator must keep. Subclass `GeneratorContract` to hold yours against it.
+"""The promises of a generator. Subclass `GeneratorContract` to hold yours against it.
 
 class TestMine(GeneratorContract):
     @pytest.fixture(scope="class")
@@ -52,7 +52,7 @@ class GeneratorContract:
     @pytest.fixture(scope="class")
     @classmethod
     def truncation(cls) -> Truncation | None:
-        """What the `truncation` of its class returns; None for a class that has none."""
+        """The function that `truncation` of its class returns; None for a class that has none."""
         return None
 
     @pytest.fixture(scope="class")
@@ -67,7 +67,7 @@ class GeneratorContract:
     @pytest.fixture(scope="class")
     @classmethod
     def images(cls, generator: Generator, requests: list[Request]) -> list[Image]:
-        """What the full batch comes out as."""
+        """The images of the full batch."""
         return _images(generator, requests)
 
     def test_its_settings_are_declared_without_loading_it(self, generator: Generator) -> None:
@@ -99,9 +99,12 @@ class GeneratorContract:
     def test_feedback_changes_the_image_or_is_refused(
         self, generator: Generator, requests: list[Request], images: list[Image]
     ) -> None:
-        said = (*requests[0].feedback, Feedback("rejected", "There is no blue cow in the image."))
-        shown = {**requests[0].images, "rejected": images[1]}
-        request = replace(requests[0], feedback=said, images=shown)
+        feedback = (
+            *requests[0].feedback,
+            Feedback("rejected", "There is no blue cow in the image."),
+        )
+        pictures = {**requests[0].images, "rejected": images[1]}
+        request = replace(requests[0], feedback=feedback, images=pictures)
         if Ability.FEEDBACK not in type(generator).abilities:  # type: ignore[attr-defined]
             with pytest.raises(HarnessError):
                 generator.generate([request])
@@ -232,7 +235,7 @@ class GeneratorContract:
     def test_nothing_asked_nothing_made(self, generator: Generator) -> None:
         assert generator.generate([]) == []
 
-    def test_what_is_said_to_be_cut_makes_no_difference(
+    def test_a_cut_text_makes_no_difference(
         self, generator: Generator, requests: list[Request], truncation: Truncation | None
     ) -> None:
         if truncation is None:

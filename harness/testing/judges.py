@@ -1,4 +1,4 @@
-"""What every judge must keep. Subclass `JudgeContract` to hold yours against it.
+"""The promises of a judge. Subclass `JudgeContract` to hold yours against it.
 
 class TestMine(JudgeContract):
     @pytest.fixture(scope="class")

@@ -1,4 +1,4 @@
-"""What everything that looks at images must keep: judges, scorers and whatever else does."""
+"""The promises of all that looks at images: judges, scorers, metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LookContract:
     @pytest.fixture(scope="class")
     @classmethod
     def ask(cls) -> Ask:
-        """What is held to the contract; each kind of plug-in has a class that defines it."""
+        """The call that is held to the contract, defined by each kind of plug-in's class."""
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
@@ -42,7 +42,7 @@ class LookContract:
     @pytest.fixture(scope="class")
     @classmethod
     def answers(cls, ask: Ask, looks: list[Look]) -> list[tuple[Any, Cost]]:
-        """What the full batch comes out as."""
+        """The answers to the full batch."""
         return ask(looks)
 
     def test_each_row_gets_one_answer(

@@ -1,4 +1,4 @@
-"""What every metric must keep. Subclass `MetricContract` to hold yours against it.
+"""The promises of a metric. Subclass `MetricContract` to hold yours against it.
 
 class TestMine(MetricContract):
     @pytest.fixture(scope="class")

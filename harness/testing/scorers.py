@@ -1,4 +1,4 @@
-"""What every scorer must keep. Subclass `ScorerContract` to hold your benchmark's against it.
+"""The promises of a scorer. Subclass `ScorerContract` to hold your benchmark's against it.
 
 class TestMine(ScorerContract):
     @pytest.fixture(scope="class")

@@ -1,4 +1,4 @@
-"""What every strategy must do. Subclass `StrategyContract` to hold yours against it.
+"""The promises of a strategy. Subclass `StrategyContract` to hold yours against it.
 
 class TestMine(StrategyContract):
     def strategy(self) -> Strategy:

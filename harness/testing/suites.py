@@ -1,4 +1,4 @@
-"""What every suite of models must keep. Subclass `SuiteContract` to hold yours against it.
+"""The promises of a suite of models. Subclass `SuiteContract` to hold yours against it.
 
 class TestMine(SuiteContract):
     suite_name = "my-suite"

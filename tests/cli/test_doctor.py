@@ -10,9 +10,9 @@ import pytest
 from benchmarks.geneval import loading
 from benchmarks.geneval.detectors.mmdet import original
 from benchmarks.geneval.self_test import SelfTest
+from harness import doctor
 from harness.engine import devices
 from harness.errors import HarnessError
-from harness.interop import machine
 from harness.models.checkpoints import BUNDLED
 from harness.records import Loading
 from tests.terminal import Terminal
@@ -54,7 +54,7 @@ def test_native_bfloat16_is_what_the_processor_says(
 ) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)
     monkeypatch.setattr(devices, "CPU_INFO", tmp_path / "cpuinfo")
-    facts = dict(machine.facts())
+    facts = dict(doctor.facts())
     assert facts["bfloat16"].startswith(says)
     assert "possible on cpu" in facts["compile"] or "cannot be compiled" in facts["compile"]
 
@@ -72,7 +72,7 @@ def test_every_gpu_is_asked(harness: Terminal, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(loading, "self_test", self_test)
     monkeypatch.setattr(devices, "has_gpu", lambda address: True)
-    monkeypatch.setattr(machine, "_gpus", lambda: ["one, 10 of 20 GiB free", "two"])
+    monkeypatch.setattr(doctor, "_gpus", lambda: ["one, 10 of 20 GiB free", "two"])
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert harness("doctor") == 1
     assert asked == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
@@ -87,9 +87,9 @@ def test_mmdet_that_does_not_work_is_a_failure(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(original, "import_mmdet", broken)
-    assert machine.check_mmdet().ok is False
+    assert doctor.check_mmdet().ok is False
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert machine.check_mmdet().ok is None
+    assert doctor.check_mmdet().ok is None
 
 
 def test_no_gpu(harness: Terminal) -> None:

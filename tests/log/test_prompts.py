@@ -14,7 +14,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.log import prompts as kept
 from harness.log.manifest import Manifest, PromptSet
-from harness.log.prompts import check_kept, kept_prompts, prompts_path, write_prompts
+from harness.log.prompts import check_prompts, prompts_path, stored_prompts, write_prompts
 from harness.log.run_folder import RunFolder
 from harness.records import Prompt
 from harness.seeds import config_digest
@@ -43,12 +43,12 @@ def test_the_manifests_digest_is_the_files(folder: RunFolder) -> None:
     assert json.loads(data.decode().split("\n")[0]) == [
         "00000", "a photo of a bench", "one", {"include": [{"class": "bench", "count": 1}]}
     ]  # fmt: skip
-    assert kept_prompts(folder, manifest()) == PROMPTS
+    assert stored_prompts(folder, manifest()) == PROMPTS
 
 
 def test_a_run_that_keeps_none_says_so(tmp_path: Path) -> None:
-    assert kept_prompts(RunFolder(tmp_path), manifest()) is None
-    check_kept(RunFolder(tmp_path), manifest())
+    assert stored_prompts(RunFolder(tmp_path), manifest()) is None
+    check_prompts(RunFolder(tmp_path), manifest())
 
 
 def test_what_older_programs_wrote_for_images_from_elsewhere_is_read(folder: RunFolder) -> None:
@@ -56,8 +56,8 @@ def test_what_older_programs_wrote_for_images_from_elsewhere_is_read(folder: Run
         {"id": p.id, "text": p.text, "tag": p.tag, "metadata": dict(p.metadata)} for p in PROMPTS
     ]
     Path(str(prompts_path(folder))).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert kept_prompts(folder, manifest()) == PROMPTS
-    check_kept(folder, manifest())
+    assert stored_prompts(folder, manifest()) == PROMPTS
+    check_prompts(folder, manifest())
 
 
 def lines(*rows: object) -> Callable[[Path], object]:
@@ -90,7 +90,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_what_is_not_the_runs_is_refused_by_name(name: str, folder: RunFolder) -> None:
     damage, says = DAMAGE[name]
     damage(Path(str(prompts_path(folder))))
-    for read in (kept_prompts, check_kept):
+    for read in (stored_prompts, check_prompts):
         with pytest.raises(HarnessError, match=says) as caught:
             read(folder, manifest())
         assert "prompts.jsonl is damaged" in caught.value.message
@@ -101,7 +101,7 @@ def test_a_manifest_that_agrees_makes_no_prompts_of_it(folder: RunFolder) -> Non
     twice = [PROMPTS[0], replace(PROMPTS[1], id=PROMPTS[0].id)]
     write_prompts(folder, twice)
     with pytest.raises(HarnessError, match="two of its prompts have the same id"):
-        kept_prompts(folder, manifest(twice))
+        stored_prompts(folder, manifest(twice))
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
@@ -114,12 +114,12 @@ def test_only_a_regular_file_is_read(kind: str, folder: RunFolder, tmp_path: Pat
         "folder": path.mkdir,
     }[kind]()
     with pytest.raises(HarnessError, match="damaged"):
-        kept_prompts(folder, manifest())
+        stored_prompts(folder, manifest())
 
 
 def test_size_is_bounded_both_ways(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "LARGEST", 50)
     with pytest.raises(HarnessError, match="at most 50"):
-        kept_prompts(folder, manifest())
+        stored_prompts(folder, manifest())
     with pytest.raises(HarnessError, match="the 2 prompts take"):
         write_prompts(folder, PROMPTS)

@@ -382,7 +382,7 @@ break_each(
         lambda n, rows, made: replace(made, cost=Cost(nfe=rows))
     ),
     test_nothing_asked_nothing_made=AlwaysMakesOne,
-    test_what_is_said_to_be_cut_makes_no_difference=type(
+    test_a_cut_text_makes_no_difference=type(
         "CutsNothing", (SquareGenerator,), {"truncation": lies}
     ),
     test_an_unknown_setting_is_refused=asked(known_settings),

@@ -81,17 +81,17 @@ class Slot:
 
     @property
     def ready(self) -> bool:
-        """Whether it can be given jobs."""
+        """True if it can be given jobs."""
         return self.loading is None
 
     @property
     def is_loading(self) -> bool:
-        """Whether it has its place, but not its model yet."""
+        """True while it has its place, but not its model yet."""
         return self.placing is None and self.loading is not None
 
     @property
     def awaited(self) -> list[Any]:
-        """What it may answer next."""
+        """The references that it may answer next."""
         return [ref for ref in (self.placing, self.loading) if ref is not None] + list(self.refs)
 
     def fill(self, setup: Setup, *, cpus: float, gpus: float) -> None:

@@ -1,4 +1,4 @@
-"""Which Ray cluster an address means, and whether one answers there.
+"""The Ray cluster that an address means, and whether one answers there.
 
 Asked before Ray is: of an address where nobody answers Ray itself tries for more than a minute,
 and cannot be interrupted meanwhile.

@@ -1,4 +1,4 @@
-"""What an executor promises the engine."""
+"""The promises of an executor to the engine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLACE_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Patience:
-    """How long workers are waited for, in seconds; infinity is for ever.
+    """Seconds for which workers are waited for; infinity is for ever.
 
     Attributes:
         batch: For a batch.
@@ -65,7 +65,7 @@ class Executor(Protocol):
         """
 
     def free(self, role: Role, *, idle: bool = True) -> int:
-        """How many jobs a role can take now.
+        """Return how many jobs a role can take now.
 
         Args:
             role: Which role.
@@ -84,7 +84,7 @@ class Executor(Protocol):
         """
 
     def describe(self) -> dict[str, Any]:
-        """Who works where, for the manifest; workers lost so far (`deaths`), by role and kind."""
+        """Describe who works where, for the manifest, and the `deaths` so far, by role and kind."""
 
     def close(self) -> None:
         """Let go of workers and models."""

@@ -90,16 +90,16 @@ def check_resources(gpus: float, cpus: float) -> None:
         HarnessError: It has fewer.
     """
     have = ray.cluster_resources()
-    for name, wanted in (("GPU", gpus), ("CPU", cpus)):
-        if wanted > have.get(name, 0.0) + 1e-6:
+    for name, needed in (("GPU", gpus), ("CPU", cpus)):
+        if needed > have.get(name, 0.0) + 1e-6:
             raise HarnessError(
-                f"the workers need {wanted:g} {name}s, the cluster has {have.get(name, 0):g}",
+                f"the workers need {needed:g} {name}s, the cluster has {have.get(name, 0):g}",
                 "ask for fewer --workers or smaller --gpu-share, or add nodes",
             )
 
 
 def is_lost(node: str) -> bool:
-    """Whether a node has left the cluster, as far as the cluster knows yet."""
+    """Return whether a node has left the cluster, as far as the cluster knows yet."""
     try:
         return any(n["NodeID"] == node and not n["Alive"] for n in ray.nodes())
     except RayError:
@@ -107,12 +107,12 @@ def is_lost(node: str) -> bool:
 
 
 def died_of(error: RayError) -> str:
-    """Why a process was lost, as far as Ray says, in a few words without ids and addresses."""
+    """Return why a process was lost as far as Ray says, without ids and addresses."""
     if short_of_memory(error):
         return "its machine ran out of memory"
     return first_line(error).partition(". ")[0].rstrip(".")
 
 
 def short_of_memory(error: RayError) -> bool:
-    """Whether Ray killed a process to save its machine; of an actor only the words tell."""
+    """Return whether Ray killed a process to save its machine; of an actor only the words tell."""
     return isinstance(error, OutOfMemoryError) or "running low on memory" in str(error)

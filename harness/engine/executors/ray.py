@@ -39,7 +39,7 @@ MAX_LOAD_FAILURES = 3
 
 @dataclass(frozen=True)
 class Placement:
-    """How many actors a role has and what each holds.
+    """The actors of a role: their number and what each holds.
 
     Attributes:
         workers: Number of actors.
@@ -146,7 +146,7 @@ class RayExecutor:
         return outcomes
 
     def describe(self) -> dict[str, Any]:
-        """Which actor is where, on which GPUs, and which were lost."""
+        """Describe which actor is where, on which GPUs, and which were lost."""
         return {
             "executor": "ray",
             "workers": {slot.name: slot.where for slot in self._slots},
@@ -166,7 +166,7 @@ class RayExecutor:
         return [slot for slot in self._slots if slot.role is role and slot.ready]
 
     def _complete(self, *, patient: bool) -> bool:
-        """Whether the start is over: all are ready, or one of each role and nobody loads."""
+        """Return whether the start is over: all are ready, or one of each role and nobody loads."""
         if patient or any(slot.is_loading for slot in self._slots):
             return all(slot.ready for slot in self._slots)
         return all(self._ready(role) for role in self._placement)
@@ -190,14 +190,14 @@ class RayExecutor:
             slot.where = ray.get(slot.loading)
         except RayTaskError as error:
             cause = error.cause
-            told = (
+            failure = (
                 cause
                 if isinstance(cause, HarnessError)
                 else HarnessError(
                     f"worker {slot.name} cannot load its model: {type(cause).__name__}: {cause}"
                 )
             )
-            self._give_up(slot, told)
+            self._give_up(slot, failure)
         except RayError as error:
             self._died_loading(slot, _cause(error, slot), first_line(error))
         else:
@@ -296,7 +296,7 @@ class RayExecutor:
 
 
 def _cause(error: RayError, slot: Slot) -> Failure:
-    """Why an actor died, as far as Ray says.
+    """Return why an actor died, as far as Ray says.
 
     An actor that is merely unavailable counts as killed, since it is killed before it is replaced.
     """

@@ -256,15 +256,15 @@ class VLMJudge:
 
         The model's own config is left to decode greedily, so that it has nothing to warn of.
         """
-        wanted = {}
+        values = {}
         for name, default in Sampling()._asdict().items():
             given = [getattr(source, name, None) for source in (self.settings, config)]
-            wanted[name] = next((value for value in given if value is not None), default)
+            values[name] = next((value for value in given if value is not None), default)
             setattr(config, name, None)
         config.do_sample = False
         ends = config.eos_token_id
         ends = self.processor.tokenizer.eos_token_id if ends is None else ends
-        return Sampling(**wanted), ends if isinstance(ends, list) else [ends]
+        return Sampling(**values), ends if isinstance(ends, list) else [ends]
 
     def _led_on(self, row: _Row) -> _Row:
         """The row with the stem and the verdict for the beginning of its answer."""
@@ -289,11 +289,11 @@ class VLMJudge:
         with torch.no_grad():
             logits = self.model(**batch, logits_to_keep=number + 1, use_cache=False).logits
         check_finite(logits)
-        said = torch.tensor(self._verdict, device=logits.device).expand(len(logits), -1)
+        tokens = torch.tensor(self._verdict, device=logits.device).expand(len(logits), -1)
         chances = logits[:, -number - 1 : -1].float().log_softmax(-1)
-        total = chances.gather(-1, said[..., None]).sum((1, 2))
-        found: list[float] = total.exp().tolist()
-        return found
+        total = chances.gather(-1, tokens[..., None]).sum((1, 2))
+        probabilities: list[float] = total.exp().tolist()
+        return probabilities
 
     def _read(self, answer: str, chance: float) -> Verdict:
         accepted = self.settings.accepts in answer
@@ -322,8 +322,8 @@ class VLMJudge:
         return int((inputs["input_ids"] == token).sum()) if token is not None else 0
 
     def _tokens(self, words: str) -> list[int]:
-        found: list[int] = self.processor.tokenizer.encode(words, add_special_tokens=False)
-        return found
+        tokens: list[int] = self.processor.tokenizer.encode(words, add_special_tokens=False)
+        return tokens
 
     def _decode(self, tokens: Sequence[int]) -> str:
         return str(self.processor.tokenizer.decode(tokens, skip_special_tokens=True))

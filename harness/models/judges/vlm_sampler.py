@@ -32,12 +32,12 @@ class Sampling(NamedTuple):
         """The classes of transformers that narrow the distribution accordingly."""
         from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-        found: list[Any] = [TemperatureLogitsWarper(self.temperature)]
+        warpers: list[Any] = [TemperatureLogitsWarper(self.temperature)]
         if self.top_k:
-            found.append(TopKLogitsWarper(self.top_k))
+            warpers.append(TopKLogitsWarper(self.top_k))
         if self.top_p < 1:
-            found.append(TopPLogitsWarper(self.top_p))
-        return found
+            warpers.append(TopPLogitsWarper(self.top_p))
+        return warpers
 
 
 class Sampler:

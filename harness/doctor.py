@@ -1,4 +1,4 @@
-"""What this machine can do: processor, memory, GPUs, versions, checkpoints; and is it right?
+"""The capabilities of this machine (processor, memory, GPUs, versions, checkpoints), checked.
 
 The checks are those that a scorer makes when it starts: a fixed question asked of its networks
 on this device, against the CPU's answer.
@@ -31,13 +31,13 @@ class Check:
     Attributes:
         name: What was checked.
         ok: Whether it is well; None if it could not be made.
-        said: What was found, or what is missing.
+        detail: What was found, or what is missing.
         hint: What to do if it is not well.
     """
 
     name: str
     ok: bool | None
-    said: str
+    detail: str
     hint: str = ""
 
 
@@ -63,7 +63,7 @@ def facts() -> list[tuple[str, str]]:
 
 
 def check_ray(address: str | None) -> Check:
-    """Whether Ray is there and, at an address, what the cluster has.
+    """Check that Ray is there and, at an address, what the cluster has.
 
     Without an address no cluster is started for this: that takes seconds and says little.
     """
@@ -84,7 +84,7 @@ def check_ray(address: str | None) -> Check:
 
 
 def check_mmdet() -> Check:
-    """Whether the detector's original implementation is here; it is an extra."""
+    """Check that the detector's original implementation is here; it is an extra."""
     from benchmarks.geneval.detectors.mmdet.original import import_mmdet
 
     if importlib.util.find_spec("mmdet") is None:
@@ -107,11 +107,11 @@ def check_suites(devices: Sequence[str]) -> list[Check]:
         suite = load_suite(name)
         parts = overview(suite)
         missing = [f"{p.role} {p.name} ({p.ref})" for p in parts if not p.present]
-        found = sorted({str(p.path) for p in parts if p.path is not None})
-        said = f"missing: {', '.join(missing)}" if missing else "all here"
-        if found:
-            said += f"; found: {', '.join(found)}"
-        checks.append(Check(f"{name}: checkpoints", None if missing else True, said))
+        paths_here = sorted({str(p.path) for p in parts if p.path is not None})
+        detail = f"missing: {', '.join(missing)}" if missing else "all here"
+        if paths_here:
+            detail += f"; found: {', '.join(paths_here)}"
+        checks.append(Check(f"{name}: checkpoints", None if missing else True, detail))
         for device in devices:
             checks.append(_check_scorer(suite, Role.SCORER, device))
             if suite.judge.kind == "detector":
@@ -131,14 +131,14 @@ def _check_scorer(suite: Suite, role: Role, device: str) -> Check:
     loading = spec.loading(paths, device)
     started = time.perf_counter()
     try:
-        found = self_test(loading)
+        result = self_test(loading)
     except HarnessError as error:
         return Check(name, False, error.message, error.hint)
     seconds = time.perf_counter() - started
-    off = ", ".join(f"{part} off by {value:.1g}" for part, value in found.distances.items())
-    known = f", {found.images} known answers right" if found.images else ""
-    said = f"{loading.dtype}, batches of {spec.batch_size}: {off}{known} ({seconds:.1f} s)"
-    return Check(name, True, said)
+    off = ", ".join(f"{part} off by {value:.1g}" for part, value in result.distances.items())
+    known = f", {result.images} known answers right" if result.images else ""
+    detail = f"{loading.dtype}, batches of {spec.batch_size}: {off}{known} ({seconds:.1f} s)"
+    return Check(name, True, detail)
 
 
 def devices_of(device: str) -> list[str]:

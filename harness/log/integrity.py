@@ -1,4 +1,4 @@
-"""Finds what is wrong with a log, so that nothing is ever missing without a word.
+"""Find what is wrong with a log, so that nothing is ever missing without a word.
 
 File names and digests tell of flipped bits, cuts and gaps in the middle of a table. What they
 cannot tell is a shard missing at a table's end. A finished run's manifest lists its files; in an
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from harness.errors import HarnessError
 from harness.log import shards, store
 from harness.log.manifest import FINISHED, Manifest
-from harness.log.prompts import check_kept
+from harness.log.prompts import check_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
-from harness.log.shards import Shard, salvage
+from harness.log.shards import Shard, repair_hint
 
 
 @dataclass(frozen=True)
-class Damage:
+class Defect:
     """One thing that is wrong with a log.
 
     Attributes:
@@ -37,30 +37,30 @@ class Damage:
     gap: tuple[int, int] | None = None
 
 
-def find(folder: RunFolder, manifest: Manifest) -> list[Damage]:
-    """Everything that is wrong with the files of a run's log. Reads all of them.
+def find_defects(folder: RunFolder, manifest: Manifest) -> list[Defect]:
+    """Return all that is wrong with the files of a run's log, each of which is read.
 
     Raises:
         HarnessError: A file is there that is no shard, or is of a newer version: an update is
             what it needs.
     """
-    found: list[Damage] = []
+    defects: list[Defect] = []
     for table in TABLES:
         seen = shards.survey(folder.log, table)
         for shard in seen.files:
             if what := shards.verify(shard):
-                found.append(Damage(table, f"{shard.path.name} is damaged: {what}", shard))
+                defects.append(Defect(table, f"{shard.path.name} is damaged: {what}", shard))
         for shard in seen.rivals:
             what = f"{shard.path.name} covers what another shard covers, with other rows"
-            found.append(Damage(table, what, shard))
+            defects.append(Defect(table, what, shard))
         for shard in seen.overlaps:
             what = f"{shard.path.name} covers part of what another shard covers, and more"
-            found.append(Damage(table, what, shard))
+            defects.append(Defect(table, what, shard))
         for first, last in seen.gaps:
-            found.append(Damage(table, shards.missing(table, first, last), gap=(first, last)))
+            defects.append(Defect(table, shards.missing(table, first, last), gap=(first, last)))
     for name in lost_files(folder, manifest):
-        found.append(Damage(name.partition("-")[0], f"{name} is listed in the manifest and gone"))
-    return found
+        defects.append(Defect(name.partition("-")[0], f"{name} is listed in the manifest and gone"))
+    return defects
 
 
 def lost_files(folder: RunFolder, manifest: Manifest) -> list[str]:
@@ -72,18 +72,18 @@ def lost_files(folder: RunFolder, manifest: Manifest) -> list[str]:
 
 
 def check(folder: RunFolder) -> None:
-    """See that the prompts are the run's, and that no table lacks a shard at its end.
+    """Refuse a run with other prompts than its own, or with a table that lacks a shard at its end.
 
-    There no gap shows that one is missing.
+    At a table's end no gap shows that a shard is missing.
 
     Raises:
-        HarnessError: So it is not, or the manifest cannot be read.
+        HarnessError: A shard is missing, the prompts are others, or the manifest cannot be read.
     """
     manifest = Manifest.read(folder.manifest)
-    check_kept(folder, manifest)
+    check_prompts(folder, manifest)
     for name in lost_files(folder, manifest):
         raise HarnessError(
-            f"{name}, which the manifest lists, is missing in {folder.log}", salvage(folder.log)
+            f"{name}, which the manifest lists, is missing in {folder.log}", repair_hint(folder.log)
         )
     if manifest.state != FINISHED:
         store.check_agreement(folder.log)
