@@ -198,7 +198,7 @@ def plan(ask: Ask) -> Plan:
         suite = suite.model_copy(update={"judge": scorer.model_copy(update={"kind": "oracle"})})
     else:
         check_judge(suite.judge, benchmark)
-    _check_abilities(strategy, suite.generator, suite.judge, ask.budget)
+    check_abilities(strategy, suite.generator, suite.judge, ask.budget)
     _check_compile(suite)
     specs = {Role.GENERATOR: suite.generator, Role.JUDGE: suite.judge}
     if scorer is not None:
@@ -339,9 +339,14 @@ def scorer_spec(benchmark: Benchmark, suite: ModelSpec, given: Mapping[str, str]
     return suite.model_copy(update={"checkpoints": checkpoints})
 
 
-def _check_abilities(
+def check_abilities(
     strategy: Strategy, generator: ModelSpec, judge: ModelSpec, budget: int
 ) -> None:
+    """See that models have what a strategy needs.
+
+    Raises:
+        UsageError: They lack something, or nobody judges what the strategy chooses among.
+    """
     makers = GENERATORS.get(generator.kind).abilities
     judges = getattr(JUDGES.get(judge.kind), "abilities", frozenset({Ability.FEEDBACK}))
     for ability in sorted(strategy.needs()):

@@ -89,12 +89,29 @@ def ended(folder: RunFolder, manifest: Manifest) -> LoggedRun | None:
     if searches.empty:
         return None
     table = store.read(folder.log, "candidates", _COLUMNS)
-    return _assemble(folder, manifest, searches, table)
+    replies = store.read(folder.log, "replies", REPLIES)
+    return assemble(folder, manifest, searches, table, replies)
 
 
-def _assemble(
-    folder: RunFolder, manifest: Manifest, searches: pd.DataFrame, table: pa.Table
+def assemble(
+    folder: RunFolder,
+    manifest: Manifest,
+    searches: pd.DataFrame,
+    table: pa.Table,
+    replies: pa.Table,
 ) -> LoggedRun:
+    """Return the rows of a log as arrays.
+
+    Args:
+        folder: The run's.
+        manifest: Its manifest.
+        searches: Rows of ended searches, in order of their keys; columns are added to it.
+        table: Candidates.
+        replies: What the judge replied.
+
+    Raises:
+        HarnessError: The log is too large, or prompts without draws cannot be named.
+    """
     ids = np.asarray(searches["prompt_id"].unique(), dtype=object)
     searches["prompt"] = np.searchsorted(ids, searches["prompt_id"].to_numpy(dtype=object))
     row, order, prompts = _rows_of(folder, manifest, searches, table, ids)
@@ -138,7 +155,7 @@ def _assemble(
         prompts=prompts,
         searches=searches.assign(part=0)[list(SEARCH_COLUMNS)],
         index=index,
-        costs={name: matrix(values, 0.0) for name, values in _costs(folder, table, judged)},
+        costs={name: matrix(values, 0.0) for name, values in _costs(table, replies, judged)},
         metrics={
             name: matrix(values, np.nan) for name, values in _metrics(manifest, table).items()
         },
@@ -157,12 +174,12 @@ def _metrics(manifest: Manifest, table: pa.Table) -> dict[str, npt.NDArray[np.fl
 
 
 def _costs(
-    folder: RunFolder, table: pa.Table, judged: bool
+    table: pa.Table, replies: pa.Table, judged: bool
 ) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
     """Yield each role's cost of every draw in each unit; the judge's with its replies."""
-    replies = charged(table, store.read(folder.log, "replies", REPLIES))
+    by_draw = charged(table, replies)
     for role in ROLES:
-        extra = replies if role == "judge" else {}
+        extra = by_draw if role == "judge" else {}
         for axis, (unit, scale) in COST_AXES.items():
             cost = spent(table, role, unit, judged=judged)
             yield f"{axis}_{role}", (cost + extra[unit] if extra else cost) / scale

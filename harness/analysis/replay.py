@@ -79,7 +79,7 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
         for part in run.parts
     }
     with deadline(0):
-        for number, part, prompt, replicate, rows in _searches(run):
+        for number, part, prompt, replicate, rows in logged_searches(run):
             answers = LoggedAnswers(
                 rows, replies[id(part)].get(SearchKey(prompt.id, replicate), ())
             )
@@ -125,7 +125,7 @@ def missing_table(replayed: Replay) -> pd.DataFrame:
     return frame[frame["searches_missing"] > 0].reset_index(drop=True)
 
 
-def _searches(run: LoggedRun) -> Iterator[tuple[int, Part, Prompt, int, Sequence[Row]]]:
+def logged_searches(run: LoggedRun) -> Iterator[tuple[int, Part, Prompt, int, Sequence[Row]]]:
     """Yield each ended search: its row number, run, prompt, replicate and logged rows."""
     texts = (run.prompts[name].tolist() for name in ("prompt_id", "prompt", "tag"))
     prompts = [Prompt(*fields) for fields in zip(*texts, strict=True)]

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.analysis.loading import ended
 from harness.analysis.logged_run import LoggedRun, searches_total
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval, measure_interval
-from harness.analysis.truncated import logged_truncation
+from harness.analysis.truncated import truncation_in
 from harness.log import store
 from harness.log.costs import COSTS, REPLIES, WORKED, sums
 from harness.log.frame import load_searches
@@ -23,7 +24,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import METERED, UNITS, origin
 from harness.truncation import Truncated
 
-_COLUMNS = (*WORKED, *COSTS, "error", "attempts", "generator_worker")
+_COLUMNS = (*WORKED, *COSTS, "prompt_id", "truncated", "error", "attempts", "generator_worker")
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,31 @@ def summarise(run: str | Location) -> Summary:
     """
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)
-    searches = load_searches(run)
-    draws = store.read(folder.log, "candidates", _COLUMNS)
-    logged = ended(folder, manifest)
+    return summary_of(
+        manifest,
+        load_searches(run),
+        store.read(folder.log, "candidates", _COLUMNS),
+        store.read(folder.log, "replies", REPLIES),
+        ended(folder, manifest),
+    )
+
+
+def summary_of(
+    manifest: Manifest,
+    searches: pd.DataFrame,
+    draws: pa.Table,
+    replies: pa.Table,
+    logged: LoggedRun | None,
+) -> Summary:
+    """Summarise the tables of a log.
+
+    Args:
+        manifest: The run's.
+        searches: Ended searches.
+        draws: Candidates.
+        replies: What the judge replied.
+        logged: The ended searches as arrays; None if there are none.
+    """
     tags: dict[str, tuple[Estimate | None, int, int]] = {}
     micro = macro = None
     scored, least = 0, 0.0
@@ -132,11 +155,11 @@ def summarise(run: str | Location) -> Summary:
         draws_per_search=float(searches["draws"].mean()) if len(searches) else 0.0,
         reused=_reused(draws),
         retries=(pc.sum(draws["attempts"]).as_py() or 0) - len(draws),
-        cost=_cost(folder, draws, manifest),
+        cost=_cost(draws, replies, manifest),
         errors=dict(errors.most_common()),
         failures=_counts(manifest, "failures"),
         deaths=_counts(manifest, "deaths"),
-        truncated=logged_truncation(folder, manifest),
+        truncated=truncation_in(draws, manifest),
     )
 
 
@@ -163,10 +186,10 @@ def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:
 
 
 def _cost(
-    folder: RunFolder, draws: pa.Table, manifest: Manifest
+    draws: pa.Table, replies: pa.Table, manifest: Manifest
 ) -> dict[str, dict[str, float | None]]:
     judged = manifest.config["judge"]["kind"] != "none"
-    total = sums(draws, store.read(folder.log, "replies", REPLIES), judged=judged)
+    total = sums(draws, replies, judged=judged)
     worked = [role for role in METERED if f"{role}_flops" in total]
     roles = [role for role in worked if role != "judge" or judged]
     units = (*UNITS, "padded_flops")

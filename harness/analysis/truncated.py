@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.log import store
@@ -18,7 +19,11 @@ def logged_truncation(folder: RunFolder, manifest: Manifest) -> Truncated:
     Raises:
         HarnessError: The log is damaged.
     """
-    table = store.read(folder.log, "candidates", ["prompt_id", "truncated"])
+    return truncation_in(store.read(folder.log, "candidates", ["prompt_id", "truncated"]), manifest)
+
+
+def truncation_in(table: pa.Table, manifest: Manifest) -> Truncated:
+    """Return which prompts of a run had texts cut, of those with draws in a table of candidates."""
     known = table.filter(pc.is_valid(table["truncated"]))
     cut = known.filter(pc.greater(pc.list_value_length(known["truncated"]), 0))
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": ("harness.cli.compare:compare", "Compare two runs prompt by prompt."),
     "report": ("harness.cli.report:report", "Write a page, figures and tables about runs."),
     "view": ("harness.cli.view:view", "Look at runs in a browser."),
+    "what-if": ("harness.cli.what_if:what_if", "Replay another strategy against a run's draws."),
     "forecast": ("harness.cli.forecast:forecast", "Predict what a larger budget would buy."),
     "score": ("harness.cli.score:score", "Score a folder of images in GenEval's layout."),
     "import": ("harness.cli.import_run:import_run", "Make a run of another program's output."),

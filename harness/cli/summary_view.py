@@ -26,6 +26,23 @@ from harness.prompts import notice_of
 def print_summary(folder: RunFolder) -> Summary:
     """Summarise a run and print it."""
     summary = summarise(folder.path)
+    print_result(summary, folder)
+    lines = [*covered(folder, summary.manifest), f"results   {folder.path}"]
+    if summary.manifest.state != FINISHED:
+        lines.append(f"resume    {resume_command(folder.path, summary.manifest.config)}")
+    console = Console(highlight=False, soft_wrap=True)
+    for line in lines:
+        console.print(Text(printable(line)))
+    return summary
+
+
+def print_result(summary: Summary, folder: RunFolder | None = None) -> None:
+    """Print what a run came to, or would have.
+
+    Args:
+        summary: The run in numbers.
+        folder: Where it lies; None for one that was not made.
+    """
     config = summary.manifest.config
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(printable(_title(config))), style="bold")
@@ -41,7 +58,6 @@ def print_summary(folder: RunFolder) -> Summary:
         console.print("no scorer: this benchmark has images and verdicts only")
     for line in _facts(summary, folder):
         console.print(Text(printable(line)))
-    return summary
 
 
 def _title(config: Mapping[str, object]) -> str:
@@ -75,7 +91,7 @@ def _counts(summary: Summary) -> list[tuple[int, int]]:
     return [(prompts, total) for _, prompts, total in summary.tags.values()]
 
 
-def _facts(summary: Summary, folder: RunFolder) -> list[str]:
+def _facts(summary: Summary, folder: RunFolder | None) -> list[str]:
     per_search = f"{summary.draws_per_search:.2f} a search"
     budget = summary.manifest.config["budget"]
     unscored = summary.searches - summary.searches_scored if summary.tags else 0
@@ -87,7 +103,8 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
         f"{summary.draws_failed} failed, {summary.retries} retried",
     ]
     lines += notice_of(read_config(summary.manifest.config))
-    lines += skills.line(skills.by_skill(folder, summary.manifest, selected=True))
+    if folder is not None:
+        lines += skills.line(skills.by_skill(folder, summary.manifest, selected=True))
     lines.append(f"truncated {summary.truncated.summary}")
     for run, count in summary.reused.items():
         lines.append(f"reused    {count} draws of run {run}, with what they cost there")
@@ -129,8 +146,4 @@ def _facts(summary: Summary, folder: RunFolder) -> list[str]:
     if summary.nothing_scored:
         reason = next(iter(summary.errors), "no search selected anything")
         lines.append(f"nothing could be scored: {reason}")
-    lines += covered(folder, summary.manifest)
-    lines.append(f"results   {folder.path}")
-    if summary.manifest.state != FINISHED:
-        lines.append(f"resume    {resume_command(folder.path, summary.manifest.config)}")
     return lines
