@@ -20,7 +20,7 @@ COMMANDS = {
     "view": ("harness.cli.view:view", "Look at runs in a browser."),
     "what-if": ("harness.cli.what_if:what_if", "Replay another strategy against a run's draws."),
     "forecast": ("harness.cli.forecast:forecast", "Predict what a larger budget would buy."),
-    "score": ("harness.cli.score:score", "Score a folder of images in GenEval's layout."),
+    "score": ("harness.cli.score:score", "Score images, whatever made them."),
     "import": ("harness.cli.import_run:import_run", "Make a run of another program's output."),
     "audit": ("harness.cli.audit:audit", "Check a run as a reviewer would who trusts nobody."),
     "export": ("harness.cli.export:export", "Write a run's selected images in GenEval's layout."),

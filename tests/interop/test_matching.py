@@ -122,3 +122,12 @@ def test_grids_give_the_official_results(harness: Terminal, tmp_path: Path) -> N
     assert float(scores[4]) == pytest.approx(sum(map(float, scores[:4])) / 4)
     assert rest[0] == "Variant: patched" and rest[-1] == "Scored: 1 of 2"
     assert DPGBench.notice
+
+
+@pytest.mark.slow
+def test_a_run_by_questions_audits_with_its_evidence_graded_again(harness: Terminal) -> None:
+    options = ("--benchmark", "geneval2-miniature", "--strategy", "best-of-n", "--budget", "1")
+    assert harness("run", *options, "--limit", "3", "--threads", "1", "--out", "run") == 0
+    assert "atomicity-0" in harness.out and "skills " in harness.out
+    assert harness("audit", "run", "--rescore", "2") == 0
+    assert "3 verdicts" in harness.out
