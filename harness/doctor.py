@@ -19,7 +19,7 @@ from harness.engine.devices import device_name, native_bfloat16
 from harness.errors import HarnessError
 from harness.log.environment import environment
 from harness.models.compiling import check_compiler
-from harness.models.suites import Suite, load_suite, overview
+from harness.models.suites import ModelSpec, Suite, load_suite, overview
 from harness.records import Role
 from harness.registry import SUITES
 
@@ -102,7 +102,8 @@ def check_suites(devices: Sequence[str]) -> list[Check]:
     Args:
         devices: Torch devices; the questions are asked on each.
     """
-    checks = []
+    checks: list[Check] = []
+    asked: list[tuple[ModelSpec, str]] = []  # suites may share a model
     for name in SUITES.names():
         suite = load_suite(name)
         parts = overview(suite)
@@ -113,9 +114,12 @@ def check_suites(devices: Sequence[str]) -> list[Check]:
             detail += f"; found: {', '.join(paths_here)}"
         checks.append(Check(f"{name}: checkpoints", None if missing else True, detail))
         for device in devices:
-            checks.append(_check_scorer(suite, Role.SCORER, device))
-            if suite.judge.kind == "detector":
-                checks.append(_check_scorer(suite, Role.JUDGE, device))
+            for role in (Role.SCORER, Role.JUDGE):
+                spec = suite.spec(role)
+                if (role is Role.JUDGE and spec.kind != "detector") or (spec, device) in asked:
+                    continue
+                asked.append((spec, device))
+                checks.append(_check_scorer(suite, role, device))
     return checks
 
 

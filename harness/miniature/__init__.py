@@ -6,6 +6,28 @@ say something about search strategies and nothing about SANA.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the committed checkpoints."""
+
+
+class World(NamedTuple):
+    """Which of the checkpoints make images of one world; all others are shared.
+
+    Attributes:
+        components: Folder of the base's text encoder and transformer; "" for the pipeline's own.
+        reflect: Folder of the transformer that learnt reflection.
+        suffix: Of the files and marks of its measurements.
+    """
+
+    components: str
+    reflect: str
+    suffix: str
+
+
+WORLDS = {
+    "habits": World("habits", "habits_reflect", "-habits"),
+    "even": World("", "reflect", ""),
+}
+"""By name: failures that habits bring whatever the seed, and failures of each draw's own."""

@@ -1,7 +1,8 @@
 """The figures of the miniature's card, from the verdicts that lie beside it.
 
 ``weights/evaluation.parquet`` has a row for every image that was looked at, so that every share in
-the card can be counted again; settings and speeds are in ``weights/evaluation.json``.
+the card can be counted again; settings and speeds are in ``weights/evaluation.json``. Those of the
+world with habits are in ``evaluation-habits``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-TABLE, FACTS, CARD = "evaluation.parquet", "evaluation.json", "CARD.md"
-START, END = "<!-- measured -->", "<!-- /measured -->"
+from harness.miniature import WORLDS
+
+PROMPTS = 553
+"""Of the benchmark; images of one stand together."""
+TABLE, FACTS, CARD = "evaluation{}.parquet", "evaluation{}.json", "CARD.md"
+START, END = "<!-- measured{} -->", "<!-- /measured{} -->"
 ROWS = (
     ("runs' generator, one plain draw, by the scorer", "reflect", "scorer", False),
     ("base before it learnt reflection, by the scorer", "base", "scorer", False),
@@ -33,14 +38,16 @@ def shares(tags: pd.Series, right: pd.Series) -> dict[str, float]:
     return {str(tag): float(share) for tag, share in found.items()} | summed
 
 
-def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path) -> str:
+def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: str) -> str:
     """What was measured, as Markdown.
 
     Args:
         table: what, number, tag, scorer and judge (bool) of every image.
         facts: Settings and speeds.
         weights: Folder of the models, for their recipes.
+        world: One of `WORLDS`.
     """
+    stages = STAGES if world == "even" else (WORLDS[world].components, WORLDS[world].reflect)
     lines = [
         f"`python -m harness.miniature.evaluate` (float32, {facts['images']} images over all 553"
         f" prompts, {facts['num_inference_steps']} steps, guidance {facts['guidance_scale']});"
@@ -49,6 +56,8 @@ def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path) -> str:
     ]
     for number, (label, what, who, denied) in enumerate(ROWS):
         part = table[table["what"] == what]
+        if part.empty:  # of what is shared, another world's table has it
+            continue
         found = shares(part["tag"], ~part[who] if denied else part[who])
         if number == 0:
             lines += [f"| | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
@@ -64,16 +73,20 @@ def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path) -> str:
         f" accepts {100 * over:.1f} % that the scorer rejects and rejects {100 * under:.1f} % that"
         " it accepts.",
         "",
+        *_spread(table, facts["images"]),
         "Held out, from the recipes:",
         "",
     ]
-    for stage in STAGES:
+    for stage in stages:
         recipe = json.loads((weights / stage / "recipe.json").read_text(encoding="utf-8"))
         held_out = ", ".join(f"{name} {value}" for name, value in recipe["held_out"].items())
         before = sum(each["training_seconds"] for each in recipe.get("earlier", ()))
         started = f" from weights that had {_duration(before)} of it" if before else ""
         trained = _duration(recipe["training_seconds"])
         lines.append(f"- `{stage}/`: {held_out}; trained for {trained}{started}")
+    if "touched" in facts:
+        shares_of = ", ".join(f"{tag} {100 * share:.0f}" for tag, share in facts["touched"].items())
+        lines += ["", f"Prompts of the benchmark that habits touch, per cent: {shares_of}."]
     speeds = facts.get("images_per_second_by_batch")
     if speeds:
         told = ", ".join(f"{batch}: {speed:.1f}" for batch, speed in speeds.items())
@@ -81,28 +94,57 @@ def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path) -> str:
     return "\n".join(lines)
 
 
+def _spread(table: pd.DataFrame, images: int) -> list[str]:
+    """How often prompts succeed, one by one: what sampling alone can mend."""
+    lines = []
+    for label, what, who, _ in ROWS[:2]:
+        part = table[table["what"] == what]
+        count = images // PROMPTS
+        right = part.groupby(part["number"] // count)[who].sum()
+        shares = [f"{100 * (right == n).mean():.0f}" for n in range(count + 1)]
+        lines.append(
+            f"Of {count} draws of a prompt ({label}) so many were right, per cent of prompts: "
+            + ", ".join(f"{n}: {share}" for n, share in enumerate(shares))
+            + "."
+        )
+    return [*lines, ""]
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
-def write(table: pd.DataFrame, facts: dict[str, Any], weights: Path) -> None:
+def write(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: str) -> None:
     """Keep the verdicts beside the weights, and put the figures into the card.
 
     Raises:
         ValueError: The card has no place marked for them.
     """
-    table.to_parquet(weights / TABLE, index=False, compression="zstd")
-    (weights / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    suffix = WORLDS[world].suffix
+    table.to_parquet(weights / TABLE.format(suffix), index=False, compression="zstd")
+    file = weights / FACTS.format(suffix)
+    file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    rewrite(weights, world)
+
+
+def rewrite(weights: Path, world: str) -> None:
+    """Put the figures of the verdicts that were kept into the card.
+
+    Raises:
+        ValueError: The card has no place marked for them.
+    """
+    start, end = START.format(WORLDS[world].suffix), END.format(WORLDS[world].suffix)
     text = (weights / CARD).read_text(encoding="utf-8")
-    before, _, rest = text.partition(START)
-    _, marked, after = rest.partition(END)
+    before, _, rest = text.partition(start)
+    _, marked, after = rest.partition(end)
     if not marked:
-        raise ValueError(f"{weights / CARD} has no place marked {START} … {END}")
-    text = f"{before}{START}\n{figures(table, facts, weights)}\n{END}{after}"
+        raise ValueError(f"{weights / CARD} has no place marked {start} … {end}")
+    text = f"{before}{start}\n{measured(weights, world)}\n{end}{after}"
     (weights / CARD).write_text(text, encoding="utf-8")
 
 
-def measured(weights: Path) -> str:
+def measured(weights: Path, world: str) -> str:
     """The figures once more, from the verdicts that were kept."""
-    facts = json.loads((weights / FACTS).read_text(encoding="utf-8"))
-    return figures(pd.read_parquet(weights / TABLE), facts, weights)
+    suffix = WORLDS[world].suffix
+    facts = json.loads((weights / FACTS.format(suffix)).read_text(encoding="utf-8"))
+    return figures(pd.read_parquet(weights / TABLE.format(suffix)), facts, weights, world)

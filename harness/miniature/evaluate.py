@@ -22,9 +22,10 @@ from PIL import Image as Pillow
 
 from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
-from harness.miniature import WEIGHTS, card
+from harness.miniature import WEIGHTS, WORLDS, card
 from harness.miniature.corrections import with_fault
 from harness.miniature.glyphs import font_path
+from harness.miniature.habits import touched
 from harness.miniature.prompts import TAGS, Request, draw_scene
 from harness.miniature.scenes import render
 from harness.models.bundled import record_digests
@@ -42,6 +43,7 @@ def sample(
     batch: int,
     *,
     transformer: Path | None = None,
+    components: Path | None = None,
     steps: int = STEPS,
     device: str = "cpu",
     first: int = 0,
@@ -55,17 +57,26 @@ def sample(
         batch: Images of the one batch shape; the last batch is padded.
         transformer: Folder of a transformer with feedback, to draw without any, in place of the
             pipeline's own.
+        components: Folder whose text encoder and transformer take the place of the pipeline's.
         steps: Inference steps.
         device: Torch device.
         first: Number of the first image to make, at the start of a batch: those before it are
             there already.
     """
     import torch
-    from diffusers import SanaPipeline
+    from diffusers import SanaPipeline, SanaTransformer2DModel
+    from transformers import Gemma2Model
 
     from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
 
     parts: dict[str, Any] = {}
+    if components is not None:
+        parts["text_encoder"] = Gemma2Model.from_pretrained(
+            components / "text_encoder", dtype=torch.float32
+        )
+        parts["transformer"] = SanaTransformer2DModel.from_pretrained(
+            components / "transformer", torch_dtype=torch.float32
+        )
     if transformer is not None:
         parts["transformer"] = SanaTransformer2DModelWithContext.from_pretrained(
             transformer, torch_dtype=torch.float32
@@ -185,6 +196,13 @@ def grid(requests: Sequence[Request], images: Sequence[Image], columns: int = 10
     default=WEIGHTS,
     help="Folder of the trained models; the package's own by default.",
 )
+@click.option(
+    "--world",
+    type=click.Choice(list(WORLDS)),
+    default="even",
+    show_default=True,
+    help="Whose images; the detectors are measured with those of the world without habits.",
+)
 @click.option("--images", default=4, show_default=True, help="Images a prompt.")
 @click.option("--batch", default=16, show_default=True, help="Images of the one batch shape.")
 @click.option("--seed", default=0, show_default=True)
@@ -199,6 +217,7 @@ def grid(requests: Sequence[Request], images: Sequence[Image], columns: int = 10
 )
 def main(
     weights: Path,
+    world: str,
     images: int,
     batch: int,
     seed: int,
@@ -214,10 +233,21 @@ def main(
         "scorer": load_scorer(weights / "detector", weights / "colors"),
         "judge": load_scorer(weights / "judge", weights / "judge_colors"),
     }
-    tables = scene_verdicts(scorers, requests, seed)
+    own = WORLDS[world]
+    tables = [] if own.components else scene_verdicts(scorers, requests, seed)
     texts = [request.text for request in requests]
-    for what, transformer in (("base", None), ("reflect", weights / "reflect")):
-        drawn = list(sample(weights / "base", texts, seed, batch, transformer=transformer))
+    components = weights / own.components if own.components else None
+    for what, transformer in (("base", None), ("reflect", weights / own.reflect)):
+        drawn = list(
+            sample(
+                weights / "base",
+                texts,
+                seed,
+                batch,
+                transformer=transformer,
+                components=components,
+            )
+        )
         tables.append(rows(what, requests, scorers, drawn))
     if picture:
         # A palette keeps the file small; the gradients do not need more.
@@ -229,12 +259,14 @@ def main(
         "num_inference_steps": STEPS,
         "guidance_scale": GUIDANCE,
     }
+    if components:
+        facts["touched"] = touched(benchmark_requests())
     if speed:
         facts["images_per_second_by_batch"] = measure_speed(weights, (1, 4, 8, 16, 32))
     table = pd.concat(tables, ignore_index=True)
-    click.echo(card.figures(table, facts, weights))
+    click.echo(card.figures(table, facts, weights, world))
     if write:
-        card.write(table, facts, weights)
+        card.write(table, facts, weights, world)
         record_digests()
 
 

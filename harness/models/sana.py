@@ -111,7 +111,8 @@ class SanaGenerator:
 
         Args:
             loading: The checkpoint `pipeline` is a folder as `SanaPipeline.save_pretrained`
-                writes it; the settings are `SanaSettings`.
+                writes it; `components`, if there is one, a folder whose text encoder and
+                transformer take the place of the pipeline's. The settings are `SanaSettings`.
 
         Raises:
             UsageError: A setting this sampler does not have, or a device that is not there.
@@ -126,6 +127,7 @@ class SanaGenerator:
             loading.checkpoints["pipeline"],
             device=prepare(loading.device),
             dtype=resolve_dtype(loading.dtype, loading.device),
+            components=loading.checkpoints.get("components"),
         )
         return cls(pipeline, batch_size=loading.batch_size, settings=loading.settings)
 
@@ -141,7 +143,9 @@ class SanaGenerator:
         if "pipeline" not in loading.checkpoints:
             return None
         parts = loading.checkpoints
-        networks = sana_flops.Configured(parts["pipeline"], parts.get("transformer"))
+        networks = sana_flops.Configured(
+            parts["pipeline"], parts.get("transformer"), parts.get("components")
+        )
         before = instruction_tokens(load_tokenizer(parts["pipeline"]))
         counted = cache(lambda count, **shape: count(networks, **shape))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.flops import count
 from harness.models.loading import explained, quiet, read_json
+from harness.models.sana_loading import component
 
 if TYPE_CHECKING:
     from diffusers import SanaPipeline
@@ -27,14 +28,17 @@ class Configured:
     Args:
         folder: The pipeline.
         transformer: The transformer's folder, where it is another one.
+        components: A folder whose parts take the place of the pipeline's.
     """
 
-    def __init__(self, folder: Path, transformer: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, transformer: Path | None = None, components: Path | None = None
+    ) -> None:
         import torch
         from diffusers import AutoencoderDC, SanaTransformer2DModel
         from transformers import AutoConfig, AutoModel
 
-        own = transformer or folder / "transformer"
+        own = transformer or component(folder, components, "transformer")
         with torch.device("meta"), quiet(), explained(folder, "configuration"):
             # A Reflect-DiT's further parts are at work only where there is feedback.
             known = dict(SanaTransformer2DModel.load_config(own))
@@ -42,7 +46,9 @@ class Configured:
                 {**known, "_class_name": SanaTransformer2DModel.__name__}
             )
             self.vae: Any = AutoencoderDC.from_config(AutoencoderDC.load_config(folder / "vae"))
-            encoder = AutoConfig.from_pretrained(folder / "text_encoder", local_files_only=True)
+            encoder = AutoConfig.from_pretrained(
+                component(folder, components, "text_encoder"), local_files_only=True
+            )
             self.text_encoder: Any = AutoModel.from_config(encoder)
         self.vae_scale_factor = 2 ** (len(self.vae.config.encoder_block_out_channels) - 1)
         scheduler = read_json(folder / "scheduler" / "scheduler_config.json")

@@ -51,11 +51,17 @@ _FILES = (
     "vae/config.json",
     f"vae/{_WEIGHTS}",
 )
+_REPLACED = ("text_encoder", "transformer")
 _PLAIN_TRANSFORMERS = ("SanaTransformer2DModel", "SanaTransformer2DModelWithContext", None)
 
 
 def load_pipeline(
-    folder: Path, *, device: torch.device, dtype: str, transformer: Any = None
+    folder: Path,
+    *,
+    device: torch.device,
+    dtype: str,
+    transformer: Any = None,
+    components: Path | None = None,
 ) -> SanaPipeline:
     """Load diffusers' SANA pipeline without its progress bar, feedback-free unless told otherwise.
 
@@ -66,6 +72,8 @@ def load_pipeline(
         dtype: Of all parts; with float16 only the transformer gets it, the text encoder and the
             autoencoder bfloat16 (they overflow in float16, says SANA's model card).
         transformer: A loaded transformer to use in place of the folder's own.
+        components: A folder whose text encoder and transformer take the place of the folder's own,
+            as far as it has them.
 
     Raises:
         HarnessError: A file is missing, unreadable, or does not fit the class that reads it.
@@ -74,10 +82,10 @@ def load_pipeline(
     import transformers
 
     index = read_index(folder)
-    require(
-        folder,
-        [name for name in _FILES if transformer is None or not name.startswith("transformer/")],
-    )
+    for name in _FILES:
+        part = name.partition("/")[0]
+        if part != "transformer" or transformer is None:
+            require(component(folder, components, part).parent, [name])
     side = "bfloat16" if dtype == "float16" else dtype
     scheduler_class = _class(folder, index, "scheduler", diffusers, diffusers.SchedulerMixin)
     encoder_class = _class(
@@ -86,12 +94,14 @@ def load_pipeline(
     with quiet(), explained(folder, "scheduler"):
         scheduler = scheduler_class.from_pretrained(folder / "scheduler", local_files_only=True)
     tokenizer = load_tokenizer(folder)
-    text_encoder = load_strictly(encoder_class, folder / "text_encoder", dtype=side)
+    text_encoder = load_strictly(
+        encoder_class, component(folder, components, "text_encoder"), dtype=side
+    )
     vae = load_diffusers(diffusers.AutoencoderDC, folder / "vae", side)
     if transformer is None:
         transformer = load_diffusers(
             diffusers.SanaTransformer2DModel,
-            folder / "transformer",
+            component(folder, components, "transformer"),
             dtype,
             drop_weights=CONTEXT_WEIGHTS,
             drop_config=CONTEXT_CONFIG,
@@ -105,6 +115,18 @@ def load_pipeline(
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
+
+
+def component(folder: Path, components: Path | None, name: str) -> Path:
+    """Return where a pipeline's part lies that another folder may have in its place.
+
+    Args:
+        folder: The pipeline.
+        components: The other folder, if there is one.
+        name: The part's name.
+    """
+    own = components / name if components and name in _REPLACED else None
+    return own if own is not None and own.is_dir() else folder / name
 
 
 def load_tokenizer(folder: Path) -> Any:

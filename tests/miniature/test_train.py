@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from harness.miniature import glyphs
+from harness.miniature.evaluate import sample
 from harness.miniature.train import (
     autoencoder,
     base,
@@ -28,8 +29,10 @@ from harness.miniature.train import (
 from harness.miniature.train.__main__ import STAGES, main
 from harness.miniature.train.data import make_pool
 from harness.miniature.train.loop import Schedule, Setting, averaged, fit
+from harness.models.digests import folder_digest
 from harness.models.reflect_dit.context import lay_out, pair_length
 from harness.models.reflect_dit.generator import ReflectDiTGenerator
+from harness.models.sana import SanaGenerator
 from harness.records import Ability, Loading
 
 SHORT = Schedule(steps=4, batch=4, lr=2e-3, warmup=1, ema=0.9)
@@ -41,7 +44,7 @@ SMALL_TRANSFORMER = {**base.TRANSFORMER, "num_layers": 1}
 def trained(font: None, tmp_path_factory: pytest.TempPathFactory) -> Setting:
     """A folder with an autoencoder that has hardly learnt anything, for the other stages."""
     folder = tmp_path_factory.mktemp("miniature")
-    setting = Setting(folder / "work", folder / "weights", scale=0.001)
+    setting = Setting(folder / "work", folder / "weights", scale=0.001, habits=False)
     assert autoencoder.train(setting, SHORT)
     return setting
 
@@ -128,6 +131,30 @@ def test_reflection_learns_from_the_other_stages_and_resumes(
     assert Ability.FEEDBACK in generator.abilities
 
 
+def test_a_world_of_its_own_shares_the_pipeline_and_leaves_the_other_alone(
+    trained: Setting, tmp_path: Path
+) -> None:
+    assert train_base(trained)
+    out = tmp_path / "weights"
+    shutil.copytree(trained.out, out)
+    before = folder_digest(out / "base")
+    habits = replace(trained, work=tmp_path / "work", out=out, habits=True, start=out / "base")
+    assert train_base(habits)
+    assert folder_digest(out / "base") == before
+    assert not (out / "habits" / "vae").exists() and (out / "habits" / "recipe.json").exists()
+    own, shared = (
+        list(sample(out / "base", ["a photo of a red apple"], 0, 1, components=components))
+        for components in (habits.components, None)
+    )
+    assert (own[0] != shared[0]).any()
+    checkpoints = {"pipeline": out / "base", "components": out / "habits"}
+    settings = {"height": 64, "width": 64, "complex_human_instruction": False}
+    pipeline = SanaGenerator.load(Loading(checkpoints, settings=settings)).pipeline
+    weights = load_file(out / "habits/transformer/diffusion_pytorch_model.safetensors")
+    for name, value in pipeline.transformer.state_dict().items():
+        assert torch.equal(value, weights[name].float())
+
+
 def test_samples_that_were_made_are_not_made_again(
     trained: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,11 +239,11 @@ def test_a_stage_without_its_autoencoder_says_so(font: None, tmp_path: Path) -> 
 def test_the_base_goes_on_from_trained_weights(trained: Setting, tmp_path: Path) -> None:
     assert train_base(trained)
     start = tmp_path / "start"
-    shutil.copytree(trained.out, start)
+    shutil.copytree(trained.out / "base", start)
     further = replace(trained, work=tmp_path / "work", seed=1, start=start)
     assert train_base(further)
     recipe = json.loads((trained.out / "base" / "recipe.json").read_text())
-    first = json.loads((start / "base" / "recipe.json").read_text())
+    first = json.loads((start / "recipe.json").read_text())
     assert recipe["earlier"] == [first]
     assert (recipe["seed"], first["seed"]) == (1, 0)
     model = base.Denoiser(SMALL_TEXT, SMALL_TRANSFORMER)
@@ -224,7 +251,7 @@ def test_the_base_goes_on_from_trained_weights(trained: Setting, tmp_path: Path)
     weights = load_file(trained.out / "base/transformer/diffusion_pytorch_model.safetensors")
     for name, value in model.transformer.state_dict().items():
         assert torch.equal(value, weights[name].float())
-    again = replace(further, work=tmp_path / "again", start=trained.out)
+    again = replace(further, work=tmp_path / "again", start=trained.out / "base")
     with pytest.raises(base.HarnessError, match="cannot be gone on from"):
         base.train(
             again, SHORT, text=SMALL_TEXT, transformer={**SMALL_TRANSFORMER, "num_layers": 2}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.miniature import WEIGHTS, card
+from harness.miniature import WEIGHTS, WORLDS, card
 from harness.miniature.evaluate import (
     benchmark_requests,
     grid,
@@ -22,11 +22,17 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def verdicts(world: str) -> pd.DataFrame:
+    return pd.read_parquet(WEIGHTS / card.TABLE.format(WORLDS[world].suffix))
+
+
 def test_the_bundle_is_whole_and_small() -> None:
     size = sum(file.stat().st_size for file in WEIGHTS.rglob("*") if file.is_file())
     assert size < 40e6
     assert not [file for file in WEIGHTS.rglob("*") if file.suffix in (".pt", ".bin", ".pkl")]
-    for stage in card.STAGES:
+    weights = [file for file in WEIGHTS.rglob("*.safetensors")]
+    assert len({file.read_bytes() for file in weights}) == len(weights)
+    for stage in (*card.STAGES, WORLDS["habits"].components, WORLDS["habits"].reflect):
         recipe = json.loads((WEIGHTS / stage / "recipe.json").read_text())
         assert recipe["held_out"] and recipe["schedule"]["steps"] > 0
     assert "Open Font License" in (WEIGHTS / "CARD.md").read_text()
@@ -77,18 +83,22 @@ def test_shares_are_means_over_images_and_over_tags() -> None:
     assert grid(requests, pictures, columns=5).shape == (6 * 8, 5 * 8, 3)
 
 
-def test_the_cards_figures_are_those_of_the_verdicts_beside_it() -> None:
-    table = pd.read_parquet(WEIGHTS / card.TABLE)
-    assert table.groupby("what").size().to_dict() == dict.fromkeys(
-        ("base", "planted_error", "reflect", "true_scene"), 2212
-    )
+@pytest.mark.parametrize(
+    ("world", "whats"),
+    [("even", ("base", "planted_error", "reflect", "true_scene")), ("habits", ("base", "reflect"))],
+)
+def test_the_cards_figures_are_those_of_the_verdicts_beside_it(
+    world: str, whats: tuple[str, ...]
+) -> None:
+    table = verdicts(world)
+    assert table.groupby("what").size().to_dict() == dict.fromkeys(whats, 2212)
     asked = [request.tag for request in benchmark_requests() for _ in range(4)]
     assert all(list(part["tag"]) == asked for _, part in table.groupby("what"))
-    assert card.measured(WEIGHTS) in (WEIGHTS / "CARD.md").read_text(encoding="utf-8")
+    assert card.measured(WEIGHTS, world) in (WEIGHTS / "CARD.md").read_text(encoding="utf-8")
 
 
 def test_the_miniature_is_as_good_and_as_bad_as_it_should_be() -> None:
-    table = pd.read_parquet(WEIGHTS / card.TABLE)
+    table = verdicts("even")
 
     def measured(what: str, who: str) -> dict[str, float]:
         part = table[table["what"] == what]
@@ -102,3 +112,12 @@ def test_the_miniature_is_as_good_and_as_bad_as_it_should_be() -> None:
     assert min(others) > 0.05 and max(others) < 0.95
     plain = table[table["what"] == "reflect"]
     assert 0.8 <= (plain["scorer"] == plain["judge"]).mean() <= 0.95
+
+
+def test_habits_make_prompts_that_no_draw_solves() -> None:
+    def unsolved(world: str) -> float:
+        table = verdicts(world)
+        base = table[table["what"] == "base"]
+        return float((base.groupby(base["number"] // 4)["scorer"].sum() == 0).mean())
+
+    assert unsolved("habits") > unsolved("even") + 0.05

@@ -135,6 +135,9 @@ def test_a_built_in_suite_s_name_is_not_taken_in_vain() -> None:
     assert other_parts(fields(judge="none", strategy="single")) == []
     changed = fields(scorer={"colors": "bundled:judge_colors"})
     assert suite_name(changed) == "miniature with another scorer.colors"
+    habits = fields(model="miniature-habits")
+    assert suite_name(habits) == "miniature-habits" and other_parts(habits) == []
+    assert label(habits) == bundled.MODELS
     config["suite"] = "sana-1.0-1.6b"
     assert {"generator.pipeline", "scorer.detector"} <= set(other_parts(config))
     config["suite"] = "mine"

@@ -56,7 +56,8 @@ def run_stage(name: str, setting: Setting) -> None:
     "--start",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     default=None,
-    help="Trained weights that the base goes on from; name another --seed, for other scenes.",
+    help="Trained text encoder and transformer that the base goes on from; name another --seed, "
+    "for other scenes.",
 )
 @click.option(
     "--habits/--even",

@@ -193,8 +193,19 @@ def encoded_pool(setting: Setting, *, unseen: bool = False) -> tuple[Tensor, Ten
     return made
 
 
-def export(model: Denoiser, vae_folder: Path, folder: Path) -> None:
-    """Write the pipeline's folder as ``SanaPipeline.save_pretrained`` does, weights in float16."""
+def export(model: Denoiser, setting: Setting) -> None:
+    """Write the pipeline's folder as ``SanaPipeline.save_pretrained`` does, weights in float16.
+
+    Of a world that shares the pipeline of another, its text encoder and transformer alone; a
+    pipeline that is not there yet is written with them.
+    """
+    folder = setting.out / "base"
+    if setting.components:
+        model.text_encoder.to(torch.float16).save_pretrained(setting.components / "text_encoder")
+        model.transformer.to(torch.float16).save_pretrained(setting.components / "transformer")
+        if (folder / "model_index.json").exists():
+            return
+    vae_folder = folder / "vae"
     vae = AutoencoderDC.from_pretrained(vae_folder, torch_dtype=torch.float16)
     recipe = (vae_folder / "recipe.json").read_text()
     pipeline = SanaPipeline(
@@ -220,7 +231,7 @@ def train(
     transformer: dict[str, Any] = TRANSFORMER,
     stop_after: int | None = None,
 ) -> bool:
-    """Train and export to ``out/base``, beside the autoencoder; True once it is done."""
+    """Train and export beside the autoencoder, or to a world's own folder; True once done."""
     vae_folder = setting.out / "base" / "vae"
     if not (vae_folder / "config.json").exists():
         raise HarnessError(
@@ -230,7 +241,7 @@ def train(
     unseen, unseen_prompts, _ = encoded_pool(setting, unseen=True)
     torch.manual_seed(setting.seed)
     model = Denoiser(text, transformer)
-    before = resumed_from(model, setting.start / "base") if setting.start else []
+    before = resumed_from(model, setting.start) if setting.start else []
     model = model.to(setting.device)
     run: Any = torch.compile(model) if setting.compile else model
     empty = torch.full((TOKENS,), PAD)
@@ -294,8 +305,8 @@ def finish(
     before: list[dict[str, Any]],
 ) -> None:
     """Export the averaged weights and their recipe, with those of the weights they started from."""
-    folder = setting.out / "base"
-    export(model, folder / "vae", folder)
+    folder = setting.denoiser
+    export(model, setting)
     write_recipe(
         folder / "recipe.json", setting, schedule, fitted,
         scenes=scenes, images_seen=schedule.steps * schedule.batch, held_out=metric,

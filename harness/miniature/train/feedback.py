@@ -155,7 +155,14 @@ def sampled(setting: Setting, texts: Sequence[str], seed: int, file: Path) -> ND
         if first < len(texts):
             base = setting.out / "base"
             for image in sample(
-                base, texts, seed, BATCH, steps=STEPS, device=setting.device, first=first
+                base,
+                texts,
+                seed,
+                BATCH,
+                components=setting.components,
+                steps=STEPS,
+                device=setting.device,
+                first=first,
             ):
                 there.write(image.tobytes())
                 there.flush()

@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
+from harness.miniature import WORLDS, World
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -68,8 +70,9 @@ class Setting:
         scale: Factor on every stage's steps and pool sizes; below 1 for a trial run.
         compile: Whether to compile the heavy stages while they train (needs a C++ compiler).
         checkpoint_seconds: Time between checkpoints.
-        start: Folder of trained weights, laid out like ``out``, that the base goes on from instead
+        start: Folder of a trained text encoder and transformer that the base goes on from instead
             of starting at random. None for a fresh start.
+        habits: Whether the base's pictures have habits (`harness.miniature.habits`).
     """
 
     work: Path
@@ -81,6 +84,25 @@ class Setting:
     checkpoint_seconds: float = 180.0
     start: Path | None = None
     habits: bool = True
+
+    @property
+    def denoiser(self) -> Path:
+        """Where the base's text encoder and transformer go, the autoencoder being shared."""
+        return self.out / (self._world.components or "base")
+
+    @property
+    def components(self) -> Path | None:
+        """The same where it is not the pipeline's own folder."""
+        return self.denoiser if self._world.components else None
+
+    @property
+    def reflect(self) -> Path:
+        """Where the transformer that learns reflection goes."""
+        return self.out / self._world.reflect
+
+    @property
+    def _world(self) -> World:
+        return WORLDS["habits" if self.habits else "even"]
 
     def count(self, full: int) -> int:
         """A number of steps or scenes at this setting's scale."""

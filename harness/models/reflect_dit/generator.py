@@ -91,7 +91,8 @@ class ReflectDiTGenerator(SanaGenerator):
         Args:
             loading: The checkpoint `pipeline` is a folder as `SanaPipeline.save_pretrained`
                 writes it; `transformer` Reflect-DiT's, if it is not the pipeline's own;
-                `vision_encoder` a SigLIP with its image processor. The settings are
+                `components`, if there is one, a folder whose text encoder takes the place of the
+                pipeline's; `vision_encoder` a SigLIP with its image processor. The settings are
                 `ReflectDiTSettings`.
 
         Raises:
@@ -107,15 +108,21 @@ class ReflectDiTGenerator(SanaGenerator):
 
         from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
         from harness.models.reflect_dit.vision import VisionEncoder
-        from harness.models.sana_loading import load_diffusers, load_pipeline
+        from harness.models.sana_loading import component, load_diffusers, load_pipeline
 
         place = prepare(loading.device)
         number = resolve_dtype(loading.dtype, loading.device)
-        folder = checkpoints.get("transformer", checkpoints["pipeline"] / "transformer")
+        components = checkpoints.get("components")
+        own = component(checkpoints["pipeline"], components, "transformer")
+        folder = checkpoints.get("transformer", own)
         require(folder, ["config.json", "diffusion_pytorch_model.safetensors"])
         transformer = load_diffusers(SanaTransformer2DModelWithContext, folder, number)
         pipeline = load_pipeline(
-            checkpoints["pipeline"], device=place, dtype=number, transformer=transformer
+            checkpoints["pipeline"],
+            device=place,
+            dtype=number,
+            transformer=transformer,
+            components=components,
         )
         vision = VisionEncoder.load(checkpoints["vision_encoder"], device=place, dtype=number)
         if vision.channels != transformer.config.vision_feature_dim:
