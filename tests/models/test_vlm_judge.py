@@ -21,7 +21,7 @@ from harness.models.base import Judge
 from harness.models.judges.vlm import LENGTH_STEP, QUESTION, VLMJudge, feedback
 from harness.models.judges.vlm_sampler import Sampler, Sampling
 from harness.models.loading import quiet
-from harness.records import Cost, Image, Loading, Prompt, Verdict
+from harness.records import Cost, Image, Inquiry, Loading, Prompt, Verdict
 from harness.registry import JUDGES
 from harness.testing.judges import JudgeContract
 from tests.models.tiny_vlm import TEMPLATE, WORDS, make_qwen, make_tokenizer
@@ -388,3 +388,18 @@ def test_images_may_be_of_any_size(judge: VLMJudge) -> None:
     for side in (8, 20, 200):
         image = np.asarray(Pillow.new("RGB", (side, 2 * side), (side, 0, 9)))
         assert len(judge.judge([Prompt("0", "a cow")], [image], [1])) == 1
+
+
+def test_it_replies_to_each_question_by_itself(judge: VLMJudge, pairs: Pairs) -> None:
+    prompt, image = pairs[0]
+    shown: list[tuple[Image, ...]] = [(image,), (), (image, pairs[1][1])]
+    inquiries = [
+        Inquiry(prompt, f"How else to say '{prompt.text}'?", images, 7 + n)
+        for n, images in enumerate(shown)
+    ]
+    together = judge.reply(inquiries)
+    assert len(together) == 3 and any(text for text, _ in together)
+    for inquiry, (text, cost) in zip(inquiries, together, strict=True):
+        assert judge.reply([inquiry]) == [(text, cost)]
+        assert cost.tokens > 0 and (cost.flops or 0) > 0
+    assert judge.reply([]) == []

@@ -31,7 +31,7 @@ from harness.models.vlm_loading import (
     pad,
     stack,
 )
-from harness.records import Ability, Cost, Image, Loading, Prompt, Setting, Verdict
+from harness.records import Ability, Cost, Image, Inquiry, Loading, Prompt, Setting, Verdict
 
 PARTS = ("model", "processor")
 """Its checkpoints; the second is left out where the first has it in its own folder."""
@@ -88,7 +88,7 @@ class VLMJudge:
     """A vision-language model on one device. Has state: the weights."""
 
     oracle: ClassVar[bool] = False
-    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK, Ability.REPLY})
     main_part: ClassVar[str] = "model"
     Settings: ClassVar[type] = VLMSettings
 
@@ -181,17 +181,36 @@ class VLMJudge:
             else [0.0] * len(rows)
         )
         return [
-            (self._read(self._decode(answer), chance), self._cost(row, len(answer)))
+            (
+                self._read(self._decode(answer), chance),
+                self._cost(row, len(answer), ranked=self.settings.ranked),
+            )
             for row, answer, chance in zip(rows, answers, chances, strict=True)
         ]
 
+    def reply(self, inquiries: Sequence[Inquiry]) -> list[tuple[str, Cost]]:
+        """Answer questions in words (see `harness.models.base.Replying`).
+
+        Raises:
+            HarnessError: More questions than the batch size, or an output that is not finite.
+        """
+        if len(inquiries) > self.batch_size:
+            raise HarnessError(f"{len(inquiries)} questions for a batch size of {self.batch_size}")
+        rows = [_Row(self._inputs(each.text, each.images), each.seed) for each in inquiries]
+        return [
+            (self._decode(answer).strip(), self._cost(row, len(answer), ranked=False))
+            for row, answer in zip(rows, self._in_shapes(rows, self._write), strict=True)
+        ]
+
     def _ask(self, prompt: str, image: Image) -> Inputs:
+        return self._inputs(self.settings.question.replace("{prompt}", prompt), [image])
+
+    def _inputs(self, text: str, images: Sequence[Image]) -> Inputs:
         from PIL import Image as Pillow
 
-        question = self.settings.question.replace("{prompt}", prompt)
-        content = [
-            {"type": "image", "image": Pillow.fromarray(image)},
-            {"type": "text", "text": question},
+        content: list[dict[str, Any]] = [
+            *({"type": "image", "image": Pillow.fromarray(image)} for image in images),
+            {"type": "text", "text": text},
         ]
         inputs = self.processor.apply_chat_template(
             [[{"role": "user", "content": content}]],
@@ -301,8 +320,7 @@ class VLMJudge:
         rule = self.settings.feedback
         return Verdict(accepted, score, "" if accepted else feedback(answer, rule))
 
-    def _cost(self, row: _Row, written: int) -> Cost:
-        ranked = self.settings.ranked
+    def _cost(self, row: _Row, written: int, *, ranked: bool) -> Cost:
         wrote = min(written + 1, self.settings.max_new_tokens)  # what ends an answer is a token
         read = row.inputs["input_ids"].numel() * (1 + ranked)
         predicted = wrote
