@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.cli.execution import execution_options
+from harness.cli.execution import execution_options, metrics_option
 from harness.cli.recorded import recorded_command
 
 
@@ -59,6 +59,7 @@ from harness.cli.recorded import recorded_command
     required=True,
     help="Folder for the log, results.jsonl and manifest.",
 )
+@metrics_option
 @execution_options  # fmt: skip
 def score(
     images: Path,

@@ -14,6 +14,7 @@ from rich.text import Text
 from harness.analysis import skills
 from harness.analysis.prompt_sets import GENEVAL, covered
 from harness.analysis.statistics import Estimate
+from harness.analysis.summary import summarise
 from harness.analysis.wording import cells, n_of
 from harness.cli.terminal import printable
 from harness.interop.files import read_files
@@ -52,12 +53,18 @@ def print_scores(folder: RunFolder, results: Sequence[Path]) -> Scores:
     spec = config["scorer"]
     parts = ", ".join(f"{part} {ref}" for part, ref in spec["checkpoints"].items())
     original = " (run by mmdet)" if spec["settings"].get("backend") == MMDET else ""
+    measured = [
+        f"metric    {name} {mean.value:.4g}"
+        + (f" ({mean.low:.4g}–{mean.high:.4g})" if mean.method else "")
+        for name, mean in summarise(folder.path).metrics.items()
+    ]
     for line in (
         f"models    {parts}{original}; {spec['dtype']}, batches of {spec['batch_size']}",
         f"images    {everything.scored} of {everything.images} scored, of {everything.prompts} "
         f"prompts{f'; {left_out} not scored, and in no score' if left_out else ''}",
         *skills.line(skills.by_skill(folder, manifest, selected=False)),
         *covered(folder, manifest),
+        *measured,
         f"scorer    {seconds:.1f} device-s, {counted}{speed}",
         f"results   {own}{folder.log} (Parquet)",
         *([] if everything.scored else [f"nothing could be scored: {scores.refused[0]}"]),

@@ -14,6 +14,7 @@ from harness.interop.layout import PromptFolder, group, passed_over, read_layout
 from harness.interop.matching import match
 from harness.models.bundled import loads_miniature
 from harness.models.dtypes import resolve_dtype
+from harness.models.metrics.together import chosen
 from harness.models.suites import ModelSpec, Suite, load_suite
 from harness.options import build, resolved
 from harness.plan import Plan, digests, locate, scorer_spec
@@ -60,6 +61,7 @@ class ScoringAsk:
         scorer: Other checkpoint references, by part. A detector "mmdet" or "mmdet:REF" is run by
             mmdet: the suite's own, or REF.
         settings: Scorer settings, as the benchmark has them.
+        metrics: Further measures, each NAME or NAME=REF.
         dtype: Number type, or None for the suite's.
         batch_size: Images of the one batch shape, or None for the suite's.
         threads: CPU threads of a worker.
@@ -72,6 +74,7 @@ class ScoringAsk:
     model: str | None = None
     scorer: Mapping[str, str] | None = None
     settings: Mapping[str, str] | None = None
+    metrics: tuple[str, ...] = ()
     dtype: str | None = None
     batch_size: int | None = None
     threads: int = 2
@@ -161,7 +164,11 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         )
     suite = load_suite(ask.model or _suite_for(ask.scorer or {}))
     spec = _scorer(benchmark, suite, ask)
-    paths = locate({Role.SCORER: spec})
+    specs = {Role.SCORER: spec}
+    if (metrics := chosen(ask.metrics, suite.metric, benchmark)) is not None:
+        dtype = resolve_dtype(ask.dtype or metrics.dtype, ask.device)
+        specs[Role.METRIC] = metrics.model_copy(update={"dtype": dtype})
+    paths = locate(specs)
     config = RunConfig(
         benchmark=Plugin(
             name=ask.benchmark, options=resolved(benchmark) if benchmark.matches_images else {}
@@ -173,12 +180,13 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         miniature=(
             suite.miniature and not suite.scorer.checkpoints.keys() <= (ask.scorer or {}).keys()
         )
-        or loads_miniature({Role.SCORER: spec}, paths),
+        or loads_miniature(specs, paths),
         generator=ModelSpec(
             kind=FOREIGN, dtype="float32", settings={"files": _listing(root, files)}
         ),
         judge=ModelSpec(dtype="float32", kind="none"),
         scorer=spec,
+        metric=specs.get(Role.METRIC),
         digests=digests(paths),
         threads=ask.threads,
         keep_images="none",
