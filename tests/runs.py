@@ -65,6 +65,8 @@ class ShuffledExecutor(InlineExecutor):
         self._held: dict[Role, list[Job]] = {role: [] for role in roles}
 
     def free(self, role: Role, *, idle: bool = True) -> int:
+        if role not in self._held:
+            return 0
         return max(0, (1 if idle else self._depth) - len(self._held[role]))
 
     def submit(self, job: Job) -> None:
