@@ -28,7 +28,7 @@ import psutil
 from harness.bench.sides import Measured, Round, Side
 from harness.bench.stopwatch import Stopwatch
 from harness.engine.device_memory import memory_held
-from harness.engine.executors.base import Executor
+from harness.engine.executors.base import Executor, InDriver
 from harness.engine.jobs import Answer, BatchResult, Drawn, Item, Job
 from harness.engine.launch import Execution, make_executor, work
 from harness.engine.worker import Setup, Worker
@@ -40,7 +40,7 @@ from harness.records import Request, Role
 Batches = Mapping[Role, Sequence[tuple[Item, ...]]]
 
 
-class PersistentExecutor:
+class PersistentExecutor(InDriver):
     """An executor whose models stay loaded from run to run. Has state: the last run's work.
 
     Attributes:

@@ -19,7 +19,7 @@ from harness.config import FOREIGN, RunConfig
 from harness.engine.dispatch import FOLLOWERS, Dispatcher
 from harness.engine.executors.base import Executor
 from harness.engine.items import Items
-from harness.engine.jobs import BatchResult, Drawn, Job
+from harness.engine.jobs import BatchResult, Drawn, Job, Remote
 from harness.engine.pending import OpenSearch, Pending, PendingDraw, PendingQuestion
 from harness.engine.progress import Progress
 from harness.engine.restore import Restored, restore
@@ -89,7 +89,7 @@ class Engine:
         self._unopened = _unopened(plan, restored)
         self._running: dict[int, list[Work[Pending]]] = {}
         self._jobs = 0
-        self._items = Items(self._images, plan.config.seed)
+        self._items = Items(self._images, executor, plan.config.seed)
         self.progress = Progress(
             searches_total=len(plan.searches),
             searches_ended=len(restored.ended),
@@ -256,7 +256,12 @@ class Engine:
             self._log_row(pending)
 
     def _store(self, known: Known) -> None:
-        if self._stores_images and known.image is not None and known.png is not None:
+        if known.image is None or known.png is None:
+            return
+        if isinstance(known.png, Remote):  # written already, but a like one may have gone since
+            if self._config.keep_images != "all" and not self._images.note(known.image):
+                self._executor.write(known.image, known.png)
+        elif self._stores_images:
             self._images.write(known.image, known.png)
 
     def _known(self, pending: PendingDraw) -> Known | None:

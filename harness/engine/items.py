@@ -11,8 +11,10 @@ from typing import Any
 
 from cachetools import LRUCache
 
-from harness.engine.jobs import Item, Png
+from harness.engine.executors.base import Executor
+from harness.engine.jobs import Item, Pixels, Png, Remote
 from harness.engine.pending import OpenSearch, Pending, PendingDraw, PendingQuestion
+from harness.engine.sources import Known
 from harness.errors import HarnessError
 from harness.identity import judge_seed, question_seed
 from harness.log.images import ImageStore
@@ -26,13 +28,22 @@ class Items:
     """Builds what workers get. Has state: the states of open searches, images not yet proven.
 
     Args:
-        images: Where images are read from.
+        images: Where images are read from, if they travel through the driver.
+        executor: Knows where they are otherwise.
         seed: The run's.
         state_bytes: Memory for states.
     """
 
-    def __init__(self, images: ImageStore, seed: int, *, state_bytes: int = STATE_BYTES) -> None:
+    def __init__(
+        self,
+        images: ImageStore,
+        executor: Executor,
+        seed: int,
+        *,
+        state_bytes: int = STATE_BYTES,
+    ) -> None:
         self._images = images
+        self._executor = executor
         self._seed = seed
         self._states: LRUCache[str, Png] = LRUCache(state_bytes, getsizeof=len)
         # Images that an earlier session stored, as far as nobody has held them to their digests.
@@ -54,9 +65,7 @@ class Items:
             case PendingDraw() if role is Role.GENERATOR:
                 return self._complete(pending.request, pending.open)
             case PendingDraw():
-                assert pending.known.png is not None
-                png = Png(pending.known.png)
-                return Look(search.prompt, png, judge_seed(pending.request.id))
+                return Look(search.prompt, self._new(pending.known), judge_seed(pending.request.id))
             case PendingQuestion(question=question):
                 seed = question_seed(self._seed, search.prompt, search.replicate, question)
                 images = tuple(self._image(id, pending.open) for id in question.images)
@@ -77,7 +86,7 @@ class Items:
         for id in open.requests:
             self._states.pop(id, None)
 
-    def _complete(self, request: Request[Any], open: OpenSearch) -> Request[Png]:
+    def _complete(self, request: Request[Any], open: OpenSearch) -> Request[Pixels]:
         """Return a request with its images and the state that it starts from.
 
         Where the state is gone, the draw that it is of is completed too, to be made again.
@@ -88,10 +97,24 @@ class Items:
             start = self._complete(start, open)
         return replace(request, images=images, start=start, state=state)
 
-    def _image(self, draw_id: str, open: OpenSearch) -> Png:
+    def _new(self, known: Known) -> Pixels:
+        """Return an image that nobody has looked at yet."""
+        assert known.png is not None
+        if not isinstance(known.png, Remote):
+            return Png(known.png)
+        if not known.png.is_lost:
+            return known.png
+        assert known.image is not None
+        return self._stored(known.image)
+
+    def _image(self, draw_id: str, open: OpenSearch) -> Pixels:
         digest = open.images.get(draw_id)
         if digest is None:
             raise HarnessError(f"draw {draw_id} has no image to show")
-        png = Png(self._images.read(digest, check=digest in self._unproven))
+        return self._stored(digest)
+
+    def _stored(self, digest: str) -> Pixels:
+        check = digest in self._unproven
         self._unproven.discard(digest)
-        return png
+        remote = self._executor.image(digest, check=check)
+        return Png(self._images.read(digest, check=check)) if remote is None else remote

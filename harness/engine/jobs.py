@@ -1,13 +1,14 @@
 """Values that pass between the engine and the executors: plain values that travel between machines.
 
-Images travel as PNG: a worker encodes what it made and decodes what it is shown, so the driver
-only moves bytes.
+The engine never looks into an image. In one process it is a PNG, which a worker encodes and another
+decodes; on a cluster it is a reference to pixels that stay where they were made.
 """
 
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex
 
 from harness.engine.failures import Failed
@@ -29,7 +30,23 @@ class Png(bytes):
         return Png, (pickle.PickleBuffer(self),)
 
 
-Item = Request[Png] | Look[Png] | Inquiry[Png]
+@dataclass(eq=False, slots=True)
+class Remote:
+    """An image on a cluster. Has state: whether it is known to be gone.
+
+    Attributes:
+        reference: Ray's reference to its pixels; when the last one is dropped they are.
+        is_lost: Whether it went down with its node.
+    """
+
+    reference: Any
+    is_lost: bool = False
+
+
+Pixels = Png | Remote
+"""An image as the engine holds it."""
+
+Item = Request[Any] | Look[Any] | Inquiry[Any]
 """A draw for the generator, an image for those who look at it, a question to the judge."""
 
 
@@ -38,13 +55,15 @@ class Drawn:
     """The generator's answer to one draw.
 
     Attributes:
-        png: The image, encoded.
+        png: The image, of `Pixels`; a worker in this process makes a `Png`.
         digest: Digest of its pixels.
         cost: What it took.
         state: Where the draw stopped, if it has a stop.
+
+    The image is of `Pixels`; a worker in this process makes a `Png`.
     """
 
-    png: Png
+    png: Any
     digest: str
     cost: Cost
     state: Png | None = None
@@ -118,3 +137,43 @@ class BatchResult:
     def failed(cls, job: Job, worker: str, failed: Failed, *, crashed: bool = False) -> BatchResult:
         """The outcome of a failed try."""
         return cls(job, worker, error=failed.error, failure=failed.failure, crashed=crashed)
+
+
+def without_pixels(items: Sequence[Item]) -> tuple[tuple[Any, ...], list[Pixels]]:
+    """Return items without their images, and these, item by item."""
+    pixels: list[Pixels] = []
+
+    def take(image: Pixels) -> Png:
+        pixels.append(image)
+        return Png()
+
+    return tuple(_with_images(item, take) for item in items), pixels
+
+
+def with_pixels(items: Sequence[Any], pixels: Sequence[Any]) -> tuple[Any, ...]:
+    """Return items with their images again.
+
+    Args:
+        items: As `without_pixels` returns them.
+        pixels: The images, in the order in which it returns them.
+    """
+    rest = iter(pixels)
+    return tuple(_with_images(item, lambda _: next(rest)) for item in items)
+
+
+def _with_images(item: Any, other: Callable[[Any], Any]) -> Any:
+    """Return an item, and whatever it starts from, with another image in each one's place."""
+    match item:
+        case Request(images=images, start=start):
+            first = {name: other(image) for name, image in images.items()}
+            begun = _with_images(start, other) if start is not None else None
+            return replace(item, images=first, start=begun)
+        case Inquiry(images=images):
+            return replace(item, images=tuple(map(other, images)))
+    return replace(item, image=other(item.image))
+
+
+def feedback_of(job: Job) -> list[str]:
+    """Return the ids of the draws that a job's feedback is about."""
+    draws = (item for item in job.items if isinstance(item, Request))
+    return [item.draw_id for request in draws for item in request.feedback]

@@ -180,7 +180,7 @@ def work(
             return None
         remove_leftovers(folder.path, folder.images)  # the log sees to its own
         pool = Pool.open(reuse, plan)
-        executor = executor or make_executor(plan, execution)
+        executor = executor or make_executor(plan, execution, folder.images)
         try:
             executor.start()
             pool.check_devices(executor.describe())
@@ -238,8 +238,14 @@ def folder_for(path: Location) -> Iterator[None]:
                 path.rmdir()
 
 
-def make_executor(plan: Plan, execution: Execution) -> Executor:
-    """The executor an execution describes."""
+def make_executor(plan: Plan, execution: Execution, images: Location | None = None) -> Executor:
+    """The executor an execution describes.
+
+    Args:
+        plan: What it will do.
+        execution: Where.
+        images: The run's folder of images. Without it, images travel through the driver.
+    """
     roles = list(plan.config.specs)
     setup = Setup(plan.config, plan.paths, execution.device)
     if not execution.uses_ray:
@@ -260,7 +266,13 @@ def make_executor(plan: Plan, execution: Execution) -> Executor:
         )
         for role in roles
     }
-    return RayExecutor(setup, placement, address=execution.address, patience=execution.patience)
+    return RayExecutor(
+        setup,
+        placement,
+        address=execution.address,
+        patience=execution.patience,
+        images=images if Role.GENERATOR in roles else None,
+    )
 
 
 def totals(folder: RunFolder, *, judged: bool) -> dict[str, Any]:

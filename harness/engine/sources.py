@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from harness.engine.jobs import Remote
 from harness.records import Cost, Draw, Prompt, Role, Score, Verdict
 
 
@@ -20,7 +21,7 @@ class Known:
 
     Attributes:
         id: The draw's identity where only the source knows it: the image was made elsewhere.
-        png: The image, until the row is written.
+        png: The image, until the row is written: encoded, or a reference to where it lies.
         image: Digest of its pixels.
         shape: Batch shape of the image: only images of equal shape are looked at together.
         verdict: The judge's.
@@ -38,7 +39,7 @@ class Known:
     """
 
     id: str | None = None
-    png: bytes | None = None
+    png: bytes | Remote | None = None
     image: str | None = None
     shape: Hashable = ()
     verdict: Verdict | None = None

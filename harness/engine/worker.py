@@ -10,8 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
+
 from harness.config import RunConfig
-from harness.engine.jobs import Answer, Drawn, Item, Judged, Measured, Png, Replied, Scored
+from harness.engine.jobs import (
+    Answer,
+    Drawn,
+    Item,
+    Judged,
+    Measured,
+    Pixels,
+    Png,
+    Replied,
+    Scored,
+)
 from harness.engine.threads import patient_threads
 from harness.engine.validate import (
     check_cost,
@@ -78,20 +90,24 @@ class Worker:
         self.model = load(role, setup)
         self._shape = shape_of(type(self.model))
 
-    def run(self, items: Sequence[Item]) -> list[Answer]:
+    def run(self, items: Sequence[Item], *, encode: bool = True) -> list[Answer]:
         """Run one batch.
+
+        Args:
+            items: Its rows. Images are PNGs or, where they have travelled by reference, pixels.
+            encode: Whether new images are to be PNGs, too.
 
         Raises:
             BadAnswer: The model answered what cannot be right.
             Exception: Whatever the model raises.
         """
         if self.role is Role.GENERATOR:
-            return self._generate([item for item in items if isinstance(item, Request)])
+            return self._generate([item for item in items if isinstance(item, Request)], encode)
         if isinstance(items[0], Inquiry):
             return self._reply([item for item in items if isinstance(item, Inquiry)])
         return self._look([item for item in items if isinstance(item, Look)])
 
-    def _generate(self, items: Sequence[Request[Png]]) -> list[Answer]:
+    def _generate(self, items: Sequence[Request[Pixels]], encode: bool) -> list[Answer]:
         requests = self._with_states(self._threads(_unpacked, items))
         started = time.perf_counter()
         made = self.model.generate(requests)
@@ -101,7 +117,8 @@ class Worker:
             check_image(answer.image, item.settings)
             check_state(item, answer)
             check_cost(self.role, answer.cost)
-        encoded = self._threads(_encoded, [answer.image for answer in made])
+        pack = _encoded if encode else _digested
+        encoded = self._threads(pack, [answer.image for answer in made])
         return [
             Drawn(
                 png,
@@ -140,9 +157,9 @@ class Worker:
             for request in requests
         ]
 
-    def _reply(self, items: Sequence[Inquiry[Png]]) -> list[Answer]:
+    def _reply(self, items: Sequence[Inquiry[Pixels]]) -> list[Answer]:
         inquiries: list[Inquiry] = [
-            Inquiry(item.prompt, item.text, tuple(map(images.decode, item.images)), item.seed)
+            Inquiry(item.prompt, item.text, tuple(map(_decoded, item.images)), item.seed)
             for item in items
         ]
         started = time.perf_counter()
@@ -154,9 +171,9 @@ class Worker:
             check_cost(self.role, cost)
         return [Replied(text, self._shared(cost, share, len(items))) for text, cost in replies]
 
-    def _look(self, items: Sequence[Look[Png]]) -> list[Answer]:
+    def _look(self, items: Sequence[Look[Pixels]]) -> list[Answer]:
         prompts = [item.prompt for item in items]
-        pixels = self._threads(images.decode, [item.image for item in items])
+        pixels = self._threads(_decoded, [item.image for item in items])
         started = time.perf_counter()
         if self.role is Role.JUDGE:
             answers = self.model.judge(prompts, pixels, [item.seed for item in items])
@@ -237,11 +254,19 @@ def _load(role: Role, setup: Setup) -> Any:
     return benchmark.load_scorer(loading)
 
 
-def _unpacked(request: Request[Png]) -> Request:
-    decoded = {name: images.decode(png) for name, png in request.images.items()}
+def _unpacked(request: Request[Pixels]) -> Request:
+    decoded = {name: _decoded(image) for name, image in request.images.items()}
     start = _unpacked(request.start) if request.start is not None else None
     return cast(Request, replace(request, images=decoded, start=start))  # type: ignore[arg-type]
 
 
-def _encoded(image: Image) -> tuple[Png, str]:
+def _decoded(image: Any) -> Image:
+    return image if isinstance(image, np.ndarray) else images.decode(image)
+
+
+def _encoded(image: Image) -> tuple[Any, str]:
     return Png(images.encode(image)), pixel_digest(image)
+
+
+def _digested(image: Image) -> tuple[Any, str]:
+    return np.ascontiguousarray(image), pixel_digest(image)

@@ -109,6 +109,14 @@ class ImageStore:
             # without a look into every folder of them.
             write_atomically(path, png, durable=False, room=self._folder)
 
+    def note(self, digest: str) -> bool:
+        """Take notice that an image was stored by somebody else; return whether it is there.
+
+        One that was released before, and has been made again, is not to go.
+        """
+        self._released.discard(digest)
+        return self.path(digest).exists()
+
     def read(self, digest: str, *, check: bool = False) -> bytes:
         """The encoded image.
 

@@ -7,26 +7,39 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
+from cachetools import LRUCache
 from ray.exceptions import RayError
 
 from harness.engine.devices import device_name
 from harness.engine.executors.base import Patience
 from harness.engine.failures import Failed
-from harness.engine.jobs import Answer, Item, Job
+from harness.engine.jobs import (
+    Drawn,
+    Item,
+    Job,
+    Remote,
+    feedback_of,
+    with_pixels,
+    without_pixels,
+)
 from harness.engine.worker import Setup, Worker
 from harness.records import Role
+
+REMEMBERED = 512
+"""Images that a generator has encoded, as far as work is given out by it."""
 
 
 class Actor:
     """The process on the other side. Loads in a method, so that its errors are ordinary ones."""
 
-    def __init__(self, role: Role, setup: Setup) -> None:
+    def __init__(self, role: Role, setup: Setup, by_reference: bool = False) -> None:
         self._role = role
         self._setup = setup
+        self._by_reference = by_reference
         self.worker: Worker | None = None
 
     def place(self) -> str:
@@ -46,13 +59,28 @@ class Actor:
             "device_name": device_name(self._setup.device),
         }
 
-    def run(self, items: Sequence[Item]) -> list[Answer] | Failed:
-        """Run one batch. A failure is told apart here, where its class is known."""
+    def run(self, items: Sequence[Item], *pixels: Any) -> Any:
+        """Run one batch. A failure is told apart here, where its class is known.
+
+        Args:
+            items: The batch, without its images.
+            pixels: These, item by item.
+
+        Returns:
+            The answers or a failure; where images go by reference, new ones' pixels follow it, as
+            many values as there are items.
+        """
         assert self.worker is not None
+        draws = self._by_reference and self._role is Role.GENERATOR
         try:
-            return self.worker.run(items)
+            answers = self.worker.run(with_pixels(items, pixels), encode=not draws)
         except Exception as error:
-            return Failed.of(error)
+            failed = Failed.of(error)
+            return (failed, *(None for _ in items)) if draws else failed
+        if not draws:
+            return answers
+        bare = [replace(answer, png=b"") for answer in answers if isinstance(answer, Drawn)]
+        return (bare, *(answer.png for answer in answers if isinstance(answer, Drawn)))
 
 
 @dataclass
@@ -70,6 +98,11 @@ class Slot:
     loading: Any = None
     jobs: deque[Job] = field(default_factory=deque)
     refs: deque[Any] = field(default_factory=deque)
+    made: deque[list[Any]] = field(default_factory=deque)
+    """References to the images that each job makes."""
+    by_reference: bool = False
+    seen: LRUCache[str, bool] = field(default_factory=lambda: LRUCache(REMEMBERED))
+    """Draws whose images it was given as feedback: it has them encoded."""
     since: float = 0.0
     """When it began what it is doing, on the monotonic clock."""
     warm: bool = False
@@ -104,16 +137,18 @@ class Slot:
             max_task_retries=0,
             scheduling_strategy="SPREAD",
         )
-        self.actor = actor_class.remote(self.role, setup)
+        self.actor = actor_class.remote(self.role, setup, self.by_reference)
         self.placing = self.actor.place.remote()
         self.loading = self.actor.load.remote()
         self.warm, self.node = False, ""
+        self.seen.clear()
 
     def empty(self) -> list[Job]:
         """Kill the actor, whatever is left of it; returns the jobs it still had."""
         left = list(self.jobs)
         self.jobs.clear()
         self.refs.clear()
+        self.made.clear()
         if self.actor is not None:
             # One that hangs or cannot be reached would hold its GPU for as long as it lives.
             with contextlib.suppress(RayError):
@@ -126,13 +161,28 @@ class Slot:
         if not self.jobs:
             self.since = time.monotonic()
         self.given += 1
+        self.seen.update(dict.fromkeys(feedback_of(job), True))
+        items, pixels = without_pixels(job.items)
+        # As arguments of their own, so that Ray brings them to the actor's node before it is due.
+        given = [each.reference if isinstance(each, Remote) else each for each in pixels]
+        run = self.actor.run
+        if self.by_reference and self.role is Role.GENERATOR:
+            run = run.options(num_returns=1 + len(items))
+            answer, *made = run.remote(items, *given)
+        else:
+            answer, made = run.remote(items, *given), []
         self.jobs.append(job)
-        self.refs.append(self.actor.run.remote(job.items))
+        self.refs.append(answer)
+        self.made.append(made)
 
-    def take(self) -> tuple[Job, Any]:
-        """The job that was running, and its answer's reference; the next one runs now."""
+    def take(self) -> tuple[Job, Any, list[Any]]:
+        """The job that was running, its answer's and its images' references; the next runs now."""
         self.since = time.monotonic()
-        return self.jobs.popleft(), self.refs.popleft()
+        return self.jobs.popleft(), self.refs.popleft(), self.made.popleft()
+
+    def has_seen(self, job: Job) -> int:
+        """Return how many of the images that a job's feedback is about it has encoded."""
+        return sum(draw_id in self.seen for draw_id in feedback_of(job))
 
     def overdue(self, patience: Patience) -> float | None:
         """The limit in seconds that it has passed, or None."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.engine.jobs import BatchResult, Job
+from harness.engine.jobs import BatchResult, Job, Remote
 from harness.records import Role
 
 QUEUE_DEPTH = 2
@@ -49,6 +49,18 @@ class Patience:
         return cls(deadline, first, max(LOAD_SECONDS, first))
 
 
+class InDriver:
+    """An executor whose images travel through the driver."""
+
+    def image(self, digest: str, *, check: bool) -> Remote | None:
+        """Return None: the driver reads it."""
+        return None
+
+    def write(self, digest: str, image: Remote) -> None:
+        """Refuse: nobody hands out references."""
+        raise NotImplementedError
+
+
 class Executor(Protocol):
     """Runs jobs and reports what became of each, once, in whatever order they end.
 
@@ -81,6 +93,21 @@ class Executor(Protocol):
         Raises:
             HarnessError: No worker of a role is left and none can be had, or a batch ran past its
                 deadline where nobody can kill it.
+        """
+
+    def image(self, digest: str, *, check: bool) -> Remote | None:
+        """Return a reference to a stored image; None where images travel through the driver.
+
+        Args:
+            digest: Which.
+            check: Have its pixels held to the digest before anybody works on them.
+        """
+
+    def write(self, digest: str, image: Remote) -> None:
+        """Store an image that it made once more, where images do not travel.
+
+        Raises:
+            HarnessError: It cannot be written.
         """
 
     def describe(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.engine.deadline import watched
 from harness.engine.devices import device_name
-from harness.engine.executors.base import Patience
+from harness.engine.executors.base import InDriver, Patience
 from harness.engine.failures import Failed
 from harness.engine.jobs import BatchResult, Job
 from harness.engine.worker import Setup, Worker
@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.records import Role
 
 
-class InlineExecutor:
+class InlineExecutor(InDriver):
     """All roles in this process. Has state: the models, and the job that is next.
 
     Args:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -27,10 +27,17 @@ from harness.engine.executors.cluster import (
     is_lost,
     short_of_memory,
 )
+from harness.engine.executors.pixels import (
+    GENERATORS_A_WRITER,
+    LOST,
+    Writers,
+    is_lost_image,
+)
 from harness.engine.failures import Failed, by_role
-from harness.engine.jobs import BatchResult, Job
+from harness.engine.jobs import BatchResult, Job, Remote, without_pixels
 from harness.engine.worker import Setup
 from harness.errors import Failure, HarnessError, first_line
+from harness.log.location import Location
 from harness.records import Role
 
 MAX_LOAD_FAILURES = 3
@@ -60,6 +67,8 @@ class RayExecutor:
         placement: Actors for each role.
         address: An existing cluster's, or None for one on this machine.
         patience: How long batches, loading and places are waited for.
+        images: The run's folder of images. If it is given they stay where they are made, are
+            written from there, and the driver holds references; else they travel through it.
     """
 
     def __init__(
@@ -69,12 +78,14 @@ class RayExecutor:
         *,
         address: str | None = None,
         patience: Patience | None = None,
+        images: Location | None = None,
     ) -> None:
         self._setup = setup
         self._placement = dict(placement)
         self._address = address
         self._patience = patience or Patience()
         self._owns_cluster = False
+        self._writers = None if images is None else Writers(images, self._writers_number())
         self._starting = False
         self._slots: list[Slot] = []
         self._moving: dict[Role, deque[Job]] = {role: deque() for role in Role}
@@ -92,6 +103,8 @@ class RayExecutor:
             HarnessError: No cluster, too few resources, or a model that cannot be loaded.
         """
         self._owns_cluster = connect(self._address)
+        if self._writers is not None:
+            self._writers.start()
         placements = self._placement.values()
         check_resources(
             gpus=sum(p.workers * p.gpus for p in placements),
@@ -99,7 +112,7 @@ class RayExecutor:
         )
         for role, placement in self._placement.items():
             for number in range(placement.workers):
-                slot = Slot(f"{role}-{number}", role)
+                slot = Slot(f"{role}-{number}", role, by_reference=self._writers is not None)
                 self._slots.append(slot)
                 self._fill(slot)
         started, self._starting = time.monotonic(), True
@@ -109,16 +122,38 @@ class RayExecutor:
 
     def free(self, role: Role, *, idle: bool = True) -> int:
         """Idle actors of a role, or all places in their queues."""
+        writing = self._writers.batches if self._writers is not None else 0
+        if role is Role.GENERATOR and writing > QUEUE_DEPTH * len(self._ready(role)):
+            return 0  # images that wait to be written are memory: a slow disk is waited for
         depth = 1 if idle else QUEUE_DEPTH
         return sum(max(0, depth - len(slot.jobs)) for slot in self._ready(role))
 
     def submit(self, job: Job) -> None:
-        """Give the job to the role's least busy actor; among equals, to the least used.
+        """Give the job to the role's least busy actor.
+
+        Among equals, to one that has encoded the images its feedback is about, then to the least
+        used.
 
         Judges and scorers are rarely all busy. Were it always the first idle one, the
         generators on its GPU would get less of it than the others of theirs.
         """
-        min(self._ready(job.role), key=lambda slot: (len(slot.jobs), slot.given)).give(job)
+        min(
+            self._ready(job.role),
+            key=lambda slot: (len(slot.jobs), -slot.has_seen(job), slot.given),
+        ).give(job)
+
+    def write(self, digest: str, image: Remote) -> None:
+        """Store an image once more, and wait for it.
+
+        Raises:
+            HarnessError: It cannot be written.
+        """
+        assert self._writers is not None
+        self._writers.write(digest, image)
+
+    def image(self, digest: str, *, check: bool) -> Remote | None:
+        """Return a reference to a stored image; None where images travel through the driver."""
+        return None if self._writers is None else self._writers.read(digest, check=check)
 
     def wait(self, timeout: float) -> Sequence[BatchResult]:
         """Outcomes that are there, after at most `timeout` seconds.
@@ -127,19 +162,30 @@ class RayExecutor:
             HarnessError: No worker of a role is left, and none can be loaded or placed.
         """
         owners = {ref: slot for slot in self._slots for ref in slot.awaited}
-        if not owners:
+        awaited = [*owners, *(self._writers.awaited if self._writers is not None else ())]
+        if not awaited:
             return ()
-        ready, _ = ray.wait(list(owners), num_returns=1, timeout=timeout)
-        ready, _ = ray.wait(list(owners), num_returns=len(owners), timeout=0) if ready else ((), ())
+        ready, _ = ray.wait(awaited, num_returns=1, timeout=timeout, fetch_local=False)
+        if ready:
+            ready, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0, fetch_local=False)
         outcomes: list[BatchResult] = []
         for ref in ready:
-            slot = owners[ref]
-            if ref is slot.placing:
+            slot = owners.get(ref)
+            if slot is None:
+                assert self._writers is not None
+                if (stored := self._writers.acknowledge(ref)) is not None:
+                    outcomes.append(stored)
+            elif ref is slot.placing:
                 self._placed(slot)
             elif ref is slot.loading:
                 self._loaded(slot)
             elif slot.refs and ref is slot.refs[0]:
-                outcomes.append(self._collect(slot))
+                outcome = self._collect(slot)
+                is_new = outcome.error is None and slot.role is Role.GENERATOR
+                if self._writers is not None and is_new:
+                    self._writers.store(outcome)
+                else:
+                    outcomes.append(outcome)
         outcomes += self._stop_overdue()
         self._move()
         self._check_roles()
@@ -159,8 +205,14 @@ class RayExecutor:
         for slot in self._slots:
             slot.empty()
         self._slots.clear()
+        if self._writers is not None:
+            self._writers.close()
         if self._owns_cluster:
             ray.shutdown()
+
+    def _writers_number(self) -> int:
+        generators = self._placement.get(Role.GENERATOR, Placement()).workers
+        return -(-generators // GENERATORS_A_WRITER)
 
     def _ready(self, role: Role) -> list[Slot]:
         return [slot for slot in self._slots if slot.role is role and slot.ready]
@@ -206,18 +258,27 @@ class RayExecutor:
 
     def _collect(self, slot: Slot) -> BatchResult:
         """The outcome of a slot's oldest job."""
-        job, ref = slot.take()
+        job, ref, made = slot.take()
         try:
             answer = ray.get(ref)
-        except RayTaskError as error:
-            return BatchResult.failed(job, slot.name, Failed.of(error.cause))
         except RayError as error:
+            if is_lost_image(error):
+                for pixels in without_pixels(job.items)[1]:
+                    if isinstance(pixels, Remote):
+                        pixels.is_lost = True
+                return BatchResult.failed(job, slot.name, LOST)
+            if isinstance(error, RayTaskError):
+                if isinstance(error.cause, HarnessError):  # an image that is not what its name says
+                    raise error.cause from error
+                return BatchResult.failed(job, slot.name, Failed.of(error.cause))
             # Ray's own words hold ids and addresses; the row's error is to be the same every time.
             cause = _cause(error, slot)
             return self._died(slot, job, Failed(cause, f"worker died: {cause}"))
         if isinstance(answer, Failed):
             return BatchResult.failed(job, slot.name, answer)
         slot.warm = True
+        if made:
+            answer = [replace(a, png=Remote(ref)) for a, ref in zip(answer, made, strict=True)]
         return BatchResult(job, slot.name, answers=tuple(answer))
 
     def _died(self, slot: Slot, job: Job, failed: Failed) -> BatchResult:
@@ -265,7 +326,7 @@ class RayExecutor:
             if slot.loading is not None:
                 self._died_loading(slot, Failure.HANG, why)
             else:
-                job, _ = slot.take()
+                job, _, _ = slot.take()
                 failed = Failed(Failure.HANG, f"worker killed: the batch ran {why}")
                 outcomes.append(self._died(slot, job, failed))
         return outcomes
