@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from benchmarks.base import Scorer
 from benchmarks.geneval.metadata import BadMetadata, validated
-from benchmarks.vqa.base import OFFICIAL, VLM, Asked, Question, QuestionBenchmark
+from benchmarks.vqa.asking import Asked, Question
+from benchmarks.vqa.base import OFFICIAL, VLM, QuestionBenchmark
 from benchmarks.vqa.own_questions import ONE_WORD, grade, parse_questions, read_questions, spellings
 from harness.errors import HarnessError, UsageError, did_you_mean, shortened
 from harness.records import Answer, Evidence, Loading, Prompt

@@ -24,7 +24,8 @@ from benchmarks.dpg_bench.questions import (
 )
 from benchmarks.dpg_bench.scoring import YES, Unscorable, crop_score, is_yes, totals
 from benchmarks.fetching import Published, read_published
-from benchmarks.vqa.base import OFFICIAL, VLM, Asked, Question, QuestionBenchmark
+from benchmarks.vqa.asking import Asked, Question
+from benchmarks.vqa.base import OFFICIAL, VLM, QuestionBenchmark
 from harness.errors import HarnessError, UsageError
 from harness.records import Answer, Evidence, Image, Prompt
 from harness.text import read_text

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 from benchmarks.base import Scored
 from benchmarks.fetching import Published, read_published
 from benchmarks.geneval2.scoring import YES, geometric_mean, spellings
-from benchmarks.vqa.base import OFFICIAL, VLM, Asked, Options, Question, QuestionBenchmark
+from benchmarks.vqa.asking import Asked, Question
+from benchmarks.vqa.base import OFFICIAL, VLM, Options, QuestionBenchmark
 from harness.errors import HarnessError, UsageError
 from harness.records import Answer, Evidence, Prompt
 from harness.text import json_lines, parse_json

@@ -10,86 +10,21 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
 from benchmarks.base import Benchmark, Scorer
+from benchmarks.vqa.asking import ENOUGH, Answerer, Asked, Question
 from harness import options as plugin_options
 from harness.errors import HarnessError
 from harness.records import Answer, Cost, Evidence, Image, Loading, Prompt, Score
-
-ENOUGH = 0.5
-"""Above this probability the expected answer counts as given."""
 
 VLM = "vlm"
 """The one part of a scorer that asks a vision-language model."""
 
 OFFICIAL = "Qwen/Qwen3-VL-8B-Instruct"
 """Who answers where nobody else is named: GenEval 2's own judge."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question about an image.
-
-    Attributes:
-        text: As the benchmark's file has it.
-        expected: The answer that the prompt calls for.
-        skill: Group it is reported under.
-        weight: What it counts in the score.
-        parents: Positions of the questions it hangs on; what a benchmark's file names and lacks
-            is -1 minus the number by which it is named.
-    """
-
-    text: str
-    expected: str
-    skill: str = ""
-    weight: float = 1.0
-    parents: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One question as it is put to a model.
-
-    Attributes:
-        message: The whole text that follows the image.
-        spellings: Of the answer whose probability is wanted.
-        mended: Count every first token once, and none that is but a space. Officially the
-            probability of a token is added once for each spelling that begins with it.
-    """
-
-    message: str
-    spellings: tuple[str, ...]
-    mended: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class FirstToken:
-    """How a model begins its answer.
-
-    Attributes:
-        text: The likeliest token.
-        probability: Of the right answer, summed over its spellings' first tokens.
-    """
-
-    text: str
-    probability: float
-
-
-class Answerer(Protocol):
-    """Answers questions about images in a word."""
-
-    def ask(
-        self, images: Sequence[Image], asked: Sequence[Sequence[Asked]]
-    ) -> list[tuple[list[FirstToken], Cost]]:
-        """Answer the questions of each image, in order; each depends on image and question alone.
-
-        Raises:
-            HarnessError: A question cannot be answered, whatever the image.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

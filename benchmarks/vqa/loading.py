@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.geneval.self_test import ANSWERS, FOLDER, known_image, read_known
-from benchmarks.vqa.base import ENOUGH, Asked
+from benchmarks.vqa.asking import ENOUGH, Asked
 from benchmarks.vqa.reader import Reader
 from harness.errors import HarnessError, shortened
 from harness.models.devices import prepare

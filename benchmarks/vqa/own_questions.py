@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.vqa.base import ENOUGH, Question
+from benchmarks.vqa.asking import ENOUGH, Question
 from harness.errors import HarnessError, did_you_mean
 from harness.records import Answer
 from harness.text import is_encodable, parse_json

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from benchmarks.vqa.base import Asked, FirstToken
+from benchmarks.vqa.asking import Asked, FirstToken
 from harness.errors import HarnessError
 from harness.models.vlm_loading import QWEN, check_finite, count_weights
 from harness.records import Cost, Image

@@ -80,7 +80,7 @@ class VQAScore:
 
     def measure(self, looks: Sequence[Look]) -> list[tuple[float, Cost]]:
         """Ask whether each image shows its prompt (see `harness.models.base.Metric`)."""
-        from benchmarks.vqa.base import Asked
+        from benchmarks.vqa.asking import Asked
 
         asked = [
             [Asked(self.question.replace("{prompt}", look.prompt.text), YES)] for look in looks

@@ -22,7 +22,8 @@ from benchmarks.geneval.classes import CLASSES, COLORS, RELATIONS
 from benchmarks.geneval.colors import ColorClassifier, Crop
 from benchmarks.geneval.detectors.base import Detections, Detector
 from benchmarks.geneval2.benchmark import AtomBenchmark, GenEval2Options
-from benchmarks.vqa.base import Answerer, Asked, FirstToken, Options
+from benchmarks.vqa.asking import Answerer, Asked, FirstToken
+from benchmarks.vqa.base import Options
 from harness import options as plugin_options
 from harness.errors import HarnessError
 from harness.records import LARGEST_SEED, Cost, Image, Loading, Prompt

@@ -20,7 +20,7 @@ from benchmarks.geneval import rules
 from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval2.benchmark import ONE_WORD
 from benchmarks.geneval2.scoring import spellings
-from benchmarks.vqa.base import Asked
+from benchmarks.vqa.asking import Asked
 from harness.errors import HarnessError
 from harness.miniature import WEIGHTS
 from harness.miniature.geneval2 import (

@@ -17,7 +17,8 @@ from benchmarks.dpg_bench.benchmark import DPGBench
 from benchmarks.fetching import Published, read_published
 from benchmarks.geneval2.benchmark import VQASCORE, GenEval2, read_prompts
 from benchmarks.prompt_file import PromptFile
-from benchmarks.vqa.base import Asked, FirstToken, QuestionBenchmark, QuestionScorer
+from benchmarks.vqa.asking import Asked, FirstToken
+from benchmarks.vqa.base import QuestionBenchmark, QuestionScorer
 from benchmarks.vqa.own_questions import grade, parse_questions, spellings
 from harness.errors import HarnessError, UsageError
 from harness.models.digests import folder_digest

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from transformers import RepetitionPenaltyLogitsProcessor
 
 from benchmarks.geneval2.scoring import YES, arithmetic_mean, geometric_mean, spellings
-from benchmarks.vqa.base import Asked, FirstToken
+from benchmarks.vqa.asking import Asked, FirstToken
 from benchmarks.vqa.reader import LENGTH_STEP, MAX_TOKENS, Reader
 from harness.errors import BadAnswer, HarnessError
 from harness.models.vlm_loading import load_vlm

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.geneval.detectors.base import Detections
 from benchmarks.geneval2.benchmark import validated
 from benchmarks.geneval2.scoring import spellings
-from benchmarks.vqa.base import Asked
+from benchmarks.vqa.asking import Asked
 from harness.errors import HarnessError
 from harness.miniature.geneval2 import SUREST, Group, MiniatureGenEval2, SceneReader, parse, row
 from harness.miniature.prompts import RELATIONS
