@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from harness.analysis.findings import Findings
 from harness.audit.result import Problems
-from harness.report import contents, tables
+from harness.report import answer, contents, tables
 from harness.report.build import PUBLISHED_ON_MINIATURE
 from harness.report.tables import Table
 
@@ -27,6 +30,7 @@ class _Page(HTMLParser):
         tables: By caption: rows of cells, the heads first.
         notes: Every item of a list of notes, and every warning.
         figures: Source and alternative text of every figure.
+        chart: What the chart at its head draws, or None where there is none.
     """
 
     def __init__(self, text: str) -> None:
@@ -34,6 +38,7 @@ class _Page(HTMLParser):
         self.tables: dict[str, list[list[str]]] = {}
         self.notes: list[str] = []
         self.figures: list[tuple[str, str]] = []
+        self.chart: Any = None
         self._text: list[str] | None = None
         self._rows: list[list[str]] = []
         self.feed(text)
@@ -47,6 +52,9 @@ class _Page(HTMLParser):
             self._rows.append([])
         elif tag == "img" and "width" in known:
             self.figures.append((known.get("src") or "", known.get("alt") or ""))
+        elif "data-chart" in known:
+            with contextlib.suppress(ValueError):
+                self.chart = json.loads(known["data-chart"] or "")
         if tag in ("td", "th", "caption", "li") or known.get("class") == "warning":
             self._text = []
 
@@ -116,17 +124,17 @@ def _on_page(
     page: _Page, made: Sequence[Table], found: Findings, curves: pd.DataFrame, folder: Path
 ) -> Iterator[str]:
     for table in made:
-        rows = [[str(name) for name in table.shown.columns]]
-        rows += [["" if pd.isna(c) else str(c) for c in row] for row in table.shown.to_numpy()]
-        shown = page.tables.get(table.title)
-        if shown is None:
-            yield f"index.html has no table '{table.title}'"
-        elif [row for row in shown if row] != rows:
-            yield f"index.html: the table '{table.title}' does not say what {table.name}.csv does"
-    for note in [*found.captions, *found.warnings]:
-        # Once at the top, and again under every table.
-        if page.notes.count(note) <= len(made):
-            yield f"index.html does not say everywhere: {note}"
+        yield from _in_table(page, table, f"{table.name}.csv")
+    sentences = [*found.captions, *found.warnings]
+    if page.chart is not None:  # pages did not always open with the answer
+        overview = answer.overview(found)
+        yield from _in_table(page, overview, "the log")
+        sentences += answer.sentences(found)
+        if page.chart != json.loads(json.dumps(answer.chart(found))):
+            yield "index.html: the chart does not hold the curves of the log"
+    for sentence in sentences:
+        if sentence not in page.notes:
+            yield f"index.html does not say: {sentence}"
     own = curves[curves["own"] & (curves["kind"] == "micro") & curves["score"].notna()]
     ends = [own.iloc[place][["score", "budget"]].tolist() for place in (0, -1)] if len(own) else []
     told = ", ".join(
@@ -140,6 +148,16 @@ def _on_page(
         match = _FIGURES.fullmatch(source)
         if match is None or base64.b64decode(match[1]) not in drawn:
             yield "index.html: a figure is none of the files in figures/"
+
+
+def _in_table(page: _Page, table: Table, source: str) -> Iterator[str]:
+    rows = [[str(name) for name in table.shown.columns]]
+    rows += [["" if pd.isna(c) else str(c) for c in row] for row in table.shown.to_numpy()]
+    shown = page.tables.get(table.title)
+    if shown is None:
+        yield f"index.html has no table '{table.title}'"
+    elif [row for row in shown if row] != rows:
+        yield f"index.html: the table '{table.title}' does not say what {source} does"
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -75,6 +75,7 @@ def test_only_a_role_that_worked_leaves_its_cost_unknown() -> None:
             "error_role": [None, "generator", "scorer"],
             "accepted": pa.array([True, None, False]),
             "correct": pa.array([None, None, True]),
+            "metrics": pa.nulls(3, TABLES["candidates"].field("metrics").type),
             **columns,
         }
     )

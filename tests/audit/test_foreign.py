@@ -23,6 +23,7 @@ UNKNOWN = {
     "sessions": "no session of work is on record",
     "origins": "no draw is another run's",
     "against": "no other run was given",
+    "report": "no report is in the run's folder",
     "published": "no published score is of recorded",
 }
 """What cannot be checked of an imported run, and why."""

@@ -38,7 +38,13 @@ def test_an_honest_run_passes(honest: Path) -> None:
     found = outcomes(honest)
     assert found.pop("against") is Status.NOT_APPLICABLE
     assert found.pop("provenance") is Status.CLAIMED
-    for unknown in ("published", "flops", "verdicts", "origins"):  # stubs have no such thing
+    for unknown in (
+        "published",
+        "flops",
+        "verdicts",
+        "origins",
+        "report",
+    ):  # there is no such thing here
         assert found.pop(unknown) is Status.NOT_APPLICABLE
     assert set(found.values()) == {Status.PASS}
 

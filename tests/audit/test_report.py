@@ -139,6 +139,10 @@ FORGERIES: dict[str, Callable[[Path], None]] = {
     ),
     "the words of a figure": text("index.html", lambda t: t.replace("at budget 1,", "at 0,")),
     "a figure that is none of the report's": _other_figure,
+    "the answer in words": text("index.html", lambda t: t.replace("scores: micro", "scores: 9", 1)),
+    "a point of the chart": text(
+        "index.html", lambda t: re.sub(r"(score&#34;:\[)0\.\d", r"\g<1>0.9", t, count=1)
+    ),
 }
 
 

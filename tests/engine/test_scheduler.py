@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from harness.engine.scheduler import Scheduler, Work
 from harness.records import Role
 
-SIZES = {Role.GENERATOR: 4, Role.JUDGE: 2, Role.SCORER: 3}
+SIZES = {Role.GENERATOR: 4, Role.JUDGE: 2, Role.SCORER: 3, Role.METRIC: 5}
 
 works = st.lists(
     st.tuples(st.sampled_from(list(Role)), st.integers(0, 3), st.booleans()), max_size=60
