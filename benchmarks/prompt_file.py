@@ -134,10 +134,10 @@ class PromptFile(QuestionBenchmark):
                 )
             lines[prompt.id] = line
             prompts.append(prompt)
-        lacking = [prompt for prompt in prompts if QUESTIONS not in prompt.metadata]
-        if 0 < len(lacking) < len(prompts):
+        unasked = [prompt for prompt in prompts if QUESTIONS not in prompt.metadata]
+        if 0 < len(unasked) < len(prompts):
             raise UsageError(
-                f"{file}, line {lines[lacking[0].id]}: no questions, and other prompts have some",
+                f"{file}, line {lines[unasked[0].id]}: no questions, and other prompts have some",
                 "give every prompt questions, or none; an empty mean would be no score",
             )
         if not prompts:

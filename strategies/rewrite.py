@@ -55,8 +55,8 @@ class Rewrite(Strategy):
 
 def question(task: Task, candidate: Candidate) -> str:
     """Return what the judge is asked about a rejected image."""
-    said = candidate.verdict.sentence if candidate.verdict else ""
-    critique = f" You said of it: {said}" if said else ""
+    sentence = candidate.verdict.sentence if candidate.verdict else ""
+    critique = f" You said of it: {sentence}" if sentence else ""
     used = candidate.draw.text
     drawn = f" It was drawn for the prompt: {used}" if used else ""
     return (

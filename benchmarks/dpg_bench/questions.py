@@ -109,9 +109,9 @@ def parse_questions(text: str, source: str, *, skip_first: bool) -> QuestionFile
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = reader.fieldnames or ()
-        if lacking := [name for name in _NEEDED if name not in columns]:
+        if absent := [name for name in _NEEDED if name not in columns]:
             raise UsageError(
-                f"{source}, line 1: the header lacks {shortened(lacking)}",
+                f"{source}, line 1: the header lacks {shortened(absent)}",
                 "give DPG-Bench's own file of questions, dpg_bench.csv, or one with its columns",
             )
         for position, row in enumerate(reader):

@@ -75,26 +75,29 @@ class ObjectConfidence:
             HarnessError: A prompt does not ask for objects in GenEval's form.
         """
         asked = [requirements(look.prompt.metadata) for look in looks]
-        found = self.detector.detect([look.image for look in looks])
+        detections = self.detector.detect([look.image for look in looks])
         return [
-            (confidence(wanted, seen), Cost(flops=self.detector.flops(*look.image.shape[:2])))
-            for wanted, seen, look in zip(asked, found, looks, strict=True)
+            (
+                confidence(requirements, reported),
+                Cost(flops=self.detector.flops(*look.image.shape[:2])),
+            )
+            for requirements, reported, look in zip(asked, detections, looks, strict=True)
         ]
 
 
-def confidence(wanted: Mapping[str, Any], seen: Detections) -> float:
+def confidence(requirements: Mapping[str, Any], detections: Detections) -> float:
     """Return the least confidence that the rules for objects and their number rest on.
 
     Args:
-        wanted: A prompt's requirements, `include` and perhaps `exclude`.
-        seen: What a detector reported.
+        requirements: A prompt's requirements, `include` and perhaps `exclude`.
+        detections: What a detector reported.
     """
 
     def nth_best(item: Mapping[str, Any]) -> float:
-        pairs = zip(seen.labels, seen.scores.tolist(), strict=True)
+        pairs = zip(detections.labels, detections.scores.tolist(), strict=True)
         scores = sorted((score for label, score in pairs if label == item["class"]), reverse=True)
         return scores[item["count"] - 1] if len(scores) >= item["count"] else 0.0
 
-    there = [nth_best(item) for item in wanted["include"]]
-    absent = [1.0 - nth_best(item) for item in wanted.get("exclude", ())]
+    there = [nth_best(item) for item in requirements["include"]]
+    absent = [1.0 - nth_best(item) for item in requirements.get("exclude", ())]
     return min([*there, *absent])

@@ -133,8 +133,10 @@ class Reader:
                         full = [some[i % len(some)] for i in range(self.questions)]
                         chosen = [(rows[chunk[place]], question) for place, question in full]
                         places = [place for place, _ in full]
-                        found = self._answer(cache, places, chosen, length)
-                        for (place, question), distribution in zip(some, found, strict=False):
+                        distributions = self._answer(cache, places, chosen, length)
+                        for (place, question), distribution in zip(
+                            some, distributions, strict=False
+                        ):
                             yield chunk[place], question, distribution
 
     def plain(self, row: _Row, question: int) -> Tensor:

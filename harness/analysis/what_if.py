@@ -133,14 +133,14 @@ def what_if(
 def _check_complete(
     folder: RunFolder, strategy: str, budget: int, results: Mapping[SearchKey, Replayed]
 ) -> None:
-    lacking = {key: result.missing for key, result in results.items() if result.missing}
-    if not lacking:
+    missing_draws = {key: result.missing for key, result in results.items() if result.missing}
+    if not missing_draws:
         return
-    draws = [(key, draw) for key, missing in lacking.items() for draw in missing]
+    draws = [(key, draw) for key, missing in missing_draws.items() for draw in missing]
     listed = "; ".join(_sentence(key, draw) for key, draw in draws[:LISTED])
     more = f"; and {len(draws) - LISTED} more" if len(draws) > LISTED else ""
     raise HarnessError(
-        f"the log of {folder.path} cannot say: in {len(lacking)} of {len(results)} searches "
+        f"the log of {folder.path} cannot say: in {len(missing_draws)} of {len(results)} searches "
         f"'{strategy}' with a budget of {budget} asks for draws that it lacks: {listed}{more}",
         f"make those draws: python -m harness run --strategy {strategy} --budget {budget} "
         f"--reuse {folder.path}, with the run's other options",

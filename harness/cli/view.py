@@ -42,7 +42,7 @@ def view(runs: tuple[Location, ...], root: Path, port: int) -> None:
     from harness.errors import UsageError
     from harness.log.run_folder import RunFolder, find_runs
     from harness.view.app import make_app
-    from harness.view.library import Library
+    from harness.view.runs import Library
 
     folders = [RunFolder.existing(run) for run in runs] or find_runs(root)
     if not folders:

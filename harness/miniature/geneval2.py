@@ -166,8 +166,8 @@ class MiniatureGenEval2(AtomBenchmark):
         prompts: dict[str, Prompt] = {}
         for atomicity in range(FEWEST, MOST + 1):
             tag = f"atomicity-{atomicity:02d}"
-            wanted = len(prompts) + self.size
-            while len(prompts) < wanted:
+            total = len(prompts) + self.size
+            while len(prompts) < total:
                 drawn = draw_row(rng, atomicity)
                 if drawn["prompt"] not in prompts:
                     name = f"{prefix}{len(prompts):05d}"

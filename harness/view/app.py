@@ -34,7 +34,7 @@ from harness.log.manifest import Manifest
 from harness.models.bundled import MODELS, is_miniature
 from harness.report.gallery import OUTCOMES
 from harness.report.page import environment
-from harness.view.library import PAGE, Library, progress
+from harness.view.runs import PAGE, Library, progress
 
 HEADERS = {
     "Content-Security-Policy": (

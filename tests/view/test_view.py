@@ -23,7 +23,7 @@ from harness.errors import Interrupted
 from harness.log.images import image_path
 from harness.log.run_folder import RunFolder
 from harness.view.app import make_app
-from harness.view.library import Library, Progress, progress
+from harness.view.runs import Library, Progress, progress
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
 

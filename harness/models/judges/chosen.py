@@ -76,5 +76,5 @@ def _with_reference(judge: ModelSpec, reference: str) -> dict[str, str]:
             f"the judge '{judge.kind}' takes no checkpoint", f"say --judge {judge.kind}"
         )
     # A processor is a model's own; another model brings another, in its folder.
-    kept = {part: ref for part, ref in judge.checkpoints.items() if part != "processor"}
-    return {**kept, main: reference}
+    parts = {part: ref for part, ref in judge.checkpoints.items() if part != "processor"}
+    return {**parts, main: reference}
