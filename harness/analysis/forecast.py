@@ -291,12 +291,12 @@ def _logit(share: npt.ArrayLike) -> Floats:
 
 
 def forecast_table(
-    run: LoggedRun, budgets: Sequence[int], *, seed: int = 0, level: float = LEVEL
+    draws: PromptDraws, budgets: Sequence[int], *, seed: int = 0, level: float = LEVEL
 ) -> pd.DataFrame:
     """Predict micro scores of a run's prompts at some budgets.
 
     Args:
-        run: Independent draws.
+        draws: Independent draws.
         budgets: Draws a prompt.
         seed: Of the resampling of prompts.
         level: Nominal coverage of the intervals (percentiles over resampled prompts, the model
@@ -305,11 +305,7 @@ def forecast_table(
     Returns:
         One row a selection and budget: `selection`, `budget`, `score`, `low`, `high`, `draws`
         (expected, a prompt), `logged` (whether the log itself holds the budget).
-
-    Raises:
-        UsageError: See `prompt_draws`.
     """
-    draws = prompt_draws(run)
     forecast = Forecast(draws)
     resampled = forecast.resampled(budgets, RESAMPLES, seed)
     rows = []
@@ -326,18 +322,14 @@ def forecast_table(
     return pd.DataFrame(rows, columns=columns)
 
 
-def held_out(run: LoggedRun, *, seed: int = 0) -> pd.DataFrame:
+def held_out(draws: PromptDraws, *, seed: int = 0) -> pd.DataFrame:
     """Predict budgets that the log holds from fewer of its draws, and say how far that was right.
 
     Returns:
         One row a selection and number of draws learnt from: `selection`, `fitted_on` and `budget`
         (draws a prompt), `trials`, `error` (mean of predicted minus observed), `largest` (of the
         absolute errors), `covered` (trials whose 95% interval held the observed score).
-
-    Raises:
-        UsageError: See `prompt_draws`.
     """
-    draws = prompt_draws(run)
     rng = np.random.default_rng([seed, 2])
     budget = draws.number
     truth = {name: float(v.mean()) for name, v in observed(draws, [budget]).items()}
@@ -379,13 +371,8 @@ class Spread:
     hopeless: float
 
 
-def spread(run: LoggedRun) -> Spread:
-    """Return how unlike a run's prompts are.
-
-    Raises:
-        UsageError: See `prompt_draws`.
-    """
-    draws = prompt_draws(run)
+def spread(draws: PromptDraws) -> Spread:
+    """Return how unlike prompts are."""
     right = draws.correct.sum(axis=1)
     rates = fit_rates(right, draws.known.sum(axis=1))
     mean, square = (float(rates.means(v).mean()) for v in (RATES, RATES**2))

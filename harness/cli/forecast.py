@@ -61,15 +61,15 @@ def _result(run: LoggedRun, budget: int, seed: int) -> dict[str, Any]:
 
     draws = analysis.prompt_draws(run)
     budgets = budgets_up_to(budget, draws.number)
-    table = analysis.forecast_table(run, budgets, seed=seed)
-    spread = analysis.spread(run)
+    table = analysis.forecast_table(draws, budgets, seed=seed)
+    spread = analysis.spread(draws)
     costs = {axis: float(run.spent(axis)[run.index >= 0].mean()) for axis in COST_AXES}
     return {
         "prompts": len(run.prompts),
         "draws": draws.number,
         "miniature": _is_miniature(run),
         "forecast": table.to_dict("records"),
-        "held_out": analysis.held_out(run, seed=seed).to_dict("records"),
+        "held_out": analysis.held_out(draws, seed=seed).to_dict("records"),
         "tested_reach": analysis.REACH * draws.number,
         "cost_of_a_draw": {axis: None if cost != cost else cost for axis, cost in costs.items()},
         "correlation": spread.correlation,

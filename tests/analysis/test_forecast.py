@@ -97,7 +97,7 @@ def test_a_failed_draw_is_no_wrong_one() -> None:
 
 def test_a_log_of_a_run_is_forecast_with_intervals(make_run: MakeRun) -> None:
     run = make_run("run", strategy="best-of-n", budget=8)
-    table = forecasts.forecast_table(run, [1, 8, 32])
+    table = forecasts.forecast_table(forecasts.prompt_draws(run), [1, 8, 32])
     own = table[table["selection"] == BY_SCORE].set_index("budget")
     assert own["score"][8] == pytest.approx(run.scores().mean(), abs=0.02)  # ties share the choice
     assert ((table["low"] <= table["score"]) & (table["score"] <= table["high"])).all()
