@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,19 @@ from typing import Any
 import numpy as np
 
 from harness.bench import gpu_models
-from harness.bench.parts import Recorder, Row
+from harness.bench.device_timing import (
+    attention_backends,
+    bound,
+    brief,
+    graphed,
+    largest_difference,
+    peak,
+    random_image,
+    recorded_calls,
+    replayed,
+    timed,
+)
+from harness.bench.parts import Recorder
 from harness.bench.sizes import Scale
 from harness.engine.calibration import made_up
 from harness.models.compiling import compile_blocks
@@ -26,9 +36,6 @@ BATCHES = (1, 2, 4, 8, 16)
 
 FULL_BATCH = 8
 """Rows at which what is done to a network is compared, besides one alone."""
-
-REPEATS = 3
-"""Times a measurement is taken, after one to warm up; the median counts."""
 
 OVERLAP_SECONDS = 6.0
 """How long roles run alone and together; a tenth of it on a CPU."""
@@ -104,9 +111,9 @@ def generation(record: Recorder, scale: Scale, device: str, feedbacks: Sequence[
             model.batch_size = size
             requests = made_up(settings, size, context)
             named = {"what": "whole batches", "feedbacks": context, "batch": size}
-            with record.guarded(**named) as row, _peak(device, row):
-                model.generate([_brief(request) for request in requests])
-                _timed(row, _call(model.generate, requests), device, size, repeats=1)
+            with record.guarded(**named) as row, peak(device, row):
+                model.generate([brief(request) for request in requests])
+                timed(row, bound(model.generate, requests), device, size, repeats=1)
 
 
 def networks(record: Recorder, scale: Scale, device: str, context: int) -> None:
@@ -116,47 +123,47 @@ def networks(record: Recorder, scale: Scale, device: str, context: int) -> None:
     model = gpu_models.generator(scale, device)
     transformer, decoder = model.pipeline.transformer, model.pipeline.vae.decoder
     settings = gpu_models.settings_of(scale)
-    read = _call(
+    read = bound(
         model.pipeline.encode_prompt, "a photo of a dog", False, "", 1, device, None, None, None,
         None, False, scale.tokens,
     )  # fmt: skip
-    look = _call(model.vision.encode, _picture(scale), scale.image_tokens)
+    look = bound(model.vision.encode, random_image(scale), scale.image_tokens)
     for what, call in (("reading a prompt", read), ("looking at an image", look)):
         with record.guarded(what=what, batch=1) as row, torch.no_grad():
-            _timed(row, call, device, 1)
+            timed(row, call, device, 1)
     calls: dict[tuple[str, int], Callable[[], Any]] = {}
     for size in (1, FULL_BATCH):
         model.batch_size = size
-        requests = [_brief(request) for request in made_up(settings, size, context)]
-        with _seen(transformer) as first, _seen(decoder) as second:
+        requests = [brief(request) for request in made_up(settings, size, context)]
+        with recorded_calls(transformer) as first, recorded_calls(decoder) as second:
             model.generate(requests)
-        calls["step", size] = _again(transformer, *first[0])
-        calls["decoding", size] = _again(decoder, *second[0])
+        calls["step", size] = replayed(transformer, *first[0])
+        calls["decoding", size] = replayed(decoder, *second[0])
 
-    def compare(way: str, what: str, *, graphed: bool = False) -> None:
+    def compare(way: str, what: str, *, as_graph: bool = False) -> None:
         for (name, size), call in calls.items():
             if what in ("", name):
                 with record.guarded(what=name, way=way, batch=size) as row:
-                    _timed(row, _graphed(call, device) if graphed else call, device, size)
+                    timed(row, graphed(call, device) if as_graph else call, device, size)
 
     with torch.no_grad():
         compare("eager", "")
-        for way, context_manager in _attention_backends():
+        for way, context_manager in attention_backends():
             with context_manager():
                 compare(way, "step")
-        compare("CUDA graph", "", graphed=True)
+        compare("CUDA graph", "", as_graph=True)
         decoder.to(memory_format=torch.channels_last)
         compare("channels_last", "decoding")
         decoder.to(memory_format=torch.contiguous_format)
         compile_blocks(transformer, decoder)
         compare("compiled blocks", "")
-        compare("compiled blocks, CUDA graph", "", graphed=True)
+        compare("compiled blocks, CUDA graph", "", as_graph=True)
 
 
 def judging(record: Recorder, scale: Scale, device: str) -> None:
     """Time the judge by batch size, and with another attention."""
     model = gpu_models.judge(scale, device)
-    picture = _picture(scale)
+    picture = random_image(scale)
     ways = (("sdpa", BATCHES), ("eager", (FULL_BATCH,)))
     for way, sizes in ways:
         for size in sizes:
@@ -164,11 +171,11 @@ def judging(record: Recorder, scale: Scale, device: str) -> None:
             asked = [Prompt(f"{n}", f"a photo of {n} dogs") for n in range(size)]
             with (
                 record.guarded(what="judging", way=f"attention {way}", batch=size) as row,
-                _peak(device, row),
+                peak(device, row),
             ):
                 model.model.set_attn_implementation(way)
-                call = _call(model.judge, asked, [picture] * size, list(range(size)))
-                _timed(row, call, device, size, repeats=1)
+                call = bound(model.judge, asked, [picture] * size, list(range(size)))
+                timed(row, call, device, size, repeats=1)
 
 
 def scoring(record: Recorder, scale: Scale, device: str) -> None:
@@ -177,28 +184,31 @@ def scoring(record: Recorder, scale: Scale, device: str) -> None:
 
     from benchmarks.geneval.colors import Crop
 
-    picture = _picture(scale)
+    picture = random_image(scale)
     network = gpu_models.detector(scale, device)
     for way, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         network.dtype = dtype
         for size in BATCHES:
             network.batch_size = size
             named = {"what": "detection", "way": way, "batch": size}
-            with record.guarded(**named) as row, _peak(device, row):
-                _timed(row, _call(network.detect, [picture] * size), device, size)
+            with record.guarded(**named) as row, peak(device, row):
+                timed(row, bound(network.detect, [picture] * size), device, size)
     network.dtype = torch.float32
     network.batch_size = FULL_BATCH
     with record.guarded(what="detection", way="float32, channels_last", batch=FULL_BATCH) as row:
         network.network.to(memory_format=torch.channels_last)
-        _timed(row, _call(network.detect, [picture] * FULL_BATCH), device, FULL_BATCH)
+        timed(row, bound(network.detect, [picture] * FULL_BATCH), device, FULL_BATCH)
     classifier = gpu_models.colors(scale, device)
     mask = np.ones(picture.shape[:2], np.bool_)
     box = np.array([0, 0, *picture.shape[1::-1]], np.float32)
     for size in BATCHES:
         classifier.batch_size = size
         crops = [Crop(picture, mask, box, "dog")] * size
-        with record.guarded(what="colours", way="float32", batch=size) as row, _peak(device, row):
-            _timed(row, _call(classifier.classify, crops), device, size)
+        with (
+            record.guarded(what="colours", way="float32", batch=size) as row,
+            peak(device, row),
+        ):
+            timed(row, bound(classifier.classify, crops), device, size)
 
 
 def invariance(record: Recorder, scale: Scale, device: str) -> None:
@@ -210,7 +220,7 @@ def invariance(record: Recorder, scale: Scale, device: str) -> None:
     settings = gpu_models.settings_of(scale)
     model = gpu_models.generator(scale, device)
     for context in (0, 1):
-        rows = [_brief(request) for request in made_up(settings, FULL_BATCH, context)]
+        rows = [brief(request) for request in made_up(settings, FULL_BATCH, context)]
 
         def pictures(requests: Sequence[Any], size: int) -> list[Image]:
             model.batch_size = size
@@ -218,12 +228,12 @@ def invariance(record: Recorder, scale: Scale, device: str) -> None:
 
         with record.guarded(what=f"generator, {context} feedbacks", batch=FULL_BATCH) as row:
             among = pictures(rows, FULL_BATCH)
-            row["alone"] = _apart(among[2], pictures(rows[2:3], FULL_BATCH)[0])
-            row["elsewhere"] = _apart(among[2], pictures(rows[::-1], FULL_BATCH)[-3])
-            row["again"] = _apart(among[2], pictures(rows, FULL_BATCH)[2])
-            row["other_size"] = _apart(among[2], pictures(rows[2:3], 1)[0])
+            row["alone"] = largest_difference(among[2], pictures(rows[2:3], FULL_BATCH)[0])
+            row["elsewhere"] = largest_difference(among[2], pictures(rows[::-1], FULL_BATCH)[-3])
+            row["again"] = largest_difference(among[2], pictures(rows, FULL_BATCH)[2])
+            row["other_size"] = largest_difference(among[2], pictures(rows[2:3], 1)[0])
     network = gpu_models.detector(scale, device)
-    images = [_picture(scale, n) for n in range(FULL_BATCH)]
+    images = [random_image(scale, n) for n in range(FULL_BATCH)]
 
     def logits(chosen: Sequence[Image], size: int) -> list[Any]:
         network.batch_size = size
@@ -231,10 +241,10 @@ def invariance(record: Recorder, scale: Scale, device: str) -> None:
 
     with record.guarded(what="detector", batch=FULL_BATCH) as row:
         among = logits(images, FULL_BATCH)
-        row["alone"] = _apart(among[2], logits(images[2:3], FULL_BATCH)[0])
-        row["elsewhere"] = _apart(among[2], logits(images[::-1], FULL_BATCH)[-3])
-        row["again"] = _apart(among[2], logits(images, FULL_BATCH)[2])
-        row["other_size"] = _apart(among[2], logits(images[2:3], 1)[0])
+        row["alone"] = largest_difference(among[2], logits(images[2:3], FULL_BATCH)[0])
+        row["elsewhere"] = largest_difference(among[2], logits(images[::-1], FULL_BATCH)[-3])
+        row["again"] = largest_difference(among[2], logits(images, FULL_BATCH)[2])
+        row["other_size"] = largest_difference(among[2], logits(images[2:3], 1)[0])
 
 
 def overlap(record: Recorder, scale: Scale, device: str) -> None:
@@ -275,21 +285,21 @@ def overlap(record: Recorder, scale: Scale, device: str) -> None:
 def _role(connection: Any, role: str, scale: Scale, device: str, seconds: float) -> None:
     """Work whenever told to, for so many seconds, and answer with the images a second."""
     size = FULL_BATCH if role != "scorer" else 4
-    picture = _picture(scale)
+    picture = random_image(scale)
     if role == "generator":
         generator = gpu_models.generator(scale, device)
         generator.batch_size = size
-        requests = [_brief(r) for r in made_up(gpu_models.settings_of(scale), size, 0)]
-        call = _call(generator.generate, requests)
+        requests = [brief(r) for r in made_up(gpu_models.settings_of(scale), size, 0)]
+        call = bound(generator.generate, requests)
     elif role == "judge":
         judge = gpu_models.judge(scale, device)
         judge.batch_size = size
         prompts = [Prompt(f"{n}", "a photo of a dog") for n in range(size)]
-        call = _call(judge.judge, prompts, [picture] * size, list(range(size)))
+        call = bound(judge.judge, prompts, [picture] * size, list(range(size)))
     else:
         detector = gpu_models.detector(scale, device)
         detector.batch_size = size
-        call = _call(detector.detect, [picture] * size)
+        call = bound(detector.detect, [picture] * size)
     call()
     with contextlib.suppress(EOFError, BrokenPipeError):  # whoever asked is gone, or was killed
         connection.send("ready")
@@ -303,105 +313,3 @@ def _role(connection: Any, role: str, scale: Scale, device: str, seconds: float)
 
 
 # How things are timed.
-
-
-def _timed(
-    row: Row, call: Callable[[], Any], device: str, images: int, repeats: int = REPEATS
-) -> None:
-    """Fill in how long a call takes, after one that warms up (and compiles)."""
-    row["first_seconds"] = _seconds(call, device)
-    times = [_seconds(call, device) for _ in range(repeats)]
-    row["seconds"] = statistics.median(times)
-    row["slowest_seconds"] = max(times)
-    row["images_per_second"] = images / row["seconds"]
-
-
-def _seconds(call: Callable[[], Any], device: str) -> float:
-    _synchronize(device)
-    started = time.perf_counter()
-    call()
-    _synchronize(device)
-    return time.perf_counter() - started
-
-
-def _synchronize(device: str) -> None:
-    if device != "cpu":
-        import torch
-
-        torch.cuda.synchronize(device)
-
-
-@contextmanager
-def _peak(device: str, row: Row) -> Iterator[None]:
-    """Fill in the most memory that was allocated on the GPU meanwhile; nothing on a CPU."""
-    if device == "cpu":
-        yield
-        return
-    import torch
-
-    torch.cuda.reset_peak_memory_stats(device)
-    yield
-    row["memory_bytes"] = int(torch.cuda.max_memory_allocated(device))
-
-
-def _graphed(call: Callable[[], Any], device: str) -> Callable[[], Any]:
-    """Return the replay of a call captured as a CUDA graph."""
-    import torch
-
-    if device == "cpu":
-        raise RuntimeError("there are no CUDA graphs on a CPU")
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(REPEATS):
-            call()
-    torch.cuda.current_stream(device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph.replay
-
-
-def _attention_backends() -> Iterator[tuple[str, Callable[[], Any]]]:
-    from functools import partial
-
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    for name in ("FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION", "MATH"):
-        yield f"attention {name.lower()}", partial(sdpa_kernel, [getattr(SDPBackend, name)])
-
-
-@contextmanager
-def _seen(module: Any) -> Iterator[list[tuple[tuple[Any, ...], dict[str, Any]]]]:
-    """Collect the arguments that a module is called with."""
-    seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    handle = module.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append((args, kwargs)), with_kwargs=True
-    )
-    try:
-        yield seen
-    finally:
-        handle.remove()
-
-
-def _again(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
-    return lambda: module(*args, **kwargs)
-
-
-def _call(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
-    return lambda: function(*args)
-
-
-def _brief(request: Any) -> Any:
-    """Return a request of two steps, which runs all networks and takes little time."""
-    return replace(request, settings={**request.settings, "num_inference_steps": 2})
-
-
-def _picture(scale: Scale, seed: int = 0) -> Image:
-    shape = (scale.side, scale.side, 3)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def _apart(one: Any, other: Any) -> float:
-    """Return the largest difference; 0 means equal bits."""
-    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
