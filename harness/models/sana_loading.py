@@ -99,13 +99,8 @@ def load_pipeline(
     )
     vae = load_diffusers(diffusers.AutoencoderDC, folder / "vae", side)
     if transformer is None:
-        transformer = load_diffusers(
-            diffusers.SanaTransformer2DModel,
-            component(folder, components, "transformer"),
-            dtype,
-            drop_weights=CONTEXT_WEIGHTS,
-            drop_config=CONTEXT_CONFIG,
-        )
+        own = component(folder, components, "transformer")
+        transformer = load_plain(own.parent, dtype)
     pipeline = diffusers.SanaPipeline(
         tokenizer=tokenizer,
         text_encoder=text_encoder,
@@ -115,6 +110,28 @@ def load_pipeline(
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
+
+
+def load_plain(folder: Path, dtype: str) -> Any:
+    """Load the transformer of a folder, without the weights that feedback needs.
+
+    Args:
+        folder: A pipeline's, or another folder with a `transformer/`.
+        dtype: Number format to load it in, by torch's name.
+
+    Raises:
+        HarnessError: It is missing, damaged or another model's.
+    """
+    from diffusers import SanaTransformer2DModel
+
+    require(folder, ["transformer/config.json", f"transformer/{_WEIGHTS}"])
+    return load_diffusers(
+        SanaTransformer2DModel,
+        folder / "transformer",
+        dtype,
+        drop_weights=CONTEXT_WEIGHTS,
+        drop_config=CONTEXT_CONFIG,
+    )
 
 
 def component(folder: Path, components: Path | None, name: str) -> Path:

@@ -211,6 +211,31 @@ def test_without_feedback_it_is_plain_sana_bit_for_bit(
         assert np.array_equal(one.image, other.image) and one.cost == other.cost
 
 
+def test_draws_without_feedback_may_be_another_transformers(
+    generator: ReflectDiTGenerator,
+    parts: dict[str, Path],
+    plain: list[Request],
+    requests: list[Request],
+    tmp_path: Path,
+) -> None:
+    base = Path(shutil.copytree(parts["pipeline"] / "transformer", tmp_path / "b" / "transformer"))
+    path = base / "diffusion_pytorch_model.safetensors"
+    save_file({name: weight * 0.9 for name, weight in load_file(path).items()}, path)
+    both = load({**parts, "plain": base.parent})
+    whole = shutil.copytree(parts["pipeline"], tmp_path / "whole")
+    shutil.copytree(base, whole / "transformer", dirs_exist_ok=True)
+    alone = load({**parts, "pipeline": whole})
+    for one, other in zip(both.generate(plain), alone.generate(plain), strict=True):
+        assert np.array_equal(one.image, other.image) and one.cost == other.cost
+    # The prompts are known by now, whichever transformer they were first encoded for.
+    generator.generate(plain)
+    for one, other in zip(both.generate(requests), generator.generate(requests), strict=True):
+        assert np.array_equal(one.image, other.image) and one.cost == other.cost
+    assert not np.array_equal(both.generate(plain)[0].image, generator.generate(plain)[0].image)
+    with pytest.raises(HarnessError, match=r"config\.json"):
+        load({**parts, "plain": tmp_path})
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_before_rounding_too_a_row_is_bitwise_its_own(
     parts: dict[str, Path], requests: list[Request], dtype: str

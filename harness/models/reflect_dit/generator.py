@@ -2,8 +2,9 @@
 
 The stock pipeline does the sampling here, too: feedback goes in through `attention_kwargs`, the
 one argument it hands to the transformer untouched. Requests without feedback take plain SANA's
-road, with plain SANA's bits. Images and sentences are encoded once, on the draw that first
-brings them.
+road, with plain SANA's bits; where the checkpoint `plain` is given, with that of the base model,
+so that training on feedback changes nothing of a draw that has none. Images and sentences are
+encoded once, on the draw that first brings them.
 
 Source: Li et al., "Reflect-DiT", arXiv 2503.12271.
 """
@@ -77,10 +78,16 @@ class ReflectDiTGenerator(SanaGenerator):
         *,
         batch_size: int,
         settings: Mapping[str, Setting] | None = None,
+        plain: SanaPipeline | None = None,
         remembered_feedbacks: int = 512,
     ) -> None:
         super().__init__(pipeline, batch_size=batch_size, settings=settings)
         self.vision = vision
+        self.plain: ReflectDiTGenerator | None = None
+        if plain is not None:
+            self.plain = type(self)(plain, vision, batch_size=batch_size, settings=settings)
+            # The text encoder is one: a prompt that either has encoded is encoded.
+            self.plain._prompts = self._prompts
         self._images: LRUCache[Hashable, torch.Tensor] = LRUCache(remembered_feedbacks)
         self._sentences: LRUCache[Hashable, torch.Tensor] = LRUCache(remembered_feedbacks)
 
@@ -90,7 +97,8 @@ class ReflectDiTGenerator(SanaGenerator):
 
         Args:
             loading: The checkpoint `pipeline` is a folder as `SanaPipeline.save_pretrained`
-                writes it; `transformer` Reflect-DiT's, if it is not the pipeline's own;
+                writes it; `transformer` Reflect-DiT's, if it is not the pipeline's own; `plain`, if
+                there is one, a folder whose `transformer/` draws what has no feedback;
                 `components`, if there is one, a folder whose text encoder takes the place of the
                 pipeline's; `vision_encoder` a SigLIP with its image processor. The settings are
                 `ReflectDiTSettings`.
@@ -108,7 +116,7 @@ class ReflectDiTGenerator(SanaGenerator):
 
         from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
         from harness.models.reflect_dit.vision import VisionEncoder
-        from harness.models.sana_loading import component, load_diffusers, load_pipeline
+        from harness.models.sana_loading import component, load_diffusers, load_pipeline, load_plain
 
         place = prepare(loading.device)
         number = resolve_dtype(loading.dtype, loading.device)
@@ -131,7 +139,30 @@ class ReflectDiTGenerator(SanaGenerator):
                 f" channels, and {checkpoints['vision_encoder']} gives {vision.channels}",
                 "use the vision encoder it was trained with",
             )
-        return cls(pipeline, vision, batch_size=loading.batch_size, settings=loading.settings)
+        plain = None
+        if base := checkpoints.get("plain"):
+            parts = {**pipeline.components, "transformer": load_plain(base, number).to(place)}
+            plain = type(pipeline)(**parts)
+            plain.set_progress_bar_config(disable=True)
+        return cls(
+            pipeline,
+            vision,
+            batch_size=loading.batch_size,
+            settings=loading.settings,
+            plain=plain,
+        )
+
+    def compile(self) -> None:
+        """Compile the blocks of both transformers and the decoder.
+
+        Raises:
+            HarnessError: There is no compiler here.
+        """
+        super().compile()
+        if self.plain is not None:
+            from harness.models.compiling import compile_blocks
+
+            compile_blocks(self.plain.pipeline.transformer)
 
     def generate(self, requests: Sequence[Request]) -> list[Made]:
         """Make one image a request (see `harness.models.base.Generator`).
@@ -147,7 +178,9 @@ class ReflectDiTGenerator(SanaGenerator):
         """
         numbers = {len(request.feedback) for request in requests}
         if numbers <= {0}:
-            return super().generate(requests)
+            return (
+                super().generate(requests) if self.plain is None else self.plain.generate(requests)
+            )
         settings: ReflectDiTSettings = self._check(requests)  # type: ignore[assignment]
         if len(numbers) > 1:
             raise HarnessError("the requests of one batch differ in their number of feedbacks")
