@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from harness.analysis.loading import ended
 from harness.analysis.statistics import mean_interval
 from harness.errors import HarnessError
+from harness.log import store
+from harness.log.costs import COSTS, REPLIES, WORKED, sums
 from harness.log.files import check_entries, explain
 from harness.log.lock import is_held
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
+from harness.log.schema import METERED
 from harness.models.bundled import is_miniature, suite_name
 
 LARGEST_LOG = 8 * 2**20
@@ -38,8 +44,12 @@ class RunLine:
         created: Day it was made, or "–".
         searches: "n of N" that ended.
         score: Micro score with its 95% interval, or "–".
+        cost: FLOPs of all roles, verification included, or "–".
         seed: Its seed, or "–".
         text: Strategy, budget, benchmark and models; what is wrong with it first.
+        time: When it was made, to sort by; "" if nobody knows.
+        micro: Its score, to sort by; None if nobody knows.
+        tflops: Its cost, to sort by; None if a part of it is unknown.
     """
 
     path: str
@@ -47,15 +57,30 @@ class RunLine:
     created: str = "–"
     searches: str = "–"
     score: str = "–"
+    cost: str = "–"
     seed: str = "–"
     text: str = ""
+    time: str = ""
+    micro: float | None = None
+    tflops: float | None = None
 
     @property
     def cells(self) -> tuple[str, ...]:
         """Its cells in order."""
         return (
-            self.path, self.state, self.created, self.searches, self.score, self.seed, self.text,
+            self.path, self.state, self.created, self.searches, self.score, self.cost, self.seed,
+            self.text,
         )  # fmt: skip
+
+
+SORTED_BY: Mapping[str, Callable[[RunLine], Any]] = {
+    "name": lambda line: line.path,
+    "score": lambda line: (line.micro is None, -(line.micro or 0.0), line.path),
+    "cost": lambda line: (line.tflops is None, line.tflops or 0.0, line.path),
+    "date": lambda line: (not line.time, [-ord(character) for character in line.time], line.path),
+}
+"""Orders of a list of runs: by name, the best, the cheapest or the newest first; what is unknown
+last."""
 
 
 def run_line(folder: RunFolder) -> RunLine:
@@ -75,25 +100,27 @@ def run_line(folder: RunFolder) -> RunLine:
         f"{config['benchmark']['name']} · {suite}"
     )
     total = manifest.prompt_set.count * config["replicates"]
-    progress, score = f"? of {total}", "–"
+    line = RunLine(
+        path,
+        state_of(folder, manifest),
+        manifest.created[:10] or "–",
+        f"? of {total}",
+        seed=str(config["seed"]),
+        text=_short(text),
+        time=manifest.created,
+    )
     try:
         size = _log_bytes(folder)
         if size > LARGEST_LOG:
             text = f"log of {size / 2**20:.0f} MB, which `show` reads · {text}"
-        else:
-            searches, score = _result(folder, manifest)
-            progress = f"{searches} of {total}"
+            return replace(line, text=_short(text))
+        searches, micro, score = _result(folder, manifest)
+        tflops = _tflops(folder, manifest)
     except HarnessError as error:
-        text = f"{error.message} · {text}"
-    created = manifest.created[:10] or "–"
-    return RunLine(
-        path,
-        state_of(folder, manifest),
-        created,
-        progress,
-        score,
-        str(config["seed"]),
-        _short(text),
+        return replace(line, text=_short(f"{error.message} · {text}"))
+    cost = "–" if tflops is None else f"{tflops:.3g} TFLOPs"
+    return replace(
+        line, searches=f"{searches} of {total}", score=score, cost=cost, micro=micro, tflops=tflops
     )
 
 
@@ -104,19 +131,30 @@ def state_of(folder: RunFolder, manifest: Manifest) -> str:
     return manifest.state
 
 
-def _result(folder: RunFolder, manifest: Manifest) -> tuple[int, str]:
+def _result(folder: RunFolder, manifest: Manifest) -> tuple[int, float | None, str]:
     """Return how many searches of a run have ended, and its micro score as `show` has it."""
     run = ended(folder, manifest)
     if run is None:
-        return 0, "–"
+        return 0, None, "–"
     by_prompt = run.scores()
     scores = by_prompt[np.isfinite(by_prompt)].tolist()
     if not manifest.config["scorer"] or not scores:
-        return len(run.searches), "–"
+        return len(run.searches), None, "–"
     if len(scores) > MOST_PROMPTS:
-        return len(run.searches), f"{sum(scores) / len(scores):.3f} (–)"
+        mean = sum(scores) / len(scores)
+        return len(run.searches), mean, f"{mean:.3f} (–)"
     micro = mean_interval(scores)
-    return len(run.searches), f"{micro.value:.3f} ({micro.low:.3f}–{micro.high:.3f})"
+    return len(run.searches), micro.value, f"{micro.value:.3f} ({micro.low:.3f}–{micro.high:.3f})"
+
+
+def _tflops(folder: RunFolder, manifest: Manifest) -> float | None:
+    """Return what all roles spent on a run's draws and replies; None if a part is unknown."""
+    draws = store.read(folder.log, "candidates", [*WORKED, *COSTS])
+    judged = manifest.config["judge"]["kind"] != "none"
+    total = sums(draws, store.read(folder.log, "replies", REPLIES), judged=judged)
+    parts = [total.get(f"{role}_flops", 0.0) for role in METERED]
+    known = [part for part in parts if part is not None and math.isfinite(part)]
+    return sum(known) / 1e12 if len(known) == len(parts) and len(draws) else None
 
 
 def _log_bytes(folder: RunFolder) -> int:

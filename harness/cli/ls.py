@@ -7,23 +7,30 @@ from pathlib import Path
 import click
 
 from harness.cli.terminal import printable
+from harness.errors import UsageError
 
 PLUGINS = ("strategies", "benchmarks", "generators", "judges", "metrics")
 
 
 @click.command(short_help="List strategies, benchmarks, models, judges, metrics or runs.")
 @click.argument("what", type=click.Choice([*PLUGINS, "suites", "models", "runs"]))
-@click.option("--root", type=click.Path(path_type=Path), default=Path("results"),
-              show_default=True, help="Where to look for runs.")  # fmt: skip
-def ls(what: str, root: Path) -> None:
-    """List what is installed here (third-party packages included), or the runs under a folder.
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--root", type=click.Path(path_type=Path), default=Path("results"), hidden=True)
+@click.option("--sort", type=click.Choice(["name", "score", "cost", "date"]), default="name",
+              show_default=True,
+              help="Runs: by name, or the best, the cheapest or the newest first.")  # fmt: skip
+def ls(what: str, folder: Path | None, root: Path, sort: str) -> None:
+    """List what is installed here (third-party packages included), or the runs under FOLDER.
 
-    For suites (or models, the same), each checkpoint's place is shown, or where it was looked for.
+    Runs are looked for under results/ if no FOLDER is given. For suites (or models, the same), each
+    checkpoint's place is shown, or where it was looked for.
     """
+    if folder is not None and what != "runs":
+        raise UsageError(f"{what} are not looked for in a folder", f"leave {folder} out")
     if what in ("models", "suites"):
         _models()
     elif what == "runs":
-        _runs(root)
+        _runs(folder or root, sort)
     else:
         _plugins(what)
 
@@ -60,17 +67,18 @@ def _models() -> None:
                 click.echo("".join(f"        looked in {p}\n" for p in part.looked), nl=False)
 
 
-def _runs(root: Path) -> None:
+def _runs(root: Path, sort: str) -> None:
     """Print a line a run; one that cannot be read is a line that says why."""
-    from harness.analysis.run_line import run_line
+    from harness.analysis.run_line import SORTED_BY, run_line
     from harness.log.run_folder import find_runs
 
     runs = find_runs(root)
     if not runs:
         click.echo(f"no runs under {root}", err=True)
         return
-    head = ("run", "state", "made", "searches", "micro, 95% interval", "seed", "what")
-    rows = [head, *(tuple(map(printable, run_line(folder).cells)) for folder in runs)]
+    head = ("run", "state", "made", "searches", "micro, 95% interval", "cost", "seed", "what")
+    lines = sorted(map(run_line, runs), key=SORTED_BY[sort])
+    rows = [head, *(tuple(map(printable, line.cells)) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

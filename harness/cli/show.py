@@ -15,15 +15,44 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Print what a run came to.")
 @click.argument("run", type=RunPlace())
+@click.option(
+    "--json", "as_json", is_flag=True, help="For programs: one JSON object, see the docs."
+)
 @plugins_option
-def show(run: Location) -> int:
+def show(run: Location, as_json: bool) -> int:
     """Print scores with intervals, failures and costs of the run in the folder RUN.
 
     Exits with 1 if nothing of it could be scored.
     """
     from harness.log.run_folder import RunFolder
 
-    return show_run(RunFolder.existing(run))
+    folder = RunFolder.existing(run)
+    return _print_json(folder) if as_json else show_run(folder)
+
+
+def _print_json(folder: RunFolder) -> int:
+    import json
+
+    from harness.analysis.run_line import state_of
+    from harness.analysis.summary import summarise
+    from harness.analysis.summary_json import as_json, estimate
+    from harness.interop.plan import is_scoring
+    from harness.interop.scores import summarise_scores
+
+    summary = summarise(folder.path)
+    state = state_of(folder, summary.manifest)
+    fields = as_json(summary, str(folder.path), state)
+    if is_scoring(summary.manifest.config) and summary.searches:
+        of = summarise_scores(folder)
+        fields["scores"] |= {
+            # Of images that came from elsewhere: over images, as `show` and the official summary.
+            "macro": estimate(of.macro),
+            "per_image": estimate(of.per_image.estimate),
+            "per_prompt": estimate(of.per_prompt),
+        }
+        fields["images"] = {"total": of.per_image.images, "scored": of.per_image.scored}
+    click.echo(json.dumps(fields, indent=1, allow_nan=False))
+    return 1 if summary.nothing_scored else 0
 
 
 def show_run(folder: RunFolder) -> int:

@@ -165,3 +165,37 @@ def test_every_kind_of_plug_in_is_listed_with_its_options(
     entries = re.split(r"^(?=\S)", harness.out, flags=re.MULTILINE)
     [entry] = [entry for entry in entries if entry.splitlines()[:1] == [name]]
     assert detail in entry
+
+
+def test_runs_are_sorted_by_what_is_asked_for(harness: Terminal, suite: Path) -> None:
+    for name, budget in (("dear", "6"), ("cheap", "1"), ("fair", "3")):
+        out = Path("runs", name)
+        assert harness("run", "--model", suite, *STUB, "--budget", budget, "--out", out) == 0
+    shutil.copytree("runs/cheap", "runs/broken")
+    Path("runs/broken/manifest.json").write_text("{")
+    shown = {}
+    for order in ("name", "score", "cost", "date"):
+        assert harness("ls", "runs", "runs", "--sort", order) == 0
+        lines = harness.out.splitlines()[1:]
+        shown[order] = [Path(line.split()[0]).name for line in lines]
+        scores = [
+            float(match[1]) for line in lines if (match := re.search(r"(\d\.\d{3}) \(", line))
+        ]
+        if order == "score":
+            assert scores == sorted(scores, reverse=True) and len(scores) == 3
+    assert shown["name"] == ["broken", "cheap", "dear", "fair"]
+    assert shown["cost"] == ["cheap", "fair", "dear", "broken"]
+    assert shown["date"] == ["fair", "cheap", "dear", "broken"]
+    assert all(order[-1] == "broken" for name, order in shown.items() if name != "name")
+    assert harness("ls", "judges", "runs") == 2
+
+
+def test_the_cost_is_that_of_all_roles(harness: Terminal, good: Path) -> None:
+    assert harness("show", "good", "--json", "--plugins") == 0
+    flops = sum(role["flops"] for role in json.loads(harness.out)["cost"].values())
+    assert f" {flops / 1e12:.3g} TFLOPs " in listed(harness)["good"]
+    shutil.copytree(good, "bad")
+    Forger(Path("bad")).rewrite(
+        "candidates", lambda rows: [{**rows[0], "scorer_flops": None}, *rows[1:]]
+    )
+    assert "TFLOPs" not in listed(harness)["bad"]

@@ -1,0 +1,61 @@
+"""`show --json`: documented keys, what nobody knows is null, and the numbers of `show`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from tests.audit.forging import Forger
+from tests.terminal import ROOT, STUB, Terminal
+
+
+def test_every_key_is_documented(harness: Terminal, suite: Path) -> None:
+    assert harness("run", "--model", suite, *STUB, "--budget", "2", "--out", "r") == 0
+    assert harness("show", "r", "--json") == 0
+    fields = json.loads(harness.out)
+    text = (ROOT / "docs" / "using.md").read_text()
+    documented = set(re.findall(r"`([\w.]+)`", text[text.index("`show RUN --json`") :]))
+    assert set(fields) <= documented, set(fields) - documented
+    for part in ("scores", "searches", "draws", "judge"):
+        assert {f"{part}.{key}" for key in fields[part]} <= documented
+    assert fields["format"] == 1 and fields["state"] == "finished"
+    assert set(fields["cost"]) == {"generator", "judge", "scorer"}
+
+
+def test_the_numbers_are_those_of_show(harness: Terminal, suite: Path) -> None:
+    assert harness("run", "--model", suite, *STUB, "--budget", "2", "--out", "r") == 0
+    text = harness.out
+    assert harness("show", "r", "--json") == 0
+    fields = json.loads(harness.out)
+    micro = fields["scores"]["micro"]
+    assert f"{micro['value']:.3f}" in text and f"{micro['low']:.3f}–{micro['high']:.3f}" in text
+    assert f"searches  {fields['searches']['ended']} of {fields['searches']['total']}" in text
+    assert f"draws     {fields['draws']['made']} (" in text
+
+
+def test_what_nobody_knows_is_null(harness: Terminal, suite: Path) -> None:
+    assert harness("run", "--model", suite, *STUB, "--budget", "2", "--out", "r") == 0
+    shutil.copytree("r", "bad")
+    Forger(Path("bad")).rewrite(
+        "candidates",
+        lambda rows: [
+            {**row, "correct": None, "value": None, "scorer_flops": None, "generator_flops": None}
+            for row in rows
+        ],
+    )
+    assert harness("show", "bad", "--json") == 1
+    fields = json.loads(harness.out, parse_constant=lambda name: 1 / 0)
+    assert fields["scores"]["micro"] is None and fields["cost"]["generator"]["flops"] is None
+    assert all(of["score"] is None for of in fields["scores"]["tags"].values())
+
+
+def test_scored_images_have_their_own_numbers(harness: Terminal, images: Path) -> None:
+    code = harness("score", images, "--out", "s", "--threads", "1")
+    text = harness.out
+    assert harness("show", "s", "--json") in (0, 1)
+    fields = json.loads(harness.out)
+    assert fields["images"]["total"] >= fields["images"]["scored"] > 0 and code in (0, 1)
+    assert f"{fields['scores']['per_image']['value']:.3f}" in text
+    assert f"{fields['scores']['macro']['value']:.3f}" in text
