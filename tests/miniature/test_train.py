@@ -28,7 +28,7 @@ from harness.miniature.train import (
 )
 from harness.miniature.train.__main__ import STAGES, main
 from harness.miniature.train.data import make_pool
-from harness.miniature.train.loop import Schedule, Setting, averaged, fit
+from harness.miniature.train.loop import Schedule, TrainConfig, averaged, fit
 from harness.models.digests import folder_digest
 from harness.models.reflect_dit.context import lay_out, pair_length
 from harness.models.reflect_dit.generator import ReflectDiTGenerator
@@ -41,37 +41,37 @@ SMALL_TRANSFORMER = {**base.TRANSFORMER, "num_layers": 1}
 
 
 @pytest.fixture(scope="module")
-def trained(font: None, tmp_path_factory: pytest.TempPathFactory) -> Setting:
+def trained(font: None, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     """A folder with an autoencoder that has hardly learnt anything, for the other stages."""
     folder = tmp_path_factory.mktemp("miniature")
-    setting = Setting(folder / "work", folder / "weights", scale=0.001, habits=False)
+    setting = TrainConfig(folder / "work", folder / "weights", scale=0.001, habits=False)
     assert autoencoder.train(setting, SHORT)
     return setting
 
 
-def train_base(setting: Setting, **options: Any) -> bool:
+def train_base(setting: TrainConfig, **options: Any) -> bool:
     small = {"text": SMALL_TEXT, "transformer": SMALL_TRANSFORMER}
     return base.train(setting, SHORT, **small, **options)
 
 
-def train_detector(setting: Setting, **options: Any) -> bool:
+def train_detector(setting: TrainConfig, **options: Any) -> bool:
     variant = replace(detector.SCORER, widths=(8, 8, 8), schedule=SHORT)
     return detector.train(setting, variant, **options)
 
 
-def train_judge(setting: Setting, **options: Any) -> bool:
+def train_judge(setting: TrainConfig, **options: Any) -> bool:
     return judge.train(setting, replace(judge.JUDGE, widths=(8, 8, 8), schedule=SHORT), **options)
 
 
-def train_colors(setting: Setting, **options: Any) -> bool:
+def train_colors(setting: TrainConfig, **options: Any) -> bool:
     return colors.train(setting, replace(colors.SCORER, schedule=SHORT), **options)
 
 
-def train_judge_colors(setting: Setting, **options: Any) -> bool:
+def train_judge_colors(setting: TrainConfig, **options: Any) -> bool:
     return judge_colors.train(setting, replace(judge_colors.JUDGE, schedule=SHORT), **options)
 
 
-def train_vision(setting: Setting, **options: Any) -> bool:
+def train_vision(setting: TrainConfig, **options: Any) -> bool:
     return vision.train(setting, SHORT, **options)
 
 
@@ -87,7 +87,7 @@ def train_vision(setting: Setting, **options: Any) -> bool:
     ],
 )
 def test_a_stage_exports_its_folder_and_recipe(
-    trained: Setting, train: Callable[[Setting], bool], files: tuple[str, ...]
+    trained: TrainConfig, train: Callable[[TrainConfig], bool], files: tuple[str, ...]
 ) -> None:
     assert train(trained)
     for name in files:
@@ -100,7 +100,7 @@ def test_a_stage_exports_its_folder_and_recipe(
 
 @pytest.mark.slow
 def test_reflection_learns_from_the_other_stages_and_resumes(
-    trained: Setting, tmp_path: Path
+    trained: TrainConfig, tmp_path: Path
 ) -> None:
     for stage in (train_base, train_judge, train_judge_colors, train_vision):
         assert stage(trained)
@@ -132,7 +132,7 @@ def test_reflection_learns_from_the_other_stages_and_resumes(
 
 
 def test_a_world_of_its_own_shares_the_pipeline_and_leaves_the_other_alone(
-    trained: Setting, tmp_path: Path
+    trained: TrainConfig, tmp_path: Path
 ) -> None:
     assert train_base(trained)
     out = tmp_path / "weights"
@@ -156,7 +156,7 @@ def test_a_world_of_its_own_shares_the_pipeline_and_leaves_the_other_alone(
 
 
 def test_samples_that_were_made_are_not_made_again(
-    trained: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert train_base(trained)
     texts = [f"a photo of {number} apples" for number in range(4)]
@@ -183,7 +183,7 @@ def test_samples_that_were_made_are_not_made_again(
 
 def test_reflection_without_the_stages_before_it_says_so(font: None, tmp_path: Path) -> None:
     with pytest.raises(base.HarnessError, match="there is no folder") as caught:
-        reflect.train(Setting(tmp_path / "work", tmp_path / "weights", scale=0.001))
+        reflect.train(TrainConfig(tmp_path / "work", tmp_path / "weights", scale=0.001))
     assert caught.value.hint == "train the stage base first"
 
 
@@ -216,7 +216,7 @@ def test_feedback_is_packed_as_generation_lays_it_out() -> None:
     assert torch.equal(found.mask, expected.mask)
 
 
-def test_the_autoencoder_gives_latents_of_unit_variance(trained: Setting) -> None:
+def test_the_autoencoder_gives_latents_of_unit_variance(trained: TrainConfig) -> None:
     vae = base.AutoencoderDC.from_pretrained(
         trained.out / "base" / "vae", torch_dtype=torch.float32
     )
@@ -229,14 +229,14 @@ def test_the_autoencoder_gives_latents_of_unit_variance(trained: Setting) -> Non
 
 
 def test_a_stage_without_its_autoencoder_says_so(font: None, tmp_path: Path) -> None:
-    setting = Setting(tmp_path / "work", tmp_path / "weights", scale=0.001)
+    setting = TrainConfig(tmp_path / "work", tmp_path / "weights", scale=0.001)
     for train in (train_base, train_detector):
         with pytest.raises(base.HarnessError, match="there is no autoencoder") as caught:
             train(setting)
         assert caught.value.hint == "train the stage autoencoder first"
 
 
-def test_the_base_goes_on_from_trained_weights(trained: Setting, tmp_path: Path) -> None:
+def test_the_base_goes_on_from_trained_weights(trained: TrainConfig, tmp_path: Path) -> None:
     assert train_base(trained)
     start = tmp_path / "start"
     shutil.copytree(trained.out / "base", start)
@@ -259,7 +259,9 @@ def test_the_base_goes_on_from_trained_weights(trained: Setting, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_an_interrupted_stage_ends_as_one_that_was_not(trained: Setting, tmp_path: Path) -> None:
+def test_an_interrupted_stage_ends_as_one_that_was_not(
+    trained: TrainConfig, tmp_path: Path
+) -> None:
     whole = replace(trained, work=tmp_path / "a", out=tmp_path / "whole")
     parts = replace(trained, work=tmp_path / "b", out=tmp_path / "parts")
     assert train_autoencoder(whole)
@@ -270,7 +272,7 @@ def test_an_interrupted_stage_ends_as_one_that_was_not(trained: Setting, tmp_pat
     assert (whole.out / name).read_bytes() == (parts.out / name).read_bytes()
 
 
-def train_autoencoder(setting: Setting, **options: Any) -> bool:
+def train_autoencoder(setting: TrainConfig, **options: Any) -> bool:
     return autoencoder.train(setting, SHORT, **options)
 
 
@@ -289,7 +291,7 @@ class Line(nn.Module):
 def test_the_loop_learns_and_remembers_its_losses(tmp_path: Path) -> None:
     line = Line()
     schedule = Schedule(steps=250, batch=8, lr=0.1, warmup=5, ema=0.9)
-    fitted = fit(line, line.loss, 10, schedule, Setting(tmp_path, tmp_path), "line")
+    fitted = fit(line, line.loss, 10, schedule, TrainConfig(tmp_path, tmp_path), "line")
     assert fitted is not None
     assert float(line.slope.detach()) == pytest.approx(3, abs=0.05)
     assert len(fitted.losses) == 3
@@ -321,7 +323,7 @@ def test_the_loop_stops_at_a_loss_that_is_not_a_number(tmp_path: Path) -> None:
             lambda rows: line.loss(rows) * float("nan"),
             10,
             SHORT,
-            Setting(tmp_path, tmp_path),
+            TrainConfig(tmp_path, tmp_path),
             "line",
         )
 

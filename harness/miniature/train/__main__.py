@@ -11,7 +11,7 @@ from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
 from harness.miniature import WEIGHTS
 from harness.miniature.glyphs import font_path
-from harness.miniature.train.loop import Setting
+from harness.miniature.train.loop import TrainConfig
 
 STAGES = (
     "autoencoder",
@@ -25,7 +25,7 @@ STAGES = (
 )
 
 
-def run_stage(name: str, setting: Setting) -> None:
+def run_stage(name: str, setting: TrainConfig) -> None:
     """Train one stage; the import is here because torch is slow to load."""
     from importlib import import_module
 
@@ -88,13 +88,13 @@ def main(
 
     if threads:
         torch.set_num_threads(threads)
-    context.obj = Setting(work, out, device, seed, scale, compile, start=start, habits=habits)
+    context.obj = TrainConfig(work, out, device, seed, scale, compile, start=start, habits=habits)
 
 
 def _add(name: str) -> None:
     @main.command(name, help=f"Train the stage {name!r}.")
     @click.pass_obj
-    def stage(setting: Setting) -> None:
+    def stage(setting: TrainConfig) -> None:
         run_stage(name, setting)
 
 
@@ -104,7 +104,7 @@ for _name in STAGES:
 
 @main.command("all")
 @click.pass_obj
-def train_all(setting: Setting) -> None:
+def train_all(setting: TrainConfig) -> None:
     """Train all stages, one after the other; finished ones are only exported again."""
     for name in STAGES:
         run_stage(name, setting)

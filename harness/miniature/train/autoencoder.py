@@ -14,7 +14,7 @@ from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
 from harness.miniature.train.data import batches, make_pool, to_signed
-from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
+from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
 
 CONFIG = {
     "in_channels": 3,
@@ -80,7 +80,7 @@ def measure(vae: AutoencoderDC, images: Tensor) -> dict[str, float]:
 
 
 def train(
-    setting: Setting, schedule: Schedule = SCHEDULE, *, stop_after: int | None = None
+    setting: TrainConfig, schedule: Schedule = SCHEDULE, *, stop_after: int | None = None
 ) -> bool:
     """Train and export to ``out/base/vae``; True once it is done."""
     pool = make_pool(setting.count(SCENES), setting.seed + 1, free=0.5)
@@ -106,18 +106,18 @@ def train(
             error = model(unseen[:250]) - unseen[:250]
         return {"psnr_db": round(10 * math.log10(4 / float(error.square().mean())), 3)}
 
-    fitted = fit(
+    result = fit(
         model, loss_of, len(pool), schedule, setting, "autoencoder",
         measure=held, stop_after=stop_after,
     )  # fmt: skip
-    if fitted is None:
+    if result is None:
         return False
     fold(model, to_signed(pool.images[:4000]).to(setting.device))
     folder = setting.out / "base" / "vae"
     metric = measure(model.vae, unseen)
     model.vae.to(torch.float16).save_pretrained(folder)
     write_recipe(
-        folder / "recipe.json", setting, schedule, fitted,
+        folder / "recipe.json", setting, schedule, result,
         scenes=len(pool), held_out_scenes=len(held_out), held_out=metric, latent_noise=NOISE,
     )  # fmt: skip
     return True

@@ -30,7 +30,7 @@ from transformers import Gemma2Config, Gemma2Model
 
 from harness.errors import HarnessError
 from harness.miniature.train.data import batches, make_pool, to_signed
-from harness.miniature.train.loop import Fitted, Schedule, Setting, fit, write_recipe
+from harness.miniature.train.loop import FitResult, Schedule, TrainConfig, fit, write_recipe
 from harness.miniature.words import BOS, EOS, PAD, make_tokenizer, vocabulary, wish
 
 TEXT = {
@@ -169,7 +169,7 @@ def encode(vae: AutoencoderDC, images: Tensor, device: str) -> Tensor:
     return torch.cat(parts)
 
 
-def encoded_pool(setting: Setting, *, unseen: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+def encoded_pool(setting: TrainConfig, *, unseen: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Latents, prompts and feedback sentences of the scenes; kept in the work folder once made.
 
     Args:
@@ -193,7 +193,7 @@ def encoded_pool(setting: Setting, *, unseen: bool = False) -> tuple[Tensor, Ten
     return made
 
 
-def export(model: Denoiser, setting: Setting) -> None:
+def export(model: Denoiser, setting: TrainConfig) -> None:
     """Write the pipeline's folder as ``SanaPipeline.save_pretrained`` does, weights in float16.
 
     Of a world that shares the pipeline of another, its text encoder and transformer alone; a
@@ -224,7 +224,7 @@ def export(model: Denoiser, setting: Setting) -> None:
 
 
 def train(
-    setting: Setting,
+    setting: TrainConfig,
     schedule: Schedule = SCHEDULE,
     *,
     text: dict[str, Any] = TEXT,
@@ -267,13 +267,13 @@ def train(
             ]
         return {"flow_loss": round(sum(parts) / max(1, len(parts)), 5)}
 
-    fitted = fit(
+    result = fit(
         model, loss_of, len(latents), schedule, setting, "base",
         measure=measure, stop_after=stop_after,
     )  # fmt: skip
-    if fitted is None:
+    if result is None:
         return False
-    finish(model, setting, schedule, fitted, len(latents), measure(), before)
+    finish(model, setting, schedule, result, len(latents), measure(), before)
     return True
 
 
@@ -297,9 +297,9 @@ def resumed_from(model: Denoiser, folder: Path) -> list[dict[str, Any]]:
 
 def finish(
     model: Denoiser,
-    setting: Setting,
+    setting: TrainConfig,
     schedule: Schedule,
-    fitted: Fitted,
+    result: FitResult,
     scenes: int,
     metric: dict[str, float],
     before: list[dict[str, Any]],
@@ -308,7 +308,7 @@ def finish(
     folder = setting.denoiser
     export(model, setting)
     write_recipe(
-        folder / "recipe.json", setting, schedule, fitted,
+        folder / "recipe.json", setting, schedule, result,
         scenes=scenes, images_seen=schedule.steps * schedule.batch, held_out=metric,
         time_shift=TIME_SHIFT, empty_share=EMPTY_SHARE, feedback_sentence_share=WISH_SHARE,
         tokens=TOKENS, **({"earlier": before} if before else {}),

@@ -24,7 +24,7 @@ from harness.miniature.glyphs import CLASSES, COLOURS
 from harness.miniature.scenes import SIDE
 from harness.miniature.train.data import NATURAL, Pool, batches
 from harness.miniature.train.detector import worn_pool
-from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
+from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
 from harness.miniature.words import make_clip_tokenizer
 
 HELD_OUT = 1_000
@@ -179,7 +179,9 @@ def _accuracy(model: CLIPModel, crops: Tensor, colours: Tensor) -> float:
     return float((named == colours)[painted].float().mean())
 
 
-def train(setting: Setting, variant: Variant = SCORER, *, stop_after: int | None = None) -> bool:
+def train(
+    setting: TrainConfig, variant: Variant = SCORER, *, stop_after: int | None = None
+) -> bool:
     """Train and export to the variant's folder in ``out``; True once it is done."""
     name, schedule = variant.name, variant.schedule
     seed, pool_seed = setting.seed + variant.seed, setting.seed + variant.pool_seed
@@ -220,11 +222,11 @@ def train(setting: Setting, variant: Variant = SCORER, *, stop_after: int | None
         logits = torch.einsum("bd,bcd->bc", seen, directions[called]) * model.logit_scale.exp()
         return functional.cross_entropy(logits, targets[rows].to(setting.device))
 
-    fitted = fit(
+    result = fit(
         model, loss_of, len(crops), schedule, replace(setting, seed=seed), name,
         stop_after=stop_after,
     )  # fmt: skip
-    if fitted is None:
+    if result is None:
         return False
     held_out = {}
     for what, images in (("rendered", unseen.images), ("worn", worn_unseen)):
@@ -239,7 +241,7 @@ def train(setting: Setting, variant: Variant = SCORER, *, stop_after: int | None
     )
     processor.save_pretrained(folder)
     write_recipe(
-        folder / "recipe.json", replace(setting, seed=seed), schedule, fitted,
+        folder / "recipe.json", replace(setting, seed=seed), schedule, result,
         crops=len(crops), held_out_scenes=len(unseen), held_out=held_out,
         parameters=sum(weight.numel() for weight in model.parameters()),
     )  # fmt: skip

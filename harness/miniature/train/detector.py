@@ -31,7 +31,7 @@ from harness.miniature.detector import save
 from harness.miniature.glyphs import CLASSES
 from harness.miniature.scenes import SIDE
 from harness.miniature.train.data import MOST_OBJECTS, Pool, batches, make_pool, to_bytes, to_signed
-from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
+from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
 
 WEAR = 0.4
 """Largest standard deviation of the noise on latents in a round trip."""
@@ -135,7 +135,7 @@ def worn(vae: AutoencoderDC, images: Tensor, seed: int, device: str) -> Tensor:
     return torch.cat(parts)
 
 
-def worn_pool(setting: Setting, size: int, seed: int, stage: str) -> tuple[Pool, Tensor]:
+def worn_pool(setting: TrainConfig, size: int, seed: int, stage: str) -> tuple[Pool, Tensor]:
     """A pool and its worn images, uint8 (n, 3, 64, 64); half of the pool is scenes for prompts.
 
     Raises:
@@ -203,7 +203,9 @@ def calibrate(maps: list[Maps], config: CenterNetConfig, pool: Pool) -> CenterNe
     return chosen
 
 
-def train(setting: Setting, variant: Variant = SCORER, *, stop_after: int | None = None) -> bool:
+def train(
+    setting: TrainConfig, variant: Variant = SCORER, *, stop_after: int | None = None
+) -> bool:
     """Train and export to ``out/<variant's name>``; True once it is done."""
     seed = setting.seed + variant.seed
     pool, worn_images = worn_pool(setting, setting.count(variant.scenes), seed, variant.name)
@@ -230,11 +232,11 @@ def train(setting: Setting, variant: Variant = SCORER, *, stop_after: int | None
             maps = look(images)
         return detection_loss(maps, targets)
 
-    fitted = fit(
+    result = fit(
         network, loss_of, len(pool), variant.schedule, replace(setting, seed=seed), variant.name,
         stop_after=stop_after,
     )  # fmt: skip
-    if fitted is None:
+    if result is None:
         return False
     seen = {
         "rendered": look_at(network, held_out.images, setting.device),
@@ -250,7 +252,7 @@ def train(setting: Setting, variant: Variant = SCORER, *, stop_after: int | None
     folder = setting.out / variant.name
     save(network, config, folder)
     write_recipe(
-        folder / "recipe.json", replace(setting, seed=seed), variant.schedule, fitted,
+        folder / "recipe.json", replace(setting, seed=seed), variant.schedule, result,
         scenes=len(pool), held_out_scenes=len(held_out), held_out=metric,
         parameters=sum(weight.numel() for weight in network.parameters()),
     )  # fmt: skip

@@ -29,7 +29,7 @@ from harness.miniature.scenes import SIDE, render
 from harness.miniature.train.base import encode
 from harness.miniature.train.data import batches, to_signed
 from harness.miniature.train.detector import worn
-from harness.miniature.train.loop import Setting
+from harness.miniature.train.loop import TrainConfig
 from harness.miniature.words import make_tokenizer
 from harness.models.reflect_dit.vision import pooled
 from harness.records import Loading, Prompt
@@ -70,7 +70,7 @@ class Rejections:
         return len(self.prompts)
 
 
-def make_rejections(setting: Setting, size: int, seed: int) -> Rejections:
+def make_rejections(setting: TrainConfig, size: int, seed: int) -> Rejections:
     """Make the images for ``size`` prompts and keep the rejected ones; kept in the work folder.
 
     Args:
@@ -87,7 +87,7 @@ def make_rejections(setting: Setting, size: int, seed: int) -> Rejections:
     return Rejections(**torch.load(file, weights_only=True))
 
 
-def _made(setting: Setting, size: int, seed: int, samples: Path) -> Rejections:
+def _made(setting: TrainConfig, size: int, seed: int, samples: Path) -> Rejections:
     rng = np.random.default_rng(seed)
     requests = [draw_request(rng, str(rng.choice(TAGS, p=TAG_SHARES))) for _ in range(size)]
     vae = AutoencoderDC.from_pretrained(setting.out / "base" / "vae", torch_dtype=torch.float32)
@@ -137,7 +137,7 @@ def _made(setting: Setting, size: int, seed: int, samples: Path) -> Rejections:
     )
 
 
-def sampled(setting: Setting, texts: Sequence[str], seed: int, file: Path) -> NDArray[np.uint8]:
+def sampled(setting: TrainConfig, texts: Sequence[str], seed: int, file: Path) -> NDArray[np.uint8]:
     """Sample the base, one image a text; images that the file holds already are not made again.
 
     Sampling is most of this stage's time, so every image is written as soon as it is there.

@@ -7,7 +7,7 @@ accepts and what the benchmark's scorer accepts is one of the things the harness
 from __future__ import annotations
 
 from harness.miniature.train import detector
-from harness.miniature.train.loop import Schedule, Setting
+from harness.miniature.train.loop import Schedule, TrainConfig
 
 JUDGE = detector.Variant(
     "judge", (20, 48, 72), 8_000, 31,
@@ -16,7 +16,7 @@ JUDGE = detector.Variant(
 
 
 def train(
-    setting: Setting, variant: detector.Variant = JUDGE, *, stop_after: int | None = None
+    setting: TrainConfig, variant: detector.Variant = JUDGE, *, stop_after: int | None = None
 ) -> bool:
     """Train and export to ``out/judge``; True once it is done."""
     return detector.train(setting, variant, stop_after=stop_after)

@@ -6,7 +6,7 @@ A judge that borrowed the scorer's would never differ from it about a colour.
 from __future__ import annotations
 
 from harness.miniature.train import colors
-from harness.miniature.train.loop import Schedule, Setting
+from harness.miniature.train.loop import Schedule, TrainConfig
 
 JUDGE = colors.Variant(
     "judge_colors", 8_000, 31, 43,
@@ -15,7 +15,7 @@ JUDGE = colors.Variant(
 
 
 def train(
-    setting: Setting, variant: colors.Variant = JUDGE, *, stop_after: int | None = None
+    setting: TrainConfig, variant: colors.Variant = JUDGE, *, stop_after: int | None = None
 ) -> bool:
     """Train and export to ``out/judge_colors``; True once it is done."""
     return colors.train(setting, variant, stop_after=stop_after)

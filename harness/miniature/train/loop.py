@@ -59,8 +59,8 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What the command line decides for every stage.
+class TrainConfig:
+    """What the command line settles for every stage.
 
     Attributes:
         work: Folder for checkpoints and pools; outside of the package.
@@ -110,8 +110,8 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What a finished loop reports for the recipe.
+class FitResult:
+    """A finished training, as its recipe records it.
 
     Attributes:
         seconds: Time spent in training steps, over all interruptions.
@@ -158,12 +158,12 @@ def fit(
     loss_of: Callable[[Tensor], Tensor],
     rows: int,
     schedule: Schedule,
-    setting: Setting,
+    setting: TrainConfig,
     name: str,
     *,
     measure: Callable[[], dict[str, float]] | None = None,
     stop_after: int | None = None,
-) -> Fitted | None:
+) -> FitResult | None:
     """Train a module, from its last checkpoint if there is one; leave it with averaged weights.
 
     Args:
@@ -282,11 +282,11 @@ def fit(
         return None
     module.load_state_dict(average.module.state_dict())
     module.eval()
-    return Fitted(seconds, tuple(losses))
+    return FitResult(seconds, tuple(losses))
 
 
 def write_recipe(
-    file: Path, setting: Setting, schedule: Schedule, fitted: Fitted, **facts: object
+    file: Path, setting: TrainConfig, schedule: Schedule, result: FitResult, **facts: object
 ) -> None:
     """Write how a stage's weights came about, as JSON beside them.
 
@@ -294,7 +294,7 @@ def write_recipe(
         file: Where to.
         setting: Seed and device.
         schedule: How long and how fast.
-        fitted: Time and losses.
+        result: Time and losses.
         facts: The stage's data, sizes and held-out metrics.
     """
     recipe: dict[str, object] = {
@@ -303,8 +303,8 @@ def write_recipe(
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "schedule": asdict(schedule),
-        "training_seconds": round(fitted.seconds, 1),
-        "losses": [round(loss, 5) for loss in fitted.losses],
+        "training_seconds": round(result.seconds, 1),
+        "losses": [round(loss, 5) for loss in result.losses],
         **facts,
     }
     file.parent.mkdir(parents=True, exist_ok=True)

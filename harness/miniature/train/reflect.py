@@ -31,7 +31,7 @@ from harness.errors import HarnessError
 from harness.miniature.train import base
 from harness.miniature.train.data import batches
 from harness.miniature.train.feedback import Rejections, look, make_rejections, read
-from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
+from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
 from harness.miniature.words import BOS, PAD
 from harness.models.reflect_dit.context import DROPPED_TEXT_TOKENS, Context
 from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
@@ -92,7 +92,7 @@ class Lessons(NamedTuple):
 
 
 def train(
-    setting: Setting,
+    setting: TrainConfig,
     schedule: Schedule = SCHEDULE,
     *,
     stop_after: int | None = None,
@@ -245,7 +245,7 @@ def exported(model: SanaTransformer2DModelWithContext) -> SanaTransformer2DModel
     return copy
 
 
-def make_lessons(setting: Setting, text: Gemma2Model, size: int, seed: int) -> Lessons:
+def make_lessons(setting: TrainConfig, text: Gemma2Model, size: int, seed: int) -> Lessons:
     """Reject images for ``size`` prompts and encode what is to be seen and heard of them."""
     pool = make_rejections(setting, size, seed)
     if not len(pool):
@@ -337,7 +337,12 @@ def packed(tokens: Tensor, real: Tensor, dropped: Tensor, image_tokens: int) -> 
 
 
 def _loss(
-    flow: Any, pool: Rejections, rows: Tensor, context: Context | None, seed: int, setting: Setting
+    flow: Any,
+    pool: Rejections,
+    rows: Tensor,
+    context: Context | None,
+    seed: int,
+    setting: TrainConfig,
 ) -> float:
     torch.manual_seed(seed)
     ids, targets = pool.captions[rows].to(setting.device), pool.targets[rows].to(setting.device)

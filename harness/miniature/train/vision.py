@@ -19,7 +19,7 @@ from harness.miniature.glyphs import CLASSES
 from harness.miniature.scenes import SIDE
 from harness.miniature.train.data import MOST_OBJECTS, NATURAL, batches, to_signed
 from harness.miniature.train.detector import augment, worn_pool
-from harness.miniature.train.loop import Schedule, Setting, fit, write_recipe
+from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
 
 PATCH = 8
 SCENES, HELD_OUT = 20_000, 1_000
@@ -91,7 +91,7 @@ def token_truth(
 
 
 def train(
-    setting: Setting, schedule: Schedule = SCHEDULE, *, stop_after: int | None = None
+    setting: TrainConfig, schedule: Schedule = SCHEDULE, *, stop_after: int | None = None
 ) -> bool:
     """Train and export to ``out/vision``; True once it is done."""
     pool, worn = worn_pool(setting, setting.count(SCENES), setting.seed + SEED, "vision")
@@ -120,11 +120,11 @@ def train(
         loss = loss + functional.binary_cross_entropy_with_logits(said[2], centres)
         return loss + 10 * functional.binary_cross_entropy_with_logits(said[3], presence)
 
-    fitted = fit(
+    result = fit(
         model, loss_of, len(pool), schedule, replace(setting, seed=seed), "vision",
         stop_after=stop_after,
     )  # fmt: skip
-    if fitted is None:
+    if result is None:
         return False
     held_out: dict[str, float] = {}
     kinds, shades, _, presence = token_truth(
@@ -146,7 +146,7 @@ def train(
     model.encoder.to(torch.float16).save_pretrained(folder)
     SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
     write_recipe(
-        folder / "recipe.json", replace(setting, seed=seed), schedule, fitted,
+        folder / "recipe.json", replace(setting, seed=seed), schedule, result,
         scenes=len(pool), held_out_scenes=len(unseen), held_out=held_out,
         parameters=sum(weight.numel() for weight in model.encoder.parameters()),
     )  # fmt: skip
