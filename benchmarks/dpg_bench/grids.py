@@ -36,7 +36,7 @@ def split(grid: Image, images: int, resolution: int | None = None) -> list[Image
         if height != width or height % 2:
             raise HarnessError(
                 f"an image of {width}x{height} is no grid of two by two equal squares",
-                "give -B resolution, the side of one image, or -B images=1",
+                "give -B resolution, the side of one image, or -B images_per_file=1",
             )
         resolution = height // 2
     sides = resolution if images == 1 else 2 * resolution

@@ -69,7 +69,7 @@ def as_json(summary: Summary, folder: str, state: str) -> dict[str, Any]:
         "failures": summary.failures,
         "lost_workers": summary.deaths,
     }
-    known: dict[str, Any] = _finite(plain)
+    known: dict[str, Any] = finite(plain)
     return known
 
 
@@ -80,10 +80,10 @@ def estimate(of: Estimate | None) -> dict[str, Any] | None:
     return {"value": of.value, "low": of.low, "high": of.high, "method": of.method}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return a value with null for every number that JSON cannot hold."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

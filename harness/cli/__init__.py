@@ -23,7 +23,7 @@ COMMANDS = {
     "score": ("harness.cli.score:score", "Score images, whatever made them."),
     "import": ("harness.cli.import_run:import_run", "Make a run of another program's output."),
     "audit": ("harness.cli.audit:audit", "Check a run as a reviewer would who trusts nobody."),
-    "export": ("harness.cli.export:export", "Write a run's selected images in GenEval's layout."),
+    "export": ("harness.cli.export:export", "Write a run's images or draws for other tools."),
     "convert-detector": (
         "harness.cli.convert_detector:convert_detector",
         "Read an mmdet checkpoint into a detector folder.",

@@ -1,4 +1,4 @@
-"""`export`: a run's selected images for other people's tools."""
+"""`export`: a run's images and draws for other people's tools."""
 
 from __future__ import annotations
 
@@ -9,38 +9,57 @@ import click
 from harness.cli.places import plugins_option
 from harness.cli.terminal import printable
 
+SELECTED, TABLE = ("geneval", "dpg-bench"), "csv"
 
-@click.command(short_help="Write a run's selected images in GenEval's layout.")
+
+@click.command(short_help="Write a run's images or draws for other tools.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "layout", type=click.Choice(["geneval"]), default="geneval", show_default=True
+    "--format",
+    "layout",
+    type=click.Choice([*SELECTED, "hf-dataset", "fiftyone", TABLE]),
+    default="geneval",
+    show_default=True,
+    help="geneval, dpg-bench: selected images, as these benchmarks' evaluators read them. "
+    "hf-dataset, fiftyone: all images that were kept, with verdicts and scores. csv: all draws.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True,
-              help="The folder to write; must be new or empty.")  # fmt: skip
+              help="The folder to write, new or empty; for csv it may be a file.")  # fmt: skip
 @plugins_option
 def export(run: Path, layout: str, out: Path) -> int:
-    """Write the image that each search of RUN selected, one sample a replicate.
+    """Write what RUN drew for other tools.
 
-    The layout is `00000/metadata.jsonl` and `00000/samples/0000.png`, as GenEval's evaluator
-    and `score` read it. Exits with 1 if a search has no image to write.
+    geneval: `00000/metadata.jsonl` and `00000/samples/0000.png`, one sample a replicate, as
+    GenEval's evaluator and `score` read them. dpg-bench: one file a prompt, a grid of two by two
+    for a run of four replicates. hf-dataset: a folder that `datasets.load_dataset` opens.
+    fiftyone: a COCODetectionDataset. csv: a row a draw, no cell a formula. Exits with 1 if an
+    image is missing.
     """
     from harness.cli.count_display import count_display
-    from harness.interop.export import export as write
+    from harness.interop.dataset import export_dataset
+    from harness.interop.draws import export_csv
+    from harness.interop.export import export as export_selected
+    from harness.log.frame import load_searches
     from harness.log.manifest import Manifest
     from harness.log.run_folder import RunFolder
     from harness.models.bundled import label
 
-    with count_display("images") as observe:
-        done = write(run, out, observe=observe)
-    for line in done.missing:
-        click.echo(f"missing: {printable(line)}", err=True)
-    click.echo(
-        f"{out}: {done.images} images of {done.prompts} prompts, {len(done.missing)} missing"
-    )
+    missing: tuple[str, ...] = ()
+    if layout == TABLE:
+        path, rows = export_csv(run, out)
+        click.echo(f"{path}: {rows} draws")
+    else:
+        write = export_selected if layout in SELECTED else export_dataset
+        with count_display("images") as observe:
+            done = write(run, out, layout, observe=observe)
+        missing = done.missing
+        for line in missing:
+            click.echo(f"missing: {printable(line)}", err=True)
+        click.echo(f"{out}: {done.images} images of {done.prompts} prompts, {len(missing)} missing")
     manifest = Manifest.read(RunFolder.existing(run).manifest)
     if text := label(manifest.config):
         click.echo(text)
     total = manifest.prompt_set.count * manifest.config["replicates"]
-    if (ended := done.images + len(done.missing)) < total:
+    if (ended := len(load_searches(run))) < total and layout in SELECTED:
         click.echo(f"unfinished: {ended} of {total} searches have ended", err=True)
-    return 1 if done.missing else 0
+    return 1 if missing else 0

@@ -14,6 +14,12 @@ from harness.cli.recorded import recorded_command
 
 @click.command(short_help="Score images, whatever made them.")
 @click.argument("images", type=click.Path(path_type=Path))
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What the images of one flat folder were made for; files are named by id or number.",
+)
 @click.option("--benchmark", default="geneval", show_default=True, help="Whose scorer grades them.")
 @click.option("-B", "benchmark_options", multiple=True, metavar="NAME=VALUE",
               help="Benchmark option, such as images_per_file=4.")  # fmt: skip
@@ -72,9 +78,11 @@ def score(
     execution: dict[str, Any],
     **rest: Any,
 ) -> int:
-    """Score the images in the folder IMAGES, in GenEval's layout.
+    """Score the images in the folder IMAGES, in GenEval's layout or, with --prompts, flat.
 
-    For benchmarks with questions IMAGES may also be a JSON file from prompts' texts to files, or a
+    A file of prompts has a line for each, such as GenEval's evaluation_metadata.jsonl; its images
+    are named by the prompt's id or number: `00012.png`, of several `00012.0.png` and so on. For
+    benchmarks with questions IMAGES may also be a JSON file from prompts' texts to files, or a
     folder of files named by the prompts' ids or numbers.
 
     The layout is `00000/metadata.jsonl` and `00000/samples/0000.png` (png or jpg); folders of

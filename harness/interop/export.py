@@ -1,12 +1,20 @@
-"""A run's selected images in GenEval's folder layout, for anybody's evaluator to score."""
+"""A run's images and draws in the forms that other people's tools read.
+
+`geneval` and `dpg-bench` hold the image that each search selected, as those benchmarks' evaluators
+read them. `hf-dataset` and `fiftyone` hold every draw whose image was kept, and `csv` every draw
+(`harness.interop.draws`). Every image is checked against its digest on the way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.dpg_bench.grids import GRID, join
 from benchmarks.geneval import metadata
 from harness.config import FOREIGN
 from harness.errors import HarnessError, UsageError
@@ -15,11 +23,15 @@ from harness.interop.plan import is_scoring
 from harness.log import images
 from harness.log.files import explain
 from harness.log.frame import load, load_searches
+from harness.log.images import ImageStore
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.prompts import read_prompts
-from harness.records import Prompt
-from harness.seeds import pixel_digest
+from harness.records import Image, Prompt
+
+Observe = Callable[[int, int], None]
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -27,9 +39,9 @@ class Export:
     """The files that were written.
 
     Attributes:
-        prompts: Prompts' folders.
-        images: Images in them.
-        missing: Searches without an exported image, as "prompt 00012, replicate 0: why".
+        prompts: Prompts with images.
+        images: Images.
+        missing: Searches or draws without an exported image, as "prompt 00012, replicate 0: why".
     """
 
     prompts: int
@@ -37,55 +49,161 @@ class Export:
     missing: tuple[str, ...]
 
 
-def export(
-    run: Path, out: Path, *, observe: Callable[[int, int], None] = lambda done, total: None
-) -> Export:
-    """Write the image that each search selected, one sample a replicate.
+@dataclass(frozen=True)
+class Choice:
+    """One search and the image that it selected.
 
-    A prompt's folder is named by its id where that is a number, as GenEval's official ids are,
-    else by its place in the benchmark. Every image is checked against its digest on the way.
+    Attributes:
+        prompt: The search's.
+        name: Of the prompt among files: its id where that is a number, as GenEval's official ids
+            are, else its place in the benchmark.
+        replicate: The search's.
+        png: The image, encoded; None without one.
+        pixels: The same, decoded.
+        why: Why there is none.
+    """
+
+    prompt: Prompt
+    name: str
+    replicate: int
+    png: bytes | None
+    pixels: Image | None
+    why: str = ""
+
+    @property
+    def missing(self) -> str:
+        """The sentence about a search without an image."""
+        return f"prompt {self.prompt.id}, replicate {self.replicate}: {self.why}"
+
+
+def export(
+    run: Path,
+    out: Path,
+    layout: str = "geneval",
+    *,
+    observe: Observe = lambda done, total: None,
+) -> Export:
+    """Write the image that each search selected.
 
     Args:
         run: The run's folder.
         out: The folder to write; must be new or empty.
+        layout: "geneval", one sample a replicate; or "dpg-bench", a file for each prompt, named by
+            its id, that is the image of its one search or a grid of those of four.
         observe: Called with how many searches are done, of how many.
 
     Raises:
         UsageError: There is no such run, it kept no images, or `out` holds something.
         HarnessError: The log is damaged, or a file cannot be written.
     """
+    folder, manifest = with_images(run)
+    check_free(out)
+    choices = _choices(folder, manifest, observe)
+    try:
+        if layout == "dpg-bench":
+            return _write_grids(choices, out, int(manifest.config["replicates"]))
+        return _write_samples(choices, out)
+    except OSError as error:
+        raise explain(error, out) from error
+
+
+def with_images(run: Path) -> tuple[RunFolder, Manifest]:
+    """Return a run that keeps images.
+
+    Raises:
+        UsageError: There is none, or it keeps none.
+    """
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)
     if manifest.config["keep_images"] == "none":
         raise _no_images(run, manifest)
+    return folder, manifest
+
+
+def check_free(out: Path) -> None:
+    """Refuse to write over anything.
+
+    Raises:
+        UsageError: `out` is a file, or a folder that holds something.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder", "choose another --out")
+
+
+def _write_samples(choices: Iterator[Choice], out: Path) -> Export:
+    written, missing, seen = 0, [], set()
+    for choice in choices:
+        if choice.name not in seen:
+            seen.add(choice.name)
+            write_prompt(out / choice.name, _metadata(choice.prompt))
+        if choice.png is None:
+            missing.append(choice.missing)
+        else:
+            (out / choice.name / SAMPLES / f"{choice.replicate:04d}.png").write_bytes(choice.png)
+            written += 1
+    return Export(len(seen), written, tuple(missing))
+
+
+def _write_grids(choices: Iterator[Choice], out: Path, replicates: int) -> Export:
+    """Write a file a prompt, in DPG-Bench's form; one whose images are not all there has none."""
+    if replicates not in (1, GRID):
+        raise UsageError(
+            f"a run of {replicates} images a prompt makes no files of DPG-Bench's form",
+            f"it takes 1, or {GRID} for grids of two by two: --replicates {GRID}",
+        )
+    prompts, written, missing = 0, 0, []
+    for prompt_id, group in itertools.groupby(choices, key=lambda choice: choice.prompt.id):
+        of_prompt = list(group)
+        prompts += 1
+        missing += [choice.missing for choice in of_prompt if choice.pixels is None]
+        pixels = [choice.pixels for choice in of_prompt if choice.pixels is not None]
+        if len(pixels) < replicates:
+            continue
+        # Ids with dots or strokes would not be found again, or lie elsewhere.
+        name = prompt_id if _FILE_NAME.fullmatch(prompt_id) else of_prompt[0].name
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{name}.png").write_bytes(images.encode(join(pixels)))
+        written += 1
+    return Export(prompts, written, tuple(missing))
+
+
+def _choices(folder: RunFolder, manifest: Manifest, observe: Observe) -> Iterator[Choice]:
+    """Yield the ended searches of a run, each with its image."""
     names = _folder_names(read_prompts(folder, manifest))
-    frame = load(run)
+    frame = load(folder.path)
     chosen = frame.loc[frame["selected"]].set_index(["prompt_id", "replicate"])["image"]
     digests: Mapping[Any, Any] = chosen.to_dict()
-    searches = load_searches(run)
-    written, missing, seen = 0, [], set()
-    try:
-        for done, search in enumerate(searches.itertuples(), start=1):
-            prompt_id, replicate = str(search.prompt_id), int(str(search.replicate))
-            if prompt_id not in names:
-                raise HarnessError(f"prompt '{prompt_id}' of the log is none of the run's prompts")
-            name, prompt = names[prompt_id]
-            if prompt_id not in seen:
-                seen.add(prompt_id)
-                write_prompt(out / name, _metadata(prompt))
-            try:
-                png = _image(folder, digests.get((prompt_id, replicate)), search.error)
-            except HarnessError as error:
-                missing.append(f"prompt {prompt_id}, replicate {replicate}: {error.message}")
-            else:
-                (out / name / SAMPLES / f"{replicate:04d}.png").write_bytes(png)
-                written += 1
-            observe(done, len(searches))
-    except OSError as error:
-        raise explain(error, out) from error
-    return Export(len(seen), written, tuple(missing))
+    searches = load_searches(folder.path)
+    store = ImageStore(folder.images)
+    for done, search in enumerate(searches.itertuples(), start=1):
+        prompt_id, replicate = str(search.prompt_id), int(str(search.replicate))
+        if prompt_id not in names:
+            raise HarnessError(f"prompt '{prompt_id}' of the log is none of the run's prompts")
+        name, prompt = names[prompt_id]
+        try:
+            png, pixels = read_image(store, digests.get((prompt_id, replicate)), search.error)
+        except HarnessError as error:
+            yield Choice(prompt, name, replicate, None, None, error.message)
+        else:
+            yield Choice(prompt, name, replicate, png, pixels)
+        observe(done, len(searches))
+
+
+def read_image(store: ImageStore, digest: Any, why: Any = None) -> tuple[bytes, Image]:
+    """Return an image of a run, encoded and as pixels.
+
+    Args:
+        store: The run's images.
+        digest: As the log has it; null without an image.
+        why: The reason why there is none, or null.
+
+    Raises:
+        HarnessError: There is none, or it is missing or damaged.
+    """
+    if not isinstance(digest, str):
+        raise HarnessError(f"selected nothing ({why})" if isinstance(why, str) else "has no image")
+    png = store.read(digest, check=True)
+    return png, images.decode(png)
 
 
 def _no_images(run: Path, manifest: Manifest) -> UsageError:
@@ -101,20 +219,6 @@ def _no_images(run: Path, manifest: Manifest) -> UsageError:
     return UsageError(
         f"{run} was told to keep no images", "run again with --keep-images all and another --out"
     )
-
-
-def _image(folder: RunFolder, digest: Any, why: Any) -> bytes:
-    if not isinstance(digest, str):
-        raise HarnessError(f"selected nothing ({why})" if isinstance(why, str) else "has no image")
-    path = images.image_path(folder.images, digest)
-    try:
-        png = path.read_bytes()
-        actual = pixel_digest(images.decode(png))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise HarnessError(f"image {digest} cannot be read: {error}") from error
-    if actual != digest:
-        raise HarnessError(f"image {digest} is damaged: its pixels have digest {actual}")
-    return png
 
 
 def _folder_names(prompts: Sequence[Prompt]) -> dict[str, tuple[str, Prompt]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.base import Benchmark
+from benchmarks.prompt_file import PromptFile
 from harness.config import FOREIGN, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError
 from harness.interop.layout import PromptFolder, group, passed_over, read_layout
@@ -56,6 +57,8 @@ class ScoringAsk:
 
     Attributes:
         images: The folder.
+        prompts: A file of the prompts that the images of one flat folder were made for, with what
+            the benchmark's metadata holds. None: metadata lie beside the images.
         model: Suite whose scorer is used. None: the miniature, or the official scorer where a
             part is given that is not bundled, since the miniature's parts go with no others.
         scorer: Other checkpoint references, by part. A detector "mmdet" or "mmdet:REF" is run by
@@ -71,6 +74,7 @@ class ScoringAsk:
     """
 
     images: Path
+    prompts: Path | None = None
     model: str | None = None
     scorer: Mapping[str, str] | None = None
     settings: Mapping[str, str] | None = None
@@ -141,14 +145,23 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         raise UsageError(f"benchmark '{ask.benchmark}' has no scorer", "choose another --benchmark")
     root, refusals = ask.images, []
     if benchmark.matches_images:
+        if ask.prompts is not None:
+            raise UsageError(
+                f"--prompts: {benchmark.name} has prompts of its own",
+                "its images are matched to them; -B names their file",
+            )
         matched = match(ask.images, benchmark.prompts())
         files = _numbered(matched.files)
         prompts, notes = tuple({f.prompt.id: f.prompt for f in files}.values()), list(matched.notes)
         root = ask.images if ask.images.is_dir() else ask.images.parent
     else:
-        folders = read_layout(ask.images, benchmark.metadata)
+        if ask.prompts is None:
+            folders = read_layout(ask.images, benchmark.metadata)
+            notes = passed_over(folders)
+        else:
+            folders, notes = _flat(ask.images, ask.prompts, benchmark)
+            root = ask.images if ask.images.is_dir() else ask.images.parent
         prompts, files = _files(folders)
-        notes = passed_over(folders)
         if without := sum(not folder.images for folder in folders):
             verb = "counts" if without == 1 else "count"
             plural = "s" if without > 1 else ""
@@ -200,6 +213,32 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         tuple(refusals),
         tuple(notes),
     )
+
+
+def _flat(
+    images: Path, prompts: Path, benchmark: Benchmark
+) -> tuple[list[PromptFolder], list[str]]:
+    """Return what a flat folder holds of each prompt of a file, as if the prompt had a folder."""
+    known, refusals = [], {}
+    for prompt in PromptFile(path=str(prompts)).prompts():
+        row = {**prompt.metadata, "prompt": prompt.text}
+        try:
+            metadata = benchmark.metadata({**row, "tag": prompt.tag} if prompt.tag else row)
+        except UsageError as error:
+            refusals[prompt.id] = f"{prompts}, prompt '{prompt.id}': {error.message}"
+            known.append(prompt)
+        else:
+            known.append(replace(prompt, metadata=metadata))
+    matched = match(images, known)
+    files: dict[str, list[Path]] = {}
+    for prompt, path in matched.files:
+        files.setdefault(prompt.id, []).append(path)
+    folders = [
+        PromptFolder(images, prompt, tuple(files[prompt.id]), refusals.get(prompt.id, ""))
+        for prompt in known
+        if prompt.id in files
+    ]
+    return folders, list(matched.notes)
 
 
 def _numbered(files: Sequence[tuple[Prompt, Path]]) -> tuple[ImageFile, ...]:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image as Pillow
 
 import harness
+from benchmarks.dpg_bench.grids import split
 from harness.errors import HarnessError, UsageError
 from harness.interop.export import export
 from harness.interop.layout import read_layout
@@ -121,3 +122,28 @@ def test_a_run_keeps_its_prompts_whatever_becomes_of_their_file(tmp_path: Path) 
     (tmp_path / "run" / "prompts.jsonl").unlink()
     with pytest.raises(HarnessError, match="other prompts"):
         export(tmp_path / "run", tmp_path / "former")
+
+
+def test_grids_are_read_as_they_were_written(tmp_path: Path) -> None:
+    suite, faults = make_stub_suite(tmp_path)
+    faults.add("generator", "error", "on-3")
+    run(stub_plan(suite, budget=2, replicates=4), tmp_path / "run")
+    done = export(tmp_path / "run", tmp_path / "out", "dpg-bench")
+    assert (done.prompts, done.images, len(done.missing)) == (10, 9, 4)
+    frame = harness.load(tmp_path / "run")
+    chosen = frame[frame["selected"]].set_index(["prompt_id", "replicate"])["image"]
+    for path in (tmp_path / "out").iterdir():
+        parts = split(np.asarray(Pillow.open(path)), 4)
+        for replicate, image in enumerate(parts):
+            assert pixel_digest(image) == chosen[path.stem, replicate]
+    run(stub_plan(suite, budget=1, replicates=2), tmp_path / "two")
+    with pytest.raises(UsageError, match="2 images a prompt"):
+        export(tmp_path / "two", tmp_path / "other", "dpg-bench")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_file_is_named_by_no_path(tmp_path: Path) -> None:
+    run_over(tmp_path, '{"prompt": "a", "id": "../x"}\n{"prompt": "b", "id": "ok-1"}\n')
+    export(tmp_path / "run", tmp_path / "out", "dpg-bench")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"00000.png", "ok-1.png"}
+    assert not list(tmp_path.glob("*.png"))

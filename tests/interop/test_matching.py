@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from benchmarks.dpg_bench.benchmark import DPGBench
+from benchmarks.geneval.benchmark import GenEval
 from benchmarks.geneval2.benchmark import VQASCORE
 from harness.errors import UsageError
 from harness.interop.matching import match
@@ -131,3 +132,30 @@ def test_a_run_by_questions_audits_with_its_evidence_graded_again(harness: Termi
     assert "atomicity-0" in harness.out and "skills " in harness.out
     assert harness("audit", "run", "--rescore", "2") == 0
     assert "3 verdicts" in harness.out
+
+
+def test_a_flat_folder_scores_as_the_layout_does(harness: Terminal, tmp_path: Path) -> None:
+    rows = []
+    for place, prompt in enumerate(GenEval().prompts()[:3]):
+        rows.append(json.dumps(dict(prompt.metadata)))
+        folder = tmp_path / "layout" / prompt.id
+        for replicate in range(2):
+            path = draw(folder / "samples" / f"{replicate:04d}.png", 64 + 32 * place)
+            (tmp_path / "flat").mkdir(exist_ok=True)
+            name = f"{place:05d}.{replicate}.png"
+            (tmp_path / "flat" / name).write_bytes(path.read_bytes())
+        (folder / "metadata.jsonl").write_text(rows[-1])
+    (tmp_path / "flat" / "stranger.png").write_bytes(path.read_bytes())
+    (tmp_path / "prompts.jsonl").write_text("\n".join([*rows, json.dumps({"prompt": "a cat"})]))
+    assert harness("score", "layout", "--out", "a", "--threads", "1") == 0
+    table = harness.out.split("models")[0]
+    options = ("--prompts", "prompts.jsonl", "--threads", "1")
+    assert harness("score", "flat", *options, "--out", "b") == 0
+    assert harness.out.split("models")[0] == table
+    assert "1 of no prompt passed over: stranger.png" in harness.err
+    assert "1 of 4 prompts have no image" in harness.err
+    draw(tmp_path / "flat" / "3.png")
+    assert harness("score", "flat", *options, "--out", "c") == 1
+    assert "refused: prompts.jsonl, prompt '00003'" in harness.err
+    own = ("--benchmark", "geneval2-miniature", "--out", "d")
+    assert harness("score", "flat", *options, *own) == 2 and "prompts of its own" in harness.err
