@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from benchmarks.base import Benchmark
-from harness.errors import UsageError
+from harness.errors import UsageError, did_you_mean
 from harness.models.base import Metric
 from harness.models.metrics.together import check, single
 from harness.models.suites import ModelSpec
@@ -79,6 +79,11 @@ class MetricJudge:
         """
         mine, rest = _split(given)
         settings = METRICS.get(mine.name).Settings
+        if strange := [name for name in rest if name not in settings.__dataclass_fields__]:
+            raise UsageError(
+                f"the judge metric={mine.name} has no option '{strange[0]}'",
+                did_you_mean(strange[0], ["accept", *settings.__dataclass_fields__]),
+            )
         return resolved(mine) | resolved(build(settings, rest, flag="-J", title=mine.name))
 
     @classmethod

@@ -117,7 +117,9 @@ class VLMJudge:
         """
         built = options.build(VLMSettings, settings, flag="judge setting")
         if "{prompt}" not in built.question:
-            raise UsageError("the judge's question does not mention {prompt}")
+            raise UsageError(
+                "the judge's question does not mention {prompt}", "write {prompt} where it stands"
+            )
         if cls.main_part not in parts:
             raise UsageError(
                 "the judge 'vlm' needs a checkpoint named 'model'",

@@ -117,7 +117,7 @@ def chosen(given: Sequence[str], base: ModelSpec, benchmark: Benchmark) -> Model
             raise UsageError(f"the metric '{name}' is named twice", "name it once")
         names.append(name)
         check(name, parts, values, benchmark)
-        complete = options.resolved(options.build(METRICS.get(name).Settings, values, flag="-M"))
+        complete = options.resolved(options.build(METRICS.get(name).Settings, values, flag=""))
         references |= {f"{name}.{part}": ref for part, ref in parts.items()}
         settings |= {f"{name}.{key}": value for key, value in complete.items()}
     if not names:

@@ -1,0 +1,100 @@
+"""Judges and metrics as a person names them: options, refusals, what ends up in the log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import harness as package
+from tests.runs import contents
+from tests.terminal import STUB, Terminal
+from tests.tiny import make_colors
+
+RUN = ["run", *STUB, "--model", "stub.toml", "--budget", "2", "--threads", "1"]
+JUDGE = ["--judge", "metric=clip-score"]
+
+
+@pytest.fixture
+def clip(suite: Path) -> Path:
+    """A random CLIP, which the stubs' suite names for CLIPScore."""
+    folder = suite.parent / "clip"
+    folder.mkdir()
+    make_colors(folder)
+    reference = f'\n[metric]\nbatch_size = 4\ncheckpoints = {{ "clip-score.model" = "{folder}" }}\n'
+    suite.write_text(suite.read_text() + reference)
+    return folder
+
+
+def judge_of(run: str) -> dict[str, Any]:
+    judge: dict[str, Any] = json.loads(Path(run, "manifest.json").read_text())["config"]["judge"]
+    return judge
+
+
+def test_a_metric_judges_by_its_value_and_a_threshold(harness: Terminal, clip: Path) -> None:
+    assert harness(*RUN, *JUDGE, "--metrics", "clip-score", "--out", "ranked") == 0, harness.err
+    ranked = package.load("ranked")
+    values = [row["clip-score"] for row in ranked["metrics"]]
+    assert ranked["judge_score"].tolist() == values and not ranked["accepted"].any()
+    best = ranked.loc[ranked["selected"], ["prompt_id", "judge_score"]]
+    assert best["judge_score"].tolist() == ranked.groupby("prompt_id")["judge_score"].max().tolist()
+    accept = sorted(values)[len(values) // 2]
+    assert harness(*RUN, *JUDGE, "-J", f"accept={accept}", "--out", "accepts") == 0
+    assert package.load("accepts")["accepted"].tolist() == [value >= accept for value in values]
+    assert judge_of("accepts")["settings"]["accept"] == accept
+    assert harness("audit", "accepts", "--rescore", "4") == 0, harness.out
+    assert "the judge was asked again about 4 images" in harness.out
+
+
+def test_a_metric_keeps_its_own_options_as_a_judge(harness: Terminal, clip: Path) -> None:
+    assert harness(*RUN, *JUDGE, "-J", "weight=2.5", "--out", "r") == 0
+    assert judge_of("r")["settings"] == {"name": "clip-score", "weight": 2.5}
+    assert harness(*RUN, "--judge", "metric", "-J", "name=clip-score", "-J", "weight=2.5",
+                   "--out", "named") == 0  # fmt: skip
+    assert contents(Path("r"))[0].drop_columns("run") == (
+        contents(Path("named"))[0].drop_columns("run")
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([*JUDGE, "-J", "accepts=0.3"], "did you mean 'accept'?"),
+        ([*JUDGE, "-J", "wieght=2"], "did you mean 'weight'?"),
+        ([*JUDGE, "-J", "accept=high"], "cannot take -J accept=high"),
+        ([*JUDGE, "-J", "accept=nan"], "cannot take -J accept=nan"),
+        (["--judge", "metric=clip-scor"], "did you mean 'clip-score'?"),
+        (["--judge", "metric"], "--judge metric=clip-score"),
+        (["--judge", "metric="], "names no checkpoint"),
+        (["--judge", "metrik"], "did you mean 'metric'?"),
+        (["--judge", "none", "-J", "accept=1"], "has no options"),
+        (["--judge", "vlm=/nowhere", "-J", "question=Good?"], "does not mention {prompt}"),
+        (["--judge", "vlm=/nowhere", "-J", "top_q=1"], "did you mean 'top_p'?"),
+        ([*JUDGE, "--strategy", "reflect"], "--judge metric says nothing"),
+        (["--metrics", "clip-score,clip-score"], "is named twice"),
+        (["--metrics", "aesthetic"], "needs a checkpoint for its head"),
+        ([*JUDGE, "-J", "accept"], "-J takes name=value"),
+    ],
+)
+def test_what_makes_no_judge_is_refused_before_anything_is_made(
+    harness: Terminal, clip: Path, given: list[str], says: str
+) -> None:
+    assert harness(*RUN, *given, "--out", "r") == 2
+    assert says in harness.err and "hint: " in harness.err
+    assert not Path("r").exists()
+
+
+def test_images_from_elsewhere_are_measured_too(
+    harness: Terminal, images: Path, tiny_suite: Path, clip: Path
+) -> None:
+    command = ["score", images, "--model", tiny_suite, "--threads", 1]
+    assert harness(*command, "--out", "scored") == 0
+    assert harness(*command, "--metrics", f"clip-score={clip}", "--out", "both") == 0, harness.err
+    scored, both = package.load("scored"), package.load("both")
+    assert all(row["clip-score"] >= 0 for row in both["metrics"])
+    assert both["value"].tolist() == scored["value"].tolist()
+    assert harness("show", "both") == 0 and "clip-score" in harness.out
+    assert harness(*command, "--metrics", "clip-scor", "--out", "x") == 2
+    assert "did you mean 'clip-score'?" in harness.err and not Path("x").exists()
