@@ -14,10 +14,12 @@ user said so with --plugins. What a manifest names is somebody else's word until
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -105,8 +107,14 @@ class Registry:
             ) from error
         return found
 
-    def _entries(self) -> list[EntryPoint]:
-        return list(entry_points(group=self.group))
+    def _entries(self) -> Sequence[EntryPoint]:
+        return _installed(self.group, tuple(sys.path))
+
+
+@lru_cache
+def _installed(group: str, _path: tuple[str, ...]) -> Sequence[EntryPoint]:
+    """Return a group's entry points on a search path: reading them looks into every package."""
+    return tuple(entry_points(group=group))
 
 
 STRATEGIES = Registry(

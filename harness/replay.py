@@ -72,6 +72,7 @@ class Replayed:
         rounds: Rounds in which it asked.
         selected: Index of the draw that it selected, or None.
         error: Why it failed, or None.
+        questions: How many questions it asked.
     """
 
     asked: tuple[int, ...]
@@ -80,6 +81,7 @@ class Replayed:
     rounds: int
     selected: int | None
     error: str | None
+    questions: int = 0
 
 
 class LoggedAnswers:
@@ -176,6 +178,7 @@ def replay(search: Search, answers: LoggedAnswers) -> Replayed:
         search.rounds,
         selected,
         search.error,
+        search.questions,
     )
 
 

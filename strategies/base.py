@@ -43,6 +43,14 @@ class Strategy(ABC):
     refused before anything is drawn.
     """
 
+    budget_only_limits: ClassVar[bool] = False
+    """Whether the budget does nothing but end its searches: one that ended after n draws under some
+    budget would have ended the same under every smaller one from n on.
+
+    A curve then takes one replay where it would take one a budget. `harness.testing` holds it to
+    its word.
+    """
+
     def needs(self) -> frozenset[Ability]:
         """Return what it asks of models that not every model can do, given its options.
 

@@ -21,6 +21,7 @@ class BestOfN(Strategy):
     """
 
     name: ClassVar[str] = "best-of-n"
+    budget_only_limits: ClassVar[bool] = True
     needs_judge: ClassVar[bool] = True
     select: Literal["score", "first-accepted"] = "score"
 

@@ -29,6 +29,7 @@ class ExploreThenReflect(Strategy):
     """
 
     name: ClassVar[str] = "explore-then-reflect"
+    budget_only_limits: ClassVar[bool] = True
     explore: Annotated[int, Field(ge=1)] = 4
     context: Annotated[int, Field(ge=1)] = 3
 

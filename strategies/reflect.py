@@ -35,6 +35,7 @@ class Reflect(Strategy):
     """
 
     name: ClassVar[str] = "reflect"
+    budget_only_limits: ClassVar[bool] = True
     context: Annotated[int, Field(ge=1)] = 3
     distinct: bool = True
     accept: Annotated[int, Field(ge=1)] = 1

@@ -29,6 +29,7 @@ class ReflectBeam(Strategy):
     """
 
     name: ClassVar[str] = "reflect-beam"
+    budget_only_limits: ClassVar[bool] = True
     width: Annotated[int, Field(ge=1)] = 2
     branch: Annotated[int, Field(ge=1)] = 2
     context: Annotated[int, Field(ge=1)] = 3

@@ -26,6 +26,7 @@ class ReflectOrRestart(Strategy):
     """
 
     name: ClassVar[str] = "reflect-or-restart"
+    budget_only_limits: ClassVar[bool] = True
     patience: Annotated[int, Field(ge=1)] = 3
     context: Annotated[int, Field(ge=1)] = 3
 

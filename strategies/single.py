@@ -14,6 +14,7 @@ class Single(Strategy):
     """Draw once and select it, whatever the budget allows."""
 
     name: ClassVar[str] = "single"
+    budget_only_limits: ClassVar[bool] = True
 
     def search(self, task: Task) -> Rounds:
         """Yield one draw; select it."""

@@ -8,11 +8,10 @@ perfect judge would have taken, what a random pick is worth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
 from harness.analysis import subsets
 from harness.analysis.logged_run import LoggedRun, known_mean
@@ -258,14 +257,3 @@ def _selects_by_score(run: LoggedRun) -> bool:
     # One that stopped early may have chosen by score among the draws it made, but would not have
     # stopped there with others; a single draw is its own best, whatever the rule.
     return bool(run.index.shape[1] == run.manifest.config["budget"])
-
-
-def all_curves(runs: Sequence[LoggedRun]) -> list[RunCurves]:
-    """`run_curves` of several runs."""
-    return [run_curves(run) for run in runs]
-
-
-def notes_table(curves: Sequence[RunCurves], names: Sequence[str]) -> pd.DataFrame:
-    """What could not be computed: `run`, `note`."""
-    rows = [(name, note) for name, c in zip(names, curves, strict=True) for note in c.notes]
-    return pd.DataFrame(rows, columns=["run", "note"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.analysis.comparison import comparison_table
 from harness.analysis.curve_tables import curve_table, gap_table
-from harness.analysis.curves import RunCurves, all_curves
+from harness.analysis.curves import AXES, RunCurves, run_curves
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.matched import matched_table
@@ -24,6 +24,13 @@ from harness.analysis.truncated import logged_truncation
 from harness.errors import UsageError
 from harness.log import store
 from harness.log.location import Location
+
+Progress = Callable[[str, str], None]
+"""Is told of a stage of work and, within it, of what is being worked on."""
+
+
+def silent(stage: str, detail: str = "") -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,20 @@ class Findings:
     curves: list[RunCurves]
     warnings: list[str]
     seed: int = 0
+
+    @cached_property
+    def axis(self) -> str:
+        """Key in `harness.analysis.curves.AXES` of the cost axis to show first.
+
+        Device-seconds of all roles, verification included, where every run was made on devices of
+        one name; else NFE, which does not depend on the device; else draws.
+        """
+        own = self.scaling[self.scaling["own"] & (self.scaling["kind"] == "micro")]
+        usable = [axis for axis in AXES if own[axis].notna().all() and (own[axis] > 0).any()]
+        devices = {device for run in self.runs for device in run.devices}
+        if "device_seconds" in usable and len(devices) == 1 and None not in devices:
+            return "device_seconds"
+        return "nfe" if "nfe" in usable else "draws"
 
     @property
     def captions(self) -> list[str]:
@@ -152,6 +173,7 @@ def analyse(
     separate_seeds: bool = False,
     force: bool = False,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> Findings:
     """Read some runs and find out what they say.
 
@@ -160,12 +182,20 @@ def analyse(
         separate_seeds: Keep runs apart that differ in nothing but their seed.
         force: Compare runs of unlike protocols, with a warning.
         seed: Of bootstraps and sign flips.
+        progress: Is told what is being read and replayed.
 
     Raises:
         UsageError: A folder is no run with scores, or protocols differ and were not forced.
         HarnessError: A log is damaged, or the strategy installed here is not the one that ran.
     """
-    loaded = [load_run(path) for path in paths]
+    loaded = []
+    for path in paths:
+        progress("reading logs", str(path))
+        loaded.append(load_run(path))
     runs = loaded if separate_seeds else pool(loaded)
-    said = [*warnings(runs), *check_alike(runs, force=force)]
-    return Findings(runs, labels(runs), all_curves(runs), said, seed)
+    heeded = [*warnings(runs), *check_alike(runs, force=force)]
+    names, curves = labels(runs), []
+    for name, run in zip(names, runs, strict=True):
+        progress("computing curves", name)
+        curves.append(run_curves(run))
+    return Findings(runs, names, curves, heeded, seed)

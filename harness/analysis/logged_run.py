@@ -148,6 +148,16 @@ class LoggedRun:
         return [part.seed for part in self.parts]
 
     @property
+    def devices(self) -> set[str | None]:
+        """Names of the devices that worked on it; None among them where one is not on record."""
+        sessions = [session for part in self.parts for session in part.manifest.sessions]
+        return {
+            worker.get("device_name") or worker.get("device")
+            for session in sessions
+            for worker in (session.get("workers") or {"": {}}).values()
+        } or {None}
+
+    @property
     def images_per_prompt(self) -> int:
         """Searches a prompt, over all seeds."""
         return int(self.manifest.config["replicates"]) * len(self.parts)

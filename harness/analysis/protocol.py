@@ -108,20 +108,28 @@ def caption(label: str, run: LoggedRun) -> str:
     """One line about a run for under a figure or table."""
     known = facts(run)
     images = run.images_per_prompt
-    unscored = known["searches"] - known["searches_scored"]
     pooled = f" ({images // len(run.parts)} for each of the seeds {known['seeds']})"
     parts = [
         f"{images} image{'s' * (images != 1)} per prompt{pooled if len(run.parts) > 1 else ''}",
         f"{known['searches']} of {known['searches_total']} searches ended",
         f"{known['searches_failed']} failed",
-        *([without_score(unscored, run.least)] if unscored else []),
         f"{known['draws_failed']} of {known['draws']} draws failed",
-        *(["ORACLE judge"] if known["oracle"] else []),
-        *([leakage.LABEL] if leakage.warning(run.manifest.config) else []),
-        *(["MINIATURE models"] if known["miniature"] else []),
-        *filter(None, [run.coverage.sentence if run.coverage else ""]),
+        *remarks(run),
     ]
     return f"{label}: {', '.join(parts)}"
+
+
+def remarks(run: LoggedRun) -> list[str]:
+    """Return what sets a run apart from a whole one by independent models of full size."""
+    config = run.manifest.config
+    unscored = len(run.searches) - run.searches_scored
+    return [
+        *([without_score(unscored, run.least)] if unscored else []),
+        *(["ORACLE judge"] if config["oracle"] else []),
+        *([leakage.LABEL] if leakage.warning(config) else []),
+        *(["MINIATURE models"] if is_miniature(config) else []),
+        *filter(None, [run.coverage.sentence if run.coverage else ""]),
+    ]
 
 
 def warnings(runs: Sequence[LoggedRun]) -> list[str]:

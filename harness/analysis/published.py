@@ -83,8 +83,10 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
     """
     rows: list[dict[str, Any]] = []
     tag_names = [name for name in frame.columns if name not in _NO_TAGS]
+    pairs = {(str(m), str(b)) for m, b in zip(frame["base_model"], frame["benchmark"], strict=True)}
+    why_of = {pair: reasons(*pair, runs) for pair in pairs}
     for entry in frame.to_dict("records"):
-        why = reasons(str(entry["base_model"]), str(entry["benchmark"]), runs)
+        why = why_of[str(entry["base_model"]), str(entry["benchmark"])]
         early = stops_early(str(entry["method"]), str(entry["source"]))
         base = {
             "method": entry["method"],

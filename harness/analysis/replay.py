@@ -18,8 +18,9 @@ from harness.log import store
 from harness.options import build
 from harness.records import Prompt
 from harness.registry import STRATEGIES
-from harness.replay import COLUMNS, REPLY, LoggedAnswers, Row, by_search
+from harness.replay import COLUMNS, REPLY, LoggedAnswers, Replayed, Row, by_search
 from harness.replay import replay as replay_search
+from strategies.base import Strategy
 
 ALL_BUDGETS = 24
 """Up to here every budget is replayed; beyond, powers of two and their three halves."""
@@ -66,7 +67,7 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
     """
     config = run.manifest.config
     name = config["strategy"]["name"]
-    strategy = build(STRATEGIES.get(name), config["strategy"]["options"], flag="-S")
+    strategy: Strategy = build(STRATEGIES.get(name), config["strategy"]["options"], flag="-S")
     grid = list(budgets if budgets is not None else budget_grid(config["budget"]))
     shape = (len(grid), *run.index.shape)
     asked = np.zeros(shape, bool)
@@ -85,16 +86,18 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
             )
             columns = {int(i): c for c, i in enumerate(run.index[number]) if i >= 0}
             columns[-1] = -1
-            for k, budget in enumerate(grid):
-                search = Search(
-                    strategy,
-                    prompt,
-                    replicate,
-                    budget=budget,
-                    run_seed=part.seed,
-                    settings=config["generator"].get("settings", {}),
-                )
-                result = replay_search(search, answers)
+            result: Replayed | None = None
+            for k in reversed(range(len(grid))):
+                if result is None or not _holds_at(grid[k], result, strategy):
+                    search = Search(
+                        strategy,
+                        prompt,
+                        replicate,
+                        budget=grid[k],
+                        run_seed=part.seed,
+                        settings=config["generator"].get("settings", {}),
+                    )
+                    result = replay_search(search, answers)
                 missing[k, number] = bool(result.missing)
                 asked[k, number, [columns[index] for index in result.asked]] = True
                 selected[k, number] = columns[-1 if result.selected is None else result.selected]
@@ -111,6 +114,14 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
                     "install the version that made the run; the manifest's environment names it",
                 )
     return Replay(np.array(grid), asked, selected, missing)
+
+
+def _holds_at(budget: int, result: Replayed, strategy: Strategy) -> bool:
+    """Return whether a search would have gone as at a larger budget, by its strategy's own word."""
+    # A subclass has another search, perhaps, and has promised nothing of it.
+    only_limits = vars(type(strategy)).get("budget_only_limits", False)
+    whole = not (result.missing or result.error or result.questions)
+    return bool(only_limits and whole and len(result.asked) <= budget)
 
 
 def missing_table(replayed: Replay) -> pd.DataFrame:

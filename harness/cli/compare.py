@@ -1,8 +1,8 @@
-"""`compare`: two runs, prompt by prompt, in the terminal."""
+"""`compare`: runs against each other, prompt by prompt, in the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +12,9 @@ from harness.cli.tables import print_table
 from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.analysis.findings import Findings
     from harness.log.location import Location
 
 
@@ -31,11 +34,17 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of bootstrap and sign flips.")  # fmt: skip
+@click.option("--verbose", is_flag=True, help="Print every mean and tag, and all cost axes.")
 @plugins_option
 def compare(
-    runs: tuple[Location, ...], force: bool, separate_seeds: bool, budget: int | None, seed: int
+    runs: tuple[Location, ...],
+    force: bool,
+    separate_seeds: bool,
+    budget: int | None,
+    seed: int,
+    verbose: bool,
 ) -> int:
-    """Print the paired comparison of the runs in the folders A, B and so on.
+    """Print the scores of the runs in the folders A, B and so on, and how each pair compares.
 
     Prompts are compared one by one, so the runs need common prompts; runs of one seed share
     their noise too. What each run reaches at the other's cost is printed as well. Runs that
@@ -44,42 +53,124 @@ def compare(
     could be scored.
     """
     from harness.analysis.findings import analyse
+    from harness.cli.count_display import stage_display
     from harness.errors import UsageError
-    from harness.report.contents import comparison, matched
 
     if len(runs) < 2:
         raise UsageError("one run alone cannot be compared", "name two, or `show` this one")
-    found = analyse(runs, separate_seeds=separate_seeds, force=force, seed=seed)
-    if len(found.runs) == 1:
-        found = analyse(runs, separate_seeds=True, force=force, seed=seed)
-    for text in found.warnings:
+    with stage_display() as progress:
+        findings = analyse(
+            runs, separate_seeds=separate_seeds, force=force, seed=seed, progress=progress
+        )
+        if len(findings.runs) == 1:
+            findings = analyse(runs, separate_seeds=True, force=force, seed=seed, progress=progress)
+        progress("comparing", "")
+        table = findings.comparison if budget is None else findings.comparison_at(budget)
+
+    for text in findings.warnings:
         click.echo(f"warning: {printable(text)}", err=True)
-    table = found.comparison if budget is None else found.comparison_at(budget)
-    paired = comparison(table, [])
-    for line in found.captions:
-        click.echo(printable(line))
     if budget is not None:
         click.echo(f"at budget {budget}, read from these logs")
+    if verbose:
+        _print_details(findings, table, with_costs=budget is None)
+    else:
+        if budget is None:
+            _print_runs(findings)
+        for row in table[table["kind"] == "micro"].to_dict("records"):
+            click.echo(printable(_pair(row, findings if budget is None else None)))
+        click.echo(
+            "Micro, over common prompts; p by Holm over all pairs. --verbose shows the rest."
+        )
+    for sentence in findings.unscored:
+        click.echo(printable(sentence), err=True)
+    return 1 if findings.unscored else 0
+
+
+def _print_runs(findings: Findings) -> None:
+    """Print one row a run, and what sets it apart from a whole run."""
+    from harness.analysis.curves import AXES
+    from harness.analysis.protocol import remarks
+    from harness.analysis.wording import n_of
+
+    axis = findings.axis
+    rows = []
+    results = findings.results[findings.results["kind"] == "micro"].to_dict("records")
+    for run, row in zip(findings.runs, results, strict=True):
+        cost = [] if axis == "draws" else [f"{row[axis]:.4g}"]
+        images = row["images_per_prompt"]
+        rows.append(
+            [
+                printable(row["run"]), _score(row), f"{row['draws']:.2f}", *cost,
+                f"{images} per prompt", n_of(row["searches"], row["searches_total"]),
+                row["searches_failed"], ", ".join(remarks(run)),
+            ]
+        )  # fmt: skip
+    costs = [] if axis == "draws" else [AXES[axis]]
+    remarked = any(row[-1] for row in rows)
+    headings = ["run", "micro, 95% interval", "draws", *costs, "images", "searches", "failed"]
+    print_table([*headings, *(["remarks"] if remarked else [])],
+                rows if remarked else [row[:-1] for row in rows])  # fmt: skip
+    for name, of in zip(findings.names, findings.curves, strict=True):
+        for note in of.notes:
+            click.echo(printable(f"{name}: {note}"))
+    click.echo()
+
+
+def _score(row: Mapping[Hashable, Any]) -> str:
+    from harness.analysis.wording import UNKNOWN
+
+    if row["score"] != row["score"]:
+        return UNKNOWN
+    return f"{row['score']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _pair(row: Mapping[Hashable, Any], findings: Findings | None) -> str:
+    """Return the line about a pair: micro difference, and that at equal cost of known findings."""
+    from harness.analysis.curves import AXES
+
+    names = f"{row['second']} minus {row['first']}: "
+    if row["difference"] != row["difference"]:
+        return f"{names}no prompt has a score in both"
+    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
+    line = f"{_signed(row)}, {p}, {row['prompts']} prompts"
+    if findings is None:
+        return f"{names}{row['score_second']:.3f} − {row['score_first']:.3f} = {line}"
+    equal = findings.matched.query(
+        "run == @row['second'] and other == @row['first'] and cost_axis == @findings.axis"
+    ).iloc[0]
+    cost = f"equal {AXES[findings.axis]}"
+    if equal["difference"] != equal["difference"]:
+        return f"{names}{line}; nothing at {cost}"
+    return f"{names}{line}; at {cost} {_signed(equal)}"
+
+
+def _signed(row: Any) -> str:
+    interval = f" [{row['low']:+.3f}, {row['high']:+.3f}]" if row["low"] == row["low"] else ""
+    return f"{row['difference']:+.3f}{interval}".replace("-", "−")
+
+
+def _print_details(findings: Findings, table: pd.DataFrame, *, with_costs: bool) -> None:
+    from harness.report.contents import comparison, matched
+
+    for line in findings.captions:
+        click.echo(printable(line))
+    paired = comparison(table, [])
     for (first, second), rows in paired.shown.groupby(["first", "second"], sort=False):
         click.echo(f"\n{printable(second)} minus {printable(first)}")
         shown = rows.drop(columns=["first", "second"])
         print_table(list(shown.columns), shown.to_numpy())
     for note in paired.notes:
         click.echo(printable(note))
-    for row in found.transfer.to_dict("records"):
+    for row in findings.transfer.to_dict("records"):
         click.echo(printable(_gain(row)))
-    for sentence in found.unscored:
-        click.echo(printable(sentence), err=True)
-    code = 1 if found.unscored else 0
-    if budget is not None:
-        return code
-    equal = matched(found.matched, [])
+    if not with_costs:
+        return
+    equal = matched(findings.matched, [])
     click.echo()
     for row in equal.shown.to_dict("records"):
         click.echo(printable(_sentence(row)))
     for note in equal.notes:
         click.echo(printable(note))
-    return code
 
 
 def _gain(row: dict[Hashable, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Something that goes from 0 to N: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of work that is no run: a bar or a line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from contextlib import contextmanager
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from harness.cli.display import PLAIN_SECONDS
+from harness.cli.terminal import printable
 
 
 @contextmanager
@@ -24,6 +26,31 @@ def count_display(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def stage_display() -> Iterator[Callable[[str, str], None]]:
+    """Show on stderr what a command is at; yields what to call with a stage and its detail.
+
+    On a terminal that is one line, written anew and gone in the end; elsewhere a line a stage.
+    """
+    if not sys.stderr.isatty():
+        stages: set[str] = set()
+
+        def say(stage: str, detail: str = "") -> None:
+            if stage not in stages:
+                stages.add(stage)
+                click.echo(f"{stage} …", err=True)
+
+        yield say
+        return
+    with Console(stderr=True).status("") as status:
+
+        def show(stage: str, detail: str = "") -> None:
+            text = f"{stage}: {printable(detail)}" if detail else f"{stage} …"
+            status.update(Text(text, no_wrap=True, overflow="ellipsis"))
+
+        yield show
 
 
 def _lines(what: str) -> Callable[[int, int], None]:

@@ -77,6 +77,7 @@ def report(
     (prompts, resolution, scorer) are refused unless --force is given. Exits with 1 if nothing of
     a run could be scored.
     """
+    from harness.cli.count_display import stage_display
     from harness.report.build import Options
     from harness.report.build import report as build
 
@@ -90,7 +91,8 @@ def report(
         separate_seeds=separate_seeds,
         seed=seed,
     )
-    done = build(runs, out, options)
+    with stage_display() as progress:
+        done = build(runs, out, options, progress)
     for text in done.content.warnings:
         click.echo(f"warning: {printable(text)}", err=True)
     for text in done.content.findings.captions:

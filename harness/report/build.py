@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from harness.analysis.findings import Findings, analyse
+from harness.analysis.findings import Findings, Progress, analyse, silent
 from harness.analysis.rejections import sentences
 from harness.errors import UsageError
 from harness.log.files import make_folder, write_atomically
@@ -81,13 +81,19 @@ class Report:
     content: Content
 
 
-def report(paths: Sequence[Location], out: Path, options: Options | None = None) -> Report:
+def report(
+    paths: Sequence[Location],
+    out: Path,
+    options: Options | None = None,
+    progress: Progress = silent,
+) -> Report:
     """Write the report of some runs.
 
     Args:
         paths: The runs' folders.
         out: Where to; made if need be, files of the same names are replaced.
         options: See `Options`.
+        progress: Is told what is being worked on.
 
     Raises:
         UsageError: A folder is no run with scores, or protocols differ and were not forced, or
@@ -98,10 +104,17 @@ def report(paths: Sequence[Location], out: Path, options: Options | None = None)
     if RunFolder(out).is_run:
         raise UsageError(f"{out} is a run", "give --out a folder of its own")
     found = analyse(
-        paths, separate_seeds=options.separate_seeds, force=options.force, seed=options.seed
+        paths,
+        separate_seeds=options.separate_seeds,
+        force=options.force,
+        seed=options.seed,
+        progress=progress,
     )
+    progress("computing tables", "")
     content = write_up(found, options)
+    progress("drawing figures", "")
     drawings, files = draw(content)
+    progress("writing the page", "")
     for table in content.tables:
         for suffix, write in _FORMATS.items():
             files[f"tables/{table.name}.{suffix}"] = write(table).encode()

@@ -126,6 +126,25 @@ class StrategyContract:
         assert draws == again and one.selected == two.selected
 
     @inherited
+    @given(
+        budget=st.integers(1, 12),
+        luck=st.integers(0, 10**6),
+        accept=st.sampled_from([0.1, 0.5]),
+        fail=st.sampled_from([0.0, 0.3]),
+    )
+    def test_goes_the_same_under_a_smaller_budget_if_it_says_so(
+        self, budget: int, luck: int, accept: float, fail: float
+    ) -> None:
+        if not self.strategy().budget_only_limits:
+            return
+        answer = world(luck, accept=accept, fail=fail)
+        search, draws, _ = play(self.strategy(), budget, answer)
+        for smaller in range(len(draws), budget):
+            other, same, _ = play(self.strategy(), smaller, answer)
+            assert same == draws
+            assert (other.selected, other.error) == (search.selected, search.error)
+
+    @inherited
     @given(budget=st.integers(1, 6))
     def test_survives_every_draw_failing(self, budget: int) -> None:
         search, _, _ = play(self.strategy(), budget, world(0, fail=1.1))

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.geneval.classes import TAGS
 from harness.analysis.comparison import comparison_table
-from harness.analysis.curves import all_curves
+from harness.analysis.curves import run_curves
 from harness.analysis.matched import matched_table
 from harness.analysis.protocol import caption, check_alike, labels, unlike, warnings
 from harness.analysis.published import load_published, published_points
@@ -36,7 +36,7 @@ def test_paired_table_by_hand(make_run: MakeRun) -> None:
 
 def test_at_equal_cost_the_curve_is_read_between_budgets(make_run: MakeRun) -> None:
     reflect, wide = make_run("r", strategy="reflect", budget=5), make_run("b", budget=8)
-    curves = all_curves([reflect, wide])
+    curves = [run_curves(run) for run in (reflect, wide)]
     table = matched_table(curves, ["reflect-5", "best-of-n-8"])
     row = table[(table["run"] == "reflect-5") & (table["cost_axis"] == "draws")].iloc[0]
     drawn = (reflect.index >= 0).sum(axis=1).mean()

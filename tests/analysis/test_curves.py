@@ -22,6 +22,7 @@ from harness.analysis.summary import summarise
 from harness.engine.searches import Search, timed_out
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.records import Candidate, Draw, Task
+from harness.replay import Replayed
 from strategies.base import Rounds, Strategy, best
 from tests.analysis.conftest import MakeRun
 from tests.reference.test_report import differences
@@ -324,3 +325,33 @@ def test_what_the_judge_failed_on_cannot_be_selected(
     assert found.correct.any() and not found.answered.any()
     for curve in run_curves(found).curves:
         assert np.isnan(curve.scores).all(), curve.selector
+
+
+def test_a_strategy_that_the_budget_only_limits_is_replayed_once(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replay that is spared says what it would have said, and only its own class is trusted."""
+    from harness.analysis import replay as module
+    from strategies.reflect import Reflect
+
+    budgets = []
+
+    class Watched(Search):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            budgets.append(options["budget"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(module, "Search", Watched)
+    logged = make_run("reflect", strategy="reflect", budget=6)
+    short = replay(logged)
+    spared = len(budgets)
+    monkeypatch.setattr(Reflect, "budget_only_limits", False)
+    long = replay(logged)
+    assert spared < len(budgets) - spared == 6 * len(logged.searches)
+    for name in ("asked", "selected", "missing"):
+        assert np.array_equal(getattr(short, name), getattr(long, name))
+    promise = {"budget_only_limits": True}
+    other = type("Other", (type("Promising", (Reflect,), promise),), {})
+    result = Replayed((0,), (), (), 1, 0, None)
+    assert module._holds_at(1, result, other.__mro__[1]())
+    assert not module._holds_at(1, result, other())

@@ -263,7 +263,7 @@ def test_a_run_its_export_and_an_import_are_measured_alike(
     imported = ("import", source, "--format", "reflect-dit", "--out", "imported")
     assert harness(*imported) == 0, harness.err
     for first, second in (("base", "scores"), ("base", "imported"), ("scores", "imported")):
-        assert harness("compare", first, second) == 0, harness.err
+        assert harness("compare", first, second, "--verbose") == 0, harness.err
         assert "nlike" not in harness.err
         assert ("Scorer of recorded-1" in harness.err) is (second == "imported")
         micro = next(line for line in harness.out.splitlines() if line.startswith("micro"))

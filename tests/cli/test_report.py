@@ -35,8 +35,26 @@ def test_a_report_of_two_runs(harness: Terminal) -> None:
 
 
 def test_a_comparison_is_paired_and_labelled(harness: Terminal) -> None:
-    assert harness("compare", "a", "b") == 0
+    assert harness("compare", "a", "b", "--verbose") == 0
     assert "micro" in harness.out and "miniature" in (harness.out + harness.err).lower()
+
+
+def test_a_comparison_is_one_table_and_a_line_a_pair(harness: Terminal) -> None:
+    from harness.analysis import analyse
+
+    assert harness("compare", "a", "b", "a") == 0
+    lines = harness.out.splitlines()
+    assert sum(line.startswith("run ") for line in lines) == 1
+    pairs = [line for line in lines if " minus " in line]
+    findings = analyse(["a", "b", "a"])
+    table = findings.comparison.query("kind == 'micro'")
+    assert len(pairs) == len(table) == 3
+    for line, row in zip(pairs, table.to_dict("records"), strict=True):
+        assert line.startswith(f"{row['second']} minus {row['first']}: ")
+        assert f"{row['difference']:+.3f}".replace("-", "−") in line
+    for score in findings.results.query("kind == 'micro'")["score"]:
+        assert f"{score:.3f} [" in harness.out
+    assert harness.err.splitlines()[:3] == ["reading logs …", "computing curves …", "comparing …"]
 
 
 def test_a_comparison_at_a_smaller_budget(harness: Terminal) -> None:
@@ -73,7 +91,7 @@ def test_seeds_are_pooled_and_notebooks_have_the_same_numbers(harness: Terminal)
     for name, strategy in (("a1", "best-of-n"), ("b1", "reflect")):
         arguments = ["--model", suite, *STUB, "--strategy", strategy, "--seed", "1"]
         assert harness("run", *arguments, "--out", name) == 0, harness.err
-    assert harness("compare", "a", "b", "a1", "b1") == 0
+    assert harness("compare", "a", "b", "a1", "b1", "--verbose") == 0
     found = analyse(["a", "b", "a1", "b1"])
     assert "2 images per prompt (1 for each of the seeds 0, 1)" in harness.out
     micro = found.comparison[found.comparison["kind"] == "micro"].iloc[0]

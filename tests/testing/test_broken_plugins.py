@@ -74,6 +74,14 @@ class RollsDice(SecondHalf):
         return candidates[0] if candidates[0].ok else None
 
 
+class GoesByTheBudget(SecondHalf):
+    budget_only_limits: ClassVar[bool] = True
+
+    def search(self, task: Task) -> Rounds:
+        candidates = yield [Draw(task.budget)]
+        return candidates[0] if candidates[0].ok else None
+
+
 class TakesTheFirst(SecondHalf):
     def search(self, task: Task) -> Rounds:
         candidates = yield [Draw(0)]
@@ -94,6 +102,7 @@ break_each(
     lambda plugin: {"strategy": lambda self: plugin()},
     test_ends_within_budget_with_a_candidate_it_was_sent=Overdraws,
     test_same_answers_same_search=RollsDice,
+    test_goes_the_same_under_a_smaller_budget_if_it_says_so=GoesByTheBudget,
     test_survives_every_draw_failing=TakesTheFirst,
     test_has_a_name_and_says_what_it_is_for=Shouts,
     test_is_immutable=Changes,
