@@ -16,7 +16,7 @@ from harness.models.suites import ModelSpec
 from harness.records import LARGEST_SEED, MOST_DRAWS, MOST_REPLICATES, MOST_THREADS, Role
 from harness.seeds import config_identity, digest
 
-FOREIGN = "recorded-images"
+RECORDED_IMAGES = "recorded-images"
 """Kind of the generator in the config of a run whose images were made elsewhere."""
 
 RECORDED_JUDGE = "recorded-judge"
@@ -110,7 +110,7 @@ class RunConfig(BaseModel):
             Role.SCORER: self.scorer,
             Role.METRIC: self.metric,
         }
-        nobody = ("none", FOREIGN, RECORDED_JUDGE, RECORDED_SCORER)
+        nobody = ("none", RECORDED_IMAGES, RECORDED_JUDGE, RECORDED_SCORER)
         return {role: spec for role, spec in specs.items() if spec and spec.kind not in nobody}
 
     @property

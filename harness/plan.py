@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.base import Benchmark
-from harness.config import FOREIGN, Plugin, RunConfig
+from harness.config import RECORDED_IMAGES, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.identity import Resolver
 from harness.models import checkpoints
@@ -136,7 +136,7 @@ class Plan:
     @property
     def _factory(self) -> Any:
         """The generator's class; None where images are there already."""
-        if self.config.generator.kind == FOREIGN:
+        if self.config.generator.kind == RECORDED_IMAGES:
             return None
         with import_paths(allowed=True):  # the plan's own, which has been imported before
             return GENERATORS.get(self.config.generator.kind)

@@ -19,9 +19,9 @@ from harness.analysis.pairs import (
     macro_test,
     paired_test,
 )
-from harness.analysis.protocol import unlike
+from harness.analysis.protocol import protocol_differences
 from harness.analysis.resampling import Floats, Ints
-from harness.config import FOREIGN
+from harness.config import RECORDED_IMAGES
 from harness.errors import UsageError
 from harness.seeds import digest
 
@@ -84,7 +84,7 @@ def prompt_keys(runs: Sequence[LoggedRun]) -> list[pd.Index]:
 def _same_noise(first: LoggedRun, second: LoggedRun) -> bool:
     """Return whether draws share their noise; of images from elsewhere nobody knows."""
     one, other = first.manifest.config, second.manifest.config
-    foreign = FOREIGN in (one["generator"]["kind"], other["generator"]["kind"])
+    foreign = RECORDED_IMAGES in (one["generator"]["kind"], other["generator"]["kind"])
     return not foreign and first.seeds == second.seeds and one["replicates"] == other["replicates"]
 
 
@@ -110,8 +110,8 @@ def comparison_table(
         One row a pair and group: `first`, `second`, `kind`, `tag`, `prompts`, `score_first`,
         `score_second`, `difference`, `low`, `high`, `interval` (its method), `wins`, `losses`,
         `p`, `p_holm`, `test`, `detectable` (the smallest difference that
-        this pair's design finds with 80% power), `same_noise`, `unlike` (parts of the protocol
-        that differ; "" where runs may be compared), `images_per_prompt`.
+        this pair's design finds with 80% power), `same_noise`, `protocol_differences` (parts of
+        the protocol that differ; "" where runs may be compared), `images_per_prompt`.
 
     Raises:
         UsageError: Two runs have no prompt in common.
@@ -132,7 +132,7 @@ def comparison_table(
 
 COLUMNS = ["first", "second", "kind", "tag", "prompts", "score_first", "score_second",
            "difference", "low", "high", "interval", "wins", "losses", "p", "p_holm", "test",
-           "detectable", "same_noise", "unlike", "images_per_prompt"]  # fmt: skip
+           "detectable", "same_noise", "protocol_differences", "images_per_prompt"]  # fmt: skip
 
 
 _UNKNOWN = {
@@ -163,7 +163,7 @@ def _pair_rows(
     images = sorted({first.images_per_prompt, second.images_per_prompt})
     facts = {
         "same_noise": shared.same_noise,
-        "unlike": ", ".join(unlike(first, second)),
+        "protocol_differences": ", ".join(protocol_differences(first, second)),
         "images_per_prompt": " and ".join(map(str, images)),
     }
     if not len(one):

@@ -15,7 +15,7 @@ from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.matched import matched_table
 from harness.analysis.pooling import pool, seeds_table
-from harness.analysis.protocol import caption, check_alike, labels, warnings
+from harness.analysis.protocol import caption, check_comparable, labels, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
 from harness.analysis.run_table import runs_table
@@ -193,7 +193,7 @@ def analyse(
         progress("reading logs", str(path))
         loaded.append(load_run(path))
     runs = loaded if separate_seeds else pool(loaded)
-    heeded = [*warnings(runs), *check_alike(runs, force=force)]
+    heeded = [*warnings(runs), *check_comparable(runs, force=force)]
     names, curves = labels(runs), []
     for name, run in zip(names, runs, strict=True):
         progress("computing curves", name)

@@ -21,7 +21,7 @@ from harness.analysis import prompt_sets
 from harness.analysis.measurement import measurement
 from harness.analysis.prompt_sets import Coverage
 from harness.analysis.resampling import Floats, Ints
-from harness.config import FOREIGN
+from harness.config import RECORDED_IMAGES
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES
@@ -345,7 +345,7 @@ def searches_total(manifest: Manifest, ended: int) -> int:
         ended: Searches that have ended. Where images came from elsewhere, prompts may have
             different numbers of them, and all that were there are all there are.
     """
-    if manifest.state == FINISHED and manifest.config["generator"]["kind"] == FOREIGN:
+    if manifest.state == FINISHED and manifest.config["generator"]["kind"] == RECORDED_IMAGES:
         return ended
     return int(manifest.prompt_set.count * manifest.config["replicates"])
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from harness.config import FOREIGN, RECORDED_SCORER
+from harness.config import RECORDED_IMAGES, RECORDED_SCORER
 from harness.errors import UsageError
 from harness.log.manifest import Manifest
 from harness.models.bundled import is_miniature
@@ -44,7 +44,7 @@ def measurement(manifest: Manifest, prompts: Collection[str] | None) -> dict[str
 def resolution(manifest: Manifest) -> frozenset[tuple[int, int]] | None:
     """Return the heights and widths of a run's images; None if they are not on record."""
     generator = manifest.config["generator"]
-    if generator["kind"] != FOREIGN:
+    if generator["kind"] != RECORDED_IMAGES:
         settings = generator.get("settings", {})
         return frozenset({(settings.get("height"), settings.get("width"))})
     sizes = manifest.totals.get(IMAGE_SIZES)
@@ -95,7 +95,7 @@ def _miniature(config: Mapping[str, Any]) -> bool | None:
     """Return whether models are the miniature's; None where nobody knows what made the images."""
     if is_miniature(config):
         return True
-    return None if config["generator"]["kind"] == FOREIGN else False
+    return None if config["generator"]["kind"] == RECORDED_IMAGES else False
 
 
 def _sorted(values: Mapping[str, Any]) -> list[tuple[str, Any]]:

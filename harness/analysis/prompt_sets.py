@@ -14,7 +14,7 @@ from functools import cache
 
 from benchmarks.geneval import metadata
 from benchmarks.geneval.prompts import metadata_rows
-from harness.config import FOREIGN
+from harness.config import RECORDED_IMAGES
 from harness.errors import HarnessError
 from harness.log import store
 from harness.log.manifest import FINISHED, Manifest
@@ -127,7 +127,7 @@ def coverage(folder: RunFolder, manifest: Manifest) -> Coverage | None:
     prompts = by_content(folder, manifest) if config["benchmark"]["name"] == GENEVAL else None
     if prompts is None:
         return None
-    if config["generator"]["kind"] == FOREIGN and manifest.state == FINISHED:
+    if config["generator"]["kind"] == RECORDED_IMAGES and manifest.state == FINISHED:
         ended = set(store.read(folder.log, "searches", ["prompt_id"])["prompt_id"].to_pylist())
         return coverage_of(prompt for prompt in prompts.values() if prompt.id in ended)
     chosen = bool(config.get("limit") or config.get("tags"))

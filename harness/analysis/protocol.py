@@ -18,7 +18,7 @@ from harness.models.bundled import is_miniature, label
 ORACLE = "ORACLE run: the judge is the scorer, so its score is an upper bound"
 
 
-def unlike(first: LoggedRun, second: LoggedRun) -> list[str]:
+def protocol_differences(first: LoggedRun, second: LoggedRun) -> list[str]:
     """Names of the parts of the protocol in which two runs are known to differ."""
     one, other = first.measurement, second.measurement
     differing = [
@@ -141,7 +141,7 @@ def warnings(runs: Sequence[LoggedRun]) -> list[str]:
     return labels
 
 
-def check_alike(runs: Sequence[LoggedRun], *, force: bool) -> list[str]:
+def check_comparable(runs: Sequence[LoggedRun], *, force: bool) -> list[str]:
     """Warnings about unlike protocols, and about parts of them that are not on record.
 
     Raises:
@@ -152,7 +152,7 @@ def check_alike(runs: Sequence[LoggedRun], *, force: bool) -> list[str]:
         (names[i], names[j], _differences(names[i], runs[i], names[j], runs[j], parts))
         for i in range(len(runs))
         for j in range(i + 1, len(runs))
-        if (parts := unlike(runs[i], runs[j]))
+        if (parts := protocol_differences(runs[i], runs[j]))
     ]
     if pairs and not force:
         one, other, listing = pairs[0]

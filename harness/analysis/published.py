@@ -132,14 +132,13 @@ def reasons(generator: str, benchmark: str, runs: Sequence[LoggedRun]) -> str:
     """Why a published score of a generator is not comparable with some runs, or ""."""
     found: dict[str, None] = {}
     for run in runs:
-        unlike = unlike_published(generator, benchmark, run)
+        parts = published_differences(generator, benchmark, run)
         # Where the models are miniatures nothing else matters.
-        said = [unlike["models"]] if "models" in unlike else unlike.values()
-        found |= dict.fromkeys(said)
+        found |= dict.fromkeys([parts["models"]] if "models" in parts else parts.values())
     return "; ".join(found)
 
 
-def unlike_published(generator: str, benchmark: str, run: LoggedRun) -> dict[str, str]:
+def published_differences(generator: str, benchmark: str, run: LoggedRun) -> dict[str, str]:
     """In which parts of the protocol a run differs from a benchmark's published scores, and how.
 
     Args:

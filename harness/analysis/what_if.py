@@ -16,7 +16,7 @@ import pyarrow as pa
 from harness.analysis.loading import assemble, ended
 from harness.analysis.replay import logged_searches
 from harness.analysis.summary import Summary, summary_of
-from harness.config import FOREIGN, read_config
+from harness.config import RECORDED_IMAGES, read_config
 from harness.engine.deadline import deadline
 from harness.engine.searches import Search, SearchKey
 from harness.errors import HarnessError, UsageError
@@ -83,7 +83,7 @@ def what_if(
     folder = RunFolder.existing(path)
     manifest = Manifest.read(folder.manifest)
     config = read_config(manifest.config)
-    if config.generator.kind == FOREIGN:
+    if config.generator.kind == RECORDED_IMAGES:
         raise UsageError(
             f"the images of {folder.path} were made elsewhere: which draws they are is not known",
             "replay a run that was made here",

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from harness.audit.audited_run import AuditedRun
 from harness.audit.result import Result
-from harness.audit.subject import Subject
 from harness.errors import HarnessError, UsageError, first_line
 from harness.log.environment import environment
 from harness.log.files import atomic_file, make_folder, read_file
@@ -53,22 +53,22 @@ _NAMES = re.compile(
 )
 
 
-def pack(subject: Subject, results: Sequence[Result], out: Path) -> int:
+def pack(run: AuditedRun, results: Sequence[Result], out: Path) -> int:
     """Write a run's bundle; returns how many images are in it.
 
     Args:
-        subject: The run.
+        run: The run.
         results: What an audit of it said, taken along.
         out: The file to write.
 
     Raises:
         HarnessError: It cannot be written.
     """
-    root = local(subject.folder.path)
-    paths = [local(subject.folder.manifest), *sorted(local(subject.folder.log).glob("*.parquet"))]
-    if subject.holds_prompts:
-        paths.append(local(prompts_path(subject.folder)))
-    images = _selected(subject)
+    root = local(run.folder.path)
+    paths = [local(run.folder.manifest), *sorted(local(run.folder.log).glob("*.parquet"))]
+    if run.holds_prompts:
+        paths.append(local(prompts_path(run.folder)))
+    images = _selected(run)
     facts = {
         "images": "selected" if images else "none",
         "environment": environment(),
@@ -87,14 +87,14 @@ def pack(subject: Subject, results: Sequence[Result], out: Path) -> int:
     return len(images)
 
 
-def _selected(subject: Subject) -> list[Path]:
-    found = []
-    for key, rows in subject.by_search(["image"]):
-        search = subject.searches.get(key)
+def _selected(run: AuditedRun) -> list[Path]:
+    paths = []
+    for key, rows in run.by_search(["image"]):
+        search = run.searches.get(key)
         for row in rows:
             if search and row["image"] and row["draw_index"] == search["selected_index"]:
-                found.append(local(image_path(subject.folder.images, row["image"])))
-    return sorted({path for path in found if path.is_file()})
+                paths.append(local(image_path(run.folder.images, row["image"])))
+    return sorted({path for path in paths if path.is_file()})
 
 
 _DAMAGE = (
@@ -166,10 +166,10 @@ def unpack(file: Path, folder: Path) -> tuple[RunFolder, str]:
                     raise UsageError(f"{file} holds '{entry.filename}', which is no file of a run")
                 _extract(packed, entry, folder / entry.filename)
         facts = parse_json(read_file(folder / FACTS, LARGEST_FACTS).decode())
-        kept = str(facts["images"])
+        images = str(facts["images"])
     except _DAMAGE as error:
         raise UsageError(
             f"{file} is no bundle: {first_line(error)}",
             "`python -m harness bundle RUN --out FILE` makes one",
         ) from error
-    return RunFolder.existing(folder), "none" if kept == "none" else "selected"
+    return RunFolder.existing(folder), "none" if images == "none" else "selected"

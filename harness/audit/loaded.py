@@ -13,7 +13,7 @@ class Loaded:
         self._workers: dict[Role, tuple[object, Worker]] = {}
 
     def worker(self, role: Role, setup: Setup) -> Worker:
-        """A worker of a role; it is loaded unless the last one was of the same model.
+        """Return a worker of a role; it is loaded unless the last one was of the same model.
 
         Raises:
             HarnessError: A checkpoint is missing or wrong.
@@ -29,7 +29,7 @@ class Loaded:
 
 
 def _what(role: Role, setup: Setup) -> object:
-    """All that a worker is made of."""
+    """Return all that a worker is made of."""
     config = setup.config
     digests = {k: v for k, v in config.digests.items() if k.startswith(f"{role}.")}
     return getattr(config, role.value), digests, config.benchmark, config.threads, setup.device

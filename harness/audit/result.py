@@ -1,4 +1,4 @@
-"""What a check comes to: passed, failed, not applicable or only claimed, with the evidence."""
+"""The result of a check: passed, failed, not applicable or only claimed, with the evidence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_SHOWN = 5
 
 
 class Status(StrEnum):
-    """How a check ended."""
+    """The result of a check, in one word."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -22,7 +22,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         check: Its name.
@@ -38,7 +38,7 @@ class Result:
 
     @property
     def failed(self) -> bool:
-        """Whether the run is not what it says."""
+        """True if the run is not what it says."""
         return self.outcome is Status.FAIL
 
 
@@ -47,7 +47,7 @@ class CannotCheck(Exception):
 
 
 class Problems:
-    """What a check found wrong. Has state: the first few by name, and how many there were."""
+    """The problems that a check sees. Has state: the first few by name, and how many there were."""
 
     def __init__(self) -> None:
         self.count = 0

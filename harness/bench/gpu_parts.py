@@ -55,7 +55,7 @@ def doctor(record: Recorder, scale: Scale, device: str) -> None:
 def parity(record: Recorder, scale: Scale, device: str) -> None:
     """Make one small run of the bundled models on the CPU and on the device, and compare."""
     import harness
-    from harness.audit.regeneration import LARGEST_DIFFERENCE, LEAST_PSNR, apart
+    from harness.audit.tolerance import LARGEST_DIFFERENCE, LEAST_PSNR, image_distance
     from harness.engine.launch import Execution, work
     from harness.log.images import ImageStore, decode
     from harness.log.run_folder import RunFolder
@@ -78,7 +78,7 @@ def parity(record: Recorder, scale: Scale, device: str) -> None:
                 bitwise += 1
                 continue
             images = [decode(s.read(str(d))) for s, d in zip(stores, pair, strict=True)]
-            psnr, largest = apart(*images) or (0.0, 255)
+            psnr, largest = image_distance(*images) or (0.0, 255)
             near += psnr >= LEAST_PSNR and largest <= LARGEST_DIFFERENCE
             distances.append((psnr, largest))
         same = (ours.loc[common, "accepted"] == theirs.loc[common, "accepted"]).sum()

@@ -90,11 +90,11 @@ def audit(
     import tempfile
 
     from harness.analysis.published import load_published
+    from harness.audit.audit import audit as carry_out
+    from harness.audit.audited_run import AuditedRun, Options
     from harness.audit.bundle import unpack
-    from harness.audit.checks import audit as carry_out
+    from harness.audit.checks.published import select
     from harness.audit.loaded import Loaded
-    from harness.audit.published import select
-    from harness.audit.subject import Options, Subject
     from harness.engine.devices import has_gpu
     from harness.errors import UsageError
     from harness.log.run_folder import RunFolder
@@ -116,21 +116,21 @@ def audit(
         device=device,
         plugins=plugins,
     )
-    found = {}
+    audits = {}
     loaded = Loaded()
     for run in runs:
         click.echo(printable(run))
         with tempfile.TemporaryDirectory() as room:
-            folder, kept = (
+            folder, images = (
                 unpack(run, Path(room)) if run.is_file() else (RunFolder.existing(run), None)
             )
-            found[str(run)] = results = carry_out(Subject(folder, options, kept, loaded))
+            audits[str(run)] = results = carry_out(AuditedRun(folder, options, images, loaded))
         _print(results)
         failed = sum(result.failed for result in results)
         click.echo(f"{'FAILED' if failed else 'passed'}: {failed} of {len(results)} checks fail\n")
     if out is not None:
-        _write(found, out)
-    return 1 if any(result.failed for results in found.values() for result in results) else 0
+        _write(audits, out)
+    return 1 if any(result.failed for results in audits.values() for result in results) else 0
 
 
 def _print(results: Sequence[Result]) -> None:
@@ -154,11 +154,11 @@ def _print(results: Sequence[Result]) -> None:
     Console(highlight=False, width=None if console.is_terminal else 200).print(table)
 
 
-def _write(found: dict[str, list[Result]], out: Path) -> None:
+def _write(audits: dict[str, list[Result]], out: Path) -> None:
     import json
     from dataclasses import asdict
 
     from harness.log.files import write_atomically
 
-    said = {run: [asdict(result) for result in results] for run, results in found.items()}
-    write_atomically(out, (json.dumps(said, indent=2) + "\n").encode())
+    content = {run: [asdict(result) for result in results] for run, results in audits.items()}
+    write_atomically(out, (json.dumps(content, indent=2) + "\n").encode())

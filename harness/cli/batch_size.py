@@ -57,13 +57,13 @@ def settle(
         return with_batch_size(plan, known, is_laddered=is_laddered), {}
     check_writable(results if out is None else out)
     click.echo("measuring batch sizes …", err=True)
-    found = calibrate(plan, execution, is_laddered=is_laddered)
-    for size in found.sizes:
+    calibration = calibrate(plan, execution, is_laddered=is_laddered)
+    for size in calibration.sizes:
         click.echo(
             f"  {size.batch_size:3d}: {size.images_per_second:.2f} images/s, "
             f"{size.memory_bytes / 2**30:.2f} GB held",
             err=True,
         )
-    click.echo(f"batch size: {found.batch_size} ({found.stopped})", err=True)
-    settled = with_batch_size(plan, found.batch_size, is_laddered=is_laddered)
-    return settled, {"calibration": found.record()}
+    click.echo(f"batch size: {calibration.batch_size} ({calibration.stopped})", err=True)
+    settled = with_batch_size(plan, calibration.batch_size, is_laddered=is_laddered)
+    return settled, {"calibration": calibration.record()}

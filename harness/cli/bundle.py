@@ -24,14 +24,14 @@ def bundle(run: Path, out: Path, plugins: bool) -> int:
     The audit is the one that needs no models; `audit FILE` makes draws and verdicts again.
     Exits with 1 if the audit fails; the file is written all the same.
     """
+    from harness.audit.audit import audit
+    from harness.audit.audited_run import AuditedRun, Options
     from harness.audit.bundle import pack
-    from harness.audit.checks import audit
-    from harness.audit.subject import Options, Subject
     from harness.log.run_folder import RunFolder
 
-    subject = Subject(RunFolder.existing(run), Options(plugins=plugins))
-    results = audit(subject)
-    images = pack(subject, results, out)
+    audited = AuditedRun(RunFolder.existing(run), Options(plugins=plugins))
+    results = audit(audited)
+    images = pack(audited, results, out)
     failed = [result.check for result in results if result.failed]
     click.echo(f"{out}: {images} images; audit {'fails: ' + ', '.join(failed) if failed else 'ok'}")
     return 1 if failed else 0

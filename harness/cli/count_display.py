@@ -54,12 +54,12 @@ def stage_display() -> Iterator[Callable[[str, str], None]]:
 
 
 def _lines(what: str) -> Callable[[int, int], None]:
-    started = said = time.monotonic()
+    started = shown = time.monotonic()
 
     def observe(done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PLAIN_SECONDS:
-            said = time.monotonic()
-            click.echo(f"{done}/{total} {what}, {done / (said - started):.1f}/s", err=True)
+        nonlocal shown
+        if time.monotonic() - shown >= PLAIN_SECONDS:
+            shown = time.monotonic()
+            click.echo(f"{done}/{total} {what}, {done / (shown - started):.1f}/s", err=True)
 
     return observe

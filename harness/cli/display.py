@@ -71,12 +71,12 @@ def _bar() -> Iterator[Callable[[Counts], None]]:
 
 
 def _lines() -> Callable[[Counts], None]:
-    said = time.monotonic()
+    shown = time.monotonic()
 
     def observe(counts: Counts) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PLAIN_SECONDS:
-            said = time.monotonic()
+        nonlocal shown
+        if time.monotonic() - shown >= PLAIN_SECONDS:
+            shown = time.monotonic()
             ended = f"{counts.searches_ended}/{counts.searches_total} searches"
             click.echo(f"{ended}, {_status(counts)}", err=True)
 

@@ -83,12 +83,12 @@ def resolve(options: dict[str, Any]) -> Execution:
     shares = _shares(options["gpu_share"])
     device = options["device"]
     if device != "cpu":
-        found = has_gpu(options["address"])
-        if device == "cuda" and not found:
+        has_cuda = has_gpu(options["address"])
+        if device == "cuda" and not has_cuda:
             raise UsageError(
                 "no CUDA device was found", "use --device cpu, or give a cluster with --address"
             )
-        device = "cuda" if found else "cpu"
+        device = "cuda" if has_cuda else "cpu"
     cluster = options["address"] or os.environ.get("RAY_ADDRESS")
     if any(shares.values()) and device != "cuda" and not has_gpu(cluster):
         raise UsageError(

@@ -36,7 +36,7 @@ def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
     read; that is named, and the rest is imported.
     """
     from harness.cli.count_display import count_display
-    from harness.cli.drive import stoppable
+    from harness.cli.execute import stoppable
     from harness.cli.summary_view import print_summary
     from harness.interop.importing import import_reflect_dit, row_of_budgets
     from harness.log.run_folder import RunFolder
@@ -45,7 +45,7 @@ def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
     command = recorded_command()
     again = f"imports are done in one go: remove {out}, then: {command}"
     with stoppable(again) as stop, count_display("prompts") as observe:
-        found = import_reflect_dit(
+        imported = import_reflect_dit(
             source, folder, command=command, keep_images=images, observe=observe, stop=stop
         )
     summary = print_summary(folder)
@@ -54,22 +54,22 @@ def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
         click.echo("micro at  " + ", ".join(f"N={n} {score:.4f}" for n, score in row.items()))
     if summary.manifest.config["scorer"] is None:
         click.echo("not GenEval's prompts, so the script's own verdicts are no score", err=True)
-    if found.shares:
+    if imported.shares:
         click.echo(
-            f"scores of {found.shares} draws are shares between 0 and 1, as DPG-Bench's: left "
+            f"scores of {imported.shares} draws are shares between 0 and 1, as DPG-Bench's: left "
             "unknown; the judge's verdicts are imported",
             err=True,
         )
-    if found.refused:
+    if imported.refused:
         click.echo(
-            f"metadata of {found.refused} of {found.searches} searches is no good: they have "
+            f"metadata of {imported.refused} of {imported.searches} searches is no good: they have "
             "verdicts and are in no score",
             err=True,
         )
-    for warning in found.warnings:
+    for warning in imported.warnings:
         click.echo(f"warning: {warning}", err=True)
-    if found.surplus:
-        click.echo(f"left out: {found.surplus} images after an accepted one", err=True)
-    for problem in found.problems:
+    if imported.surplus:
+        click.echo(f"left out: {imported.surplus} images after an accepted one", err=True)
+    for problem in imported.problems:
         click.echo(f"problem: {problem}", err=True)
-    return 1 if found.problems else 0
+    return 1 if imported.problems else 0

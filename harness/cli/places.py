@@ -22,7 +22,7 @@ class RunPlace(click.ParamType["Location"]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Location:
-        """What the word means; a UsageError if it is a URI that names no place."""
+        """Return the place that the word names; a UsageError if it is a URI that names no place."""
         from harness.log.location import location
 
         return location(value)

@@ -24,10 +24,10 @@ def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, An
     What to do comes from the run's manifest; only where to do it can be chosen anew. Nothing
     that the log holds is made again.
     """
-    from harness.cli.drive import drive
+    from harness.cli.execute import execute
     from harness.cli.execution import resolve
     from harness.cli.show import show_run
-    from harness.config import FOREIGN, read_config
+    from harness.config import RECORDED_IMAGES, read_config
     from harness.errors import UsageError
     from harness.interop.plan import is_scoring
     from harness.log.manifest import FINISHED, Manifest
@@ -35,7 +35,7 @@ def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, An
     from harness.plan import replan
 
     manifest = Manifest.read(run.manifest)
-    if manifest.config["generator"]["kind"] == FOREIGN:
+    if manifest.config["generator"]["kind"] == RECORDED_IMAGES:
         # Its images come from elsewhere, and only the command says where.
         if manifest.state == FINISHED:
             click.echo(f"already finished: {run.path}", err=True)
@@ -50,4 +50,4 @@ def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, An
             f"remove {run.path}, then: {manifest.command}",
         )
     ready = replan(read_config(manifest.config), stored_prompts(run, manifest) or ())
-    return drive(ready, resolve(execution), run, reuse=reuse)
+    return execute(ready, resolve(execution), run, reuse=reuse)

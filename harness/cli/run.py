@@ -156,7 +156,7 @@ def run(
         **rest,
     )
     from harness.cli.batch_size import settle
-    from harness.cli.drive import drive
+    from harness.cli.execute import execute
     from harness.cli.execution import resolve
     from harness.engine.ladder import as_begun, laddered
     from harness.engine.launch import default_folder
@@ -172,4 +172,4 @@ def run(
         ready, notes = settle(ready, where, out, Path("results"), is_laddered=ladder)
     folder = RunFolder(out) if out is not None else default_folder(ready, Path("results"))
     ready = as_begun(ready, folder)
-    return drive(ready, where, folder, notes, reuse)
+    return execute(ready, where, folder, notes, reuse)

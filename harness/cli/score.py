@@ -101,7 +101,7 @@ def score(
         **rest,
     )
     from harness.cli.count_display import count_display
-    from harness.cli.drive import stoppable
+    from harness.cli.execute import stoppable
     from harness.cli.execution import resolve
     from harness.cli.score_view import print_scores
     from harness.engine.launch import is_finished

@@ -102,10 +102,10 @@ def simulate(
     click.echo(_detail(asked))
 
 
-def _sizes(workload: Workload, wanted: int | None) -> list[int]:
+def _sizes(workload: Workload, given: int | None) -> list[int]:
     most = max(workload.batch_sizes[role] for role in workload.seconds)
-    if wanted is not None:
-        return [min(wanted, most)]
+    if given is not None:
+        return [min(given, most)]
     return sorted({*(size for size in SIZES if size < most), most})
 
 
@@ -124,14 +124,14 @@ def _workload(
     from harness.simulate.workload import Workload, logged_workload
 
     if source is not None:
-        found = logged_workload(source)
+        known = logged_workload(source)
     else:
-        found = {
+        known = {
             "seconds": {Role(role): took for role, took in ASSUMED.items()},
             "batch_sizes": dict.fromkeys(Role, ASSUMED_BATCH),
             "acceptance": (ASSUMED_ACCEPTANCE,),
         }
-    times, sizes = dict(found["seconds"]), dict(found["batch_sizes"])
+    times, sizes = dict(known["seconds"]), dict(known["batch_sizes"])
     times |= {Role(r): float(v) for r, v in _by_role(seconds, "--seconds").items()}
     for role, value in _by_role(batch, "--batch").items():
         if value != int(value) or value < 1:
@@ -140,7 +140,7 @@ def _workload(
     times = {role: took for role, took in times.items() if took != 0}
     for role in times:
         sizes.setdefault(role, ASSUMED_BATCH)
-    chances = (accept,) if accept is not None else found["acceptance"]
+    chances = (accept,) if accept is not None else known["acceptance"]
     acceptance = tuple(chances[n % len(chances)] for n in range(prompts))
     return Workload(
         times,
@@ -149,7 +149,7 @@ def _workload(
         alone,
         replicates,
         seed,
-        **{name: found[name] for name in ("settings", "kind", "batch_rows") if name in found},
+        **{name: known[name] for name in ("settings", "kind", "batch_rows") if name in known},
     )
 
 
@@ -157,15 +157,15 @@ def _by_role(pairs: tuple[str, ...], flag: str) -> dict[str, float]:
     from harness.options import parse
     from harness.records import Role
 
-    found = {}
+    values = {}
     for name, value in parse(pairs, flag=flag).items():
         if name not in list(Role):
             raise UsageError(f"{flag}: unknown role '{name}'", did_you_mean(name, Role))
         try:
-            found[name] = float(value)
+            values[name] = float(value)
         except ValueError:
             raise UsageError(f"{flag} {name} takes a number, got '{value}'") from None
-    return found
+    return values
 
 
 def _describe(workload: Workload, strategy: str, budget: int, source: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""What leaves the program as text: no data may move a cursor, hide a line or forge one.
+"""Text on its way out of the program: no data may move a cursor, hide a line or forge one.
 
 Prompts, tags, names and errors may come from anybody's folder. `printable` is for a value before it
 becomes part of a line: nothing in it can begin a line of its own. `guard` is the last defence, for

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.config import FOREIGN, RunConfig
+from harness.config import RECORDED_IMAGES, RunConfig
 from harness.engine.dispatch import FOLLOWERS, Dispatcher
 from harness.engine.executors.base import Executor
 from harness.engine.items import Items
@@ -83,7 +83,9 @@ class Engine:
         sizes = _job_sizes(plan.config)
         self._followers = [role for role in FOLLOWERS if role in sizes]
         self._dispatcher: Dispatcher[Pending] = Dispatcher(sizes)
-        self._restored = restored = restore(folder, foreign=plan.config.generator.kind == FOREIGN)
+        self._restored = restored = restore(
+            folder, imported=plan.config.generator.kind == RECORDED_IMAGES
+        )
         self._sources: Sequence[Source] = (restored, *sources)
         self._stores_images = plan.stores_images
         self._unopened = _unopened(plan, restored)

@@ -45,7 +45,7 @@ class Restored:
         replies: Rows of their questions, by search and question index.
         outcomes: The scorer's grades of the selected images, by tag.
         selected_images: Digests of the selected images.
-        foreign: Whether images were made elsewhere, so that ids are their sources' own.
+        imported: Whether images were made elsewhere, so that ids are their sources' own.
     """
 
     ended: set[SearchKey] = field(default_factory=set)
@@ -54,7 +54,7 @@ class Restored:
     replies: dict[tuple[SearchKey, int], dict[str, Any]] = field(default_factory=dict)
     outcomes: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     selected_images: list[str] = field(default_factory=list)
-    foreign: bool = False
+    imported: bool = False
 
     def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Known | None:
         """Return what the run's own log says of a draw; each is asked for once.
@@ -65,7 +65,7 @@ class Restored:
         row = self.rows.pop((SearchKey(prompt.id, replicate), draw.index), None)
         if row is None:
             return None
-        if row["draw_id"] != id and not self.foreign:
+        if row["draw_id"] != id and not self.imported:
             raise _changed(f"draw {draw.index}", prompt)
         return Known(
             id=row["draw_id"],
@@ -101,18 +101,18 @@ def _changed(item: str, prompt: Prompt) -> HarnessError:
     )
 
 
-def restore(folder: RunFolder, *, foreign: bool = False) -> Restored:
+def restore(folder: RunFolder, *, imported: bool = False) -> Restored:
     """Read a run's log; empty for a run that has none yet.
 
     Args:
         folder: The run.
-        foreign: Whether its images were made elsewhere.
+        imported: Whether its images were made elsewhere.
 
     Raises:
         HarnessError: A shard is missing or damaged.
     """
     store.check_agreement(folder.log)
-    restored = Restored(foreign=foreign)
+    restored = Restored(imported=imported)
     selected: dict[SearchKey, int | None] = {}
     for search in store.read(folder.log, "searches").to_pylist():
         key = SearchKey(search["prompt_id"], search["replicate"])

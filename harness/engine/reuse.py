@@ -18,7 +18,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.config import FOREIGN, RunConfig, differences, read_config
+from harness.config import RECORDED_IMAGES, RunConfig, differences, read_config
 from harness.engine.rows import logged_score, logged_verdict
 from harness.engine.sources import Known
 from harness.errors import HarnessError, UsageError
@@ -92,7 +92,7 @@ class Source:
             raise HarnessError(
                 f"draws of {folder.path} cannot be reused: {error.message}", error.hint
             ) from error
-        if config.generator.kind == FOREIGN:
+        if config.generator.kind == RECORDED_IMAGES:
             raise UsageError(
                 f"draws of {folder.path} cannot be reused: its images were made elsewhere",
                 "leave it out",

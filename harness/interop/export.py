@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.dpg_bench.grids import GRID, join
 from benchmarks.geneval import metadata
-from harness.config import FOREIGN
+from harness.config import RECORDED_IMAGES
 from harness.errors import HarnessError, UsageError
 from harness.interop.layout import SAMPLES, write_prompt
 from harness.interop.plan import is_scoring
@@ -212,7 +212,7 @@ def _no_images(run: Path, manifest: Manifest) -> UsageError:
             f"{run} holds scores of images that lie elsewhere, and none of its own",
             f"use the folder that was scored: {manifest.command}",
         )
-    if manifest.config["generator"]["kind"] == FOREIGN:
+    if manifest.config["generator"]["kind"] == RECORDED_IMAGES:
         return UsageError(
             f"{run} was imported without its images", "import it again without --no-images"
         )

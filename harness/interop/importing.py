@@ -18,7 +18,7 @@ from harness.analysis.curves import run_curves
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import known_mean
 from harness.analysis.measurement import sizes_total
-from harness.config import FOREIGN, RECORDED_JUDGE, RECORDED_SCORER, Plugin, RunConfig
+from harness.config import RECORDED_IMAGES, RECORDED_JUDGE, RECORDED_SCORER, Plugin, RunConfig
 from harness.engine.launch import Execution, work
 from harness.engine.sources import Known
 from harness.errors import UsageError
@@ -150,7 +150,7 @@ def _config(output: Output, budget: int, keep_images: bool) -> RunConfig:
         strategy=Plugin(name=Recorded.name),
         budget=budget,
         suite=SUITE,
-        generator=ModelSpec(kind=FOREIGN, settings={"files": digest(content)[:32]}),
+        generator=ModelSpec(kind=RECORDED_IMAGES, settings={"files": digest(content)[:32]}),
         judge=ModelSpec(kind=RECORDED_JUDGE),
         scorer=ModelSpec(kind=RECORDED_SCORER) if geneval else None,
         # One image that the benchmark itself judged is enough to make the score an upper bound.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.base import Benchmark
 from benchmarks.prompt_file import PromptFile
-from harness.config import FOREIGN, Plugin, RunConfig
+from harness.config import RECORDED_IMAGES, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError
 from harness.interop.layout import PromptFolder, group, passed_over, read_layout
 from harness.interop.matching import match
@@ -195,7 +195,7 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         )
         or loads_miniature(specs, paths),
         generator=ModelSpec(
-            kind=FOREIGN, dtype="float32", settings={"files": _listing(root, files)}
+            kind=RECORDED_IMAGES, dtype="float32", settings={"files": _listing(root, files)}
         ),
         judge=ModelSpec(dtype="float32", kind="none"),
         scorer=spec,

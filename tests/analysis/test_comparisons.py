@@ -9,7 +9,13 @@ from benchmarks.geneval.classes import TAGS
 from harness.analysis.comparison import comparison_table
 from harness.analysis.curves import run_curves
 from harness.analysis.matched import matched_table
-from harness.analysis.protocol import caption, check_alike, labels, unlike, warnings
+from harness.analysis.protocol import (
+    caption,
+    check_comparable,
+    labels,
+    protocol_differences,
+    warnings,
+)
 from harness.analysis.published import load_published, published_points
 from harness.errors import UsageError
 from harness.models.leakage import LABEL
@@ -72,13 +78,16 @@ def test_protocols_differ_in_prompts_or_resolution(make_run: MakeRun) -> None:
     plain = make_run("a")
     fewer = make_run("b", benchmark_options={"size": "4"})
     larger = make_run("c", generator_settings={"height": "16"})
-    assert unlike(plain, make_run("d", budget=2)) == []
-    assert "prompt set" in unlike(plain, fewer)
-    assert unlike(plain, larger) == ["resolution"]
+    assert protocol_differences(plain, make_run("d", budget=2)) == []
+    assert "prompt set" in protocol_differences(plain, fewer)
+    assert protocol_differences(plain, larger) == ["resolution"]
     with pytest.raises(UsageError, match="resolution"):
-        check_alike([plain, larger], force=False)
-    assert "not comparable" in check_alike([plain, larger], force=True)[0]
-    assert "resolution" in comparison_table([plain, larger], ["a", "c"])["unlike"].iloc[0]
+        check_comparable([plain, larger], force=False)
+    assert "not comparable" in check_comparable([plain, larger], force=True)[0]
+    assert (
+        "resolution"
+        in comparison_table([plain, larger], ["a", "c"])["protocol_differences"].iloc[0]
+    )
 
 
 def test_published_macro_is_the_mean_of_the_printed_tags(make_run: MakeRun) -> None:

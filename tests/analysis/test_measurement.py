@@ -12,7 +12,7 @@ from harness.analysis.comparison import common
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.measurement import measurement, resolution
-from harness.analysis.protocol import check_alike, unlike
+from harness.analysis.protocol import check_comparable, protocol_differences
 from harness.log.manifest import Manifest, PromptSet
 from tests.analysis.conftest import MakeRun
 from tests.foreign import imported, script_output
@@ -104,11 +104,11 @@ def test_what_is_not_on_record_is_said_and_no_difference(tmp_path: Path, make_ru
     for name, images in (("with", True), ("without", False)):
         imported(source, tmp_path / name, keep_images=images)
         runs.append(load_run(tmp_path / name))
-    assert unlike(*runs) == []
-    one, two = check_alike(runs, force=False)
+    assert protocol_differences(*runs) == []
+    one, two = check_comparable(runs, force=False)
     assert one.startswith("Scorer of ") and two.startswith("Resolution and scorer of ")
     assert "not on record" in one
     assert resolution(runs[0].manifest) == {(8, 8)}
     assert not common(*runs).same_noise, "nobody knows the noise of images from elsewhere"
     other = replace(runs[0], parts=make_run("stub").parts)
-    assert "benchmark" in unlike(runs[0], other)
+    assert "benchmark" in protocol_differences(runs[0], other)

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.geneval.benchmark import GenEval
 from harness.analysis.comparison import common, comparison_table
 from harness.analysis.prompt_sets import content, coverage_of
-from harness.analysis.protocol import check_alike, unlike
+from harness.analysis.protocol import check_comparable, protocol_differences
 from harness.errors import UsageError
 from harness.records import Prompt
 from harness.registry import import_paths
@@ -119,7 +119,9 @@ def renamed(**options: Any) -> dict[str, Any]:
 
 def test_the_same_prompts_under_other_names_are_paired(make_run: MakeRun) -> None:
     one, other = make_run("a", **renamed()), make_run("b", **renamed(prefix="x"))
-    assert unlike(one, other) == [] and check_alike([one, other], force=False) == []
+    assert (
+        protocol_differences(one, other) == [] and check_comparable([one, other], force=False) == []
+    )
     shared = common(one, other)
     assert len(shared.first) == 10
     texts = [run.prompts["prompt"].to_numpy() for run in (one, other)]
@@ -128,7 +130,7 @@ def test_the_same_prompts_under_other_names_are_paired(make_run: MakeRun) -> Non
 
 def test_prompts_that_are_scored_otherwise_are_not_paired(make_run: MakeRun) -> None:
     one, other = make_run("a", **renamed()), make_run("b", **renamed(count=2))
-    assert unlike(one, other) == ["prompt set"]
+    assert protocol_differences(one, other) == ["prompt set"]
     with pytest.raises(UsageError, match="no prompt in common"):
         common(one, other)
 
@@ -136,8 +138,8 @@ def test_prompts_that_are_scored_otherwise_are_not_paired(make_run: MakeRun) -> 
 def test_prompts_that_a_run_lacks_are_named(make_run: MakeRun) -> None:
     one, other = make_run("a", **renamed()), make_run("b", **renamed(first=4))
     with pytest.raises(UsageError, match=r"has 4 that .* has not: 00000 'thing 0', .* and 1 more"):
-        check_alike([one, other], force=False)
-    (warning,) = check_alike([one, other], force=True)
+        check_comparable([one, other], force=False)
+    (warning,) = check_comparable([one, other], force=True)
     assert "has 4 that" in warning
     row = comparison_table([one, other], ["a", "b"]).iloc[0]
-    assert (row["prompts"], row["unlike"]) == (6, "prompt set")
+    assert (row["prompts"], row["protocol_differences"]) == (6, "prompt set")

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from harness.analysis.findings import analyse
 from harness.analysis.summary import summarise
-from harness.audit import costs as audited_costs
+from harness.audit.audited_run import AuditedRun, Options
+from harness.audit.checks import costs as audited_costs
 from harness.audit.result import Status
-from harness.audit.subject import Options, Subject
 from harness.cli import cli
 from harness.log.costs import COSTS, sums
 from harness.log.manifest import Manifest
@@ -126,8 +126,8 @@ def test_totals_and_summary_leave_it_open(name: str, uncounted: Path) -> None:
 
 @pytest.mark.parametrize("name", ASKS)
 def test_an_audit_agrees(name: str, uncounted: Path) -> None:
-    subject = Subject(RunFolder(uncounted / name), Options(plugins=True))
-    result = audited_costs.check(subject)
+    audited = AuditedRun(RunFolder(uncounted / name), Options(plugins=True))
+    result = audited_costs.check(audited)
     assert result.outcome is Status.PASS, result.evidence
     assert differences(uncounted / name) == []
-    assert any("FLOPs not counted" in line for line in audited_costs.check(subject).evidence)
+    assert any("FLOPs not counted" in line for line in audited_costs.check(audited).evidence)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.audit.checks import audit
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.result import Result
-from harness.audit.subject import Options, Subject
 from harness.errors import HarnessError
 from harness.log import store
 from harness.log.run_folder import RunFolder
@@ -22,7 +22,7 @@ PARTIAL = {"strategy": HALVES, "strategy_options": {"renoise": "true"}, "budget"
 
 def results(path: Path) -> dict[str, Result]:
     options = Options(regenerate=1000, rescore=1000, plugins=True)
-    return {result.check: result for result in audit(Subject(RunFolder(path), options))}
+    return {result.check: result for result in audit(AuditedRun(RunFolder(path), options))}
 
 
 @pytest.mark.parametrize("ask", [PARTIAL, {"strategy": REWRITER}], ids=["partial", "reply"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.audit.checks import audit
-from harness.audit.subject import Options, Subject
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
 from harness.engine import rows
 from harness.errors import Interrupted
 from harness.log import manifest
@@ -43,5 +43,5 @@ def test_an_honest_run_under_such_a_clock_passes(
         run(ready, tmp_path / "run", stop=stop)
     Clock.behind = timedelta(hours=4)
     run(ready, tmp_path / "run")
-    results = audit(Subject(RunFolder(tmp_path / "run"), Options(plugins=True)))
+    results = audit(AuditedRun(RunFolder(tmp_path / "run"), Options(plugins=True)))
     assert not [result for result in results if result.failed]

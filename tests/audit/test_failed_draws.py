@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from harness.audit import regeneration, rescoring
-from harness.audit.checks import audit
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
+from harness.audit.checks import regeneration, rescoring
 from harness.audit.result import Result, Status
-from harness.audit.subject import Options, Subject
 from harness.log.images import image_path
 from harness.log.run_folder import RunFolder
 from tests.audit.forging import Forger, Rows
@@ -40,7 +40,7 @@ def wounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def results(path: Path, models: int = 1000) -> dict[str, Result]:
     options = Options(regenerate=models, rescore=models, plugins=True)
-    return {result.check: result for result in audit(Subject(RunFolder(path), options))}
+    return {result.check: result for result in audit(AuditedRun(RunFolder(path), options))}
 
 
 def test_failures_are_no_false_alarms(wounded: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_good_draw_called_failed_is_told(wounded: Path, tmp_path: Path) -> Non
 
     forger.rewrite("candidates", change)
     options = Options(regenerate=1, plugins=True)
-    found = regeneration.check(Subject(RunFolder(tmp_path / "forged"), options))
+    found = regeneration.check(AuditedRun(RunFolder(tmp_path / "forged"), options))
     assert "1 of 7 draws logged as failed come out well here" in found.evidence
 
 
@@ -165,7 +165,7 @@ def test_a_judge_that_fails_now_has_not_confirmed(wounded: Path, tmp_path: Path)
     faults.add("judge", "error", "on-4")
     try:
         options = Options(rescore=1000, plugins=True)
-        found = rescoring.check(Subject(RunFolder(wounded), options))
+        found = rescoring.check(AuditedRun(RunFolder(wounded), options))
     finally:
         (faults.folder / "judge.error.on-4").unlink()
     assert found.outcome is Status.FAIL and "no verdict now" in found.evidence[0]

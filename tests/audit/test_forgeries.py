@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from harness.audit.checks import audit
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.result import Status
-from harness.audit.subject import Options, Subject
 from harness.log import images
 from harness.log.run_folder import RunFolder
 from harness.seeds import pixel_digest
@@ -30,7 +30,7 @@ EVERYTHING = Options(regenerate=1000, rescore=1000, plugins=True)
 
 
 def outcomes(path: Path) -> dict[str, Status]:
-    results = audit(Subject(RunFolder(path), EVERYTHING))
+    results = audit(AuditedRun(RunFolder(path), EVERYTHING))
     return {result.check: result.outcome for result in results}
 
 
@@ -482,7 +482,7 @@ def test_a_forger_who_changes_nothing_is_let_through(honest: Path, tmp_path: Pat
 
 
 def test_a_stranger_does_not_choose_what_is_imported(honest: Path) -> None:
-    results = audit(Subject(RunFolder(honest), Options(regenerate=5, rescore=5)))
+    results = audit(AuditedRun(RunFolder(honest), Options(regenerate=5, rescore=5)))
     found = {result.check: result for result in results}
     assert found["regeneration"].outcome is Status.NOT_APPLICABLE
     assert "--plugins" in found["regeneration"].evidence[0]

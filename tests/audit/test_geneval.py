@@ -13,9 +13,9 @@ import torch
 
 from benchmarks.base import Benchmark, GradingPasses
 from benchmarks.geneval.benchmark import GenEval
-from harness.audit import flops, verdicts
+from harness.audit.audited_run import AuditedRun, Options
+from harness.audit.checks import flops, verdicts
 from harness.audit.result import CannotCheck, Status
-from harness.audit.subject import Options, Subject
 from harness.errors import HarnessError
 from harness.flops import count
 from harness.log.run_folder import RunFolder
@@ -42,8 +42,8 @@ def forger(measured: Path, tmp_path: Path) -> Forger:
     return Forger(tmp_path / "run")
 
 
-def subject(path: Path) -> Subject:
-    return Subject(RunFolder(path), Options())
+def audited(path: Path) -> AuditedRun:
+    return AuditedRun(RunFolder(path), Options())
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_flops_follow_from_the_configurations(
     measured: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     capfd.readouterr()
-    found = flops.check(subject(measured))
+    found = flops.check(audited(measured))
     assert capfd.readouterr() == ("", "")
     assert found.outcome is Status.PASS, found.evidence
     assert found.evidence[0].startswith("of the generator, judge, scorer")
@@ -86,7 +86,7 @@ FORGERIES: dict[str, Callable[[Rows], Any]] = {
 @pytest.mark.parametrize("name", FORGERIES)
 def test_forged_flops_are_caught(name: str, forger: Forger) -> None:
     forger.rewrite("candidates", FORGERIES[name])
-    assert flops.check(subject(forger.folder.path)).failed
+    assert flops.check(audited(forger.folder.path)).failed
 
 
 def test_without_checkpoints_flops_are_not_known(forger: Forger) -> None:
@@ -97,12 +97,12 @@ def test_without_checkpoints_flops_are_not_known(forger: Forger) -> None:
 
     forger.manifest(away)
     with pytest.raises(CannotCheck, match="is not here"):
-        flops.check(subject(forger.folder.path))
+        flops.check(audited(forger.folder.path))
 
 
 def test_other_weights_of_the_same_name_are_not_counted(forger: Forger) -> None:
     forger.config(lambda fields: fields["digests"].update({"judge.detector": "0" * 64}))
-    found = flops.check(subject(forger.folder.path))
+    found = flops.check(audited(forger.folder.path))
     assert found.outcome is Status.PASS
     assert any("not of the judge: " in line for line in found.evidence)
 
@@ -122,7 +122,7 @@ def test_the_two_counters_agree(forward: Callable[[], Any]) -> None:
 
 
 def test_verdicts_follow_from_detections(measured: Path) -> None:
-    assert verdicts.check(subject(measured)).outcome is Status.PASS
+    assert verdicts.check(audited(measured)).outcome is Status.PASS
 
 
 def _flip(found: Rows) -> None:
@@ -139,23 +139,23 @@ def _unsee(found: Rows) -> None:
 
 def test_answer_keys_of_the_runs_own_are_not_asked(forger: Forger) -> None:
     """Nothing was asked for, so all is right: by a file that no run of a generator has."""
-    asked = Subject(forger.folder).prompts
+    asked = AuditedRun(forger.folder).prompts
     forger.bring_prompts([replace(p, metadata={"include": []}) for p in asked])
     forger.rewrite("candidates", lambda found: [r | {"correct": True, "reason": ""} for r in found])
-    assert verdicts.check(subject(forger.folder.path)).failed
+    assert verdicts.check(audited(forger.folder.path)).failed
 
 
 @pytest.mark.parametrize("forge", [_flip, _unsee])
 def test_forged_verdicts_are_caught(forge: Callable[[Rows], None], forger: Forger) -> None:
     forger.rewrite("candidates", forge)
-    assert verdicts.check(subject(forger.folder.path)).failed
+    assert verdicts.check(audited(forger.folder.path)).failed
 
 
 def test_the_rules_that_grade_anew_are_the_benchmark_s_own(
     measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No benchmark is known by name here: each says what follows from its records."""
-    run_of_another = subject(measured)
+    run_of_another = audited(measured)
     seen: list[Prompt] = []
 
     def rescore(self: object, prompt: Prompt, found: Evidence, settings: Any) -> Score:
@@ -174,12 +174,12 @@ def test_what_a_scorer_takes_is_the_benchmark_s_word(
     measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(GenEval, "grading_passes", Benchmark.grading_passes)
-    found = flops.check(subject(measured))
+    found = flops.check(audited(measured))
     assert any("not of the scorer: what a scorer 'geneval' takes" in e for e in found.evidence)
     assert found.evidence[0].startswith("of the generator, judge,")
     passes = GradingPasses(lambda: None, lambda: None, lambda prompt: False)
     monkeypatch.setattr(GenEval, "grading_passes", lambda *_: passes)
-    assert flops.check(subject(measured)).failed
+    assert flops.check(audited(measured)).failed
 
 
 def test_a_colour_that_was_asked_for_and_not_logged_is_missed() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.audit import remade
+from harness.audit import regenerator
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.bundle import FACTS, unpack
-from harness.audit.checks import audit
 from harness.audit.result import CannotCheck, Result, Status
-from harness.audit.subject import Options, Subject
 from harness.log import images
 from harness.log.run_folder import RunFolder
 from harness.records import Prompt, Role
@@ -26,7 +26,7 @@ EVERYTHING = Options(regenerate=1000, rescore=1000, plugins=True)
 
 
 def audited(folder: RunFolder, kept: str | None = None) -> dict[str, Result]:
-    return {each.check: each for each in audit(Subject(folder, EVERYTHING, kept))}
+    return {each.check: each for each in audit(AuditedRun(folder, EVERYTHING, kept))}
 
 
 def falsified(honest: Path, folder: Path, *, keep: str) -> Forger:
@@ -99,13 +99,13 @@ def test_a_bundle_is_held_to_its_images_whatever_it_says_of_them(
 def test_where_no_generator_is_only_verified_pictures_are_judged(
     single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(subject: Subject, role: Role) -> object:
+    def absent(audited: AuditedRun, role: Role) -> object:
         if role is Role.GENERATOR:
             raise CannotCheck("the generator is not here")
-        return setup(subject, role)
+        return setup(audited, role)
 
-    setup = remade.setup
-    monkeypatch.setattr(remade, "setup", absent)
+    setup = regenerator.setup
+    monkeypatch.setattr(regenerator, "setup", absent)
     forger = falsified(single, tmp_path / "run", keep="all")
     results = audited(forger.folder)
     assert results["images"].outcome is Status.FAIL
@@ -123,7 +123,7 @@ def test_honest_runs_that_keep_fewer_pass(honest: Path, tmp_path: Path, keep: st
 
 def test_a_name_that_is_no_digest_leads_nowhere(honest: Path, tmp_path: Path) -> None:
     shutil.copytree(honest, tmp_path / "run")
-    subject = Subject(RunFolder(tmp_path / "run"))
+    audited = AuditedRun(RunFolder(tmp_path / "run"))
     outside = next((tmp_path / "run" / "images").glob("*/*"))
     outside.rename(tmp_path / "outside.png")
-    assert subject.image("../../outside") is None and subject.image(None) is None
+    assert audited.image("../../outside") is None and audited.image(None) is None

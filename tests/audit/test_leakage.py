@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from benchmarks.base import Benchmark
-from harness.audit import leakage
-from harness.audit.checks import audit
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
+from harness.audit.checks import leakage
 from harness.audit.result import Status
-from harness.audit.subject import Options, Subject
 from harness.log.run_folder import RunFolder
 from harness.records import Cost, Image, Loading, Prompt, Verdict
 from tests.audit.forging import Forger, Rows
@@ -49,14 +49,14 @@ def disguised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_disguised_oracle_is_caught(disguised: Path) -> None:
     everything = Options(regenerate=20, rescore=20, plugins=True)
-    found = audit(Subject(RunFolder(disguised), everything))
+    found = audit(AuditedRun(RunFolder(disguised), everything))
     assert {result.check for result in found if result.failed} == {"leakage"}
 
 
 def test_labelled_it_may_be_one(disguised: Path, tmp_path: Path) -> None:
     shutil.copytree(disguised, tmp_path / "run")
     Forger(tmp_path / "run").config(lambda fields: fields.update(oracle=True))
-    found = leakage.check(Subject(RunFolder(tmp_path / "run")))
+    found = leakage.check(AuditedRun(RunFolder(tmp_path / "run")))
     assert found.outcome is Status.NOT_APPLICABLE
 
 
@@ -78,5 +78,5 @@ def test_luck_is_no_oracle(
 
     forger = Forger(tmp_path / "run")
     forger.rewrite("candidates", change)
-    evidence = leakage.check(Subject(forger.folder)).evidence
+    evidence = leakage.check(AuditedRun(forger.folder)).evidence
     assert any("agree on every one" in line for line in evidence) is caught

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.audit.checks import audit
-from harness.audit.subject import Options, Subject
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
 from harness.log.run_folder import RunFolder
 from harness.models.suites import SANA_1_6B, load_suite
 from tests.audit.forging import Forger
@@ -61,7 +61,9 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], None]] = {
 def test_it_is_told(forge: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:
     shutil.copytree(RUN, tmp_path / "run")
     Forger(tmp_path / "run").config(forge)
-    results = {each.check: each for each in audit(Subject(RunFolder(tmp_path / "run"), Options()))}
+    results = {
+        each.check: each for each in audit(AuditedRun(RunFolder(tmp_path / "run"), Options()))
+    }
     evidence = " ".join(results["environment"].evidence)
     assert results["environment"].failed
     assert "scorer.detector" in evidence and "does not say so" in evidence

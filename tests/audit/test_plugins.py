@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness import registry
-from harness.audit.checks import audit
-from harness.audit.subject import Options, Subject
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
 from harness.log.run_folder import RunFolder
 from harness.report import build
 from tests.runs import run, stub_plan
@@ -35,7 +35,7 @@ def test_no_check_imports_what_a_manifest_names(
         return real(name)
 
     monkeypatch.setattr(registry, "import_module", spy)
-    found = audit(Subject(RunFolder(tmp_path / "run"), Options(plugins=plugins)))
+    found = audit(AuditedRun(RunFolder(tmp_path / "run"), Options(plugins=plugins)))
     assert any(name.startswith("tests.") for name in imported) is plugins
     # The stub suite has one folder for judge and scorer, which is all there is to find.
     assert [result.check for result in found if result.failed] == ["leakage"], found

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from harness.analysis.loading import load_run
 from harness.analysis.published import load_published, published_points
 from harness.analysis.run_table import runs_table
-from harness.audit import published
+from harness.audit.audited_run import AuditedRun, Options
+from harness.audit.checks import published
 from harness.audit.result import CannotCheck, Result, Status
-from harness.audit.subject import Options, Subject
 from harness.cli.audit import audit
 from harness.errors import UsageError
 from harness.log.run_folder import RunFolder
@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(path: Path, words: str | None = None) -> Result:
-    return published.check(Subject(RunFolder(path), Options(published=words)))
+    return published.check(AuditedRun(RunFolder(path), Options(published=words)))
 
 
 def printed_as(monkeypatch: pytest.MonkeyPatch, score: float) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.audit import regeneration, rescoring
+from harness.audit.checks import regeneration, rescoring
 from harness.audit.result import Status
 from harness.cli.audit import audit
 from harness.config import read_config

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.audit import report as checked
+from harness.audit.audited_run import AuditedRun, Options
+from harness.audit.checks import report as checked
 from harness.audit.result import CannotCheck, Result, Status
-from harness.audit.subject import Options, Subject
 from harness.log.run_folder import RunFolder
 from harness.report import build
 from tests.runs import run, stub_plan
@@ -51,7 +51,7 @@ def wounded(tmp_path_factory: pytest.TempPathFactory) -> Wounded:
 
 
 def check(path: Path, **options: Any) -> Result:
-    return checked.check(Subject(RunFolder(path), Options(plugins=True, **options)))
+    return checked.check(AuditedRun(RunFolder(path), Options(plugins=True, **options)))
 
 
 @pytest.mark.slow

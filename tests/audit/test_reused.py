@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from harness.audit.checks import audit
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.result import Result, Status
-from harness.audit.subject import Options, Subject
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import origin
@@ -29,7 +29,7 @@ def grown(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def results(path: Path, against: Path | None = None) -> dict[str, Result]:
     options = Options(regenerate=1000, rescore=1000, plugins=True, against=against)
-    return {result.check: result for result in audit(Subject(RunFolder(path), options))}
+    return {result.check: result for result in audit(AuditedRun(RunFolder(path), options))}
 
 
 def test_it_passes_and_says_what_it_took(honest: Path, grown: Path) -> None:

@@ -16,12 +16,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from harness.audit import images as image_check
-from harness.audit import regeneration, remade, rescoring
+from harness.audit import regenerator
+from harness.audit.audited_run import AuditedRun, Options
+from harness.audit.checks import images as image_check
+from harness.audit.checks import regeneration, rescoring
 from harness.audit.loaded import Loaded
-from harness.audit.regeneration import LARGEST_DIFFERENCE, LEAST_PSNR, apart
 from harness.audit.result import CannotCheck, Result, Status, count
-from harness.audit.subject import Options, Subject
+from harness.audit.tolerance import LARGEST_DIFFERENCE, LEAST_PSNR, image_distance
 from harness.cli.audit import audit
 from harness.log import images
 from harness.log.run_folder import RunFolder
@@ -75,11 +76,11 @@ def blurred(path: Path, by: int, *, keep: bool = True) -> None:
 
 
 def again(path: Path) -> Result:
-    return regeneration.check(Subject(RunFolder(path), EVERYTHING))
+    return regeneration.check(AuditedRun(RunFolder(path), EVERYTHING))
 
 
 def judged_again(path: Path) -> Result:
-    return rescoring.check(Subject(RunFolder(path), EVERYTHING))
+    return rescoring.check(AuditedRun(RunFolder(path), EVERYTHING))
 
 
 def test_bitwise(copy: Path) -> None:
@@ -135,11 +136,11 @@ def test_how_far_images_are_apart() -> None:
     grey = np.full((4, 4, 3), 100, np.uint8)
     dot = grey.copy()
     dot[0, 0, 0] = 100 + LARGEST_DIFFERENCE + 1
-    assert apart(grey, grey) == (float("inf"), 0)
-    assert apart(grey, grey[:2]) is None
-    found = apart(grey, grey + 3)
+    assert image_distance(grey, grey) == (float("inf"), 0)
+    assert image_distance(grey, grey[:2]) is None
+    found = image_distance(grey, grey + 3)
     assert found is not None and found[0] == pytest.approx(38.59, abs=0.01) and found[1] == 3
-    found = apart(grey, dot)
+    found = image_distance(grey, dot)
     assert found is not None and found[1] > LARGEST_DIFFERENCE and found[0] < LEAST_PSNR
 
 
@@ -208,7 +209,7 @@ def test_without_images_a_wrong_digest_is_caught(copy: Path) -> None:
     blurred(copy, 1, keep=False)
     assert again(copy).outcome is Status.FAIL
     with pytest.raises(CannotCheck, match="no image is here"):
-        image_check.check(Subject(RunFolder(copy), EVERYTHING))
+        image_check.check(AuditedRun(RunFolder(copy), EVERYTHING))
     with pytest.raises(CannotCheck, match="bit for bit"):
         judged_again(copy)
 
@@ -225,7 +226,7 @@ def test_a_chain_is_held_to_the_log_draw_by_draw(copy: Path) -> None:
     """Whoever alters a draw that later ones have feedback on is caught by these alone."""
     shutil.rmtree(copy / "images")
     one = Options(regenerate=1, plugins=True)
-    honest = regeneration.check(Subject(RunFolder(copy), one))
+    honest = regeneration.check(AuditedRun(RunFolder(copy), one))
     assert honest.outcome is Status.PASS and "1 draw, 1 with feedback, " in honest.looked_at
 
     def change(found: Rows) -> None:
@@ -234,7 +235,7 @@ def test_a_chain_is_held_to_the_log_draw_by_draw(copy: Path) -> None:
                 row["image"] = "0" * 32
 
     Forger(copy).rewrite("candidates", change)
-    assert regeneration.check(Subject(RunFolder(copy), one)).outcome is Status.FAIL
+    assert regeneration.check(AuditedRun(RunFolder(copy), one)).outcome is Status.FAIL
 
 
 @pytest.fixture
@@ -260,15 +261,15 @@ def test_without_images_what_was_made_again_is_judged_and_nothing_made_twice(
     copy: Path, made: list[str]
 ) -> None:
     shutil.rmtree(copy / "images")
-    subject = Subject(RunFolder(copy), Options(regenerate=3, rescore=3, plugins=True))
-    assert regeneration.check(subject).outcome is Status.PASS
+    audited = AuditedRun(RunFolder(copy), Options(regenerate=3, rescore=3, plugins=True))
+    assert regeneration.check(audited).outcome is Status.PASS
     already = list(made)
     assert len(already) > 4  # chains were made, too
-    found = rescoring.check(subject)
+    found = rescoring.check(audited)
     assert found.outcome is Status.PASS and found.looked_at == "3 images"
     assert made == already
-    subject.options = replace(subject.options, rescore=1000)
-    everything = rescoring.check(subject)
+    audited.options = replace(audited.options, rescore=1000)
+    everything = rescoring.check(audited)
     draws = Forger(copy).read("candidates")
     assert everything.outcome is Status.PASS and everything.looked_at == f"{len(draws)} images"
     assert sorted(made) == sorted(["load", *(row["draw_id"] for row in draws)])
@@ -281,9 +282,9 @@ def test_without_images_a_flipped_score_is_caught(copy: Path) -> None:
 
     shutil.rmtree(copy / "images")
     Forger(copy).rewrite("candidates", change)
-    subject = Subject(RunFolder(copy), Options(regenerate=2, rescore=2, plugins=True))
-    assert regeneration.check(subject).outcome is Status.PASS
-    assert rescoring.check(subject).outcome is Status.FAIL
+    audited = AuditedRun(RunFolder(copy), Options(regenerate=2, rescore=2, plugins=True))
+    assert regeneration.check(audited).outcome is Status.PASS
+    assert rescoring.check(audited).outcome is Status.FAIL
 
 
 def test_models_are_loaded_once_for_all_runs(honest: Path, copy: Path, made: list[str]) -> None:
@@ -299,7 +300,7 @@ def test_models_are_loaded_once_for_all_runs(honest: Path, copy: Path, made: lis
 
 def test_another_number_of_threads_is_another_model(copy: Path, made: list[str]) -> None:
     loaded = Loaded()
-    setup = remade.setup(Subject(RunFolder(copy), EVERYTHING), Role.GENERATOR)
+    setup = regenerator.setup(AuditedRun(RunFolder(copy), EVERYTHING), Role.GENERATOR)
     first = loaded.worker(Role.GENERATOR, setup)
     assert loaded.worker(Role.GENERATOR, setup) is first
     other = replace(setup, config=setup.config.model_copy(update={"threads": 1}))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.audit.checks import audit
-from harness.audit.subject import Options, Subject
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
 from harness.log.run_folder import RunFolder
 from tests.audit.conftest import give_judge_a_folder
 from tests.audit.forging import Forger, Rows
@@ -28,7 +28,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def failures(path: Path) -> dict[str, str]:
-    results = audit(Subject(RunFolder(path), Options(plugins=True)))
+    results = audit(AuditedRun(RunFolder(path), Options(plugins=True)))
     return {result.check: " ".join(result.evidence) for result in results if result.failed}
 
 

@@ -86,7 +86,7 @@ def test_who_was_stopped_is_told_to_reuse_the_same_runs(
     def stopped(*_: object, **__: object) -> None:
         raise Interrupted("stopped before the end")
 
-    monkeypatch.setattr("harness.cli.drive.work", stopped)
+    monkeypatch.setattr("harness.cli.execute.work", stopped)
     assert harness("run", *few, "--reuse", "a few", "--out", "r") == 130
     assert "carry on with: python -m harness resume r --plugins --reuse 'a few'\n" in harness.err
 

@@ -11,9 +11,9 @@ import pytest
 import harness
 from harness.analysis.loading import load_run
 from harness.analysis.run_table import runs_table
-from harness.audit.checks import audit
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.result import Status
-from harness.audit.subject import Options, Subject
 from harness.engine.ladder import laddered
 from harness.identity import Resolver
 from harness.log.manifest import Manifest
@@ -160,7 +160,7 @@ def test_logs_are_equal_in_whatever_order_batches_come_back(suite: Path, tmp_pat
 def test_the_audit_makes_draws_again_at_their_own_sizes(suite: Path, tmp_path: Path) -> None:
     run(_stub_ladder(suite), tmp_path / "run")
     options = Options(regenerate=1000, rescore=1000, plugins=True)
-    results = {each.check: each for each in audit(Subject(RunFolder(tmp_path / "run"), options))}
+    results = {each.check: each for each in audit(AuditedRun(RunFolder(tmp_path / "run"), options))}
     assert results["regeneration"].outcome is Status.PASS
     # The stub judge knows what the stub scorer will say.
     assert [name for name, result in results.items() if result.failed] == ["leakage"]

@@ -9,9 +9,9 @@ import pytest
 
 import harness
 from harness.analysis.summary import summarise
-from harness.audit import costs, origins, rescoring, rows
+from harness.audit.audited_run import AuditedRun, Options
+from harness.audit.checks import costs, origins, rescoring, rows
 from harness.audit.result import Status
-from harness.audit.subject import Options, Subject
 from harness.config import read_config
 from harness.engine.launch import totals
 from harness.engine.progress import Progress
@@ -100,7 +100,7 @@ def test_a_metric_that_fails_leaves_everything_else_as_it_was(
     assert summary.searches_failed == 0 and summary.micro is not None
     assert summary.micro == summarise(tmp_path / "plain").micro
     with import_paths(allowed=True):
-        assert rows.check(Subject(RunFolder(tmp_path / "run"), Options())).outcome is Status.PASS
+        assert rows.check(AuditedRun(RunFolder(tmp_path / "run"), Options())).outcome is Status.PASS
 
 
 def test_what_it_costs_is_on_its_own_account(suite: Path, tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_a_run_takes_over_what_another_measured_by_the_same(
     frame = harness.load(tmp_path / "run")
     assert (frame["metric_worker"] == reused_from(pool)).sum() == 40
     with import_paths(allowed=True):
-        subject = Subject(RunFolder(tmp_path / "run"), Options(against=tmp_path / "pool"))
-        assert origins.check(subject).outcome is Status.PASS
+        audited = AuditedRun(RunFolder(tmp_path / "run"), Options(against=tmp_path / "pool"))
+        assert origins.check(audited).outcome is Status.PASS
 
 
 @pytest.mark.parametrize("theirs", [(), (OTHER,), (METRIC, OTHER)])
@@ -151,8 +151,8 @@ def test_what_another_did_not_measure_is_measured_of_its_images(
     assert (frame["metric_worker"] == "inline").all()
     with import_paths(allowed=True):
         for against in (None, tmp_path / "pool"):
-            subject = Subject(RunFolder(tmp_path / "run"), Options(against=against))
-            assert not origins.check(subject).failed and not costs.check(subject).failed
+            audited = AuditedRun(RunFolder(tmp_path / "run"), Options(against=against))
+            assert not origins.check(audited).failed and not costs.check(audited).failed
 
 
 def test_images_that_nobody_kept_cannot_be_measured(suite: Path, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_an_audit_measures_again(suite: Path, tmp_path: Path) -> None:
     run(measuring(suite, METRIC, OTHER), tmp_path / "run")
     with import_paths(allowed=True):
         options = Options(rescore=12, plugins=True)
-        result = rescoring.check(Subject(RunFolder(tmp_path / "run"), options))
+        result = rescoring.check(AuditedRun(RunFolder(tmp_path / "run"), options))
         assert result.outcome is Status.PASS
         assert "the metric was asked again about 12 images" in result.evidence
         forger = Forger(tmp_path / "run")
@@ -177,7 +177,7 @@ def test_an_audit_measures_again(suite: Path, tmp_path: Path) -> None:
                 row["metrics"] = [(name, value + 0.25) for name, value in row["metrics"]]
 
         forger.rewrite("candidates", flatter)
-        result = rescoring.check(Subject(RunFolder(tmp_path / "run"), options))
+        result = rescoring.check(AuditedRun(RunFolder(tmp_path / "run"), options))
         assert result.failed and any(METRIC in line for line in result.evidence)
 
         def forget(logged: list[dict[str, Any]]) -> None:
@@ -186,5 +186,5 @@ def test_an_audit_measures_again(suite: Path, tmp_path: Path) -> None:
             logged[2]["metrics"] = None
 
         forger.rewrite("candidates", forget)
-        result = rows.check(Subject(RunFolder(tmp_path / "run"), options))
+        result = rows.check(AuditedRun(RunFolder(tmp_path / "run"), options))
         assert result.failed and len(result.evidence) >= 3

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import harness
-from harness.config import FOREIGN
+from harness.config import RECORDED_IMAGES
 from harness.engine.progress import Progress
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.log.environment import packages
@@ -196,7 +196,7 @@ def test_a_run_whose_answers_could_be_others_is_refused(
 
 
 def test_images_from_elsewhere_are_refused(suite: Path, pool: Path, tmp_path: Path) -> None:
-    Forger(pool).config(lambda fields: fields["generator"].update(kind=FOREIGN))
+    Forger(pool).config(lambda fields: fields["generator"].update(kind=RECORDED_IMAGES))
     with pytest.raises(UsageError, match="its images were made elsewhere"):
         reusing(stub_plan(suite), tmp_path / "run", pool)
 

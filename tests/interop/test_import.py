@@ -10,8 +10,8 @@ from PIL import Image as Pillow
 
 import harness
 from harness.analysis.summary import summarise
-from harness.audit.checks import audit
-from harness.audit.subject import Subject
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun
 from harness.errors import HarnessError, UsageError
 from harness.interop.export import export
 from harness.interop.importing import row_of_budgets
@@ -187,7 +187,7 @@ def test_one_bad_row_of_metadata_is_named_and_the_rest_has_scores(tmp_path: Path
     assert frame.loc[~refused, "correct"].tolist() == whole.loc[~refused, "correct"].tolist()
     assert set(row_of_budgets(RunFolder(tmp_path / "run"))) == {4, 8, 12}
     assert all(0 <= value <= 1 for value in row_of_budgets(RunFolder(tmp_path / "run")).values())
-    audited = [r for r in audit(Subject(RunFolder(tmp_path / "run"))) if r.failed]
+    audited = [r for r in audit(AuditedRun(RunFolder(tmp_path / "run"))) if r.failed]
     assert not audited
 
 
@@ -265,7 +265,7 @@ def test_folders_of_equal_metadata_are_searches_of_one_prompt(tmp_path: Path) ->
     imported(source, tmp_path / "run")
     searches = harness.load(tmp_path / "run").groupby(["prompt_id", "replicate"]).size()
     assert list(searches.index) == [("00000", 0), *(("00001", n) for n in range(3))]
-    audited = [r for r in audit(Subject(RunFolder(tmp_path / "run"))) if r.failed]
+    audited = [r for r in audit(AuditedRun(RunFolder(tmp_path / "run"))) if r.failed]
     assert not audited
 
 

@@ -17,8 +17,8 @@ from benchmarks.geneval.benchmark import GenEval
 from benchmarks.geneval.loading import load_scorer
 from harness.analysis.loading import load_run
 from harness.analysis.statistics import Estimate
-from harness.audit.checks import audit
-from harness.audit.subject import Subject
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun
 from harness.config import RunConfig
 from harness.engine import engine, launch
 from harness.engine.executors.inline import InlineExecutor
@@ -497,7 +497,7 @@ def test_folders_of_equal_metadata_are_one_prompt(
     runs = [load_run(folder.path) for folder in folders]
     assert [len(run.prompts) for run in runs] == [9, 9]
     assert runs[0].scores().tolist() == runs[1].scores().tolist()
-    audited = {r.check: r for r in audit(Subject(folders[1]))}
+    audited = {r.check: r for r in audit(AuditedRun(folders[1]))}
     assert not [result for result in audited.values() if result.failed]
 
 
@@ -517,5 +517,5 @@ def test_a_prompt_that_is_refused_stays_one_of_n(
             assert line == good[line["filename"]]
     found = summarise_scores(RunFolder(tmp_path / "out"))
     assert found.per_image.images - found.per_image.scored == len(found.refused) > 0
-    audited = {r.check: r for r in audit(Subject(RunFolder(tmp_path / "out")))}
+    audited = {r.check: r for r in audit(AuditedRun(RunFolder(tmp_path / "out")))}
     assert not [result for result in audited.values() if result.failed]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.audit.subject import Row, Subject
+from harness.audit.audited_run import AuditedRun, Row
 from harness.engine.rows import logged_value
 from harness.engine.searches import SearchKey, timed_out
 from harness.log.grades import GRADE
@@ -100,27 +100,27 @@ def worth(draws: Sequence[Drawn]) -> float:
     return sum(draw.value for draw in scored) / len(scored) if scored else math.nan
 
 
-def counted(subject: Subject) -> list[Counted]:
+def counted(audited: AuditedRun) -> list[Counted]:
     """Every ended search, in order of prompt and replicate; of unfinished ones nothing counts.
 
     Raises:
         CannotCheck: The log cannot be read; or it lacks a prompt that the benchmark could name,
             if that were here.
     """
-    drawn = {key: rows for key, rows in subject.by_search(_COLUMNS) if key in subject.searches}
+    drawn = {key: rows for key, rows in audited.by_search(_COLUMNS) if key in audited.searches}
     told = {key.prompt_id: (rows[0]["prompt"], rows[0]["tag"]) for key, rows in drawn.items()}
-    if drawn.keys() != subject.searches.keys():
+    if drawn.keys() != audited.searches.keys():
         # Of a search that failed before its first draw the log has the prompt's id only.
-        told = {prompt.id: (prompt.text, prompt.tag) for prompt in subject.prompts} | told
+        told = {prompt.id: (prompt.text, prompt.tag) for prompt in audited.prompts} | told
     found = {}
-    for key, search in subject.searches.items():
+    for key, search in audited.searches.items():
         rows = drawn.get(key, [])
         text, tag = told.get(key.prompt_id, ("", ""))
         found[key] = Counted(
             key=key,
             text=text,
             tag=tag,
-            draws=tuple(_drawn(row, subject.config.judged) for row in rows),
+            draws=tuple(_drawn(row, audited.config.judged) for row in rows),
             selected=search["selected_index"] if rows else None,
             rounds=search["rounds"] if rows else 0,
             timed_out=timed_out(search["error"]),

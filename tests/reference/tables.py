@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from harness.audit.audited_run import AuditedRun
 from harness.audit.result import CannotCheck
-from harness.audit.subject import Subject
 from harness.engine.searches import Search
 from harness.log.manifest import FINISHED
 from harness.models.bundled import is_miniature
@@ -62,11 +62,11 @@ class Recount:
         budgets: The budgets at which a strategy is driven again; its own alone by default.
     """
 
-    def __init__(self, subject: Subject, budgets: Sequence[int] = ()) -> None:
-        self._subject = subject
+    def __init__(self, audited: AuditedRun, budgets: Sequence[int] = ()) -> None:
+        self._run = audited
         self._budgets = budgets
-        self._seed = subject.options.report_seed
-        self.searches = counted(subject)
+        self._seed = audited.options.report_seed
+        self.searches = counted(audited)
         if not self.searches:
             raise CannotCheck("no search has ended, so there is nothing to report")
         self._prompts: dict[str, list[Counted]] = defaultdict(list)
@@ -82,7 +82,7 @@ class Recount:
     @cached_property
     def facts(self) -> Cells:
         """How the run was measured, and how complete it is."""
-        config = self._subject.config
+        config = self._run.config
         draws = [draw for search in self.searches for draw in search.draws]
         return {
             "images_per_prompt": config.replicates,
@@ -98,9 +98,9 @@ class Recount:
         }
 
     def _searches_total(self) -> int:
-        if self._subject.foreign and self._subject.manifest.state == FINISHED:
+        if self._run.imported and self._run.manifest.state == FINISHED:
             return len(self.searches)  # as many as there were, prompt by prompt
-        return self._subject.manifest.prompt_set.count * self._subject.config.replicates
+        return self._run.manifest.prompt_set.count * self._run.config.replicates
 
     # The three tables.
 
@@ -260,7 +260,7 @@ class Recount:
         )
 
     def _chose_by_score(self, size: int) -> bool:
-        if size != self._subject.config.budget:
+        if size != self._run.config.budget:
             return False  # whoever stops early chooses among what it drew
         for search in self.searches:
             answered = [draw for draw in search.draws if draw.answered]
@@ -271,13 +271,13 @@ class Recount:
 
     def _replays(self) -> Iterator[Curve]:
         try:
-            strategy = self._subject.strategy
+            strategy = self._run.strategy
         except CannotCheck:
             worth = self._by_prompt([(search.score, search.spent()) for search in self.searches])
-            yield Curve("strategy", True, "run", {self._subject.config.budget: worth})
+            yield Curve("strategy", True, "run", {self._run.config.budget: worth})
             return
         worth_of: dict[str, dict[int, list[Worth] | None]] = {name: {} for name in REPLAYS}
-        for budget in self._budgets or [self._subject.config.budget]:
+        for budget in self._budgets or [self._run.config.budget]:
             found = [self._replayed(search, strategy, budget) for search in self.searches]
             for selector in REPLAYS:
                 # A mean over the searches that can be answered would favour the easy prompts.
@@ -295,7 +295,7 @@ class Recount:
             yield Curve(selector, selector == "strategy", "replay", worth_of[selector])
 
     def _replayed(self, search: Counted, strategy: Strategy, budget: int) -> Replayed:
-        if search.timed_out and budget == self._subject.config.budget:
+        if search.timed_out and budget == self._run.config.budget:
             logged = tuple(draw.index for draw in search.draws)
             return Replayed(logged, (), (), search.rounds, search.selected, None)
         prompt = Prompt(search.key.prompt_id, search.text, search.tag)
@@ -304,8 +304,8 @@ class Recount:
             prompt,
             search.key.replicate,
             budget=budget,
-            run_seed=self._subject.config.seed,
-            settings=self._subject.config.generator.settings,
+            run_seed=self._run.config.seed,
+            settings=self._run.config.generator.settings,
         )
         return replay(again, LoggedAnswers(search.rows))
 

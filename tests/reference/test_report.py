@@ -13,8 +13,8 @@ import pytest
 
 from harness.analysis import analyse
 from harness.analysis.replay import budget_grid
-from harness.audit.report import ENDS, KEYS
-from harness.audit.subject import Options, Subject
+from harness.audit.audited_run import AuditedRun, Options
+from harness.audit.checks.report import ENDS, KEYS
 from harness.log.run_folder import RunFolder
 from tests.audit.forging import Forger, Rows
 from tests.reference import intervals
@@ -36,8 +36,8 @@ SEARCHES: list[dict[str, Any]] = [
 def differences(path: Path, seed: int = 0) -> list[str]:
     """Name every cell of a run's report in which the two implementations differ."""
     findings = analyse([path], seed=seed)
-    subject = Subject(RunFolder(path), Options(plugins=True, report_seed=seed))
-    again = Recount(subject, budget_grid(subject.config.budget))
+    audited = AuditedRun(RunFolder(path), Options(plugins=True, report_seed=seed))
+    again = Recount(audited, budget_grid(audited.config.budget))
     tables = {
         "results": (findings.results, again.results()),
         "curves": (findings.scaling, again.curves()),

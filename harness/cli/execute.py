@@ -1,4 +1,4 @@
-"""What `run` and `resume` have in common: do the work, show it going, print what came of it."""
+"""The work of `run` and `resume`: execute the plan, show progress, print the summary."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def stoppable(hint: str) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def drive(
+def execute(
     plan: Plan,
     execution: Execution,
     folder: RunFolder,
@@ -83,7 +83,7 @@ def drive(
     """
     resume = resume_command(folder.path, plan.config.model_dump())
     # An error may be about a run that is reused, so that only who was stopped is told of it.
-    alike = " ".join([resume, *(f"--reuse {shlex.quote(str(pool.path))}" for pool in reuse)])
+    pools = [f"--reuse {shlex.quote(str(pool.path))}" for pool in reuse]
     manifest = check_folder(folder, plan)
     command = recorded_command()
     try:
@@ -91,7 +91,7 @@ def drive(
         if not is_finished(manifest):
             check_writable(folder.path)
             with (
-                stoppable(f"carry on with: {alike}") as stop,
+                stoppable(f"carry on with: {' '.join([resume, *pools])}") as stop,
                 display(plan, folder, fresh=manifest is None) as observe,
             ):
                 progress = work(

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.audit.audited_run import AuditedRun
 from harness.audit.result import Problems, Result, concluded
-from harness.audit.subject import Subject
 from harness.errors import HarnessError
 from harness.models.bundled import bundled_parts, is_bundled, is_copy, label, other_parts
 from harness.models.checkpoints import look
@@ -21,18 +21,18 @@ from harness.records import Role
 NAME = "environment"
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Compare checkpoints here with the run's, and rows with its creation."""
     problems = Problems()
-    evidence = _checkpoints(subject, problems)
-    evidence += _miniature(subject.manifest.config, problems)
-    _times(subject, problems)
+    evidence = _checkpoints(run, problems)
+    evidence += _miniature(run.manifest.config, problems)
+    _times(run, problems)
     return concluded(NAME, "checkpoints, times", problems, evidence)
 
 
-def _checkpoints(subject: Subject, problems: Problems) -> list[str]:
-    config = subject.config
-    same, lacking = 0, []
+def _checkpoints(run: AuditedRun, problems: Problems) -> list[str]:
+    config = run.config
+    same, missing = 0, []
     known = set()
     for role in Role:
         spec = getattr(config, role.value)
@@ -43,22 +43,22 @@ def _checkpoints(subject: Subject, problems: Problems) -> list[str]:
                 problems.add(f"checkpoint {name} ('{reference}') has no digest")
                 continue
             try:
-                found = look(reference).path
+                path = look(reference).path
             except HarnessError as error:
                 problems.add(error.message)
                 continue
-            if found is None:
-                lacking.append(reference)
-            elif folder_digest(found) != config.digests[name]:
+            if path is None:
+                missing.append(reference)
+            elif folder_digest(path) != config.digests[name]:
                 problems.add(f"checkpoint {name} ('{reference}') has other content here")
             else:
                 same += 1
                 if not (config.miniature or is_bundled(reference, config.digests[name])):
-                    _copied(name, found, problems)
+                    _copied(name, path, problems)
     for name in sorted(config.digests.keys() - known):
         problems.add(f"there is a digest of '{name}', which is no checkpoint of the run")
-    said = [f"{same} checkpoints have the content that the config names"]
-    return said + ([f"claimed, not here: {', '.join(sorted(set(lacking)))}"] if lacking else [])
+    evidence = [f"{same} checkpoints have the content that the config names"]
+    return evidence + ([f"claimed, not here: {', '.join(sorted(set(missing)))}"] if missing else [])
 
 
 def _copied(name: str, folder: Path, problems: Problems) -> None:
@@ -79,20 +79,20 @@ def _miniature(config: Mapping[str, Any], problems: Problems) -> list[str]:
     return [*filter(None, [label(config)]), *([difference] if others else [])]
 
 
-def _times(subject: Subject, problems: Problems) -> None:
-    manifest = subject.manifest
+def _times(run: AuditedRun, problems: Problems) -> None:
+    manifest = run.manifest
     try:
         created = datetime.fromisoformat(manifest.created)
     except (TypeError, ValueError):
         problems.add(f"it was created at '{manifest.created}', which is no time")
         return
-    if subject.foreign:
+    if run.imported:
         return
     if not manifest.sessions:
         problems.add("nobody is on record to have worked on it")
     now = datetime.now(UTC)
     for table in ("candidates", "searches"):
-        times = [row["time"] for row in subject.rows(table, ["time"]) if row["time"] is not None]
+        times = [row["time"] for row in run.rows(table, ["time"]) if row["time"] is not None]
         if times and min(times) < created:
             problems.add(f"rows of '{table}' are older than the run, from {min(times):%F %T}")
         if times and max(times) > now:

@@ -17,10 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from harness.audit.regeneration import elsewhere
-from harness.audit.remade import Remaker, Sampled, remaker, run_apart, sample, setup
+from harness.audit.audited_run import AuditedRun, Row, named
+from harness.audit.regenerator import (
+    Regenerator,
+    Sampled,
+    answer_batch,
+    sample,
+    setup,
+    shared_regenerator,
+)
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Row, Subject, named
+from harness.audit.tolerance import machine_differences
 from harness.engine.jobs import Item, Judged, Measured, Png, Scored
 from harness.engine.rows import logged_answers, logged_value
 from harness.engine.searches import SearchKey
@@ -40,30 +47,30 @@ BOX_TOLERANCE = 1.0
 
 _ANSWER = {Role.JUDGE: "accepted", Role.SCORER: "correct", Role.METRIC: "metrics"}
 
-Found = list[tuple[Any, ...]]
+Detections = list[tuple[Any, ...]]
 """Detections: label, box, score, colour."""
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Judge and score a sample of images again."""
-    if subject.foreign:
+    if run.imported:
         raise CannotCheck("the images are not in the run's folder under their own digests")
-    if not subject.options.rescore:
+    if not run.options.rescore:
         raise CannotCheck("not asked for (--rescore)")
-    shown, evidence = _images(subject)
+    shown, evidence = _images(run)
     if not shown:
         raise CannotCheck("no image is here, and none could be made again bit for bit")
-    prompts = {prompt.id: prompt for prompt in subject.prompts}
-    reasons = elsewhere(subject)
+    prompts = {prompt.id: prompt for prompt in run.prompts}
+    reasons = machine_differences(run)
     tolerance = TOLERANCE if reasons else 0.0
     asked = 0
     problems = Problems()
     for role in _ANSWER:
-        spec = getattr(subject.config, role.value)
-        if spec is None or (role is Role.JUDGE and not subject.config.judged):
+        spec = getattr(run.config, role.value)
+        if spec is None or (role is Role.JUDGE and not run.config.judged):
             continue
         try:
-            worker = subject.loaded.worker(role, setup(subject, role))
+            worker = run.loaded.worker(role, setup(run, role))
         except CannotCheck as error:
             evidence.append(f"no verdicts of the {role}: {error}")
             continue
@@ -76,7 +83,7 @@ def check(subject: Subject) -> Result:
                 Look(prompts[row["prompt_id"]], Png(png), judge_seed(row["draw_id"]))
                 for row, png in batch
             ]
-            for (row, _), answer in zip(batch, run_apart(worker, items), strict=True):
+            for (row, _), answer in zip(batch, answer_batch(worker, items), strict=True):
                 for problem in _differences(row, answer, tolerance):
                     key = SearchKey(row["prompt_id"], row["replicate"])
                     problems.add(f"{named(key, row['draw_index'])}: {problem}")
@@ -86,48 +93,45 @@ def check(subject: Subject) -> Result:
     return concluded(NAME, count(len(shown), "image"), problems, [*evidence, *reasons])
 
 
-def _images(subject: Subject) -> tuple[list[tuple[Row, bytes]], list[str]]:
+def _images(run: AuditedRun) -> tuple[list[tuple[Row, bytes]], list[str]]:
     """A sample of draws with their images, and what there is to say of it."""
-    number = subject.options.rescore
-    chosen = sample(subject, number, "rescore")
-    here = _here(subject, chosen)
-    missing = [one for one in chosen if one.row["draw_id"] not in here]
+    number = run.options.rescore
+    chosen = sample(run, number, "rescore")
+    stored = _stored(run, chosen)
+    missing = [one for one in chosen if one.row["draw_id"] not in stored]
     evidence = []
     made: list[tuple[Row, bytes]] = []
     if missing:
         others = {one.row["draw_id"] for one in chosen} - {one.row["draw_id"] for one in missing}
         try:
-            made = _made(remaker(subject), missing, others, subject.options.seed)
+            made = _made(shared_regenerator(run), missing, others, run.options.seed)
         except CannotCheck as error:
-            chosen = sample(subject, number, "rescore", lambda row: _is_kept(subject, row))
-            here = _here(subject, chosen)
-            if not here:
+            chosen = sample(run, number, "rescore", lambda row: _is_stored(run, row))
+            stored = _stored(run, chosen)
+            if not stored:
                 raise
             evidence.append(f"of kept images only: {error}")
-    return [*here.values(), *made], evidence
+    return [*stored.values(), *made], evidence
 
 
-def _here(subject: Subject, chosen: Sequence[Sampled]) -> dict[str, tuple[Row, bytes]]:
+def _stored(run: AuditedRun, chosen: Sequence[Sampled]) -> dict[str, tuple[Row, bytes]]:
     """Rows with their images, by draw id, of those whose images are here and have their pixels."""
-    images = ((one.row, subject.image(one.row["image"])) for one in chosen)
+    images = ((one.row, run.image(one.row["image"])) for one in chosen)
     return {row["draw_id"]: (row, png) for row, png in images if png is not None}
 
 
-def _is_kept(subject: Subject, row: Row) -> bool:
-    return (
-        row["image"] is not None
-        and local(image_path(subject.folder.images, row["image"])).is_file()
-    )
+def _is_stored(run: AuditedRun, row: Row) -> bool:
+    return row["image"] is not None and local(image_path(run.folder.images, row["image"])).is_file()
 
 
 def _made(
-    maker: Remaker, lacking: Sequence[Sampled], others: AbstractSet[str], seed: int
+    maker: Regenerator, missing: Sequence[Sampled], others: AbstractSet[str], seed: int
 ) -> list[tuple[Row, bytes]]:
-    """As many images as are lacking, made again bit for bit: before, or else now.
+    """As many images as are missing, made again bit for bit: before, or else now.
 
     Args:
         maker: What makes them.
-        lacking: Draws whose images are not here.
+        missing: Draws whose images are not here.
         others: Ids of those that are judged anyhow.
         seed: Of the choice among images made before.
     """
@@ -136,10 +140,10 @@ def _made(
         return name in maker.made and maker.made[name].digest == maker.rows[name]["image"]
 
     spare = [name for name in sorted(maker.made) if good(name) and name not in others]
-    taken = random.Random(f"{seed} made").sample(spare, min(len(spare), len(lacking)))
-    rest = [one for one in lacking if one.row["draw_id"] not in taken]
-    rest = rest[: len(lacking) - len(taken)]
-    maker.make(rest)
+    taken = random.Random(f"{seed} made").sample(spare, min(len(spare), len(missing)))
+    rest = [one for one in missing if one.row["draw_id"] not in taken]
+    rest = rest[: len(missing) - len(taken)]
+    maker.regenerate(rest)
     taken += [one.row["draw_id"] for one in rest if good(one.row["draw_id"])]
     return [(maker.rows[name], maker.made[name].png) for name in taken]
 
@@ -164,7 +168,7 @@ def _differences(row: Any, answer: Any, tolerance: float) -> Iterator[str]:
             yield f"the scorer's grade is {score.value:.6g}, logged is {value:.6g}"
         if score.reason != row["reason"] and not (tolerance and score.answers):
             yield f"the scorer's reason is '{score.reason}', logged is '{row['reason']}'"
-        if not _alike(_detected(score), _logged(row), tolerance):
+        if not _same_detections(_detected(score), _logged(row), tolerance):
             yield "the scorer's detections are others"
         if score.answers != logged_answers(row) and not tolerance:
             yield "the scorer's answers are others"
@@ -177,8 +181,8 @@ def _differences(row: Any, answer: Any, tolerance: float) -> Iterator[str]:
                 yield f"the metric '{name}' gives {measure:.6g}, logged is {logged[name]:.6g}"
 
 
-def _alike(now: Found, then: Found, tolerance: float) -> bool:
-    """Whether detections are the same; with a tolerance, whether those of equal labels are near.
+def _same_detections(now: Detections, then: Detections, tolerance: float) -> bool:
+    """True if detections are the same; with a tolerance, if those of equal labels are near.
 
     On another device a detection at the threshold may come or go, which the verdict does not
     hang on; so with a tolerance only lists of the same labels are compared.
@@ -195,12 +199,12 @@ def _alike(now: Found, then: Found, tolerance: float) -> bool:
     )
 
 
-def _detected(score: Score) -> Found:
+def _detected(score: Score) -> Detections:
     return [
         (d.label, tuple(float(np.float32(e)) for e in d.box), float(np.float32(d.score)), d.color)
         for d in score.detections
     ]
 
 
-def _logged(row: Any) -> Found:
+def _logged(row: Any) -> Detections:
     return [(d["label"], tuple(d["box"]), d["score"], d["color"]) for d in row["detections"] or []]

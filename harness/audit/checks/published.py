@@ -17,13 +17,13 @@ from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.published import (
     load_published,
+    published_differences,
     published_points,
     stops_early,
-    unlike_published,
 )
 from harness.analysis.run_table import runs_table
+from harness.audit.audited_run import AuditedRun
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded
-from harness.audit.subject import Subject
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.options import build, resolved
 from harness.registry import STRATEGIES
@@ -52,16 +52,16 @@ JUDGES = {"none": "none", "vlm": "VLM judge"}
 """Kinds of judges, and what the published numbers call a selection by them."""
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Hold micro and macro scores against published ones."""
-    asked = subject.options.published
+    asked = run.options.published
     try:
-        run = load_run(subject.folder.path)
-        points = published_points(load_published(), [run])
-        chosen = select(points, asked) if asked else _of_same_method(points, run)
+        logged = load_run(run.folder.path)
+        points = published_points(load_published(), [logged])
+        chosen = select(points, asked) if asked else _of_same_method(points, logged)
     except HarnessError as error:
         raise CannotCheck(error.message) from error
-    table = runs_table([run], ["this run"], seed=subject.options.report_seed)
+    table = runs_table([logged], ["this run"], seed=run.options.report_seed)
     own = {row["kind"]: row for row in table.to_dict("records") if row["kind"] != "tag"}
     problems = Problems()
     evidence: list[str] = []
@@ -70,27 +70,27 @@ def check(subject: Subject) -> Result:
     for row, of in chosen[chosen["kind"] != "tag"].groupby(_ROW, sort=False, dropna=False):
         name = f"{row[0]} at {row[1]:g}, {row[2]}"
         records: list[Point] = of.to_dict("records")  # type: ignore[assignment]
-        unlike = differences(run, records[0])
+        mismatches = differences(logged, records[0])
         if "unknown" in set(of["kind"]):
-            unlike["mean"] = "whether the printed overall is micro or macro is not known"
+            mismatches["mean"] = "whether the printed overall is micro or macro is not known"
         for point in records:
             means = ("micro", "macro") if point["kind"] == "unknown" else (point["kind"],)
             for mean in means:
-                said, inside = _compared(name, point, mean, own[mean])
+                sentence, inside = _compared(name, point, mean, own[mean])
                 inside_all &= inside
-                evidence.append(said)
-                if asked and not inside and not unlike:
-                    problems.add(said)
-        listed = "; ".join(f"{part} ({how})" for part, how in unlike.items())
+                evidence.append(sentence)
+                if asked and not inside and not mismatches:
+                    problems.add(sentence)
+        listed = "; ".join(f"{part} ({how})" for part, how in mismatches.items())
         differing.setdefault(listed, {})[name] = None
     for listed, names in differing.items():
         if listed:
             evidence.append(f"{', '.join(names)} differs in {listed}")
-    config = run.manifest.config
+    config = logged.manifest.config
     steps = config["generator"]["settings"].get("num_inference_steps", "unknown")
     evidence.append(
-        f"not printed: images a prompt (here {run.images_per_prompt}), steps (here {steps}), and "
-        "intervals"
+        f"not printed: images a prompt (here {logged.images_per_prompt}), steps (here {steps}), "
+        "and intervals"
     )
     looked = f"{chosen.groupby(_ROW, dropna=False).ngroups} published, by {asked or 'method'}"
     if problems:
@@ -117,33 +117,35 @@ def select(points: pd.DataFrame, words: str) -> pd.DataFrame:
         f"{method} {n:g} {model}".casefold().split()
         for method, n, model in zip(points["method"], points["n"], generator, strict=True)
     ]
-    wanted = words.casefold().split()
-    chosen: pd.DataFrame = points[[bool(wanted) and set(wanted) <= set(name) for name in names]]
+    terms = words.casefold().split()
+    chosen: pd.DataFrame = points[[bool(terms) and set(terms) <= set(name) for name in names]]
     if chosen.empty:
         known = sorted({word for name in names for word in name})
-        strange = next((word for word in wanted if word not in known), words)
+        strange = next((word for word in terms if word not in known), words)
         raise UsageError(f"no published score is of '{words}'", did_you_mean(strange, known))
     return chosen
 
 
-def _of_same_method(points: pd.DataFrame, run: LoggedRun) -> pd.DataFrame:
-    config = run.manifest.config
+def _of_same_method(points: pd.DataFrame, logged: LoggedRun) -> pd.DataFrame:
+    config = logged.manifest.config
     method = _method(config)
-    alike: pd.DataFrame = points[(points["method"] == method) & (points["n"] == config["budget"])]
-    if alike.empty:
+    same_method: pd.DataFrame = points[
+        (points["method"] == method) & (points["n"] == config["budget"])
+    ]
+    if same_method.empty:
         raise CannotCheck(
             f"no published score is of {config['strategy']['name']} with {config['budget']} "
             "draws a prompt; --published names another"
         )
-    matched: pd.DataFrame = alike[alike["reason"] == ""]
+    matched: pd.DataFrame = same_method[same_method["reason"] == ""]
     if matched.empty:
-        reasons = "; ".join(dict.fromkeys(alike["reason"]))
+        reasons = "; ".join(dict.fromkeys(same_method["reason"]))
         raise CannotCheck(f"published scores of {method} are not comparable: {reasons}")
     return matched
 
 
 def _method(config: Mapping[str, Any]) -> str:
-    """What the published numbers call a run's method, or what comes nearest to it."""
+    """Return the published name of a run's method, or of what comes nearest to it."""
     if config["budget"] == 1:
         return "base"
     name = str(config["strategy"]["name"])
@@ -153,7 +155,7 @@ def _method(config: Mapping[str, Any]) -> str:
 
 
 def _other_options(config: Mapping[str, Any], published: Mapping[str, Any]) -> str:
-    """Which of a method's options are others in a run, and which there; "" if none are."""
+    """Return the options in which a run differs from a method, both ways; "" if none do."""
     strategy = config["strategy"]
     # An option that was not there yet when the run was made has its default.
     defaults = resolved(build(STRATEGIES.get(strategy["name"]), {}, flag="-S"))
@@ -163,31 +165,31 @@ def _other_options(config: Mapping[str, Any], published: Mapping[str, Any]) -> s
     return f"{there}, here {here}" if differing else ""
 
 
-def differences(run: LoggedRun, point: Point) -> dict[str, str]:
-    """In which parts of the protocol a run differs from a published score, by part, and how.
+def differences(logged: LoggedRun, point: Point) -> dict[str, str]:
+    """Return the parts of the protocol in which a run differs from a published score, and how.
 
     Args:
-        run: The run.
+        logged: The run.
         point: The published score.
     """
-    config = run.manifest.config
-    found = unlike_published(str(point["generator"]), str(point["benchmark"]), run)
+    config = logged.manifest.config
+    differing = published_differences(str(point["generator"]), str(point["benchmark"]), logged)
     name, single = config["strategy"]["name"], config["budget"] == 1
     strategy, options = METHODS.get(point["method"], ("", {}))
     if point["method"] == "best-of-N" and stops_early(point["method"], point["source"]):
         options = _EARLY
     if (point["method"] != "base") if single else (strategy != name):
-        found["method"] = f"{point['method']}, here {name}"
+        differing["method"] = f"{point['method']}, here {name}"
     elif not single and (other := _other_options(config, options)):
-        found["options"] = other
+        differing["options"] = other
     if config["budget"] != point["n"]:
-        found["budget"] = f"{point['n']:g}, here {config['budget']}"
+        differing["budget"] = f"{point['n']:g}, here {config['budget']}"
     kind = config["judge"]["kind"]
     if config["oracle"]:
-        found["judge"] = f"{point['selection']}, here the oracle"
+        differing["judge"] = f"{point['selection']}, here the oracle"
     elif config["budget"] > 1 and JUDGES.get(kind) != point["selection"]:
-        found["judge"] = f"{point['selection']}, here {kind}"
-    return found
+        differing["judge"] = f"{point['selection']}, here {kind}"
+    return differing
 
 
 def _compared(name: str, point: Point, mean: str, own: Any) -> tuple[str, bool]:

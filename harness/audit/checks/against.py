@@ -11,8 +11,8 @@ from pathlib import Path
 
 from harness.analysis.comparison import comparison_table
 from harness.analysis.loading import load_run
+from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded
-from harness.audit.subject import Options, Subject
 from harness.config import differences
 from harness.errors import HarnessError
 from harness.log.environment import NUMERIC, device_names, package_versions
@@ -23,26 +23,26 @@ from harness.log.schema import TABLES, content
 
 NAME = "against"
 
-SURE = 0.05
-"""P-values below this are told as a difference."""
+SIGNIFICANT = 0.05
+"""P-values below this count as a difference."""
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Hold the run against another one."""
-    path = subject.options.against
+    path = run.options.against
     if path is None:
         raise CannotCheck("no other run was given (--against)")
-    other = Subject(RunFolder.existing(path), Options())
-    fields = differences(subject.config.identity(), other.config.identity())
-    same = all(_content(subject, table) == _content(other, table) for table in TABLES)
+    other = AuditedRun(RunFolder.existing(path), Options())
+    fields = differences(run.config.identity(), other.config.identity())
+    same = all(_content(run, table) == _content(other, table) for table in TABLES)
     evidence = [
         f"configs differ in {', '.join(fields)}" if fields else "the configs are the same",
-        "identical, every row" if same else _compared(subject.folder.path, path),
+        "identical, every row" if same else _compared(run.folder.path, path),
     ]
     if fields:
         return Result(NAME, str(path), Status.NOT_APPLICABLE, tuple(evidence))
     problems = Problems()
-    machines = _machine(subject.manifest), _machine(other.manifest)
+    machines = _machine(run.manifest), _machine(other.manifest)
     if not same and machines[0] == machines[1]:
         problems.add("two runs of one config, by the same versions and devices, differ")
     elif not same:
@@ -50,8 +50,8 @@ def check(subject: Subject) -> Result:
     return concluded(NAME, str(path), problems, evidence)
 
 
-def _content(subject: Subject, table: str) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = content(subject.table(table)).to_pylist()
+def _content(run: AuditedRun, table: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = content(run.table(table)).to_pylist()
     return rows
 
 
@@ -67,10 +67,11 @@ def _compared(first: Location, second: Path) -> str:
     except HarnessError as error:
         return f"not identical, and not comparable: {error.message}"
     row = table[table["kind"] == "micro"].iloc[0]
-    word = "different" if row["p"] < SURE else "statistically indistinguishable"
+    differing = row["protocol_differences"]
+    word = "different" if row["p"] < SIGNIFICANT else "statistically indistinguishable"
     return (
         f"{word}: other minus this {row['difference']:+.3f} "
         f"[{row['low']:+.3f}, {row['high']:+.3f}] micro over {row['prompts']} prompts, "
         f"p = {row['p']:.3g}; detectable with 80% power: {row['detectable']:.3f}"
-        + (f"; protocols differ in {row['unlike']}" if row["unlike"] else "")
+        + (f"; protocols differ in {differing}" if differing else "")
     )

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from harness.audit.audited_run import AuditedRun
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Subject
 from harness.log.schema import METERED, TABLES, origin
 
 NAME = "sessions"
@@ -46,21 +46,21 @@ class _Session:
     workers: frozenset[str]
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Hold sessions against each other, and rows against sessions."""
-    entries = [entry for entry in subject.manifest.sessions if entry.get("workers")]
-    if not entries and not subject.config.specs:
+    entries = [entry for entry in run.manifest.sessions if entry.get("workers")]
+    if not entries and not run.config.specs:
         raise CannotCheck("no session of work is on record: all answers came with the images")
     problems = Problems()
     sessions = [_read(number, entry, problems) for number, entry in enumerate(entries, start=1)]
     known = [session for session in sessions if session is not None]
     evidence = []
     if len(known) == len(sessions):
-        times = _row_times(subject)
+        times = _row_times(run)
         if known:
-            _order(subject, known, problems)
+            _order(run, known, problems)
             _rows(known, times, problems)
-        evidence.append(_spent(subject, known, _seconds(known, times), problems))
+        evidence.append(_spent(run, known, _seconds(known, times), problems))
     return concluded(NAME, count(len(entries), "session"), problems, evidence)
 
 
@@ -83,16 +83,16 @@ def _time(text: object) -> float | None:
         return None
 
 
-def _row_times(subject: Subject) -> Times:
-    columns = [subject.table(table, ["time"])["time"].drop_null() for table in TABLES]
+def _row_times(run: AuditedRun) -> Times:
+    columns = [run.table(table, ["time"])["time"].drop_null() for table in TABLES]
     parts = [column.cast(pa.int64()).to_numpy() / 1e6 for column in columns]
     return np.sort(np.concatenate(parts))
 
 
-def _order(subject: Subject, sessions: Sequence[_Session], problems: Problems) -> None:
-    created = _time(subject.manifest.created)
+def _order(run: AuditedRun, sessions: Sequence[_Session], problems: Problems) -> None:
+    created = _time(run.manifest.created)
     if created is not None and sessions[0].started < created - SLACK:
-        problems.add(f"session 1 begins before the run was created, at {subject.manifest.created}")
+        problems.add(f"session 1 begins before the run was created, at {run.manifest.created}")
     for number, (one, other) in enumerate(pairwise(sessions), start=1):
         if other.started < (one.ended or one.started) - SLACK:
             problems.add(f"session {number + 1} begins before session {number} ends")
@@ -114,7 +114,7 @@ def _rows(sessions: Sequence[_Session], times: Times, problems: Problems) -> Non
 
 
 def _seconds(sessions: Sequence[_Session], times: Times) -> list[float]:
-    """How long each session took; one that was killed ended with its last row."""
+    """Return the seconds of each session; one that was killed ended with its last row."""
     ends = [*(session.started for session in sessions[1:]), np.inf]
     seconds = []
     for session, until in zip(sessions, ends, strict=True):
@@ -125,7 +125,7 @@ def _seconds(sessions: Sequence[_Session], times: Times) -> list[float]:
 
 
 def _spent(
-    subject: Subject, sessions: Sequence[_Session], seconds: Sequence[float], problems: Problems
+    run: AuditedRun, sessions: Sequence[_Session], seconds: Sequence[float], problems: Problems
 ) -> str:
     """Hold what each worker spent to the time that it was there."""
     there: defaultdict[str, float] = defaultdict(float)
@@ -137,7 +137,7 @@ def _spent(
     busy: defaultdict[str, float] = defaultdict(float)
     flops: defaultdict[str, float] = defaultdict(float)
     units = ("worker", "device_seconds", "flops")
-    for row in subject.rows("candidates", [f"{role}_{unit}" for role in METERED for unit in units]):
+    for row in run.rows("candidates", [f"{role}_{unit}" for role in METERED for unit in units]):
         for role in METERED:
             worker, spent = row[f"{role}_worker"], row[f"{role}_device_seconds"]
             if worker is not None and spent is not None and not origin(worker):

@@ -15,9 +15,9 @@ from itertools import combinations
 from typing import Any, cast
 
 from benchmarks.base import GradingPasses
-from harness.audit.remade import checkpoints_here
+from harness.audit.audited_run import AuditedRun, Row, named
+from harness.audit.regenerator import checkpoints_here
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Row, Subject, named
 from harness.engine.rows import logged_draw
 from harness.errors import HarnessError, first_line
 from harness.identity import Earlier
@@ -43,28 +43,28 @@ Test = Callable[[Row], str]
 """What is wrong with a row's FLOPs, or ""."""
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Compute the FLOPs of every draw and verdict anew."""
-    if subject.foreign:
+    if run.imported:
         raise CannotCheck("nobody knows what made the images, nor how large they were")
     tests: dict[Role, Test] = {}
     reasons = []
-    if subject.config.metric is not None:
+    if run.config.metric is not None:
         reasons.append("not of the metrics, whose passes nobody declares")
     for role in _ANSWER:
-        if role is Role.SCORER and subject.config.scorer is None:
+        if role is Role.SCORER and run.config.scorer is None:
             continue
-        if role is Role.JUDGE and not subject.config.judged:
+        if role is Role.JUDGE and not run.config.judged:
             continue
         try:
-            tests[role] = _generator(subject) if role is Role.GENERATOR else _grading(subject, role)
+            tests[role] = _generator(run) if role is Role.GENERATOR else _grading(run, role)
         except CannotCheck as error:
             reasons.append(f"not of the {role}: {error}")
     if not tests:
         raise CannotCheck("; ".join(reasons))
     problems = Problems()
     numbers = bounded = 0
-    for key, rows in subject.by_search(_COLUMNS):
+    for key, rows in run.by_search(_COLUMNS):
         for row in sorted(rows, key=lambda row: (row["round"] or 0, row["draw_index"])):
             for role, test in tests.items():
                 if row[f"{role}_flops"] is None:
@@ -81,18 +81,18 @@ def check(subject: Subject) -> Result:
     return concluded(NAME, count(numbers, "cost"), problems, evidence)
 
 
-def _generator(subject: Subject) -> Test:
+def _generator(run: AuditedRun) -> Test:
     """Of a generator that computes what a request takes."""
-    spec = subject.config.generator
-    build = getattr(subject.plugin(GENERATORS, spec.kind), "expected_cost", _unknown)
+    spec = run.config.generator
+    build = getattr(run.plugin(GENERATORS, spec.kind), "expected_cost", _unknown)
     try:
-        cost_of = build(spec.loading(checkpoints_here(subject, Role.GENERATOR)))
+        cost_of = build(spec.loading(checkpoints_here(run, Role.GENERATOR)))
     except HarnessError as error:
         raise CannotCheck(error.message) from error
     if cost_of is None:
         raise CannotCheck(f"what a generator '{spec.kind}' takes is not known without running it")
 
-    resolver, earlier = subject.resolver, cast(Earlier, {})
+    resolver, earlier = run.resolver, cast(Earlier, {})
 
     def test(row: Row) -> str:
         prompt, round = Prompt(row["prompt_id"], row["prompt"]), row["round"] or 1
@@ -113,43 +113,43 @@ def _generator(subject: Subject) -> Test:
             for number in range(len(cost.once) + 1)
             for chosen in combinations(cost.once, number)
         ]
-        return _unlike(flops, sums)
+        return _mismatch(flops, sums)
 
     return test
 
 
-def _grading(subject: Subject, role: Role) -> Test:
+def _grading(run: AuditedRun, role: Role) -> Test:
     """Of a judge or scorer that says what it runs."""
     from harness.flops import count as operations
 
-    spec, size = getattr(subject.config, role.value), subject.config.generator.settings
-    loading = spec.loading(checkpoints_here(subject, role))
+    spec, size = getattr(run.config, role.value), run.config.generator.settings
+    loading = spec.loading(checkpoints_here(run, role))
     passes: GradingPasses | None
     height, width = size.get("height"), size.get("width")
     if not isinstance(height, int) or not isinstance(width, int):
         raise CannotCheck("the config does not say how large the images are")
     try:
         if role is Role.SCORER:
-            passes = subject.benchmark.grading_passes(loading, height, width)
+            passes = run.benchmark.grading_passes(loading, height, width)
         else:
-            build = getattr(subject.plugin(JUDGES, spec.kind), "grading_passes", _unknown)
-            passes = build(loading, subject.benchmark, height, width)
+            build = getattr(run.plugin(JUDGES, spec.kind), "grading_passes", _unknown)
+            passes = build(loading, run.benchmark, height, width)
     except HarnessError as error:
         raise CannotCheck(error.message) from error
     if passes is None:
-        name = spec.kind or subject.config.benchmark.name
+        name = spec.kind or run.config.benchmark.name
         raise CannotCheck(f"what a {role} '{name}' takes is not known without running it")
     look, color = operations(passes.image), operations(passes.color)
-    colored = {prompt.id for prompt in subject.prompts if passes.asks_color(prompt)}
+    colored = {prompt.id for prompt in run.prompts if passes.asks_color(prompt)}
 
     def test(row: Row) -> str:
         flops = row[f"{role}_flops"]
         if role is Role.SCORER:
             named_colors = sum(d["color"] is not None for d in row["detections"] or ())
-            return _unlike(flops, [look + named_colors * color])
+            return _mismatch(flops, [look + named_colors * color])
         # How many colours a judge named is not logged: some, where the prompt asks for any.
         crops = round((flops - look) / color) if row["prompt_id"] in colored else 0
-        return _unlike(flops, [look + max(crops, 0) * color])
+        return _mismatch(flops, [look + max(crops, 0) * color])
 
     return test
 
@@ -158,10 +158,10 @@ def _unknown(*_: Any) -> None:
     """Stand for what a plug-in leaves out."""
 
 
-def _unlike(found: float, expected: Sequence[float]) -> str:
-    if any(math.isclose(found, value, rel_tol=1e-9) for value in expected):
+def _mismatch(flops: float, expected: Sequence[float]) -> str:
+    if any(math.isclose(flops, value, rel_tol=1e-9) for value in expected):
         return ""
-    return f"{found:.6g} FLOPs, not {' or '.join(_distinct(expected))}"
+    return f"{flops:.6g} FLOPs, not {' or '.join(_distinct(expected))}"
 
 
 def _distinct(values: Sequence[float]) -> Iterator[str]:

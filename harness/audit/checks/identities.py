@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from harness.audit.remade import checkpoints_here
+from harness.audit.audited_run import AuditedRun, Row, named
+from harness.audit.regenerator import checkpoints_here
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Row, Subject, named
 from harness.engine.rows import logged_draw
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError, first_line
@@ -29,9 +29,9 @@ NAME = "identities"
 _COLUMNS = ("draw_id", "seed", "prompt", *DRAW[1:], "truncated", "image", "round")
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Recompute every seed and every draw's id."""
-    if subject.foreign and subject.config.suite != IMPORTED:
+    if run.imported and run.config.suite != IMPORTED:
         raise CannotCheck(
             "the images were made elsewhere: their seeds are unknown, and their ids are digests of "
             "files that are not here"
@@ -39,14 +39,14 @@ def check(subject: Subject) -> Result:
     problems = Problems()
     owners: dict[str, str] = {}
     draws = 0
-    truncation = _truncation(subject)
-    for key, rows in subject.by_search(_COLUMNS):
+    truncation = _truncation(run)
+    for key, rows in run.by_search(_COLUMNS):
         ids: dict[int, str] = {}
         earlier: Earlier = {}
         for row in sorted(rows, key=lambda row: (row["round"] or 0, row["draw_index"])):
             draws += 1
             name = named(key, row["draw_index"])
-            for problem in _wrong(row, key, subject, truncation, earlier):
+            for problem in _wrong(row, key, run, truncation, earlier):
                 problems.add(f"{name}: {problem}")
             if row["draw_index"] in ids:
                 problems.add(f"{name} is there twice")
@@ -57,23 +57,23 @@ def check(subject: Subject) -> Result:
             for item in row["feedback"] or []:
                 if item["draw_id"] not in ids.values() or item["draw_id"] == row["draw_id"]:
                     problems.add(f"{name} has feedback on a draw that is not an earlier one")
-        search = subject.searches.get(key)
+        search = run.searches.get(key)
         if search is not None and search["selected_index"] is not None:
             index = search["selected_index"]
             if ids.get(index) != search["selected_id"]:
                 problems.add(f"{named(key)} selected draw {index} under another draw's id")
-    known = ["seeds and feedback of images made elsewhere are unknown"] if subject.foreign else []
+    known = ["seeds and feedback of images made elsewhere are unknown"] if run.imported else []
     return concluded(NAME, count(draws, "draw"), problems, known)
 
 
-def _truncation(subject: Subject) -> Truncation | None:
+def _truncation(run: AuditedRun) -> Truncation | None:
     """Return what tells which texts are cut; None if no row says it, or nobody here can tell."""
-    logged = subject.table("candidates", ["truncated"])["truncated"]
-    if subject.foreign or logged.null_count == len(logged):
+    logged = run.table("candidates", ["truncated"])["truncated"]
+    if run.imported or logged.null_count == len(logged):
         return None
     try:
-        factory = subject.plugin(GENERATORS, subject.config.generator.kind)
-        return truncation_of(factory, checkpoints_here(subject, Role.GENERATOR))
+        factory = run.plugin(GENERATORS, run.config.generator.kind)
+        return truncation_of(factory, checkpoints_here(run, Role.GENERATOR))
     except (CannotCheck, HarnessError):
         return None  # checkpoints that are not here, or not the run's, are another check's matter
 
@@ -81,17 +81,17 @@ def _truncation(subject: Subject) -> Truncation | None:
 def _wrong(
     row: Row,
     key: SearchKey,
-    subject: Subject,
+    run: AuditedRun,
     truncation: Truncation | None,
     earlier: Earlier,
 ) -> list[str]:
     index = row["draw_index"]
-    if subject.foreign:
+    if run.imported:
         own = recorded_id(key.prompt_id, key.replicate, index, row["image"])
         return [] if own == row["draw_id"] else ["its id is not that of its image"]
     prompt = Prompt(key.prompt_id, row["prompt"])
     try:
-        request = subject.resolver.resolve(
+        request = run.resolver.resolve(
             prompt, key.replicate, logged_draw(row), row["round"] or 1, earlier
         )
     except (TypeError, ValueError) as error:
@@ -106,8 +106,10 @@ def _wrong(
             cut = set(truncation(request))
         except Exception as error:  # of a plug-in, or over settings that no generator takes
             return [*problems, f"nobody can tell which of its texts were cut: {first_line(error)}"]
-        if cut != (told := set(map(str, row["truncated"]))):
-            problems.append(f"its texts that were cut are {_listed(cut)}, not {_listed(told)}")
+        if cut != (logged_texts := set(map(str, row["truncated"]))):
+            problems.append(
+                f"its texts that were cut are {_listed(cut)}, not {_listed(logged_texts)}"
+            )
     return problems
 
 

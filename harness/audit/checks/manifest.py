@@ -6,8 +6,8 @@ edit both, and every row of the log, which carries the id.
 
 from __future__ import annotations
 
+from harness.audit.audited_run import AuditedRun
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded
-from harness.audit.subject import Subject
 from harness.config import differences
 from harness.log.manifest import FINISHED, RUNNING
 from harness.seeds import present
@@ -15,10 +15,10 @@ from harness.seeds import present
 NAME = "manifest"
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Recompute the run's id and the config's digest."""
     try:
-        manifest, config = subject.manifest, subject.config
+        manifest, config = run.manifest, run.config
     except CannotCheck as error:
         return Result(NAME, "manifest.json", Status.FAIL, (str(error),))
     problems = Problems()
@@ -35,7 +35,7 @@ def check(subject: Subject) -> Result:
     if manifest.state not in (RUNNING, FINISHED):
         problems.add(f"its state is '{manifest.state}'")
     for table in ("candidates", "searches"):
-        others = {str(row["run"]) for row in subject.rows(table, ["run"])} - {config.run}
+        others = {str(row["run"]) for row in run.rows(table, ["run"])} - {config.run}
         if others:
             problems.add(f"the table '{table}' has rows of {', '.join(sorted(others)[:3])}")
     return concluded(NAME, "manifest.json", problems, [f"run {manifest.run}, {manifest.state}"])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.audit.checks import audit
+from harness.audit.audit import audit
+from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.result import Result, Status
-from harness.audit.subject import Options, Subject
 from harness.log.run_folder import RunFolder
 from tests.audit.forging import Forger, Rows
 from tests.foreign import imported, script_output
@@ -45,7 +45,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results(path: Path) -> dict[str, Result]:
-    found = audit(Subject(RunFolder(path), Options(regenerate=5, rescore=5)))
+    found = audit(AuditedRun(RunFolder(path), Options(regenerate=5, rescore=5)))
     return {result.check: result for result in found}
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 
+from harness.audit.audited_run import AuditedRun
 from harness.audit.result import Problems, Result, concluded, count
-from harness.audit.subject import Subject
 from harness.errors import HarnessError
 from harness.log import shards
 from harness.log.files import read_file
@@ -18,10 +18,10 @@ from harness.log.schema import TABLES
 NAME = "files"
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Hold the log's folder against the manifest, and every file against its name."""
     problems = Problems()
-    folder = subject.folder.log
+    folder = run.folder.log
     there = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
     used: dict[str, shards.Shard] = {}
     for table in TABLES:
@@ -29,8 +29,8 @@ def check(subject: Subject) -> Result:
             used |= {shard.path.name: shard for shard in shards.discover(folder, table)}
         except HarnessError as error:
             problems.add(error.message)
-    listed = list(subject.manifest.files)
-    if subject.manifest.state == FINISHED:
+    listed = list(run.manifest.files)
+    if run.manifest.state == FINISHED:
         for name in listed:
             if name not in there:
                 problems.add(f"{name} is listed and not there")

@@ -8,28 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.audit.audited_run import AuditedRun, Row, named
 from harness.audit.replays import replayed
 from harness.audit.result import Problems, Result, concluded, count
-from harness.audit.subject import Row, Subject, named
 from harness.engine.searches import timed_out
 from harness.replay import Replayed
 
 NAME = "decisions"
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Replay every search that ended."""
     problems = Problems()
     late = 0
-    results = replayed(subject)
-    ended = [(key, search) for key, search in subject.searches.items() if key in results]
+    results = replayed(run)
+    ended = [(key, search) for key, search in run.searches.items() if key in results]
     for key, search in ended:
         if timed_out(search["error"]):
             late += 1
             continue
         for problem in wrong(results[key], search):
             problems.add(f"{named(key)} {problem}")
-    evidence = [f"strategy '{subject.config.strategy.name}' {subject.config.strategy.options}"]
+    evidence = [f"strategy '{run.config.strategy.name}' {run.config.strategy.options}"]
     if late:
         evidence.append(f"{count(late, 'search', 'searches')} ran out of time: not replayed")
     return concluded(NAME, count(len(ended), "search", "searches"), problems, evidence)

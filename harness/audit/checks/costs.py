@@ -11,8 +11,8 @@ import math
 from collections import defaultdict
 
 from harness.analysis.measurement import IMAGE_SIZES
+from harness.audit.audited_run import AuditedRun, Row, named
 from harness.audit.result import Problems, Result, concluded, count
-from harness.audit.subject import Row, Subject, named
 from harness.config import RECORDED_SCORER
 from harness.engine.launch import totals
 from harness.errors import HarnessError
@@ -34,21 +34,21 @@ _COLUMNS = [
 ]
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Add up every cost, and hold rows of one batch against each other."""
     problems = Problems()
-    manifest = subject.manifest
+    manifest = run.manifest
     batches: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
     draws = reused = 0
-    free = _unpaid(subject)
+    free = _unpaid(run)
     counted: defaultdict[str, set[bool]] = defaultdict(set)
     # Batches are numbered anew in every session of work.
     one_session = len(manifest.sessions) == 1
-    for key, rows in subject.by_search(_COLUMNS):
+    for key, rows in run.by_search(_COLUMNS):
         for row in rows:
             draws += 1
             reused += bool(origin(row["generator_worker"]))
-            for problem in _wrong(row, free, subject.config.judged):
+            for problem in _wrong(row, free, run.config.judged):
                 problems.add(f"{named(key, row['draw_index'])}: {problem}")
             for role in METERED:
                 if role not in free and row[_ANSWER[role]] is not None:
@@ -59,11 +59,11 @@ def check(subject: Subject) -> Result:
         if len(answers) > 1:  # one model counts or does not
             problems.add(f"FLOPs of the {role} are counted for some draws and not for others")
     for (role, batch), rows in batches.items():
-        for problem in _wrong_batch(role, rows, subject):
+        for problem in _wrong_batch(role, rows, run):
             problems.add(f"batch {batch} of the {role}: {problem}")
     evidence = []
     if manifest.state == FINISHED:
-        evidence.append(_totals(subject, problems))
+        evidence.append(_totals(run, problems))
     if one_session and batches:
         evidence.append(f"{count(len(batches), 'batch', 'batches')} hold together")
     if reused:
@@ -73,73 +73,73 @@ def check(subject: Subject) -> Result:
     return concluded(NAME, count(draws, "draw"), problems, evidence)
 
 
-def _unpaid(subject: Subject) -> set[str]:
+def _unpaid(run: AuditedRun) -> set[str]:
     """Roles that did not work in this run, whose answers came with the images."""
-    if not subject.foreign:
+    if not run.imported:
         return set()
     recorded = {"generator": True, "judge": True}
-    scorer = subject.config.scorer
+    scorer = run.config.scorer
     recorded["scorer"] = scorer is not None and scorer.kind == RECORDED_SCORER
     return {role for role, is_free in recorded.items() if is_free}
 
 
 def _wrong(row: Row, free: set[str], judged: bool) -> list[str]:
-    found = []
+    problems = []
     for role in METERED:
         spent = {unit: row[f"{role}_{unit}"] for unit in UNITS}
         answered = row[_ANSWER[role]] is not None
         for unit, value in spent.items():
             if value is not None and not (math.isfinite(value) and value >= 0):
-                found.append(f"{role}_{unit} is {value}")
+                problems.append(f"{role}_{unit} is {value}")
         if role in free:
             if any(value is not None for value in spent.values()):
-                found.append(f"a cost of the {role}, which did not work in this run")
+                problems.append(f"a cost of the {role}, which did not work in this run")
         elif role == "judge" and not judged:
             continue  # nobody is asked, and it costs nothing
         elif answered and not spent["device_seconds"]:
-            found.append(f"the {role} answered and took no time")
+            problems.append(f"the {role} answered and took no time")
         elif answered and any(
             spent[unit] is None for unit in UNITS if unit not in ("flops", "rows")
         ):
-            found.append(f"the {role} answered and a cost is missing")  # FLOPs need no counting
+            problems.append(f"the {role} answered and a cost is missing")  # FLOPs need no counting
         elif role == "generator" and answered and not spent["nfe"]:
-            found.append("an image without an evaluation of the network")
+            problems.append("an image without an evaluation of the network")
         elif not answered and any(value is not None for value in spent.values()):
-            found.append(f"a cost of the {role}, whose answer is not there")
-    return found
+            problems.append(f"a cost of the {role}, whose answer is not there")
+    return problems
 
 
-def _wrong_batch(role: str, rows: list[Row], subject: Subject) -> list[str]:
-    found = []
+def _wrong_batch(role: str, rows: list[Row], run: AuditedRun) -> list[str]:
+    problems = []
     for unit, what in (
         ("device_seconds", "times"),
         ("nfe", "numbers of evaluations"),
         ("worker", "workers"),
     ):
         if len({row[f"{role}_{unit}"] for row in rows}) > 1:
-            found.append(f"its rows have different {what}")
-    size = getattr(subject.config, role).batch_size
-    if role == "generator" and (ladder := subject.config.batch_rows):
+            problems.append(f"its rows have different {what}")
+    size = getattr(run.config, role).batch_size
+    if role == "generator" and (ladder := run.config.batch_rows):
         rounds = {min(row["round"] or 1, len(ladder)) for row in rows}
         sizes = {ladder[round - 1] for round in rounds}
         size = max(sizes)
         if len(sizes) > 1:
-            found.append("its rows are of rounds with different batch sizes")
+            problems.append("its rows are of rounds with different batch sizes")
     # A folder of images is scored in jobs of several batches.
-    if len(rows) > size and not subject.foreign:
-        found.append(f"{len(rows)} rows where the batch shape has {size}")
-    return found
+    if len(rows) > size and not run.imported:
+        problems.append(f"{len(rows)} rows where the batch shape has {size}")
+    return problems
 
 
-def _totals(subject: Subject, problems: Problems) -> str:
+def _totals(run: AuditedRun, problems: Problems) -> str:
     try:
-        sums = totals(subject.folder, judged=subject.config.judged)
+        sums = totals(run.folder, judged=run.config.judged)
     except HarnessError as error:
         problems.add(error.message)
         return ""
-    said = subject.manifest.totals
+    recorded = run.manifest.totals
     for name, value in sums.items():
-        claimed = said.get(name)
+        claimed = recorded.get(name)
         if not value and claimed in (None, 0):  # older programs did not tell the two apart
             continue
         # Sums of floats depend on how many pieces the log was in.
@@ -150,7 +150,7 @@ def _totals(subject: Subject, problems: Problems) -> str:
         ):
             sum_of = "is unknown" if value is None else f"adds up to {value:.6g}"
             problems.add(f"{name} {sum_of}, the manifest says {claimed}")
-    for name in said.keys() - sums.keys() - ({IMAGE_SIZES} if subject.foreign else set()):
+    for name in recorded.keys() - sums.keys() - ({IMAGE_SIZES} if run.imported else set()):
         problems.add(f"the manifest has a surplus total '{name}'")
     flops, seconds = (
         [sums[f"{role}_{unit}"] for role in METERED if f"{role}_{unit}" in sums]

@@ -22,9 +22,9 @@ import pandas as pd
 
 from harness.analysis.findings import analyse
 from harness.analysis.logged_run import PADDED
+from harness.audit.audited_run import AuditedRun
+from harness.audit.checks.report_page import page_mismatches
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Subject
-from harness.audit.wording import misworded
 from harness.errors import HarnessError
 from harness.log.location import local
 
@@ -46,28 +46,28 @@ Frames = dict[str, pd.DataFrame]
 Cells = Mapping[Hashable, Any]
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Compute the report's tables anew, and hold what people read against them."""
-    if subject.config.scorer is None:
+    if run.config.scorer is None:
         raise CannotCheck("a run without a scorer has no report")
-    folder = Path(subject.options.report or local(subject.folder.path) / "report")
-    if subject.options.report is None and not (folder / "tables").is_dir():
+    folder = Path(run.options.report or local(run.folder.path) / "report")
+    if run.options.report is None and not (folder / "tables").is_dir():
         raise CannotCheck("no report is in the run's folder (--report names one elsewhere)")
     problems = Problems()
-    seed = subject.options.report_seed
+    seed = run.options.report_seed
     evidence = [f"intervals of the bootstrap's seed {seed}"]
     stored = _tables(folder, problems)
     if problems:
         return concluded(NAME, str(folder), problems, evidence)
     if (stored["curves"]["basis"] == "replay").any():
-        _ = subject.strategy  # cannot be checked without it
+        _ = run.strategy  # cannot be checked without it
     try:
-        findings = analyse([subject.folder.path], seed=seed)
+        findings = analyse([run.folder.path], seed=seed)
     except HarnessError as error:
         raise CannotCheck(error.message) from error
     anew = {"results": findings.results, "curves": findings.scaling, "gap": findings.gaps}
     cells = sum(_compare(name, stored[name], anew[name], problems) for name in anew)
-    evidence += misworded(folder, stored, findings, problems)
+    evidence += page_mismatches(folder, stored, findings, problems)
     return concluded(NAME, f"{count(cells, 'number')} of {folder}", problems, evidence)
 
 
@@ -81,9 +81,9 @@ def _tables(folder: Path, problems: Problems) -> Frames:
         except (OSError, ValueError) as error:
             problems.add(f"{path} cannot be read: {error}")
             continue
-        lacking = {"run", *KEYS[name]} - set(frames[name].columns)
-        if lacking:
-            problems.add(f"{path} has no column {', '.join(sorted(lacking))}")
+        missing = {"run", *KEYS[name]} - set(frames[name].columns)
+        if missing:
+            problems.add(f"{path} has no column {', '.join(sorted(missing))}")
             continue
         frames[name]["tag"] = frames[name]["tag"].fillna("").astype(str)
         if frames[name]["run"].nunique() > 1:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from harness.audit.audited_run import AuditedRun, Row
 from harness.audit.result import CannotCheck
-from harness.audit.subject import Row, Subject
 from harness.engine.jobs import Answer, Drawn, Item, Png
 from harness.engine.rows import logged_draw
 from harness.engine.worker import Setup, Worker
@@ -39,14 +39,14 @@ class Sampled:
     chain: Mapping[str, Row]
 
 
-def sample_failed(subject: Subject, number: int) -> list[Sampled]:
+def sample_failed(run: AuditedRun, number: int) -> list[Sampled]:
     """A seeded choice of draws that the generator is said to have failed on."""
-    found = []
-    for _, rows in subject.by_search((*COLUMNS, "error_role")):
+    failed = []
+    for _, rows in run.by_search((*COLUMNS, "error_role")):
         by_id = {row["draw_id"]: row for row in rows}
-        found += [Sampled(row, by_id) for row in rows if row["error_role"] == Role.GENERATOR]
-    rng = random.Random(f"{subject.options.seed} failed")
-    return rng.sample(found, min(number, len(found)))
+        failed += [Sampled(row, by_id) for row in rows if row["error_role"] == Role.GENERATOR]
+    rng = random.Random(f"{run.options.seed} failed")
+    return rng.sample(failed, min(number, len(failed)))
 
 
 def _has_image(row: Row) -> bool:
@@ -54,115 +54,115 @@ def _has_image(row: Row) -> bool:
 
 
 def sample(
-    subject: Subject, number: int, purpose: str, among: Callable[[Row], bool] = _has_image
+    run: AuditedRun, number: int, purpose: str, among: Callable[[Row], bool] = _has_image
 ) -> list[Sampled]:
     """A seeded choice of draws; those with feedback or a start come first by half.
 
     Args:
-        subject: The run.
+        run: The run.
         number: How many.
         purpose: Choices for different purposes are independent.
         among: Which draws to choose from; all that have an image by default.
     """
     plain: list[Sampled] = []
-    told: list[Sampled] = []
-    for _, rows in subject.by_search(COLUMNS):
+    referring: list[Sampled] = []
+    for _, rows in run.by_search(COLUMNS):
         by_id = {row["draw_id"]: row for row in rows}
         for row in rows:
             if among(row):
-                (told if _referred(row) else plain).append(Sampled(row, by_id))
-    rng = random.Random(f"{subject.options.seed} {purpose}")
-    half = min(len(told), max((number + 1) // 2, number - len(plain)), number)
-    chosen = rng.sample(told, half)
+                (referring if _referred(row) else plain).append(Sampled(row, by_id))
+    rng = random.Random(f"{run.options.seed} {purpose}")
+    half = min(len(referring), max((number + 1) // 2, number - len(plain)), number)
+    chosen = rng.sample(referring, half)
     return chosen + rng.sample(plain, min(len(plain), number - half))
 
 
-def setup(subject: Subject, role: Role) -> Setup:
-    """What a worker of a role needs, with the checkpoints that are here and are the run's own.
+def setup(run: AuditedRun, role: Role) -> Setup:
+    """Return what a worker of a role needs, with checkpoints that are here and the run's own.
 
     Raises:
         CannotCheck: A checkpoint is not here, or not the run's, or a plug-in is not.
     """
-    config = subject.config
+    config = run.config
     if role in (Role.GENERATOR, Role.JUDGE):
-        subject.plugin(
+        run.plugin(
             GENERATORS if role is Role.GENERATOR else JUDGES, getattr(config, role.value).kind
         )
     if role is Role.METRIC:
         for name in metric_names(config.metric):
-            subject.plugin(METRICS, name)
+            run.plugin(METRICS, name)
     if role in (Role.JUDGE, Role.SCORER):
-        _ = subject.benchmark
+        _ = run.benchmark
     return Setup(
         config,
-        {role: checkpoints_here(subject, role)},
-        subject.options.device,
-        plugins=subject.options.plugins,
+        {role: checkpoints_here(run, role)},
+        run.options.device,
+        plugins=run.options.plugins,
     )
 
 
-def checkpoints_here(subject: Subject, role: Role) -> dict[str, Path]:
-    """Where a role's checkpoints lie on this machine, by part.
+def checkpoints_here(run: AuditedRun, role: Role) -> dict[str, Path]:
+    """Return the folders of a role's checkpoints on this machine, by part.
 
     Raises:
         CannotCheck: One is not here, or not the run's.
     """
-    config = subject.config
+    config = run.config
     paths: dict[str, Path] = {}
     for part, reference in getattr(config, role.value).checkpoints.items():
         try:
-            found = look(reference).path
+            path = look(reference).path
         except HarnessError as error:
             raise CannotCheck(error.message) from error
-        if found is None:
+        if path is None:
             raise CannotCheck(f"checkpoint '{reference}' of the {role} is not here")
-        if folder_digest(found) != config.digests.get(f"{role}.{part}"):
+        if folder_digest(path) != config.digests.get(f"{role}.{part}"):
             raise CannotCheck(f"checkpoint '{reference}' here is not the one of the run")
-        paths[part] = found
+        paths[part] = path
     return paths
 
 
-def run_apart(worker: Worker, items: Sequence[Item]) -> list[Answer | str]:
-    """A batch's answers; if it fails, each item's alone, or why that one fails."""
+def answer_batch(worker: Worker, items: Sequence[Item]) -> list[Answer | str]:
+    """Return a batch's answers; if it fails, each item's alone, or why that one fails."""
     try:
         return list(worker.run(items))
     except Exception as error:  # whatever the model raises
         if len(items) == 1:
             return [f"{type(error).__name__}: {error}"]
-        return [answer for item in items for answer in run_apart(worker, [item])]
+        return [answer for item in items for answer in answer_batch(worker, [item])]
 
 
-def remaker(subject: Subject) -> Remaker:
-    """What makes a run's draws again, the same for all checks, so that no draw is made twice.
+def shared_regenerator(run: AuditedRun) -> Regenerator:
+    """Return the regenerator of a run, the same for all checks, so that no draw is made twice.
 
     Raises:
         CannotCheck: The generator is not here.
     """
-    if subject.remaker is None:
-        subject.remaker = Remaker(subject)
-    found: Remaker = subject.remaker
-    return found
+    if run.regenerator is None:
+        run.regenerator = Regenerator(run)
+    shared: Regenerator = run.regenerator
+    return shared
 
 
-class Remaker:
-    """Makes draws again.
+class Regenerator:
+    """Makes logged draws again.
 
     Has state: the rows it has answered, what it has made and what it failed on, by draw id.
     """
 
-    def __init__(self, subject: Subject) -> None:
-        self._subject = subject
-        factory = subject.plugin(GENERATORS, subject.config.generator.kind)
-        self._resolver = Resolver.of(subject.config, factory)
-        self._worker = subject.loaded.worker(Role.GENERATOR, setup(subject, Role.GENERATOR))
+    def __init__(self, run: AuditedRun) -> None:
+        self._run = run
+        factory = run.plugin(GENERATORS, run.config.generator.kind)
+        self._resolver = Resolver.of(run.config, factory)
+        self._worker = run.loaded.worker(Role.GENERATOR, setup(run, Role.GENERATOR))
         self._starts: Earlier = {}
         self.rows: dict[str, Row] = {}
         self.made: dict[str, Drawn] = {}
         self.failed: dict[str, str] = {}
 
-    def make(self, wanted: Sequence[Sampled]) -> None:
+    def regenerate(self, draws: Sequence[Sampled]) -> None:
         """Make draws, those that they have feedback on or start from first."""
-        waiting = self._waiting(wanted)
+        waiting = self._waiting(draws)
         while waiting:
             needed = {name: set(_referred(row)) for name, row in waiting.items()}
             lost = [name for name in waiting if needed[name] & self.failed.keys()]
@@ -173,7 +173,7 @@ class Remaker:
                 self.failed[name] = "a draw that it refers to could not be made"
                 self.rows[name] = waiting.pop(name)
             for batch in self._batches(ready):
-                answers = run_apart(self._worker, [request for _, request in batch])
+                answers = answer_batch(self._worker, [request for _, request in batch])
                 for (row, _), answer in zip(batch, answers, strict=True):
                     if isinstance(answer, Drawn):
                         self.made[row["draw_id"]] = answer
@@ -181,10 +181,10 @@ class Remaker:
                         self.failed[row["draw_id"]] = str(answer)
                     self.rows[row["draw_id"]] = waiting.pop(row["draw_id"])
 
-    def _waiting(self, wanted: Sequence[Sampled]) -> dict[str, Row]:
+    def _waiting(self, draws: Sequence[Sampled]) -> dict[str, Row]:
         """Return what has to be made: draws and those that they refer to, answered ones not."""
         waiting: dict[str, Row] = {}
-        stack = [(one.row, one.chain) for one in wanted]
+        stack = [(one.row, one.chain) for one in draws]
         while stack:
             row, chain = stack.pop()
             if row["draw_id"] in waiting or row["draw_id"] in self.rows:

@@ -6,8 +6,8 @@ The benchmark grades every image again from its logged evidence, without any mod
 from __future__ import annotations
 
 from benchmarks.base import Benchmark
+from harness.audit.audited_run import AuditedRun, named
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Subject, named
 from harness.config import RECORDED_SCORER
 from harness.engine.rows import logged_score
 from harness.errors import HarnessError
@@ -17,22 +17,22 @@ from harness.records import Score
 NAME = "verdicts"
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Grade every image again from its logged evidence."""
-    config = subject.config
+    config = run.config
     if config.scorer is None:
         raise CannotCheck("no scorer graded the images")
     if config.scorer.kind == RECORDED_SCORER:
         raise CannotCheck("the evidence for verdicts made elsewhere is not on record")
-    benchmark: Benchmark = subject.benchmark
+    benchmark: Benchmark = run.benchmark
     try:
         settings = benchmark.scorer_settings(config.scorer.settings)
     except HarnessError as error:
         raise CannotCheck(error.message) from error
-    prompts = {prompt.id: prompt for prompt in subject.prompts}
+    prompts = {prompt.id: prompt for prompt in run.prompts}
     problems = Problems()
     number = 0
-    for key, rows in subject.by_search(SCORE):
+    for key, rows in run.by_search(SCORE):
         prompt = prompts.get(key.prompt_id)
         for row in rows:
             if row["correct"] is None:

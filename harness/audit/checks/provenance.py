@@ -1,12 +1,12 @@
-"""What a run claims of its origin and nobody can check: versions, commit, devices, hosts, command.
+"""Claims about a run's origin that nobody can check: versions, commit, devices, hosts, command.
 
 It is compared with this machine's where there is something to compare, and passes nothing.
 """
 
 from __future__ import annotations
 
+from harness.audit.audited_run import AuditedRun
 from harness.audit.result import Result, Status
-from harness.audit.subject import Subject
 from harness.errors import shortened
 from harness.log.environment import NUMERIC, device_names, environment, other_versions
 from harness.log.manifest import Manifest
@@ -14,9 +14,9 @@ from harness.log.manifest import Manifest
 NAME = "provenance"
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """List it."""
-    manifest = subject.manifest
+    manifest = run.manifest
     claims = [
         *_versions(manifest),
         _commit(manifest),

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from harness.audit.audited_run import AuditedRun, named
 from harness.audit.replays import replayed
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
-from harness.audit.subject import Subject, named
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.log.manifest import FINISHED, PromptSet
@@ -24,20 +24,20 @@ from harness.log.prompts import prompts_path, stored_prompts
 NAME = "completeness"
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Count searches and draws against prompts and replicates."""
     problems = Problems()
     evidence: list[str] = []
-    manifest, config = subject.manifest, subject.config
+    manifest, config = run.manifest, run.config
     try:
-        stored_prompts(subject.folder, manifest)
+        stored_prompts(run.folder, manifest)
     except HarnessError as error:
         problems.add(error.message)
-    expected = _expected(subject, problems, evidence)
+    expected = _expected(run, problems, evidence)
     lacks_prompts = bool(evidence) and expected is None
     ended = Counter(
         SearchKey(row["prompt_id"], row["replicate"])
-        for row in subject.rows("searches", ["prompt_id", "replicate"])
+        for row in run.rows("searches", ["prompt_id", "replicate"])
     )
     for key, times in ended.items():
         if times > 1:
@@ -46,22 +46,24 @@ def check(subject: Subject) -> Result:
             problems.add(f"{named(key)} is no search of this run")
     if expected is not None:
         for key in sorted(expected - ended.keys(), key=str):
-            if subject.foreign and key.replicate:
+            if run.imported and key.replicate:
                 continue  # how many images a prompt has is as it was found
             problems.add(f"{named(key)} has not ended")
     total = manifest.prompt_set.count * config.replicates
-    if subject.foreign and subject.brings_prompts:
+    if run.imported and run.brings_prompts:
         evidence.append("prompts may have different numbers of images, as they were found")
     elif len(ended) != total:
         problems.add(f"{len(ended)} of {total} searches have ended")
-    draws, failed = _draws(subject, problems, ended)
+    draws, failed = _draws(run, problems, ended)
     if manifest.state == FINISHED:
-        for name, found in (("draws", draws), ("draws_failed", failed)):
-            if manifest.totals.get(name) != found:
-                problems.add(f"the manifest counts {manifest.totals.get(name)} {name}, not {found}")
+        for name, number in (("draws", draws), ("draws_failed", failed)):
+            if manifest.totals.get(name) != number:
+                problems.add(
+                    f"the manifest counts {manifest.totals.get(name)} {name}, not {number}"
+                )
     else:
         problems.add("the run is not finished")
-    lost = sum(row["selected_index"] is None for row in subject.searches.values())
+    lost = sum(row["selected_index"] is None for row in run.searches.values())
     evidence.append(f"{len(ended)} of {total} searches, {lost} without an image; {draws} draws, "
                     f"{failed} failed")  # fmt: skip
     looked = f"{count(manifest.prompt_set.count, 'prompt')} × {config.replicates}"
@@ -71,20 +73,20 @@ def check(subject: Subject) -> Result:
     return result
 
 
-def _expected(subject: Subject, problems: Problems, evidence: list[str]) -> set[SearchKey] | None:
+def _expected(run: AuditedRun, problems: Problems, evidence: list[str]) -> set[SearchKey] | None:
     """The searches that there should be; None if the prompt set cannot be built here."""
-    manifest = subject.manifest
+    manifest = run.manifest
     try:
-        prompts = subject.prompts
+        prompts = run.prompts
     except CannotCheck as error:
-        if subject.brings_prompts:
+        if run.brings_prompts:
             problems.add(str(error))
         else:
             evidence.append(f"the prompt set could not be built again: {error}")
         return None
-    if subject.brings_prompts and not subject.foreign:
+    if run.brings_prompts and not run.imported:
         evidence.append(
-            f"prompts are those of {prompts_path(subject.folder).name}, held to the manifest's "
+            f"prompts are those of {prompts_path(run.folder).name}, held to the manifest's "
             "digest: a file's, of which nothing else is known"
         )
     if PromptSet.of(prompts) != manifest.prompt_set:
@@ -93,28 +95,28 @@ def _expected(subject: Subject, problems: Problems, evidence: list[str]) -> set[
             f"manifest's {manifest.prompt_set.count}"
         )
     facts = {prompt.id: (prompt.text, prompt.tag) for prompt in prompts}
-    told = subject.table("candidates", ["prompt_id", "prompt", "tag"]).group_by(
+    logged = run.table("candidates", ["prompt_id", "prompt", "tag"]).group_by(
         ["prompt_id", "prompt", "tag"]
     )
-    for row in told.aggregate([]).to_pylist():
+    for row in logged.aggregate([]).to_pylist():
         if facts.get(row["prompt_id"]) != (row["prompt"], row["tag"]):
             problems.add(
                 f"the log's prompt {row['prompt_id']} ('{row['prompt']}', {row['tag']}) is none of "
                 "the set"
             )
-    if subject.foreign and not subject.config.suite.endswith("script"):
+    if run.imported and not run.config.suite.endswith("script"):
         return None
     return {
         SearchKey(prompt.id, replicate)
         for prompt in prompts
-        for replicate in range(subject.config.replicates)
+        for replicate in range(run.config.replicates)
     }
 
 
-def _draws(subject: Subject, problems: Problems, ended: Counter[SearchKey]) -> tuple[int, int]:
+def _draws(run: AuditedRun, problems: Problems, ended: Counter[SearchKey]) -> tuple[int, int]:
     draws = failed = 0
     seen = set()
-    for key, rows in subject.by_search(["error_role"]):
+    for key, rows in run.by_search(["error_role"]):
         draws += len(rows)
         failed += sum(row["error_role"] is not None for row in rows)
         seen.add(key)
@@ -124,21 +126,21 @@ def _draws(subject: Subject, problems: Problems, ended: Counter[SearchKey]) -> t
         if key not in ended:
             problems.add(f"{named(key)} has draws and no end")
             continue
-        said = subject.searches[key]["draws"]
-        if said != len(rows):
-            problems.add(f"{named(key)} made {said} draws, of which {len(rows)} are in the log")
-        elif indices != list(range(len(rows))) and indices != _asked(subject, key):
+        counted = run.searches[key]["draws"]
+        if counted != len(rows):
+            problems.add(f"{named(key)} made {counted} draws, of which {len(rows)} are in the log")
+        elif indices != list(range(len(rows))) and indices != _requested(run, key):
             problems.add(f"{named(key)} has draws {indices}, which is not what its strategy asks")
     for key in ended.keys() - seen:
-        if subject.searches[key]["draws"] != 0:
+        if run.searches[key]["draws"] != 0:
             problems.add(f"{named(key)} has no draws in the log")
     return draws, failed
 
 
-def _asked(subject: Subject, key: SearchKey) -> list[int]:
+def _requested(run: AuditedRun, key: SearchKey) -> list[int]:
     """Return the draws that the strategy asks for: a plug-in may number them as it likes."""
     try:
-        result = replayed(subject)[key]
+        result = replayed(run)[key]
     except CannotCheck:
         return []
     return sorted([*result.asked, *(draw.index for draw in result.missing)])

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.audit.audited_run import AuditedRun, Row, named
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Row, Subject, named
 from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
@@ -32,29 +32,29 @@ _ALWAYS = ("run", "prompt_id", "prompt", "tag", "replicate", "draw_index", "draw
            "attempts", "time")  # fmt: skip
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Look at the schema of every shard, at the order of its rows, and at every value."""
     problems = Problems()
     for table in TABLES:
         try:
-            found = shards.discover(subject.folder.log, table)
+            parts = shards.discover(run.folder.log, table)
         except HarnessError as error:
             raise CannotCheck(f"the log cannot be read: {error.message}") from error
-        for shard in found:
+        for shard in parts:
             _schema(shard, table, problems)
             _order(shard, table, problems)
     rows = 0
-    for row in subject.rows("candidates"):
+    for row in run.rows("candidates"):
         rows += 1
-        for problem in _wrong(row, subject):
+        for problem in _wrong(row, run):
             key = SearchKey(row["prompt_id"], row["replicate"])
             problems.add(f"{named(key, row['draw_index'])}: {problem}")
     searches = 0
-    for row in subject.rows("searches"):
+    for row in run.rows("searches"):
         searches += 1
         for problem in _wrong_search(row):
             problems.add(f"{named(SearchKey(row['prompt_id'], row['replicate']))}: {problem}")
-    for row in subject.rows("replies"):
+    for row in run.rows("replies"):
         for problem in _wrong_reply(row):
             key = SearchKey(row["prompt_id"], row["replicate"])
             problems.add(f"{named(key)}, question {row['question_index']}: {problem}")
@@ -64,18 +64,18 @@ def check(subject: Subject) -> Result:
 
 def _schema(shard: shards.Shard, table: str, problems: Problems) -> None:
     try:
-        found = pq.read_schema(shard.path).remove_metadata()
+        schema = pq.read_schema(shard.path).remove_metadata()
     except (OSError, pa.ArrowException) as error:
         problems.add(f"{shard.path.name}: {error}")
         return
     for field in TABLES[table]:
-        if field.name not in found.names:
+        if field.name not in schema.names:
             if field.name in LATER:
                 continue
             problems.add(f"{shard.path.name} has no column '{field.name}'")
-        elif not found.field(field.name).type.equals(field.type):
-            problems.add(f"{shard.path.name}: '{field.name}' is {found.field(field.name).type}")
-    for name in found.names:
+        elif not schema.field(field.name).type.equals(field.type):
+            problems.add(f"{shard.path.name}: '{field.name}' is {schema.field(field.name).type}")
+    for name in schema.names:
         if name not in TABLES[table].names:
             problems.add(f"{shard.path.name} has a surplus column '{name}'")
 
@@ -95,77 +95,79 @@ def _order(shard: shards.Shard, table: str, problems: Problems) -> None:
         problems.add(f"{shard.path.name}: its rows are not in the order of a log")
 
 
-def _wrong(row: Row, subject: Subject) -> list[str]:
-    found = [f"no {name}" for name in _ALWAYS if row[name] is None]
-    if found:
-        return found
+def _wrong(row: Row, run: AuditedRun) -> list[str]:
+    problems = [f"no {name}" for name in _ALWAYS if row[name] is None]
+    if problems:
+        return problems
     role = row["error_role"]
     if role is not None and role not in METERED:
-        found.append(f"it failed by '{role}', which is no role")
+        problems.append(f"it failed by '{role}', which is no role")
     if (role is None) != (row["error"] is None):
-        found.append("an error without a role, or a role without an error")
-    found += _presence(row, subject)
-    found += _values(row)
-    return found
+        problems.append("an error without a role, or a role without an error")
+    problems += _presence(row, run)
+    problems += _values(row)
+    return problems
 
 
-def _presence(row: Row, subject: Subject) -> list[str]:
-    """What must be there, given how far the draw came, and what cannot be."""
-    role, found = row["error_role"], []
+def _presence(row: Row, run: AuditedRun) -> list[str]:
+    """Name what has to be there, given how far the draw came, and is not, or cannot be."""
+    role, problems = row["error_role"], []
     image = role != "generator"
-    if not subject.foreign and (row["image"] is not None) != image:
-        found.append("an image" if not image else "no image")
-    if subject.foreign and row["seed"] is not None:
-        found.append("a seed, of an image that was made elsewhere")
+    if not run.imported and (row["image"] is not None) != image:
+        problems.append("an image" if not image else "no image")
+    if run.imported and row["seed"] is not None:
+        problems.append("a seed, of an image that was made elsewhere")
     # A draw that one role failed on is still answered by the others, except that nobody can
     # look at an image that was never made.
     if role in (None, "scorer", "metric"):
-        found += [f"no {name}" for name in VERDICT if row[name] is None]
-    if role in (None, "metric") and subject.config.scorer is not None:
-        found += [f"no {name}" for name in ("correct", "reason") if row[name] is None]
-        found += ["no evidence"] if row["detections"] is None and row["answers"] is None else []
-    measures = set(metric_names(subject.config.metric))
+        problems += [f"no {name}" for name in VERDICT if row[name] is None]
+    if role in (None, "metric") and run.config.scorer is not None:
+        problems += [f"no {name}" for name in ("correct", "reason") if row[name] is None]
+        problems += ["no evidence"] if row["detections"] is None and row["answers"] is None else []
+    measures = set(metric_names(run.config.metric))
     measured = {name for name, _ in row["metrics"] or ()}
     if measured != (measures if role is None else measured & measures):
-        found.append(f"measured by {_listed(measured)}, not by {_listed(measures)}")
-    if role is not None and not subject.foreign and row["attempts"] <= MAX_ATTEMPTS:
-        found.append(f"given up after {row['attempts'] - 1} tries, not {MAX_ATTEMPTS}")
+        problems.append(f"measured by {_listed(measured)}, not by {_listed(measures)}")
+    if role is not None and not run.imported and row["attempts"] <= MAX_ATTEMPTS:
+        problems.append(f"given up after {row['attempts'] - 1} tries, not {MAX_ATTEMPTS}")
     if role in ("generator", "judge"):
-        found += [f"{name} of a draw without verdict" for name in VERDICT if row[name] is not None]
+        problems += [
+            f"{name} of a draw without verdict" for name in VERDICT if row[name] is not None
+        ]
     if role in ("generator", "metric") and row["metrics"] is not None:
-        found.append("metrics of an unmeasured draw")
-    if role in ("generator", "scorer") or subject.config.scorer is None:
-        found += [f"{name} of an unscored draw" for name in SCORE if row[name] is not None]
-    return found
+        problems.append("metrics of an unmeasured draw")
+    if role in ("generator", "scorer") or run.config.scorer is None:
+        problems += [f"{name} of an unscored draw" for name in SCORE if row[name] is not None]
+    return problems
 
 
 def _values(row: Row) -> list[str]:
-    found = []
+    problems = []
     if row["draw_index"] < 0 or row["replicate"] < 0:
-        found.append("a negative index")
+        problems.append("a negative index")
     if row["attempts"] < 1:
-        found.append("no attempt")
+        problems.append("no attempt")
     if row["judge_score"] is not None and not math.isfinite(row["judge_score"]):
-        found.append(f"the judge's score is {row['judge_score']}")
+        problems.append(f"the judge's score is {row['judge_score']}")
     if row["value"] is not None and not (math.isfinite(row["value"]) and row["value"] >= 0):
-        found.append(f"the grade is {row['value']}")
+        problems.append(f"the grade is {row['value']}")
     for name, value in row["metrics"] or ():
         if value is None or not math.isfinite(value):
-            found.append(f"the metric '{name}' is {value}")
+            problems.append(f"the metric '{name}' is {value}")
     if row["correct"] and row["reason"]:
-        found.append(f"correct, and yet wrong: {row['reason'].splitlines()[0]}")
+        problems.append(f"correct, and yet wrong: {row['reason'].splitlines()[0]}")
     for detection in row["detections"] or []:
         if not _plausible(detection):
-            found.append(f"an impossible detection: {detection}")
+            problems.append(f"an impossible detection: {detection}")
     if unknown := set(row["truncated"] or ()) - set(TEXTS):
-        found.append(f"texts of unknown kinds were cut: {', '.join(map(str, unknown))}")
+        problems.append(f"texts of unknown kinds were cut: {', '.join(map(str, unknown))}")
     try:
         settings = json.loads(row["settings"])
         if not isinstance(settings, dict) or canonical_json(settings) != row["settings"]:
-            found.append("settings that are no canonical JSON object")
+            problems.append("settings that are no canonical JSON object")
     except ValueError:
-        found.append("settings that are no JSON")
-    return found
+        problems.append("settings that are no JSON")
+    return problems
 
 
 def _listed(names: set[str]) -> str:
@@ -185,21 +187,21 @@ def _plausible(detection: dict[str, Any]) -> bool:
 
 def _wrong_search(row: Row) -> list[str]:
     must = ("run", "prompt_id", "replicate", "draws", "rounds", "time")
-    found = [f"no {name}" for name in must if row[name] is None]
+    problems = [f"no {name}" for name in must if row[name] is None]
     chosen = row["selected_index"] is not None
     if chosen != (row["selected_id"] is not None):
-        found.append("a selected draw without its id, or the reverse")
+        problems.append("a selected draw without its id, or the reverse")
     if chosen == (row["error"] is not None):
-        found.append("selected something and failed" if chosen else "selected nothing, no error")
-    return found
+        problems.append("selected something and failed" if chosen else "selected nothing, no error")
+    return problems
 
 
 def _wrong_reply(row: Row) -> list[str]:
     must = ("run", "prompt_id", "replicate", "question_index", "text", "round", "attempts", "time")
-    wrong = [f"no {name}" for name in must if row[name] is None]
+    problems = [f"no {name}" for name in must if row[name] is None]
     if (row["reply"] is None) == (row["error"] is None):
         what = "neither a reply nor" if row["reply"] is None else "a reply and"
-        wrong.append(f"{what} an error")
+        problems.append(f"{what} an error")
     if row["reply"] is not None and not row["judge_device_seconds"]:
-        wrong.append("the judge replied and took no time")
-    return wrong
+        problems.append("the judge replied and took no time")
+    return problems

@@ -1,4 +1,4 @@
-"""What people read of a report, held against its checked tables and the log."""
+"""The page, notes and figures of a report, held against its checked tables and the log."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Page(HTMLParser):
             self._text.append(data)
 
     def handle_endtag(self, tag: str) -> None:
-        """Put what was heard where it belongs."""
+        """Put what was read where it belongs."""
         if self._text is None:
             return
         text = "".join(self._text)
@@ -79,23 +79,23 @@ class _Page(HTMLParser):
         self._text = None
 
 
-def misworded(
-    folder: Path, frames: dict[str, pd.DataFrame], found: Findings, problems: Problems
+def page_mismatches(
+    folder: Path, frames: dict[str, pd.DataFrame], findings: Findings, problems: Problems
 ) -> list[str]:
     """Hold a report's page, Markdown, LaTeX and figures against its tables.
 
     Args:
         folder: The report's.
         frames: Its tables, checked.
-        found: What the log says, for the notes.
+        findings: What the log says, for the notes.
         problems: Gets what differs.
 
     Returns:
         What was looked at.
     """
     page = _read(folder / "index.html")
-    said = [PUBLISHED_ON_MINIATURE] if page and PUBLISHED_ON_MINIATURE in _Page(page).notes else []
-    notes = [*found.captions, *found.warnings, *said]
+    extra = [PUBLISHED_ON_MINIATURE] if page and PUBLISHED_ON_MINIATURE in _Page(page).notes else []
+    notes = [*findings.captions, *findings.warnings, *extra]
     made = [_MAKERS[name](_typed(frame), notes) for name, frame in frames.items()]
     files = 0
     for table in made:
@@ -110,7 +110,7 @@ def misworded(
     if page is None:
         return [*evidence, "there is no page"]
     before = problems.count
-    for problem in _on_page(_Page(page), made, found, frames["curves"], folder):
+    for problem in _on_page(_Page(page), made, findings, frames["curves"], folder):
         problems.add(problem)
     if problems.count == before:
         evidence.append(
@@ -121,30 +121,30 @@ def misworded(
 
 
 def _on_page(
-    page: _Page, made: Sequence[Table], found: Findings, curves: pd.DataFrame, folder: Path
+    page: _Page, made: Sequence[Table], findings: Findings, curves: pd.DataFrame, folder: Path
 ) -> Iterator[str]:
     for table in made:
         yield from _in_table(page, table, f"{table.name}.csv")
-    sentences = [*found.captions, *found.warnings]
+    sentences = [*findings.captions, *findings.warnings]
     if page.chart is not None:  # pages did not always open with the answer
-        overview = answer.overview(found)
+        overview = answer.overview(findings)
         yield from _in_table(page, overview, "the log")
-        sentences += answer.sentences(found)
-        if page.chart != json.loads(json.dumps(answer.chart(found))):
+        sentences += answer.sentences(findings)
+        if page.chart != json.loads(json.dumps(answer.chart(findings))):
             yield "index.html: the chart does not hold the curves of the log"
     for sentence in sentences:
         if sentence not in page.notes:
             yield f"index.html does not say: {sentence}"
     own = curves[curves["own"] & (curves["kind"] == "micro") & curves["score"].notna()]
     ends = [own.iloc[place][["score", "budget"]].tolist() for place in (0, -1)] if len(own) else []
-    told = ", ".join(
+    shown = ", ".join(
         f"{score:.3f} at {'budget ' if not n else ''}{int(budget)}"
         for n, (score, budget) in enumerate(ends)
     )
     drawn = {path.read_bytes() for path in (folder / "figures").glob("*.svg")}
     for source, words in page.figures:
-        if told not in words:
-            yield f"index.html: a figure is not said to show {told}"
+        if shown not in words:
+            yield f"index.html: a figure is not said to show {shown}"
         match = _FIGURES.fullmatch(source)
         if match is None or base64.b64decode(match[1]) not in drawn:
             yield "index.html: a figure is none of the files in figures/"

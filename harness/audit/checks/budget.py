@@ -6,26 +6,26 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.audit.audited_run import AuditedRun, Row, named
 from harness.audit.replays import replayed
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Row, Subject, named
 from harness.records import whole_steps
 
 NAME = "budget"
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Count every search's draws, and replay those that ended early."""
     problems = Problems()
     evidence: list[str] = []
-    budget = subject.config.budget
+    budget = run.config.budget
     early = []
     number = 0
-    settings = subject.config.generator.settings
+    settings = run.config.generator.settings
     whole = whole_steps(settings)
-    for key, rows in subject.by_search(["draw_id", "settings", "start", "stop"]):
+    for key, rows in run.by_search(["draw_id", "settings", "start", "stop"]):
         number += 1
-        search = subject.searches.get(key)
+        search = run.searches.get(key)
         unlogged = search["draws"] - len(rows) if search is not None else 0
         steps = _steps(rows, settings) + max(0, unlogged) * whole
         if steps > budget * whole:
@@ -35,7 +35,7 @@ def check(subject: Subject) -> Result:
         elif steps < budget * whole:
             early.append(key)
     try:
-        results = replayed(subject)
+        results = replayed(run)
     except CannotCheck as error:
         evidence.append(f"where searches had to stop is not known: {error}")
     else:

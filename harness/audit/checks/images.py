@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.audit.audited_run import AuditedRun
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.audit.subject import Subject
 from harness.log.files import is_leftover
 from harness.log.images import image_path, verify
 from harness.log.location import local
@@ -21,15 +21,15 @@ NAME = "images"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Decode every image and hold its pixels against its name and the log."""
-    required, allowed = _expected(subject)
-    folder = local(subject.folder.images)
-    there = {path.relative_to(folder).as_posix(): path for path in _files(subject, folder)}
+    required, allowed = _expected(run)
+    folder = local(run.folder.images)
+    there = {path.relative_to(folder).as_posix(): path for path in _files(run, folder)}
     if not there:
         raise CannotCheck(
             "images were not kept"
-            if subject.kept == "none"
+            if run.expected_images == "none"
             else f"no image is here; the log speaks of {len(required)}"
         )
     problems = Problems()
@@ -41,23 +41,23 @@ def check(subject: Subject) -> Result:
         if digest in required and name not in there:
             problems.add(f"{name} is in the log and not there")
     for name in sorted(there.keys() - names.keys()):
-        problems.add(f"{name} is there, and {_surplus(subject)}")
+        problems.add(f"{name} is there, and {_surplus(run)}")
     for name in sorted(names.keys() & there.keys()):
         if wrong := _wrong(there[name], names[name]):
             problems.add(f"{name}: {wrong}")
     return concluded(NAME, count(len(there), "image"), problems)
 
 
-def _files(subject: Subject, folder: Path) -> list[Path]:
-    """Whatever is in the folder except folders; a link is not looked behind."""
+def _files(run: AuditedRun, folder: Path) -> list[Path]:
+    """Return all in the folder except folders; a link is not looked behind."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
-    if subject.manifest.state == FINISHED:
+    if run.manifest.state == FINISHED:
         return paths
     return [path for path in paths if path.parent != folder or not is_leftover(path)]
 
 
 def _wrong(path: Path, digest: str) -> str:
-    """What is wrong with an image; "" if nothing is."""
+    """Return the fault of an image; "" if it has none."""
     if path.is_symlink() or not path.is_file():
         return "it is no file of the run's own"
     try:
@@ -67,28 +67,28 @@ def _wrong(path: Path, digest: str) -> str:
     return verify(data, digest) or ("" if data.startswith(_PNG) else "it is no PNG")
 
 
-def _surplus(subject: Subject) -> str:
-    if subject.kept == "none":
-        own = subject.config.keep_images == "none"
+def _surplus(run: AuditedRun) -> str:
+    if run.expected_images == "none":
+        own = run.config.keep_images == "none"
         return f"its {'config' if own else 'bundle'} says that no images are kept"
     return "it belongs to no draw that should have its image kept"
 
 
-def _expected(subject: Subject) -> tuple[set[str], set[str]]:
+def _expected(run: AuditedRun) -> tuple[set[str], set[str]]:
     """Digests of the images that have to be there, and of those that may be.
 
     A search that is not over may still need any of its images.
     """
     required: set[str | None] = set()
     allowed: set[str | None] = set()
-    for key, rows in subject.by_search(["image"]):
-        search = subject.searches.get(key)
+    for key, rows in run.by_search(["image"]):
+        search = run.searches.get(key)
         chosen = search["selected_index"] if search is not None else None
         images = {row["draw_index"]: row["image"] for row in rows}
         if search is None:
-            (allowed if subject.kept == "none" else required).update(images.values())
-        elif subject.kept == "all":
+            (allowed if run.expected_images == "none" else required).update(images.values())
+        elif run.expected_images == "all":
             required.update(images.values())
-        elif subject.kept == "selected":
+        elif run.expected_images == "selected":
             required.add(images.get(chosen))
     return {each for each in required if each}, {each for each in allowed if each}

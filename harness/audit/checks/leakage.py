@@ -7,11 +7,11 @@ are not the scorer's own, nor all its verdicts, as those of an oracle under anot
 
 from __future__ import annotations
 
-from harness.audit.decisions import wrong
+from harness.audit.audited_run import AuditedRun, named
+from harness.audit.checks.decisions import wrong
 from harness.audit.replays import replayed
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
-from harness.audit.subject import Subject, named
-from harness.config import FOREIGN, RECORDED_JUDGE, RunConfig
+from harness.config import RECORDED_IMAGES, RECORDED_JUDGE, RunConfig
 from harness.engine.searches import timed_out
 from harness.log.schema import VERDICT
 from harness.models.leakage import shared, unread
@@ -21,17 +21,17 @@ NAME = "leakage"
 ENOUGH = 5
 """Rejected images from which on a judge that says word for word what the scorer says is one."""
 
-ALIKE = 50
+AGREEING = 50
 """Accepted images, and rejected ones, from which on a judge that never differs from the scorer is
 one too. An honest judge that is right 95 times of 100 gets so far once in 170 runs."""
 
 _COLUMNS = (*VERDICT, "correct", "reason", "draw_index")
 
 
-def check(subject: Subject) -> Result:
+def check(run: AuditedRun) -> Result:
     """Compare the judge's checkpoints and words with the scorer's; replay without the scores."""
-    config = subject.config
-    gap, echoes, agreed = _gap(subject)
+    config = run.config
+    gap, echoes, agreed = _gap(run)
     looked = "judge against scorer"
     if config.oracle:
         problems = Problems()
@@ -51,24 +51,24 @@ def check(subject: Subject) -> Result:
             f"all {count(echoes, 'rejection')} repeat the scorer's reason word for word: the judge "
             "is an oracle"
         )
-    if min(agreed) >= ALIKE:
+    if min(agreed) >= AGREEING:
         problems.add(
             f"judge and scorer agree on every one of {sum(agreed)} images, {agreed[0]} of them "
             "accepted: the judge is an oracle"
         )
-    evidence += _replayed(subject, problems)
+    evidence += _replayed(run, problems)
     return concluded(NAME, looked, problems, [*evidence, *gap])
 
 
 def _checkpoints(config: RunConfig, problems: Problems) -> list[str]:
-    """Which checkpoints judge and scorer share, by content."""
+    """Name the checkpoints that judge and scorer share, by content."""
     if config.judge.kind == "oracle":
         problems.add("the judge is the oracle, and the run does not say so")
         return []
     if config.scorer is None:
         return ["there is no scorer"]
     if config.judge.kind == RECORDED_JUDGE:
-        if config.generator.kind != FOREIGN:
+        if config.generator.kind != RECORDED_IMAGES:
             problems.add("only a record is said to have judged images that the run made itself")
         return ["which models judged and scored is not on record"]
     if not config.judge.checkpoints:
@@ -87,13 +87,13 @@ def _checkpoints(config: RunConfig, problems: Problems) -> list[str]:
     return [f"judge and scorer share no checkpoint, {how}"]
 
 
-def _replayed(subject: Subject, problems: Problems) -> list[str]:
+def _replayed(run: AuditedRun, problems: Problems) -> list[str]:
     try:
-        results = replayed(subject)
+        results = replayed(run)
     except CannotCheck as error:
         return [f"not replayed without the scores: {error}"]
     ended = 0
-    for key, search in subject.searches.items():
+    for key, search in run.searches.items():
         if key not in results:
             continue
         ended += 1
@@ -103,8 +103,8 @@ def _replayed(subject: Subject, problems: Problems) -> list[str]:
     return [f"{count(ended, 'search', 'searches')} replayed without the scores"]
 
 
-def _gap(subject: Subject) -> tuple[list[str], int, tuple[int, int]]:
-    """How judge and scorer agree.
+def _gap(run: AuditedRun) -> tuple[list[str], int, tuple[int, int]]:
+    """Count how often judge and scorer agree.
 
     Returns:
         What there is to say; rejections that repeat the scorer's, if all of them do; images that
@@ -114,8 +114,8 @@ def _gap(subject: Subject) -> tuple[list[str], int, tuple[int, int]]:
     echoes = 0
     echoing = True
     reachable = reached = 0
-    for key, rows in subject.by_search(_COLUMNS):
-        search = subject.searches.get(key)
+    for key, rows in run.by_search(_COLUMNS):
+        search = run.searches.get(key)
         chosen = search["selected_index"] if search is not None else None
         reachable += any(row["correct"] for row in rows)
         reached += any(row["correct"] for row in rows if row["draw_index"] == chosen)

@@ -1,4 +1,4 @@
-"""What is audited: a run's folder, and what its manifest refers to, read only when asked for.
+"""A run under audit: its folder, and what its manifest refers to, read only when asked for.
 
 Nothing in the folder is believed. What cannot be read here makes the checks that need it "not
 applicable", with the reason, and is a failure of the check whose business it is.
@@ -18,7 +18,7 @@ import pyarrow as pa
 from harness import replay
 from harness.audit.loaded import Loaded
 from harness.audit.result import CannotCheck
-from harness.config import FOREIGN, Plugin, RunConfig, read_config
+from harness.config import RECORDED_IMAGES, Plugin, RunConfig, read_config
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.identity import Resolver
@@ -44,7 +44,7 @@ _DIGEST = re.compile("[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Options:
-    """What an audit may be asked to do.
+    """Options of an audit.
 
     Attributes:
         regenerate: How many draws to make again.
@@ -52,7 +52,7 @@ class Options:
         seed: Of the choice of both.
         against: Another run to hold it against.
         published: A published score to hold it against, in words of its row
-            (`harness.audit.published.select`).
+            (`harness.audit.checks.published.select`).
         report: Folder of the report to check; the run's own `report` folder by default.
         report_seed: Seed that the report was written with.
         device: Where models run.
@@ -72,25 +72,25 @@ class Options:
 
 
 @dataclass
-class Subject:
+class AuditedRun:
     """A run under audit. Has state: what was read of it so far.
 
     Attributes:
         folder: Where it lies.
         options: What to do with it.
-        images_kept: "all", "selected" or "none" where a bundle left images out; else None, and
+        bundled_images: "all", "selected" or "none" where a bundle left images out; else None, and
             the config says it.
-        loaded: Models that were loaded; several subjects may share them.
+        loaded: Models that were loaded; several runs may share them.
         replays: Every search as its strategy does it (`harness.audit.replays`), once needed.
-        remaker: Draws made again (`harness.audit.remade`), once needed.
+        regenerator: Draws made again (`harness.audit.regenerator`), once needed.
     """
 
     folder: RunFolder
     options: Options = field(default_factory=Options)
-    images_kept: str | None = None
+    bundled_images: str | None = None
     loaded: Loaded = field(default_factory=Loaded)
     replays: Mapping[SearchKey, Any] | None = None
-    remaker: Any = None
+    regenerator: Any = None
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -109,13 +109,13 @@ class Subject:
             raise CannotCheck(error.message) from error
 
     @property
-    def kept(self) -> str:
-        """Which images should be here: "all", "selected" or "none".
+    def expected_images(self) -> str:
+        """The images that should be here: "all", "selected" or "none".
 
         A bundle may bring fewer than its run kept, and never more.
         """
         own = self.config.keep_images
-        return own if own == "none" else self.images_kept or own
+        return own if own == "none" else self.bundled_images or own
 
     def image(self, digest: str | None) -> bytes | None:
         """An image of the run, encoded; None if it is not here, or shows other pixels.
@@ -135,46 +135,46 @@ class Subject:
         return png if not verify(png, digest) else None
 
     @property
-    def foreign(self) -> bool:
-        """Whether the images were made elsewhere, so that nobody knows how."""
-        return self.config.generator.kind == FOREIGN
+    def imported(self) -> bool:
+        """True if the images were made elsewhere, so that nobody knows how."""
+        return self.config.generator.kind == RECORDED_IMAGES
 
     @cached_property
     def resolver(self) -> Resolver:
-        """What turns logged draws into requests; batches have the usual shapes."""
+        """Turns logged draws into requests; batches have the usual shapes."""
         return Resolver.of(self.config)
 
     def plugin(self, registry: Registry, named: str) -> Any:
-        """What a name in the manifest stands for."""
+        """Return the plug-in that a name in the manifest stands for."""
         try:
             with import_paths(allowed=self.options.plugins):
                 return registry.get(named)
         except HarnessError as error:
-            said = "; ".join(filter(None, (error.message, error.hint)))
-            raise CannotCheck(said) from error
+            message = "; ".join(filter(None, (error.message, error.hint)))
+            raise CannotCheck(message) from error
 
     def _built(self, registry: Registry, plugin: Plugin, flag: str) -> Any:
-        found = self.plugin(registry, plugin.name)
+        cls = self.plugin(registry, plugin.name)
         try:
-            return build(found, plugin.options, flag=flag)
+            return build(cls, plugin.options, flag=flag)
         except HarnessError as error:
             raise CannotCheck(f"{error.message}; {error.hint}") from error
 
     @cached_property
     def strategy(self) -> Strategy:
         """The strategy, from its name and options in the config."""
-        found: Strategy = self._built(STRATEGIES, self.config.strategy, "-S")
-        return found
+        strategy: Strategy = self._built(STRATEGIES, self.config.strategy, "-S")
+        return strategy
 
     @property
     def brings_prompts(self) -> bool:
-        """Whether its prompts are those that its folder holds, and no others can be had.
+        """True if its prompts are those that its folder holds, and no others can be had.
 
         Images from elsewhere bring theirs, and a benchmark whose prompts come from a file is
         whatever that file was. A run over any other benchmark would choose by such a file which
         prompts it is held to, and what is right.
         """
-        if not self.holds_prompts or self.foreign:
+        if not self.holds_prompts or self.imported:
             return self.holds_prompts
         try:
             return bool(getattr(self.benchmark, "external", False))
@@ -183,7 +183,7 @@ class Subject:
 
     @property
     def holds_prompts(self) -> bool:
-        """Whether there is a file of prompts in the folder."""
+        """True if there is a file of prompts in the folder."""
         return prompts_path(self.folder).exists()
 
     @cached_property
@@ -223,8 +223,8 @@ class Subject:
             columns: What to read besides prompt id, replicate and draw index.
         """
         keys = KEYS["candidates"]
-        wanted = [*keys, *(name for name in columns if name not in keys)]
-        return replay.by_search(self.table("candidates", wanted))
+        names = [*keys, *(name for name in columns if name not in keys)]
+        return replay.by_search(self.table("candidates", names))
 
     @cached_property
     def searches(self) -> dict[SearchKey, Row]:
@@ -233,6 +233,6 @@ class Subject:
 
 
 def named(key: SearchKey, index: int | None = None) -> str:
-    """How a search, or a draw of it, is called in evidence."""
+    """Return the name of a search, or of a draw of it, in evidence."""
     of = f"prompt {key.prompt_id}, replicate {key.replicate}"
     return of if index is None else f"{of}, draw {index}"
