@@ -16,7 +16,7 @@ from harness.log.files import make_folder, write_atomically
 from harness.log.location import Location
 from harness.log.run_folder import RunFolder
 from harness.models.bundled import is_miniature
-from harness.report import answer, contents, figures, gallery, style, tables
+from harness.report import answer, chains, contents, figures, gallery, style, tables
 from harness.report.page import Drawing, page, run_facts
 from harness.report.tables import Table
 
@@ -222,7 +222,7 @@ def _page(content: Content, drawings: Sequence[Drawing], options: Options) -> st
         found.curves, options.gallery, size=options.gallery_size, seed=options.seed
     )
     most = options.gallery_searches
-    shown = gallery.cards(found.runs, found.names, chosen, searches=most) if chosen else []
+    shown = chains.cards(found.runs, found.names, chosen, searches=most) if chosen else []
     return page(
         title="What did the compute buy?",
         answer=answer.sentences(found),

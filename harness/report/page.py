@@ -22,7 +22,7 @@ from harness.analysis.logged_run import LoggedRun
 from harness.analysis.truncated import logged_truncation
 from harness.models import leakage
 from harness.models.bundled import is_miniature, suite_name
-from harness.report.gallery import OUTCOMES, Card
+from harness.report.chains import OUTCOMES, PAIRS, Card
 from harness.report.style import darkened
 from harness.report.tables import Table
 from harness.report.thumbnails import BOXES
@@ -80,7 +80,7 @@ def page(
     """
     style = _text("page.css")
     # page.js comes first: it reads choices from the address before anything is drawn.
-    script = "\n".join(map(_text, ("page.js", "plotly-basic.min.js", "chart.js")))
+    script = "\n".join(map(_text, ("page.js", "gallery.js", "plotly-basic.min.js", "chart.js")))
     body = (
         environment("harness.report")
         .get_template("page.html")
@@ -107,6 +107,7 @@ def page(
             cards=cards,
             tags=sorted({card.tag for card in cards}),
             outcomes=OUTCOMES,
+            pairs=PAIRS,
             boxes=BOXES,
             runs=runs,
             style=Markup(style),

@@ -21,7 +21,8 @@ from harness.log.images import MAX_BYTES, decode, image_path
 from harness.log.location import Location
 from harness.seeds import pixel_digest
 
-SIDE = 176
+SIDE = 320
+"""The longest side of an embedded image, in pixels: what still reads when it is enlarged."""
 BOXES = 8
 """The most boxes drawn on one image, most confident first."""
 
@@ -30,13 +31,14 @@ _DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
 @dataclass(frozen=True)
 class Box:
-    """A detection as drawn: x, y, width, height in the image's pixels, and its words."""
+    """A detection as drawn: x, y, width, height in the image's pixels, label and confidence."""
 
     x: float
     y: float
     width: float
     height: float
     label: str
+    score: float
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Thumbnail:
 
 
 def thumbnail(images: Location, digest: object) -> Thumbnail:
-    """A logged image, made small.
+    """Return a logged image, made small.
 
     Args:
         images: The run's folder of images.
@@ -86,21 +88,22 @@ def thumbnail(images: Location, digest: object) -> Thumbnail:
         return Thumbnail("", missing="image shows other pixels than the log names")
     picture.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=82, optimize=True)
+    picture.save(buffer, format="WEBP", quality=75)
     encoded = base64.b64encode(buffer.getvalue()).decode()
-    return Thumbnail(f"data:image/jpeg;base64,{encoded}", width, height)
+    return Thumbnail(f"data:image/webp;base64,{encoded}", width, height)
 
 
 def boxes(detections: Sequence[Any] | None) -> list[Box]:
-    """The most confident detections as boxes."""
-    found = sorted(detections if detections is not None else [], key=lambda d: -d["score"])
+    """Return the most confident detections as boxes."""
+    confident = sorted(detections if detections is not None else [], key=lambda d: -d["score"])
     return [
         Box(
             x=float(d["box"][0]),
             y=float(d["box"][1]),
             width=max(0.0, float(d["box"][2] - d["box"][0])),
             height=max(0.0, float(d["box"][3] - d["box"][1])),
-            label=" ".join(filter(None, (d["color"], d["label"], f"{d['score']:.2f}"))),
+            label=" ".join(filter(None, (d["color"], d["label"]))),
+            score=float(d["score"]),
         )
-        for d in found[:BOXES]
+        for d in confident[:BOXES]
     ]

@@ -32,7 +32,7 @@ from harness.log.files import read_file
 from harness.log.images import MAX_BYTES, image_path, verify
 from harness.log.manifest import Manifest
 from harness.models.bundled import MODELS, is_miniature
-from harness.report.gallery import OUTCOMES
+from harness.report.chains import OUTCOMES, PAIRS
 from harness.report.page import environment
 from harness.view.runs import PAGE, Library, progress
 
@@ -46,16 +46,9 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-PAIR = {
-    "first": "only the first is right",
-    "second": "only the second is right",
-    "both": "both are right",
-    "neither": "neither is right",
-}
-"""What a prompt may have come to in two runs."""
-
 STATIC = {
     "page.css": ("harness.report", "text/css"),
+    "gallery.js": ("harness.report", "text/javascript"),
     "view.css": ("harness.view", "text/css"),
     "view.js": ("harness.view", "text/javascript"),
 }
@@ -179,7 +172,7 @@ class _Explorer:
         tags = sorted(set(self._library.run(numbers[0]).prompts["tag"]))
         return self._render(
             "run.html", number=numbers[0], name=" and ".join(names), cards=cards, total=total,
-            tags=tags, problem="", outcomes=OUTCOMES, choices=PAIR, search=search,
+            tags=tags, problem="", outcomes=OUTCOMES, choices=PAIRS, search=search,
             pages=_pages(total), path="/compare/{}/{}".format(*numbers), live=None,
             others=[], places=[f"/run/{number}/image" for number in numbers],
             notes=self._notes(numbers),

@@ -23,8 +23,8 @@ from harness.analysis.summary import Summary, summarise
 from harness.log import store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.report import gallery
-from harness.report.gallery import Card
+from harness.report import chains
+from harness.report.chains import Card
 
 PAGE = 25
 """Searches on one page."""
@@ -167,8 +167,8 @@ class Library:
             numbers: The runs.
             words: Part of the prompt's text.
             tag: Its tag, or "*".
-            outcome: Of one run: one of `gallery.OUTCOMES`, that some search of the prompt has. Of
-                two: "first" (right in the first run alone), "second", "both", "neither". Or "*".
+            outcome: Of one run: one of `chains.OUTCOMES`, that some search of the prompt has. Of
+                two: one of `chains.PAIRS`. Or "*".
             page: From 0.
 
         Returns:
@@ -191,7 +191,7 @@ class Library:
             and fits(places)
         ]
         part = {key: ("shown",) for key in chosen[page * PAGE : (page + 1) * PAGE]}
-        cards = gallery.cards(runs, labels(runs), part) if part else []
+        cards = chains.cards(runs, labels(runs), part) if part else []
         return cards, len(chosen)
 
 
@@ -200,14 +200,13 @@ def _outcome_test(runs: Sequence[LoggedRun], outcome: str) -> Callable[[Sequence
     if outcome == "*":
         return lambda places: True
     if len(runs) == 2:
-        right = [run.scores() == 1 for run in runs]
-        sides = {(True, False): "first", (False, True): "second", (True, True): "both"}
+        scores = [run.scores() for run in runs]
         return lambda places: (
-            sides.get((bool(right[0][places[0]]), bool(right[1][places[1]])), "neither") == outcome
+            chains.pair_of(*(of[row] for of, row in zip(scores, places, strict=True))) == outcome
         )
     run = runs[0]
     searches = [
-        gallery.outcome_of(run, row, int(selected))
+        chains.outcome_of(run, row, int(selected))
         for row, selected in enumerate(run.searches["selected"])
     ]
     having = {

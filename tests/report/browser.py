@@ -82,8 +82,10 @@ class Browser:
         os.write(self._write, json.dumps(message).encode() + b"\0")
         return self._until(lambda m: m.get("id") == self._number)["result"]  # type: ignore[no-any-return]
 
-    def open(self, page: Path) -> None:
-        self.call("Page.navigate", url=page.as_uri())
+    def open(self, page: Path | str, fragment: str = "") -> None:
+        self.events.clear()
+        url = page if isinstance(page, str) else page.as_uri()
+        self.call("Page.navigate", url=url + fragment)
         self._until(lambda m: m.get("method") == "Page.loadEventFired")
         # Whatever the page still wants to fetch or say, it says within a moment.
         deadline = time.monotonic() + 0.5

@@ -53,7 +53,9 @@ def test_opens_without_a_word_and_filters(
         assert browser.evaluate("document.getElementById('count').textContent").startswith("12 of")
         browser.evaluate(f"{{ {pick}.outcome.value = 'correct'; {change} }}")
         shown = browser.evaluate(cards)
-        expected = "document.querySelectorAll('.card[data-tag=odd][data-outcomes~=correct]').length"
+        expected = (
+            "document.querySelectorAll('.card[data-tag=odd]:has([data-outcome=correct])').length"
+        )
         assert 0 < shown < 12 and shown == browser.evaluate(expected)
         broken = "[...document.images].filter(i => i.complete && !i.naturalWidth).length"
         assert browser.evaluate(broken) == 0
@@ -100,6 +102,71 @@ def test_the_gallery_is_searched_by_words(
         assert texts and all(first in text for text in texts)
 
 
+def test_pictures_are_enlarged_and_two_runs_compared_by_the_keyboard_alone(
+    folders: dict[str, Path], tmp_path: Path, browser: Browser
+) -> None:
+    made = report([folders["wide"], folders["chain"]], tmp_path / "out", Options(gallery=("all",)))
+    number = "document.querySelector('#enlarged strong')?.textContent"
+    is_open = "document.getElementById('enlarged').open"
+    with browser:
+        browser.open(made.page)
+        # Images of detections have labels, and sentences stand between a draw and the next.
+        assert browser.evaluate("document.querySelectorAll('.picture text').length") > 0
+        assert browser.evaluate("document.querySelectorAll('.spoken .judge.used').length") > 0
+        browser.evaluate("document.querySelector('.chain .picture').focus()")
+        press(browser, "Enter")
+        assert browser.evaluate(is_open) is True and browser.evaluate(number) == "draw 0"
+        press(browser, "ArrowRight")
+        assert browser.evaluate(number) == "draw 1"
+        press(browser, "Escape")
+        assert browser.evaluate(is_open) is False
+        assert browser.evaluate("document.activeElement.matches('.chain .picture')") is True
+        shown = []
+        for name in ("first", "second", "both", "neither"):
+            browser.evaluate(
+                "{ const form = document.getElementById('filter');"
+                f"form.elements.pair.value = '{name}'; form.dispatchEvent(new Event('input')); }}"
+            )
+            assert browser.evaluate("location.hash") == f"#pair={name}"
+            shown.append(
+                browser.evaluate("document.querySelectorAll('.card:not([hidden])').length")
+            )
+        assert sum(shown) == 24 and shown[0] and shown[0] != 24
+        assert_silent(browser)
+        # Whoever is given the address sees the same.
+        browser.call("Page.navigate", url="about:blank")
+        browser.open(made.page, "#pair=first&draws=selected")
+        cards = "document.querySelectorAll('.card:not([hidden])').length"
+        assert browser.evaluate(cards) == shown[0]
+        assert (
+            browser.evaluate("document.querySelector('.shot:not(.selected)').checkVisibility()")
+            is False
+        )
+        assert_silent(browser)
+
+
+def test_a_run_without_images_is_a_line_a_prompt(tmp_path: Path, browser: Browser) -> None:
+    ask = stub_plan(make_stub_suite(tmp_path)[0], budget=2, keep_images="none")
+    run(ask, tmp_path / "run")
+    made = report([tmp_path / "run"], tmp_path / "out", Options(gallery=("all",)))
+    with browser:
+        browser.open(made.page)
+        assert browser.evaluate("document.querySelectorAll('.picture').length") == 0
+        shown = "[...document.querySelectorAll('.shot')].filter(s => s.checkVisibility()).length"
+        assert browser.evaluate(shown) == 0
+        assert "images not kept" in browser.evaluate(
+            "document.querySelector('.card summary').textContent"
+        )
+
+
+def press(browser: Browser, key: str) -> None:
+    text = {"text": "\r"} if key == "Enter" else {}
+    code = {"Enter": 13, "Escape": 27, "ArrowRight": 39}[key]
+    for kind in ("keyDown", "keyUp"):
+        event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
+        browser.call("Input.dispatchKeyEvent", **event, **text)
+
+
 def test_all_553_prompts_open_fold_and_filter(tmp_path: Path, browser: Browser) -> None:
     suite = make_stub_suite(tmp_path)[0]
     ask = {"budget": 2, "replicates": 2, "benchmark_options": {"size": "553"}}
@@ -111,15 +178,15 @@ def test_all_553_prompts_open_fold_and_filter(tmp_path: Path, browser: Browser) 
         count = "document.getElementById('count').textContent"
         assert browser.evaluate(count) == "553 of 553 prompts"
         # The second search of each prompt is there, folded, and opens.
-        assert browser.evaluate("document.querySelectorAll('.card > details').length") == 553
-        assert browser.evaluate("document.querySelectorAll('.card > details[open]').length") == 0
+        assert browser.evaluate("document.querySelectorAll('.search > details').length") == 553
+        assert browser.evaluate("document.querySelectorAll('.search > details[open]').length") == 0
         assert browser.evaluate("document.querySelectorAll('.card .shot').length") == 553 * 4
-        seen = "document.querySelector('.card > details ol').checkVisibility()"
+        seen = "document.querySelector('.search > details ol').checkVisibility()"
         assert browser.evaluate(seen) is False
-        browser.evaluate("document.querySelector('.card > details > summary').click()")
+        browser.evaluate("document.querySelector('.search > details > summary').click()")
         assert browser.evaluate(seen) is True
         # On paper all are open, and afterwards as the reader had left them.
-        opened = "document.querySelectorAll('.card > details[open]').length"
+        opened = "document.querySelectorAll('.search > details[open]').length"
         browser.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert browser.evaluate(opened) == 553
         browser.evaluate("dispatchEvent(new Event('afterprint'))")

@@ -130,7 +130,7 @@ def test_all_runs_are_listed_with_their_scores(client: Client, folders: list[Pat
 
 def test_a_run_shows_its_chains_and_its_progress(client: Client) -> None:
     code, text, _ = client.ask("/run/1")
-    assert code == 200 and "judge: rejects" in text and "told of 0" in text
+    assert code == 200 and "judge: rejects" in text and "feedback on 0" in text
     progress = json.loads(client.ask("/run/1/progress")[1])
     assert progress["state"] == "finished"
     assert progress["searches"] == progress["searches_total"] > 0
@@ -156,6 +156,10 @@ def test_two_runs_stand_beside_each_other(client: Client) -> None:
         for outcome in ("*", "first", "second", "both", "neither")
     ]
     assert sides[0] == sum(sides[1:]) > 0
+    assert sides[1:3] == [
+        client.ask(f"/compare/1/0?outcome={outcome}")[1].count("<h3>")
+        for outcome in ("second", "first")
+    ]
 
 
 def test_images_are_those_of_the_run_alone(client: Client, folders: list[Path]) -> None:
@@ -187,7 +191,7 @@ def test_an_image_that_is_another_is_not_shown(client: Client, folders: list[Pat
 def test_hostile_texts_are_text(client: Client) -> None:
     text = client.ask("/run/2")[1]
     assert "<script>alert" not in text and "&lt;script&gt;alert(1)" in text
-    assert text.count("<script") == 1
+    assert text.count("<script") == 2
 
 
 def test_metrics_are_gauges(client: Client) -> None:

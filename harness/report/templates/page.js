@@ -43,20 +43,37 @@
   const cards = [...document.querySelectorAll(".card")];
   const texts = cards.map((card) => card.querySelector("h3").textContent.toLowerCase());
   const count = document.getElementById("count");
+  const gallery = document.getElementById("gallery");
+  // Scores are means over a prompt's searches: "right" is more often right, where there are several.
+  const relations = {
+    first: (a, b) => a > b,
+    second: (a, b) => b > a,
+    both: (a, b) => a === 1 && b === 1,
+    neither: (a, b) => a === b && a < 1,
+  };
   const apply = () => {
-    const tag = form.elements.tag.value;
-    const outcome = form.elements.outcome.value;
-    const words = form.elements.words.value.toLowerCase();
+    const value = (name) => form.elements[name]?.value ?? "*";
+    const runs = [value("a"), value("b")].filter((run) => run !== "*");
+    const words = value("words").toLowerCase();
     let shown = 0;
     cards.forEach((card, number) => {
-      const fits = (tag === "*" || card.dataset.tag === tag) &&
-        (outcome === "*" || card.dataset.outcomes.split(" ").includes(outcome)) &&
+      const searches = [...card.querySelectorAll(".search")];
+      for (const search of searches) search.hidden = runs.length && !runs.includes(search.dataset.run);
+      const scores = JSON.parse(card.dataset.scores);
+      const relation = runs.length === 2 && relations[value("pair")];
+      const fits = (value("tag") === "*" || card.dataset.tag === value("tag")) &&
+        (value("outcome") === "*" || searches.some((search) => !search.hidden && search.dataset.outcome === value("outcome"))) &&
+        (!relation || runs.every((run) => typeof scores[run] === "number") && relation(...runs.map((run) => scores[run]))) &&
         texts[number].includes(words);
       card.hidden = !fits;
       shown += fits;
     });
+    if (form.elements.pair) form.elements.pair.disabled = runs.length !== 2;
     count.textContent = `${shown} of ${cards.length} prompts`;
-    document.getElementById("gallery").classList.toggle("bare", !form.elements.boxes.checked);
+    gallery.classList.toggle("bare", !form.elements.boxes.checked);
+    gallery.classList.toggle("pair", runs.length === 2);
+    gallery.classList.toggle("only-selected", value("draws") === "selected");
+    gallery.classList.toggle("only-others", value("draws") === "others");
   };
   form.hidden = false;
   form.addEventListener("input", apply);
