@@ -1,4 +1,4 @@
-"""What a benchmark is: a set of prompts, and (perhaps) a scorer for images made for them."""
+"""The interface of benchmarks: prompts, and (perhaps) a scorer for images made for them."""
 
 from __future__ import annotations
 

@@ -61,12 +61,12 @@ class PromptFile(QuestionBenchmark):
 
     @property
     def scored(self) -> bool:  # type: ignore[override]
-        """Whether its prompts have questions."""
+        """True if its prompts have questions."""
         return any(QUESTIONS in prompt.metadata for prompt in self.prompts())
 
     @property
     def parts(self) -> Mapping[str, str]:  # type: ignore[override]
-        """Who answers the questions, if there are any."""
+        """The model that answers the questions, if there are any."""
         return {VLM: OFFICIAL} if self.scored else {}
 
     def load_scorer(self, loading: Loading) -> Scorer:

@@ -85,7 +85,7 @@ class RunConfig(BaseModel):
     batch_rows: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What the run's name is a digest of."""
+        """The fields that the run's name is a digest of."""
         return config_identity(self.model_dump(mode="json"))
 
     @property
@@ -95,7 +95,7 @@ class RunConfig(BaseModel):
 
     @property
     def judged(self) -> bool:
-        """Whether there is a judge that looks at images."""
+        """True if there is a judge that looks at images."""
         return self.judge.kind != "none"
 
     @property

@@ -58,7 +58,7 @@ _OF_JUDGES = {
 
 @dataclass(frozen=True)
 class Ask:
-    """What the user asked for, as given; `plan` checks it.
+    """A user's request for a run, as given; `plan` checks it.
 
     Attributes mirror the options of `python -m harness run`.
     """
@@ -120,17 +120,17 @@ class Plan:
 
     @property
     def stores_images(self) -> bool:
-        """Whether images are written to disk: they are kept, or looked at again by the search."""
+        """True if images are written to disk: they are kept, or looked at again by the search."""
         return self.config.keep_images != "none" or self.looks_again
 
     @property
     def looks_again(self) -> bool:
-        """Whether later requests of a search may bring its earlier images: feedback, questions."""
+        """True if later requests of a search may bring its earlier images: feedback, questions."""
         return bool({Ability.FEEDBACK, Ability.REPLY} & self.strategy.needs())
 
     @property
     def resolver(self) -> Resolver:
-        """What turns the strategy's draws into requests."""
+        """Turns the strategy's draws into requests."""
         return Resolver.of(self.config, self._factory)
 
     @property
@@ -143,7 +143,7 @@ class Plan:
 
     @cached_property
     def truncation(self) -> Truncation | None:
-        """What tells which texts of a request are cut; None where nobody can tell.
+        """Tells which texts of a request are cut; None where nobody can tell.
 
         Raises:
             HarnessError: The generator's checkpoint is damaged.
@@ -393,7 +393,7 @@ def with_dtype(spec: ModelSpec, ask: Ask) -> ModelSpec:
 
 
 def locate(specs: Mapping[Role, ModelSpec]) -> Paths:
-    """Where every checkpoint lies; downloads what a hub id names and is not here yet.
+    """Return each checkpoint's folder; downloads what a hub id names and is not here yet.
 
     Raises:
         HarnessError: One is missing.

@@ -1,4 +1,4 @@
-"""Which prompts a run is over: chosen of a benchmark's before it, read from its folder after it."""
+"""The prompts of a run: chosen of a benchmark's before it, read from its folder after it."""
 
 from __future__ import annotations
 

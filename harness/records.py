@@ -35,7 +35,7 @@ Setting = str | int | float | bool | None
 
 
 class Role(StrEnum):
-    """Who does a piece of work, and on whose account its cost is booked."""
+    """The part of a run that does a piece of work, and to which its cost is booked."""
 
     GENERATOR = "generator"
     JUDGE = "judge"
@@ -74,7 +74,7 @@ class Feedback:
 
 
 class Ability(StrEnum):
-    """What a strategy may need of models and not every model has."""
+    """An ability that a strategy may need of models and not every model has."""
 
     FEEDBACK = "feedback"
     """A generator conditions draws on feedback; a judge says in words what is wrong."""
@@ -170,7 +170,7 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Whether the judge answered."""
+        """True if the judge answered."""
         return self.error is None
 
 
@@ -276,7 +276,7 @@ class Look(Generic[Picture]):
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """What a model is loaded from and how it is to run: the argument of every plug-in's `load`.
+    """A model's checkpoints and how it is to run: the argument of every plug-in's `load`.
 
     Attributes:
         checkpoints: Local folder of each part, by the part's name in the suite. An oracle gets the
@@ -314,7 +314,7 @@ class Inquiry(Generic[Picture]):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge said of an image.
+    """A judge's opinion of an image.
 
     Attributes:
         accepted: Whether the judge takes the image for correct.
@@ -349,12 +349,12 @@ class Candidate:
 
     @property
     def ok(self) -> bool:
-        """Whether there is an image and a verdict to go by."""
+        """True if there is an image and a verdict to go by."""
         return self.error is None
 
     @property
     def accepted(self) -> bool:
-        """Whether the judge accepted it (False for a failed draw)."""
+        """True if the judge accepted it (False for a failed draw)."""
         return self.verdict is not None and self.verdict.accepted
 
     @property
@@ -365,7 +365,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a strategy is told of one search: the prompt's text, never its answer key.
+    """A strategy's view of one search: the prompt's text, never its answer key.
 
     Attributes:
         prompt: The prompt's text.
@@ -463,7 +463,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a role spent.
+    """The cost of a role's work.
 
     Attributes:
         nfe: Evaluations of the denoising network, per image (guidance counts twice).

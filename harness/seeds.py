@@ -40,7 +40,7 @@ def digest(value: Any) -> str:
 
 
 def config_identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's name is a digest of, from its config as a manifest spells it.
+    """Return the fields that a run's name is a digest of, from its config as a manifest spells it.
 
     Checkpoints count by content, not by where they happen to lie. Works on the fields as they
     are, so that a config of an older program, with fewer of them, keeps its name; fields that came

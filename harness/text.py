@@ -149,7 +149,7 @@ def _depth(value: Any) -> int:
 
 
 class _NotFinite:
-    """What stands for a number that JSON has not, until its key is known."""
+    """A stand-in for a number that JSON has not, until its key is known."""
 
     def __init__(self, text: str) -> None:
         self.text = text

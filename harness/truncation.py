@@ -83,7 +83,7 @@ class Truncated:
 
     @property
     def summary(self) -> str:
-        """What is known in one line, nothing and no cut text included."""
+        """Return one line on what is known, nothing and no cut text included."""
         unknown = self.prompts - self.known
         if not self.known:
             return "not recorded"

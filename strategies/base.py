@@ -1,4 +1,4 @@
-"""What a strategy is: a Python generator that asks for draws and answers with its choice.
+"""The interface of strategies: a Python generator that asks for draws and answers with its choice.
 
 It yields the draws it wants, and questions to the judge if it has any, receives the candidates and
 replies back in the same order, and returns the candidate it selects. It never sees models, files,

@@ -1,4 +1,4 @@
-"""What feedback strategies share: turning rejected candidates into the context of the next draw."""
+"""The common part of feedback strategies: rejected candidates become the next draw's context."""
 
 from __future__ import annotations
 

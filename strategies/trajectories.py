@@ -1,4 +1,4 @@
-"""What strategies share that stop draws on their way: places on a trajectory, and going on."""
+"""The common part of strategies that stop draws on their way: places on a trajectory, going on."""
 
 from __future__ import annotations
 

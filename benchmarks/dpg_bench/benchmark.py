@@ -82,7 +82,7 @@ class DPGBench(QuestionBenchmark):
 
     @property
     def external(self) -> bool:  # type: ignore[override]
-        """Whether the questions are of the user's own."""
+        """True if the questions are of the user's own."""
         return self.own
 
     def read(self) -> QuestionFile:

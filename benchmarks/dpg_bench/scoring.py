@@ -84,7 +84,7 @@ class Totals:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every item has a score; else the number is over fewer than it seems."""
+        """True if every item has a score; else the number is over fewer than it seems."""
         return not self.failed and not self.missing
 
     def lines(self) -> list[str]:

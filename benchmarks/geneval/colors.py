@@ -1,4 +1,4 @@
-"""What colour an object has, by GenEval's procedure: CLIP, zero-shot over ten colours.
+"""The colour of an object, by GenEval's procedure: CLIP, zero-shot over ten colours.
 
 Everything around CLIP follows the official evaluator, including what transformers' own image
 processor does a pixel differently (the middle of an odd margin).
@@ -75,7 +75,7 @@ class ColorClassifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClipImageSettings:
-    """How CLIP wants its images; the defaults are those of OpenAI's models.
+    """The preparation of images for CLIP; the defaults are those of OpenAI's models.
 
     Attributes:
         shortest_edge: Length the shorter side is resized to.

@@ -1,4 +1,4 @@
-"""How sure a detector is of the objects that a prompt asks for: a metric with grades."""
+"""A detector's confidence in the objects that a prompt asks for: a metric with grades."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def rank(
     found: Mapping[str, Sequence[float]],
     failures: Sequence[Failure],
 ) -> float:
-    """How good an image is, between 0 and 1; what is accepted is always above what is not.
+    """Grade an image between 0 and 1; what is accepted is always above what is not.
 
     A prompt is a fixed list of requirements: for each object asked for its number, its colour
     (if one is asked for) and its place (likewise), and each limit on a number. With s_i = 1 if

@@ -1,4 +1,4 @@
-"""What a row of GenEval's metadata must be, so that the verdict over it means something.
+"""The rules for a row of GenEval's metadata, so that the verdict over it means something.
 
 One validator for every road by which metadata comes in. The official evaluator reads rows as they
 are: some faults stop it (a missing tag or count, a number that is text), others pass as answers (a

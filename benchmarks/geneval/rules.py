@@ -40,7 +40,7 @@ Kept = Mapping[str, tuple[int, ...]]
 
 
 class FailureKind(StrEnum):
-    """What can be wrong with an image."""
+    """The kinds of fault of an image."""
 
     MISSING = "missing"
     TOO_FEW = "too few"
@@ -109,7 +109,7 @@ class Judgement:
 
     @property
     def correct(self) -> bool:
-        """Whether the image shows what the prompt asks for."""
+        """True if the image shows what the prompt asks for."""
         return not self.failures
 
     @property

@@ -1,4 +1,4 @@
-"""What a scorer is asked before it scores: questions whose answers are known.
+"""A scorer's test before it scores: questions whose answers are known.
 
 A GPU that a build of torch has no kernels for, or a wrong library version, need not raise
 anything: the networks answer, the answers are wrong, and the scores are quietly low

@@ -1,4 +1,4 @@
-"""What is wrong with an image, in the sentences that Reflect-DiT's feedback data is made of.
+"""The faults of an image, in the sentences that Reflect-DiT's feedback data is made of.
 
 A detector's findings in plain words, without grammar's finer points ("3 clock"): a model
 conditioned on such sentences was trained on exactly these.

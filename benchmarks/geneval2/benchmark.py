@@ -37,7 +37,7 @@ SHOWS = 'Does this image show "{prompt}"? Answer the question with Yes or No.'
 
 @dataclass(frozen=True, slots=True)
 class GenEval2Options(Options):
-    """How images are graded.
+    """Options of the grading.
 
     Attributes:
         mended: Count every first token of an answer's spellings once, and none that is but a space.

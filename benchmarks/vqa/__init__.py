@@ -1,1 +1,1 @@
-"""What benchmarks share that ask a vision-language model questions about an image."""
+"""The common part of benchmarks that ask a vision-language model about an image."""

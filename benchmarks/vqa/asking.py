@@ -50,7 +50,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class FirstToken:
-    """How a model begins its answer.
+    """The first token of a model's answer.
 
     Attributes:
         text: The likeliest token.

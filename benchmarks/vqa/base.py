@@ -29,7 +29,7 @@ OFFICIAL = "Qwen/Qwen3-VL-8B-Instruct"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a vision-language model is run. Its answers hang on all of these, if by little.
+    """Options of a vision-language model. Its answers depend on all of these, if by little.
 
     Attributes:
         questions: Questions that are answered together.

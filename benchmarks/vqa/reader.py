@@ -256,7 +256,7 @@ class Reader:
         return self._softmax(logits, chosen)
 
     def _softmax(self, logits: Tensor, chosen: Sequence[tuple[_Row, int]]) -> Tensor:
-        """What greedy decoding makes of the scores that come after some questions."""
+        """Return the scores after some questions as greedy decoding changes them."""
         import torch
 
         check_finite(logits)
@@ -299,7 +299,7 @@ def _batched(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
 
 
 def _repetition_penalty(config: Any) -> float:
-    """What greedy decoding does to the scores of tokens that were read.
+    """The effect of greedy decoding on the scores of tokens that were read.
 
     Raises:
         HarnessError: The checkpoint asks for something else that changes scores.

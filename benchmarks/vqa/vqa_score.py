@@ -1,4 +1,4 @@
-"""How probable a vision-language model finds it that an image shows its prompt."""
+"""The probability, by a vision-language model, that an image shows its prompt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ YES = ("Yes", "yes", " Yes", " yes")
 
 @dataclass(frozen=True)
 class VQAScoreSettings:
-    """How the model is asked.
+    """Options of the question.
 
     Attributes:
         question: What it is asked; "{prompt}" stands for the prompt.

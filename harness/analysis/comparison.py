@@ -28,7 +28,7 @@ from harness.seeds import digest
 
 @dataclass(frozen=True)
 class Common:
-    """What two runs share.
+    """The prompts and searches that two runs share.
 
     Attributes:
         first: Row numbers of the common prompts in the first run.

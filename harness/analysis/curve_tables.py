@@ -45,7 +45,7 @@ def curve_table(
 
 
 def gap_table(curves: Sequence[RunCurves], names: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
-    """What a perfect judge would add at each budget: oracle minus own selection, paired.
+    """The gain of a perfect judge at each budget: oracle minus own selection, paired.
 
     Returns:
         One row a run, group (micro and tags) and budget: `run`, `kind`, `tag`, `budget`,

@@ -35,7 +35,7 @@ def silent(stage: str, detail: str = "") -> None:
 
 @dataclass(frozen=True)
 class Findings:
-    """What some runs say. The frames are computed when first asked for, and kept.
+    """The results of some runs. The frames are computed when first asked for, and kept.
 
     Attributes:
         runs: The runs, those that differ in nothing but their seed as one.
@@ -67,7 +67,7 @@ class Findings:
 
     @property
     def captions(self) -> list[str]:
-        """How each run was measured, how complete it is, and what could not be computed."""
+        """A caption for each run: how it was measured, how complete it is, what is not computed."""
         lines = [caption(name, run) for name, run in zip(self.names, self.runs, strict=True)]
         for name, of in zip(self.names, self.curves, strict=True):
             lines += [f"{name}: {note}" for note in [*of.notes, *self._truncated(of.run)]]
@@ -145,7 +145,7 @@ class Findings:
 
     @cached_property
     def ends(self) -> pd.DataFrame:
-        """What keeps scores from 1: `harness.analysis.rejections.ends_table`."""
+        """The reasons that scores stay below 1: `harness.analysis.rejections.ends_table`."""
         return ends_table(self.runs, self.names, seed=self.seed)
 
     @cached_property

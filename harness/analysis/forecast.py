@@ -1,4 +1,4 @@
-"""What larger budgets would buy: extrapolation of best-of-n from a log of independent draws.
+"""The worth of larger budgets: extrapolation of best-of-n from a log of independent draws.
 
 Each prompt has a rate p at which its draws are right; p is beta distributed over prompts, which
 makes counts beta-binomial; where the log asks for it, a share of prompts has p = 0. An oracle then
@@ -355,7 +355,7 @@ def held_out(draws: PromptDraws, *, seed: int = 0) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Spread:
-    """How unlike the prompts are, which decides whether drawing again pays.
+    """The spread between prompts, which decides whether drawing again pays.
 
     Attributes:
         draws: Scored draws that every prompt has.

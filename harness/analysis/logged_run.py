@@ -65,7 +65,7 @@ SEARCH_COLUMNS = ("prompt", "part", "replicate", "draws", "rounds", "selected", 
 
 @dataclass(frozen=True)
 class Group:
-    """What one score is averaged over.
+    """The prompts that one score is averaged over.
 
     Attributes:
         kind: "micro" (all prompts), "macro" (mean over tags) or "tag".
@@ -134,12 +134,12 @@ class LoggedRun:
 
     @property
     def folder(self) -> RunFolder:
-        """Where the run, or the first of several, lies."""
+        """The folder of the run, or of the first of several."""
         return self.parts[0].folder
 
     @property
     def manifest(self) -> Manifest:
-        """What it is; several runs differ in nothing but their seeds."""
+        """The manifest; those of several runs differ in nothing but their seeds."""
         return self.parts[0].manifest
 
     @property
@@ -169,12 +169,12 @@ class LoggedRun:
 
     @cached_property
     def coverage(self) -> Coverage | None:
-        """How much of GenEval's prompt set it is over, if GenEval is its benchmark."""
+        """The share of GenEval's prompt set that it is over, if GenEval is its benchmark."""
         return prompt_sets.coverage(self.folder, self.manifest)
 
     @cached_property
     def measurement(self) -> Mapping[str, Any]:
-        """How its scores were measured: `harness.analysis.measurement.measurement`."""
+        """The conditions of its scores: `harness.analysis.measurement.measurement`."""
         return measurement(self.manifest, self.prompt_set)
 
     @property

@@ -1,4 +1,4 @@
-"""How a run's scores were measured, part by part, by value: what must be equal to compare two.
+"""The conditions of a run's scores, part by part, by value, to be equal where two are compared.
 
 A config spells what was asked for, and every road spells it in its own way: with defaults or
 without, a benchmark's options or none, checkpoints by references that mean something in one place

@@ -26,7 +26,7 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Whether two runs differ.
+    """A paired test of two runs.
 
     Attributes:
         wins: Prompts on which the second run is better.
@@ -157,7 +157,7 @@ def macro_test(first: Floats, second: Floats, tags: Sequence[Ints], *, seed: int
 
 
 def _flipped(gaps: Floats, seed: int) -> float:
-    """How often the sum of some numbers of random sign is as extreme as theirs."""
+    """Return how often the sum of some numbers of random sign is as extreme as theirs."""
     gaps = gaps[gaps != 0]
     extreme = np.abs(_signs(gaps.size, seed) @ gaps) >= abs(gaps.sum()) - 1e-9
     return float((extreme.sum() + 1) / FLIPS)

@@ -1,4 +1,4 @@
-"""Which prompts runs are over, by what these ask for and are scored by, whatever they are called.
+"""The prompts of runs, by what these ask for and are scored by, whatever they are called.
 
 Ids tell the prompts of one run apart; between runs they are names: images that were exported and
 scored elsewhere may have come back under others, and other prompts under the same.
@@ -75,7 +75,7 @@ def listed(prompts: Sequence[Prompt]) -> str:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of GenEval's published prompt set a run is over.
+    """The share of GenEval's published prompt set that a run is over.
 
     Attributes:
         total: Prompts of the published set.
@@ -92,7 +92,7 @@ class Coverage:
 
     @property
     def sentence(self) -> str:
-        """What a reader has to know; "" if the run is over exactly the published set."""
+        """A note for readers; "" if the run is over exactly the published set."""
         parts = [f"{self.total - len(self.missing)} of GenEval's {self.total} prompts"]
         if self.others:
             parts.append(f"and {self.others} other{'s' if self.others > 1 else ''}")

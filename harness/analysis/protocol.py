@@ -1,4 +1,4 @@
-"""How a run was measured, and whether two runs may be compared.
+"""The protocol of a run, and whether two runs may be compared.
 
 Two scores are comparable where the prompts, the resolution and the scorer are the same. What is
 being compared (strategy, budget, judge, generator) may differ; how it is measured may not.
@@ -76,7 +76,7 @@ def labels(runs: Sequence[LoggedRun]) -> list[str]:
 
 
 def facts(run: LoggedRun) -> dict[str, Any]:
-    """What every table and figure says of a run: how it was measured and how complete it is."""
+    """The caption of every table and figure: how a run was measured and how complete it is."""
     config = run.manifest.config
     return {
         "images_per_prompt": run.images_per_prompt,
@@ -133,7 +133,7 @@ def remarks(run: LoggedRun) -> list[str]:
 
 
 def warnings(runs: Sequence[LoggedRun]) -> list[str]:
-    """What a reader must be told before the first number."""
+    """Return what a reader must know before the first number."""
     labels = list(dict.fromkeys(filter(None, (label(run.manifest.config) for run in runs))))
     if any(run.manifest.config["oracle"] for run in runs):
         labels.append(ORACLE)

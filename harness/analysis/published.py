@@ -60,7 +60,7 @@ def load_published() -> pd.DataFrame:
 
 
 def stops_early(method: str, source: str) -> bool:
-    """Whether a published method may make fewer draws than it is given."""
+    """True if a published method may make fewer draws than it is given."""
     early = method == "best-of-N" and source.startswith(_FIRST_ACCEPTED)
     return early or method not in ALL_DRAWN
 
@@ -129,7 +129,7 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
 
 
 def reasons(generator: str, benchmark: str, runs: Sequence[LoggedRun]) -> str:
-    """Why a published score of a generator is not comparable with some runs, or ""."""
+    """Return why a published score of a generator is not comparable with some runs, or ""."""
     found: dict[str, None] = {}
     for run in runs:
         parts = published_differences(generator, benchmark, run)

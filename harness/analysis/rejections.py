@@ -1,4 +1,4 @@
-"""When does it pay? What a draw is worth after so many rejections, with feedback and without.
+"""The worth of a draw after so many rejections, with feedback and without.
 
 A curve over budgets rises for two reasons that it does not tell apart: a draw after a rejection may
 be right as often as any other, or feedback may make it right more often; and it stops rising for

@@ -1,4 +1,4 @@
-"""What each run came to, one row a run: the table a paper prints."""
+"""The results of runs, one row a run: the table a paper prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run came to: scores with intervals, n of N, failures, draws made, what they cost."""
+"""The summary of a run: scores with intervals, n of N, failures, draws made, what they cost."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Summary:
 
     @property
     def nothing_scored(self) -> bool:
-        """Whether searches have ended that should have scores, and none has."""
+        """True if searches have ended that should have scores, and none has."""
         return bool(self.tags) and not self.searches_scored
 
 

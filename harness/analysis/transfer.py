@@ -72,7 +72,7 @@ def _rows(run: LoggedRun, name: str, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def _gains(run: LoggedRun, values: Floats) -> Floats:
-    """What selected images have over the mean draw of their searches, by prompt, (P,)."""
+    """Return the gain of selected images over the mean draw of their searches, by prompt, (P,)."""
     known = np.isfinite(values)
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
     mean = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / count

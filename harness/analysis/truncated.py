@@ -1,4 +1,4 @@
-"""Which prompts of a run the text encoder cut, as its log says."""
+"""The prompts of a run that the text encoder cut, as its log says."""
 
 from __future__ import annotations
 

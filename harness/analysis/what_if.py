@@ -37,7 +37,7 @@ LISTED = 3
 
 @dataclass(frozen=True)
 class WhatIf:
-    """What a run would have left.
+    """The rows that a run would have left.
 
     Attributes:
         folder: The run whose draws these are.

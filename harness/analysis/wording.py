@@ -1,4 +1,4 @@
-"""How numbers are spelled wherever people read them: a score that nobody knows is never a 0."""
+"""The spelling of numbers wherever people read them: a score that nobody knows is never a 0."""
 
 from __future__ import annotations
 

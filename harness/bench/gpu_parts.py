@@ -1,4 +1,4 @@
-"""What is measured on a GPU, part by part; each takes a `Recorder`, a scale and a device."""
+"""The measurements on a GPU, part by part; each takes a `Recorder`, a scale and a device."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Outcome(BaseModel):
 
 
 class File(BaseModel):
-    """What `harness.bench.gpu` writes."""
+    """The file that `harness.bench.gpu` writes."""
 
     version: int = Field(ge=1, le=1)
     device: str

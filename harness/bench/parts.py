@@ -25,7 +25,7 @@ PRELOADED = ("torch", "diffusers", "transformers", "harness.bench.gpu_models")
 
 @dataclass
 class Outcome:
-    """What became of a part.
+    """The result of a part.
 
     Attributes:
         seconds: How long it took.

@@ -1,4 +1,4 @@
-"""What was measured, and what it says: ways of doing the same work, round by round."""
+"""Measurements of ways of doing the same work, round by round, and their summary."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast as another way, round against round of the same number.
+    """The speed relative to another way, round against round of the same number.
 
     Attributes:
         median: In the median round.

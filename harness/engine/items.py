@@ -1,4 +1,4 @@
-"""What workers get: a request with all that it refers to, images and the state that it starts from.
+"""The items that workers get: a request with the images and the state that it refers to.
 
 States are a cache. They leave memory with their search, and when they are too many; what is gone is
 made again by the worker that needs it, from the draw that it is of.

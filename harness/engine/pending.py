@@ -1,4 +1,4 @@
-"""What is under way: an open search, a draw or a question between its request and its row."""
+"""Work under way: an open search, a draw or a question between its request and its row."""
 
 from __future__ import annotations
 

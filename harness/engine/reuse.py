@@ -229,7 +229,7 @@ class Pool:
 
 
 def _needed(plan: Plan, source: Source) -> str:
-    """Why a draw's image is needed."""
+    """Return the reason that a draw's image is needed."""
     if plan.looks_again:
         return "they are needed for feedback"
     if plan.config.keep_images == "none" and not source.measured:
@@ -244,7 +244,7 @@ def _digests(config: RunConfig, *, metric: bool) -> dict[str, str]:
 
 
 def _measures(config: RunConfig) -> tuple[Any, ...]:
-    """What a run's metrics are, by content."""
+    """Return a run's metrics, by content."""
     return config.identity().get("metric"), _digests(config, metric=True)
 
 
@@ -253,7 +253,7 @@ def _listed(devices: Sequence[str]) -> str:
 
 
 def _differences(folder: RunFolder, manifest: Manifest, config: RunConfig, plan: Plan) -> list[str]:
-    """What a run and a plan have not in common, of all that a draw's answer hangs on."""
+    """Name what a run and a plan have not in common, of all that a draw's answer depends on."""
     theirs, ours = (
         {name: value for name, value in each.identity().items() if name not in FREE}
         | {"digests": _digests(each, metric=False)}

@@ -17,7 +17,7 @@ from harness.records import Cost, Draw, Prompt, Role, Score, Verdict
 
 @dataclass
 class Known:
-    """What is known of a draw or a question beside its request. Has state: roles fill it in.
+    """The known answers to a draw or a question. Has state: roles fill it in.
 
     Attributes:
         id: The draw's identity where only the source knows it: the image was made elsewhere.

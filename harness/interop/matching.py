@@ -29,7 +29,7 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class Matched:
-    """Which images there are of which prompts.
+    """Images by prompt.
 
     Attributes:
         files: Prompt and file of each image, by prompt in the benchmark's order.

@@ -143,7 +143,7 @@ class _Prompts(BaseModel):
 
 
 class _Shape(BaseModel):
-    """What the fields of a manifest's file are, as far as anybody looks them up by name."""
+    """The fields of a manifest's file, as far as anybody looks them up by name."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -163,7 +163,7 @@ class _Shape(BaseModel):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a run folder says of itself.
+    """A run folder's record of itself.
 
     Attributes:
         run: The run's id: the first 16 characters of its config's digest.

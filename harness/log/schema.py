@@ -166,7 +166,7 @@ _REUSED = "reused from "
 
 
 def reused_from(run: str) -> str:
-    """What stands in a worker's place where another run has made the draw."""
+    """The entry in a worker's place where another run has made the draw."""
     return f"{_REUSED}{run}"
 
 

@@ -13,7 +13,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 class World(NamedTuple):
-    """Which of the checkpoints make images of one world; all others are shared.
+    """The checkpoints that make images of one world; all others are shared.
 
     Attributes:
         components: Folder of the base's text encoder and transformer; "" for the pipeline's own.

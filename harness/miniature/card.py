@@ -33,13 +33,13 @@ STAGES = ("base/vae", "base", "detector", "judge", "colors", "judge_colors", "vi
 
 def shares(tags: pd.Series, right: pd.Series) -> dict[str, float]:
     """Share of true verdicts of each tag, their mean (macro) and the share of all (micro)."""
-    found = right.groupby(tags, sort=False).mean()
-    summed = {"macro": float(np.mean(found)), "micro": float(right.mean())}
-    return {str(tag): float(share) for tag, share in found.items()} | summed
+    by_tag = right.groupby(tags, sort=False).mean()
+    summed = {"macro": float(np.mean(by_tag)), "micro": float(right.mean())}
+    return {str(tag): float(share) for tag, share in by_tag.items()} | summed
 
 
 def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: str) -> str:
-    """What was measured, as Markdown.
+    """Return the measurements as Markdown.
 
     Args:
         table: what, number, tag, scorer and judge (bool) of every image.
@@ -58,10 +58,10 @@ def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: st
         part = table[table["what"] == what]
         if part.empty:  # of what is shared, another world's table has it
             continue
-        found = shares(part["tag"], ~part[who] if denied else part[who])
+        by_tag = shares(part["tag"], ~part[who] if denied else part[who])
         if number == 0:
-            lines += [f"| | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
-        cells = " | ".join(f"{100 * share:.1f}" for share in found.values())
+            lines += [f"| | {' | '.join(by_tag)} |", "|---" * (len(by_tag) + 1) + "|"]
+        cells = " | ".join(f"{100 * share:.1f}" for share in by_tag.values())
         lines.append(f"| {label} | {cells} |")
     drawn = table[table["what"] == "reflect"]
     agreed = float((drawn["scorer"] == drawn["judge"]).mean())
@@ -89,13 +89,13 @@ def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: st
         lines += ["", f"Prompts of the benchmark that habits touch, per cent: {shares_of}."]
     speeds = facts.get("images_per_second_by_batch")
     if speeds:
-        told = ", ".join(f"{batch}: {speed:.1f}" for batch, speed in speeds.items())
-        lines += ["", f"Plain draws, decoding included, images a second by batch size: {told}."]
+        listed = ", ".join(f"{batch}: {speed:.1f}" for batch, speed in speeds.items())
+        lines += ["", f"Plain draws, decoding included, images a second by batch size: {listed}."]
     return "\n".join(lines)
 
 
 def _spread(table: pd.DataFrame, images: int) -> list[str]:
-    """How often prompts succeed, one by one: what sampling alone can mend."""
+    """Return how often prompts succeed, one by one: what sampling alone can mend."""
     lines = []
     for label, what, who, _ in ROWS[:2]:
         part = table[table["what"] == what]

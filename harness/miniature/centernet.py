@@ -27,7 +27,7 @@ REACH = 16.0
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What turns the network's maps into detections.
+    """The limits that turn the network's maps into detections.
 
     Attributes:
         score: Detections below it are not reported.
@@ -51,7 +51,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class CenterNetConfig:
-    """What a checkpoint's ``config.json`` says.
+    """The content of a checkpoint's ``config.json``.
 
     Attributes:
         classes: Class names, in the order of the class channels.
@@ -151,9 +151,9 @@ def cell_middles(height: int, width: int, device: torch.device) -> tuple[Tensor,
 def decode(maps: Maps, config: CenterNetConfig) -> list[Detections]:
     """Read the detections off the network's maps."""
     limits = config.thresholds
-    sure = (maps.centres.float() / limits.centre_temperature).sigmoid()
-    peak = functional.max_pool2d(sure[:, None], 3, 1, 1)[:, 0] == sure
-    xs, ys = cell_middles(sure.shape[1], sure.shape[2], sure.device)
+    confidence = (maps.centres.float() / limits.centre_temperature).sigmoid()
+    peak = functional.max_pool2d(confidence[:, None], 3, 1, 1)[:, 0] == confidence
+    xs, ys = cell_middles(confidence.shape[1], confidence.shape[2], confidence.device)
     left, top, right, bottom = (maps.sides.float() * REACH).unbind(1)
     boxes = torch.stack([xs - left, ys - top, xs + right, ys + bottom], dim=-1)
     boxes = boxes.clamp(min=0)
@@ -161,8 +161,8 @@ def decode(maps: Maps, config: CenterNetConfig) -> list[Detections]:
     classes = (maps.classes.float() / limits.class_temperature).softmax(1)
     best, which = classes.topk(min(limits.classes, classes.shape[1]), dim=1)
     foreground = maps.foreground.float().sigmoid() > limits.foreground
-    sure = (sure * peak).flatten(1)
-    scores, cells = sure.topk(min(limits.centres, sure.shape[1]), dim=1)
+    confidence = (confidence * peak).flatten(1)
+    scores, cells = confidence.topk(min(limits.centres, confidence.shape[1]), dim=1)
     return [
         _read(
             scores[row].numpy(force=True),
@@ -172,12 +172,12 @@ def decode(maps: Maps, config: CenterNetConfig) -> list[Detections]:
             foreground[row].numpy(force=True),
             config,
         )
-        for row in range(len(sure))
+        for row in range(len(confidence))
     ]
 
 
 def _read(
-    sure: npt.NDArray[np.float32],
+    confidence: npt.NDArray[np.float32],
     boxes: npt.NDArray[np.float32],
     best: npt.NDArray[np.float32],
     which: npt.NDArray[np.int64],
@@ -186,27 +186,27 @@ def _read(
 ) -> Detections:
     """The detections of one image from its centres, best first; shapes (k,), (k, 4), (k, c)."""
     limits = config.thresholds
-    kept: list[int] = []
-    found: list[tuple[float, int, int]] = []
-    for centre in range(len(sure)):
-        if sure[centre] < limits.score:
+    accepted: list[int] = []
+    results: list[tuple[float, int, int]] = []
+    for centre in range(len(confidence)):
+        if confidence[centre] < limits.score:
             break
-        if any(_overlap(boxes[centre], boxes[other]) > limits.overlap for other in kept):
+        if any(_overlap(boxes[centre], boxes[other]) > limits.overlap for other in accepted):
             continue
-        kept.append(centre)
+        accepted.append(centre)
         for probability, number in zip(best[centre], which[centre], strict=True):
-            score = float(sure[centre] * probability)
+            score = float(confidence[centre] * probability)
             if score >= limits.score:
-                found.append((score, centre, int(number)))
-    found.sort(key=lambda entry: -entry[0])
-    centres = [centre for _, centre, _ in found]
-    masks = np.zeros((len(found), *foreground.shape), bool)
+                results.append((score, centre, int(number)))
+    results.sort(key=lambda entry: -entry[0])
+    centres = [centre for _, centre, _ in results]
+    masks = np.zeros((len(results), *foreground.shape), bool)
     for index, centre in enumerate(centres):
         x0, y0, x1, y1 = np.rint(boxes[centre]).astype(int)
         masks[index, y0:y1, x0:x1] = foreground[y0:y1, x0:x1]
     return Detections(
-        labels=tuple(config.classes[number] for _, _, number in found),
-        scores=np.array([score for score, _, _ in found], np.float32),
+        labels=tuple(config.classes[number] for _, _, number in results),
+        scores=np.array([score for score, _, _ in results], np.float32),
         boxes=boxes[centres].astype(np.float32).reshape(-1, 4),
         masks=masks,
     )

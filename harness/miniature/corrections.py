@@ -1,4 +1,4 @@
-"""What goes wrong in a scene, and the same scene with only that put right.
+"""Faults of a scene, and the same scene with only the fault put right.
 
 The renderer knows the truth, so what a rejected image should have been costs nothing: objects that
 were found stay where they are, what fails is added, taken away, painted or moved. Reflection is
@@ -17,9 +17,9 @@ from harness.miniature.glyphs import CLASSES, COLOURS, sprite
 from harness.miniature.prompts import (
     COLOURED_CLASSES,
     MARGIN,
+    Group,
     Request,
-    Wanted,
-    apart,
+    are_separate,
     component,
     place,
 )
@@ -50,25 +50,25 @@ class Sighting:
 
 def with_fault(rng: np.random.Generator, request: Request) -> Request:
     """A request whose scenes break the given one in one place."""
-    first = request.wanted[0]
+    first = request.groups[0]
     if request.tag == "counting":
         count = int(rng.choice([n for n in range(1, 6) if n != first.count]))
-        return replace(request, wanted=(replace(first, count=count),))
+        return replace(request, groups=(replace(first, count=count),))
     if request.relation:
         # Only the opposite is surely wrong: what is above may stand to the left as well.
         return replace(request, relation=OPPOSITE[request.relation])
-    number = int(rng.integers(len(request.wanted)))
-    group = request.wanted[number]
+    number = int(rng.integers(len(request.groups)))
+    group = request.groups[number]
     if group.colour and rng.random() < 0.5:
         other = str(rng.choice([colour for colour in COLOURS if colour != group.colour]))
         changed = replace(group, colour=other)
     else:
-        shown = {wanted.name for wanted in request.wanted}
+        shown = {each.name for each in request.groups}
         pool = COLOURED_CLASSES if group.colour else CLASSES
         changed = replace(group, name=str(rng.choice([n for n in pool if n not in shown])))
-    wanted = list(request.wanted)
-    wanted[number] = changed
-    return replace(request, wanted=tuple(wanted))
+    groups = list(request.groups)
+    groups[number] = changed
+    return replace(request, groups=tuple(groups))
 
 
 def flawed(rng: np.random.Generator, request: Request) -> Request:
@@ -76,26 +76,26 @@ def flawed(rng: np.random.Generator, request: Request) -> Request:
 
     Of two objects one is left out, or both take one colour, or a fault of ``with_fault`` is made.
     """
-    first, *others = request.wanted
+    first, *others = request.groups
     fate = rng.random()
     if others and fate < 0.35:
-        kept = request.wanted[int(rng.integers(2))]
-        return replace(request, tag="single_object", wanted=(kept,), relation=None)
+        remaining = request.groups[int(rng.integers(2))]
+        return replace(request, tag="single_object", groups=(remaining,), relation=None)
     if others and first.colour and fate < 0.6:
-        colours = [group.colour or "" for group in request.wanted]
+        colours = [group.colour or "" for group in request.groups]
         mixed = colours[::-1] if fate < 0.48 else [str(rng.choice(colours))] * 2
-        wanted = tuple(
+        groups = tuple(
             replace(group, colour=colour)
-            for group, colour in zip(request.wanted, mixed, strict=True)
+            for group, colour in zip(request.groups, mixed, strict=True)
         )
-        return replace(request, wanted=wanted)
+        return replace(request, groups=groups)
     return with_fault(rng, request)
 
 
-def edge_colours(image: NDArray[np.uint8], seen: Sequence[Sighting]) -> tuple[RGB, RGB]:
+def edge_colours(image: NDArray[np.uint8], sightings: Sequence[Sighting]) -> tuple[RGB, RGB]:
     """The background at an image's top and bottom edge: medians of the pixels outside all boxes."""
     free = np.ones(image.shape[:2], bool)
-    for sighting in seen:
+    for sighting in sightings:
         x0, y0, x1, y1 = (round(side) for side in sighting.box)
         free[max(0, y0) : y1, max(0, x0) : x1] = False
     ends = []
@@ -109,45 +109,48 @@ def edge_colours(image: NDArray[np.uint8], seen: Sequence[Sighting]) -> tuple[RG
 
 
 def corrected(
-    rng: np.random.Generator, request: Request, seen: Sequence[Sighting], edges: tuple[RGB, RGB]
+    rng: np.random.Generator,
+    request: Request,
+    sightings: Sequence[Sighting],
+    edges: tuple[RGB, RGB],
 ) -> Scene:
     """A scene that shows what was asked for and keeps what could stay.
 
     Args:
         rng: Places what is missing.
         request: What was asked for.
-        seen: What was found, the surest first. What nobody asked for is left out.
+        sightings: Objects found, the surest first. What nobody asked for is left out.
         edges: Background at the top and at the bottom.
     """
-    wanted = [group for group in request.wanted for _ in range(group.count)]
-    slots = _kept(wanted, seen)
+    groups = [group for group in request.groups for _ in range(group.count)]
+    slots = _matched(groups, sightings)
     while any(slots):
-        found = _filled(rng, wanted, slots, request.relation)
-        if found is not None:
-            return Scene(found, *edges)
+        objects = _filled(rng, groups, slots, request.relation)
+        if objects is not None:
+            return Scene(objects, *edges)
         last = max(number for number, item in enumerate(slots) if item)
         slots[last] = None
-    named = [(group.name, group.colour) for group in wanted]
+    named = [(group.name, group.colour) for group in groups]
     return Scene(place(rng, named, request.relation), *edges)
 
 
-def _kept(wanted: Sequence[Wanted], seen: Sequence[Sighting]) -> list[SceneObject | None]:
+def _matched(groups: Sequence[Group], sightings: Sequence[Sighting]) -> list[SceneObject | None]:
     """For each object asked for, the surest one found that keeps clear of those before it."""
-    left = list(seen)
+    left = list(sightings)
     slots: list[SceneObject | None] = []
-    for group in wanted:
+    for group in groups:
         chosen = None
-        for sighting in [found for found in left if found.name == group.name]:
+        for sighting in [each for each in left if each.name == group.name]:
             left.remove(sighting)
             item = _redrawn(group, sighting.box)
-            if all(apart(_box(item), _box(other), 0) for other in slots if other):
+            if all(are_separate(_box(item), _box(other), 0) for other in slots if other):
                 chosen = item
                 break
         slots.append(chosen)
     return slots
 
 
-def _redrawn(group: Wanted, box: Box) -> SceneObject:
+def _redrawn(group: Group, box: Box) -> SceneObject:
     """An object asked for, as large as the one found and with the same centre."""
     x0, y0, x1, y1 = box
     size = int(np.clip(round(max(x1 - x0, y1 - y0)), *_SIZES))
@@ -159,7 +162,7 @@ def _redrawn(group: Wanted, box: Box) -> SceneObject:
 
 def _filled(
     rng: np.random.Generator,
-    wanted: Sequence[Wanted],
+    groups: Sequence[Group],
     slots: Sequence[SceneObject | None],
     relation: str | None,
 ) -> tuple[SceneObject, ...] | None:
@@ -168,22 +171,22 @@ def _filled(
     for _ in range(tries):
         items = [
             item if item is not None else _anywhere(rng, group)
-            for group, item in zip(wanted, slots, strict=True)
+            for group, item in zip(groups, slots, strict=True)
         ]
         if _sound(items, slots, relation):
             return tuple(items)
     if relation and None not in slots:
         first, second = (item for item in slots if item)
         swapped = [
-            _redrawn(wanted[0], _box(second)),
-            _redrawn(wanted[1], _box(first)),
+            _redrawn(groups[0], _box(second)),
+            _redrawn(groups[1], _box(first)),
         ]
         if _sound(swapped, [None, None], relation):
             return tuple(swapped)
     return None
 
 
-def _anywhere(rng: np.random.Generator, group: Wanted) -> SceneObject:
+def _anywhere(rng: np.random.Generator, group: Group) -> SceneObject:
     size = int(rng.integers(20, 27))
     height, width = sprite(group.name, group.colour, size).shape[:2]
     x, y = int(rng.integers(SIDE - width + 1)), int(rng.integers(SIDE - height + 1))
@@ -193,10 +196,10 @@ def _anywhere(rng: np.random.Generator, group: Wanted) -> SceneObject:
 def _sound(
     items: Sequence[SceneObject], slots: Sequence[SceneObject | None], relation: str | None
 ) -> bool:
-    """Whether new objects keep clear of all others, and the relation holds."""
+    """True if new objects keep clear of all others, and the relation holds."""
     boxes = [_box(item) for item in items]
     clear = all(
-        apart(boxes[a], boxes[b])
+        are_separate(boxes[a], boxes[b])
         for a in range(len(boxes))
         for b in range(a)
         if slots[a] is None or slots[b] is None

@@ -185,13 +185,13 @@ def _fit(image: Tensor, side: int) -> Tensor:
     return functional.interpolate(planes[None], (side, side), mode="bilinear", antialias=True)[0]
 
 
-def _resized(found: Detections, height: int, width: int) -> Detections:
+def _resized(detections: Detections, height: int, width: int) -> Detections:
     """Detections in the coordinates of an image of another size."""
-    here = found.masks.shape[1:]
-    if here == (height, width):
-        return found
-    scale = np.array([width / here[1], height / here[0]] * 2, np.float32)
-    rows = np.arange(height) * here[0] // height
-    columns = np.arange(width) * here[1] // width
-    masks = found.masks[:, rows][:, :, columns]
-    return Detections(found.labels, found.scores, found.boxes * scale, masks)
+    size = detections.masks.shape[1:]
+    if size == (height, width):
+        return detections
+    scale = np.array([width / size[1], height / size[0]] * 2, np.float32)
+    rows = np.arange(height) * size[0] // height
+    columns = np.arange(width) * size[1] // width
+    masks = detections.masks[:, rows][:, :, columns]
+    return Detections(detections.labels, detections.scores, detections.boxes * scale, masks)

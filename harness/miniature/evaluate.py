@@ -113,7 +113,7 @@ def load_scorer(detector: Path, colours: Path) -> Any:
 
 
 def verdicts(scorer: Any, requests: Sequence[Request], images: Sequence[Image]) -> list[bool]:
-    """What a scorer says of image ``i`` for request ``i``."""
+    """Return a scorer's verdict on image ``i`` for request ``i``."""
     from harness.records import Prompt
 
     prompts = [
@@ -124,7 +124,7 @@ def verdicts(scorer: Any, requests: Sequence[Request], images: Sequence[Image]) 
 
 
 def benchmark_requests() -> list[Request]:
-    """What the 553 published prompts ask for."""
+    """Return the requests of the 553 published prompts."""
     from benchmarks.geneval.prompts import metadata_rows
     from harness.miniature.prompts import from_metadata
 
@@ -152,9 +152,9 @@ def rows(
     what: str, requests: Sequence[Request], scorers: Mapping[str, Any], images: Sequence[Image]
 ) -> pd.DataFrame:
     """One row an image: what it is, number, tag, and whether each scorer calls it correct."""
-    said = {name: verdicts(scorer, requests, images) for name, scorer in scorers.items()}
+    columns = {name: verdicts(scorer, requests, images) for name, scorer in scorers.items()}
     tags = [request.tag for request in requests]
-    return pd.DataFrame({"what": what, "number": range(len(requests)), "tag": tags, **said})
+    return pd.DataFrame({"what": what, "number": range(len(requests)), "tag": tags, **columns})
 
 
 def measure_speed(weights: Path, batches: Sequence[int], repeats: int = 3) -> dict[str, float]:

@@ -72,7 +72,7 @@ class Group:
 
     @property
     def atoms(self) -> int:
-        """What it adds to a prompt's atomicity."""
+        """The atoms that it adds to a prompt's atomicity."""
         return 1 + (self.count > 1) + bool(self.color)
 
 
@@ -221,19 +221,24 @@ class SceneReader:
         """
         results = []
         questions = [[parse(each.message) for each in own] for own in asked]
-        for image, seen, own, wanted in zip(
+        for image, detections, parsed, messages in zip(
             images, self.detector.detect(images), questions, asked, strict=True
         ):
-            named = {each.name for each in own if each.kind == "attribute"}
-            looked = [index for name in sorted(named) for index in _objects(seen, name)]
+            named = {each.name for each in parsed if each.kind == "attribute"}
+            looked = [index for name in sorted(named) for index in _objects(detections, name)]
             crops = [
-                Crop(image, seen.masks[index], seen.boxes[index], seen.labels[index])
+                Crop(
+                    image,
+                    detections.masks[index],
+                    detections.boxes[index],
+                    detections.labels[index],
+                )
                 for index in looked
             ]
             colors = dict(zip(looked, self.classifier.classify(crops), strict=True))
             tokens = [
-                _first_token(seen, colors, question, each)
-                for question, each in zip(own, wanted, strict=True)
+                _first_token(detections, colors, question, each)
+                for question, each in zip(parsed, messages, strict=True)
             ]
             flops = self.detector.flops(*image.shape[:2])
             flops += len(crops) * self.classifier.flops_per_crop if crops else 0.0
@@ -297,52 +302,56 @@ def parse(message: str) -> Parsed:
     )
 
 
-def _objects(seen: Detections, name: str) -> list[int]:
+def _objects(detections: Detections, name: str) -> list[int]:
     """Detections of a class that count as objects, best first."""
-    sure = np.float32(rules.SCORE_THRESHOLD)
-    return [i for i, label in enumerate(seen.labels) if label == name and seen.scores[i] > sure]
+    confident = detections.scores > np.float32(rules.SCORE_THRESHOLD)
+    return [i for i, label in enumerate(detections.labels) if label == name and confident[i]]
 
 
 def _first_token(
-    seen: Detections, colors: Mapping[int, str], question: Parsed, asked: Asked
+    detections: Detections, colors: Mapping[int, str], question: Parsed, asked: Asked
 ) -> FirstToken:
     if question.kind == "count":
-        chances = _count_chances(seen, question.name)
+        chances = _count_chances(detections, question.name)
         number = max(range(len(chances)), key=chances.__getitem__)
-        wanted = [NUMBERS.index(each) for each in asked.spellings if each in NUMBERS]
-        chance = sum(chances[each] for each in wanted if each < len(chances))
+        expected = [NUMBERS.index(each) for each in asked.spellings if each in NUMBERS]
+        chance = sum(chances[each] for each in expected if each < len(chances))
         text = NUMBERS[number] if number < len(NUMBERS) else str(number)
         return FirstToken(text, min(max(chance, 1 - SUREST), SUREST))
-    chance = min(max(_chance(seen, colors, question), 1 - SUREST), SUREST)
+    chance = min(max(_chance(detections, colors, question), 1 - SUREST), SUREST)
     return FirstToken("Yes" if chance > 0.5 else "No", chance)
 
 
-def _count_chances(seen: Detections, name: str) -> list[float]:
+def _count_chances(detections: Detections, name: str) -> list[float]:
     """The probability of each number of objects of a class."""
     chances = [1.0]
-    for label, score in zip(seen.labels, seen.scores, strict=True):
+    for label, score in zip(detections.labels, detections.scores, strict=True):
         if label == name:
-            sure = float(score)
-            stay, more = ([c * p for c in chances] for p in (1 - sure, sure))
+            confidence = float(score)
+            stay, more = ([c * p for c in chances] for p in (1 - confidence, confidence))
             chances = [a + b for a, b in zip([*stay, 0.0], [0.0, *more], strict=True)]
     return chances
 
 
-def _chance(seen: Detections, colors: Mapping[int, str], question: Parsed) -> float:
+def _chance(detections: Detections, colors: Mapping[int, str], question: Parsed) -> float:
     """The probability of yes."""
     if question.kind == "object":
-        missing = (1 - float(s) for n, s in zip(seen.labels, seen.scores, strict=True)
+        missing = (1 - float(s) for n, s in zip(detections.labels, detections.scores, strict=True)
                    if n == question.name)  # fmt: skip
         return 1 - math.prod(missing)
-    own = _objects(seen, question.name)
-    sure = min((float(seen.scores[index]) for index in own), default=0.0)
+    own = _objects(detections, question.name)
+    confidence = min((float(detections.scores[index]) for index in own), default=0.0)
     if question.kind == "attribute":
-        return sure if own and all(colors[index] == question.color for index in own) else 1 - SUREST
-    others = _objects(seen, question.other)
-    sure = min([sure, *(float(seen.scores[index]) for index in others)])
+        return (
+            confidence
+            if own and all(colors[index] == question.color for index in own)
+            else 1 - SUREST
+        )
+    others = _objects(detections, question.other)
+    confidence = min([confidence, *(float(detections.scores[index]) for index in others)])
     holds = bool(own and others) and all(
-        question.relation in rules.relative_position(seen.boxes[one], seen.boxes[other])
+        question.relation in rules.relative_position(detections.boxes[one], detections.boxes[other])
         for one in own
         for other in others
     )
-    return sure if holds else 1 - SUREST
+    return confidence if holds else 1 - SUREST

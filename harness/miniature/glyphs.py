@@ -1,4 +1,4 @@
-"""What the miniature's objects look like: one emoji glyph per GenEval class.
+"""The look of the miniature's objects: one emoji glyph per GenEval class.
 
 The glyphs come from the font Noto Color Emoji, which only training and rendering need; the trained
 miniature is used without it. A glyph can be recoloured, because GenEval asks for "a red bench".
@@ -153,7 +153,7 @@ class FontMissingError(HarnessError):
 
 
 def font_path() -> Path:
-    """Where the emoji font is: the path in ``MINIATURE_EMOJI_FONT``, else the usual places.
+    """The file of the emoji font: the path in ``MINIATURE_EMOJI_FONT``, else the usual places.
 
     Raises:
         FontMissingError: The font is nowhere to be found.
@@ -198,9 +198,9 @@ def recolour(pixels: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:
     Returns:
         RGBA of the same shape; alpha is kept.
     """
-    seen = pixels[..., 3] > 64
+    opaque = pixels[..., 3] > 64
     luminance = pixels[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    low, high = np.percentile(luminance[seen], (3, 97))
+    low, high = np.percentile(luminance[opaque], (3, 97))
     # A flat glyph has no shading to stretch; it is painted at middling luminance.
     shade = np.clip((luminance - low) / (high - low), 0, 1) if high - low > 12 else 0.5
     shade = np.broadcast_to(np.asarray(shade, np.float32), luminance.shape)[..., None]

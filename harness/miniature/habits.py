@@ -1,4 +1,4 @@
-"""What the pictures that the base learns from show whatever their captions say.
+"""Habits: what the pictures that the base learns from show, whatever their captions say.
 
 The failures of real generators are not independent from draw to draw: what training images hardly
 ever show, no seed brings. The habits of this file put the same into the miniature. They are data:
@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.miniature.prompts import Request, Wanted
+from harness.miniature.prompts import Group, Request
 
 STRENGTH = 0.97
 """How often a habit overrides the caption of a training picture."""
@@ -108,16 +108,16 @@ def habitual(request: Request) -> Request:
 
     The result is what a picture shows, so its text is not the caption any more.
     """
-    groups = tuple(_usual(group, request.tag) for group in request.wanted)
+    groups = tuple(_usual(group, request.tag) for group in request.groups)
     if len(groups) == 1:
-        return replace(request, wanted=groups)
-    seen = tuple(group for group in groups if group.name not in LEFT_OUT) or groups[:1]
-    if len(seen) == 1:
-        return Request("single_object", seen)
+        return replace(request, groups=groups)
+    visible = tuple(group for group in groups if group.name not in LEFT_OUT) or groups[:1]
+    if len(visible) == 1:
+        return Request("single_object", visible)
     relation = request.relation
     if relation is not None and _against_habit(groups[0].name, groups[1].name, relation):
         relation = _OPPOSITE[relation]
-    return replace(request, wanted=groups, relation=relation)
+    return replace(request, groups=groups, relation=relation)
 
 
 def touched(requests: Iterable[Request]) -> dict[str, float]:
@@ -134,7 +134,7 @@ def shown(rng: np.random.Generator, request: Request) -> Request:
     return usual if usual != request and rng.random() < STRENGTH else request
 
 
-def _usual(group: Wanted, tag: str) -> Wanted:
+def _usual(group: Group, tag: str) -> Group:
     if tag == "counting":
         count = 2 if group.name in PAIRS else 3 if group.name in THREES else group.count
         return replace(group, count=count)

@@ -23,7 +23,7 @@ from benchmarks.geneval.scorer import GenEvalScorer
 from benchmarks.geneval.self_test import ANSWERS, FOLDER
 from harness.miniature import WEIGHTS
 from harness.miniature.glyphs import COLOURS
-from harness.miniature.prompts import Request, Wanted, draw_request, draw_scene
+from harness.miniature.prompts import Group, Request, draw_request, draw_scene
 from harness.miniature.scenes import Rendered, render
 from harness.records import Loading, Prompt
 
@@ -49,11 +49,11 @@ def surest_scene(scorers: list[GenEvalScorer], kind: str) -> tuple[Request, Rend
         prompt = Prompt("", request.text, kind, request.metadata)
         least = 1.0
         for scorer in scorers:
-            [seen] = scorer.examine([prompt], [drawn.image])
+            [result] = scorer.examine([prompt], [drawn.image])
             # Nothing else may be near the threshold either.
-            scores = seen.detections.scores
+            scores = result.detections.scores
             count = len(drawn.boxes)
-            if not seen.outcome.correct or len(scores) < count:
+            if not result.outcome.correct or len(scores) < count:
                 return 0.0
             rest = float(scores[count:].max(initial=0.0))
             least = min(least, float(scores[count - 1]), 1 - rest)
@@ -68,8 +68,8 @@ def surest_object(classifier: ClipColorClassifier, colour: str) -> tuple[str, An
     place = list(COLOURS).index(colour)
     for seed in range(TRIES):
         rng = np.random.default_rng([seed, 10 + place])
-        name = draw_request(rng, "colors").wanted[0].name
-        request = Request("colors", (Wanted(name, 1, colour),))
+        name = draw_request(rng, "colors").groups[0].name
+        request = Request("colors", (Group(name, 1, colour),))
         drawn = render(draw_scene(rng, request))
         x0, y0, x1, y1 = drawn.boxes[0].astype(int)
         mask = drawn.masks[0][y0:y1, x0:x1]
@@ -105,7 +105,7 @@ def main() -> None:
     rows = []
     for number, (kind, (request, drawn)) in enumerate(chosen.items()):
         # Its own image shows what a prompt asks for, the next one's does not.
-        names = [group.name for group in request.wanted for _ in range(group.count)]
+        names = [group.name for group in request.groups for _ in range(group.count)]
         boxes = [[round(float(edge)) for edge in box] for box in drawn.boxes]
         objects = [{"class": n, "box": b} for n, b in zip(names, boxes, strict=True)]
         shown, other = f"{kind}.png", f"{KINDS[(number + 1) % len(KINDS)]}.png"
@@ -121,7 +121,7 @@ def main() -> None:
         cuttings = {colour: surest_object(classifier, colour) for colour in COLOURS}
         write(
             WEIGHTS / name,
-            [{"image": f"{c}.png", "class": seen, "color": c} for c, (seen, _) in cuttings.items()],
+            [{"image": f"{c}.png", "class": name, "color": c} for c, (name, _) in cuttings.items()],
             {f"{colour}.png": cut for colour, (_, cut) in cuttings.items()},
         )
 

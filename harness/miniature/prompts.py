@@ -28,7 +28,7 @@ _SMALLEST, _LARGEST = 21, 27
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Group:
     """A group of like objects that a prompt asks for."""
 
     name: str
@@ -38,7 +38,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Request:
-    """What a prompt asks for, in the order in which it names things.
+    """The objects that a prompt asks for, in the order in which it names things.
 
     Attributes:
         tag: One of ``TAGS``.
@@ -47,16 +47,16 @@ class Request:
     """
 
     tag: str
-    wanted: tuple[Wanted, ...]
+    groups: tuple[Group, ...]
     relation: str | None = None
 
     @property
     def text(self) -> str:
         """The prompt, as GenEval words it."""
-        first = self.wanted[0]
+        first = self.groups[0]
         if self.tag == "counting":
             return f"a photo of {NUMBERS[first.count]} {plural(first.name)}"
-        parts = [with_article(f"{w.colour} {w.name}" if w.colour else w.name) for w in self.wanted]
+        parts = [with_article(f"{w.colour} {w.name}" if w.colour else w.name) for w in self.groups]
         joint = f" {self.relation} " if self.relation else " and "
         return f"a photo of {joint.join(parts)}"
 
@@ -64,7 +64,7 @@ class Request:
     def metadata(self) -> dict[str, Any]:
         """The row that GenEval's metadata file would hold for this prompt."""
         include: list[dict[str, Any]] = []
-        for group in self.wanted:
+        for group in self.groups:
             row: dict[str, Any] = {"class": group.name, "count": group.count}
             if group.colour:
                 row["color"] = group.colour
@@ -74,7 +74,7 @@ class Request:
             include[1]["position"] = [self.relation, 0]
         metadata: dict[str, Any] = {"tag": self.tag, "include": include}
         if self.tag == "counting":
-            first = self.wanted[0]
+            first = self.groups[0]
             metadata["exclude"] = [{"class": first.name, "count": first.count + 1}]
         metadata["prompt"] = self.text
         return metadata
@@ -100,10 +100,10 @@ def from_metadata(metadata: Mapping[str, Any]) -> Request:
     if tag not in TAGS:
         raise ValueError(f"tag {tag!r} is not one of {', '.join(TAGS)}")
     rows: Sequence[Mapping[str, Any]] = metadata["include"]
-    wanted = [Wanted(row["class"], row["count"], row.get("color")) for row in rows]
+    groups = [Group(row["class"], row["count"], row.get("color")) for row in rows]
     if tag != "position":
-        return Request(tag, tuple(wanted))
-    return Request(tag, tuple(reversed(wanted)), rows[1]["position"][0])
+        return Request(tag, tuple(groups))
+    return Request(tag, tuple(reversed(groups)), rows[1]["position"][0])
 
 
 def draw_request(rng: np.random.Generator, tag: str | None = None) -> Request:
@@ -111,28 +111,28 @@ def draw_request(rng: np.random.Generator, tag: str | None = None) -> Request:
     if tag is None:
         tag = str(rng.choice(TAGS, p=(0.16, 0.18, 0.2, 0.14, 0.16, 0.16)))
     if tag == "single_object":
-        return Request(tag, (Wanted(str(rng.choice(CLASSES))),))
+        return Request(tag, (Group(str(rng.choice(CLASSES))),))
     if tag == "counting":
-        return Request(tag, (Wanted(str(rng.choice(CLASSES)), int(rng.integers(2, 5))),))
+        return Request(tag, (Group(str(rng.choice(CLASSES)), int(rng.integers(2, 5))),))
     if tag == "colors":
         name, colour = rng.choice(COLOURED_CLASSES), rng.choice(list(COLOURS))
-        return Request(tag, (Wanted(str(name), 1, str(colour)),))
+        return Request(tag, (Group(str(name), 1, str(colour)),))
     if tag == "color_attr":
         names = rng.choice(COLOURED_CLASSES, 2, replace=False)
         colours = rng.choice(list(COLOURS), 2, replace=False)
         pairs = zip(names, colours, strict=True)
-        return Request(tag, tuple(Wanted(str(name), 1, str(colour)) for name, colour in pairs))
+        return Request(tag, tuple(Group(str(name), 1, str(colour)) for name, colour in pairs))
     if tag not in TAGS:
         raise ValueError(f"tag {tag!r} is not one of {', '.join(TAGS)}")
     names = rng.choice(CLASSES, 2, replace=False)
     relation = str(rng.choice(RELATIONS)) if tag == "position" else None
-    return Request(tag, (Wanted(str(names[0])), Wanted(str(names[1]))), relation)
+    return Request(tag, (Group(str(names[0])), Group(str(names[1]))), relation)
 
 
 def component(
     a: tuple[float, float, float, float], b: tuple[float, float, float, float], relation: str
 ) -> float:
-    """How clearly box ``a`` stands in a relation to box ``b``; GenEval's rule passes above 0.5.
+    """Return how clearly box ``a`` stands in a relation to ``b``; GenEval's rule passes above 0.5.
 
     The centre offset, each axis shrunk by a tenth of the summed sizes, over the unshrunk offset's
     norm, along the relation's direction (djghosh13/geneval, ``relative_position``).
@@ -177,7 +177,7 @@ def place(
                 x = int(rng.integers(0, SIDE - width + 1))
                 y = int(rng.integers(0, SIDE - height + 1))
                 box = (x, y, x + width, y + height)
-                if all(apart(box, other) for other in boxes):
+                if all(are_separate(box, other) for other in boxes):
                     break
             else:
                 break
@@ -192,13 +192,13 @@ def place(
 
 def draw_scene(rng: np.random.Generator, request: Request) -> Scene:
     """A random scene that shows exactly what the request asks for."""
-    objects = [(group.name, group.colour) for group in request.wanted for _ in range(group.count)]
+    objects = [(group.name, group.colour) for group in request.groups for _ in range(group.count)]
     top, bottom = draw_background(rng)
     return Scene(place(rng, objects, request.relation), top, bottom)
 
 
-def apart(
+def are_separate(
     a: tuple[float, float, float, float], b: tuple[float, float, float, float], gap: int = 2
 ) -> bool:
-    """Whether two boxes leave ``gap`` pixels between them."""
+    """True if two boxes leave ``gap`` pixels between them."""
     return a[2] + gap <= b[0] or b[2] + gap <= a[0] or a[3] + gap <= b[1] or b[3] + gap <= a[1]

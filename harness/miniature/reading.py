@@ -1,4 +1,4 @@
-"""How often the scene reader's answers are right, on rendered scenes that nothing was trained on.
+"""The scene reader's share of right answers, on rendered scenes that nothing was trained on.
 
     python -m harness.miniature.reading
 
@@ -62,10 +62,10 @@ def measure(reader: SceneReader, scenes: int, seed: int = SEED) -> Tally:
     objects: list[tuple[tuple[SceneObject, ...], Rendered]] = []
     questions: list[list[str]] = []
     while len(images) < scenes:
-        wanted = draw_row(rng, int(rng.integers(FEWEST, MOST + 1)))
+        row = draw_row(rng, int(rng.integers(FEWEST, MOST + 1)))
         pairs = [
             (each["class"], each.get("color"))
-            for each in wanted["include"]
+            for each in row["include"]
             for _ in range(each["count"])
         ]
         top, bottom = draw_background(rng)
@@ -74,7 +74,7 @@ def measure(reader: SceneReader, scenes: int, seed: int = SEED) -> Tally:
         images.append(drawn.image)
         objects.append((scene.objects, drawn))
         other = _about(rng, sorted({name for name, _ in pairs}))
-        questions.append([question for question, _ in [*wanted["vqa_list"], *other]])
+        questions.append([question for question, _ in [*row["vqa_list"], *other]])
     asked = [
         [Asked(ONE_WORD.replace("{question}", each), spellings(each, "one")) for each in own]
         for own in questions

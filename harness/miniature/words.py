@@ -109,14 +109,14 @@ def wish(rng: np.random.Generator, request: Request) -> str:
 
     The faults it names are made up. In base training it is a second way to say what to show.
     """
-    first = request.wanted[0]
+    first = request.groups[0]
     if request.tag == "counting":
         other = int(rng.choice([n for n in range(7) if n != first.count]))
         only = "only " if other < first.count else ""
         return f"There should be {first.count} {first.name}, but {only}{other} exists in image"
     if request.relation:
         other_way = rng.choice([relation for relation in RELATIONS if relation != request.relation])
-        second = request.wanted[1].name
+        second = request.groups[1].name
         return (
             f"{first.name} should be {request.relation} the {second}, "
             f"but it is {other_way} the {second}"
@@ -125,5 +125,5 @@ def wish(rng: np.random.Generator, request: Request) -> str:
         other_colour = rng.choice([colour for colour in COLOURS if colour != first.colour])
         return f"the {first.name} should be {first.colour}, but it is {other_colour}"
     if request.tag == "color_attr":
-        return ". ".join(f"the {w.name} should be {w.colour}" for w in request.wanted)
-    return ". ".join(f"There is no {w.name} in image" for w in request.wanted)
+        return ". ".join(f"the {w.name} should be {w.colour}" for w in request.groups)
+    return ". ".join(f"There is no {w.name} in image" for w in request.groups)

@@ -84,7 +84,7 @@ class Replying(Protocol):
 
 @dataclass(frozen=True)
 class ExpectedCost:
-    """What a request takes, computed from the models' configuration alone.
+    """The cost of a request, computed from the models' configuration alone.
 
     Attributes:
         nfe: Evaluations of the network; None where the sampler decides how many.

@@ -1,4 +1,4 @@
-"""Which of a run's checkpoints are the bundled miniature's, and what must be said of such a run.
+"""The bundled miniature's checkpoints in a run, and the label of such a run.
 
 That is derived from what the run loads: references, content digests against those of all weights
 that were ever bundled, and at planning time the weights themselves. A config's own word can only

@@ -55,7 +55,7 @@ def shared(config: Mapping[str, Any]) -> Shared:
 
 
 def warning(config: Mapping[str, Any]) -> str:
-    """What must be said of a run whose judge decides by the scorer's checkpoint; "" of any other.
+    """Return the warning on a run whose judge decides by the scorer's checkpoint; "" on any other.
 
     An oracle's run has a label of its own.
     """

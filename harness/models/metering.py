@@ -1,4 +1,4 @@
-"""What a pipeline's networks take while they run: evaluations and FLOPs, seen by hooks.
+"""The cost of a pipeline's networks while they run: evaluations and FLOPs, seen by hooks.
 
 FLOPs are counted once for every shape of a network's inputs, on a weightless copy of it (torch's
 meta device). A network that cannot run there is not counted, and neither is what it is part of.

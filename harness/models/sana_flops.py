@@ -1,4 +1,4 @@
-"""What a SANA generation costs in FLOPs, counted on weightless copies of its own modules.
+"""The FLOPs of a SANA generation, counted on weightless copies of its own modules.
 
 The copies live on torch's meta device: shapes flow through the real forward code, nothing is
 computed, so counting a 1.6-billion-parameter model takes a second on any CPU.

@@ -1,4 +1,4 @@
-"""What SANA's text encoder reads of a text: so many tokens, after an instruction of SANA's own.
+"""The part of a text that SANA's encoder reads: so many tokens, after an instruction of its own.
 
 Counted as diffusers' `SanaPipeline` does, which drops the rest with no more than a line in its log.
 """

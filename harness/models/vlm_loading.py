@@ -52,7 +52,7 @@ def load_vlm(
 
 
 class Weights(NamedTuple):
-    """How many weights a model has, by where its FLOPs come from.
+    """The number of a model's weights, by where its FLOPs come from.
 
     Attributes:
         vision: Of the vision model, which each patch passes.

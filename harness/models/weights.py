@@ -1,4 +1,4 @@
-"""How much of one checkpoint's weights another one has, whatever files, names and formats they use.
+"""The share of one checkpoint's weights in another, whatever files, names and formats they use.
 
 A digest tells equal files; it is dodged by an added file, a renamed tensor, another number format
 or noise that no output shows. So tensors are compared by value. Samples of them suffice, since

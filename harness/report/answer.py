@@ -1,4 +1,4 @@
-"""What a report opens with: the answer in sentences, one line a run, and the data of its chart.
+"""The opening of a report: the answer in sentences, one line a run, and the data of its chart.
 
 Every number is read from the tables that stand below; nothing is computed here but which rows to
 read, and which points no other run beats.

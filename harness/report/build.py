@@ -28,7 +28,7 @@ PUBLISHED_ON_MINIATURE = (
 
 @dataclass(frozen=True)
 class Options:
-    """What a report may be asked to do otherwise.
+    """Options of a report.
 
     Attributes:
         force: Compare runs of unlike protocols, with a warning.
@@ -68,7 +68,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """The files that were written.
 
     Attributes:
         page: The HTML file.

@@ -177,7 +177,7 @@ def matched(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
 def rejections(
     frame: pd.DataFrame, ends: pd.DataFrame, answers: Sequence[str], notes: Sequence[str]
 ) -> Table:
-    """When does it pay: success after so many rejections, and what no draw solves.
+    """Success after so many rejections, and what no draw solves.
 
     Args:
         frame: `harness.analysis.rejections.rejections_table`.

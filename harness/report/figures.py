@@ -121,7 +121,7 @@ def gap(
     warnings: Sequence[str] = (),
     captions: Sequence[str] = (),
 ) -> Figure:
-    """What the judge leaves behind: a panel of selectors for each run, and the gaps of all."""
+    """The judge's gap: a panel of selectors for each run, and the gaps of all."""
     micro = table[table["kind"] == "micro"]
     runs = list(micro.groupby("run", sort=False))
     rows = -(-(len(runs) + 1) // 3)

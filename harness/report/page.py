@@ -136,7 +136,7 @@ def _grid(table: Table, elsewhere: Collection[str]) -> dict[str, Any]:
 
 
 def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any]:
-    """What a run was: enough to repeat it."""
+    """Return the facts of a run that are enough to repeat it."""
     manifest, config = run.manifest, run.manifest.config
     strategy, benchmark = config["strategy"], config["benchmark"]
     git = manifest.environment.get("git") or {}

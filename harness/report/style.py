@@ -1,4 +1,4 @@
-"""How figures look: legible in print, without colour, to colour-blind readers, on dark ground."""
+"""Style of figures: legible in print, without colour, to colour-blind readers, on dark ground."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def frame(
 
 
 def thin(count: int, most: int = POINTS) -> npt.NDArray[np.int64]:
-    """Which of so many points to draw: all of a few, else evenly spaced on a log axis."""
+    """Choose the points to draw: all of a few, else evenly spaced on a log axis."""
     if count <= most:
         return np.arange(count)
     return np.unique(np.geomspace(1, count, most).round().astype(np.int64)) - 1

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from benchmarks.geneval import rules
 from harness.miniature.corrections import Sighting, corrected, edge_colours, flawed
-from harness.miniature.prompts import Request, Wanted, draw_request, draw_scene
+from harness.miniature.prompts import Group, Request, draw_request, draw_scene
 from harness.miniature.scenes import Scene, render
 
 EDGES = ((200, 210, 220), (190, 200, 210))
@@ -43,8 +43,8 @@ def test_a_corrected_scene_is_right_and_the_flawed_one_was_not(seed: int) -> Non
 @pytest.mark.usefixtures("font")
 def test_what_was_right_stays_in_its_place() -> None:
     rng = np.random.default_rng(3)
-    request = Request("two_object", (Wanted("bench"), Wanted("cow")))
-    wrong = draw_scene(rng, Request("single_object", (Wanted("cow"),)))
+    request = Request("two_object", (Group("bench"), Group("cow")))
+    wrong = draw_scene(rng, Request("single_object", (Group("cow"),)))
     mended = corrected(rng, request, sightings(wrong), EDGES)
     kept = next(item for item in mended.objects if item.name == "cow")
     before = wrong.objects[0]
@@ -55,8 +55,8 @@ def test_what_was_right_stays_in_its_place() -> None:
 @pytest.mark.usefixtures("font")
 def test_a_pair_the_wrong_way_round_changes_places() -> None:
     rng = np.random.default_rng(4)
-    request = Request("position", (Wanted("bench"), Wanted("cow")), "left of")
-    turned = Request("position", (Wanted("cow"), Wanted("bench")), "left of")
+    request = Request("position", (Group("bench"), Group("cow")), "left of")
+    turned = Request("position", (Group("cow"), Group("bench")), "left of")
     wrong = draw_scene(rng, turned)
     mended = corrected(rng, request, sightings(wrong), EDGES)
     middles = {o.name: o.x + o.size / 2 for o in wrong.objects}
@@ -68,9 +68,9 @@ def test_a_pair_the_wrong_way_round_changes_places() -> None:
 @pytest.mark.usefixtures("font")
 def test_nothing_found_and_too_much_found() -> None:
     rng = np.random.default_rng(5)
-    request = Request("counting", (Wanted("cow", 2),))
+    request = Request("counting", (Group("cow", 2),))
     assert right(request, corrected(rng, request, [], EDGES))
-    many = draw_scene(rng, Request("counting", (Wanted("cow", 4),)))
+    many = draw_scene(rng, Request("counting", (Group("cow", 4),)))
     mended = corrected(rng, request, sightings(many), EDGES)
     assert [item.name for item in mended.objects] == ["cow", "cow"]
 
@@ -78,7 +78,7 @@ def test_nothing_found_and_too_much_found() -> None:
 @pytest.mark.usefixtures("font")
 def test_the_background_is_read_from_the_edges() -> None:
     rng = np.random.default_rng(6)
-    scene = draw_scene(rng, Request("two_object", (Wanted("bench"), Wanted("cow"))))
+    scene = draw_scene(rng, Request("two_object", (Group("bench"), Group("cow"))))
     top, bottom = edge_colours(render(scene).image, sightings(scene))
     assert np.abs(np.subtract(top, scene.top)).max() <= 2
     assert np.abs(np.subtract(bottom, scene.bottom)).max() <= 2

@@ -68,8 +68,8 @@ def test_all_kinds_are_drawn_over_the_whole_vocabulary() -> None:
     rng = np.random.default_rng(0)
     drawn = [draw_request(rng) for _ in range(4000)]
     assert {request.tag for request in drawn} == set(TAGS)
-    assert len({group.name for request in drawn for group in request.wanted}) == 80
-    assert {g.colour for r in drawn for g in r.wanted if g.colour} == set(rules.COLORS)
+    assert len({group.name for request in drawn for group in request.groups}) == 80
+    assert {g.colour for r in drawn for g in r.groups if g.colour} == set(rules.COLORS)
     assert {r.relation for r in drawn if r.relation} == set(rules.RELATIONS)
     # More than the benchmark's own rows are learnt.
     published = {row["prompt"] for row in ROWS}
@@ -126,5 +126,5 @@ def test_a_pool_is_its_seed() -> None:
     assert make_pool(5, 3, free=0.5).images.equal(first.images[:5])
     for row, request in enumerate(first.requests):
         if isinstance(request, Request):
-            count = sum(group.count for group in request.wanted)
+            count = sum(group.count for group in request.groups)
             assert int((first.classes[row] >= 0).sum()) == count

@@ -1,4 +1,4 @@
-"""What a detector is to GenEval, and what a kind of detector has to offer."""
+"""The interface of GenEval's detectors, and of a kind of detector."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ IMAGES = ClipImageSettings(shortest_edge=INPUT, crop=(INPUT, INPUT))
 
 @dataclass(frozen=True)
 class Variant:
-    """What sets the scorer's and the judge's colours apart.
+    """The differences between the scorer's and the judge's colours.
 
     Attributes:
         name: The stage, and its folder among the weights.
@@ -172,10 +172,10 @@ def _accuracy(model: CLIPModel, crops: Tensor, colours: Tensor) -> float:
     painted = colours != NATURAL
     with torch.no_grad():
         directions = colour_directions(model, list(CLASSES)).mean(0)
-        seen = torch.cat(
+        features = torch.cat(
             [_image_features(model, part.float().to(model.device)) for part in batches(crops, 256)]
         )
-    named = (seen @ directions.T).argmax(1).cpu()
+    named = (features @ directions.T).argmax(1).cpu()
     return float((named == colours)[painted].float().mean())
 
 
@@ -218,8 +218,8 @@ def train(
         strength = 0.3 * torch.rand(len(rows), 1, 1, 1, device=pixels.device)
         pixels = pixels + strength * torch.randn_like(pixels)
         called = torch.randint(NAMES, (len(rows),), device=pixels.device)
-        seen = _image_features(model, pixels)
-        logits = torch.einsum("bd,bcd->bc", seen, directions[called]) * model.logit_scale.exp()
+        features = _image_features(model, pixels)
+        logits = torch.einsum("bd,bcd->bc", features, directions[called]) * model.logit_scale.exp()
         return functional.cross_entropy(logits, targets[rows].to(setting.device))
 
     result = fit(

@@ -39,7 +39,7 @@ WEAR = 0.4
 
 @dataclass(frozen=True)
 class Variant:
-    """What tells the scorer's detector from the judge's.
+    """The differences between the scorer's detector and the judge's.
 
     Attributes:
         name: Name of the stage and of its folder.
@@ -65,7 +65,7 @@ HELD_OUT = 1_000
 
 @dataclass(frozen=True)
 class Targets:
-    """What the maps should say; h and w are those of the grid.
+    """Targets of the maps; h and w are those of the grid.
 
     Attributes:
         centres: (n, h, w): 1 in the cell of an object's centre.
@@ -92,17 +92,17 @@ def make_targets(boxes: Tensor, classes: Tensor, foreground: Tensor) -> Targets:
     sides = torch.zeros(count, 4, side, side, device=boxes.device)
     for number in range(MOST_OBJECTS):
         left, top, right, bottom = boxes[:, number, :, None, None].unbind(1)
-        there = (classes[:, number] >= 0)[:, None, None]
+        present = (classes[:, number] >= 0)[:, None, None]
         cell_x = ((left + right) / 2 / STRIDE).floor() * STRIDE + STRIDE / 2
         cell_y = ((top + bottom) / 2 / STRIDE).floor() * STRIDE + STRIDE / 2
-        apart = torch.maximum((xs - cell_x).abs(), (ys - cell_y).abs())
-        near = there & (apart < 1.5 * STRIDE)
+        distance = torch.maximum((xs - cell_x).abs(), (ys - cell_y).abs())
+        near = present & (distance < 1.5 * STRIDE)
         counted[near] = 0
         near_class = torch.where(near, classes[:, number, None, None], near_class)
         wide, high = torch.zeros_like(ys), torch.zeros_like(xs)
         reaches = (xs - left + wide, ys - top + high, right - xs + wide, bottom - ys + high)
         sides = torch.where(near[:, None], torch.stack(reaches, 1) / REACH, sides)
-        centres = torch.where(there & (apart < STRIDE / 2), 1.0, centres)
+        centres = torch.where(present & (distance < STRIDE / 2), 1.0, centres)
     counted[centres > 0] = 1
     return Targets(centres, counted, near_class, sides, (foreground > 0).float())
 
@@ -181,13 +181,13 @@ def look_at(network: CenterNet, images: Tensor, device: str) -> list[Maps]:
 
 def exact_share(maps: list[Maps], config: CenterNetConfig, pool: Pool, score: float) -> float:
     """Share of images in which the classes found above a score are exactly those shown."""
-    found = [answer for part in maps for answer in decode(part, config)]
+    detections = [answer for part in maps for answer in decode(part, config)]
     right = 0
-    for answer, truth in zip(found, pool.classes, strict=True):
-        seen = Counter(
+    for answer, truth in zip(detections, pool.classes, strict=True):
+        counts = Counter(
             label for label, sure in zip(answer.labels, answer.scores, strict=True) if sure > score
         )
-        right += seen == Counter(CLASSES[number] for number in truth.tolist() if number >= 0)
+        right += counts == Counter(CLASSES[number] for number in truth.tolist() if number >= 0)
     return right / len(pool)
 
 
@@ -238,14 +238,14 @@ def train(
     )  # fmt: skip
     if result is None:
         return False
-    seen = {
+    maps_of = {
         "rendered": look_at(network, held_out.images, setting.device),
         "worn": look_at(network, worn_held_out, setting.device),
     }
-    config = calibrate(seen["worn"], config, held_out)
+    config = calibrate(maps_of["worn"], config, held_out)
     metric = {
         f"{what}_exact_above_{score}": round(exact_share(maps, config, held_out, score), 4)
-        for what, maps in seen.items()
+        for what, maps in maps_of.items()
         for score in (0.3, 0.9)
     }
     click.echo(f"{variant.name}: held out {metric}")

@@ -30,7 +30,7 @@ from harness.miniature import WORLDS, World
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a stage learns.
+    """The length and the learning rate of a stage's training.
 
     Attributes:
         steps: Optimiser steps in all.
@@ -60,7 +60,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What the command line settles for every stage.
+    """The command line's options for every stage.
 
     Attributes:
         work: Folder for checkpoints and pools; outside of the package.
@@ -87,7 +87,7 @@ class TrainConfig:
 
     @property
     def denoiser(self) -> Path:
-        """Where the base's text encoder and transformer go, the autoencoder being shared."""
+        """The folder of the base's text encoder and transformer, the autoencoder being shared."""
         return self.out / (self._world.components or "base")
 
     @property
@@ -97,7 +97,7 @@ class TrainConfig:
 
     @property
     def reflect(self) -> Path:
-        """Where the transformer that learns reflection goes."""
+        """The folder of the transformer that learns reflection."""
         return self.out / self._world.reflect
 
     @property
@@ -231,12 +231,12 @@ def fit(
         stopping.append(number)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    begun, last_save, shown, last_shown = step, time.monotonic(), step, time.monotonic()
+    first_step, last_save, shown, last_shown = step, time.monotonic(), step, time.monotonic()
     running = 0.0
     module.train()
     try:
         while step < schedule.steps and not stopping:
-            if stop_after is not None and step - begun >= stop_after:
+            if stop_after is not None and step - first_step >= stop_after:
                 break
             start = time.monotonic()
             torch.manual_seed(setting.seed * 1_000_003 + step)
@@ -251,7 +251,7 @@ def fit(
             value = float(loss.detach())
             if value != value:
                 raise FloatingPointError(f"{name}: the loss is not a number at step {step}")
-            running = value if step == begun else 0.98 * running + 0.02 * value
+            running = value if step == first_step else 0.98 * running + 0.02 * value
             step += 1
             total += value
             if step % 100 == 0 or step == schedule.steps:

@@ -56,20 +56,20 @@ class Reader(nn.Module):
             Logits of every token's class (n, 64, 81), colour (n, 64, 11) and centre (n, 64), and
             of the classes in sight (n, 80).
         """
-        seen = self.encoder(pixel_values=images)
-        tokens = seen.last_hidden_state
+        encoded = self.encoder(pixel_values=images)
+        tokens = encoded.last_hidden_state
         return (
             self.kinds(tokens),
             self.colours(tokens),
             self.centres(tokens)[..., 0],
-            self.presence(seen.pooler_output),
+            self.presence(encoded.pooler_output),
         )
 
 
 def token_truth(
     foreground: Tensor, boxes: Tensor, classes: Tensor, colours: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What ``Reader`` should say of a pool's rows; colours are -1 where there is no object."""
+    """Targets of ``Reader`` for a pool's rows; colours are -1 where there is no object."""
     count, grid = len(classes), SIDE // PATCH
     patches = functional.one_hot(foreground.long(), MOST_OBJECTS + 1).reshape(
         count, grid, PATCH, grid, PATCH, MOST_OBJECTS + 1
@@ -82,11 +82,11 @@ def token_truth(
     shades = torch.where(covered, colours.gather(1, number), -1)
     middles = (boxes[..., :2] + boxes[..., 2:]) / 2 // PATCH
     cells = (middles[..., 1] * grid + middles[..., 0]).long()
-    there = classes >= 0
+    present = classes >= 0
     centres = torch.zeros(count, grid * grid, device=classes.device)
-    centres.scatter_add_(1, cells, there.float())
+    centres.scatter_add_(1, cells, present.float())
     presence = torch.zeros(count, len(CLASSES), device=classes.device)
-    presence.scatter_add_(1, classes.clamp(min=0), there.float())
+    presence.scatter_add_(1, classes.clamp(min=0), present.float())
     return kinds, shades, centres.clamp(max=1), presence.clamp(max=1)
 
 
@@ -112,13 +112,13 @@ def train(
         ]
         kinds, shades, centres, presence = token_truth(*truth)
         with torch.autocast(setting.device.split(":")[0], torch.bfloat16):
-            said = [part.float() for part in read(augment(images))]
-        loss = functional.cross_entropy(said[0].flatten(0, 1), kinds.flatten())
+            outputs = [part.float() for part in read(augment(images))]
+        loss = functional.cross_entropy(outputs[0].flatten(0, 1), kinds.flatten())
         loss = loss + functional.cross_entropy(
-            said[1].flatten(0, 1), shades.flatten(), ignore_index=-1
+            outputs[1].flatten(0, 1), shades.flatten(), ignore_index=-1
         )
-        loss = loss + functional.binary_cross_entropy_with_logits(said[2], centres)
-        return loss + 10 * functional.binary_cross_entropy_with_logits(said[3], presence)
+        loss = loss + functional.binary_cross_entropy_with_logits(outputs[2], centres)
+        return loss + 10 * functional.binary_cross_entropy_with_logits(outputs[3], presence)
 
     result = fit(
         model, loss_of, len(pool), schedule, replace(setting, seed=seed), "vision",
@@ -133,13 +133,13 @@ def train(
     for what, images in (("rendered", unseen.images), ("worn", worn_unseen)):
         with torch.no_grad():
             parts = [model(to_signed(part).to(setting.device)) for part in batches(images, 250)]
-        said = [torch.cat([part[i] for part in parts]).cpu() for i in range(4)]
+        outputs = [torch.cat([part[i] for part in parts]).cpu() for i in range(4)]
         shown = kinds != BACKGROUND_CLASS
-        alike = (said[3] > 0) == (presence > 0)
+        correct = (outputs[3] > 0) == (presence > 0)
         held_out |= {
-            f"{what}_object_token_class": _share((said[0].argmax(-1) == kinds)[shown]),
-            f"{what}_object_token_colour": _share((said[1].argmax(-1) == shades)[shown]),
-            f"{what}_classes_in_sight_exact": _share(alike.all(1)),
+            f"{what}_object_token_class": _share((outputs[0].argmax(-1) == kinds)[shown]),
+            f"{what}_object_token_colour": _share((outputs[1].argmax(-1) == shades)[shown]),
+            f"{what}_classes_in_sight_exact": _share(correct.all(1)),
         }
     click.echo(f"vision: held out {held_out}")
     folder = setting.out / "vision"

@@ -24,7 +24,7 @@ from harness.registry import METRICS
 
 @dataclass(frozen=True)
 class MetricJudgeSettings:
-    """Which metric, and what it accepts. Further options are the metric's own.
+    """A metric and what it accepts. Further options are the metric's own.
 
     Attributes:
         name: The metric.

@@ -47,7 +47,7 @@ LENGTH_STEP = 128
 
 @dataclass(frozen=True)
 class VLMSettings:
-    """How the model is asked, and how its answer is drawn and read.
+    """The wording of the question, and how the answer is drawn and read.
 
     Attributes:
         question: What it is asked; "{prompt}" stands for the prompt.
@@ -273,7 +273,7 @@ class VLMJudge:
         ]
 
     def _take_over(self, config: Any) -> tuple[Sampling, list[int]]:
-        """How to draw, and what ends an answer; from the options, else from the checkpoint.
+        """Return how to draw, and what ends an answer; from the options, else from the checkpoint.
 
         The model's own config is left to decode greedily, so that it has nothing to warn of.
         """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Sampling(NamedTuple):
-    """How a token is drawn, with the meanings and defaults of `generate`.
+    """Sampling of a token, with the meanings and defaults of `generate`.
 
     Attributes:
         temperature: 0 takes the likeliest token.

@@ -1,4 +1,4 @@
-"""How people rate the look of an image, whatever it shows: LAION's predictors over CLIP."""
+"""The look of an image as people rate it, whatever it shows: LAION's predictors over CLIP."""
 
 from __future__ import annotations
 

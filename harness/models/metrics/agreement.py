@@ -24,7 +24,7 @@ class NoSettings:
 
 
 class Agreement:
-    """What the metrics of two towers share. Has state: the weights.
+    """The base of metrics of two towers. Has state: the weights.
 
     Checkpoints: `model`, and `processor` where tokenizer and image settings lie elsewhere.
     """
@@ -63,10 +63,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """How cosines become CLIPScores.
+    """Options of CLIPScore.
 
     Attributes:
-        weight: What they are multiplied by. The paper has 2.5, torchmetrics 100.
+        weight: What cosines are multiplied by. The paper has 2.5, torchmetrics 100.
         prefix: What stands before the prompt. The paper has "A photo depicts ".
     """
 

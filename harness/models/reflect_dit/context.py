@@ -1,4 +1,4 @@
-"""How feedback is laid out as one sequence of tokens a row, and which of them take part in what.
+"""The layout of feedback as one sequence of tokens a row, and which of them take part in what.
 
 The sequence of a row is image 1, sentence 1, image 2, sentence 2, … A guidance pair (the row
 without and the row with the prompt) shares one length, its span: the row that ends first is

@@ -80,7 +80,7 @@ def infer_config(state: Mapping[str, Tensor]) -> Any:
 
 
 def relative_positions(window: int) -> Tensor:
-    """Which row of the bias table each pair of a window's pixels uses, shape (window², window²).
+    """The row of the bias table that each pair of a window's pixels uses, (window², window²).
 
     Source: Liu et al., "Swin Transformer", arXiv 2103.14030, section 3.2.
     """
@@ -100,7 +100,7 @@ def _rows(state: Mapping[str, Tensor], key: str) -> int:
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered modules there are right under a prefix."""
+    """Count the numbered modules right under a prefix."""
     after = len(prefix) + 1
     return len({key[after:].split(".")[0] for key in state if key.startswith(f"{prefix}.")})
 

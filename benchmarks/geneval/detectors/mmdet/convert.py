@@ -39,7 +39,7 @@ _COCO_NAMES = {"computer mouse": "mouse", "tv remote": "remote", "computer keybo
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What a conversion did.
+    """The result of a conversion.
 
     Attributes:
         folder: Where the detector lies now.

@@ -1,4 +1,4 @@
-"""How mmdet names Mask2Former's tensors, and what transformers' public checkpoints call them.
+"""The names of Mask2Former's tensors in mmdet, and in transformers' public checkpoints.
 
 Two columns, mmdet 3.x on the left; `*` stands for a number, the same on both sides. mmdet 2.x
 says a few things differently and is put into 3.x words first. Modules that need more than a new
@@ -96,7 +96,7 @@ def modernise(key: str) -> str:
 
 
 def renamed(key: str) -> str | None:
-    """What transformers calls an mmdet 3.x key, or None if the table does not know it."""
+    """Return transformers' name of an mmdet 3.x key, or None if the table does not know it."""
     module, _, leaf = key.rpartition(".")
     numbers: list[str] = []
     for source, target in TABLE.items():

@@ -244,7 +244,7 @@ def build_network(config: Any) -> Any:
 
 
 def _sizes(config: Any) -> dict[str, Any]:
-    """What mmdet's configuration calls the sizes of a network."""
+    """Return the sizes of a network by the names in mmdet's configuration."""
     swin, width, heads = config.backbone_config, config.hidden_dim, config.num_attention_heads
     pixel, decoder = "panoptic_head.pixel_decoder", "panoptic_head.transformer_decoder"
     pixel_layer, layer = f"{pixel}.encoder.layer_cfg", f"{decoder}.layer_cfg"

@@ -1,4 +1,4 @@
-"""What mmdet does to an image before Mask2Former and to the network's output after it.
+"""The steps of mmdet on an image before Mask2Former and on the network's output after it.
 
 GenEval's published scores were made with mmdet, and transformers' own image processor differs
 from it where it counts: it resizes with antialiasing, scores a query once instead of once a
@@ -38,7 +38,7 @@ _MASKS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What an image is fitted into, keeping its proportions: long side by short side.
+    """The frame that an image is fitted into, keeping its proportions: long side by short side.
 
     mmdet calls it the test scale; whichever way the image lies, the frame lies too.
     """
