@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 
 from harness.cli.terminal import printable
 from harness.engine.progress import Progress as Counts
@@ -36,28 +43,37 @@ def display(plan: Plan, folder: RunFolder, *, fresh: bool) -> Iterator[Callable[
     )
     for text in plan.truncated().sentences:
         click.echo(f"warning: {printable(text)}", err=True)
-    click.echo("loading models …", err=True)
     if text := leakage.warning(fields):
         click.echo(f"warning: {text}", err=True)
+    total, status = len(plan.searches), f"loading {_listed(list(config.specs))} …"
     if sys.stderr.isatty():
-        with _bar() as observe:
+        with _bar(total, status) as observe:
             yield observe
     else:
+        click.echo(f"0/{total} searches, {status}", err=True)
         yield _lines()
 
 
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "nothing"
+
+
+def bar_column(width: int) -> BarColumn:
+    """Return a bar in the colours that reach a terminal: `harness.cli.terminal` lets no others."""
+    return BarColumn(width, style="dim", complete_style="cyan", finished_style="green")
+
+
 @contextmanager
-def _bar() -> Iterator[Callable[[Counts], None]]:
+def _bar(total: int, status: str) -> Iterator[Callable[[Counts], None]]:
     columns = (
-        TextColumn("searches"),
-        BarColumn(bar_width=30),
-        TaskProgressColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[status]}"),
-        TimeRemainingColumn(),
+        SpinnerColumn(),
+        bar_column(10),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} searches"),
+        TextColumn("{task.fields[status]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("searches", total=1, status="")
+        task = bar.add_task("searches", total=total, status=status)
 
         def observe(counts: Counts) -> None:
             bar.update(
@@ -84,6 +100,8 @@ def _lines() -> Callable[[Counts], None]:
 
 
 def _status(counts: Counts) -> str:
+    if not counts.draws + counts.replayed + counts.reused.total():
+        return "waiting for the first images"
     parts = [f"{counts.draws} draws", f"{counts.draws_per_second:.1f} images/s"]
     if counts.reused:
         parts.append(f"{counts.reused.total()} reused")

@@ -15,12 +15,20 @@ from harness.cli.display import display
 from harness.cli.places import resume_command
 from harness.cli.recorded import recorded_command
 from harness.cli.summary_view import print_summary
+from harness.cli.terminal import printable
 from harness.engine.launch import Execution, check_folder, is_finished, work
+from harness.engine.progress import Progress
 from harness.errors import HarnessError, Interrupted
 from harness.log.files import check_writable
 from harness.log.run_folder import RunFolder
 from harness.plan import Plan
 from harness.registry import import_paths
+from harness.tracking import tracking
+
+
+def warn(text: str) -> None:
+    """Print a warning."""
+    click.echo(f"warning: {printable(text)}", err=True)
 
 
 class _Stop:
@@ -68,6 +76,7 @@ def execute(
     folder: RunFolder,
     notes: Mapping[str, Any] | None = None,
     reuse: Sequence[RunFolder] = (),
+    track: Sequence[str] = (),
 ) -> int:
     """Work on a run until it is done or stopped; returns the exit code.
 
@@ -77,6 +86,7 @@ def execute(
         folder: Where it lives.
         notes: What else the manifest's entry of this session is to say.
         reuse: Runs whose draws are not made again.
+        track: Trackers that are shown the progress: `harness.tracking.TRACKERS`.
 
     Raises:
         HarnessError: The run cannot go on.
@@ -92,8 +102,14 @@ def execute(
             check_writable(folder.path)
             with (
                 stoppable(f"carry on with: {' '.join([resume, *pools])}") as stop,
-                display(plan, folder, fresh=manifest is None) as observe,
+                display(plan, folder, fresh=manifest is None) as show,
+                tracking(track, folder, warn) as feed,
             ):
+
+                def observe(progress: Progress) -> None:
+                    show(progress)
+                    feed(progress)
+
                 progress = work(
                     plan,
                     execution,
@@ -104,6 +120,8 @@ def execute(
                     notes=notes,
                     reuse=reuse,
                 )
+                if progress is not None:
+                    observe(progress)  # of the last turn too
     except Interrupted:
         raise
     except HarnessError as error:

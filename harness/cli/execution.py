@@ -34,6 +34,25 @@ def metrics_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)  # fmt: skip
 
 
+def track_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--track`, which the command gets as a tuple of names, each checked to be installed."""
+
+    def check(
+        context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        if given:
+            from harness.tracking import check_trackers
+
+            check_trackers(given)
+        return tuple(dict.fromkeys(given))
+
+    return click.option(
+        "--track", type=click.Choice(["wandb", "mlflow", "tensorboard"]), multiple=True,
+        callback=check,
+        help="Show the progress in this tracker too; one that fails changes nothing.",
+    )(command)  # fmt: skip
+
+
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options to a command, which gets them as one dict, `execution`."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.execution import execution_options
+from harness.cli.execution import execution_options, track_option
 from harness.cli.places import ExistingRun, plugins_option, reuse_option
 
 if TYPE_CHECKING:
@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 @click.command(short_help="Carry on with a run that was stopped.")
 @click.argument("run", type=ExistingRun())
 @reuse_option
+@track_option
 @execution_options
 @plugins_option
-def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, Any]) -> int:
+def resume(
+    run: RunFolder,
+    reuse: tuple[RunFolder, ...],
+    track: tuple[str, ...],
+    execution: dict[str, Any],
+) -> int:
     """Carry on with the run in the folder RUN.
 
     What to do comes from the run's manifest; only where to do it can be chosen anew. Nothing
@@ -50,4 +56,4 @@ def resume(run: RunFolder, reuse: tuple[RunFolder, ...], execution: dict[str, An
             f"remove {run.path}, then: {manifest.command}",
         )
     ready = replan(read_config(manifest.config), stored_prompts(run, manifest) or ())
-    return execute(ready, resolve(execution), run, reuse=reuse)
+    return execute(ready, resolve(execution), run, reuse=reuse, track=track)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.batch_size import BatchSize
-from harness.cli.execution import execution_options, metrics_option
+from harness.cli.execution import execution_options, metrics_option, track_option
 from harness.cli.places import RunPlace, reuse_option
 
 if TYPE_CHECKING:
@@ -115,6 +116,12 @@ PAIR = "NAME=VALUE"
     help="The run's folder, or s3://bucket/prefix; default: one under results/ named by config.",
 )
 @reuse_option
+@click.option(
+    "--beside",
+    metavar="STRATEGY[,NAME=VALUE…]",
+    help="A baseline to search with afterwards, all else equal; the two are then compared.",
+)
+@track_option
 @execution_options
 def run(
     strategy: str,
@@ -128,6 +135,8 @@ def run(
     tags: str,
     out: Location | None,
     reuse: tuple[RunFolder, ...],
+    beside: str | None,
+    track: tuple[str, ...],
     execution: dict[str, Any],
     batch_size: int | str | None,
     ladder: bool,
@@ -155,21 +164,47 @@ def run(
         tags=tuple(tag.strip() for tag in tags.split(",") if tag.strip()),
         **rest,
     )
+    asks = [asked]
+    if beside is not None:
+        baseline, *options = beside.split(",")
+        named = {"strategy": baseline, "strategy_options": parse(tuple(options), flag="--beside")}
+        asks.append({**asked, **named})
     from harness.cli.batch_size import settle
     from harness.cli.execute import execute
     from harness.cli.execution import resolve
     from harness.engine.ladder import as_begun, laddered
     from harness.engine.launch import default_folder
+    from harness.errors import UsageError
+    from harness.log.location import location
     from harness.log.run_folder import RunFolder
     from harness.plan import Ask, plan
 
     where = resolve(execution)
-    ready = plan(Ask(**asked, device=where.device))
-    if ladder:
-        ready = laddered(ready)
-    notes: dict[str, Any] = {}
-    if batch_size == BatchSize.AUTO:
-        ready, notes = settle(ready, where, out, Path("results"), is_laddered=ladder)
-    folder = RunFolder(out) if out is not None else default_folder(ready, Path("results"))
-    ready = as_begun(ready, folder)
-    return execute(ready, where, folder, notes, reuse)
+    plans = [plan(Ask(**ask, device=where.device)) for ask in asks]  # all refused before any runs
+    if len({ready.config.digest for ready in plans}) < len(plans):
+        raise UsageError("--beside names the very search that is run", "name another baseline")
+    folders: list[RunFolder] = []
+    codes = []
+    for ready in plans:
+        place = out
+        if out is not None and folders:
+            place = location(f"{out}-{ready.config.strategy.name.replace(':', '.')}")
+        if ladder:
+            ready = laddered(ready)
+        notes: dict[str, Any] = {}
+        if batch_size == BatchSize.AUTO:
+            ready, notes = settle(ready, where, place, Path("results"), is_laddered=ladder)
+        folder = default_folder(ready, Path("results")) if place is None else RunFolder(place)
+        ready = as_begun(ready, folder)
+        codes.append(execute(ready, where, folder, notes, reuse, track))
+        folders.append(folder)
+        if beside is not None:
+            click.echo()
+    places = [str(folder.path) for folder in folders]
+    if len(folders) > 1 and not any(codes):
+        from harness.cli.compare import compare
+
+        codes.append(compare.main(["--plugins", *places], standalone_mode=False))
+        click.echo()
+    click.echo(f"look      python -m harness view {shlex.join(places)}")
+    return max(codes)

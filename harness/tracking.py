@@ -1,0 +1,277 @@
+"""Experiment trackers as sinks for a run's progress: never needed, never in the way.
+
+A tracker is told what the progress bar is told. It works in a thread of its own behind a queue
+that drops what it cannot keep up with, so that one that fails, hangs or ends its thread costs a
+warning and nothing else: a run's log is the same with and without it.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.engine.progress import Progress
+from harness.errors import UsageError, first_line
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
+from harness.models import bundled
+
+PROJECT = "inference-scaling"
+"""Project or experiment, where the tracker's own environment variable names no other."""
+
+LOG_SECONDS = 1.0
+"""The shortest time between two steps."""
+
+FINISH_SECONDS = 10.0
+"""How long a tracker is waited for once the run has ended."""
+
+_QUEUE = 1000
+
+Values = Mapping[str, float]
+
+
+class Tracker(Protocol):
+    """A sink of numbers. Whatever it raises ends its part, and not the run's."""
+
+    def start(self, manifest: Manifest) -> None:
+        """Begin, or go on with, the record of the run that the manifest is of."""
+
+    def log(self, step: int, values: Values) -> None:
+        """Take the numbers at a step: how many searches have ended."""
+
+    def finish(self) -> None:
+        """Let go: there will be no more."""
+
+
+class TensorBoard:
+    """Event files beside the run's folder, under `tensorboard/` (package tensorboard)."""
+
+    package = "tensorboard"
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.path
+
+    def start(self, manifest: Manifest) -> None:
+        """Open the event file."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        local = self._path if isinstance(self._path, Path) else Path("results", manifest.run)
+        place = local.parent / "tensorboard" / local.name
+        self._writer = SummaryWriter(str(place))
+        rows = "".join(f"    {name} = {value}\n" for name, value in described(manifest).items())
+        self._writer.add_text("run", rows)
+
+    def log(self, step: int, values: Values) -> None:
+        """Write a scalar each."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def finish(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of the same id at Weights & Biases (package wandb; `WANDB_PROJECT` and its like)."""
+
+    package = "wandb"
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._name = folder.path.name
+
+    def start(self, manifest: Manifest) -> None:
+        """Begin or resume it."""
+        import wandb
+
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            id=manifest.run,
+            name=self._name,
+            resume="allow",
+            config=described(manifest),
+            notes=bundled.label(manifest.config),
+            settings=wandb.Settings(console="off"),
+        )
+
+    def log(self, step: int, values: Values) -> None:
+        """Send the values."""
+        self._run.log(dict(values), step=step)
+
+    def finish(self) -> None:
+        """Close it."""
+        self._run.finish()
+
+
+class MLflow:
+    """A run in MLflow, found again by its id (package mlflow; `MLFLOW_TRACKING_URI`)."""
+
+    package = "mlflow"
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._name = folder.path.name
+
+    def start(self, manifest: Manifest) -> None:
+        """Begin or resume it."""
+        from mlflow import MlflowClient
+
+        self._client = client = MlflowClient()
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+        known = client.get_experiment_by_name(name)
+        experiment = known.experiment_id if known else client.create_experiment(name)
+        before = client.search_runs([experiment], f"tags.`harness.run` = '{manifest.run}'")
+        if before:
+            self._id = before[0].info.run_id
+            client.update_run(self._id, status="RUNNING")
+            return
+        tags = {"harness.run": manifest.run, "mlflow.note.content": bundled.label(manifest.config)}
+        self._id = client.create_run(experiment, run_name=self._name, tags=tags).info.run_id
+        for key, value in described(manifest).items():
+            client.log_param(self._id, key, value[:500])
+
+    def log(self, step: int, values: Values) -> None:
+        """Send a metric each."""
+        for name, value in values.items():
+            self._client.log_metric(self._id, name, value, step=step)
+
+    def finish(self) -> None:
+        """Close it."""
+        self._client.set_terminated(self._id)
+
+
+TRACKERS: Mapping[str, Callable[[RunFolder], Tracker]] = {
+    "wandb": WeightsAndBiases,
+    "mlflow": MLflow,
+    "tensorboard": TensorBoard,
+}
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse a tracker whose package is not installed.
+
+    Raises:
+        UsageError: It is not.
+    """
+    for name in names:
+        package: str = TRACKERS[name].package  # type: ignore[attr-defined]
+        spec = find_spec(package)
+        if spec is None or spec.origin is None:  # a mere folder of that name, such as its files
+            raise UsageError(
+                f"--track {name} needs the package {package}, which is not installed",
+                f"pip install {package}, or leave --track out; no run needs one",
+            )
+
+
+def described(manifest: Manifest) -> dict[str, str]:
+    """Return what a run is, as names and texts, the label of the miniature first if it needs it."""
+    label = bundled.label(manifest.config)
+    return {**({"label": label} if label else {}), **_flat(manifest.config)}
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in fields.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: str(value)}
+    return flat
+
+
+@contextmanager
+def tracking(
+    names: Sequence[str], folder: RunFolder, warn: Callable[[str], None]
+) -> Iterator[Callable[[Progress], None]]:
+    """Feed trackers; yields what to call with the progress.
+
+    Args:
+        names: Of `TRACKERS`.
+        folder: The run's; its manifest is there with the first progress.
+        warn: Called once with a sentence for a tracker that fails.
+    """
+    with ExitStack() as stack:
+        feeds = [_Feed(name, TRACKERS[name](folder), folder, warn) for name in names]
+        for feed in feeds:
+            stack.callback(feed.close)
+
+        def observe(progress: Progress) -> None:
+            for feed in feeds:
+                feed.observe(progress)
+
+        yield observe
+
+
+class _Feed:
+    """One tracker and its thread. Has state: the queue, and what was last queued."""
+
+    def __init__(
+        self, name: str, tracker: Tracker, folder: RunFolder, warn: Callable[[str], None]
+    ) -> None:
+        self._name, self._tracker, self._folder, self._warn = name, tracker, folder, warn
+        self._steps: queue.Queue[tuple[int, Values] | None] = queue.Queue(_QUEUE)
+        self._last: tuple[int, Values] | None = None
+        self._logged = -1
+        self._when = 0.0
+        self._is_left = False
+        self._thread = threading.Thread(target=self._work, name=f"track-{name}", daemon=True)
+
+    def observe(self, progress: Progress) -> None:
+        self._last = progress.searches_ended, _values(progress)
+        if self._thread.ident is None:
+            self._thread.start()
+        now = time.monotonic()
+        if progress.searches_ended != self._logged and now - self._when >= LOG_SECONDS:
+            self._logged, self._when = progress.searches_ended, now
+            self._put(self._last)
+
+    def close(self) -> None:
+        if self._thread.ident is None:
+            return
+        if self._last is not None and self._last[0] != self._logged:
+            self._put(self._last)
+        end = time.monotonic() + FINISH_SECONDS
+        while self._thread.is_alive() and time.monotonic() < end:
+            try:
+                self._steps.put(None, timeout=0.1)
+                break
+            except queue.Full:
+                continue
+        self._thread.join(max(0.0, end - time.monotonic()))
+        if self._thread.is_alive():
+            self._is_left = True
+            self._warn(f"the tracker {self._name} does not end and is left behind")
+
+    def _put(self, step: tuple[int, Values]) -> None:
+        try:
+            self._steps.put_nowait(step)
+        except queue.Full:
+            self._logged = -1  # dropped: the next step says as much
+
+    def _work(self) -> None:
+        try:
+            self._tracker.start(Manifest.read(self._folder.manifest))
+            while (step := self._steps.get()) is not None:
+                self._tracker.log(*step)
+            self._tracker.finish()
+        except BaseException as error:  # a library's sys.exit included
+            if not self._is_left:
+                reason = first_line(error)
+                self._warn(f"the tracker {self._name} failed, the run goes on: {reason}")
+
+
+def _values(progress: Progress) -> dict[str, float]:
+    values = {
+        "searches_ended": progress.searches_ended,
+        "searches_failed": progress.searches_failed,
+        "draws": progress.draws,
+        "draws_failed": progress.draws_failed,
+        "draws_reused": progress.reused.total(),
+        "draws_per_second": progress.draws_per_second,
+        "failed_tries": progress.failures.total(),
+    }
+    return values if progress.micro is None else {**values, "micro": progress.micro}
