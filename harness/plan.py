@@ -20,7 +20,7 @@ from harness.models import checkpoints
 from harness.models.bundled import loads_miniature
 from harness.models.digests import folder_digest
 from harness.models.dtypes import resolve_dtype
-from harness.models.judges.chosen import check_judge, chosen_judge
+from harness.models.judges.chosen import check_judge, chosen_judge, is_remote
 from harness.models.metrics.together import chosen, metric_names
 from harness.models.suites import ModelSpec, Suite, load_suite, sampler_settings
 from harness.options import build, resolved
@@ -36,7 +36,15 @@ from harness.records import (
     Prompt,
     Role,
 )
-from harness.registry import BENCHMARKS, GENERATORS, JUDGES, METRICS, STRATEGIES, import_paths
+from harness.registry import (
+    BENCHMARKS,
+    GENERATORS,
+    JUDGES,
+    METRICS,
+    STRATEGIES,
+    check_allowed,
+    import_paths,
+)
 from harness.seeds import digest
 from harness.truncation import Truncated, Truncation, truncation_of
 from strategies.base import Strategy
@@ -264,6 +272,13 @@ def replan(config: RunConfig, kept: Sequence[Prompt] = ()) -> Plan:
     # Workers import them later, in processes of their own, and ask nobody.
     GENERATORS.get(config.generator.kind)
     JUDGES.get(config.judge.kind)
+    if is_remote(config.judge.kind):
+        address = config.judge.settings.get("base_url", "its endpoint")
+        check_allowed(
+            f"the manifest has images and a key from the environment sent to {address}, which is "
+            "done with --plugins only",
+            "add --plugins if the run is yours or you trust it",
+        )
     specs = {Role.GENERATOR: config.generator, Role.JUDGE: config.judge}
     if config.scorer is not None:
         specs[Role.SCORER] = config.scorer

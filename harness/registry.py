@@ -47,6 +47,16 @@ def import_paths(*, allowed: bool) -> Iterator[None]:
         _allowed.reset(before)
 
 
+def check_allowed(message: str, hint: str) -> None:
+    """Refuse what only the user's own word allows, as `import_paths` has it.
+
+    Raises:
+        ImportRefused: It is not allowed.
+    """
+    if not _allowed.get():
+        raise ImportRefused(message, hint)
+
+
 @dataclass(frozen=True)
 class Registry:
     """One kind of plug-in.
@@ -73,13 +83,12 @@ class Registry:
             UsageError: The name is unknown, claimed twice, or its package fails to import.
         """
         if ":" in name:
-            if not _allowed.get():
-                raise ImportRefused(
-                    f"the manifest names the {self.kind} '{name}' by import path, and such code "
-                    "is imported with --plugins only",
-                    "add --plugins if that code is yours or you trust it; what is installed as an "
-                    "entry point needs no flag",
-                )
+            check_allowed(
+                f"the manifest names the {self.kind} '{name}' by import path, and such code "
+                "is imported with --plugins only",
+                "add --plugins if that code is yours or you trust it; what is installed as an "
+                "entry point needs no flag",
+            )
             return self._load(name, name)
         claims = [entry for entry in self._entries() if entry.name == name]
         targets = {entry.value for entry in claims} | (
@@ -167,6 +176,7 @@ JUDGES = Registry(
         "none": "harness.models.judges.none:NoJudge",
         "detector": "benchmarks.geneval.judge:DetectorJudge",
         "metric": "harness.models.judges.metric:MetricJudge",
+        "openai": "harness.models.judges.openai:OpenAIJudge",
         "oracle": "harness.models.judges.oracle:OracleJudge",
         "vlm": "harness.models.judges.vlm:VLMJudge",
     },

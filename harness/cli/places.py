@@ -52,7 +52,7 @@ def plugins_option(command: Callable[..., Any]) -> Callable[..., Any]:
         with import_paths(allowed=plugins):
             return command(**options)
 
-    text = "Import code that a manifest names by import path."
+    text = "Import code that a manifest names by import path, and ask the endpoint that it names."
     return click.option("--plugins", is_flag=True, help=text)(guarded)
 
 
@@ -63,9 +63,12 @@ def resume_command(folder: Location, config: Mapping[str, Any]) -> str:
         folder: The run's.
         config: As its manifest holds it.
     """
+    from harness.models.judges.chosen import is_remote
+
     named = [config["strategy"]["name"], config["benchmark"]["name"]]
     named += [config[role]["kind"] for role in ("generator", "judge")]
-    flag = " --plugins" if any(":" in str(name) for name in named) else ""
+    asks = any(":" in str(name) for name in named) or is_remote(str(named[-1]))
+    flag = " --plugins" if asks else ""
     return f"python -m harness resume {shlex.quote(str(folder))}{flag}"
 
 

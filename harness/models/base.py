@@ -194,6 +194,11 @@ class JudgeFactory(Protocol):
     """FEEDBACK for a judge whose sentences say what is wrong, REPLY for one that answers questions
     (`Replying`). Only FEEDBACK where a plug-in leaves it out."""
 
+    is_remote: ClassVar[bool]
+    """Whether it sends images to a server that its settings name. Nobody but the run itself asks
+    it: an audit does not, and a resumed run only with --plugins. False where a plug-in leaves it
+    out."""
+
     main_part: ClassVar[str]
     """The part that `--judge KIND=REF` names a checkpoint for; "" for a judge without any."""
 

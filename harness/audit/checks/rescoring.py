@@ -34,6 +34,7 @@ from harness.engine.searches import SearchKey
 from harness.identity import judge_seed
 from harness.log.images import image_path
 from harness.log.location import local
+from harness.models.judges.chosen import is_remote
 from harness.records import Look, Role, Score
 
 NAME = "rescoring"
@@ -68,6 +69,13 @@ def check(run: AuditedRun) -> Result:
     for role in _ANSWER:
         spec = getattr(run.config, role.value)
         if spec is None or (role is Role.JUDGE and not run.config.judged):
+            continue
+        if role is Role.JUDGE and is_remote(spec.kind):
+            evidence.append(
+                f"the judge is an endpoint's ({spec.settings.get('model')} at "
+                f"{spec.settings.get('base_url', 'its own address')}), which is not asked again: "
+                "its verdicts are what the log holds"
+            )
             continue
         try:
             worker = run.loaded.worker(role, setup(run, role))

@@ -62,6 +62,12 @@ def check_judge(judge: ModelSpec, benchmark: Benchmark) -> None:
         check(judge.checkpoints.keys(), judge.settings, benchmark)
 
 
+def is_remote(kind: str) -> bool:
+    """Return whether a judge, by the name of its kind, sends images to where its settings say."""
+    known = kind in JUDGES.names()  # what is named by import path is asked about anyhow
+    return known and bool(getattr(JUDGES.get(kind), "is_remote", False))
+
+
 def _typed(factory: Any, kind: str, settings: Mapping[str, Setting]) -> dict[str, Setting]:
     if hasattr(factory, "parse"):
         return dict(factory.parse(settings))
