@@ -419,6 +419,23 @@ def locate(specs: Mapping[Role, ModelSpec]) -> Paths:
     }
 
 
+def located_here(config: RunConfig, role: Role) -> dict[str, Path]:
+    """Return where a role's checkpoints lie on this machine, by part; nothing is downloaded.
+
+    Raises:
+        HarnessError: One is not here, or not the run's.
+    """
+    paths: dict[str, Path] = {}
+    for part, reference in config.specs[role].checkpoints.items():
+        path = checkpoints.look(reference).path
+        if path is None:
+            raise HarnessError(f"checkpoint '{reference}' of the {role} is not here")
+        if folder_digest(path) != config.digests.get(f"{role}.{part}"):
+            raise HarnessError(f"checkpoint '{reference}' here is not the one of the run")
+        paths[part] = path
+    return paths
+
+
 def _located(part: str, ref: str) -> Path:
     try:
         return checkpoints.resolve(ref)

@@ -131,6 +131,7 @@ STRATEGIES = Registry(
     "harness.strategies",
     {
         "single": "strategies.single:Single",
+        "bank": "strategies.bank:Bank",
         "best-of-n": "strategies.best_of_n:BestOfN",
         "reflect": "strategies.reflect:Reflect",
         "explore-then-reflect": "strategies.explore_then_reflect:ExploreThenReflect",

@@ -11,10 +11,10 @@ decision that a replay repeats was therefore made without the scorer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -51,7 +51,8 @@ class MissingDraw:
 
     Attributes:
         index: Its index.
-        differing: Fields in which the logged one of this index is another; "" if there is none.
+        differing: Fields in which the logged one of this index is another, or what the draw is
+            that no logged one is; "" if nothing is to be said.
         kind: "draw" or "question".
     """
 
@@ -144,7 +145,21 @@ class LoggedAnswers:
         return candidate
 
 
-def replay(search: Search, answers: LoggedAnswers) -> Replayed:
+class Answers(Protocol):
+    """What knows the answers to a search's draws and questions."""
+
+    @property
+    def indices(self) -> Collection[int]:
+        """Indices of the draws that it holds."""
+
+    def answer(self, draw: Draw, round: int) -> Candidate | MissingDraw:
+        """Return the candidate that a strategy is sent for a draw, or why there is none."""
+
+    def reply(self, question: Question, round: int) -> Reply | MissingDraw:
+        """Return the reply that a strategy is sent to a question, or why there is none."""
+
+
+def replay(search: Search, answers: Answers) -> Replayed:
     """Drive a search from its start, answered from a log.
 
     Args:
@@ -170,7 +185,7 @@ def replay(search: Search, answers: LoggedAnswers) -> Replayed:
 
     drive(search, search.start(), answer)
     selected = search.selected.draw.index if search.selected is not None else None
-    surplus = answers.indices - set(asked) - {m.index for m in missing if m.kind == "draw"}
+    surplus = set(answers.indices) - set(asked) - {m.index for m in missing if m.kind == "draw"}
     return Replayed(
         tuple(asked),
         tuple(missing),

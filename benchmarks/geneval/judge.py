@@ -37,6 +37,7 @@ class DetectorJudge:
     """Accepts what its own detector finds right, ranks by `rank`, says what is wrong."""
 
     oracle: ClassVar[bool] = False
+    samples: ClassVar[bool] = False
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     main_part: ClassVar[str] = "detector"
     Settings: ClassVar[type] = Options

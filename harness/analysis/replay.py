@@ -136,7 +136,9 @@ def missing_table(replayed: Replay) -> pd.DataFrame:
     return frame[frame["searches_missing"] > 0].reset_index(drop=True)
 
 
-def logged_searches(run: LoggedRun) -> Iterator[tuple[int, Part, Prompt, int, Sequence[Row]]]:
+def logged_searches(
+    run: LoggedRun, columns: Sequence[str] = COLUMNS
+) -> Iterator[tuple[int, Part, Prompt, int, Sequence[Row]]]:
     """Yield each ended search: its row number, run, prompt, replicate and logged rows."""
     texts = (run.prompts[name].tolist() for name in ("prompt_id", "prompt", "tag"))
     prompts = [Prompt(*fields) for fields in zip(*texts, strict=True)]
@@ -147,7 +149,7 @@ def logged_searches(run: LoggedRun) -> Iterator[tuple[int, Part, Prompt, int, Se
             for number, (own, prompt, replicate) in enumerate(places)
             if own == place
         }
-        for key, rows in by_search(store.read(part.folder.log, "candidates", COLUMNS)):
+        for key, rows in by_search(store.read(part.folder.log, "candidates", columns)):
             if key in numbers:
                 number, prompt = numbers.pop(key)
                 yield number, part, prompt, key.replicate, rows

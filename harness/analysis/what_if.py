@@ -1,38 +1,63 @@
-"""The log that another strategy or budget would have left, made of a run's own draws.
+"""The log that another strategy, budget or judge would have left, made of a run's own draws.
 
-Every ended search is replayed. Where the log holds all draws that the strategy asks for, the result
-is the log that a run of it would have written, and is summarised by the same code. Where it does
-not, nothing is estimated: the draws that are missing are named.
+Every ended search is replayed. Where the log holds all draws that the strategy asks for, whole or
+in parts, the result is the log that a run of it would have written, and is summarised by the same
+code. Where it does not, nothing is estimated: the draws that are missing are named.
+
+Costs are those of the parts that a draw consists of: evaluations, tokens and seconds are added up,
+so steps that it does not make are not charged. Of the FLOPs, the decoding of previews that it does
+not show is taken off, as the generator's class computes it; where it computes nothing they are
+unknown. Seconds keep that decoding, and are at most so much too many. Encoding a prompt is charged
+to the draw that the log charges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from harness.analysis.loading import assemble, ended
+from harness.analysis.logged_run import LoggedRun
+from harness.analysis.logged_trajectories import (
+    RENOISED,
+    Joined,
+    LoggedTrajectories,
+    TrajectoryAnswers,
+)
+from harness.analysis.rejudged import ORACLE, chosen, judging_of, rejudged, with_columns
 from harness.analysis.replay import logged_searches
 from harness.analysis.summary import Summary, summary_of
-from harness.config import RECORDED_IMAGES, read_config
+from harness.config import RECORDED_IMAGES, RunConfig, read_config
 from harness.engine.deadline import deadline
+from harness.engine.rows import draw_columns
 from harness.engine.searches import Search, SearchKey
 from harness.errors import HarnessError, UsageError
+from harness.identity import Resolver
 from harness.log import store
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.log.schema import KEYS, TABLES
+from harness.log.schema import DRAW, KEYS, SCORE, TABLES, UNITS
+from harness.models.base import CostOf
 from harness.options import build, resolved
-from harness.plan import check_abilities
-from harness.records import Ability
-from harness.registry import STRATEGIES
-from harness.replay import LoggedAnswers, MissingDraw, Replayed, replay
+from harness.plan import check_abilities, located_here
+from harness.records import Ability, Role
+from harness.registry import GENERATORS, STRATEGIES
+from harness.replay import COLUMNS, MissingDraw, Replayed, replay
+from strategies.base import Strategy
 
 LISTED = 3
 """Missing draws that a message names."""
+
+_COST = tuple(f"generator_{unit}" for unit in UNITS)
+_COLUMNS = tuple(dict.fromkeys((*COLUMNS, *SCORE, "metrics", *_COST)))
+
+
+class LacksDraws(HarnessError):
+    """The log does not hold all draws that a strategy asks for."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +66,8 @@ class WhatIf:
 
     Attributes:
         folder: The run whose draws these are.
-        manifest: Its manifest, with the other strategy and budget.
-        candidates: Rows of the draws that the strategy asks for, as logged.
+        manifest: Its manifest, with the other strategy, budget and judge.
+        candidates: Rows of the draws that the strategy asks for, as a run would have logged them.
         searches: A row a search.
     """
 
@@ -52,12 +77,163 @@ class WhatIf:
     searches: pa.Table
 
     @property
+    def run(self) -> LoggedRun:
+        """The log as arrays."""
+        replies = TABLES["replies"].empty_table()
+        frame = self.searches.to_pandas()
+        return assemble(self.folder, self.manifest, frame, self.candidates, replies)
+
+    @property
     def summary(self) -> Summary:
         """Scores with intervals, draws and costs, as of a run."""
         replies = TABLES["replies"].empty_table()
         frame = self.searches.to_pandas()
-        logged = assemble(self.folder, self.manifest, frame.copy(), self.candidates, replies)
-        return summary_of(self.manifest, frame, self.candidates, replies, logged)
+        return summary_of(self.manifest, frame, self.candidates, replies, self.run)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A run whose draws answer other strategies.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What it is.
+        config: Its config.
+        searches: The trajectories of each ended search, with the seed of its noise.
+        table: Its candidates.
+        places: Row of each draw in the table, by search and index.
+        cost_of: Computes what a draw takes; None where that is not known.
+    """
+
+    folder: RunFolder
+    manifest: Manifest
+    config: RunConfig
+    searches: Sequence[LoggedTrajectories]
+    table: pa.Table
+    places: Mapping[tuple[SearchKey, int], int]
+    cost_of: CostOf | None
+
+    @classmethod
+    def open(cls, path: str | Location) -> Bank:
+        """Read a run.
+
+        Raises:
+            UsageError: Its images were made elsewhere, or no search of it has ended.
+            HarnessError: It is damaged.
+        """
+        folder = RunFolder.existing(path)
+        manifest = Manifest.read(folder.manifest)
+        config = read_config(manifest.config)
+        if config.generator.kind == RECORDED_IMAGES:
+            raise UsageError(
+                f"the images of {folder.path} were made elsewhere: which draws they are is not "
+                "known",
+                "replay a run that was made here",
+            )
+        run = ended(folder, manifest)
+        if run is None:
+            raise UsageError(f"no search of {folder.path} has ended yet", "let it run on first")
+        searches = []
+        resolver = Resolver.of(config)
+        for _, _, prompt, replicate, rows in logged_searches(run, _COLUMNS):
+            searches.append(LoggedTrajectories(prompt, replicate, resolver))
+            searches[-1].add(rows)
+        table = store.read(folder.log, "candidates")
+        keys = zip(*(table[name].to_pylist() for name in KEYS["candidates"]), strict=True)
+        places = {(SearchKey(p, r), index): place for place, (p, r, index) in enumerate(keys)}
+        return cls(folder, manifest, config, searches, table, places, _cost_of(config))
+
+    def replayed(
+        self,
+        strategy: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        budget: int | None = None,
+        judge: str | None = None,
+        judge_settings: Mapping[str, str] | None = None,
+    ) -> WhatIf:
+        """Replay a strategy; arguments and errors as of `what_if`."""
+        built = build(STRATEGIES.get(strategy), options or {}, flag="-S")
+        budget = budget or self.config.budget
+        spec = chosen(self.folder, self.config, judge, judge_settings or {})
+        check_abilities(built, self.config.generator, spec, budget)
+        if Ability.REPLY in built.needs():
+            raise UsageError(
+                f"strategy '{strategy}' asks the judge questions, whose answers no log can give "
+                "for it",
+                "run it, with --reuse for the draws that it has in common with a run",
+            )
+        judging = judging_of(spec, is_logged=judge is None)
+        results: dict[SearchKey, Replayed] = {}
+        joined: list[tuple[SearchKey, Joined]] = []
+        with deadline(0):
+            for logged in self.searches:
+                search = self._search(built, logged, budget)
+                answers = TrajectoryAnswers(logged, judging)
+                results[search.key] = replay(search, answers)
+                joined += [(search.key, answers.joined[i]) for i in sorted(answers.joined)]
+        _check_complete(self.folder, strategy, budget, results)
+        candidates = self._candidates(joined)
+        fields = {
+            **self.manifest.config,
+            "strategy": {"name": strategy, "options": resolved(built)},
+            "budget": budget,
+        }
+        if judge is not None:
+            rows = [j.parts[-1] for _, j in joined]
+            candidates = rejudged(candidates, rows, judging, spec, self.config)
+            fields["judge"] = spec.model_dump(mode="json")
+            fields["oracle"] = spec.kind == ORACLE
+        return WhatIf(
+            self.folder,
+            replace(self.manifest, config=fields, sessions=(), totals={}),
+            candidates,
+            _searches(self.manifest.run, results, joined),
+        )
+
+    def _search(self, strategy: Strategy, logged: LoggedTrajectories, budget: int) -> Search:
+        return Search(
+            strategy,
+            logged.prompt,
+            logged.replicate,
+            budget=budget,
+            run_seed=self.config.seed,
+            settings=self.config.generator.settings,
+        )
+
+    def _candidates(self, joined: Sequence[tuple[SearchKey, Joined]]) -> pa.Table:
+        """Return the rows that a run would have logged, in order of search and draw."""
+        rows = [self.places[key, j.parts[-1]["draw_index"]] for key, j in joined]
+        table = self.table.take(pa.array(rows, pa.int64()))
+        drawn = [draw_columns(j.draw) for _, j in joined]
+        costs = [self._cost(j) for _, j in joined]
+        changed: dict[str, list[Any]] = {
+            **{name: [row[name] for row in drawn] for name in DRAW},
+            **{name: [row[name] for row in costs] for name in _COST},
+            "draw_id": [j.request.id for _, j in joined],
+            "seed": [j.request.seed for _, j in joined],
+            "round": [j.round for _, j in joined],
+        }
+        return with_columns(table, changed)
+
+    def _cost(self, joined: Joined) -> dict[str, Any]:
+        """Return what the generator spent on a draw: what its parts took (see the module)."""
+        parts = joined.parts
+        if len(parts) == 1:
+            return {name: parts[0][name] for name in _COST}
+        cost: dict[str, Any] = {}
+        for unit, name in zip(UNITS, _COST, strict=True):
+            values = [part[name] for part in parts]
+            if unit == "rows":  # batches are those of the run; whole ones are padded alike
+                cost[name] = values[0] if len(set(values)) == 1 else None
+            else:
+                cost[name] = None if None in values else sum(values)
+        if self.cost_of is None:
+            cost["generator_flops"] = None
+        elif cost["generator_flops"] is not None:
+            surplus = self.cost_of(joined.request).decoding
+            cost["generator_flops"] -= (len(parts) - 1) * surplus
+        return cost
 
 
 def what_if(
@@ -66,6 +242,8 @@ def what_if(
     options: Mapping[str, Any] | None = None,
     *,
     budget: int | None = None,
+    judge: str | None = None,
+    judge_settings: Mapping[str, str] | None = None,
 ) -> WhatIf:
     """Replay a strategy against the draws of a run.
 
@@ -74,60 +252,30 @@ def what_if(
         strategy: The strategy's name.
         options: Its options.
         budget: The most draws for one prompt; the run's own by default.
+        judge: "oracle", or "metric=NAME" with a metric that the run has measured, in place of the
+            run's own judge.
+        judge_settings: Its options.
 
     Raises:
         UsageError: The strategy or an option is unknown, or does not fit the run's models, or a
             replay of it cannot be exact; or no search of the run has ended.
         HarnessError: The log lacks draws that the strategy asks for, or is damaged.
     """
-    folder = RunFolder.existing(path)
-    manifest = Manifest.read(folder.manifest)
-    config = read_config(manifest.config)
-    if config.generator.kind == RECORDED_IMAGES:
-        raise UsageError(
-            f"the images of {folder.path} were made elsewhere: which draws they are is not known",
-            "replay a run that was made here",
-        )
-    built = build(STRATEGIES.get(strategy), options or {}, flag="-S")
-    budget = budget or config.budget
-    check_abilities(built, config.generator, config.judge, budget)
-    if Ability.REPLY in built.needs():
-        raise UsageError(
-            f"strategy '{strategy}' asks the judge questions, whose answers no log can give for it",
-            "run it, with --reuse for the draws that it has in common with a run",
-        )
-    run = ended(folder, manifest)
-    if run is None:
-        raise UsageError(f"no search of {folder.path} has ended yet", "let it run on first")
-    results: dict[SearchKey, Replayed] = {}
-    with deadline(0):
-        for _, part, prompt, replicate, rows in logged_searches(run):
-            search = Search(
-                built,
-                prompt,
-                replicate,
-                budget=budget,
-                run_seed=part.seed,
-                settings=config.generator.settings,
-            )
-            results[search.key] = replay(search, LoggedAnswers(rows))
-    _check_complete(folder, strategy, budget, results)
-    table = store.read(folder.log, "candidates")
-    asked = {(key, index) for key, result in results.items() for index in result.asked}
-    prompts, replicates, indices = (table[name].to_pylist() for name in KEYS["candidates"])
-    is_asked = [
-        (SearchKey(prompt, replicate), index) in asked
-        for prompt, replicate, index in zip(prompts, replicates, indices, strict=True)
-    ]
-    candidates = table.filter(pa.array(is_asked, pa.bool_()))
-    other = {"name": strategy, "options": resolved(built)}
-    fields = {**manifest.config, "strategy": other, "budget": budget}
-    return WhatIf(
-        folder,
-        replace(manifest, config=fields, sessions=(), totals={}),
-        candidates,
-        _searches(manifest.run, results, candidates),
+    return Bank.open(path).replayed(
+        strategy, options, budget=budget, judge=judge, judge_settings=judge_settings
     )
+
+
+def _cost_of(config: RunConfig) -> CostOf | None:
+    build_cost = getattr(GENERATORS.get(config.generator.kind), "expected_cost", None)
+    if build_cost is None:
+        return None
+    try:
+        loading = config.generator.loading(located_here(config, Role.GENERATOR))
+        result: CostOf | None = build_cost(loading)
+    except HarnessError:  # without the checkpoints' configuration FLOPs are unknown, and said to be
+        return None
+    return result
 
 
 def _check_complete(
@@ -139,7 +287,13 @@ def _check_complete(
     draws = [(key, draw) for key, missing in missing_draws.items() for draw in missing]
     listed = "; ".join(_sentence(key, draw) for key, draw in draws[:LISTED])
     more = f"; and {len(draws) - LISTED} more" if len(draws) > LISTED else ""
-    raise HarnessError(
+    if any(RENOISED in draw.differing for _, draw in draws):
+        raise UsageError(
+            f"strategy '{strategy}' takes trajectories back in noise on their way; such branches "
+            f"hang on its own choices, and those of {folder.path} are others: {listed}{more}",
+            "run it, with --reuse for the draws that it has in common with a run",
+        )
+    raise LacksDraws(
         f"the log of {folder.path} cannot say: in {len(missing_draws)} of {len(results)} searches "
         f"'{strategy}' with a budget of {budget} asks for draws that it lacks: {listed}{more}",
         f"make those draws: python -m harness run --strategy {strategy} --budget {budget} "
@@ -148,32 +302,29 @@ def _check_complete(
 
 
 def _sentence(key: SearchKey, draw: MissingDraw) -> str:
-    name = f"draw {draw.index} of prompt {key.prompt_id}, replicate {key.replicate}"
-    return f"{name} (logged with another {draw.differing})" if draw.differing else name
+    name = f"{draw.kind} {draw.index} of prompt {key.prompt_id}, replicate {key.replicate}"
+    return f"{name} ({draw.differing})" if draw.differing else name
 
 
-def _searches(run: str, results: Mapping[SearchKey, Replayed], candidates: pa.Table) -> pa.Table:
+def _searches(
+    run: str, results: Mapping[SearchKey, Replayed], joined: Iterable[tuple[SearchKey, Joined]]
+) -> pa.Table:
     """Return the rows of searches that a run would have written."""
-    names = (*KEYS["candidates"], "draw_id")
-    ids = {
-        (SearchKey(prompt, replicate), index): draw_id
-        for prompt, replicate, index, draw_id in zip(
-            *(candidates[name].to_pylist() for name in names), strict=True
-        )
-    }
-    rows = [
-        {
-            "run": run,
-            "prompt_id": key.prompt_id,
-            "replicate": key.replicate,
-            "draws": len(result.asked),
-            "rounds": result.rounds,
-            "selected_index": result.selected,
-            "selected_id": None if result.selected is None else ids[key, result.selected],
-            "error": result.error,
-        }
-        for key, result in results.items()
-    ]
-    return pa.Table.from_pylist(rows, TABLES["searches"]).sort_by(
+    ids = {(key, j.draw.index): j.request.id for key, j in joined}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for key, result in results.items():
+            yield {
+                "run": run,
+                "prompt_id": key.prompt_id,
+                "replicate": key.replicate,
+                "draws": len(result.asked),
+                "rounds": result.rounds,
+                "selected_index": result.selected,
+                "selected_id": None if result.selected is None else ids[key, result.selected],
+                "error": result.error,
+            }
+
+    return pa.Table.from_pylist(list(rows()), TABLES["searches"]).sort_by(
         [(name, "ascending") for name in KEYS["searches"]]
     )

@@ -16,9 +16,8 @@ from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
 from harness.identity import Earlier, Resolver
 from harness.log.schema import DRAW, SCORE, VERDICT
-from harness.models.checkpoints import look
-from harness.models.digests import folder_digest
 from harness.models.metrics.together import metric_names
+from harness.plan import located_here
 from harness.records import Prompt, Request, Role
 from harness.registry import GENERATORS, JUDGES, METRICS
 
@@ -107,19 +106,10 @@ def checkpoints_here(run: AuditedRun, role: Role) -> dict[str, Path]:
     Raises:
         CannotCheck: One is not here, or not the run's.
     """
-    config = run.config
-    paths: dict[str, Path] = {}
-    for part, reference in getattr(config, role.value).checkpoints.items():
-        try:
-            path = look(reference).path
-        except HarnessError as error:
-            raise CannotCheck(error.message) from error
-        if path is None:
-            raise CannotCheck(f"checkpoint '{reference}' of the {role} is not here")
-        if folder_digest(path) != config.digests.get(f"{role}.{part}"):
-            raise CannotCheck(f"checkpoint '{reference}' here is not the one of the run")
-        paths[part] = path
-    return paths
+    try:
+        return located_here(run.config, role)
+    except HarnessError as error:
+        raise CannotCheck(error.message) from error
 
 
 def answer_batch(worker: Worker, items: Sequence[Item]) -> list[Answer | str]:

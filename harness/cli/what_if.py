@@ -22,24 +22,31 @@ if TYPE_CHECKING:
     metavar="N",
     help="The most draws for one prompt; default: the run's own.",
 )
+@click.option("--judge", metavar="KIND", help="Another judge: oracle, or metric=NAME as logged.")
+@click.option("-J", "judge_options", multiple=True, metavar="NAME=VALUE", help="Judge option.")
 @plugins_option
 def what_if(
-    runs: tuple[Location, ...], strategy: str, options: tuple[str, ...], budget: int | None
+    runs: tuple[Location, ...],
+    strategy: str,
+    options: tuple[str, ...],
+    budget: int | None,
+    judge: str | None,
+    judge_options: tuple[str, ...],
 ) -> int:
     """Print what a strategy would have come to on the draws of the runs in the folders RUN….
 
-    No model is needed: every draw that the strategy asks for is answered from the log, and the
-    numbers are those of a run of it. Where the log lacks a draw, nothing is estimated: the draws
-    are named, and the exit code is 1.
+    No model is needed: every draw that the strategy asks for is answered from the log, whole or in
+    parts (`run --strategy bank` logs many), and the numbers are those of a run of it. Where the log
+    lacks a draw, nothing is estimated: the draws are named, and the exit code is 1.
     """
     from harness.analysis.what_if import what_if as replay
     from harness.cli.summary_view import print_result
     from harness.options import parse
 
-    settings = parse(options, flag="-S")
+    settings, judging = parse(options, flag="-S"), parse(judge_options, flag="-J")
     code = 0
     for run in runs:
-        result = replay(run, strategy, settings, budget=budget)
+        result = replay(run, strategy, settings, budget=budget, judge=judge, judge_settings=judging)
         summary = result.summary
         print_result(summary)
         if result.manifest.config.get("batch_rows"):

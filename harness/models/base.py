@@ -190,6 +190,10 @@ class JudgeFactory(Protocol):
     oracle: ClassVar[bool]
     """Whether it knows the benchmark's answers. Runs and reports label such a judge."""
 
+    samples: ClassVar[bool]
+    """Whether what it says of an image may hang on the seed it is given, so that it says another
+    thing of the same image as the answer to another draw. True where a plug-in leaves it out."""
+
     abilities: ClassVar[frozenset[Ability]]
     """FEEDBACK for a judge whose sentences say what is wrong, REPLY for one that answers questions
     (`Replying`). Only FEEDBACK where a plug-in leaves it out."""

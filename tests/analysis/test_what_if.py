@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.analysis.summary import summarise
-from harness.analysis.what_if import what_if
+from harness.analysis.what_if import WhatIf, what_if
 from harness.errors import HarnessError, UsageError
 from harness.log.schema import content
+from harness.models.base import CostOf, ExpectedCost
+from harness.plan import Ask, plan
+from harness.records import Loading, Made
 from tests.runs import contents, run, stub_plan
-from tests.stubs import REWRITER, Faults
+from tests.stubs import REWRITER, Faults, StubGenerator, StubJudge
 from tests.terminal import ROOT, Terminal
 
 pytestmark = pytest.mark.usefixtures("import_stubs")
@@ -35,17 +39,166 @@ def test_a_replay_is_the_run_it_stands_for(
     run(stub_plan(suite[0], **other, **common), tmp_path / "real")
     result = what_if(tmp_path / "bank", other["strategy"], other.get("strategy_options"),
                      budget=other["budget"])  # fmt: skip
-    for own, real in zip((result.candidates, result.searches), contents(tmp_path / "real"),
-                         strict=True):  # fmt: skip
+    assert_same(result, tmp_path / "real")
+
+
+def assert_same(result: WhatIf, real: Path) -> None:
+    """See that a replay is what a run has logged: rows, numbers, and what was spent."""
+    for own, other in zip((result.candidates, result.searches), contents(real), strict=True):
         names = [name for name in content(own).column_names if name != "run"]
-        assert content(own).select(names).equals(real.select(names))
-    would, did = result.summary, summarise(tmp_path / "real")
+        assert content(own).select(names).equals(other.select(names))
+    would, did = result.summary, summarise(real)
     for name in ("micro", "macro", "tags", "accepted", "agreement", "draws", "draws_per_search",
                  "searches", "searches_failed", "searches_scored", "least"):  # fmt: skip
         assert getattr(would, name) == getattr(did, name), name
     for role, cost in did.cost.items():
         for unit in ("nfe", "flops", "tokens"):
-            assert would.cost[role][unit] == cost[unit]
+            assert would.cost[role][unit] == cost[unit], (role, unit)
+
+
+STEPS = {"num_inference_steps": "8"}
+BANK: dict[str, Any] = {"strategy": "bank", "budget": 12, "seed": 3, "generator_settings": STEPS}
+PARTIAL: list[dict[str, Any]] = [
+    *({**other, "strategy_options": other.get("strategy_options", {})} for other in OTHERS),
+    {"strategy": "bank", "budget": 5, "strategy_options": {"previews": "4"}},
+    {"strategy": "prune", "budget": 3, "strategy_options": {}},
+    {"strategy": "prune", "budget": 7, "strategy_options": {"schedule": "0.5:0.3"}},
+    {"strategy": "threshold", "budget": 2, "strategy_options": {"bar": "0.3"}},
+    {"strategy": "threshold", "budget": 3,
+     "strategy_options": {"bar": "0.6", "looks": "0.5", "at_once": "2"}},
+]  # fmt: skip
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the stubs' judge say the same of an image under any seed, and their cost be known."""
+    judge = StubJudge.judge
+
+    def unseeded(self: StubJudge, prompts: Any, images: Any, seeds: list[int]) -> Any:
+        return judge(self, prompts, images, [0] * len(seeds))
+
+    def expected(loading: Loading) -> CostOf:
+        return lambda request: ExpectedCost(None, 5e8, DECODING)
+
+    generate = StubGenerator.generate
+
+    def decoding(self: StubGenerator, requests: Any) -> list[Made]:
+        return [
+            replace(made, cost=replace(made.cost, flops=(made.cost.flops or 0) + DECODING))
+            for made in generate(self, requests)
+        ]
+
+    monkeypatch.setattr(StubJudge, "judge", unseeded)
+    monkeypatch.setattr(StubJudge, "samples", False, raising=False)
+    monkeypatch.setattr(StubGenerator, "expected_cost", expected, raising=False)
+    monkeypatch.setattr(StubGenerator, "generate", decoding)
+
+
+DECODING = 7e8
+
+PIPELINE: list[dict[str, Any]] = [
+    {"strategy": "prune", "budget": 2, "strategy_options": {}},
+    {"strategy": "threshold", "budget": 1, "strategy_options": {"bar": "0.3"}},
+]
+
+
+@pytest.mark.usefixtures("steady")
+@pytest.mark.parametrize(
+    "other", PARTIAL, ids=lambda other: f"{other['strategy']}{other['budget']}"
+)
+def test_a_bank_of_trajectories_answers_what_looks_at_its_previews(
+    other: dict[str, Any], suite: tuple[Path, Faults], tmp_path: Path
+) -> None:
+    run(stub_plan(suite[0], **BANK), tmp_path / "bank")
+    run(stub_plan(suite[0], **{**BANK, **other}), tmp_path / "real")
+    result = what_if(
+        tmp_path / "bank", other["strategy"], other["strategy_options"], budget=other["budget"]
+    )
+    assert_same(result, tmp_path / "real")
+
+
+@pytest.mark.usefixtures("steady")
+def test_flops_that_no_class_computes_are_unknown(
+    suite: tuple[Path, Faults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(stub_plan(suite[0], **BANK), tmp_path / "bank")
+    monkeypatch.setattr(StubGenerator, "expected_cost", lambda loading: None)
+    cost = what_if(tmp_path / "bank", "best-of-n", budget=2).summary.cost["generator"]
+    assert cost["flops"] is None and cost["nfe"] == 10 * 2 * 8 * 2
+    cost = what_if(tmp_path / "bank", "bank").summary.cost["generator"]
+    assert cost["flops"] == 10 * 12 * (8 * 5e8 + 3 * DECODING)  # in the very parts of the log
+
+
+def test_a_judge_that_samples_answers_for_its_own_draws_alone(
+    suite: tuple[Path, Faults], tmp_path: Path
+) -> None:
+    run(stub_plan(suite[0], **BANK), tmp_path / "bank")
+    assert what_if(tmp_path / "bank", "bank", budget=3).summary.draws == 10 * 3 * 3
+    with pytest.raises(UsageError, match="judge's sampling is seeded"):
+        what_if(tmp_path / "bank", "best-of-n", budget=3)
+    assert what_if(tmp_path / "bank", "best-of-n", budget=3, judge="oracle").summary.draws == 30
+
+
+@pytest.mark.usefixtures("steady")
+def test_what_a_bank_cannot_answer(suite: tuple[Path, Faults], tmp_path: Path) -> None:
+    path = tmp_path / "bank"
+    run(stub_plan(suite[0], **{**BANK, "budget": 4}), path)
+    with pytest.raises(HarnessError, match=r"draw 0 of .* \(up to step 6\)"):
+        what_if(path, "prune", {"schedule": "0.75:0.5"}, budget=2)
+    with pytest.raises(HarnessError, match=r"draw 4 of"):
+        what_if(path, "prune", budget=3)
+    with pytest.raises(UsageError, match="takes trajectories back in noise"):
+        what_if(path, "particle-steering", {"begin": "0.25", "end": "0.5", "every": "0.25",
+                                            "adaptive": "false"})  # fmt: skip
+    with pytest.raises(HarnessError, match="with noise near another"):
+        what_if(path, "noise-search", {"first": "2"})
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_metric_that_was_logged_judges_as_if_it_had_been_asked(
+    suite: tuple[Path, Faults], tmp_path: Path
+) -> None:
+    name = "tests.stubs:StubMetric"
+    metrics = {"metrics": (f"{name}={tmp_path / 'faults'}",)}
+    run(stub_plan(suite[0], **BANK, **metrics), tmp_path / "bank")
+    judge = {"judge": f"metric={name}", "judge_settings": {"accept": "8.0"}}
+    for strategy, options in (("prune", {}), ("best-of-n", {"select": "first-accepted"})):
+        ask = {**BANK, "strategy": strategy, "strategy_options": options, "budget": 4}
+        real = {**judge, "judge": f"metric={name}={tmp_path / 'faults'}"}
+        run(stub_plan(suite[0], **ask, **metrics, **real), tmp_path / strategy)
+        assert_same(
+            what_if(tmp_path / "bank", strategy, options, budget=4, **judge),  # type: ignore[arg-type]
+            tmp_path / strategy,
+        )
+    with pytest.raises(UsageError, match="is not in its log"):
+        what_if(tmp_path / "bank", "single", judge="metric=tests.stubs:OtherMetric")
+
+
+def test_the_oracle_judges_as_if_it_had_been_asked(
+    suite: tuple[Path, Faults], tmp_path: Path
+) -> None:
+    run(stub_plan(suite[0], budget=4), tmp_path / "bank")
+    run(stub_plan(suite[0], budget=3, judge="oracle"), tmp_path / "real")
+    result = what_if(tmp_path / "bank", "best-of-n", budget=3, judge="oracle")
+    assert result.manifest.config["oracle"] is True
+    assert_same(result, tmp_path / "real")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", PIPELINE, ids=lambda other: other["strategy"])
+def test_a_bank_of_a_real_pipeline_answers_bit_for_bit(
+    other: dict[str, Any], tiny_suite: tuple[Path, Faults], tmp_path: Path
+) -> None:
+    common: dict[str, Any] = {
+        "model": str(tiny_suite), "tags": ("two_object",), "limit": 2, "threads": 1,
+        "generator_settings": STEPS,
+    }  # fmt: skip
+    run(plan(Ask(strategy="bank", budget=4, **common)), tmp_path / "bank")
+    run(plan(Ask(**other, **common)), tmp_path / "real")
+    result = what_if(
+        tmp_path / "bank", other["strategy"], other["strategy_options"], budget=other["budget"]
+    )
+    assert_same(result, tmp_path / "real")
 
 
 @pytest.mark.slow
@@ -69,7 +222,7 @@ def test_draws_that_the_log_lacks_are_named(suite: tuple[Path, Faults], tmp_path
     )
     with pytest.raises(HarnessError, match=lacking):
         what_if(tmp_path / "bank", "best-of-n", budget=4)
-    with pytest.raises(HarnessError, match="logged with another feedback") as caught:
+    with pytest.raises(HarnessError, match=r"draw 1 .*\(with feedback\)") as caught:
         what_if(tmp_path / "bank", "reflect")
     assert "--reuse" in caught.value.hint
 

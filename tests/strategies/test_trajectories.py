@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.errors import UsageError
+from harness.options import build
 from harness.records import Candidate, Draw, Noise, Question, Reply, Task, Verdict
 from harness.testing.strategies import STEPS, StrategyContract, inherited, play, world
+from strategies.bank import Bank
 from strategies.base import Strategy
 from strategies.draft_then_refine import DraftThenRefine
 from strategies.funnel import Funnel
@@ -67,6 +70,25 @@ class TestPrune(StrategyContract):
         assert stops == [STEPS // 4] * 8 + [STEPS // 2] * 4 + [None] * 2
         best = sorted(candidates[:8], key=lambda c: (-c.score, c.draw.index))[:4]
         assert [draw.start.draw_id for draw in draws[8:12] if draw.start] == [c.id for c in best]
+
+
+class TestBank(StrategyContract):
+    def strategy(self) -> Strategy:
+        return Bank()
+
+    def test_every_trajectory_is_drawn_to_its_end_from_preview_to_preview(self) -> None:
+        search, draws, _ = play(Bank("2,5"), 3, world(0))
+        assert [draw.stop for draw in draws] == [2] * 3 + [5] * 3 + [None] * 3
+        assert [draw.index for draw in draws] == [0, 3, 6, 1, 4, 7, 2, 5, 8]
+        assert [draw.noise for draw in draws] == [Noise(n) for n in range(3)] * 3
+        assert search.steps == 3 * STEPS
+
+    def test_what_is_no_preview_is_refused(self) -> None:
+        for text in ("", "a", "0", "1.5", "4,2", "2,2"):
+            with pytest.raises(UsageError, match="previews"):
+                build(Bank, {"previews": text}, flag="-S")
+        search, _, _ = play(Bank("8"), 2, world(0))
+        assert search.error is not None and "a preview after step 8 of 8" in search.error
 
 
 class TestDraftThenRefine(StrategyContract):

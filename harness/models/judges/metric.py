@@ -15,6 +15,7 @@ from pydantic import Field
 from benchmarks.base import Benchmark
 from harness.errors import UsageError, did_you_mean
 from harness.models.base import Metric
+from harness.models.judges.verdicts import of_metric
 from harness.models.metrics.together import check, single
 from harness.models.suites import ModelSpec
 from harness.options import build, resolved
@@ -40,6 +41,7 @@ class MetricJudge:
     """Ranks by a metric and accepts what reaches a threshold. It says nothing in words."""
 
     oracle: ClassVar[bool] = False
+    samples: ClassVar[bool] = False
     abilities: ClassVar[frozenset[Ability]] = frozenset()
     main_part: ClassVar[str] = ""
     Settings: ClassVar[type] = MetricJudgeSettings
@@ -120,10 +122,7 @@ class MetricJudge:
     ) -> list[tuple[Verdict, Cost]]:
         """Measure each image (see `harness.models.base.Judge`)."""
         looks = [Look(*row) for row in zip(prompts, images, seeds, strict=True)]
-        accept = float("inf") if self.accept is None else self.accept
-        return [
-            (Verdict(value >= accept, value), cost) for value, cost in self.metric.measure(looks)
-        ]
+        return [(of_metric(value, self.accept), cost) for value, cost in self.metric.measure(looks)]
 
 
 def _split(settings: Mapping[str, Setting]) -> tuple[MetricJudgeSettings, dict[str, Setting]]:

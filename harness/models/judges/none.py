@@ -21,6 +21,7 @@ class NoJudge:
     """Accepts nothing, ranks all alike, says nothing."""
 
     oracle: ClassVar[bool] = False
+    samples: ClassVar[bool] = False
     abilities: ClassVar[frozenset[Ability]] = frozenset()
     main_part: ClassVar[str] = ""
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 from benchmarks.base import Benchmark, GradingPasses, Scorer
 from harness.errors import UsageError
 from harness.models.devices import prepare
+from harness.models.judges.verdicts import of_score
 from harness.records import Ability, Cost, Image, Loading, Prompt, Verdict
 
 
@@ -20,6 +21,7 @@ class OracleJudge:
     """Accepts what the scorer calls correct; its score and sentence are the scorer's."""
 
     oracle: ClassVar[bool] = True
+    samples: ClassVar[bool] = False
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     main_part: ClassVar[str] = ""
 
@@ -54,14 +56,4 @@ class OracleJudge:
         """Ask the scorer; its cost is booked on the judge, who asked."""
         if not prompts:
             return []
-        return [
-            (
-                Verdict(
-                    accepted=score.correct,
-                    score=float(score.value),
-                    sentence=score.reason.replace("\n", ". "),
-                ),
-                cost,
-            )
-            for score, cost in self.scorer.score(prompts, images)
-        ]
+        return [(of_score(score), cost) for score, cost in self.scorer.score(prompts, images)]

@@ -1,0 +1,126 @@
+"""Another judge for a replay: the oracle, or a metric whose values the run has logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from harness.analysis.logged_trajectories import Judging
+from harness.config import RunConfig
+from harness.engine.rows import logged_score, logged_verdict
+from harness.errors import UsageError
+from harness.log.run_folder import RunFolder
+from harness.log.schema import CANDIDATES, UNITS
+from harness.models.judges import verdicts
+from harness.models.judges.chosen import chosen_judge
+from harness.models.metrics.together import metric_names
+from harness.models.suites import ModelSpec
+from harness.records import Role, Verdict
+from harness.registry import JUDGES
+from harness.replay import Row
+
+ORACLE = "oracle"
+
+
+def chosen(
+    folder: RunFolder, config: RunConfig, given: str | None, settings: Mapping[str, str]
+) -> ModelSpec:
+    """Return the judge of a replay: the run's own, the oracle, or a metric that was logged.
+
+    Args:
+        folder: The run.
+        config: Its config.
+        given: KIND or KIND=REF; None for the run's own.
+        settings: Options, as given.
+
+    Raises:
+        UsageError: Its verdicts are not in the log.
+    """
+    if given is None:
+        if settings:
+            raise UsageError("-J is an option of --judge", "say --judge metric=NAME -J accept=0.3")
+        return config.judge
+    spec = chosen_judge(config.judge, given, settings, config.metric or ModelSpec())
+    names = metric_names(config.metric)
+    if spec.kind == ORACLE and config.scorer is not None:
+        return config.scorer.model_copy(update={"kind": ORACLE})
+    if spec.kind == "metric" and spec.settings.get("name") in names:
+        return spec
+    can = [*(f"metric={name}" for name in names), *([ORACLE] if config.scorer else [])]
+    raise UsageError(
+        f"what the judge '{given}' says of the images of {folder.path} is not in its log",
+        f"it can answer for --judge {' or '.join(can)}; or measure the images first: "
+        "python -m harness score RUN --metrics NAME",
+    )
+
+
+def judging_of(spec: ModelSpec, *, is_logged: bool) -> Judging:
+    """Return how a judge's verdicts are read from a log.
+
+    Args:
+        spec: The judge's.
+        is_logged: Whether it is the one that the run had.
+    """
+    if is_logged:
+        return Judging(logged_verdict, getattr(JUDGES.get(spec.kind), "samples", True))
+    if spec.kind == ORACLE:
+        return Judging(_by_scorer, samples=False, is_logged=False)
+    name, accept = str(spec.settings["name"]), spec.settings.get("accept")
+    least = float(accept) if isinstance(accept, int | float) else None
+    return Judging(partial(_by_metric, name, least), samples=False, is_logged=False)
+
+
+def _by_scorer(row: Row) -> Verdict | None:
+    score = logged_score(row)
+    return None if score is None else verdicts.of_score(score)
+
+
+def _by_metric(name: str, accept: float | None, row: Row) -> Verdict | None:
+    value = dict(row["metrics"] or ()).get(name)
+    return None if value is None else verdicts.of_metric(value, accept)
+
+
+def rejudged(
+    table: pa.Table, rows: Sequence[Row], judging: Judging, spec: ModelSpec, config: RunConfig
+) -> pa.Table:
+    """Return a log's rows as another judge would have judged them, at its cost.
+
+    Args:
+        table: Candidates.
+        rows: What each is logged as, in the same order.
+        judging: Of the judge.
+        spec: Likewise.
+        config: The run's.
+    """
+    said = [judging.verdict(row) if row["image"] else None for row in rows]
+    changed: dict[str, list[Any]] = {
+        "accepted": [v and v.accepted for v in said],
+        "judge_score": [v and v.score for v in said],
+        "judge_sentence": [v and v.sentence for v in said],
+        "judge_prompt": [None] * len(said),
+    }
+    lost = [role == Role.JUDGE for role in table["error_role"].to_pylist()]
+    for name in ("error_role", "error"):
+        values = zip(lost, table[name].to_pylist(), strict=True)
+        changed[name] = [None if is_lost else value for is_lost, value in values]
+    table = with_columns(table, changed)
+    # All metrics of a run are measured together, so what one of several takes nobody knows.
+    alone = spec.kind == ORACLE or len(metric_names(config.metric)) == 1
+    role = Role.SCORER if spec.kind == ORACLE else Role.METRIC
+    for unit in UNITS:
+        place = table.column_names.index(f"judge_{unit}")
+        column = table[f"{role}_{unit}"] if alone else pa.nulls(len(table), table.field(place).type)
+        table = table.set_column(place, table.field(place), column)
+    return table
+
+
+def with_columns(table: pa.Table, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Return a table of candidates with some columns replaced."""
+    for name, values in columns.items():
+        field = CANDIDATES.field(name)
+        place = table.column_names.index(name)
+        table = table.set_column(place, field, pa.array(values, field.type))
+    return table
