@@ -15,6 +15,7 @@ from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.matched import matched_table
 from harness.analysis.pooling import pool, seeds_table
+from harness.analysis.previews import previews_table
 from harness.analysis.protocol import caption, check_comparable, labels, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
@@ -132,6 +133,11 @@ class Findings:
     def transfer(self) -> pd.DataFrame:
         """Gains by measures that did not steer: `harness.analysis.transfer.transfer_table`."""
         return transfer_table(self.runs, self.names, seed=self.seed)
+
+    @cached_property
+    def previews(self) -> pd.DataFrame:
+        """How well previews tell the end: `harness.analysis.previews.previews_table`."""
+        return previews_table(self.runs, self.names, seed=self.seed)
 
     @cached_property
     def matched(self) -> pd.DataFrame:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.places import RunPlace, plugins_option
+from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
+    from harness.analysis.sweep import Sweep
+    from harness.analysis.what_if import Bank
     from harness.log.location import Location
 
 
 @click.command("what-if", short_help="Replay another strategy against a run's draws.")
 @click.argument("runs", nargs=-1, required=True, type=RunPlace(), metavar="RUN…")
-@click.option("--strategy", required=True, help="How to search.")
+@click.option("--strategy", help="How to search.")
 @click.option("-S", "options", multiple=True, metavar="NAME=VALUE", help="Strategy option.")
 @click.option(
     "--budget",
@@ -24,14 +28,28 @@ if TYPE_CHECKING:
 )
 @click.option("--judge", metavar="KIND", help="Another judge: oracle, or metric=NAME as logged.")
 @click.option("-J", "judge_options", multiple=True, metavar="NAME=VALUE", help="Judge option.")
+@click.option(
+    "--sweep",
+    is_flag=True,
+    help="Replay a grid and print score over cost: all that the log answers, or --strategy with "
+    "every value of a repeated -S.",
+)
+@click.option("--baseline", metavar="CURVE", default="best-of-n", show_default=True,
+              help="What a sweep's points are held against, at equal cost.")  # fmt: skip
+@click.option("--csv", type=click.Path(path_type=Path), help="Where to write a sweep's numbers.")
+@click.option("--figure", type=click.Path(path_type=Path), help="Its figure: a .png or .svg file.")
 @plugins_option
 def what_if(
     runs: tuple[Location, ...],
-    strategy: str,
+    strategy: str | None,
     options: tuple[str, ...],
     budget: int | None,
     judge: str | None,
     judge_options: tuple[str, ...],
+    sweep: bool,
+    baseline: str,
+    csv: Path | None,
+    figure: Path | None,
 ) -> int:
     """Print what a strategy would have come to on the draws of the runs in the folders RUN….
 
@@ -39,22 +57,130 @@ def what_if(
     parts (`run --strategy bank` logs many), and the numbers are those of a run of it. Where the log
     lacks a draw, nothing is estimated: the draws are named, and the exit code is 1.
     """
-    from harness.analysis.what_if import what_if as replay
+    from harness.analysis.what_if import Bank
     from harness.cli.summary_view import print_result
+    from harness.errors import UsageError
     from harness.options import parse
 
-    settings, judging = parse(options, flag="-S"), parse(judge_options, flag="-J")
+    judging = parse(judge_options, flag="-J")
+    if sweep:
+        if len(runs) > 1:
+            raise UsageError("a sweep is of one run", "give them one after the other")
+        return _sweep(
+            Bank.open(runs[0]), strategy, options, budget, judge, judging, baseline, csv, figure
+        )
+    if strategy is None or csv or figure:
+        missing = "--strategy" if strategy is None else "--sweep"
+        raise UsageError(f"{missing} is missing", "say --strategy NAME, or --sweep for a grid")
+    settings = parse(options, flag="-S")
     code = 0
     for run in runs:
-        result = replay(run, strategy, settings, budget=budget, judge=judge, judge_settings=judging)
+        bank = Bank.open(run)
+        result = bank.replayed(
+            strategy, settings, budget=budget, judge=judge, judge_settings=judging
+        )
         summary = result.summary
         print_result(summary)
-        if result.manifest.config.get("batch_rows"):
-            click.echo(
-                "note: these draws were made in batches chosen for the run's own rounds; a run of "
-                "this strategy may choose others, which can change last bits",
-                err=True,
-            )
+        _note_batches(bank)
         click.echo(f"replayed  from the draws of {result.folder.path}")
         code = max(code, int(summary.nothing_scored))
     return code
+
+
+def _note_batches(bank: Bank) -> None:
+    if bank.config.batch_rows:
+        click.echo(
+            "note: these draws were made in batches chosen for the run's own rounds; a run of "
+            "another strategy may choose others, which can change last bits",
+            err=True,
+        )
+
+
+def _sweep(
+    bank: Bank,
+    strategy: str | None,
+    options: tuple[str, ...],
+    budget: int | None,
+    judge: str | None,
+    judging: dict[str, str],
+    baseline: str,
+    csv: Path | None,
+    figure: Path | None,
+) -> int:
+    from dataclasses import replace
+
+    from harness.analysis import sweep as grid
+    from harness.analysis.loading import load_run
+    from harness.analysis.previews import previews_table
+    from harness.analysis.protocol import caption, warnings
+    from harness.cli.tables import print_table
+    from harness.report import contents, frontier, tables
+
+    if strategy is None:
+        points = grid.default_grid(bank, judge)
+    else:
+        budgets = [budget] if budget else grid.budgets_up_to(bank.config.budget)
+        own = [replace(p, judge=judge) for p in grid.grid_of(strategy, _values(options), budgets)]
+        curve = grid.grid_of(grid.BASELINE, {}, grid.budgets_up_to(bank.config.budget))
+        curve = [replace(p, judge=judge) for p in curve]
+        points = [*own, *(point for point in curve if point not in own)]
+    named = baseline if judge is None or ", " in baseline else f"{baseline}, {judge}"
+    result = grid.sweep(bank, points, baseline=named, judge_settings=judging)
+    run = load_run(bank.folder.path)
+    said, captions = warnings([run]), [caption(str(bank.folder.path), run)]
+    for text in said:
+        click.echo(f"warning: {printable(text)}", err=True)
+    table = frontier.table(result, captions)
+    made = [table]
+    looks = previews_table([run], [bank.folder.path.name])
+    if len(looks):
+        made.append(contents.previews(looks, []))
+    for each in made:
+        click.echo(f"{printable(each.title)}\n")
+        print_table(list(each.shown.columns), each.shown.to_numpy())
+        for note in each.notes:
+            click.echo(printable(note))
+        click.echo()
+    _note_batches(bank)
+    _write(result, csv, tables.csv(table), figure, said, captions)
+    return 0
+
+
+def _values(options: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return all values given for each option, in their order."""
+    from harness.options import parse
+
+    values: dict[str, list[str]] = {}
+    for option in options:
+        for name, value in parse((option,), flag="-S").items():
+            values.setdefault(name, []).append(value)
+    return values
+
+
+def _write(
+    result: Sweep,
+    csv: Path | None,
+    numbers: str,
+    figure: Path | None,
+    said: list[str],
+    captions: list[str],
+) -> None:
+    from harness.errors import UsageError
+    from harness.log.files import make_folder, write_atomically
+    from harness.report import frontier, style
+
+    files: dict[Path, bytes] = {}
+    if csv is not None:
+        files[csv] = numbers.encode()
+    if figure is not None:
+        if figure.suffix not in (".png", ".svg"):
+            raise UsageError(f"--figure {figure} is no .png or .svg file")
+        with style.styled():
+            drawn = frontier.figure(result, warnings=said, captions=captions)
+            style.settle(drawn)
+            png = figure.suffix == ".png"
+            files[figure] = style.png(drawn) if png else style.svg(drawn).encode()
+    for path, data in files.items():
+        make_folder(path.parent)
+        write_atomically(path, data, durable=False)
+        click.echo(f"written   {path}")

@@ -156,6 +156,8 @@ def write_up(found: Findings, options: Options) -> Content:
     if len(found.rejections):
         paying = sentences(found.payoffs, found.ends)
         made.append(contents.rejections(found.rejections, found.ends, paying, notes))
+    if len(found.previews):
+        made.append(contents.previews(found.previews, notes))
     made += [contents.gaps(found.gaps, notes), contents.curves(found.scaling, notes)]
     if len(points):
         made.append(contents.published(points, notes))

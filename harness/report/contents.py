@@ -211,6 +211,38 @@ def rejections(
     )
 
 
+def previews(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """How well previews tell the end."""
+    shown = pd.DataFrame(
+        {
+            "run": frame["run"],
+            "judge": frame["judge"],
+            "after step": [f"{row['step']} of {row['steps']}" for _, row in frame.iterrows()],
+            "with the final image's": frame["final"],
+            "Spearman": [
+                _signed(row["spearman"], row["low"], row["high"])
+                if pd.notna(row["spearman"])
+                else UNKNOWN
+                for _, row in frame.iterrows()
+            ],
+            "within prompts": [
+                _signed(value, np.nan, np.nan) if pd.notna(value) else UNKNOWN
+                for value in frame["within"]
+            ],
+            "pairs": frame["pairs"],
+            "prompts": frame["prompts"],
+        }
+    )
+    how = (
+        "Rank correlation of what a judge or metric gives a preview with what the image gets that "
+        "its trajectory ends in, over all pairs, with a 95% percentile interval over prompts; "
+        "within prompts: the mean over prompts of the correlation among a prompt's own pairs, "
+        "which is what a search chooses by. Only trajectories that were drawn to their ends count, "
+        "which pruning has chosen among: a bank is free of that."
+    )
+    return Table("previews", "Preview against final", frame, shown, [how, *notes])
+
+
 def gaps(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
     """Oracle minus own selection at powers of two."""
     micro = frame[frame["kind"] == "micro"]

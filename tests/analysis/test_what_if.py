@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ from harness.analysis.summary import summarise
 from harness.analysis.what_if import WhatIf, what_if
 from harness.errors import HarnessError, UsageError
 from harness.log.schema import content
-from harness.models.base import CostOf, ExpectedCost
 from harness.plan import Ask, plan
-from harness.records import Loading, Made
+from tests.analysis.conftest import DECODING
 from tests.runs import contents, run, stub_plan
-from tests.stubs import REWRITER, Faults, StubGenerator, StubJudge
+from tests.stubs import REWRITER, Faults, StubGenerator
 from tests.terminal import ROOT, Terminal
 
 pytestmark = pytest.mark.usefixtures("import_stubs")
@@ -68,33 +66,6 @@ PARTIAL: list[dict[str, Any]] = [
      "strategy_options": {"bar": "0.6", "looks": "0.5", "at_once": "2"}},
 ]  # fmt: skip
 
-
-@pytest.fixture
-def steady(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the stubs' judge say the same of an image under any seed, and their cost be known."""
-    judge = StubJudge.judge
-
-    def unseeded(self: StubJudge, prompts: Any, images: Any, seeds: list[int]) -> Any:
-        return judge(self, prompts, images, [0] * len(seeds))
-
-    def expected(loading: Loading) -> CostOf:
-        return lambda request: ExpectedCost(None, 5e8, DECODING)
-
-    generate = StubGenerator.generate
-
-    def decoding(self: StubGenerator, requests: Any) -> list[Made]:
-        return [
-            replace(made, cost=replace(made.cost, flops=(made.cost.flops or 0) + DECODING))
-            for made in generate(self, requests)
-        ]
-
-    monkeypatch.setattr(StubJudge, "judge", unseeded)
-    monkeypatch.setattr(StubJudge, "samples", False, raising=False)
-    monkeypatch.setattr(StubGenerator, "expected_cost", expected, raising=False)
-    monkeypatch.setattr(StubGenerator, "generate", decoding)
-
-
-DECODING = 7e8
 
 PIPELINE: list[dict[str, Any]] = [
     {"strategy": "prune", "budget": 2, "strategy_options": {}},

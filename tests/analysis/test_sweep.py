@@ -1,0 +1,127 @@
+"""A grid of searches over one bank: costs, the baseline at equal cost, and the Pareto set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+import harness as package
+from harness.analysis.loading import load_run
+from harness.analysis.pairs import difference
+from harness.analysis.previews import correlation, previews_table
+from harness.analysis.sweep import Point, budgets_up_to, default_grid, grid_of, sweep
+from harness.analysis.transfer import JUDGE, SCORER
+from harness.analysis.what_if import Bank
+from harness.errors import UsageError
+from tests.runs import run, stub_plan
+from tests.stubs import Faults
+from tests.terminal import Terminal
+
+pytestmark = pytest.mark.usefixtures("import_stubs", "steady")
+
+BUDGET = 6
+
+
+@pytest.fixture
+def path(suite: tuple[Path, Faults], tmp_path: Path) -> Path:
+    ask = {"strategy": "bank", "budget": BUDGET, "benchmark_options": {"size": "30"}}
+    run(stub_plan(suite[0], generator_settings={"num_inference_steps": "8"}, **ask),
+        tmp_path / "bank")  # fmt: skip
+    return tmp_path / "bank"
+
+
+def test_the_default_grid_is_what_the_log_can_answer(path: Path) -> None:
+    bank = Bank.open(path)
+    points = default_grid(bank)
+    result = sweep(bank, points)
+    frame = result.frame
+    assert result.axis == "tflops" and len(frame) + len(result.lacking) == len(points)
+    assert {point.strategy for point in result.lacking} <= {"prune", "threshold"}
+    assert {name.split()[0].strip(",") for name in frame["curve"]} == {
+        "best-of-n", "prune", "threshold"
+    }  # fmt: skip
+    real = bank.replayed("prune", {"schedule": "0.25:0.5,0.5:0.25"}, budget=2).run
+    (row,) = frame[(frame["curve"] == "prune schedule=0.25:0.5,0.5:0.25")
+                   & (frame["budget"] == 2)].to_dict("records")  # fmt: skip
+    assert row["score"] == pytest.approx(float(np.nanmean(real.scores())))
+    spent = real.spent("tflops", ("generator", "judge")).sum(axis=1).mean()
+    assert row["tflops"] == pytest.approx(float(spent))
+
+
+def test_the_baseline_is_read_at_the_same_cost(path: Path) -> None:
+    bank = Bank.open(path)
+    accepting = Point("best-of-n", {"select": "first-accepted"}, 6)
+    result = sweep(bank, [*grid_of("best-of-n", {}, [1, 4]), accepting])
+    one, four, other = result.frame.to_dict("records")
+    assert one["difference"] == four["difference"] == 0.0
+    share = (other["tflops"] - one["tflops"]) / (four["tflops"] - one["tflops"])
+    if 0 <= share <= 1:
+        runs = [bank.replayed("best-of-n", {}, budget=n).run.scores() for n in (1, 4)]
+        own = bank.replayed("best-of-n", {"select": "first-accepted"}, budget=6).run.scores()
+        expected = difference((1 - share) * runs[0] + share * runs[1], own)
+        assert other["difference"] == pytest.approx(expected.value)
+        assert other["difference_low"] == pytest.approx(expected.low)
+    else:
+        assert np.isnan(other["difference"])
+    with pytest.raises(UsageError, match="no curve of this sweep"):
+        sweep(bank, grid_of("best-of-n", {}, [1]), baseline="single")
+
+
+def test_nothing_cheaper_is_as_good_as_what_is_marked(path: Path) -> None:
+    bank = Bank.open(path)
+    frame = sweep(bank, default_grid(bank)).frame
+    own = frame[~frame["oracle"]]
+    for _, row in own.iterrows():
+        beaten = own[(own["tflops"] <= row["tflops"]) & (own["score"] >= row["score"])]
+        strictly = beaten[(beaten["tflops"] < row["tflops"]) | (beaten["score"] > row["score"])]
+        assert row["pareto"] == strictly.empty
+    assert not frame[frame["oracle"]]["pareto"].any() and own["pareto"].any()
+
+
+def test_a_bank_s_own_budget_ends_the_grid() -> None:
+    assert budgets_up_to(1) == [1] and budgets_up_to(20) == [1, 2, 3, 4, 6, 8, 12, 16, 20]
+
+
+def test_previews_are_paired_with_the_ends_of_their_trajectories(path: Path) -> None:
+    table = previews_table([load_run(path)], ["bank"]).set_index(["step", "final"])
+    assert set(table.index) == {(s, f) for s in (2, 4) for f in (JUDGE, SCORER)}
+    frame = package.load(path).set_index(["prompt_id", "draw_index"])
+    prompts = frame.index.get_level_values(0).unique()
+    for place, step in enumerate((2, 4)):
+        pairs = [(frame.loc[p, 3 * n + place], frame.loc[p, 3 * n + 2])
+                 for p in prompts for n in range(BUDGET)]  # fmt: skip
+        for final, column in ((JUDGE, "judge_score"), (SCORER, "value")):
+            row = table.loc[(step, final)]
+            expected = spearmanr(
+                [a["judge_score"] for a, _ in pairs], [b[column] for _, b in pairs]
+            )
+            assert row["spearman"] == pytest.approx(expected.statistic)
+            assert row["low"] <= row["spearman"] <= row["high"] and row["pairs"] == 180
+
+
+def test_a_correlation_within_prompts_is_not_one_between_them() -> None:
+    prompts = np.repeat(np.arange(8), 5)
+    noise = np.tile([0.1, 0.2, 0.3, 0.4, 0.5], 8)
+    result = correlation(prompts + noise, prompts - noise, prompts)
+    assert result["spearman"] > 0.9 and result["within"] == pytest.approx(-1.0)
+    constant = correlation(np.ones(40), noise, prompts)
+    assert all(np.isnan(value) for value in constant.values())
+
+
+def test_a_sweep_is_printed_and_written(path: Path, harness: Terminal) -> None:
+    assert harness("what-if", path, "--sweep", "--plugins", "--csv", "out/f.csv",
+                   "--figure", "out/f.svg") == 0  # fmt: skip
+    assert "Pareto" in harness.out and "Preview against final" in harness.out
+    frame = pd.read_csv("out/f.csv")
+    assert {"curve", "tflops", "pareto", "difference_low"} <= set(frame.columns)
+    assert Path("out/f.svg").read_text().startswith("<?xml")
+    grid = ["--strategy", "prune", "-S", "schedule=0.25:0.5", "-S", "schedule=0.5:0.5"]
+    other = ["--budget", 2, "--judge", "oracle"]
+    assert harness("what-if", path, "--sweep", "--plugins", *grid, *other) == 0
+    assert "prune schedule=0.5:0.5, oracle" in harness.out
+    assert harness("what-if", path, "--sweep", "--plugins", "--figure", "f.pdf") == 2
+    assert harness("what-if", path, "--plugins") == 2 and "--strategy" in harness.err
