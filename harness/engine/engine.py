@@ -26,7 +26,7 @@ from harness.engine.restore import Restored, restore
 from harness.engine.rows import candidate_row, reply_row, search_row
 from harness.engine.scheduler import Work
 from harness.engine.searches import Search, SearchKey, drive
-from harness.engine.sources import Known, Source
+from harness.engine.sources import Known, ReplySource, Source
 from harness.errors import Failure, HarnessError, Interrupted
 from harness.identity import Resolver
 from harness.log.images import ImageStore
@@ -83,9 +83,7 @@ class Engine:
         sizes = _job_sizes(plan.config)
         self._followers = [role for role in FOLLOWERS if role in sizes]
         self._dispatcher: Dispatcher[Pending] = Dispatcher(sizes)
-        self._restored = restored = restore(
-            folder, imported=plan.config.generator.kind == RECORDED_IMAGES
-        )
+        restored = restore(folder, imported=plan.config.generator.kind == RECORDED_IMAGES)
         self._sources: Sequence[Source] = (restored, *sources)
         self._stores_images = plan.stores_images
         self._unopened = _unopened(plan, restored)
@@ -211,13 +209,23 @@ class Engine:
     def _question(self, open: OpenSearch, question: Question) -> PendingQuestion:
         search = open.search
         pending = PendingQuestion(open, question, round=search.rounds)
-        known = self._restored.reply(search.prompt, search.replicate, question)
+        answers = (
+            source.reply(search.prompt, search.replicate, question)
+            for source in self._sources
+            if isinstance(source, ReplySource)
+        )
+        known = next((known for known in answers if known is not None), None)
+        if known is not None and known.logged:
+            pending.known = known
+            self.progress.replayed += 1
+            return pending
+        open.unlogged += 1
         if known is None:
-            open.unlogged += 1
             self._queue(pending, Role.JUDGE)
         else:
             pending.known = known
-            self.progress.replayed += 1
+            self.progress.reused[known.run] += 0  # the run is named, the count is of draws
+            self._log_row(pending)
         return pending
 
     def _draw(self, open: OpenSearch, draw: Draw) -> PendingDraw:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.config import RECORDED_IMAGES, RunConfig, differences, read_config
-from harness.engine.rows import logged_score, logged_verdict
+from harness.engine.rows import logged_reply, logged_score, logged_verdict
 from harness.engine.sources import Known
 from harness.errors import HarnessError, UsageError
 from harness.log import integrity, store
@@ -29,11 +29,11 @@ from harness.log.images import MAX_BYTES, image_path, verify
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.prompts import check_prompts
 from harness.log.run_folder import RunFolder
-from harness.log.schema import METERED, SCORE, UNITS, VERDICT, reused_from
+from harness.log.schema import METERED, QUESTION, SCORE, UNITS, VERDICT, reused_from
 from harness.log.shards import repair_hint
 from harness.plan import Plan
 from harness.prompts import read_prompts
-from harness.records import Cost, Draw, Prompt, Role
+from harness.records import Cost, Draw, Prompt, Question, Role
 from harness.registry import import_paths
 
 FREE = frozenset(
@@ -51,8 +51,14 @@ FREE = frozenset(
 )
 """Fields of the config in which runs may differ and still have draws in common."""
 
-_COSTS = [f"{role}_{unit}" for role in METERED for unit in UNITS]
-_COLUMNS = ["draw_id", "image", *VERDICT, *SCORE, "metrics", *_COSTS, "error"]
+
+def _costs(role: str) -> list[str]:
+    return [f"{role}_{unit}" for unit in UNITS]
+
+
+_COSTS = [name for role in METERED for name in _costs(role)]
+_COLUMNS = ["draw_id", "image", *VERDICT, "judge_prompt", *SCORE, "metrics", *_COSTS, "error"]
+_REPLY = ["prompt_id", "replicate", *QUESTION, "reply", "error", *_costs(Role.JUDGE)]
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Source:
         devices: Names of the devices it ran on.
         rows: What became of its draws, without those that failed.
         places: Row of each draw, by identity.
+        replies: What the judge replied, by prompt, replicate and question. Its seed is of these.
     """
 
     folder: RunFolder
@@ -76,6 +83,7 @@ class Source:
     devices: Collection[str]
     rows: pa.Table = field(repr=False)
     places: Mapping[str, int] = field(repr=False)
+    replies: Mapping[tuple[str, int, Question], dict[str, Any]] = field(repr=False)
 
     @classmethod
     def open(cls, folder: RunFolder, plan: Plan) -> Self:
@@ -114,6 +122,10 @@ class Source:
             device_names(manifest.sessions),
             rows,
             places,
+            {
+                (row["prompt_id"], row["replicate"], logged_reply(row).question): row
+                for row in store.read(folder.log, "replies", _REPLY, answered).to_pylist()
+            },
         )
 
     def row(self, identity: str) -> dict[str, Any] | None:
@@ -218,14 +230,29 @@ class Pool:
             for role in Role:
                 if role is Role.METRIC and known.metrics is None:
                     continue
-                spent = {unit: row[f"{role}_{unit}"] for unit in UNITS}
-                if spent["device_seconds"] is None:
-                    continue  # the role did not work in that run
-                known.costs[role] = Cost(**spent)
-                if any(spent.values()):
-                    known.workers[role] = reused_from(source.run)
+                _charge(known, role, row)
             return known
         return None
+
+    def reply(self, prompt: Prompt, replicate: int, question: Question) -> Known | None:
+        """Return what the judge replied elsewhere to the same question at the same place."""
+        for source in self.sources:
+            row = source.replies.get((prompt.id, replicate, question))
+            if row is not None:
+                known = Known(reply=row["reply"], run=source.run)
+                _charge(known, Role.JUDGE, row)
+                return known
+        return None
+
+
+def _charge(known: Known, role: Role, row: Mapping[str, Any]) -> None:
+    """Write down what a role spent in the run that a row is of, if it worked there."""
+    spent = {unit: row[f"{role}_{unit}"] for unit in UNITS}
+    if spent["device_seconds"] is None:
+        return
+    known.costs[role] = Cost(**spent)
+    if any(spent.values()):
+        known.workers[role] = reused_from(known.run)
 
 
 def _needed(plan: Plan, source: Source) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.engine.jobs import Remote
-from harness.records import Cost, Draw, Prompt, Role, Score, Verdict
+from harness.records import Cost, Draw, Prompt, Question, Role, Score, Verdict
 
 
 @dataclass
@@ -85,5 +85,23 @@ class Source(Protocol):
 
         Raises:
             HarnessError: What is known cannot be of this draw, or is damaged.
+        """
+        ...
+
+
+@runtime_checkable
+class ReplySource(Protocol):
+    """May know what the judge replied to a question, as a source of draws' answers does."""
+
+    def reply(self, prompt: Prompt, replicate: int, question: Question) -> Known | None:
+        """Return what is known of a question, or None.
+
+        Args:
+            prompt: What is searched for.
+            replicate: Which independent search of the prompt.
+            question: The strategy's.
+
+        Raises:
+            HarnessError: What is known cannot be of this question.
         """
         ...

@@ -14,11 +14,13 @@ class TestMine(JudgeContract):
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.engine.validate import check_verdict
 from harness.models.base import Judge
-from harness.records import Cost, Role, Verdict
+from harness.records import Cost, Look, Role, Verdict
 from harness.testing.looks import Ask, LookContract
 
 
@@ -52,6 +54,13 @@ class JudgeContract(LookContract):
             check_verdict(verdict)
             assert isinstance(verdict.sentence, str)
             assert not (verdict.accepted and verdict.sentence)
+
+    def test_one_that_samples_nothing_says_the_same_under_any_seed(
+        self, judge: Judge, ask: Ask, looks: list[Look], answers: list[tuple[Verdict, Cost]]
+    ) -> None:
+        if not getattr(type(judge), "samples", True):
+            others = ask([replace(look, seed=look.seed + 1) for look in looks])
+            assert [verdict for verdict, _ in others] == [verdict for verdict, _ in answers]
 
     def test_what_is_accepted_ranks_above_what_is_not(
         self, answers: list[tuple[Verdict, Cost]]

@@ -16,6 +16,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import origin
 from tests.audit.forging import Forger, Rows
 from tests.runs import run, stub_plan
+from tests.stubs import REWRITER
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +79,20 @@ def test_what_it_took_has_its_price(grown: Path, tmp_path: Path, column: str) ->
 
     forger.rewrite("candidates", forge)
     assert results(tmp_path / "run")["costs"].outcome is Status.FAIL
+
+
+def test_replies_that_it_took_are_held_against_that_run(honest: Path, tmp_path: Path) -> None:
+    suite, pool, grown = honest.parent / "stub.toml", tmp_path / "pool", tmp_path / "grown"
+    run(stub_plan(suite, strategy=REWRITER, budget=3), pool)
+    run(stub_plan(suite, strategy=REWRITER, budget=5), grown, reuse=[pool])
+    assert not [result for result in results(grown).values() if result.failed]
+    checked = results(grown, against=pool)["origins"]
+    assert checked.outcome is Status.PASS and "replies" in checked.looked_at
+    for name, value in {"reply": "another", "judge_tokens": 1}.items():
+        path = Path(shutil.copytree(grown, tmp_path / name))
+
+        def forge(rows: Rows, name: str = name, value: Any = value) -> None:
+            next(row for row in rows if origin(row["judge_worker"]))[name] = value
+
+        Forger(path).rewrite("replies", forge)
+        assert results(path, against=pool)["origins"].outcome is Status.FAIL

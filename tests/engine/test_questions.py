@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from harness.errors import Interrupted, UsageError
 from harness.log import store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
+from harness.log.schema import origin, reused_from
 from harness.records import Ability, Inquiry
+from tests.audit.forging import Forger, Rows
 from tests.runs import ShuffledExecutor, contents, run, stub_plan
 from tests.stubs import REWRITER, Faults, StubJudge
 
@@ -114,3 +117,58 @@ def test_a_judge_that_does_not_reply_is_refused(
         stub_plan(suite, strategy=REWRITER)
     with pytest.raises(UsageError, match="asks a judge questions"):
         stub_plan(suite, strategy=REWRITER, judge="none")
+
+
+def test_replies_of_another_run_are_taken_where_the_same_was_asked(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = (stub_plan(suite, strategy=REWRITER, budget=budget) for budget in (3, 6))
+    run(small, tmp_path / "pool")
+    run(large, tmp_path / "alone")
+    asked: list[str] = []
+    reply = StubJudge.reply
+
+    def spy(self: StubJudge, inquiries: list[Inquiry]) -> object:
+        asked.extend(inquiry.text for inquiry in inquiries)
+        return reply(self, inquiries)
+
+    monkeypatch.setattr(StubJudge, "reply", spy)
+    run(large, tmp_path / "together", reuse=[tmp_path / "pool"])
+    assert contents(tmp_path / "together") == contents(tmp_path / "alone")
+    there, here = replies(tmp_path / "pool"), replies(tmp_path / "together")
+    assert len(asked) == len(here) - len(there) > 0 < len(there)
+    other = Manifest.read(tmp_path / "pool" / "manifest.json").run
+    taken = [row for row in here if row["judge_worker"] == reused_from(other)]
+    same = ["prompt_id", "question_index", "text", "images", "reply", "judge_tokens", "round",
+            "judge_device_seconds", "judge_flops"]  # fmt: skip
+    assert [[row[c] for c in same] for row in taken] == [[row[c] for c in same] for row in there]
+    asked.clear()
+    run(small, tmp_path / "again", reuse=[tmp_path / "together"])
+    assert not asked and contents(tmp_path / "again") == contents(tmp_path / "pool")
+
+
+def test_a_reply_to_another_question_is_not_taken(suite: Path, tmp_path: Path) -> None:
+    ready = stub_plan(suite, strategy=REWRITER)
+    run(ready, tmp_path / "pool")
+
+    def edit(rows: Rows) -> None:
+        rows[0]["text"], rows[1]["images"], rows[2]["question_index"] = "another", ["x"], 9
+
+    Forger(tmp_path / "pool").rewrite("replies", edit)
+    run(ready, tmp_path / "run", reuse=[tmp_path / "pool"])
+    own = [row for row in replies(tmp_path / "run") if not origin(str(row["judge_worker"]))]
+    assert len(own) == 3
+
+
+def test_the_judge_s_wording_of_a_reused_draw_is_taken_too(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = StubJudge.judge
+
+    def worded(self: StubJudge, *args: object) -> object:
+        return [(replace(verdict, prompt="better"), cost) for verdict, cost in judge(self, *args)]
+
+    monkeypatch.setattr(StubJudge, "judge", worded)
+    run(stub_plan(suite), tmp_path / "pool")
+    run(stub_plan(suite, budget=2), tmp_path / "run", reuse=[tmp_path / "pool"])
+    assert (harness.load(tmp_path / "run")["judge_prompt"] == "better").all()

@@ -209,6 +209,14 @@ ROWS: dict[str, Callable[[Any, Rows, Any], Rows]] = {
 }
 
 
+class Moody(SquareJudge):
+    """Goes by the seed, and says that it does not."""
+
+    def judge(self, prompts: Any, images: Any, seeds: Sequence[int]) -> Rows:
+        rows = zip(super().judge(prompts, images, seeds), seeds, strict=True)
+        return [(replace(v, score=v.score + seed % 7 / 1000), cost) for (v, cost), seed in rows]
+
+
 def grudging(verdict: Any) -> Any:
     return replace(verdict, score=-verdict.score)
 
@@ -221,6 +229,7 @@ break_each(
     test_each_verdict_can_be_logged=looking(
         SquareJudge, "judge", each(lambda verdict: replace(verdict, score=float("nan")))
     ),
+    test_one_that_samples_nothing_says_the_same_under_any_seed=Moody,
     test_what_is_accepted_ranks_above_what_is_not=looking(SquareJudge, "judge", each(grudging)),
 )
 

@@ -14,6 +14,7 @@ class SquareJudge:
     """Looks at the prompt's text and the image, never at the benchmark's answers."""
 
     oracle: ClassVar[bool] = False
+    samples: ClassVar[bool] = False
     main_part: ClassVar[str] = ""
 
     @classmethod

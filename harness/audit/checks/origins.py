@@ -12,12 +12,13 @@ from harness.audit.audited_run import AuditedRun, Options, Row, named
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
 from harness.engine.searches import SearchKey
 from harness.log.run_folder import RunFolder
-from harness.log.schema import KEYS, METERED, ROLES, SCORE, UNITS, VERDICT, origin
+from harness.log.schema import KEYS, METERED, QUESTION, ROLES, SCORE, UNITS, VERDICT, origin
 
 NAME = "origins"
 
 _COSTS = tuple(f"{role}_{unit}" for role in ROLES for unit in UNITS)
-_TAKEN = ("draw_id", "image", *VERDICT, *SCORE, *_COSTS)
+_TAKEN = ("draw_id", "image", *VERDICT, "judge_prompt", *SCORE, *_COSTS)
+_REPLY = (*QUESTION[1:], "reply", "error", *(f"judge_{unit}" for unit in UNITS))
 _MEASURED = ("metrics", *(f"metric_{unit}" for unit in UNITS))
 _RUN = re.compile("[0-9a-f]{16}")
 
@@ -39,6 +40,8 @@ def check(run: AuditedRun) -> Result:
             taken[other] += 1
             if given and given.manifest.run == other:
                 _compare(row, logged.get(row["draw_id"]), other, problems)
+    replies = _check_replies(run, given, problems)
+    taken.update(dict.fromkeys(replies, 0))
     if not taken:
         raise CannotCheck("no draw is another run's")
     recorded_runs = _recorded_runs(run)
@@ -58,9 +61,34 @@ def check(run: AuditedRun) -> Result:
         f"{count(taken[other], 'draw')} of run {other}, held against it" for other in checked
     ]
     looked = f"{count(taken.total(), 'draw')} of {count(len(taken), 'other run')}"
+    if replies:
+        looked = f"{looked}, {count(replies.total(), 'reply', 'replies')}"
     if claimed and not problems:
         return Result(NAME, looked, Status.CLAIMED, tuple(evidence))
     return concluded(NAME, looked, problems, evidence)
+
+
+def _check_replies(run: AuditedRun, given: AuditedRun | None, problems: Problems) -> Counter[str]:
+    """Compare replies that another run's judge gave; return how many are said to be of which."""
+    columns = [*KEYS["replies"], *_REPLY, "judge_worker"]
+    there = {_key(row): row for row in given.rows("replies", columns)} if given else {}
+    taken: Counter[str] = Counter()
+    for row in run.rows("replies", columns):
+        if other := origin(row["judge_worker"]):
+            taken[other] += 1
+            if given and given.manifest.run == other:
+                logged = there.get(_key(row), {})
+                if differing := [name for name in _REPLY if row[name] != logged.get(name)]:
+                    prompt, replicate, index = _key(row)
+                    problems.add(
+                        f"question {index} of {prompt}, replicate {replicate} differs from run "
+                        f"{other} in {', '.join(differing)}"
+                    )
+    return taken
+
+
+def _key(row: Row) -> tuple[str, int, int]:
+    return row["prompt_id"], row["replicate"], row["question_index"]
 
 
 def _given(run: AuditedRun) -> AuditedRun | None:
