@@ -143,6 +143,10 @@ class Benchmark(ABC):
         """
         return ()
 
+    def failure_kinds(self, score: Score) -> Sequence[str]:
+        """Return the kinds of what is wrong with an image, each once; none where nobody says."""
+        return ()
+
     def result_files(
         self, scored: Sequence[Scored], settings: Mapping[str, Any]
     ) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -99,6 +99,10 @@ class GenEval(Benchmark):
         except KeyError:
             raise HarnessError("the colour of an object that was asked for is not logged") from None
         return Score.of(judgement.correct, judgement.reason, tuple(detections))
+
+    def failure_kinds(self, score: Score) -> Sequence[str]:
+        """Return which of missing object, count, color and position the image fails by."""
+        return rules.kinds_in(score.reason)
 
     def grading_passes(self, loading: Loading, height: int, width: int) -> GradingPasses | None:
         """Build detector and colour classifier without weights (see `Benchmark.grading_passes`)."""

@@ -11,6 +11,7 @@ github.com/djghosh13/geneval, with whose verdicts these rules are tested to agre
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,23 @@ class Failure:
                 return f"expected {self.label} {self.relation} target, found {seen} target"
             case FailureKind.NO_TARGET:
                 return f"no target for {self.label} to be {self.relation}"
+
+
+_KINDS = {
+    "color": re.compile(r"expected .+, found \d+ .+; and .+"),
+    "position": re.compile(r"expected .+, found .* target|no target for .+"),
+    "missing object": re.compile(r"expected .+>=\d+, found 0"),
+    "count": re.compile(r"expected .+(<|>=)\d+, found \d+"),
+}
+
+
+def kinds_in(reason: str) -> tuple[str, ...]:
+    """Return the kinds of failures in a reason of the official wording, each once."""
+    kinds = (
+        next((kind for kind, pattern in _KINDS.items() if pattern.fullmatch(line)), "other")
+        for line in reason.splitlines()
+    )
+    return tuple(dict.fromkeys(kinds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,11 @@ class QuestionBenchmark(Benchmark):
         )
         return Score(value, correct, reason, tuple(answers))
 
+    def failure_kinds(self, score: Score) -> Sequence[str]:
+        """Return the skills of the questions that are answered otherwise than expected."""
+        wrong = [each for each in score.answers if each.weight > 0 and not self.is_right(each)]
+        return tuple(dict.fromkeys(each.skill or "question" for each in wrong))
+
     def rescore(self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]) -> Score:
         """Grade logged answers again (see `Benchmark.rescore`).
 

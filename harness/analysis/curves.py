@@ -8,8 +8,8 @@ perfect judge would have taken, what a random pick is worth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -78,16 +78,48 @@ class RunCurves:
         run: The run.
         curves: Its own selection first.
         notes: What could not be computed, and why.
+        replayed: Its strategy at smaller budgets, if its own curve is read from that.
     """
 
     run: LoggedRun
     curves: list[Curve]
     notes: list[str] = field(default_factory=list)
+    replayed: Replay | None = None
 
     @property
     def own(self) -> Curve:
         """The curve of what the run did."""
         return self.curves[0]
+
+    def regraded(self, values: Floats) -> Floats:
+        """Return the own curve of another grade than the scorer's.
+
+        Args:
+            values: Of each draw, (S, N); NaN where unknown.
+
+        Returns:
+            Expected grade of every prompt at each of the own curve's budgets, (P, K).
+        """
+        run = replace(self.run, value=np.nan_to_num(values), scored=np.isfinite(values))
+        if self.own.basis == "subsets":
+            return run.scores_by_prompt(
+                _expected(run, lambda value: subsets.by_score(run.judge_score, value))
+            )
+        if self.replayed is None:
+            return run.scores()[:, None]
+        return _replayed_scores(run, self.replayed, map(run.outcomes_of, self.replayed.selected))
+
+    def spending(self, spent: Floats) -> Floats:
+        """Return the mean cost of an image at each of the own curve's budgets, (G, K).
+
+        Args:
+            spent: By each draw, (S, N).
+        """
+        if self.own.basis == "subsets":
+            return _subset_costs(self.run, spent)
+        if self.replayed is None:
+            return self.run.mean_cost(spent)[:, None]
+        return _replayed_costs(self.run, self.replayed, spent)
 
     def get(self, selector: str) -> Curve | None:
         """The curve of a selector, if there is one."""
@@ -107,11 +139,11 @@ def run_curves(run: LoggedRun) -> RunCurves:
         others = [Curve(c.selector, False, c.basis, c.budgets, c.scores, c.costs) for c in exact]
         replayed, notes = _try_replay(run)
         own = [c for c in _from_replay(run, replayed) if c.own] if replayed else [_as_run(run)]
-        return RunCurves(run, [*own, *others], notes)
+        return RunCurves(run, [*own, *others], notes, replayed)
     replayed, notes = _try_replay(run)
     if replayed is None:
         return RunCurves(run, [_as_run(run)], notes)
-    return RunCurves(run, _from_replay(run, replayed), notes)
+    return RunCurves(run, _from_replay(run, replayed), notes, replayed)
 
 
 def _from_subsets(run: LoggedRun) -> list[Curve]:
@@ -124,13 +156,7 @@ def _from_subsets(run: LoggedRun) -> list[Curve]:
         ORACLE: _expected(run, subsets.by_oracle),
         RANDOM: _expected(run, lambda value: subsets.at_random(value, run.answered)),
     }
-    drawn = run.index >= 0
-    count = np.maximum(drawn.sum(axis=1), 1)
-
-    def mean(spent: Floats) -> Floats:
-        return run.by_group(run.by_prompt((spent.sum(axis=1) / count)[:, None])) * n
-
-    all_drawn = {name: mean(spent) for name, spent in run.spending()}
+    all_drawn = {name: _subset_costs(run, spent) for name, spent in run.spending()}
     stopping = _stopping_costs(run)
     return [
         Curve(
@@ -143,6 +169,13 @@ def _from_subsets(run: LoggedRun) -> list[Curve]:
         )
         for selector, scores in values.items()
     ]
+
+
+def _subset_costs(run: LoggedRun, spent: Floats) -> Floats:
+    """Return the mean cost of n draws by group, (G, N), from that of each draw."""
+    count = np.maximum((run.index >= 0).sum(axis=1), 1)
+    n = np.arange(1, run.index.shape[1] + 1)
+    return run.by_group(run.by_prompt((spent.sum(axis=1) / count)[:, None])) * n
 
 
 def _expected(run: LoggedRun, expected: Callable[[Floats], Floats]) -> Floats:
@@ -199,24 +232,34 @@ def _from_replay(run: LoggedRun, replayed: Replay) -> list[Curve]:
         scored[ORACLE].append(np.where(any_known, value.max(axis=1, initial=0.0), np.nan))
         mean = value.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         scored[RANDOM].append(np.where(any_known, mean, np.nan))
-    unknown = replayed.missing.any(axis=1)
-    costs = {
-        name: np.stack(
-            [run.mean_cost(np.where(asked, spent, 0.0)) for asked in replayed.asked], axis=1
+    costs = {name: _replayed_costs(run, replayed, spent) for name, spent in run.spending()}
+    return [
+        Curve(
+            selector,
+            selector == STRATEGY,
+            "replay",
+            replayed.budgets,
+            _replayed_scores(run, replayed, values),
+            costs,
         )
-        for name, spent in run.spending()
-    }
-    for cost in costs.values():
-        cost[:, unknown] = np.nan
-    curves = []
-    for selector, values in scored.items():
-        scores = run.scores_by_prompt(np.stack(values, axis=1))
-        # A mean over the searches that can be answered would be one over the easy prompts.
-        scores[:, unknown] = np.nan
-        curves.append(
-            Curve(selector, selector == STRATEGY, "replay", replayed.budgets, scores, costs)
-        )
-    return curves
+        for selector, values in scored.items()
+    ]
+
+
+def _replayed_scores(run: LoggedRun, replayed: Replay, values: Iterable[Floats]) -> Floats:
+    """Return scores by prompt, (P, K), from those of searches at each budget, (S,) each."""
+    scores = run.scores_by_prompt(np.stack(list(values), axis=1))
+    # A mean over the searches that can be answered would be one over the easy prompts.
+    scores[:, replayed.missing.any(axis=1)] = np.nan
+    return scores
+
+
+def _replayed_costs(run: LoggedRun, replayed: Replay, spent: Floats) -> Floats:
+    """Return the mean cost of a search by group, (G, K), from that of each draw."""
+    costs = [run.mean_cost(np.where(asked, spent, 0.0)) for asked in replayed.asked]
+    means = np.stack(costs, axis=1)
+    means[:, replayed.missing.any(axis=1)] = np.nan
+    return means
 
 
 def _as_run(run: LoggedRun) -> Curve:

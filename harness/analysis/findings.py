@@ -11,6 +11,8 @@ import pandas as pd
 from harness.analysis.comparison import comparison_table
 from harness.analysis.curve_tables import curve_table, gap_table
 from harness.analysis.curves import AXES, RunCurves, run_curves
+from harness.analysis.failures import failures_table
+from harness.analysis.forecast import continuations
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.matched import matched_table
@@ -20,6 +22,7 @@ from harness.analysis.protocol import caption, check_comparable, labels, warning
 from harness.analysis.published import load_published, published_points
 from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
 from harness.analysis.run_table import runs_table
+from harness.analysis.skills import skill_table
 from harness.analysis.transfer import transfer_table
 from harness.analysis.truncated import logged_truncation
 from harness.errors import UsageError
@@ -158,6 +161,21 @@ class Findings:
     def payoffs(self) -> list[Payoff]:
         """Feedback against drawing anew after a rejection: `harness.analysis.rejections`."""
         return payoffs(self.runs, self.names, seed=self.seed)
+
+    @cached_property
+    def skills(self) -> pd.DataFrame:
+        """Scores by skill over budget and cost: `harness.analysis.skills.skill_table`."""
+        return skill_table(self.curves, self.names, seed=self.seed)
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """Failures by kind, at first and in the end: `harness.analysis.failures`."""
+        return failures_table(self.runs, self.names, seed=self.seed)
+
+    @cached_property
+    def forecast(self) -> pd.DataFrame:
+        """How curves would go on: `harness.analysis.forecast.continuations`."""
+        return continuations(self.curves, self.names, seed=self.seed)
 
     @cached_property
     def published(self) -> pd.DataFrame:

@@ -21,7 +21,7 @@ says how far they would have been right from fewer draws than the log has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -32,10 +32,12 @@ from scipy.special import expit, logit, ndtri
 from scipy.stats import qmc, rankdata
 
 from harness.analysis import subsets
+from harness.analysis.curves import AXES, RunCurves
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.mixtures import (
     GRID,
     RATES,
+    Mixture,
     beta,
     binomial,
     fit,
@@ -49,6 +51,7 @@ from harness.errors import UsageError
 Bools = npt.NDArray[np.bool_]
 
 ORACLE, FIRST_ACCEPTED, BY_SCORE = "oracle", "first accepted", "best by the judge's score"
+SELECTIONS = (ORACLE, FIRST_ACCEPTED, BY_SCORE)
 
 LEAST_DRAWS = 4
 RESAMPLES = 100
@@ -128,48 +131,53 @@ def prompt_draws(run: LoggedRun) -> PromptDraws:
 
 
 class Model:
-    """The three predictions, fitted to some draws."""
+    """Predictions by selection, fitted to some draws.
 
-    def __init__(self, draws: PromptDraws) -> None:
+    Attributes:
+        selections: Which it makes: all, without a judge only the oracle's.
+    """
+
+    def __init__(self, draws: PromptDraws, selections: Collection[str] = SELECTIONS) -> None:
         self.draws = draws
+        self.selections = [s for s in selections if draws.is_judged or s == ORACLE]
         known, correct, accepted = draws.known, draws.correct, draws.accepted
         right, number = correct.sum(axis=1), known.sum(axis=1)
-        self.rates = fit_rates(right, number)
-        if not draws.is_judged:
-            return
-        taken = (correct & accepted).sum(axis=1)
-        self.true_rates = fit(binomial(taken, right), beta, (1.0, 1.0))
-        mistaken = accepted.sum(axis=1) - taken
-        self.false_rates = fit(binomial(mistaken, number - right), beta, (-1.0, 1.0))
-        height = normal_scores(draws.score, known)
-        self.lines = fit(logistic(height, correct, known), normal_lines, (0.0, 0.5, 0.5, -1.0))
-        self.centre, self.deviation = shrunken_moments(height, known)
+        self._fits: dict[str, Mixture] = {}
+        if {ORACLE, FIRST_ACCEPTED} & set(self.selections):
+            self._fits["rates"] = fit_rates(right, number)
+        if FIRST_ACCEPTED in self.selections:
+            taken = (correct & accepted).sum(axis=1)
+            self._fits["true"] = fit(binomial(taken, right), beta, (1.0, 1.0))
+            mistaken = accepted.sum(axis=1) - taken
+            self._fits["false"] = fit(binomial(mistaken, number - right), beta, (-1.0, 1.0))
+        if BY_SCORE in self.selections:
+            height = normal_scores(draws.score, known)
+            likelihood = logistic(height, correct, known)
+            self._fits["lines"] = fit(likelihood, normal_lines, (0.0, 0.5, 0.5, -1.0))
+            self.centre, self.deviation = shrunken_moments(height, known)
 
     def refitted(self, weights: Floats) -> Model:
         """Return the model where prompts count otherwise, (P,)."""
         other = copy(self)
-        other.rates = self.rates.refitted(weights)
-        if self.draws.is_judged:
-            other.true_rates = self.true_rates.refitted(weights)
-            other.false_rates = self.false_rates.refitted(weights)
-            other.lines = self.lines.refitted(weights)
+        other._fits = {name: fitted.refitted(weights) for name, fitted in self._fits.items()}
         return other
 
     def predict(self, budgets: Sequence[int]) -> Mapping[str, Floats]:
         """Return the chance of success of each prompt by selection, (P, budgets)."""
         n = np.asarray(budgets, dtype=float)
-        result = {ORACLE: self.rates.means(1 - (1 - RATES[:, None]) ** n)}
-        if self.draws.is_judged:
-            result[FIRST_ACCEPTED] = self._first_accepted(n)[0]
-            result[BY_SCORE] = self._by_score(n)
-        return result
+        predictions = {
+            ORACLE: lambda: self._fits["rates"].means(1 - (1 - RATES[:, None]) ** n),
+            FIRST_ACCEPTED: lambda: self._first_accepted(n)[0],
+            BY_SCORE: lambda: self._by_score(n),
+        }
+        return {selection: predictions[selection]() for selection in self.selections}
 
     def draws_until_accepted(self, budgets: Sequence[int]) -> Floats:
         """Return the expected draws of each prompt, stopping at the first accepted; (P, B)."""
         return self._first_accepted(np.asarray(budgets, dtype=float))[1]
 
     def _first_accepted(self, n: Floats) -> tuple[Floats, Floats]:
-        mixtures = (self.rates, self.true_rates, self.false_rates)
+        mixtures = (self._fits[name] for name in ("rates", "true", "false"))
         p, t, f = (
             mixture.quantiles(shares)[..., None]
             for mixture, shares in zip(mixtures, _POINTS, strict=True)
@@ -180,7 +188,7 @@ class Model:
         return right.mean(axis=1), ((1 - none) / a).mean(axis=1)
 
     def _by_score(self, n: Floats) -> Floats:
-        chances = self.lines.means(expit(GRID[0][:, None] + GRID[1][:, None] * _HEIGHTS))
+        chances = self._fits["lines"].means(expit(GRID[0][:, None] + GRID[1][:, None] * _HEIGHTS))
         columns = []
         for largest in ndtri(_LEVELS ** (1 / n[:, None])):  # quantiles of the largest of n
             heights = self.centre[:, None] + self.deviation[:, None] * largest
@@ -244,9 +252,9 @@ class Forecast:
     logits) to meet the log at its last budget.
     """
 
-    def __init__(self, draws: PromptDraws) -> None:
+    def __init__(self, draws: PromptDraws, selections: Collection[str] = SELECTIONS) -> None:
         self.draws = draws
-        self.model = Model(draws)
+        self.model = Model(draws, selections)
         self._log = observed(draws, range(1, draws.number + 1))
 
     def scores(self, budgets: Sequence[int], weights: Floats | None = None) -> Mapping[str, Floats]:
@@ -290,8 +298,16 @@ def _logit(share: npt.ArrayLike) -> Floats:
     return result
 
 
+FORECAST_COLUMNS = ["selection", "budget", "score", "low", "high", "draws", "logged"]
+
+
 def forecast_table(
-    draws: PromptDraws, budgets: Sequence[int], *, seed: int = 0, level: float = LEVEL
+    draws: PromptDraws,
+    budgets: Sequence[int],
+    *,
+    seed: int = 0,
+    level: float = LEVEL,
+    selections: Collection[str] = SELECTIONS,
 ) -> pd.DataFrame:
     """Predict micro scores of a run's prompts at some budgets.
 
@@ -301,12 +317,13 @@ def forecast_table(
         seed: Of the resampling of prompts.
         level: Nominal coverage of the intervals (percentiles over resampled prompts, the model
             fitted again to each).
+        selections: Which to predict.
 
     Returns:
         One row a selection and budget: `selection`, `budget`, `score`, `low`, `high`, `draws`
         (expected, a prompt), `logged` (whether the log itself holds the budget).
     """
-    forecast = Forecast(draws)
+    forecast = Forecast(draws, selections)
     resampled = forecast.resampled(budgets, RESAMPLES, seed)
     rows = []
     for selection, scores in forecast.scores(budgets).items():
@@ -318,8 +335,49 @@ def forecast_table(
         rows += list(
             zip([selection] * len(budgets), budgets, scores, low, high, spent, logged, strict=True)
         )
-    columns = ["selection", "budget", "score", "low", "high", "draws", "logged"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=FORECAST_COLUMNS)
+
+
+CONTINUED = 8
+"""A report's forecast goes on to so many times the draws that every prompt has in the log."""
+
+
+def continuations(
+    curves: Sequence[RunCurves], names: Sequence[str], *, seed: int = 0
+) -> pd.DataFrame:
+    """Predict how the curves of runs that take the best of independent draws go on.
+
+    Args:
+        curves: Of each run.
+        names: What to call each.
+        seed: Of the resampling.
+
+    Returns:
+        One row a run and budget, from the run's own on: `run`, then as `forecast_table` (the run's
+        own selection), `tested` (whether `held_out` goes as far), and the expected cost of an image
+        on each of `AXES`. Runs whose logs allow no forecast have no rows.
+    """
+    parts = []
+    for of, name in zip(curves, names, strict=True):
+        own = int(of.own.budgets[-1])
+        try:
+            if of.own.basis != "subsets" or own < 2:
+                continue
+            draws = prompt_draws(of.run)
+        except UsageError:
+            continue
+        budgets = [own]
+        while budgets[-1] * 2 <= CONTINUED * draws.number:
+            budgets.append(budgets[-1] * 2)
+        table = forecast_table(draws, budgets, seed=seed, selections=(BY_SCORE,))
+        for axis in AXES:
+            table[axis] = float(of.own.costs[axis][0, -1]) / own * table["draws"]
+        table["tested"] = table["budget"] <= REACH * draws.number
+        parts.append(table.assign(run=name))
+    columns = list(dict.fromkeys(["run", *FORECAST_COLUMNS, "tested", *AXES]))
+    return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns))[
+        columns
+    ]
 
 
 def held_out(draws: PromptDraws, *, seed: int = 0) -> pd.DataFrame:

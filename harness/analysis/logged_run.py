@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from harness.analysis import prompt_sets
 from harness.analysis.measurement import measurement
@@ -24,7 +25,7 @@ from harness.analysis.resampling import Floats, Ints
 from harness.config import RECORDED_IMAGES
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
-from harness.log.schema import ROLES
+from harness.log.schema import KEYS, ROLES
 from harness.records import Prompt
 
 Bools = npt.NDArray[np.bool_]
@@ -274,6 +275,26 @@ class LoggedRun:
         return np.stack(
             [macro if g.kind == "macro" else known_mean(values[g.rows]) for g in self.groups]
         )
+
+    def place(self, part: int, table: pa.Table) -> tuple[Ints, Ints]:
+        """Return the place of each row of a part's log among the arrays: its search and column.
+
+        Args:
+            part: Number of the part in `parts`.
+            table: Rows of its candidates, with the columns that name a draw.
+
+        Returns:
+            Both -1 for draws of searches that have not ended.
+        """
+        rows = np.flatnonzero(self.searches["part"].to_numpy() == part)
+        prompts = self.prompts["prompt_id"].to_numpy()[self.searches["prompt"].to_numpy()[rows]]
+        keys = pd.MultiIndex.from_arrays([prompts, self.searches["replicate"].to_numpy()[rows]])
+        prompt_id, replicate, index = (table[name].to_numpy() for name in KEYS["candidates"])
+        ended = keys.get_indexer(pd.MultiIndex.from_arrays([prompt_id, replicate]))
+        search = np.where(ended >= 0, rows[ended], -1)
+        hits = (self.index[search] == index[:, None]) & (search >= 0)[:, None]
+        drawn = hits.any(axis=1)
+        return np.where(drawn, search, -1), np.where(drawn, hits.argmax(axis=1), -1)
 
     def spent(self, axis: str, roles: Sequence[str] = ROLES) -> Floats:
         """Return what each draw cost on an axis (see `costs`) over some roles, (S, N)."""

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.analysis import forecast as forecasts
+from harness.analysis.curves import run_curves
 from harness.analysis.forecast import BY_SCORE, FIRST_ACCEPTED, ORACLE, Forecast, PromptDraws
 from harness.analysis.mixtures import RATES, beta, binomial, fit
 from harness.cli import cli
@@ -125,3 +126,18 @@ def test_the_command_prints_a_table_and_its_own_test(make_run: MakeRun, tmp_path
     printed = runner.invoke(cli, ["forecast", str(tmp_path / "run"), "--json", "--budget", "100"])
     (result,) = json.loads(printed.output).values()
     assert {row["budget"] for row in result["forecast"]} == {1, 8, 16, 32, 64, 100}
+
+
+def test_a_report_continues_what_takes_the_best_of_independent_draws(make_run: MakeRun) -> None:
+    runs = [make_run("n", budget=8), make_run("r", strategy="reflect", budget=8)]
+    curves = [run_curves(run) for run in runs]
+    table = forecasts.continuations(curves, ["n", "r"])
+    assert set(table["run"]) == {"n"} and table["budget"].tolist() == [8, 16, 32, 64]
+    draws = forecasts.prompt_draws(runs[0])
+    whole = forecasts.forecast_table(draws, [8, 16, 32, 64]).query("selection == @BY_SCORE")
+    for column in ("score", "low", "high"):
+        assert table[column].tolist() == pytest.approx(whole[column].tolist())
+    assert table["score"].iloc[0] == pytest.approx(curves[0].own.scores[:, -1].mean())
+    nfe = curves[0].own.costs["nfe"][0, -1]
+    assert table["nfe"].tolist() == pytest.approx([nfe, 2 * nfe, 4 * nfe, 8 * nfe])
+    assert table["tested"].tolist() == [True, True, True, False]
