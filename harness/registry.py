@@ -176,6 +176,7 @@ JUDGES = Registry(
     {
         "none": "harness.models.judges.none:NoJudge",
         "detector": "benchmarks.geneval.judge:DetectorJudge",
+        "ensemble": "harness.models.judges.ensemble:EnsembleJudge",
         "metric": "harness.models.judges.metric:MetricJudge",
         "openai": "harness.models.judges.openai:OpenAIJudge",
         "oracle": "harness.models.judges.oracle:OracleJudge",

@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 
 import harness as package
+from harness.models.leakage import LABEL
 from tests.runs import contents
+from tests.stubs import Faults
 from tests.terminal import STUB, Terminal
 from tests.tiny import make_colors
 
 RUN = ["run", *STUB, "--model", "stub.toml", "--budget", "2", "--threads", "1"]
 JUDGE = ["--judge", "metric=clip-score"]
+METRIC = "tests.stubs:StubMetric"
+BOTH = ["--judge", "ensemble", "-J", f"members=clip-score,{METRIC}=faults"]
+ACCEPT = ["-J", f"accept=clip-score:0.1,{METRIC}:5"]
 
 
 @pytest.fixture
@@ -58,6 +63,28 @@ def test_a_metric_keeps_its_own_options_as_a_judge(harness: Terminal, clip: Path
     )
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_metrics_vote_and_none_of_them_may_be_the_scorer_s(
+    harness: Terminal, clip: Path, shared: bool
+) -> None:
+    if not shared:
+        Path("faults/config.json").write_text('{"other": 1}')
+        Faults.make(Path("theirs"))
+        suite = Path("stub.toml").read_text().replace('[scorer]\ncheckpoints = { faults = "', "|")
+        head, _, tail = suite.partition("|")
+        rest = tail.partition('"')[2]
+        Path("stub.toml").write_text(f'{head}[scorer]\ncheckpoints = {{ faults = "theirs"{rest}')
+    metrics = ["--metrics", f"clip-score,{METRIC}=faults"]
+    assert harness(*RUN, *BOTH, *ACCEPT, *metrics, "--out", "r") == 0, harness.err
+    assert (LABEL in harness.err) is shared
+    frame = package.load("r")
+    votes = [(row["clip-score"] >= 0.1) + (row[METRIC] >= 5) for row in frame["metrics"]]
+    assert frame["accepted"].tolist() == [vote == 2 for vote in votes]
+    assert frame["judge_score"].tolist() == [vote / 2 for vote in votes]
+    assert judge_of("r")["checkpoints"].keys() == {"clip-score.model", f"{METRIC}.faults"}
+    assert harness("audit", "r", "--rescore", "4") == int(shared), harness.out
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -76,6 +103,15 @@ def test_a_metric_keeps_its_own_options_as_a_judge(harness: Terminal, clip: Path
         (["--metrics", "clip-score,clip-score"], "is named twice"),
         (["--metrics", "aesthetic"], "needs a checkpoint for its head"),
         ([*JUDGE, "-J", "accept"], "-J takes name=value"),
+        (["--judge", "ensemble"], "needs two metrics or more"),
+        (["--judge", "ensemble=clip-score,clip-score"], "each once"),
+        ([*BOTH, "-J", "accept=clip-score:0.1"], "-J accept of 'tests.stubs:StubMetric'"),
+        ([*BOTH, "-J", "accept=clip-score:high"], "takes NAME:NUMBER"),
+        ([*BOTH, "-J", "accept=clip-scor:1"], "did you mean 'clip-score'"),
+        ([*BOTH, *ACCEPT, "-J", "rule=minimum"], "lacks -J spread of 'clip-score'"),
+        ([*BOTH, *ACCEPT, "-J", "rule=mean-rank"], "a judge is shown one"),
+        ([*BOTH, *ACCEPT, "-J", "rule=votes"], "did you mean 'vote'"),
+        ([*BOTH, *ACCEPT, "-J", "rules=vote"], "did you mean 'rule'"),
     ],
 )
 def test_what_makes_no_judge_is_refused_before_anything_is_made(

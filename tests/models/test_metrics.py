@@ -21,13 +21,14 @@ from benchmarks.geneval.confidence import ObjectConfidence, confidence
 from benchmarks.geneval.detectors.base import Detections
 from benchmarks.prompt_file import PromptFile
 from benchmarks.vqa.vqa_score import QUESTION, VQAScore
-from harness.errors import HarnessError, UsageError
+from harness.errors import BadAnswer, HarnessError, UsageError
+from harness.models.judges.ensemble import EnsembleJudge
 from harness.models.judges.metric import MetricJudge
 from harness.models.metrics.aesthetic import Aesthetic
 from harness.models.metrics.agreement import Agreement, ClipScore, PickScore, SiglipScore
 from harness.models.metrics.together import check
 from harness.models.vlm_loading import load_vlm
-from harness.records import Image, Loading, Look, Prompt, Setting, Verdict
+from harness.records import Cost, Image, Loading, Look, Prompt, Setting, Verdict
 from harness.registry import METRICS
 from harness.testing.judges import JudgeContract
 from harness.testing.metrics import MetricContract
@@ -237,6 +238,56 @@ class TestMetricJudge(JudgeContract):
     @pytest.fixture(scope="class")
     def pairs(self) -> list[tuple[Prompt, Image]]:
         return [(look.prompt, look.image) for look in looks()[:3]]
+
+
+class TestEnsembleJudge(JudgeContract):
+    @pytest.fixture(scope="class")
+    def judge(self, clip: Path, siglip: Path) -> EnsembleJudge:
+        settings = {"members": "clip-score,siglip-score", "rule": "minimum",
+                    "accept": "clip-score:0.1,siglip-score:0.3",
+                    "spread": "clip-score:0.1,siglip-score:0.1"}  # fmt: skip
+        return ensemble(clip, siglip, settings)
+
+    @pytest.fixture(scope="class")
+    def pairs(self) -> list[tuple[Prompt, Image]]:
+        return [(look.prompt, look.image) for look in looks()[:4]]
+
+
+def ensemble(clip: Path, siglip: Path, settings: dict[str, Setting]) -> EnsembleJudge:
+    parts = {"clip-score.model": clip, "siglip-score.model": siglip}
+    return EnsembleJudge.load(Loading(parts, "cpu", "float32", 4, settings), GenEval())
+
+
+@pytest.mark.parametrize("rule", ["vote", "minimum"])
+def test_members_of_an_ensemble_decide_on_their_own_scales(
+    clip: Path, siglip: Path, rule: str
+) -> None:
+    measured = [values(load(ClipScore, clip)), values(load(SiglipScore, siglip))]
+    accept = [sorted(each)[2] for each in measured]
+    text = f"clip-score:{accept[0]!r},siglip-score:{accept[1]!r}"
+    settings: dict[str, Setting] = {"members": "clip-score,siglip-score", "rule": rule}
+    settings |= {"accept": text, "spread": "clip-score:0.5,siglip-score:0.001"}
+    judge = ensemble(clip, siglip, settings)
+    prompts, images = zip(*((look.prompt, look.image) for look in looks()), strict=True)
+    verdicts = [verdict for verdict, _ in judge.judge(prompts, images, range(5))]
+    margins = [
+        [v - a for v, a in zip(pair, accept, strict=True)] for pair in zip(*measured, strict=True)
+    ]
+    assert [v.accepted for v in verdicts] == [min(pair) >= 0 for pair in margins]
+    if rule == "vote":
+        assert [v.score for v in verdicts] == [sum(m >= 0 for m in p) / 2 for p in margins]
+    else:
+        scores = [min(pair[0] / 0.5, pair[1] / 0.001) for pair in margins]
+        assert [v.score for v in verdicts] == pytest.approx(scores, rel=1e-3)
+
+
+def test_a_member_without_a_number_is_no_vote(clip: Path, siglip: Path) -> None:
+    settings: dict[str, Setting] = {"members": "clip-score,siglip-score"}
+    judge = ensemble(clip, siglip, settings | {"accept": "clip-score:0,siglip-score:0"})
+    member = judge.metrics.metrics["clip-score"]
+    member.measure = lambda looks: [(float("nan"), Cost())] * len(looks)  # type: ignore[method-assign]
+    with pytest.raises(BadAnswer, match="'clip-score' gave nan"):
+        judge.judge([looks()[0].prompt], [looks()[0].image], [0])
 
 
 def values(metric: Agreement | Aesthetic | VQAScore) -> list[float]:

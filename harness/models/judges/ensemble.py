@@ -1,0 +1,197 @@
+"""A judge made of several metrics, by a rule that never averages one's scale with another's.
+
+A judge is shown one image, so the rules are functions of one image: votes, and the minimum of
+margins that the user has put on a common scale. A rank within the search would need the images of
+the search that a judge does not see.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from benchmarks.base import Benchmark
+from harness.errors import BadAnswer, Failure, UsageError, did_you_mean
+from harness.models.metrics.together import Metrics, check, own, single
+from harness.models.suites import ModelSpec
+from harness.options import build, resolved
+from harness.records import Ability, Cost, Image, Loading, Look, Prompt, Setting, Verdict
+
+RULES = ("minimum", "vote")
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """Which metrics, and how they decide together.
+
+    Attributes:
+        members: Metrics, with commas between, each NAME or NAME=REF.
+        rule: "vote": accepted by more than half of the members; the score is the share that
+            accepts. "minimum": accepted by all; the score is the least margin over a threshold,
+            each in units of the member's own spread.
+        accept: Least value that each member accepts, "NAME:VALUE" with commas between.
+        spread: What counts as one unit of each member's scale, likewise: its standard deviation
+            over images, which a report's table of transfer gives. For the rule "minimum".
+    """
+
+    members: str
+    rule: str = "vote"
+    accept: str = ""
+    spread: str = ""
+
+
+class EnsembleJudge:
+    """Several metrics that vote, or of which the most critical decides. It says nothing."""
+
+    oracle: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
+    main_part: ClassVar[str] = ""
+    Settings: ClassVar[type] = EnsembleSettings
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        accept: Mapping[str, float],
+        spread: Mapping[str, float] | None,
+    ) -> None:
+        self.metrics = metrics
+        self.accept = accept
+        self.spread = spread
+
+    @classmethod
+    def complete(cls, spec: ModelSpec, reference: str, metrics: ModelSpec) -> ModelSpec:
+        """Take the members' checkpoints (see `harness.models.base.JudgeFactory`).
+
+        Raises:
+            UsageError: Fewer than two metrics are named, one twice, or an unknown one.
+        """
+        given = _listed(reference or str(spec.settings.get("members", "")))
+        checkpoints: dict[str, str] = {}
+        settings: dict[str, Setting] = {}
+        names = []
+        for each in given:
+            name, references, values = single(each, metrics)
+            names.append(name)
+            checkpoints |= {f"{name}.{part}": ref for part, ref in references.items()}
+            settings |= {f"{name}.{key}": value for key, value in values.items()}
+        if len(names) < 2 or len({*names}) < len(names):
+            raise UsageError(
+                f"the judge 'ensemble' needs two metrics or more, each once, got {names or 'none'}",
+                "such as --judge ensemble -J members=clip-score,pick-score; `python -m harness ls "
+                "metrics` lists them",
+            )
+        return spec.model_copy(
+            update={
+                "checkpoints": {**checkpoints, **spec.checkpoints},
+                "settings": {**settings, **spec.settings, "members": ",".join(names)},
+            }
+        )
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Setting]) -> dict[str, Setting]:
+        """Return options with their types (see `harness.models.base.JudgeFactory`).
+
+        Raises:
+            UsageError: An unknown option, or a value that it does not take.
+        """
+        return resolved(_own(given)) | {name: given[name] for name in given if "." in name}
+
+    @classmethod
+    def check(
+        cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
+    ) -> None:
+        """Look at settings and parts (see `harness.models.base.JudgeFactory`).
+
+        Raises:
+            UsageError: An unknown rule, a threshold or spread that is lacking, or what the members
+                refuse.
+        """
+        built = _own(settings)
+        if built.rule not in RULES:
+            seen = ", which would need the other images of the search: a judge is shown one"
+            raise UsageError(
+                f"the judge 'ensemble' has no rule '{built.rule}'"
+                f"{seen if built.rule == 'mean-rank' else ''}",
+                did_you_mean(built.rule, RULES),
+            )
+        names = _listed(built.members)
+        _numbers(built.accept, "accept", names)
+        if built.rule == "minimum":
+            _numbers(built.spread, "spread", names)
+        for name in names:
+            check(name, own(dict.fromkeys(parts), name), own(settings, name), benchmark)
+
+    @classmethod
+    def load(cls, loading: Loading, benchmark: Benchmark) -> EnsembleJudge:
+        """Load the members (see `harness.models.base.JudgeFactory`).
+
+        Raises:
+            UsageError: As of `check`.
+            HarnessError: A checkpoint is missing, damaged or another model's.
+        """
+        cls.check(loading.checkpoints, loading.settings, benchmark)
+        built = _own(loading.settings)
+        names = _listed(built.members)
+        spread = _numbers(built.spread, "spread", names) if built.rule == "minimum" else None
+        accept = _numbers(built.accept, "accept", names)
+        return cls(Metrics.load(loading, names), accept, spread)
+
+    def judge(
+        self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
+    ) -> list[tuple[Verdict, Cost]]:
+        """Measure each image by all members (see `harness.models.base.Judge`).
+
+        Raises:
+            BadAnswer: A member gave no number.
+        """
+        looks = [Look(*row) for row in zip(prompts, images, seeds, strict=True)]
+        return [(self._verdict(values), cost) for values, cost in self.metrics.measure(looks)]
+
+    def _verdict(self, values: Mapping[str, float]) -> Verdict:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise BadAnswer(Failure.BAD_NUMBER, f"the ensemble's '{name}' gave {value}")
+        margins = {name: value - self.accept[name] for name, value in values.items()}
+        if self.spread is None:
+            share = sum(margin >= 0 for margin in margins.values()) / len(margins)
+            return Verdict(share > 0.5, share)
+        least = min(margin / self.spread[name] for name, margin in margins.items())
+        return Verdict(least >= 0, least)
+
+
+def _own(settings: Mapping[str, Setting]) -> EnsembleSettings:
+    """Return the ensemble's options; those of its members are named NAME.OPTION."""
+    given = {name: value for name, value in settings.items() if "." not in name}
+    built: EnsembleSettings = build(EnsembleSettings, given, flag="-J", title="judge ensemble")
+    return built
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str, option: str, names: Sequence[str]) -> dict[str, float]:
+    """Return a number of each member.
+
+    Raises:
+        UsageError: One is lacking, is no number (a spread: above 0), or is no member's.
+    """
+    numbers: dict[str, float] = {}
+    example = f"such as -J {option}={','.join(f'{name}:0.3' for name in names)}"
+    for pair in _listed(text):
+        name, _, value = pair.rpartition(":")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or (option == "spread" and number <= 0):
+            raise UsageError(f"-J {option} takes NAME:NUMBER, got '{pair}'", example)
+        if name not in names or name in numbers:
+            known = f"the ensemble has no member '{name}' left for -J {option}"
+            raise UsageError(known, did_you_mean(name, names))
+        numbers[name] = number
+    if lacking := [name for name in names if name not in numbers]:
+        raise UsageError(f"the ensemble lacks -J {option} of '{lacking[0]}'", example)
+    return numbers
