@@ -138,6 +138,7 @@ def warnings(runs: Sequence[LoggedRun]) -> list[str]:
     if any(run.manifest.config["oracle"] for run in runs):
         labels.append(ORACLE)
     labels += dict.fromkeys(filter(None, (leakage.warning(run.manifest.config) for run in runs)))
+    labels += dict.fromkeys(text for run in runs for text in leakage.notices(run.manifest.config))
     return labels
 
 

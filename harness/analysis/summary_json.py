@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import Summary
-from harness.models import bundled, leakage
+from harness.models import bundled, leakage, provenance
 
 FORMAT = 1
 
@@ -34,6 +34,8 @@ def as_json(summary: Summary, folder: str, state: str) -> dict[str, Any]:
         "created": summary.manifest.created,
         "label": bundled.label(config),
         "warning": leakage.warning(config),
+        "notices": leakage.notices(config),
+        "provenance": {name: card.line for name, card in provenance.cards(config).items()},
         "oracle": config["oracle"],
         "strategy": config["strategy"],
         "benchmark": config["benchmark"],

@@ -43,8 +43,8 @@ def display(plan: Plan, folder: RunFolder, *, fresh: bool) -> Iterator[Callable[
     )
     for text in plan.truncated().sentences:
         click.echo(f"warning: {printable(text)}", err=True)
-    if text := leakage.warning(fields):
-        click.echo(f"warning: {text}", err=True)
+    for text in filter(None, [leakage.warning(fields), *leakage.notices(fields)]):
+        click.echo(f"warning: {printable(text)}", err=True)
     total, status = len(plan.searches), f"loading {_listed(list(config.specs))} …"
     if sys.stderr.isatty():
         with _bar(total, status) as observe:

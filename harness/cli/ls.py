@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +20,9 @@ PLUGINS = ("strategies", "benchmarks", "generators", "judges", "metrics")
 @click.option("--sort", type=click.Choice(["name", "score", "cost", "date"]), default="name",
               show_default=True,
               help="Runs: by name, or the best, the cheapest or the newest first.")  # fmt: skip
-def ls(what: str, folder: Path | None, root: Path, sort: str) -> None:
+@click.option("-v", "--verbose", is_flag=True,
+              help="Judges and metrics with what their checkpoints were trained on.")  # fmt: skip
+def ls(what: str, folder: Path | None, root: Path, sort: str, verbose: bool) -> None:
     """List what is installed here (third-party packages included), or the runs under FOLDER.
 
     Runs are looked for under results/ if no FOLDER is given. For suites (or models, the same), each
@@ -32,11 +35,12 @@ def ls(what: str, folder: Path | None, root: Path, sort: str) -> None:
     elif what == "runs":
         _runs(folder or root, sort)
     else:
-        _plugins(what)
+        _plugins(what, verbose)
 
 
-def _plugins(what: str) -> None:
+def _plugins(what: str, verbose: bool) -> None:
     from harness import registry
+    from harness.models.provenance import card
     from harness.options import describe
 
     kind: registry.Registry = getattr(registry, what.upper())
@@ -51,6 +55,21 @@ def _plugins(what: str) -> None:
         )
         for part, reference in getattr(plugin, "checkpoints", {}).items():
             click.echo(f"    {part}: {reference}")
+            if verbose and part != "processor":
+                click.echo(f"        {card(reference).line}")
+        if verbose and what == "judges":
+            click.echo(f"    {_training(plugin)}")
+
+
+def _training(judge: Any) -> str:
+    """Return what a judge was trained on, or where that is said."""
+    from harness.models.provenance import card
+
+    if getattr(judge, "is_remote", False):
+        return card("endpoint:").line
+    if getattr(judge, "main_part", ""):
+        return "trained on what its checkpoint was: `show` and reports have its card"
+    return "has no training of its own: its members or the scorer have theirs"
 
 
 def _models() -> None:

@@ -1,4 +1,4 @@
-"""The judge's checkpoints that are the scorer's own.
+"""The judge's checkpoints that are the scorer's own, and what else it shares with its measures.
 
 A judge that finds with the scorer's detector what the scorer will find is an oracle in all but
 name: its score is hardly one of a method. Whether checkpoints are the same is asked of their
@@ -16,6 +16,7 @@ from typing import Any
 from harness.errors import HarnessError, UsageError
 from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
+from harness.models.provenance import ROLES, cards
 from harness.models.weights import HALF, overlap
 from harness.registry import JUDGES
 
@@ -43,13 +44,8 @@ def shared(config: Mapping[str, Any]) -> Shared:
     Args:
         config: Of a run, as its manifest holds it.
     """
-    judge, scorer = _contents(config, "judge"), _contents(config, "scorer")
-    parts = tuple(
-        part
-        for part, content in judge.items()
-        if content in scorer.values()
-        or any(_same_weights(config, f"judge.{part}", f"scorer.{other}") for other in scorer)
-    )
+    judge = _contents(config, "judge")
+    parts = tuple(dict.fromkeys(part for part, _ in _common(config, "judge", "scorer")))
     main = _main_part(config["judge"]["kind"])
     return Shared(parts, bool(parts) and (main not in judge or main in parts))
 
@@ -64,6 +60,43 @@ def warning(config: Mapping[str, Any]) -> str:
     return (
         f"{LABEL}: it decides by the scorer's own {' and '.join(sharing.parts)}, as an oracle does"
     )
+
+
+def notices(config: Mapping[str, Any]) -> list[str]:
+    """Return what must be said of a run's judge and the measures that are to check on it.
+
+    That it has a metric's weights, or learnt from data that a metric or the scorer learnt from: a
+    gain there is then partly the judge's own. Nothing is concluded from data that is not public.
+
+    Args:
+        config: Of a run, as its manifest holds it.
+    """
+    if config["oracle"]:
+        return []
+    sentences = []
+    weights = dict.fromkeys(theirs for _, theirs in _common(config, "judge", "metric"))
+    if weights:
+        sentences.append(
+            f"the judge shares weights with what measures it held out ({', '.join(weights)}): its "
+            "gain there is partly its own"
+        )
+    known = cards(config)
+    learnt = {
+        role: {data for name, card in known.items() if name.startswith(role) for data in card.data}
+        for role in ROLES
+    }
+    for role in ("scorer", "metric"):
+        if both := sorted(learnt["judge"] & learnt[role]):
+            sentences.append(f"judge and {role} were trained on the same data ({', '.join(both)})")
+    return sentences
+
+
+def _common(config: Mapping[str, Any], role: str, other: str) -> Iterator[tuple[str, str]]:
+    """Yield the parts of two roles that are the same, by digest or by their weights."""
+    for part, content in _contents(config, role).items():
+        for theirs, held in _contents(config, other).items():
+            if content == held or _same_weights(config, f"{role}.{part}", f"{other}.{theirs}"):
+                yield part, theirs
 
 
 def unread(config: Mapping[str, Any]) -> list[str]:
@@ -85,7 +118,7 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _contents(config: Mapping[str, Any], role: str) -> dict[str, str]:
     """Return each part of a role by its name: its digest, or else its reference."""
-    parts = (config[role] or {}).get("checkpoints", {})
+    parts = (config.get(role) or {}).get("checkpoints", {})
     digests = config["digests"]
     return {part: digests.get(f"{role}.{part}", f"at {ref}") for part, ref in parts.items()}
 

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.truncated import logged_truncation
-from harness.models import leakage
+from harness.models import leakage, provenance
 from harness.models.bundled import is_miniature, suite_name
 from harness.report.chains import OUTCOMES, PAIRS, Card
 from harness.report.style import darkened
@@ -160,6 +160,7 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
         ("sampler", ", ".join(f"{k}={v}" for k, v in config["generator"]["settings"].items())),
         ("judge", f"{config['judge']['kind']}{' (ORACLE)' if config['oracle'] else shared}"),
         ("scorer", scorer),
+        *((f"{n} trained on", c.line) for n, c in provenance.cards(config).items()),
         ("searches", f"{len(run.searches)} of {run.searches_total}, {run.searches_failed} failed"),
         (
             "truncated",

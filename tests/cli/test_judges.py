@@ -53,6 +53,28 @@ def test_a_metric_judges_by_its_value_and_a_threshold(harness: Terminal, clip: P
     assert "the judge was asked again about 4 images" in harness.out
 
 
+def test_what_a_judge_shares_with_a_metric_is_said(harness: Terminal, clip: Path) -> None:
+    assert harness(*RUN, *JUDGE, "--metrics", "clip-score", "--out", "r") == 0, harness.err
+    assert "warning: the judge shares weights with what measures it" in harness.err
+    assert harness("report", "r", "--out", "page") == 0 and "shares weights" in harness.err
+    assert "judge.model trained on" in Path("page/index.html").read_text()
+    assert harness("show", "r", "--json") == 0
+    assert "unknown here" in json.loads(harness.out)["provenance"]["judge.model"]
+    assert harness(*RUN, *JUDGE, "--out", "alone") == 0 and "shares weights" not in harness.err
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("metrics", "Pick-a-Pic v1, starting from OpenCLIP"),
+        ("judges", "its provider has it, and may change it"),
+    ],
+)
+def test_verifiers_are_listed_with_their_training(harness: Terminal, what: str, says: str) -> None:
+    assert harness("ls", what) == 0 and says not in harness.out
+    assert harness("ls", what, "-v") == 0 and says in harness.out
+
+
 def test_a_metric_keeps_its_own_options_as_a_judge(harness: Terminal, clip: Path) -> None:
     assert harness(*RUN, *JUDGE, "-J", "weight=2.5", "--out", "r") == 0
     assert judge_of("r")["settings"] == {"name": "clip-score", "weight": 2.5}

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from harness.models.checkpoints import BUNDLED
-from harness.models.leakage import Shared, shared, unread, warning
+from harness.models.leakage import Shared, notices, shared, unread, warning
+from harness.models.provenance import UNKNOWN, card, cards
+from harness.models.suites import load_suite
 from harness.plan import Ask, plan
+from harness.registry import METRICS, SUITES
 from tests.models.disguises import DISGUISES
 
 OWN = {"detector": "a", "colors": "b"}
@@ -100,3 +103,54 @@ def test_weights_that_are_not_the_run_s_prove_nothing(tmp_path: Path) -> None:
 def test_what_is_not_here_is_compared_by_digest(tmp_path: Path) -> None:
     fields = config(OWN)
     assert unread(fields) == ["judge.detector", "judge.colors", "scorer.detector", "scorer.colors"]
+
+
+CLIP, OTHER = "openai/clip-vit-large-patch14", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+
+
+def measured(judge: str, metric: str, benchmark: str = "prompt-file", **values: Any) -> Any:
+    parts = {"judge": {"name.model": judge}, "metric": {"other.model": metric}}
+    fields = {role: {"kind": "metric", "checkpoints": of} for role, of in parts.items()}
+    return {"oracle": False, "digests": {}, "scorer": None, **fields,
+            "benchmark": {"name": benchmark}, **values}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("judge", "metric", "says"),
+    [
+        (CLIP, CLIP, ["shares weights with what measures it held out (other.model)", "400M"]),
+        (CLIP, OTHER, []),
+        (OTHER, "yuvalkirstain/PickScore_v1@main", ["trained on the same data (LAION-2B)"]),
+        ("google/siglip-so400m-patch14-384", "google/siglip-large-patch16-384", ["(WebLI)"]),
+        # What a folder of one's own was trained on is unknown, and so is what it shares.
+        ("/mine/clip-vit-large-patch14", CLIP, []),
+        ("bundled:judge", "bundled:detector", []),
+    ],
+)
+def test_what_a_judge_shares_with_what_measures_it(
+    judge: str, metric: str, says: list[str]
+) -> None:
+    sentences = notices(measured(judge, metric))
+    assert len(sentences) == len(says)
+    assert all(words in sentence for words, sentence in zip(says, sentences, strict=True))
+    assert not notices(measured(judge, metric, oracle=True))
+
+
+def test_a_judge_taught_by_the_benchmark_s_own_kind_of_labels_is_named() -> None:
+    spec = {"kind": "", "checkpoints": {"detector": "mask2former-swin-s-coco"}}
+    fields = measured("jacklishufan/reflect-dit//vlm", CLIP, "geneval", scorer=spec)
+    [sentence] = notices(fields)
+    assert "judge and scorer" in sentence and "GenEval's kind" in sentence
+    assert not notices(measured("jacklishufan/reflect-dit//vlm", CLIP, scorer=spec))
+
+
+def test_every_default_verifier_has_a_card() -> None:
+    references = [ref for name in METRICS.names() for ref in METRICS.get(name).checkpoints.values()]
+    for name in SUITES.names():
+        suite = load_suite(name)
+        references += [*suite.judge.checkpoints.values(), *suite.scorer.checkpoints.values()]
+    assert [ref for ref in references if card(ref) is UNKNOWN] == []
+    assert card("/mine/model") is UNKNOWN and "unknown" in UNKNOWN.line
+    assert card("openai/clip-vit-large-patch14@abc") is not UNKNOWN
+    known = cards(measured("a/b", CLIP) | {"judge": {"kind": "openai", "settings": {}}})
+    assert "may change it" in known["judge.model"].line
