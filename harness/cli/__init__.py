@@ -32,7 +32,6 @@ COMMANDS = {
     "doctor": ("harness.cli.doctor:doctor", "Say what this machine can do, and check it."),
     "simulate": ("harness.cli.simulate:simulate", "What a run would take on more GPUs."),
     "bench": ("harness.cli.bench:bench", "Measure how fast a run is on this machine."),
-    "gpu": ("harness.cli.gpu:gpu", "Measure this machine's GPU with random weights."),
     "ls": ("harness.cli.ls:ls", "List strategies, benchmarks, models or runs."),
 }
 

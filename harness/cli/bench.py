@@ -57,9 +57,6 @@ BUSY_CORES = 0.25
               help="Measure so many Ray workers, too; they share the threads.")  # fmt: skip
 @click.option("--rounds", type=COUNT, default=5, show_default=True,
               help="Rounds of each side, after one to warm up.")  # fmt: skip
-@click.option("--random-weights", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Draw full-size models (25 GB) into a folder, once, and measure them: plain "
-              "SANA for a strategy that gives no feedback, else Reflect-DiT.")  # fmt: skip
 @click.option("--json", "out", type=click.Path(path_type=Path), metavar="FILE",
               help="Write the figures, round by round, to a file.")  # fmt: skip
 def bench(
@@ -71,7 +68,6 @@ def bench(
     without_scorer: bool,
     workers: int | None,
     rounds: int,
-    random_weights: Path | None,
     out: Path | None,
     device: str,
     **asked: Any,
@@ -103,8 +99,6 @@ def bench(
     asked["strategy_options"] = parse(strategy_options, flag="-S")
     asked["benchmark_options"] = parse(benchmark_options, flag="-B")
     asked["generator_settings"] = parse(generator_settings, flag="-G")
-    if random_weights is not None:
-        asked["model"] = str(_random_models(random_weights, asked["model"], strategy, device))
     names = _regimes(asked["model"]) if strategy is None else [strategy]
     plans = [
         laddered(
@@ -142,30 +136,6 @@ def _regimes(model: str) -> list[str]:
         abilities = GENERATORS.get(load_suite(model).generator.kind).abilities
     strategies = {name: build(STRATEGIES.get(name), {}, flag="-S") for name in REGIMES}
     return [name for name, strategy in strategies.items() if strategy.needs() <= abilities]
-
-
-def _random_models(folder: Path, model: str, strategy: str | None, device: str) -> Path:
-    from harness.bench import sizes
-    from harness.bench.random_models import write_models
-    from harness.errors import UsageError
-    from harness.options import build
-    from harness.records import Ability
-    from harness.registry import STRATEGIES
-
-    if model != "miniature":
-        raise UsageError("--random-weights brings models of its own", "leave --model out")
-    if device == "cpu" and sizes.FULL.needs_gpu:
-        raise UsageError("full-size models would take days on a CPU", "run it on a GPU")
-    sana, reflect = write_models(
-        folder,
-        sizes.FULL,
-        device=device,
-        observe=lambda part: click.echo(f"drawing weights: {part} …", err=True),
-    )
-    if strategy is None:
-        return reflect
-    needs = build(STRATEGIES.get(strategy), {}, flag="-S").needs()
-    return reflect if Ability.FEEDBACK in needs else sana
 
 
 def _text(plans: Sequence[Plan], results: Sequence[Measured], device: str) -> str:

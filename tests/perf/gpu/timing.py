@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.bench.parts import Row
-from harness.bench.sizes import Scale
 from harness.records import Image
+from tests.perf.gpu.parts import Row
+from tests.perf.gpu.sizes import Scale
 
 REPEATS = 3
 """Times a measurement is taken, after one to warm up; the median counts."""

@@ -1,13 +1,21 @@
-"""`gpu`: measure this machine's GPU in minutes, and print a measurement as tables."""
+"""Measure this machine's GPU, print a measurement as tables, or write full-size random models."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
+from harness.engine.devices import has_gpu
+from harness.errors import HarnessError, UsageError
+from tests.perf.gpu.measure import measure_gpu
+from tests.perf.gpu.random_models import write_models
+from tests.perf.gpu.sizes import FULL, TINY
+from tests.perf.gpu.table import markdown, read_measurement
 
-@click.command(short_help="Measure this machine's GPU with models of random weights.")
+
+@click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("gpu.json"),
               show_default=True, metavar="FILE", help="Where the figures go, as JSON.")  # fmt: skip
 @click.option("--part", "parts", multiple=True, metavar="NAME",
@@ -17,7 +25,13 @@ import click
               help="Models of tiny sizes: tries the measurement itself, anywhere.")  # fmt: skip
 @click.option("--table", type=click.Path(path_type=Path), metavar="FILE",
               help="Measure nothing; print such a file as Markdown tables.")  # fmt: skip
-def gpu(out: Path, parts: tuple[str, ...], device: str, tiny: bool, table: Path | None) -> int:
+@click.option("--write-models", "models", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Measure nothing; write the models (25 GB) and suites of them, once, for "
+              "`harness bench --model FOLDER/sana.toml` or reflect-dit.toml.")  # fmt: skip
+def main(
+    out: Path, parts: tuple[str, ...], device: str, tiny: bool, table: Path | None,
+    models: Path | None,
+) -> int:  # fmt: skip
     """Measure this machine's GPU with models of random weights.
 
     Nothing is downloaded or installed. What doctor says; whether a small run agrees with the CPU;
@@ -26,10 +40,6 @@ def gpu(out: Path, parts: tuple[str, ...], device: str, tiny: bool, table: Path 
     roles gain by sharing the GPU. Some five minutes by estimate on a GPU of the H100's class;
     every part has a time limit, and one that fails leaves the others alone.
     """
-    from harness.bench.gpu_table import markdown, read_measurement
-    from harness.engine.devices import has_gpu
-    from harness.errors import UsageError
-
     if table is not None:
         click.echo(markdown(read_measurement(table)), nl=False)
         return 0
@@ -37,16 +47,23 @@ def gpu(out: Path, parts: tuple[str, ...], device: str, tiny: bool, table: Path 
         raise UsageError("no CUDA device was found", "--device cpu --tiny tries the measurement")
     if device == "cpu" and not tiny:
         raise UsageError("full-size models would take days on a CPU", "add --tiny")
-    from harness.bench.gpu import measure_gpu
-    from harness.bench.sizes import FULL, TINY
+    scale = TINY if tiny else FULL
 
-    content = measure_gpu(
-        TINY if tiny else FULL,
-        device,
-        out,
-        parts=parts,
-        observe=lambda line: click.echo(line, err=True),
-    )
+    def observe(line: str) -> None:
+        click.echo(line, err=True)
+
+    if models is not None:
+        for suite in write_models(models, scale, device=device, observe=observe):
+            click.echo(suite)
+        return 0
+    content = measure_gpu(scale, device, out, parts=parts, observe=observe)
     click.echo(markdown(read_measurement(out)), nl=False)
     click.echo(f"results   {out}", err=True)
     return 1 if any(part["error"] for part in content["parts"].values()) else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(standalone_mode=False))
+    except HarnessError as error:
+        sys.exit(f"error: {error.message}\nhint: {error.hint}")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.bench.sizes import Scale
+from tests.perf.gpu.sizes import Scale
 
 DONE = "complete.json"
 """Written last, so that a folder that was interrupted is not taken for whole."""

@@ -12,8 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.bench import gpu_models
-from harness.bench.device_timing import (
+from harness.engine.calibration import made_up
+from harness.models.compiling import compile_blocks
+from harness.plan import Ask
+from harness.records import Image, Prompt
+from tests.perf.gpu import models as gpu_models
+from tests.perf.gpu.parts import Recorder
+from tests.perf.gpu.sizes import Scale
+from tests.perf.gpu.timing import (
     attention_backends,
     bound,
     brief,
@@ -25,12 +31,6 @@ from harness.bench.device_timing import (
     replayed,
     timed,
 )
-from harness.bench.parts import Recorder
-from harness.bench.sizes import Scale
-from harness.engine.calibration import made_up
-from harness.models.compiling import compile_blocks
-from harness.plan import Ask
-from harness.records import Image, Prompt
 
 BATCHES = (1, 2, 4, 8, 16)
 

@@ -1,6 +1,6 @@
 """A GPU's measurement as the tables that people read, in Markdown.
 
-A measurement comes from another machine: whatever in it is not as `harness.bench.gpu` writes it is
+A measurement comes from another machine: whatever in it is not as `tests.perf.gpu` writes it is
 refused or left out, and no text of it stands in a table unescaped.
 """
 
@@ -47,7 +47,7 @@ class Outcome(BaseModel):
 
 
 class File(BaseModel):
-    """The file that `harness.bench.gpu` writes."""
+    """The file that `tests.perf.gpu` writes."""
 
     version: int = Field(ge=1, le=1)
     device: str
@@ -72,7 +72,8 @@ def read_measurement(path: Path) -> File:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         where = ".".join(map(str, first["loc"])) + f": {first['msg']}" if first else error
         raise HarnessError(
-            f"{path} is no measurement of a GPU: {where}", "make one with `python -m harness gpu`"
+            f"{path} is no measurement of a GPU: {where}",
+            "make one with `python -m tests.perf.gpu`",
         ) from None
 
 

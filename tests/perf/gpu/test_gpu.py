@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from harness.bench import parts
-from harness.bench.gpu_table import markdown, read_measurement
-from harness.bench.parts import Recorder, run_part
 from harness.errors import HarnessError
-from tests.terminal import Terminal
+from tests.perf.gpu import parts
+from tests.perf.gpu.__main__ import main
+from tests.perf.gpu.parts import Recorder, run_part
+from tests.perf.gpu.table import markdown, read_measurement
 
 
 def mixed(record: Recorder) -> None:
@@ -57,11 +58,12 @@ def test_a_part_fails_alone_and_keeps_what_it_measured(monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-def test_the_whole_road_at_a_tiny_size(harness: Terminal, tmp_path: Path) -> None:
+def test_all_parts_at_a_tiny_size(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
     names = ["sana", "scorer", "judge", "invariance"]
     chosen = [option for name in names for option in ("--part", name)]
-    assert harness("gpu", "--tiny", "--device", "cpu", "--out", out, *chosen) == 0, harness.err
+    result = CliRunner().invoke(main, ["--tiny", "--device", "cpu", "--out", str(out), *chosen])
+    assert result.exit_code == 0, result.output
     content = json.loads(out.read_text())
     assert list(content["parts"]) == names
     for name, part in content["parts"].items():
@@ -69,11 +71,8 @@ def test_the_whole_road_at_a_tiny_size(harness: Terminal, tmp_path: Path) -> Non
         assert not any("error" in row for row in part["rows"]), part
     for row in content["parts"]["invariance"]["rows"]:
         assert row["alone"] == row["elsewhere"] == row["again"] == 0
-    assert "| SANA |" in harness.out and "generator, 0 feedbacks, batches of 8: alone equal" in (
-        harness.out
-    )
-    printed = harness.out
-    assert harness("gpu", "--table", out) == 0 and harness.out == printed
+    table = markdown(read_measurement(out))
+    assert "| SANA |" in table and "generator, 0 feedbacks, batches of 8: alone equal" in table
 
 
 def _file(tmp_path: Path, **changes: object) -> Path:
@@ -123,10 +122,14 @@ def test_another_file_is_refused(tmp_path: Path, changes: dict[str, object]) -> 
         read_measurement(_file(tmp_path, **changes))
 
 
-def test_without_a_gpu_nothing_of_full_size_begins(harness: Terminal, tmp_path: Path) -> None:
-    assert harness("gpu", "--device", "cpu") == 2 and "add --tiny" in harness.err
+def test_without_a_gpu_nothing_of_full_size_begins(tmp_path: Path) -> None:
+    def refusal(*options: object) -> HarnessError:
+        result = CliRunner().invoke(main, [str(option) for option in options])
+        assert isinstance(result.exception, HarnessError)
+        return result.exception
+
+    assert refusal("--device", "cpu").hint == "add --tiny"
     (tmp_path / "no.json").write_text("[" * 100_000)
-    assert harness("gpu", "--table", tmp_path / "no.json") == 1
-    assert "hint: make one with" in harness.err
-    assert harness("gpu", "--tiny", "--device", "cpu", "--part", "sanna") == 2
-    assert "did you mean 'sana'" in harness.err
+    assert "make one with" in refusal("--table", tmp_path / "no.json").hint
+    wrong = refusal("--tiny", "--device", "cpu", "--part", "sanna")
+    assert "did you mean 'sana'" in wrong.hint

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.bench.random_models import write_models
-from harness.bench.sizes import FULL, TINY
 from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
+from tests.perf.gpu.random_models import write_models
+from tests.perf.gpu.sizes import FULL, TINY
 from tests.terminal import Terminal
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "reflect_dit"
+GOLDEN = Path(__file__).parents[2] / "golden" / "reflect_dit"
 
 
 def test_the_full_transformer_is_the_published_one() -> None:
@@ -67,16 +67,11 @@ def test_models_are_written_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_bench_with_random_weights(
-    harness: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bench_measures_them(harness: Terminal, tmp_path: Path) -> None:
     few = ["--limit", 2, "--budget", 2, "--rounds", 1, "--device", "cpu", "--threads", 1]
-    command = ["bench", "--random-weights", tmp_path / "models", *few]
-    assert harness(*command) == 2 and "days on a CPU" in harness.err
-    monkeypatch.setattr("harness.bench.sizes.FULL", TINY)
-    assert harness(*command, "--strategy", "best-of-n") == 0, harness.err
-    assert "random-tiny-sana" in harness.out and "drawing weights: vlm" in harness.err
-    assert harness(*command) == 0, harness.err
-    assert "random-tiny-reflect-dit" in harness.out and "drawing" not in harness.err
+    sana, reflect = write_models(tmp_path, TINY)
+    assert harness("bench", "--model", sana, *few) == 0, harness.err
+    assert "random-tiny-sana" in harness.out
+    assert harness("bench", "--model", reflect, *few) == 0, harness.err
+    assert "random-tiny-reflect-dit" in harness.out
     assert "best-of-n, budget 2" in harness.out and "reflect, budget 2" in harness.out
-    assert harness(*command, "--model", "reflect-dit") == 2 and "leave --model out" in harness.err

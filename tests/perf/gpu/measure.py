@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.bench import gpu_parts
-from harness.bench.parts import Part, run_part
-from harness.bench.sizes import Scale
 from harness.doctor import facts
 from harness.engine.devices import device_name
 from harness.errors import UsageError, did_you_mean
 from harness.log.environment import environment
 from harness.log.files import write_atomically
+from tests.perf.gpu import measurements
+from tests.perf.gpu.parts import Part, run_part
+from tests.perf.gpu.sizes import Scale
 
 VERSION = 1
 """Of the file that a measurement is written to."""
@@ -38,16 +38,16 @@ class Measurement:
 
 
 PARTS = {
-    "doctor": Measurement(gpu_parts.doctor, 60),
-    "parity": Measurement(gpu_parts.parity, 60),
-    "sana": Measurement(gpu_parts.generation, 90, ((0,),)),
-    "reflect-dit": Measurement(gpu_parts.generation, 90, ((3, 1, 2),)),
-    "judge": Measurement(gpu_parts.judging, 90),
-    "scorer": Measurement(gpu_parts.scoring, 60),
-    "invariance": Measurement(gpu_parts.invariance, 60),
-    "overlap": Measurement(gpu_parts.overlap, 120),
-    "networks": Measurement(gpu_parts.networks, 120, (0,)),
-    "networks with feedback": Measurement(gpu_parts.networks, 120, (3,)),
+    "doctor": Measurement(measurements.doctor, 60),
+    "parity": Measurement(measurements.parity, 60),
+    "sana": Measurement(measurements.generation, 90, ((0,),)),
+    "reflect-dit": Measurement(measurements.generation, 90, ((3, 1, 2),)),
+    "judge": Measurement(measurements.judging, 90),
+    "scorer": Measurement(measurements.scoring, 60),
+    "invariance": Measurement(measurements.invariance, 60),
+    "overlap": Measurement(measurements.overlap, 120),
+    "networks": Measurement(measurements.networks, 120, (0,)),
+    "networks with feedback": Measurement(measurements.networks, 120, (3,)),
 }
 """In the order in which they are measured. By estimate they take five minutes together on a GPU of
 the H100's class, most of it loading and compiling."""

@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.bench import random_models
-from harness.bench.random_models import drawn_on
-from harness.bench.sizes import Scale
 from harness.models.devices import prepare
+from tests.perf.gpu import random_models
+from tests.perf.gpu.random_models import drawn_on
+from tests.perf.gpu.sizes import Scale
 
 if TYPE_CHECKING:
     from benchmarks.geneval.colors import ClipColorClassifier

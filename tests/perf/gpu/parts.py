@@ -19,7 +19,7 @@ from harness.errors import first_line
 Row = dict[str, Any]
 """One measurement: what was measured, and its figures, or its `error`."""
 
-PRELOADED = ("torch", "diffusers", "transformers", "harness.bench.gpu_models")
+PRELOADED = ("torch", "diffusers", "transformers", "tests.perf.gpu.models")
 """Imported once, in the process that all parts are forked from; none of them touches a GPU."""
 
 
