@@ -254,12 +254,12 @@ def _check_sizes(ask: Ask) -> None:
             raise UsageError(f"{flag} {value} is more than {most}", f"give {most} at most")
 
 
-def replan(config: RunConfig, kept: Sequence[Prompt] = ()) -> Plan:
+def replan(config: RunConfig, stored: Sequence[Prompt] = ()) -> Plan:
     """The plan of a run that was started before, from its manifest's config.
 
     Args:
         config: What it was started with.
-        kept: The prompts in its folder, for where their source is gone. One that gives others
+        stored: The prompts in its folder, for where their source is gone. One that gives others
             than these is no reason to go on: whoever edited it expects to find the change.
 
     Raises:
@@ -287,9 +287,9 @@ def replan(config: RunConfig, kept: Sequence[Prompt] = ()) -> Plan:
         for name in metric_names(config.metric):
             METRICS.get(name)
     paths = locate(specs)
-    found = digests(paths)
+    actual = digests(paths)
     for name, expected in config.digests.items():
-        if found.get(name) != expected:
+        if actual.get(name) != expected:
             raise HarnessError(
                 f"checkpoint {name} is not the one this run was started with",
                 "put the original back, or start a new run",
@@ -297,9 +297,9 @@ def replan(config: RunConfig, kept: Sequence[Prompt] = ()) -> Plan:
     try:
         prompts = select_prompts(benchmark.prompts(), config.tags, config.limit)
     except HarnessError:
-        if not kept:
+        if not stored:
             raise
-        prompts = list(kept)
+        prompts = list(stored)
     return Plan(config, tuple(prompts), strategy, paths)
 
 
@@ -403,8 +403,8 @@ def _check_compile(suite: Suite) -> None:
 
 def with_dtype(spec: ModelSpec, ask: Ask) -> ModelSpec:
     """A spec with its number type settled: bfloat16 on a GPU, float32 on a CPU, unless stated."""
-    wanted = resolve_dtype(ask.dtype or spec.dtype, ask.device)
-    return spec.model_copy(update={"dtype": wanted})
+    dtype = resolve_dtype(ask.dtype or spec.dtype, ask.device)
+    return spec.model_copy(update={"dtype": dtype})
 
 
 def locate(specs: Mapping[Role, ModelSpec]) -> Paths:

@@ -126,9 +126,9 @@ def repair_prompts(folder: RunFolder, manifest: Manifest) -> list[str]:
     try:
         if stored_prompts(folder, manifest) is not None:
             return []
-        told = [f"{prompts_path(folder)} is missing"]
+        notes = [f"{prompts_path(folder)} is missing"]
     except HarnessError as error:
-        told = [error.message]
+        notes = [error.message]
     with exclusive(folder.path):
         if prompts_path(folder).is_file():
             make_folder(folder.path / "damaged")
@@ -136,8 +136,8 @@ def repair_prompts(folder: RunFolder, manifest: Manifest) -> list[str]:
         try:
             prompts = benchmark_prompts(read_config(manifest.config))
         except HarnessError as error:
-            return [*told, f"its prompts cannot be had again: {error.message}"]
+            return [*notes, f"its prompts cannot be had again: {error.message}"]
         if PromptSet.of(prompts) != manifest.prompt_set:
-            return [*told, "its prompts cannot be had again: their source gives other ones now"]
+            return [*notes, "its prompts cannot be had again: their source gives other ones now"]
         write_prompts(folder, prompts)
-    return [*told, f"{len(prompts)} prompts were written again, equal to those it began with"]
+    return [*notes, f"{len(prompts)} prompts were written again, equal to those it began with"]

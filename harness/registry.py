@@ -106,15 +106,15 @@ class Registry:
     def _load(self, name: str, target: str) -> Any:
         module, _, attribute = target.partition(":")
         try:
-            found: Any = import_module(module)
+            value: Any = import_module(module)
             for part in attribute.split(".") if attribute else ():
-                found = getattr(found, part)
+                value = getattr(value, part)
         except (ImportError, AttributeError) as error:
             raise UsageError(
                 f"{self.kind} '{name}' ({target}) cannot be imported: {error}",
                 "check that its package and what it depends on are installed",
             ) from error
-        return found
+        return value
 
     def _entries(self) -> Sequence[EntryPoint]:
         return _installed(self.group, tuple(sys.path))

@@ -107,9 +107,9 @@ def parse_json(text: str, *, nan_is_null: bool = False) -> Any:
             where there is one.
     """
 
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        for key, value in found:
+        for key, value in items:
             if key in result:
                 raise ValueError(f"the key {json.dumps(key)} is there twice")
             result[key] = plain(value, f"{json.dumps(key)} is ")

@@ -102,15 +102,15 @@ class ClipImageSettings:
             if not (folder / name).exists():
                 continue
             try:
-                found = json.loads((folder / name).read_text(encoding="utf-8"))
-                found = found.get("image_processor", found)
-                size, crop = found["size"], found["crop_size"]
+                content = json.loads((folder / name).read_text(encoding="utf-8"))
+                content = content.get("image_processor", content)
+                size, crop = content["size"], content["crop_size"]
                 return cls(
                     shortest_edge=size if isinstance(size, int) else size["shortest_edge"],
                     crop=(crop, crop) if isinstance(crop, int) else (crop["height"], crop["width"]),
-                    mean=tuple(found["image_mean"]),
-                    std=tuple(found["image_std"]),
-                    resample=found.get("resample", 3),
+                    mean=tuple(content["image_mean"]),
+                    std=tuple(content["image_std"]),
+                    resample=content.get("resample", 3),
                 )
             except (ValueError, TypeError, AttributeError, KeyError) as error:
                 raise HarnessError(
@@ -180,12 +180,12 @@ class ClipColorClassifier:
 
     def similarities(self, crops: Sequence[Crop]) -> list[Tensor]:
         """Cosine of each object with each colour, in the order of `COLORS`."""
-        found = []
+        answers = []
         for start in range(0, len(crops), self.batch_size):
             chunk = crops[start : start + self.batch_size]
             for crop, feature in zip(chunk, self._embed_images(chunk), strict=False):
-                found.append(self._directions(crop.name) @ feature)
-        return found
+                answers.append(self._directions(crop.name) @ feature)
+        return answers
 
     def probe(self, image: Image) -> Tensor:
         """Return how much closer than to the average colour three crops are to each of `COLORS`.
@@ -266,8 +266,8 @@ def clip_pixels(crop: Crop, settings: ClipImageSettings) -> npt.NDArray[np.float
     resized = cut.resize((width, height), Pillow.Resampling(settings.resample))
     top, left = (
         # torchvision's middle, which rounds halves to even; transformers rounds them down.
-        round((length - wanted) / 2)
-        for length, wanted in zip((height, width), settings.crop, strict=True)
+        round((length - crop_length) / 2)
+        for length, crop_length in zip((height, width), settings.crop, strict=True)
     )
     bottom, right = top + settings.crop[0], left + settings.crop[1]
     middle = np.asarray(resized.crop((left, top, right, bottom)), np.float32) / 255

@@ -105,20 +105,20 @@ class DetectorJudge:
         ]
 
     def _verdict(self, prompt: Prompt, seen: Examination) -> Verdict:
-        found: dict[str, list[float]] = {}
+        confidences: dict[str, list[float]] = {}
         for label, score in zip(seen.detections.labels, seen.detections.scores, strict=True):
-            found.setdefault(label, []).append(float(score))
+            confidences.setdefault(label, []).append(float(score))
         failures = seen.outcome.failures
         return Verdict(
             accepted=seen.outcome.correct,
-            score=rank(prompt.metadata, found, failures),
+            score=rank(prompt.metadata, confidences, failures),
             sentence=sentences(failures),
         )
 
 
 def rank(
     metadata: Mapping[str, Any],
-    found: Mapping[str, Sequence[float]],
+    confidences: Mapping[str, Sequence[float]],
     failures: Sequence[Failure],
 ) -> float:
     """Grade an image between 0 and 1; what is accepted is always above what is not.
@@ -136,28 +136,28 @@ def rank(
 
     Args:
         metadata: The prompt's `include` and `exclude`.
-        found: Confidence of every detection by class, whatever its confidence.
+        confidences: Confidence of every detection by class, whatever its confidence.
         failures: What GenEval's rules say is wrong.
     """
     open_failures = [failure for failure in failures if failure.kind is not FailureKind.TOO_MANY]
     too_many = {(f.label, f.count) for f in failures if f.kind is FailureKind.TOO_MANY}
     worth: list[float] = []
-    for wanted in metadata.get("include", ()):
-        failure = _failure_of(wanted, open_failures)
+    for entry in metadata.get("include", ()):
+        failure = _failure_of(entry, open_failures)
         if failure is not None:
             open_failures.remove(failure)
         stage = 3 if failure is None else _STAGE[failure.kind]
-        best = sorted(found.get(wanted["class"], ()), reverse=True)[: wanted["count"]]
-        worth.append(((stage > 0) + sum(best) / wanted["count"]) / 2)
-        if "color" in wanted:
+        best = sorted(confidences.get(entry["class"], ()), reverse=True)[: entry["count"]]
+        worth.append(((stage > 0) + sum(best) / entry["count"]) / 2)
+        if "color" in entry:
             share = 0.0 if stage < 1 else 1.0
             if stage == 1 and failure is not None:
                 share = failure.found / failure.count
             worth.append(((stage > 1) + share) / 2)
-        if "position" in wanted:
+        if "position" in entry:
             worth.append(float(stage > 2))
     for limit in metadata.get("exclude", ()):
-        ordered = sorted(found.get(limit["class"], ()), reverse=True)
+        ordered = sorted(confidences.get(limit["class"], ()), reverse=True)
         surplus = ordered[limit["count"] - 1] if len(ordered) >= limit["count"] else 0.0
         met = (limit["class"], limit["count"]) not in too_many
         worth.append((met + 1 - surplus) / 2)
@@ -165,8 +165,8 @@ def rank(
     return ((not failures) + mean) / 2
 
 
-def _failure_of(wanted: Mapping[str, Any], failures: Sequence[Failure]) -> Failure | None:
+def _failure_of(entry: Mapping[str, Any], failures: Sequence[Failure]) -> Failure | None:
     for failure in failures:
-        if failure.label == wanted["class"] and failure.color in ("", wanted.get("color", "")):
+        if failure.label == entry["class"] and failure.color in ("", entry.get("color", "")):
             return failure
     return None

@@ -60,7 +60,7 @@ def grading_passes(loading: Loading, height: int, width: int) -> GradingPasses |
 
 
 def _asks_color(prompt: Prompt) -> bool:
-    return any("color" in wanted for wanted in prompt.metadata.get("include", ()))
+    return any("color" in entry for entry in prompt.metadata.get("include", ()))
 
 
 def _tested(loading: Loading, *, compared: bool) -> tuple[GenEvalScorer, SelfTest]:

@@ -92,7 +92,7 @@ def requirements(row: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
             f"'include' {'is empty' if row.get('include') is not None else 'is missing'}",
             "it lists the objects that the prompt asks for; without any, every image is right",
         )
-    result = {"include": [_wanted(entry, place) for place, entry in enumerate(include)]}
+    result = {"include": [_checked_entry(entry, place) for place, entry in enumerate(include)]}
     if row.get("exclude") is not None:
         entries = _entries(row, "exclude")
         result["exclude"] = [
@@ -177,7 +177,7 @@ def _entries(row: Mapping[str, Any], key: str) -> list[Any]:
     return list(value)
 
 
-def _wanted(entry: Any, place: int) -> dict[str, Any]:
+def _checked_entry(entry: Any, place: int) -> dict[str, Any]:
     where = f"include[{place}]"
     present = _counted(entry, where, INCLUDE_KEYS)
     if "color" in present:

@@ -146,10 +146,10 @@ def _without_repetitions(rows: list[Row]) -> Iterator[Row]:
 
 
 def _check_official(rows: list[Row]) -> None:
-    found = hashlib.sha256(as_jsonl(rows).encode()).hexdigest()
-    if found != OFFICIAL_SHA256:
+    digest = hashlib.sha256(as_jsonl(rows).encode()).hexdigest()
+    if digest != OFFICIAL_SHA256:
         raise HarnessError(
-            f"GenEval's recipe gave prompts with sha256 {found[:12]}…, "
+            f"GenEval's recipe gave prompts with sha256 {digest[:12]}…, "
             f"the published ones have {OFFICIAL_SHA256[:12]}…",
             f"numpy {np.__version__} may draw random numbers differently; install numpy 2.x",
         )

@@ -89,8 +89,8 @@ class Failure:
             case FailureKind.WRONG_COLOR:
                 tally = Counter(self.colors)
                 seen = ", ".join(f"{tally[color]} {color}" for color in COLORS if tally[color])
-                wanted = f"{self.color} {self.label}>={self.count}"
-                return f"expected {wanted}, found {self.found} {self.color}; and {seen}"
+                expected = f"{self.color} {self.label}>={self.count}"
+                return f"expected {expected}, found {self.found} {self.color}; and {seen}"
             case FailureKind.WRONG_RELATION:
                 seen = " and ".join(self.relations)
                 return f"expected {self.label} {self.relation} target, found {seen} target"
@@ -162,12 +162,12 @@ def keep(
     order = np.argsort(scores, kind="stable")[::-1]
     by_class: dict[str, list[int]] = {}
     for index in order[scores[order] > np.float32(threshold)].tolist():
-        found = by_class.setdefault(labels[index], [])
-        if len(found) < MAX_OBJECTS:
-            found.append(index)
+        indices = by_class.setdefault(labels[index], [])
+        if len(indices) < MAX_OBJECTS:
+            indices.append(index)
     if max_overlap == 1.0:
-        return {label: tuple(found) for label, found in by_class.items()}
-    return {label: _suppress(found, boxes, max_overlap) for label, found in by_class.items()}
+        return {label: tuple(indices) for label, indices in by_class.items()}
+    return {label: _suppress(indices, boxes, max_overlap) for label, indices in by_class.items()}
 
 
 def colors_needed(metadata: Mapping[str, Any], kept: Kept) -> list[int]:
@@ -177,10 +177,10 @@ def colors_needed(metadata: Mapping[str, Any], kept: Kept) -> list[int]:
         Indices of detections, without repetitions, in the order they are asked for.
     """
     needed: dict[int, None] = {}
-    for wanted in metadata.get("include", ()):
-        found = kept.get(wanted["class"], ())
-        if "color" in wanted and len(found) >= wanted["count"]:
-            needed.update(dict.fromkeys(found[: wanted["count"]]))
+    for entry in metadata.get("include", ()):
+        group = kept.get(entry["class"], ())
+        if "color" in entry and len(group) >= entry["count"]:
+            needed.update(dict.fromkeys(group[: entry["count"]]))
     return list(needed)
 
 
@@ -197,21 +197,21 @@ def judge(
     """
     failures: list[Failure] = []
     groups: list[tuple[int, ...] | None] = []
-    for wanted in metadata.get("include", ()):
+    for entry in metadata.get("include", ()):
         # More than asked for is no failure here, but only the best are looked at further.
-        group = kept.get(wanted["class"], ())[: wanted["count"]]
-        failure = _check_count(wanted, group) or _check_color(wanted, group, color_of)
-        if failure is None and "position" in wanted:
-            target = metadata["include"][wanted["position"][1]]["class"]
-            failure = _check_position(wanted, group, groups, target, boxes)
+        group = kept.get(entry["class"], ())[: entry["count"]]
+        failure = _check_count(entry, group) or _check_color(entry, group, color_of)
+        if failure is None and "position" in entry:
+            target = metadata["include"][entry["position"][1]]["class"]
+            failure = _check_position(entry, group, groups, target, boxes)
         if failure is not None:
             failures.append(failure)
         groups.append(group if failure is None else None)
     for limit in metadata.get("exclude", ()):
         label, count = limit["class"], limit["count"]
-        found = len(kept.get(label, ()))
-        if found >= count:
-            failures.append(Failure(FailureKind.TOO_MANY, label, count, found))
+        number = len(kept.get(label, ()))
+        if number >= count:
+            failures.append(Failure(FailureKind.TOO_MANY, label, count, number))
     return Judgement(tuple(failures))
 
 
@@ -239,54 +239,54 @@ def relative_position(box: Floats, target: Floats) -> tuple[str, ...]:
     return tuple(name for name, held in zip(RELATIONS, holds, strict=True) if held)
 
 
-def _check_count(wanted: Mapping[str, Any], group: tuple[int, ...]) -> Failure | None:
-    if len(group) >= wanted["count"]:
+def _check_count(entry: Mapping[str, Any], group: tuple[int, ...]) -> Failure | None:
+    if len(group) >= entry["count"]:
         return None
     kind = FailureKind.TOO_FEW if group else FailureKind.MISSING
-    return Failure(kind, wanted["class"], wanted["count"], len(group))
+    return Failure(kind, entry["class"], entry["count"], len(group))
 
 
 def _check_color(
-    wanted: Mapping[str, Any], group: tuple[int, ...], color_of: Callable[[int], str]
+    entry: Mapping[str, Any], group: tuple[int, ...], color_of: Callable[[int], str]
 ) -> Failure | None:
-    if "color" not in wanted:
+    if "color" not in entry:
         return None
     colors = tuple(color_of(index) for index in group)
-    right = colors.count(wanted["color"])
-    if right >= wanted["count"]:
+    right = colors.count(entry["color"])
+    if right >= entry["count"]:
         return None
     return Failure(
         FailureKind.WRONG_COLOR,
-        wanted["class"],
-        wanted["count"],
+        entry["class"],
+        entry["count"],
         right,
-        color=wanted["color"],
+        color=entry["color"],
         colors=colors,
     )
 
 
 def _check_position(
-    wanted: Mapping[str, Any],
+    entry: Mapping[str, Any],
     group: tuple[int, ...],
     groups: Sequence[tuple[int, ...] | None],
     target: str,
     boxes: Floats,
 ) -> Failure | None:
-    relation, number = wanted["position"]
+    relation, number = entry["position"]
     targets = groups[number]
     named = {"relation": relation, "target": target}
     if targets is None:
-        return Failure(FailureKind.NO_TARGET, wanted["class"], wanted["count"], len(group), **named)
+        return Failure(FailureKind.NO_TARGET, entry["class"], entry["count"], len(group), **named)
     for index in group:
         for other in targets:
-            found = relative_position(boxes[index], boxes[other])
-            if relation not in found:
+            relations = relative_position(boxes[index], boxes[other])
+            if relation not in relations:
                 return Failure(
                     FailureKind.WRONG_RELATION,
-                    wanted["class"],
-                    wanted["count"],
+                    entry["class"],
+                    entry["count"],
                     len(group),
-                    relations=found,
+                    relations=relations,
                     **named,
                 )
     return None
@@ -294,11 +294,11 @@ def _check_position(
 
 def _suppress(order: Sequence[int], boxes: Floats, max_overlap: float) -> tuple[int, ...]:
     """Greedy suppression: take the best, drop what overlaps it too much, repeat."""
-    kept: list[int] = []
+    chosen: list[int] = []
     for index in order:
-        if all(_overlap(boxes[better], boxes[index]) < max_overlap for better in kept):
-            kept.append(index)
-    return tuple(kept)
+        if all(_overlap(boxes[better], boxes[index]) < max_overlap for better in chosen):
+            chosen.append(index)
+    return tuple(chosen)
 
 
 def _overlap(a: Floats, b: Floats) -> float:

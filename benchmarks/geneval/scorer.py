@@ -39,11 +39,11 @@ class Examination:
 
     def score(self) -> Score:
         """The benchmark's verdict, with every detection as it is logged."""
-        found = self.detections
+        detections = self.detections
         logged = (
             Detection(label, _box(box), float(score), self.colors.get(index))
             for index, (label, box, score) in enumerate(
-                zip(found.labels, found.boxes, found.scores, strict=True)
+                zip(detections.labels, detections.boxes, detections.scores, strict=True)
             )
         )
         return Score.of(self.outcome.correct, self.outcome.reason, tuple(logged))
@@ -85,21 +85,21 @@ class GenEvalScorer:
         if len(prompts) != len(images):
             raise ValueError(f"{len(prompts)} prompts for {len(images)} images")
         asked = [_requirements(prompt) for prompt in prompts]
-        found = self.detector.detect(images)
+        detections = self.detector.detect(images)
         kept = [
             rules.keep(
                 seen.labels, seen.scores, seen.boxes, tag=prompt.tag, max_overlap=self.max_overlap
             )
-            for prompt, seen in zip(prompts, found, strict=True)
+            for prompt, seen in zip(prompts, detections, strict=True)
         ]
-        colors = self._colors(asked, images, found, kept)
+        colors = self._colors(asked, images, detections, kept)
         return [
             Examination(
-                detections=found[row],
+                detections=detections[row],
                 kept=kept[row],
                 colors=colors[row],
                 outcome=rules.judge(
-                    asked[row], kept[row], found[row].boxes, colors[row].__getitem__
+                    asked[row], kept[row], detections[row].boxes, colors[row].__getitem__
                 ),
                 cost=self._cost(images[row], len(colors[row])),
             )
@@ -110,7 +110,7 @@ class GenEvalScorer:
         self,
         asked: Sequence[Mapping[str, Any]],
         images: Sequence[Image],
-        found: Sequence[Detections],
+        detections: Sequence[Detections],
         kept: Sequence[Kept],
     ) -> list[dict[int, str]]:
         """Colours the rules will ask for, of all images in one go."""
@@ -122,7 +122,7 @@ class GenEvalScorer:
         crops = [
             Crop(images[row], seen.masks[index], seen.boxes[index], seen.labels[index])
             for row, index in needed
-            for seen in (found[row],)
+            for seen in (detections[row],)
         ]
         colors: list[dict[int, str]] = [{} for _ in asked]
         for (row, index), color in zip(needed, self.classifier.classify(crops), strict=True):

@@ -56,23 +56,23 @@ def write_results(folder: RunFolder, root: Path) -> tuple[Path, ...]:
     prompts = {prompt.id: prompt for prompt in read_prompts(folder, manifest)}
     names = read_files(folder)
     rows = store.read(folder.log, "candidates", _COLUMNS).to_pylist()
-    found = {(row["prompt_id"], row["replicate"]): row for row in rows}
+    row_of = {(row["prompt_id"], row["replicate"]): row for row in rows}
     texts: Mapping[str, str]
     if (benchmark := _matching(manifest)) is not None:
         texts = benchmark.result_files(
             [
-                Scored(prompts[key[0]], key[1], name, logged_score(found[key]))
+                Scored(prompts[key[0]], key[1], name, logged_score(row_of[key]))
                 for key, name in names.items()
-                if key in found
+                if key in row_of
             ],
             benchmark.scorer_settings(scorer.get("settings", {})),
         )
     else:
         overlap = float(scorer.get("settings", {}).get("max_overlap", rules.MAX_OVERLAP))
         lines = [
-            json.dumps(_line(str(root / name), prompts[key[0]], found[key], overlap)) + "\n"
+            json.dumps(_line(str(root / name), prompts[key[0]], row_of[key], overlap)) + "\n"
             for key, name in names.items()
-            if key in found
+            if key in row_of
         ]
         texts = {RESULTS: "".join(lines)}
     paths = []

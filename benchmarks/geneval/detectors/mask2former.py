@@ -65,10 +65,10 @@ class Mask2FormerDetector:
         resize: Resize = "uint8",
         floor: float = SCORE_FLOOR,
     ) -> None:
-        found = network.config.num_labels
-        if found != len(CLASSES):
+        results = network.config.num_labels
+        if results != len(CLASSES):
             raise HarnessError(
-                f"the detector knows {found} classes, GenEval has {len(CLASSES)}",
+                f"the detector knows {results} classes, GenEval has {len(CLASSES)}",
                 "use a Mask2Former trained on COCO instances",
             )
         self.network = network.eval().requires_grad_(False)
@@ -118,18 +118,18 @@ class Mask2FormerDetector:
         Raises:
             BadAnswer: The network's output is not finite.
         """
-        found: dict[int, Detections] = {}
+        results: dict[int, Detections] = {}
         for indices in batches(images, self.batch_size):
             rows = self._run([images[index] for index in indices])
             for index, (class_logits, mask_logits) in zip(indices, rows, strict=True):
-                found[index] = postprocess(
+                results[index] = postprocess(
                     class_logits,
                     mask_logits,
                     image_size=_size(images[index]),
                     frame=self.frame,
                     floor=self.floor,
                 )
-        return [found[index] for index in range(len(images))]
+        return [results[index] for index in range(len(images))]
 
     def flops(self, height: int, width: int) -> float:
         """FLOPs of the network for one image, counted once for each input shape.
@@ -194,10 +194,10 @@ def _keep_in_float32(module: Any) -> None:
 
 def batches(images: Sequence[Image], size: int) -> Iterator[list[int]]:
     """Indices of images of equal height and width, at most `size` of them at a time."""
-    alike: dict[tuple[int, int], list[int]] = {}
+    by_size: dict[tuple[int, int], list[int]] = {}
     for index, image in enumerate(images):
-        alike.setdefault(_size(image), []).append(index)
-    for indices in alike.values():
+        by_size.setdefault(_size(image), []).append(index)
+    for indices in by_size.values():
         for start in range(0, len(indices), size):
             yield indices[start : start + size]
 

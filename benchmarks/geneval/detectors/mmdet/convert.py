@@ -226,11 +226,11 @@ def _check_classes(checkpoint: Path, meta: Any) -> None:
         return
     if not isinstance(named, list | tuple):
         raise HarnessError(f"{checkpoint} says {named!r:.80} where its classes should be", _DAMAGED)
-    found = [str(name).replace("_", " ") for name in named]
+    trained_on = [str(name).replace("_", " ") for name in named]
     expected = [_COCO_NAMES.get(name, name) for name in CLASSES]
-    if found != expected:
+    if trained_on != expected:
         raise HarnessError(
-            f"{checkpoint} is trained on {len(found)} classes ({shortened(found)}), not on COCO's "
-            f"{len(expected)}",
+            f"{checkpoint} is trained on {len(trained_on)} classes ({shortened(trained_on)}), not "
+            f"on COCO's {len(expected)}",
             "GenEval needs a detector of COCO instances",
         )

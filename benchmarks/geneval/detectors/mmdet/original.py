@@ -109,7 +109,7 @@ class MmdetDetector:
         Raises:
             BadAnswer: The network's output is not finite.
         """
-        found: dict[int, Detections] = {}
+        results: dict[int, Detections] = {}
         for indices in batches(images, self.batch_size):
             # mmdet reads images with OpenCV, so it expects blue before red.
             rows = [self._prepare({"img": images[index][..., ::-1]}) for index in indices]
@@ -121,8 +121,8 @@ class MmdetDetector:
                 }
             )
             for index, sample in zip(indices, samples, strict=False):
-                found[index] = self._read(sample.pred_instances)
-        return [found[index] for index in range(len(images))]
+                results[index] = self._read(sample.pred_instances)
+        return [results[index] for index in range(len(images))]
 
     def flops(self, height: int, width: int) -> float:
         """FLOPs of the network for one image, counted once for each input shape."""
@@ -214,8 +214,8 @@ class PlainAttention:
         """Take mmcv's PyTorch path; `starts` and `step` do not matter to it."""
         from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
-        found: Tensor = multi_scale_deformable_attn_pytorch(value, shapes, places, weights)
-        return found
+        results: Tensor = multi_scale_deformable_attn_pytorch(value, shapes, places, weights)
+        return results
 
 
 def _without_compiled_operators() -> None:
