@@ -212,7 +212,7 @@ SUITES = Registry(
     "harness.models",
     {
         "miniature": "harness.models.suites:MINIATURE",
-        "miniature-habits": "harness.models.suites:MINIATURE_HABITS",
+        "miniature-even": "harness.models.suites:MINIATURE_EVEN",
         "sana-1.0-1.6b": "harness.models.suites:SANA_1_6B",
         "sana-1.5-1.6b": "harness.models.suites:SANA_1_5_1_6B",
         "sana-1.5-4.8b": "harness.models.suites:SANA_1_5_4_8B",

@@ -142,7 +142,11 @@ def test_a_config_of_an_oracle_run_says_so(suite: Path) -> None:
     [
         ("reflect-dit", "vlm=org/another-vlm", {"model": "org/another-vlm"}),
         ("sana-1.0-1.6b", "vlm=org/another-vlm", {"model": "org/another-vlm"}),
-        ("miniature", "detector=here", {"detector": "here", "colors": "bundled:judge_colors"}),
+        (
+            "miniature",
+            "detector=here",
+            {"detector": "here", "colors": "bundled:habits_judge_colors"},
+        ),
         ("miniature", "vlm=org/another-vlm", {"model": "org/another-vlm"}),
     ],
 )

@@ -13,7 +13,7 @@ from harness.analysis.logged_run import LoggedRun
 from harness.analysis.prompt_sets import listed
 from harness.errors import UsageError
 from harness.models import leakage
-from harness.models.bundled import is_miniature, label
+from harness.models.bundled import is_miniature, label, suite_name
 
 ORACLE = "ORACLE run: the judge is the scorer, so its score is an upper bound"
 
@@ -59,7 +59,7 @@ def labels(runs: Sequence[LoggedRun]) -> list[str]:
                     names[i] = f"{name} {describe(configs[i])}"
 
     extend(lambda c: ", ".join(f"{k}={v}" for k, v in sorted(c["strategy"]["options"].items())))
-    extend(lambda c: str(c["suite"]))
+    extend(suite_name)
     extend(lambda c: f"judge {c['judge']['kind']}")
     seeds = [run.seeds for run in runs]
     for name in {n for n in names if names.count(n) > 1}:

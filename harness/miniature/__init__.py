@@ -17,17 +17,27 @@ class World(NamedTuple):
 
     Attributes:
         components: Folder of the base's text encoder and transformer; "" for the pipeline's own.
-        reflect: Folder of the transformer that learnt reflection.
+        prefix: Of the folders of its judge and of its transformer that learnt reflection.
         suffix: Of the files and marks of its measurements.
     """
 
     components: str
-    reflect: str
+    prefix: str
     suffix: str
+
+    @property
+    def reflect(self) -> str:
+        """Folder of the transformer that learnt reflection."""
+        return f"{self.prefix}reflect"
+
+    @property
+    def judge(self) -> tuple[str, str]:
+        """Folders of the judge's detector and of its colours."""
+        return f"{self.prefix}judge", f"{self.prefix}judge_colors"
 
 
 WORLDS = {
-    "habits": World("habits", "habits_reflect", "-habits"),
-    "even": World("", "reflect", ""),
+    "habits": World("habits", "habits_", "-habits"),
+    "even": World("", "", ""),
 }
 """By name: failures that habits bring whatever the seed, and failures of each draw's own."""

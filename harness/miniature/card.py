@@ -22,7 +22,7 @@ TABLE, FACTS, CARD = "evaluation{}.parquet", "evaluation{}.json", "CARD.md"
 START, END = "<!-- measured{} -->", "<!-- /measured{} -->"
 ROWS = (
     ("runs' generator, one plain draw, by the scorer", "reflect", "scorer", False),
-    ("base before it learnt reflection, by the scorer", "base", "scorer", False),
+    ("base, one plain draw, by the scorer", "base", "scorer", False),
     ("scorer: true scenes accepted", "true_scene", "scorer", False),
     ("scorer: planted errors rejected", "planted_error", "scorer", True),
     ("judge: true scenes accepted", "true_scene", "judge", False),
@@ -47,23 +47,23 @@ def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: st
         weights: Folder of the models, for their recipes.
         world: One of `WORLDS`.
     """
-    stages = STAGES if world == "even" else (WORLDS[world].components, WORLDS[world].reflect)
+    own = WORLDS[world]
+    stages = (own.components, own.reflect, *own.judge) if own.components else STAGES
     lines = [
         f"`python -m harness.miniature.evaluate` (float32, {facts['images']} images over all 553"
         f" prompts, {facts['num_inference_steps']} steps, guidance {facts['guidance_scale']});"
         " per cent:",
         "",
     ]
-    for number, (label, what, who, denied) in enumerate(ROWS):
+    present = [row for row in ROWS if (table["what"] == row[1]).any()]
+    for number, (label, what, who, denied) in enumerate(present):
         part = table[table["what"] == what]
-        if part.empty:  # of what is shared, another world's table has it
-            continue
         by_tag = shares(part["tag"], ~part[who] if denied else part[who])
         if number == 0:
             lines += [f"| | {' | '.join(by_tag)} |", "|---" * (len(by_tag) + 1) + "|"]
         cells = " | ".join(f"{100 * share:.1f}" for share in by_tag.values())
         lines.append(f"| {label} | {cells} |")
-    drawn = table[table["what"] == "reflect"]
+    drawn = table[table["what"] == present[0][1]]
     agreed = float((drawn["scorer"] == drawn["judge"]).mean())
     over = float((drawn["judge"] & ~drawn["scorer"]).mean())
     under = float((drawn["scorer"] & ~drawn["judge"]).mean())
@@ -99,6 +99,8 @@ def _spread(table: pd.DataFrame, images: int) -> list[str]:
     lines = []
     for label, what, who, _ in ROWS[:2]:
         part = table[table["what"] == what]
+        if part.empty:
+            continue
         count = images // PROMPTS
         right = part.groupby(part["number"] // count)[who].sum()
         shares = [f"{100 * (right == n).mean():.0f}" for n in range(count + 1)]

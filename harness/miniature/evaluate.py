@@ -201,7 +201,7 @@ def grid(requests: Sequence[Request], images: Sequence[Image], columns: int = 10
     type=click.Choice(list(WORLDS)),
     default="even",
     show_default=True,
-    help="Whose images; the detectors are measured with those of the world without habits.",
+    help="Whose images, and whose judge.",
 )
 @click.option("--images", default=4, show_default=True, help="Images a prompt.")
 @click.option("--batch", default=16, show_default=True, help="Images of the one batch shape.")
@@ -229,15 +229,17 @@ def main(
     font_path()
     patient_threads()
     requests = [request for request in benchmark_requests() for _ in range(images)]
+    own = WORLDS[world]
     scorers = {
         "scorer": load_scorer(weights / "detector", weights / "colors"),
-        "judge": load_scorer(weights / "judge", weights / "judge_colors"),
+        "judge": load_scorer(*(weights / part for part in own.judge)),
     }
-    own = WORLDS[world]
-    tables = [] if own.components else scene_verdicts(scorers, requests, seed)
+    tables = scene_verdicts(scorers, requests, seed)
     texts = [request.text for request in requests]
     components = weights / own.components if own.components else None
-    for what, transformer in (("base", None), ("reflect", weights / own.reflect)):
+    # In the world with habits plain draws are the base's whatever has learnt reflection.
+    arms = {"base": None} if components else {"base": None, "reflect": weights / own.reflect}
+    for what, transformer in arms.items():
         drawn = list(
             sample(
                 weights / "base",

@@ -9,7 +9,7 @@ A caption is kept as it is; `habitual` says what its picture shows instead. How 
 its way is `STRENGTH`. Of GenEval's prompts the habits touch 0.15 of two objects, 0.30 of counting,
 0.15 of colours, 0.40 of position and 0.35 of colour attribution.
 
-The suite `miniature-habits` learnt in this world: the base in `weights/habits` went on in it for
+The suite `miniature` learnt in this world: the base in `weights/habits` went on in it for
 6,000 steps from the other world's. On 250 prompts and two seeds its first draw is right in 0.516;
 drawing until the judge accepts, it is in 0.670 after 4 draws, 0.718 after 8 and 0.756 after 20
 (published for SANA: 0.62, 0.705, 0.731, 0.751).

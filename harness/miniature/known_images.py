@@ -21,13 +21,13 @@ from benchmarks.geneval.colors import ClipColorClassifier, Crop
 from benchmarks.geneval.loading import load_scorer
 from benchmarks.geneval.scorer import GenEvalScorer
 from benchmarks.geneval.self_test import ANSWERS, FOLDER
-from harness.miniature import WEIGHTS
+from harness.miniature import WEIGHTS, WORLDS
 from harness.miniature.glyphs import COLOURS
 from harness.miniature.prompts import Group, Request, draw_request, draw_scene
 from harness.miniature.scenes import Rendered, render
 from harness.records import Loading, Prompt
 
-PAIRS = (("detector", "colors"), ("judge", "judge_colors"))
+PAIRS = (("detector", "colors"), *(world.judge for world in WORLDS.values()))
 KINDS = ("single_object", "two_object", "counting", "position")
 TRIES = 40
 """Random scenes of each kind, and objects of each colour, to choose from."""

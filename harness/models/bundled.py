@@ -136,23 +136,40 @@ def label(config: Mapping[str, Any]) -> str:
 def suite_name(config: Mapping[str, Any]) -> str:
     """Return a run's suite by name, and in which checkpoints it is not the built-in one of it.
 
+    A run whose checkpoints are all those of another built-in suite is that suite's, since a name
+    may have been given to other models after the run.
+
     Args:
         config: Of a run, as its manifest holds it.
     """
-    name = str(config.get("suite"))
-    others = other_parts(config)
+    name, others = _built_in(config)
     return f"{name} with another {', '.join(others)}" if others else name
 
 
 def other_parts(config: Mapping[str, Any]) -> list[str]:
-    """Return the checkpoints in which a run differs from the built-in suite that it names.
+    """Return the checkpoints in which a run differs from the built-in suite of `suite_name`.
 
     Args:
         config: Of a run, as its manifest holds it.
     """
+    return _built_in(config)[1]
+
+
+def _built_in(config: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Find the built-in suite of a run, and what of the run is not that suite's."""
     name = config.get("suite")
     if not isinstance(name, str) or name not in SUITES.builtins:
-        return []
+        return str(name), []
+    own = _differences(config, name)
+    if own:
+        kind = load_suite(name).miniature
+        for other in SUITES.builtins:
+            if load_suite(other).miniature == kind and not _differences(config, other):
+                return other, []
+    return name, own
+
+
+def _differences(config: Mapping[str, Any], name: str) -> list[str]:
     suite = load_suite(name)
     own = {
         f"{role}.{part}": ref for role in Role for part, ref in suite.spec(role).checkpoints.items()

@@ -26,7 +26,7 @@ from harness.text import read_text
 _MAX_BYTES = 2**20
 _FOLDER = Path(__file__).resolve().parent / "suite_files"
 MINIATURE = _FOLDER / "miniature.toml"
-MINIATURE_HABITS = _FOLDER / "miniature-habits.toml"
+MINIATURE_EVEN = _FOLDER / "miniature-even.toml"
 SANA_1_6B = _FOLDER / "sana-1.0-1.6b.toml"
 SANA_1_5_1_6B = _FOLDER / "sana-1.5-1.6b.toml"
 SANA_1_5_4_8B = _FOLDER / "sana-1.5-4.8b.toml"

@@ -75,7 +75,7 @@ def test_every_gpu_is_asked(harness: Terminal, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(doctor, "_gpus", lambda: ["one, 10 of 20 GiB free", "two"])
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert harness("doctor") == 1
-    assert asked == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    assert set(asked) == {"cuda:0", "cuda:1"} and asked.count("cuda:0") == asked.count("cuda:1")
     assert "gpu 0      one, 10 of 20 GiB free" in harness.out and "gpu 1      two" in harness.out
     assert "ok      miniature: scorer on cuda:0: float32" in harness.out
     assert "FAILED  miniature: judge on cuda:1" in harness.out

@@ -65,8 +65,16 @@ def test_an_oracle_has_its_own_label() -> None:
     [
         ({}, False),
         ({"judge": "detector=bundled:detector"}, True),
-        ({"scorer": {"colors": "bundled:judge_colors"}}, False),
-        ({"scorer": {"detector": "bundled:judge", "colors": "bundled:judge_colors"}}, True),
+        ({"scorer": {"colors": "bundled:habits_judge_colors"}}, False),
+        (
+            {
+                "scorer": {
+                    "detector": "bundled:habits_judge",
+                    "colors": "bundled:habits_judge_colors",
+                }
+            },
+            True,
+        ),
     ],
 )
 def test_the_miniature_s_judge_and_scorer_exchange_checkpoints(

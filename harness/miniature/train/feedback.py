@@ -103,7 +103,7 @@ def _made(setting: TrainConfig, size: int, seed: int, samples: Path) -> Rejectio
 
     examiner = load_scorer(
         Loading(
-            {"detector": setting.out / "judge", "colors": setting.out / "judge_colors"},
+            setting.judge,
             device=setting.device,
             dtype="float32",
             batch_size=16,

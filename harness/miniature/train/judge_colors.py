@@ -5,6 +5,8 @@ A judge that borrowed the scorer's would never differ from it about a colour.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.miniature.train import colors
 from harness.miniature.train.loop import Schedule, TrainConfig
 
@@ -13,9 +15,15 @@ JUDGE = colors.Variant(
     Schedule(steps=300, batch=128, lr=2e-3, cooldown=0.5, ema=0.97, weight_decay=0.05),
 )  # fmt: skip
 
+KEENER = replace(
+    JUDGE, name="habits_judge_colors", scenes=16_000, schedule=replace(JUDGE.schedule, steps=800)
+)
+"""The colours of the judge of the world with habits."""
+
 
 def train(
-    setting: TrainConfig, variant: colors.Variant = JUDGE, *, stop_after: int | None = None
+    setting: TrainConfig, variant: colors.Variant | None = None, *, stop_after: int | None = None
 ) -> bool:
-    """Train and export to ``out/judge_colors``; True once it is done."""
+    """Train the colours of the world's judge, or another variant's; True once it is done."""
+    variant = variant or (KEENER if setting.habits else JUDGE)
     return colors.train(setting, variant, stop_after=stop_after)

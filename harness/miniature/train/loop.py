@@ -101,6 +101,12 @@ class TrainConfig:
         return self.out / self._world.reflect
 
     @property
+    def judge(self) -> dict[str, Path]:
+        """Where the parts of the judge go, as a detector judge's checkpoints."""
+        detector, colors = self._world.judge
+        return {"detector": self.out / detector, "colors": self.out / colors}
+
+    @property
     def _world(self) -> World:
         return WORLDS["habits" if self.habits else "even"]
 
