@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from harness.engine.jobs import BatchResult, Job
 from harness.engine.launch import Execution, work
 from harness.engine.progress import Progress
 from harness.engine.worker import Setup, Worker
+from harness.errors import Interrupted
 from harness.log import store
 from harness.log.run_folder import RunFolder
 from harness.log.schema import content
@@ -46,6 +48,21 @@ def run(
         stop=stop,
         reuse=[RunFolder(pool) for pool in reuse],
     )
+
+
+def run_in_parts(ready: Plan, folder: Path, first: int) -> int:
+    """Run with stops, the first after so many turns, each later one a turn later.
+
+    Returns:
+        The sessions that it took.
+    """
+    sessions = 0
+    while True:
+        left = iter(range(first + sessions))
+        sessions += 1
+        with suppress(Interrupted):
+            run(ready, folder, stop=lambda left=left: next(left, None) is None)
+            return sessions
 
 
 def contents(folder: Path) -> tuple[pa.Table, pa.Table]:

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from benchmarks.geneval.classes import CLASSES, COLORS
 from benchmarks.geneval.detectors.mask2former import FRAME_FILE
+from tests.random_models import (
+    ENDS,
+    clip_parts,
+    detector_model,
+    make_tokenizer,
+    save,
+    siglip_parts,
+)
+from tests.sizes import TINY
 
 TOML = """\
 name = "tiny"
@@ -105,20 +112,7 @@ def make_tiny_reflect_suite(folder: Path, *, seed: int = 0) -> Path:
 
 def make_vision_encoder(folder: Path) -> None:
     """Write the vision half of a SigLIP that looks at 16x16 pixels in 4x4 patches."""
-    from transformers import SiglipVisionConfig, SiglipVisionModel
-    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
-
-    config = SiglipVisionConfig(
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=16,
-        patch_size=4,
-    )
-    with _quiet():
-        SiglipVisionModel(config).save_pretrained(folder)
-        SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    save(siglip_parts(TINY), folder)
 
 
 def make_pipeline(folder: Path, *, feedback: bool = False) -> None:
@@ -139,55 +133,12 @@ def make_pipeline(folder: Path, *, feedback: bool = False) -> None:
     from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
 
     tokenizer = make_tokenizer()
-    text_encoder = Gemma2Model(
-        Gemma2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=8,
-            query_pre_attn_scalar=8,
-            sliding_window=64,
-            pad_token_id=0,
-            eos_token_id=1,
-            bos_token_id=2,
-            initializer_range=0.5,
-        )
-    )
-    vae = AutoencoderDC(
-        in_channels=3,
-        latent_channels=4,
-        attention_head_dim=8,
-        encoder_block_types="ResBlock",
-        decoder_block_types="ResBlock",
-        encoder_block_out_channels=(8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8),
-        encoder_layers_per_block=(1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1),
-        encoder_qkv_multiscales=((), (), ()),
-        decoder_qkv_multiscales=((), (), ()),
-        downsample_block_type="pixel_unshuffle",
-        upsample_block_type="pixel_shuffle",
-        decoder_act_fns="silu",
-        scaling_factor=0.5,
-    )
+    text = {**TINY.text, "vocab_size": len(tokenizer), "sliding_window": 64}
+    text_encoder = Gemma2Model(Gemma2Config(**text, **ENDS, initializer_range=0.5))
+    vae = AutoencoderDC(in_channels=3, **TINY.autoencoder)
+    sizes = {k: v for k, v in TINY.transformer.items() if feedback or k != "vision_feature_dim"}
     transformer_class = SanaTransformer2DModelWithContext if feedback else SanaTransformer2DModel
-    transformer = transformer_class(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=4,
-        attention_head_dim=8,
-        num_layers=2,
-        num_cross_attention_heads=2,
-        cross_attention_head_dim=16,
-        cross_attention_dim=32,
-        caption_channels=16,
-        sample_size=8,
-        patch_size=1,
-        **({"vision_feature_dim": 16} if feedback else {}),
-    )
+    transformer = transformer_class(**sizes)
     if feedback:
         torch.nn.init.normal_(transformer.reflection_norm.weight)
     scheduler = DPMSolverMultistepScheduler(
@@ -197,8 +148,7 @@ def make_pipeline(folder: Path, *, feedback: bool = False) -> None:
         flow_shift=3.0,
     )
     pipeline = SanaPipeline(tokenizer, text_encoder, vae, transformer, scheduler)
-    with _quiet():
-        pipeline.save_pretrained(folder)
+    save([pipeline], folder)
     if feedback:
         # The class is ours, not diffusers': an index that names it needs no module of ours.
         path = folder / "model_index.json"
@@ -207,116 +157,19 @@ def make_pipeline(folder: Path, *, feedback: bool = False) -> None:
         path.write_text(json.dumps(index, indent=2), encoding="utf-8")
 
 
-def make_tokenizer() -> Any:
-    """A word-level tokenizer of GenEval's prompts."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
-    names = [word for name in CLASSES for word in (*name.split(), f"{name.split()[-1]}s")]
-    other = ["a", "an", "photo", "of", "and", "left", "right", "above", "below"]
-    other += ["two", "three", "four"]
-    words = list(dict.fromkeys([*special, *other, *COLORS, *names]))
-    tokenizer = Tokenizer(
-        models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", 2)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        bos_token="<bos>",
-        unk_token="<unk>",
-        padding_side="right",
-    )
-
-
 def make_detector(folder: Path) -> None:
     """Write a Mask2Former of GenEval's classes that looks at 64x64 pixels."""
-    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
-
-    swin = SwinConfig(
-        image_size=64,
-        patch_size=4,
-        embed_dim=8,
-        depths=[1, 1, 1, 1],
-        num_heads=[1, 1, 2, 2],
-        window_size=4,
-        drop_path_rate=0.0,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
-    config = Mask2FormerConfig(
-        backbone_config=swin,
-        feature_size=32,
-        mask_feature_size=32,
-        hidden_dim=32,
-        encoder_feedforward_dim=16,
-        dim_feedforward=16,
-        encoder_layers=1,
-        decoder_layers=2,
-        num_attention_heads=2,
-        num_queries=16,
-        id2label=dict(enumerate(CLASSES)),
-        label2id={name: i for i, name in enumerate(CLASSES)},
-    )
-    model = Mask2FormerForUniversalSegmentation(config)
+    model = detector_model(TINY)
     with torch.no_grad():
         # Freshly initialised it finds all classes equally unlikely, with masks of grey.
         model.class_predictor.weight.mul_(200)
         for name, weight in model.named_parameters():
             if "mask_embedder" in name and name.endswith("weight"):
                 weight.mul_(3)
-    with _quiet():
-        model.save_pretrained(folder)
+    save([model], folder)
     (folder / "frame.json").write_text('{"long": 64, "short": 64}\n', encoding="utf-8")
 
 
 def make_colors(folder: Path) -> None:
     """Write a CLIP that looks at 16x16 pixels and spells its text in characters."""
-    from transformers import (
-        CLIPConfig,
-        CLIPImageProcessorPil,
-        CLIPModel,
-        CLIPTextConfig,
-        CLIPTokenizer,
-        CLIPVisionConfig,
-    )
-
-    letters = "abcdefghijklmnopqrstuvwxyz-."
-    vocabulary = [*letters, *(f"{letter}</w>" for letter in letters)]
-    vocabulary += ["<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(
-        vocab={token: i for i, token in enumerate(vocabulary)}, merges=[], model_max_length=77
-    )
-    sizes = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "projection_dim": 16,
-    }
-    text = CLIPTextConfig(
-        vocab_size=len(vocabulary),
-        bos_token_id=len(vocabulary) - 2,
-        eos_token_id=len(vocabulary) - 1,
-        pad_token_id=len(vocabulary) - 1,
-        **sizes,
-    )
-    vision = CLIPVisionConfig(image_size=16, patch_size=8, **sizes)
-    model = CLIPModel(
-        CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=16)
-    )
-    side = {"height": 16, "width": 16}
-    with _quiet():
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=side).save_pretrained(folder)
-
-
-def _quiet() -> Any:
-    from harness.models.loading import quiet
-
-    return quiet()
+    save(clip_parts(TINY), folder)

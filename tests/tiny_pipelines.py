@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 from harness.models.loading import quiet
-from tests.tiny import make_pipeline, make_tokenizer
+from tests.random_models import ENDS, make_tokenizer
+from tests.sizes import TINY
+from tests.tiny import make_pipeline
 
 Settings = dict[str, Any]
 FAMILIES: dict[str, tuple[Callable[[], Any], Settings]] = {}
@@ -228,38 +230,11 @@ def sana() -> Any:
 def sprint() -> Any:
     from diffusers import AutoencoderDC, SanaSprintPipeline, SanaTransformer2DModel, SCMScheduler
 
+    sizes = {k: v for k, v in TINY.transformer.items() if k != "vision_feature_dim"}
     transformer = SanaTransformer2DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=4,
-        attention_head_dim=8,
-        num_layers=2,
-        num_cross_attention_heads=2,
-        cross_attention_head_dim=16,
-        cross_attention_dim=32,
-        caption_channels=16,
-        sample_size=8,
-        patch_size=1,
-        qk_norm="rms_norm_across_heads",
-        guidance_embeds=True,
+        **sizes, qk_norm="rms_norm_across_heads", guidance_embeds=True
     )
-    vae = AutoencoderDC(
-        in_channels=3,
-        latent_channels=4,
-        attention_head_dim=8,
-        encoder_block_types="ResBlock",
-        decoder_block_types="ResBlock",
-        encoder_block_out_channels=(8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8),
-        encoder_layers_per_block=(1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1),
-        encoder_qkv_multiscales=((), (), ()),
-        decoder_qkv_multiscales=((), (), ()),
-        downsample_block_type="pixel_unshuffle",
-        upsample_block_type="pixel_shuffle",
-        decoder_act_fns="silu",
-        scaling_factor=0.5,
-    )
+    vae = AutoencoderDC(in_channels=3, **TINY.autoencoder)
     scheduler = SCMScheduler(prediction_type="trigflow", sigma_data=0.5)
     return SanaSprintPipeline(words(77), gemma(16), vae, transformer, scheduler)
 
@@ -267,22 +242,8 @@ def sprint() -> Any:
 def gemma(width: int) -> Any:
     from transformers import Gemma2Config, Gemma2Model
 
-    return Gemma2Model(
-        Gemma2Config(
-            vocab_size=len(make_tokenizer()),
-            hidden_size=width,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=8,
-            query_pre_attn_scalar=8,
-            sliding_window=64,
-            pad_token_id=0,
-            eos_token_id=1,
-            bos_token_id=2,
-        )
-    )
+    sizes = {**TINY.text, "hidden_size": width, "num_hidden_layers": 2, "sliding_window": 64}
+    return Gemma2Model(Gemma2Config(**{**sizes, "vocab_size": len(make_tokenizer())}, **ENDS))
 
 
 @family("Lumina 2", max_sequence_length=64)

@@ -26,7 +26,7 @@ from harness.records import Draw, Role, Task
 from harness.seeds import pixel_digest
 from strategies.base import Rounds, Strategy, best
 from strategies.best_of_n import BestOfN
-from tests.runs import ShuffledExecutor, contents, run, stub_plan
+from tests.runs import ShuffledExecutor, contents, run, run_in_parts, stub_plan
 from tests.stubs import CHAIN, Faults, StubGenerator
 
 
@@ -129,17 +129,7 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_log(
 ) -> None:
     ready = stub_plan(suite, strategy=strategy, keep_images="selected")
     run(ready, tmp_path / "whole")
-    sessions = 0
-    while True:
-        sessions += 1
-        # A little later each time: a few steps may pass before anything is acknowledged.
-        left = iter(range(5 + sessions))
-        try:
-            run(ready, tmp_path / "parts", stop=lambda left=left: next(left, None) is None)
-            break
-        except Interrupted:
-            pass
-    assert sessions > 3
+    assert run_in_parts(ready, tmp_path / "parts", 6) > 3
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
     assert {p.name for p in (tmp_path / "whole" / "images").glob("*/*")} == {
         p.name for p in (tmp_path / "parts" / "images").glob("*/*")

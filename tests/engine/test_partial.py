@@ -9,11 +9,11 @@ import pytest
 import harness
 from harness.engine import items
 from harness.engine.worker import Worker
-from harness.errors import Interrupted, UsageError
+from harness.errors import UsageError
 from harness.models.base import Generator
 from harness.records import Ability, Request
 from harness.testing import GeneratorContract
-from tests.runs import ShuffledExecutor, contents, run, stub_plan
+from tests.runs import ShuffledExecutor, contents, run, run_in_parts, stub_plan
 from tests.stubs import HALVES, Faults, StubGenerator
 
 RENOISED = {"strategy": HALVES, "strategy_options": {"renoise": "true"}, "budget": 6}
@@ -93,16 +93,7 @@ def test_lost_states_are_made_again(
 def test_a_run_stopped_anywhere_resumes_to_the_same_log(suite: Path, tmp_path: Path) -> None:
     ready = stub_plan(suite, **RENOISED, keep_images="selected")
     run(ready, tmp_path / "whole")
-    sessions = 0
-    while True:
-        sessions += 1
-        left = iter(range(6 + sessions))
-        try:
-            run(ready, tmp_path / "parts", stop=lambda left=left: next(left, None) is None)
-            break
-        except Interrupted:
-            pass
-    assert sessions > 3
+    assert run_in_parts(ready, tmp_path / "parts", 7) > 3
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
 
 

@@ -101,17 +101,7 @@ class TestTinyReflectDiT(GeneratorContract):
         return requests
 
 
-class TestTinyReflectDiTWithoutFeedback(GeneratorContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def generator(cls, parts: dict[str, Path]) -> Generator:
-        return load(parts)
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def truncation(cls, parts: dict[str, Path]) -> Truncation | None:
-        return ReflectDiTGenerator.truncation(parts)
-
+class TestTinyReflectDiTWithoutFeedback(TestTinyReflectDiT):
     @pytest.fixture(scope="class")
     @classmethod
     def requests(cls, plain: list[Request]) -> list[Request]:

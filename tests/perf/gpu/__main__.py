@@ -10,9 +10,9 @@ import click
 from harness.engine.devices import has_gpu
 from harness.errors import HarnessError, UsageError
 from tests.perf.gpu.measure import measure_gpu
-from tests.perf.gpu.random_models import write_models
-from tests.perf.gpu.sizes import FULL, TINY
 from tests.perf.gpu.table import markdown, read_measurement
+from tests.random_models import write_models
+from tests.sizes import FULL, TINY
 
 
 @click.command()

@@ -22,7 +22,7 @@ from harness.log.environment import environment
 from harness.log.files import write_atomically
 from tests.perf.gpu import measurements
 from tests.perf.gpu.parts import Part, run_part
-from tests.perf.gpu.sizes import Scale
+from tests.sizes import Scale
 
 VERSION = 1
 """Of the file that a measurement is written to."""

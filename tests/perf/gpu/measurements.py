@@ -18,7 +18,6 @@ from harness.plan import Ask
 from harness.records import Image, Prompt
 from tests.perf.gpu import models as gpu_models
 from tests.perf.gpu.parts import Recorder
-from tests.perf.gpu.sizes import Scale
 from tests.perf.gpu.timing import (
     attention_backends,
     bound,
@@ -31,6 +30,7 @@ from tests.perf.gpu.timing import (
     replayed,
     timed,
 )
+from tests.sizes import Scale
 
 BATCHES = (1, 2, 4, 8, 16)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.models.devices import prepare
-from tests.perf.gpu import random_models
-from tests.perf.gpu.random_models import drawn_on
-from tests.perf.gpu.sizes import Scale
+from tests import random_models
+from tests.random_models import drawn_on
+from tests.sizes import Scale
 
 if TYPE_CHECKING:
     from benchmarks.geneval.colors import ClipColorClassifier

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.records import Image
 from tests.perf.gpu.parts import Row
-from tests.perf.gpu.sizes import Scale
+from tests.sizes import Scale
 
 REPEATS = 3
 """Times a measurement is taken, after one to warm up; the median counts."""

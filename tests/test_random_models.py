@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
-from tests.perf.gpu.random_models import write_models
-from tests.perf.gpu.sizes import FULL, TINY
+from tests.random_models import write_models
+from tests.sizes import FULL, TINY
 from tests.terminal import Terminal
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "reflect_dit"
+GOLDEN = Path(__file__).parents[0] / "golden" / "reflect_dit"
 
 
 def test_the_full_transformer_is_the_published_one() -> None:

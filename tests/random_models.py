@@ -9,12 +9,16 @@ length anyhow.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.perf.gpu.sizes import Scale
+from benchmarks.geneval.classes import CLASSES, COLORS
+from tests.sizes import Scale
+
+ENDS = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+"""Of the tokenizer that prompts get."""
 
 DONE = "complete.json"
 """Written last, so that a folder that was interrupted is not taken for whole."""
@@ -71,10 +75,10 @@ def write_models(
 
     parts: dict[str, Callable[[Path], None]] = {
         "pipeline": lambda path: _pipeline(path, scale),
-        "vision": lambda path: _siglip(path, scale),
-        "vlm": lambda path: _vlm(path, scale),
+        "vision": lambda path: save(siglip_parts(scale), path),
+        "vlm": lambda path: save(vlm_parts(scale), path),
         "detector": lambda path: _detector(path, scale),
-        "colors": lambda path: _colors(path, scale),
+        "colors": lambda path: save(clip_parts(scale), path),
     }
     for name, write in parts.items():
         path = folder / name
@@ -117,9 +121,14 @@ def drawn_on(device: str, dtype: Any) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _save(part: Any, folder: Path) -> None:
-    sizes = {"max_shard_size": "100GB"} if hasattr(part, "parameters") else {}
-    part.save_pretrained(folder, **sizes)
+def save(parts: Iterable[Any], folder: Path) -> None:
+    """Write parts into one folder, weights in one file."""
+    from harness.models.loading import quiet
+
+    for part in parts:
+        sizes = {"max_shard_size": "100GB"} if hasattr(part, "parameters") else {}
+        with quiet():
+            part.save_pretrained(folder, **sizes)
 
 
 def sana_parts(scale: Scale) -> dict[str, Any]:
@@ -130,12 +139,11 @@ def sana_parts(scale: Scale) -> dict[str, Any]:
 
     from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
 
-    ends = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
     transformer = SanaTransformer2DModelWithContext(**scale.transformer)
     torch.nn.init.normal_(transformer.reflection_norm.weight)  # else feedback changes nothing
     return {
-        "text_encoder": Gemma2Model(Gemma2Config(**scale.text, **ends)),
-        "tokenizer": _tokenizer(),
+        "text_encoder": Gemma2Model(Gemma2Config(**scale.text, **ENDS)),
+        "tokenizer": make_tokenizer(),
         "vae": AutoencoderDC(in_channels=3, **scale.autoencoder),
         "transformer": transformer,
         "scheduler": DPMSolverMultistepScheduler(
@@ -149,7 +157,7 @@ def sana_parts(scale: Scale) -> dict[str, Any]:
 
 def _pipeline(folder: Path, scale: Scale) -> None:
     for name, part in sana_parts(scale).items():
-        _save(part, folder / name)
+        save([part], folder / name)
     index = {
         "_class_name": "SanaPipeline",
         "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
@@ -169,11 +177,6 @@ def siglip_parts(scale: Scale) -> tuple[Any, Any]:
     config = SiglipVisionConfig(**scale.siglip)
     side = {"height": config.image_size, "width": config.image_size}
     return SiglipVisionModel(config), SiglipImageProcessorPil(size=side)
-
-
-def _siglip(folder: Path, scale: Scale) -> None:
-    for part in siglip_parts(scale):
-        _save(part, folder)
 
 
 def vlm_parts(scale: Scale) -> tuple[Any, Any, Any]:
@@ -197,16 +200,9 @@ def vlm_parts(scale: Scale) -> tuple[Any, Any, Any]:
     return model, tokenizer, Qwen2VLImageProcessorPil(**scale.vlm_image)
 
 
-def _vlm(folder: Path, scale: Scale) -> None:
-    for part in vlm_parts(scale):
-        _save(part, folder)
-
-
 def detector_model(scale: Scale) -> Any:
     """Return a Mask2Former."""
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
-
-    from benchmarks.geneval.classes import CLASSES
 
     stages = [f"stage{n}" for n in range(1, 5)]
     swin = SwinConfig(**scale.swin, patch_size=4, drop_path_rate=0.0, out_features=stages)
@@ -220,7 +216,7 @@ def detector_model(scale: Scale) -> Any:
 
 
 def _detector(folder: Path, scale: Scale) -> None:
-    _save(detector_model(scale), folder)
+    save([detector_model(scale)], folder)
     (folder / "frame.json").write_text(json.dumps(dict(scale.frame)), encoding="utf-8")
 
 
@@ -250,27 +246,31 @@ def clip_parts(scale: Scale) -> tuple[Any, Any, Any]:
     return CLIPModel(config), tokenizer, processor
 
 
-def _colors(folder: Path, scale: Scale) -> None:
-    for part in clip_parts(scale):
-        _save(part, folder)
-
-
-def _tokenizer() -> Any:
-    """Words of prompts in a small vocabulary, with Gemma's habit of a leading <bos>."""
+def make_tokenizer() -> Any:
+    """A word-level tokenizer of GenEval's prompts."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
-    words = {word: n for n, word in enumerate([*special, "a", "photo", "of", "and"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    names = [word for name in CLASSES for word in (*name.split(), f"{name.split()[-1]}s")]
+    other = ["a", "an", "photo", "of", "and", "left", "right", "above", "below"]
+    other += ["two", "three", "four"]
+    words = list(dict.fromkeys([*special, *other, *COLORS, *names]))
+    tokenizer = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A", special_tokens=[("<bos>", 2)]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>",
-        unk_token="<unk>", padding_side="right",
-    )  # fmt: skip
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        bos_token="<bos>",
+        unk_token="<unk>",
+        padding_side="right",
+    )
 
 
 _CHAT = """{% for message in messages %}<|im_start|>{{ message.role }}
