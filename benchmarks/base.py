@@ -43,6 +43,23 @@ class Scored:
     score: Score | None
 
 
+@dataclass(frozen=True, slots=True)
+class VariantScore:
+    """What the official program makes of images, and what the patched one does.
+
+    Attributes:
+        measure: "score", or a category.
+        official: By the official program; None where it has nothing to average.
+        patched: By the patched one; likewise.
+        counts: What the official program loses, by what it is.
+    """
+
+    measure: str
+    official: float | None
+    patched: float | None
+    counts: Mapping[str, int]
+
+
 @dataclass(frozen=True)
 class GradingPasses:
     """Forward passes that grading one image takes, of networks with arbitrary weights.
@@ -145,6 +162,20 @@ class Benchmark(ABC):
 
     def failure_kinds(self, score: Score) -> Sequence[str]:
         """Return the kinds of what is wrong with an image, each once; none where nobody says."""
+        return ()
+
+    def variants(self, scored: Sequence[Scored]) -> Sequence[VariantScore]:
+        """Return how an official program with known faults differs from its patched variant.
+
+        Args:
+            scored: Selected images of a run.
+
+        Returns:
+            Nothing where there is no such program, or these answers do not say.
+
+        Raises:
+            harness.errors.HarnessError: The benchmark's data are not here.
+        """
         return ()
 
     def result_files(

@@ -7,13 +7,13 @@ other and never with published ones.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from benchmarks.base import Scored
+from benchmarks.base import Scored, VariantScore
 from benchmarks.dpg_bench.grids import GRID, split
 from benchmarks.dpg_bench.questions import (
     NO_PARENT,
@@ -23,6 +23,7 @@ from benchmarks.dpg_bench.questions import (
     parse_questions,
 )
 from benchmarks.dpg_bench.scoring import YES, Unscorable, crop_score, is_yes, totals
+from benchmarks.dpg_bench.variants import compare
 from benchmarks.fetching import Published, read_published
 from benchmarks.vqa.asking import Asked, Question
 from benchmarks.vqa.base import OFFICIAL, VLM, QuestionBenchmark
@@ -183,6 +184,23 @@ class DPGBench(QuestionBenchmark):
         if self.variant == "official":
             answers = answers[-len(propositions(prompt)) :]
         return [(answer.skill, float(self.is_right(answer))) for answer in answers]
+
+    def variants(self, scored: Sequence[Scored]) -> Sequence[VariantScore]:
+        """Return both variants of what the images of a run of the patched one come to.
+
+        Raises:
+            HarnessError: The file of questions is not here.
+        """
+        if self.variant != "patched":
+            return ()
+        items: dict[str, Item] = {}
+        answers: dict[str, list[list[str]]] = {}
+        for place, each in enumerate(scored):
+            if each.score is not None:
+                known = propositions(each.prompt)
+                items[str(place)] = Item(each.prompt.id, each.prompt.text, tuple(known))
+                answers[str(place)] = list(_by_image(known, each.score.answers))
+        return compare(replace(self, variant="official").read(), items, answers)
 
     def result_files(
         self, scored: Sequence[Scored], settings: Mapping[str, Any]

@@ -12,6 +12,15 @@ For notebooks:
     found.gaps         # what a perfect judge would add
     found.seeds        # the seeds of pooled runs, one by one
     found.published    # published points, and why they may not be compared
+    found.skills       # scores by skill, of benchmarks that ask questions
+    found.failures     # failures by kind, of first and of selected images
+    found.forecast     # larger budgets
+    found.transfer     # gains by measures that did not steer
+    found.peaks        # where each measure peaks, and how far it falls after it
+    found.agreement    # judge against scorer, by tag; found.roc by threshold
+    found.ledger       # micro score over every cost axis
+    found.disagreements  # axes that order runs differently
+    found.dpg          # DPG-Bench's official program against the patched one
 
 All are pandas frames, and hold the very numbers of `python -m harness report` and `compare`.
 """

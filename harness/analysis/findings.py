@@ -11,8 +11,16 @@ import pandas as pd
 from harness.analysis.comparison import comparison_table
 from harness.analysis.curve_tables import curve_table, gap_table
 from harness.analysis.curves import AXES, RunCurves, run_curves
+from harness.analysis.dpg import dpg_table
 from harness.analysis.failures import failures_table
 from harness.analysis.forecast import continuations
+from harness.analysis.judging import agreement_table, peaks_table, roc_table
+from harness.analysis.ledger import (
+    disagreements_table,
+    ledger_curves,
+    ledger_matched,
+    ledger_table,
+)
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.matched import matched_table
@@ -47,6 +55,7 @@ class Findings:
         curves: Of each.
         warnings: What must be said before the first number.
         seed: Of bootstraps and sign flips.
+        price: Of an hour of a device, where one was given.
     """
 
     runs: list[LoggedRun]
@@ -54,6 +63,7 @@ class Findings:
     curves: list[RunCurves]
     warnings: list[str]
     seed: int = 0
+    price: float | None = None
 
     @cached_property
     def axis(self) -> str:
@@ -178,6 +188,40 @@ class Findings:
         return continuations(self.curves, self.names, seed=self.seed)
 
     @cached_property
+    def dpg(self) -> pd.DataFrame:
+        """DPG-Bench's official program against the patched one: `harness.analysis.dpg`."""
+        return dpg_table(self.runs, self.names)
+
+    @cached_property
+    def agreement(self) -> pd.DataFrame:
+        """Judge against scorer by tag: `harness.analysis.judging.agreement_table`."""
+        return agreement_table(self.runs, self.names, seed=self.seed)
+
+    @cached_property
+    def roc(self) -> pd.DataFrame:
+        """ROC of judges' scores: `harness.analysis.judging.roc_table`."""
+        return roc_table(self.runs, self.names)
+
+    @cached_property
+    def peaks(self) -> pd.DataFrame:
+        """Where each measure peaks over budgets: `harness.analysis.judging.peaks_table`."""
+        return peaks_table(self.curves, self.names, seed=self.seed)
+
+    @cached_property
+    def _ledger(self) -> list[RunCurves]:
+        return ledger_curves(self.curves, self.price)
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """Micro score over every cost axis: `harness.analysis.ledger.ledger_table`."""
+        return ledger_table(self._ledger, self.names, seed=self.seed)
+
+    @cached_property
+    def disagreements(self) -> pd.DataFrame:
+        """Axes that order runs differently: `harness.analysis.ledger.disagreements_table`."""
+        return disagreements_table(ledger_matched(self._ledger, self.names, seed=self.seed))
+
+    @cached_property
     def published(self) -> pd.DataFrame:
         """Published scores: `harness.analysis.published.published_points`."""
         return published_points(load_published(), self.runs)
@@ -197,6 +241,7 @@ def analyse(
     separate_seeds: bool = False,
     force: bool = False,
     seed: int = 0,
+    price: float | None = None,
     progress: Progress = silent,
 ) -> Findings:
     """Read some runs and find out what they say.
@@ -206,6 +251,7 @@ def analyse(
         separate_seeds: Keep runs apart that differ in nothing but their seed.
         force: Compare runs of unlike protocols, with a warning.
         seed: Of bootstraps and sign flips.
+        price: Of an hour of a device.
         progress: Is told what is being read and replayed.
 
     Raises:
@@ -222,4 +268,4 @@ def analyse(
     for name, run in zip(names, runs, strict=True):
         progress("computing curves", name)
         curves.append(run_curves(run))
-    return Findings(runs, names, curves, heeded, seed)
+    return Findings(runs, names, curves, heeded, seed, price)

@@ -31,7 +31,7 @@ from harness.log.grades import GRADE, graded
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.log.schema import ROLES
+from harness.log.schema import ROLES, UNITS
 from harness.models.metrics.together import metric_names
 
 _COLUMNS = (
@@ -51,7 +51,7 @@ _COLUMNS = (
     *GRADE,
     "metrics",
     "error_role",
-    *(f"{role}_{unit}" for role in ROLES for unit in (*(u for u, _ in COST_AXES.values()), "rows")),
+    *(f"{role}_{unit}" for role in ROLES for unit in UNITS),
 )
 
 MOST_PLACES = 50_000_000
@@ -183,6 +183,10 @@ def _costs(
         for axis, (unit, scale) in COST_AXES.items():
             cost = spent(table, role, unit, judged=judged)
             yield f"{axis}_{role}", (cost + extra[unit] if extra else cost) / scale
+        tokens = spent(table, role, "tokens", judged=judged)
+        calls = np.where(np.isnan(tokens), np.nan, tokens > 0)
+        yield f"tokens_{role}", tokens + extra["tokens"] if extra else tokens
+        yield f"calls_{role}", calls + extra["calls"] if extra else calls
         cost = padded(table, role, judged=judged)
         total = cost + extra["padded_flops"] if extra else cost
         yield f"{PADDED}_{role}", total / COST_AXES["tflops"][1]

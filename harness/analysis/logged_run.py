@@ -110,8 +110,8 @@ class LoggedRun:
         correct: Whether the scorer found it correct, (S, N); False where it could not say.
         value: The scorer's grade, (S, N); 0 where it could not say.
         scored: Whether the scorer could say, (S, N).
-        costs: By "axis_role" (`COST_AXES` and `PADDED`): what each draw cost, (S, N); NaN where
-            unknown.
+        costs: By "axis_role" (`COST_AXES`, `PADDED`, "tokens" and "calls" of language models): what
+            each draw cost, (S, N); NaN where unknown.
         failed: Whether a draw failed, in generation, judging or scoring, (S, N).
         dependent: Why the draws of a search are not independent and alike, or "".
         metrics: By name: what each further metric gave each image, (S, N); NaN where unknown.

@@ -7,7 +7,7 @@ the two budgets has exactly that mean cost and exactly that mean score.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -29,7 +29,11 @@ NO_NUMBERS = (_NO_COST, _NO_SCORE)
 
 
 def matched_table(
-    curves: Sequence[RunCurves], names: Sequence[str], *, seed: int = 0
+    curves: Sequence[RunCurves],
+    names: Sequence[str],
+    *,
+    seed: int = 0,
+    axes: Iterable[str] = AXES,
 ) -> pd.DataFrame:
     """For each run and each other run: what the other reaches at the run's cost.
 
@@ -41,6 +45,7 @@ def matched_table(
         curves: Of each run; the run is taken at its largest budget, the other along its curve.
         names: What to call each.
         seed: Of the bootstrap.
+        axes: Cost axes of the own curves.
 
     Returns:
         One row a run, cost axis and other run: `run`, `cost_axis`, `cost`, `score`, `other`,
@@ -51,7 +56,7 @@ def matched_table(
     rows = [
         _row(curves[i], names[i], curves[j], names[j], axis, seed)
         for i, j in permutations(range(len(curves)), 2)
-        for axis in AXES
+        for axis in axes
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 

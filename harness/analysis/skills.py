@@ -197,6 +197,11 @@ def line(skills: Sequence[Skill]) -> list[str]:
     return [f"skills    {listed}"]
 
 
+def selected_rows(folder: RunFolder) -> Iterable[Mapping[str, Any]]:
+    """Return the scores of the images that a run's searches selected, as logged."""
+    return _rows(folder, True)
+
+
 def _rows(folder: RunFolder, selected: bool) -> Iterable[Mapping[str, Any]]:
     columns = ["prompt_id", "replicate", "draw_index", *SCORE]
     rows: list[dict[str, Any]] = store.read(folder.log, "candidates", columns).to_pylist()

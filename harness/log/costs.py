@@ -60,7 +60,7 @@ def charged(table: pa.Table, replies: pa.Table) -> dict[str, npt.NDArray[np.floa
 
     A reply is charged to the first draw of its search in a later round, which is made because of
     it, or to the last draw where none came after. A cost that nobody counted is NaN. Beside the
-    units stands ``padded_flops``.
+    units stand ``padded_flops`` and ``calls``: replies of a language model.
 
     Args:
         table: Candidates, with `prompt_id`, `replicate`, `draw_index` and `round`.
@@ -74,12 +74,13 @@ def charged(table: pa.Table, replies: pa.Table) -> dict[str, npt.NDArray[np.floa
         zip(*(table[name].to_pylist() for name in names), strict=True)
     ):
         draws.setdefault((prompt, replicate), []).append((round or 0, index, place))
-    extra = {unit: np.zeros(len(table)) for unit in (*UNITS, "padded_flops")}
+    extra = {unit: np.zeros(len(table)) for unit in (*UNITS, "padded_flops", "calls")}
     for row in replies.to_pylist():
         if own := sorted(draws.get((row["prompt_id"], row["replicate"]), ())):
             place = next((place for round, _, place in own if round > row["round"]), own[-1][2])
             for unit, cost in _costs_of(row).items():
                 extra[unit][place] += np.nan if cost is None else cost
+            extra["calls"][place] += bool(row["judge_tokens"])
     return extra
 
 
