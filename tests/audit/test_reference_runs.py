@@ -1,8 +1,9 @@
-"""The committed reference runs pass their audit; of three, draws and verdicts are made again.
+"""The committed reference runs pass their audit; of four, draws and verdicts are made again.
 
-This is `python -m harness audit results/reference/*`, run by CI at every change: code, bundled
-weights and runs of one commit belong together. All runs were made with the same models, so that
-one of each kind of strategy, each of another seed, tries whether they still make what they made.
+This is `python -m harness audit results/reference*/*`, run by CI at every change: code, bundled
+weights and runs of one commit belong together. All runs of a folder were made with the same models,
+so that one of each kind of strategy, each of another seed, tries whether they still make what they
+made.
 """
 
 from __future__ import annotations
@@ -25,13 +26,22 @@ from harness.models.digests import folder_digest
 from harness.records import Role
 from tests.audit.forging import Forger
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
-RUNS = [folder.path for folder in find_runs(REFERENCE)]
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+WORLDS = [
+    [folder.path for folder in find_runs(RESULTS / name)]
+    for name in ("reference", "reference-habits")
+]
+RUNS = [path for runs in WORLDS for path in runs]
 
 FEW = ["--regenerate", "3", "--rescore", "3", "--device", "cpu"]
 NONE = ["--regenerate", "0", "--rescore", "0", "--device", "cpu"]
-REMADE = {"best-of-n": 0, "reflect": 2, "explore-then-reflect": 1}
-"""Seeds of the runs of which draws are made again: plain draws, reflection and a hybrid."""
+REMADE = (
+    "reference/best-of-n-0",
+    "reference/reflect-2",
+    "reference/explore-then-reflect-1",
+    "reference-habits/reflect-1",
+)
+"""Runs of which draws are made again: plain draws, reflection in either world and a hybrid."""
 
 
 def audited(paths: list[Path], *options: str) -> tuple[int, str]:
@@ -52,13 +62,11 @@ def test_reference_runs_pass() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not RUNS, reason="no reference runs are committed yet")
-@pytest.mark.parametrize(("strategy", "seed"), REMADE.items())
-def test_a_reference_run_passes_with_draws_made_again(
-    strategy: str, seed: int, tmp_path: Path
-) -> None:
-    path = REFERENCE / f"{strategy}-{seed}"
+@pytest.mark.parametrize("name", REMADE)
+def test_a_reference_run_passes_with_draws_made_again(name: str, tmp_path: Path) -> None:
+    path = RESULTS / name
     config = read_config(Manifest.read(path / "manifest.json").config)
-    assert (config.strategy.name, config.seed) == (strategy, seed)
+    assert path.name == f"{config.strategy.name}-{config.seed}"
     code, output = audited([path], *FEW, "--json", str(tmp_path / "results.json"))
     assert code == 0, output
     (results,) = json.loads((tmp_path / "results.json").read_text()).values()
@@ -67,9 +75,10 @@ def test_a_reference_run_passes_with_draws_made_again(
 
 
 @pytest.mark.skipif(not RUNS, reason="no reference runs are committed yet")
-def test_all_reference_runs_are_of_the_same_models() -> None:
-    """Or three of them would not speak for the rest."""
-    configs = [read_config(Manifest.read(path / "manifest.json").config) for path in RUNS]
+@pytest.mark.parametrize("runs", WORLDS)
+def test_all_reference_runs_of_a_world_are_of_the_same_models(runs: list[Path]) -> None:
+    """Or a few of them would not speak for the rest."""
+    configs = [read_config(Manifest.read(path / "manifest.json").config) for path in runs]
     first = configs[0]
     for config in configs:
         for field in ("generator", "judge", "scorer", "benchmark", "digests"):
