@@ -117,22 +117,24 @@ def _made(setting: TrainConfig, size: int, seed: int, samples: Path) -> Rejectio
     # Part by part: what was seen holds a mask for every object.
     for start in range(0, len(images), 256):
         part = slice(start, start + 256)
-        seen = examiner.examine([asked[n] for n in owners[part]], images[part])
-        for owner, image, found in zip(owners[part], images[part], seen, strict=True):
-            if not found.outcome.correct and sentences(found.outcome.failures):
-                rejected.append((owner, image, found))
+        examinations = examiner.examine([asked[n] for n in owners[part]], images[part])
+        for owner, image, examination in zip(owners[part], images[part], examinations, strict=True):
+            if not examination.outcome.correct and sentences(examination.outcome.failures):
+                rejected.append((owner, image, examination))
     rejected.sort(key=lambda row: row[0])
     click.echo(f"reflect: {len(rejected)} of {len(images)} images rejected")
-    mended = [_mended(rng, requests[owner], image, found) for owner, image, found in rejected]
+    mended = [
+        _mended(rng, requests[owner], image, examination) for owner, image, examination in rejected
+    ]
     targets = torch.from_numpy(np.stack(mended)).permute(0, 3, 1, 2).contiguous()
-    said = [sentences(found.outcome.failures) for _, _, found in rejected]
-    numbers = {sentence: number for number, sentence in enumerate(dict.fromkeys(said))}
+    faults = [sentences(examination.outcome.failures) for _, _, examination in rejected]
+    numbers = {sentence: number for number, sentence in enumerate(dict.fromkeys(faults))}
     return Rejections(
         prompts=torch.tensor([owner for owner, _, _ in rejected]),
         images=torch.from_numpy(np.stack([image for _, image, _ in rejected])).permute(0, 3, 1, 2),
         captions=_tokens([requests[owner].text for owner, _, _ in rejected], CAPTION_TOKENS),
-        sentences=_tokens(said, SENTENCE_TOKENS),
-        kinds=torch.tensor([numbers[sentence] for sentence in said]),
+        sentences=_tokens(faults, SENTENCE_TOKENS),
+        kinds=torch.tensor([numbers[sentence] for sentence in faults]),
         targets=encode(vae, targets, setting.device),
     )
 
@@ -147,9 +149,9 @@ def sampled(setting: TrainConfig, texts: Sequence[str], seed: int, file: Path) -
     """
     shape = (SIDE, SIDE, 3)
     length = int(np.prod(shape))
-    with file.open("ab") as there:
-        first = there.tell() // length // BATCH * BATCH
-        there.truncate(first * length)
+    with file.open("ab") as stored:
+        first = stored.tell() // length // BATCH * BATCH
+        stored.truncate(first * length)
         if first:
             click.echo(f"reflect: {first} of {len(texts)} samples are there")
         if first < len(texts):
@@ -164,19 +166,19 @@ def sampled(setting: TrainConfig, texts: Sequence[str], seed: int, file: Path) -
                 device=setting.device,
                 first=first,
             ):
-                there.write(image.tobytes())
-                there.flush()
+                stored.write(image.tobytes())
+                stored.flush()
     return np.fromfile(file, np.uint8, len(texts) * length).reshape(-1, *shape)
 
 
 def _mended(
-    rng: np.random.Generator, request: Request, image: NDArray[np.uint8], found: Examination
+    rng: np.random.Generator, request: Request, image: NDArray[np.uint8], examination: Examination
 ) -> NDArray[np.uint8]:
     """The corrected scene, rendered, from what the judge saw and counts as objects."""
-    boxes = found.detections.boxes.tolist()
-    counted = sorted(number for numbers in found.kept.values() for number in numbers)
-    seen = [Sighting(found.detections.labels[n], tuple(boxes[n])) for n in counted]
-    return render(corrected(rng, request, seen, edge_colours(image, seen))).image
+    boxes = examination.detections.boxes.tolist()
+    counted = sorted(number for numbers in examination.kept.values() for number in numbers)
+    sightings = [Sighting(examination.detections.labels[n], tuple(boxes[n])) for n in counted]
+    return render(corrected(rng, request, sightings, edge_colours(image, sightings))).image
 
 
 def _tokens(texts: Sequence[str], length: int) -> Tensor:
@@ -185,12 +187,12 @@ def _tokens(texts: Sequence[str], length: int) -> Tensor:
 
 
 def look(encoder: SiglipVisionModel, images: Tensor, tokens: int, device: str) -> Tensor:
-    """What the vision encoder sees in uint8 images, float16 (n, tokens, channels)."""
+    """Return the vision encoder's tokens of uint8 images, float16 (n, tokens, channels)."""
     parts = []
     with torch.no_grad():
         for part in batches(images, 256):
-            seen = encoder(pixel_values=to_signed(part).to(device)).last_hidden_state
-            parts.append(pooled(seen, tokens).to("cpu", torch.float16))
+            states = encoder(pixel_values=to_signed(part).to(device)).last_hidden_state
+            parts.append(pooled(states, tokens).to("cpu", torch.float16))
     return torch.cat(parts)
 
 
@@ -200,6 +202,6 @@ def read(encoder: torch.nn.Module, ids: Tensor, device: str, pad: int) -> Tensor
     with torch.no_grad():
         for part in batches(ids, 512):
             mask = (part != pad).long().to(device)
-            said = encoder(part.to(device), attention_mask=mask, use_cache=False)[0]
-            parts.append(said.to("cpu", torch.float16))
+            states = encoder(part.to(device), attention_mask=mask, use_cache=False)[0]
+            parts.append(states.to("cpu", torch.float16))
     return torch.cat(parts)

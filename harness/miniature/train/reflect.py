@@ -76,17 +76,17 @@ class Lessons(NamedTuple):
 
     Attributes:
         pool: The rejections.
-        seen: Vision tokens, float16 (n, 16, channels).
-        heard: Text tokens of the sentences, float16 (n, 32, channels).
-        spoken: Whether a token of a sentence is one, bool (n, 32).
+        vision_tokens: Vision tokens, float16 (n, 16, channels).
+        text_tokens: Text tokens of the sentences, float16 (n, 32, channels).
+        text_mask: True for the tokens of a sentence, false for padding, bool (n, 32).
         peers: Other rejections of the same prompt, each with a sentence of its own; -1 where there
             are no more. int64 (n, 2).
     """
 
     pool: Rejections
-    seen: Tensor
-    heard: Tensor
-    spoken: Tensor
+    vision_tokens: Tensor
+    text_tokens: Tensor
+    text_mask: Tensor
     peers: Tensor
 
 
@@ -108,7 +108,9 @@ def train(
     lessons = make_lessons(setting, text, setting.count(PROMPTS), setting.seed + SEED)
     unseen = make_lessons(setting, text, setting.count(HELD_OUT), setting.seed + SEED + 1)
     torch.manual_seed(setting.seed + SEED)
-    model = from_base(setting.denoiser / "transformer", unseen.seen.shape[-1]).to(setting.device)
+    model = from_base(setting.denoiser / "transformer", unseen.vision_tokens.shape[-1]).to(
+        setting.device
+    )
     if setting.compile:
         for block in (*model.transformer_blocks, *model.reflection_transformer):
             block.compile(dynamic=False)
@@ -145,34 +147,38 @@ def train(
 
     def measure() -> dict[str, float]:
         """The loss of unseen corrections, with the feedback, with another's, and without any."""
-        told: dict[str, list[float]] = {"feedback": [], "anothers_feedback": [], "no_feedback": []}
+        losses_of: dict[str, list[float]] = {
+            "feedback": [],
+            "anothers_feedback": [],
+            "no_feedback": [],
+        }
         torch.manual_seed(0)
         order = torch.randperm(len(unseen.pool))
         for rows in batches(order, schedule.batch):
             seed = int(torch.randint(2**31, ()))
             for what, shown in (("feedback", rows), ("anothers_feedback", rows.roll(1))):
-                kept = torch.zeros(len(rows), dtype=torch.bool)
+                dropped = torch.zeros(len(rows), dtype=torch.bool)
                 with torch.no_grad():
-                    context = feedback_of(model, unseen, shown, 1, kept, setting.device)
-                    told[what].append(_loss(flow, unseen.pool, rows, context, seed, setting))
+                    context = feedback_of(model, unseen, shown, 1, dropped, setting.device)
+                    losses_of[what].append(_loss(flow, unseen.pool, rows, context, seed, setting))
             with torch.no_grad():
-                told["no_feedback"].append(_loss(flow, unseen.pool, rows, None, seed, setting))
+                losses_of["no_feedback"].append(_loss(flow, unseen.pool, rows, None, seed, setting))
         return {
             f"flow_loss_with_{what}": round(sum(losses) / len(losses), 5)
-            for what, losses in told.items()
+            for what, losses in losses_of.items()
         }
 
-    fitted = fit(
+    result = fit(
         model, loss_of, len(lessons.pool), schedule, setting, "reflect",
         measure=measure, stop_after=stop_after,
     )  # fmt: skip
-    if fitted is None:
+    if result is None:
         return False
     metric = measure()
     folder = setting.reflect
     exported(model).to(torch.float16).save_pretrained(folder)
     write_recipe(
-        folder / "recipe.json", setting, schedule, fitted,
+        folder / "recipe.json", setting, schedule, result,
         rejections=len(lessons.pool), prompts=setting.count(PROMPTS),
         held_out_rejections=len(unseen.pool), held_out=metric,
         chances_of_1_2_3_feedbacks=NUMBERS, empty_share=EMPTY_SHARE,
@@ -192,18 +198,18 @@ def from_base(folder: Path, vision_channels: int) -> SanaTransformer2DModelWithC
     model: SanaTransformer2DModelWithContext = SanaTransformer2DModelWithContext(
         **config, vision_feature_dim=vision_channels
     )
-    known = load_file(folder / "diffusion_pytorch_model.safetensors")
-    _, unexpected = model.load_state_dict(known, strict=False)
+    weights = load_file(folder / "diffusion_pytorch_model.safetensors")
+    _, unexpected = model.load_state_dict(weights, strict=False)
     if unexpected:
         raise HarnessError(f"{folder} is no SANA transformer: {sorted(unexpected)[:3]}")
-    _voice(model)
+    _begin_context(model)
     for block in model.transformer_blocks:
         # As in the base's training: plain products are quicker at so few tokens.
         block.attn2.set_processor(AttnProcessor())
     return model
 
 
-def _voice(model: SanaTransformer2DModelWithContext) -> None:
+def _begin_context(model: SanaTransformer2DModelWithContext) -> None:
     """Let the new context speak as captions do, at half their strength.
 
     Sentences are projected as captions are, and the context blocks begin as identities. How loud
@@ -230,7 +236,7 @@ def exported(model: SanaTransformer2DModelWithContext) -> SanaTransformer2DModel
 
 
 def make_lessons(setting: TrainConfig, text: Gemma2Model, size: int, seed: int) -> Lessons:
-    """Reject images for ``size`` prompts and encode what is to be seen and heard of them."""
+    """Reject images for ``size`` prompts and encode them."""
     pool = make_rejections(setting, size, seed)
     if not len(pool):
         raise HarnessError("the judge rejects nothing", "raise --scale, or train the judge longer")
@@ -283,18 +289,18 @@ def feedback_of(
     luck = torch.where(peers >= 0, torch.rand(peers.shape), -1.0)
     chosen = peers.gather(1, luck.argsort(1, descending=True)[:, : number - 1])
     shown = torch.cat([chosen, rows[:, None]], dim=1)
-    there = shown >= 0
+    present = shown >= 0
     # A missing one is any row's, and masked.
     shown = shown.clamp(min=0)
-    images = lessons.seen[shown].float().to(device)
-    words = lessons.heard[shown].float().to(device)
+    images = lessons.vision_tokens[shown].float().to(device)
+    words = lessons.text_tokens[shown].float().to(device)
     with torch.autocast(device.split(":")[0], torch.bfloat16):
         tokens = torch.cat([model.embed_image(images), model.embed_sentence(words)], dim=2)
-    heard = lessons.spoken[shown] & there[..., None]
-    looked = there[..., None].expand(*there.shape, images.shape[2])
+    text_mask = lessons.text_mask[shown] & present[..., None]
+    looked = present[..., None].expand(*present.shape, images.shape[2])
     return packed(
         tokens.flatten(1, 2).float(),
-        torch.cat([looked, heard], dim=2).flatten(1).to(device),
+        torch.cat([looked, text_mask], dim=2).flatten(1).to(device),
         dropped.to(device),
         images.shape[2],
     )
