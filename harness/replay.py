@@ -146,7 +146,7 @@ class LoggedAnswers:
 
 
 class Answers(Protocol):
-    """What knows the answers to a search's draws and questions."""
+    """A source of the answers to a search's draws and questions."""
 
     @property
     def indices(self) -> Collection[int]:

@@ -149,7 +149,7 @@ class Findings:
 
     @cached_property
     def previews(self) -> pd.DataFrame:
-        """How well previews tell the end: `harness.analysis.previews.previews_table`."""
+        """The worth of previews: `harness.analysis.previews.previews_table`."""
         return previews_table(self.runs, self.names, seed=self.seed)
 
     @cached_property
@@ -184,7 +184,7 @@ class Findings:
 
     @cached_property
     def forecast(self) -> pd.DataFrame:
-        """How curves would go on: `harness.analysis.forecast.continuations`."""
+        """The continuation of curves: `harness.analysis.forecast.continuations`."""
         return continuations(self.curves, self.names, seed=self.seed)
 
     @cached_property

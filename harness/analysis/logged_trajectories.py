@@ -39,7 +39,7 @@ RENOISED = "taken back in noise"
 
 @dataclass(frozen=True)
 class Judging:
-    """Who judges in a replay.
+    """The judge of a replay.
 
     Attributes:
         verdict: Reads its verdict.

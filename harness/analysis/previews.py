@@ -1,4 +1,4 @@
-"""How well a preview tells the end: rank correlation of what was said of both, step by step.
+"""The worth of a preview: rank correlation of what was said of it and of the end, step by step.
 
 Pruning and thresholds pay as far as a judge can tell from a preview how the image will end.
 """

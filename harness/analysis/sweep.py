@@ -54,14 +54,14 @@ class Point:
 
     @property
     def curve(self) -> str:
-        """What it is called, without its budget: points of one name make a curve."""
+        """Its name without its budget: points of one name make a curve."""
         options = "".join(f" {name}={value}" for name, value in self.options.items())
         return f"{self.strategy}{options}{f', {self.judge}' if self.judge else ''}"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a grid came to.
+    """The results of a grid.
 
     Attributes:
         frame: One row a point that the log answers: `curve`, `budget`, `oracle`; `score` (micro)

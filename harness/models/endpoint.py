@@ -53,7 +53,7 @@ class Unanswered(BadAnswer):
 
 
 class _Passing(Exception):
-    """What another try may mend.
+    """A failure that another try may mend.
 
     Attributes:
         wait: Seconds that the server asks to wait, if it does.

@@ -101,12 +101,12 @@ class Chain:
 
     @property
     def has_images(self) -> bool:
-        """Whether the run was to keep an image of any draw shown."""
+        """True if the run was to keep an image of any draw shown."""
         return any(not shot.thumbnail.dropped for shot in self.shots)
 
     @property
     def has_feedback(self) -> bool:
-        """Whether any draw shown was given feedback."""
+        """True if any draw shown was given feedback."""
         return any(shot.feedback for shot in self.shots)
 
 

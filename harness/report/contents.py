@@ -212,7 +212,7 @@ def rejections(
 
 
 def previews(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
-    """How well previews tell the end."""
+    """The worth of previews by step."""
     shown = pd.DataFrame(
         {
             "run": frame["run"],

@@ -1,4 +1,4 @@
-"""Which prompts the gallery shows."""
+"""The prompts that the gallery shows."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class TrainConfig:
 
     @property
     def judge(self) -> dict[str, Path]:
-        """Where the parts of the judge go, as a detector judge's checkpoints."""
+        """The folders of the judge's parts, as a detector judge's checkpoints."""
         detector, colors = self._world.judge
         return {"detector": self.out / detector, "colors": self.out / colors}
 

@@ -24,7 +24,7 @@ RULES = ("minimum", "vote")
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """Which metrics, and how they decide together.
+    """The metrics, and how they decide together.
 
     Attributes:
         members: Metrics, with commas between, each NAME or NAME=REF.

@@ -68,7 +68,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class OpenAISettings:
-    """Which model is asked, where and how.
+    """The model that is asked, where and how.
 
     Attributes:
         model: The server's name of it.
