@@ -135,13 +135,19 @@ def _pair(row: Mapping[Hashable, Any], findings: Findings | None) -> str:
     line = f"{_signed(row)}, {p}, {row['prompts']} prompts"
     if findings is None:
         return f"{names}{row['score_second']:.3f} − {row['score_first']:.3f} = {line}"
-    equal = findings.matched.query(
-        "run == @row['second'] and other == @row['first'] and cost_axis == @findings.axis"
-    ).iloc[0]
-    cost = f"equal {AXES[findings.axis]}"
-    if equal["difference"] != equal["difference"]:
-        return f"{names}{line}; nothing at {cost}"
-    return f"{names}{line}; at {cost} {_signed(equal)}"
+    axis = AXES[findings.axis]
+    pairs = findings.matched.query("cost_axis == @findings.axis").set_index(["run", "other"])
+    there, back = (
+        dict(pairs.loc[names]) for names in
+        ((row["second"], row["first"]), (row["first"], row["second"]))
+    )  # fmt: skip
+    if there["difference"] == there["difference"]:
+        return f"{names}{line}; at the {axis} of {row['first']} {_signed(there)}"
+    if back["difference"] == back["difference"]:
+        # What the first reaches at the second's cost, said of the second.
+        turned = {"difference": -back["difference"], "low": -back["high"], "high": -back["low"]}
+        return f"{names}{line}; at the {axis} of {row['second']} {_signed(turned)}"
+    return f"{names}{line}; neither's log reaches the other's {axis}"
 
 
 def _signed(row: Any) -> str:

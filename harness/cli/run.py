@@ -204,7 +204,8 @@ def run(
     if len(folders) > 1 and not any(codes):
         from harness.cli.compare import compare
 
-        codes.append(compare.main(["--plugins", *places], standalone_mode=False))
+        # The baseline first: what a line prints is the second minus the first.
+        codes.append(compare.main(["--plugins", *reversed(places)], standalone_mode=False))
         click.echo()
     click.echo(f"look      python -m harness view {shlex.join(places)}")
     return max(codes)

@@ -20,10 +20,10 @@ def test_a_baseline_beside_a_run_is_compared_with_it(harness: Terminal, suite: P
     assert harness(*command, *beside, "--out", "r") == 0, harness.err
     out = harness.out
     assert "reflect (" in out and "best-of-n (select=first-accepted)" in out
-    assert re.search(r"minus|−", out) and "micro" in out
+    assert re.search(r"reflect\S* minus best-of-n", out) and "micro" in out
     last = out.splitlines()[-1]
     assert last == "look      python -m harness view r r-best-of-n"
-    assert harness("compare", "r", "r-best-of-n") == 0
+    assert harness("compare", "r-best-of-n", "r") == 0
     assert harness.out.strip() in out
     assert harness(*command, *beside, "--out", "r") == 0
     assert harness.err.count("already finished") == 2
