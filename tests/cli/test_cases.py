@@ -149,8 +149,8 @@ def test_prompts_that_are_cut_are_said(harness: Terminal) -> None:
         sentence = "the text encoder cuts the text of 1 of 1 prompts, by id: 1"
         assert f"warning: {sentence}" in before
         assert f"truncated {sentence}" in harness.out
-        said = harness.out
-        assert harness("show", name) == 0 and harness.out == said
+        summary, _, _ = harness.out.partition("look  ")
+        assert harness("show", name) == 0 and harness.out == summary
         assert harness("audit", name) == 0
     import harness as product
 
