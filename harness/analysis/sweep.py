@@ -23,8 +23,9 @@ from harness.analysis.resampling import Floats
 from harness.analysis.statistics import mean_interval
 from harness.analysis.what_if import Bank, LacksDraws
 from harness.errors import UsageError
+from harness.options import resolved
 from harness.records import Ability, whole_steps
-from harness.registry import GENERATORS
+from harness.registry import GENERATORS, STRATEGIES
 
 BASELINE = "best-of-n"
 """The curve that points are held against where nothing else is named."""
@@ -148,6 +149,7 @@ def sweep(
     *,
     baseline: str = BASELINE,
     judge_settings: Mapping[str, str] | None = None,
+    beside: Sequence[LoggedRun] = (),
     seed: int = 0,
 ) -> Sweep:
     """Replay all points of a grid.
@@ -157,6 +159,7 @@ def sweep(
         points: The grid.
         baseline: Name of the curve that the others are held against.
         judge_settings: Options of the points' judge.
+        beside: Other runs over the same prompts, each a point as it ran: what no replay can answer.
         seed: Of the bootstrap.
 
     Raises:
@@ -178,6 +181,10 @@ def sweep(
             continue
         scores.append(run.scores())
         rows.append(_row(point, run, scores[-1], seed))
+    for run in beside:
+        point = _point_of(run)
+        scores.append(run.scores())
+        rows.append(_row(point, run, scores[-1], seed))
     frame = pd.DataFrame(rows)
     if baseline not in {point.curve for point in points} or not (frame["curve"] == baseline).any():
         curves = ", ".join(dict.fromkeys(point.curve for point in points))
@@ -187,6 +194,14 @@ def sweep(
     frame = pd.concat([frame, against], axis=1)
     frame["pareto"] = _pareto(frame, axis)
     return Sweep(frame, axis, baseline, lacking)
+
+
+def _point_of(run: LoggedRun) -> Point:
+    config = run.manifest.config
+    name, options = config["strategy"]["name"], config["strategy"]["options"]
+    usual = resolved(STRATEGIES.get(name)())
+    changed = {key: str(value) for key, value in options.items() if value != usual.get(key)}
+    return Point(name, changed, config["budget"], ORACLE if config["oracle"] else None)
 
 
 def _row(point: Point, run: LoggedRun, scores: Floats, seed: int) -> dict[str, Any]:

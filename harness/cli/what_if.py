@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 @click.option(
     "--sweep",
     is_flag=True,
-    help="Replay a grid and print score over cost: all that the log answers, or --strategy with "
-    "every value of a repeated -S.",
+    help="Replay a grid on the first RUN and print score over cost: all that its log answers, or "
+    "--strategy with every value of a repeated -S. Further RUNs stand beside it as they ran.",
 )
 @click.option("--baseline", metavar="CURVE", default="best-of-n", show_default=True,
               help="What a sweep's points are held against, at equal cost.")  # fmt: skip
@@ -64,11 +64,7 @@ def what_if(
 
     judging = parse(judge_options, flag="-J")
     if sweep:
-        if len(runs) > 1:
-            raise UsageError("a sweep is of one run", "give them one after the other")
-        return _sweep(
-            Bank.open(runs[0]), strategy, options, budget, judge, judging, baseline, csv, figure
-        )
+        return _sweep(runs, strategy, options, budget, judge, judging, baseline, csv, figure)
     if strategy is None or csv or figure:
         missing = "--strategy" if strategy is None else "--sweep"
         raise UsageError(f"{missing} is missing", "say --strategy NAME, or --sweep for a grid")
@@ -97,7 +93,7 @@ def _note_batches(bank: Bank) -> None:
 
 
 def _sweep(
-    bank: Bank,
+    runs: tuple[Location, ...],
     strategy: str | None,
     options: tuple[str, ...],
     budget: int | None,
@@ -112,10 +108,20 @@ def _sweep(
     from harness.analysis import sweep as grid
     from harness.analysis.loading import load_run
     from harness.analysis.previews import previews_table
-    from harness.analysis.protocol import caption, warnings
+    from harness.analysis.protocol import caption, check_comparable, warnings
+    from harness.analysis.what_if import Bank
     from harness.cli.tables import print_table
+    from harness.errors import UsageError
     from harness.report import contents, frontier, tables
 
+    bank, logged = Bank.open(runs[0]), [load_run(path) for path in runs]
+    check_comparable(logged, force=False)
+    if any(
+        list(run.prompts["prompt_id"]) != list(logged[0].prompts["prompt_id"]) for run in logged
+    ):
+        raise UsageError(
+            "the runs of a sweep have ended searches of different prompts", "let them all end"
+        )
     if strategy is None:
         points = grid.default_grid(bank, judge)
     else:
@@ -125,14 +131,14 @@ def _sweep(
         curve = [replace(p, judge=judge) for p in curve]
         points = [*own, *(point for point in curve if point not in own)]
     named = baseline if judge is None or ", " in baseline else f"{baseline}, {judge}"
-    result = grid.sweep(bank, points, baseline=named, judge_settings=judging)
-    run = load_run(bank.folder.path)
-    said, captions = warnings([run]), [caption(str(bank.folder.path), run)]
+    result = grid.sweep(bank, points, baseline=named, judge_settings=judging, beside=logged[1:])
+    said = warnings(logged)
+    captions = [caption(str(run.folder.path), run) for run in logged]
     for text in said:
         click.echo(f"warning: {printable(text)}", err=True)
     table = frontier.table(result, captions)
     made = [table]
-    looks = previews_table([run], [bank.folder.path.name])
+    looks = previews_table(logged[:1], [bank.folder.path.name])
     if len(looks):
         made.append(contents.previews(looks, []))
     for each in made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,25 @@ def test_the_baseline_is_read_at_the_same_cost(path: Path) -> None:
         assert np.isnan(other["difference"])
     with pytest.raises(UsageError, match="no curve of this sweep"):
         sweep(bank, grid_of("best-of-n", {}, [1]), baseline="single")
+
+
+def test_a_run_that_no_replay_answers_stands_beside(
+    path: Path, suite: tuple[Path, Faults], tmp_path: Path, harness: Terminal
+) -> None:
+    ask = {"strategy": "reflect", "budget": 3, "benchmark_options": {"size": "30"}}
+    run(stub_plan(suite[0], generator_settings={"num_inference_steps": "8"}, **ask),
+        tmp_path / "reflect")  # fmt: skip
+    logged, bank = load_run(tmp_path / "reflect"), Bank.open(path)
+    frame = sweep(bank, grid_of("best-of-n", {}, [1, 4]), beside=[logged]).frame
+    row = frame.iloc[-1]
+    assert (row["curve"], row["budget"]) == ("reflect", 3)
+    assert row["score"] == pytest.approx(float(logged.scores().mean()))
+    assert np.isfinite(row["difference"])
+    words = ["--sweep", "--strategy", "single", "--plugins"]
+    assert harness("what-if", path, tmp_path / "reflect", *words) == 0
+    assert re.search(r"reflect +3 ", harness.out)
+    run(stub_plan(suite[0]), tmp_path / "fewer")
+    assert harness("what-if", path, tmp_path / "fewer", *words) == 2
 
 
 def test_nothing_cheaper_is_as_good_as_what_is_marked(path: Path) -> None:
