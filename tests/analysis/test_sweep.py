@@ -14,6 +14,7 @@ import harness as package
 from harness.analysis.loading import load_run
 from harness.analysis.pairs import difference
 from harness.analysis.previews import correlation, previews_table
+from harness.analysis.replay import missing_table, replay
 from harness.analysis.sweep import Point, budgets_up_to, default_grid, grid_of, sweep
 from harness.analysis.transfer import JUDGE, SCORER
 from harness.analysis.what_if import Bank
@@ -145,3 +146,13 @@ def test_a_sweep_is_printed_and_written(path: Path, harness: Terminal) -> None:
     assert "prune schedule=0.5:0.5, oracle" in harness.out
     assert harness("what-if", path, "--sweep", "--plugins", "--figure", "f.pdf") == 2
     assert harness("what-if", path, "--plugins") == 2 and "--strategy" in harness.err
+
+
+def test_a_report_of_a_bank_knows_every_budget_and_how_well_previews_tell(
+    path: Path, harness: Terminal
+) -> None:
+    assert missing_table(replay(load_run(path))).empty
+    assert harness("report", path, "--out", "page", "--gallery", "none", "--plugins") == 0
+    table = pd.read_csv("page/tables/previews.csv")
+    assert table["step"].tolist() == [2, 2, 4, 4] and (table["steps"] == 8).all()
+    assert "Preview against final" in Path("page/index.html").read_text()
