@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import harness
-from harness.engine import items
+from harness.engine import engine, items
 from harness.engine.launch import Execution
 from harness.errors import Failure, Interrupted
 from harness.log import store
@@ -68,14 +68,23 @@ def test_a_worker_lost_between_a_stop_and_its_continuation(
 
 
 def test_a_run_stopped_on_ray_resumes_inline_and_the_other_way_round(
-    suite: Path, tmp_path: Path
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready = stub_plan(suite, **RENOISED, keep_images="selected")
     run(ready, tmp_path / "whole")
+    logged: list[object] = []
+    write = engine.candidate_row
+
+    def spy(*args: Any) -> dict[str, Any]:
+        logged.append(args)
+        return write(*args)
+
+    monkeypatch.setattr(engine, "candidate_row", spy)
     for first, second in ((RAY, None), (None, RAY)):
-        folder, left = tmp_path / ("ray" if first else "inline"), iter(range(14))
+        folder = tmp_path / ("ray" if first else "inline")
+        logged.clear()
         with pytest.raises(Interrupted):
-            run(ready, folder, execution=first, stop=lambda left=left: next(left, None) is None)
+            run(ready, folder, execution=first, stop=lambda: len(logged) > 20)
         frame = harness.load(folder)
         assert frame["stop"].notna().any() and len(frame) < len(contents(tmp_path / "whole")[0])
         run(ready, folder, execution=second)
