@@ -109,7 +109,7 @@ def default_grid(bank: Bank, judge: str | None = None) -> list[Point]:
     points = grid_of(BASELINE, {}, budgets)
     points += grid_of(BASELINE, {"select": ("first-accepted",)}, budgets[1:])
     if Ability.PARTIAL in GENERATORS.get(bank.config.generator.kind).abilities:
-        points += _on_previews(bank, budgets, judge)
+        points += _on_previews(bank, budgets[1:], judge)
     points = [Point(p.strategy, p.options, p.budget, judge) for p in points]
     if bank.config.scorer is not None and judge != ORACLE:
         points += [Point(BASELINE, {}, budget, ORACLE) for budget in budgets[1:]]
@@ -231,7 +231,7 @@ def _differences(
     """Return each point's score less the baseline's at the same cost.
 
     Between two budgets the baseline is a coin flip between the two, which has that cost and that
-    score; beyond its ends nothing is said.
+    score; of its own points, and beyond its ends, nothing is said.
     """
     own = np.flatnonzero((frame["curve"] == baseline).to_numpy())
     own = own[np.argsort(frame[axis].to_numpy()[own], kind="stable")]
@@ -240,7 +240,7 @@ def _differences(
     for place, cost in enumerate(frame[axis]):
         row = dict.fromkeys(("difference", "difference_low", "difference_high"), float("nan"))
         rows.append(row)
-        if not costs[0] <= cost <= costs[-1]:
+        if place in own or not costs[0] <= cost <= costs[-1]:
             continue
         after = int(np.searchsorted(costs, cost))
         before = max(after - 1, 0)

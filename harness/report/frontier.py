@@ -14,10 +14,11 @@ from harness.report.tables import Table
 
 HOW = (
     "Micro scores of one bank of draws, 95% intervals over prompts; costs are means for one "
-    "search, the judge's work included, the benchmark's own grading left out. The difference is "
-    "to the baseline at the same cost (between two of its budgets a coin flip between the two), "
-    "paired over prompts. Pareto: no point of a judge costs no more and scores as high. Many "
-    "points were tried on the same prompts, so the best of them look better than they are."
+    "search, the judge's work included, the benchmark's own grading left out. Pareto: no point of "
+    "a judge costs no more and scores as high. Many points were tried on the same prompts, so the "
+    "best of them look better than they are.",
+    "The difference is to the baseline at the same cost (between two of its budgets a coin flip "
+    "between the two), paired over prompts.",
 )
 
 
@@ -46,14 +47,14 @@ def table(sweep: Sweep, notes: Sequence[str] = ()) -> Table:
     if lacking:
         lacking = [f"the log lacks draws for these searches: {'; '.join(lacking)}"]
     title = f"Score over {AXES[sweep.axis]}; * marks the Pareto set"
-    return Table("frontier", title, rows, shown, [HOW, *lacking, *notes])
+    return Table("frontier", title, rows, shown, [*HOW, *lacking, *notes])
 
 
 def figure(sweep: Sweep, *, warnings: Sequence[str] = (), captions: Sequence[str] = ()) -> Figure:
     """Draw all points over the cost they are compared at; those of the Pareto set are ringed."""
     drawing, (axes,) = frame(
         "Score over realised cost of a search (micro)", 1, height=4.2, warnings=warnings,
-        captions=[HOW, *captions],
+        captions=[HOW[0], *captions],
     )  # fmt: skip
     points = sweep.frame
     front = points[points["pareto"]].sort_values(sweep.axis)
