@@ -25,3 +25,8 @@ def count(forward: Callable[[], Any]) -> float:
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         forward()
     return float(counter.get_total_flops())
+
+
+def add(one: float | None, other: float | None) -> float | None:
+    """Return a sum that is unknown where a part of it is."""
+    return None if one is None or other is None else one + other

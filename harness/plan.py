@@ -354,6 +354,14 @@ def scorer_spec(benchmark: Benchmark, suite: ModelSpec, given: Mapping[str, str]
     return suite.model_copy(update={"checkpoints": checkpoints})
 
 
+def abilities_of(generator: ModelSpec) -> frozenset[Ability]:
+    """Return what a generator can do of what a strategy may need."""
+    factory = GENERATORS.get(generator.kind)
+    own = getattr(factory, "abilities_for", None)
+    abilities: frozenset[Ability] = own(generator.checkpoints) if own else factory.abilities
+    return abilities
+
+
 def check_abilities(
     strategy: Strategy, generator: ModelSpec, judge: ModelSpec, budget: int
 ) -> None:
@@ -362,13 +370,15 @@ def check_abilities(
     Raises:
         UsageError: They lack something, or nobody judges what the strategy chooses among.
     """
-    makers = GENERATORS.get(generator.kind).abilities
+    makers = abilities_of(generator)
+    factory = GENERATORS.get(generator.kind)
     judges = getattr(JUDGES.get(judge.kind), "abilities", frozenset({Ability.FEEDBACK}))
     for ability in sorted(strategy.needs()):
         if ability in _OF_GENERATORS and ability not in makers:
             raise UsageError(
                 f"strategy '{strategy.name}' {_OF_GENERATORS[ability]}, which generator "
-                f"'{generator.kind}' does not take",
+                f"'{generator.kind}' does not take"
+                + (" with this checkpoint" if ability in factory.abilities else ""),
                 "choose a --model whose generator does, or another --strategy",
             )
         if ability in _OF_JUDGES and ability not in judges:

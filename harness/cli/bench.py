@@ -130,10 +130,11 @@ def bench(
 def _regimes(model: str) -> list[str]:
     from harness.models.suites import load_suite
     from harness.options import build
-    from harness.registry import GENERATORS, STRATEGIES, import_paths
+    from harness.plan import abilities_of
+    from harness.registry import STRATEGIES, import_paths
 
     with import_paths(allowed=True):  # the suite is the user's own, as in `run`
-        abilities = GENERATORS.get(load_suite(model).generator.kind).abilities
+        abilities = abilities_of(load_suite(model).generator)
     strategies = {name: build(STRATEGIES.get(name), {}, flag="-S") for name in REGIMES}
     return [name for name, strategy in strategies.items() if strategy.needs() <= abilities]
 

@@ -130,6 +130,17 @@ class GeneratorFactory(Protocol):
     """What it can do of what a strategy may need (FEEDBACK, PARTIAL), so that a plan can be refused
     before loading."""
 
+    def abilities_for(self, references: Mapping[str, str]) -> frozenset[Ability]:
+        """Return which of its `abilities` it has with these checkpoints, as far as they are here.
+
+        For one whose abilities depend on what it loads, whose instances then have `abilities` of
+        their own; a plug-in may leave this out (a classmethod of the plug-in).
+
+        Args:
+            references: As of `settings_for`.
+        """
+        ...
+
     takes_rows: ClassVar[bool]
     """Whether a batch is padded to its requests' `rows` where they name a number (at most
     `batch_size`, equal in a batch), so that late rounds need not run at the full size. False where

@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import types
 import typing
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -153,8 +154,63 @@ def load_any_pipeline(folder: Path, *, device: torch.device, dtype: str) -> Any:
         HarnessError: A file is missing, unreadable, or does not fit the class that reads it; or
             a part is of a class that is not diffusers' or transformers' own.
     """
+
+    def load(cls: Any, path: Path) -> Any:
+        if _is_model(cls, "diffusers"):
+            return load_diffusers(cls, path, dtype)
+        return load_strictly(cls, path, dtype=dtype)
+
+    cls, index = pipeline_class(folder), read_json(folder / "model_index.json")
+    return _assembled(cls, folder, index, {}, load).to(device)
+
+
+def weightless_pipeline(
+    folder: Path,
+    *,
+    places: Mapping[str, Path] | None = None,
+    classes: Mapping[str, list[str]] | None = None,
+) -> Any:
+    """Build a pipeline from its configuration; its networks lie on torch's meta device.
+
+    Args:
+        folder: As for `load_any_pipeline`.
+        places: Folders of parts that lie elsewhere.
+        classes: Library and class of parts where the folder's own are not to be taken.
+
+    Raises:
+        HarnessError: As of `load_any_pipeline`.
+    """
+    import torch
+
+    def build(cls: Any, path: Path) -> Any:
+        with torch.device("meta"), quiet(), explained(path.parent, path.name):
+            if _is_model(cls, "diffusers"):
+                config = dict(cls.load_config(path, local_files_only=True))
+                return cls.from_config({**config, "_class_name": cls.__name__}).eval()
+            return cls(cls.config_class.from_pretrained(path, local_files_only=True)).eval()
+
     cls = pipeline_class(folder)
-    index = read_json(folder / "model_index.json")
+    here = {"device": torch.device("cpu"), "_execution_device": torch.device("cpu")}
+    index = {**read_json(folder / "model_index.json"), **(classes or {})}
+    return _assembled(type(cls.__name__, (cls,), here), folder, index, places or {}, build)
+
+
+def _assembled(
+    cls: Any,
+    folder: Path,
+    index: Mapping[str, Any],
+    places: Mapping[str, Path],
+    load: Callable[[Any, Path], Any],
+) -> Any:
+    """Return a pipeline of its parts.
+
+    Args:
+        cls: Its class.
+        folder: Its folder.
+        index: What `model_index.json` says of its parts.
+        places: Folders of parts that lie elsewhere.
+        load: Returns a network, given its class and its folder.
+    """
     accepted = inspect.signature(cls.__init__).parameters
     parts: dict[str, Any] = {}
     for name, entry in index.items():
@@ -165,27 +221,21 @@ def load_any_pipeline(folder: Path, *, device: torch.device, dtype: str) -> Any:
         elif name in _LEFT_OUT or entry[:2] == [None, None]:
             parts[name] = None
         else:
-            parts[name] = _load_part(folder, name, entry, dtype)
-    if "requires_safety_checker" in accepted:
-        parts["requires_safety_checker"] = False
-    if "add_watermarker" in accepted:
-        parts["add_watermarker"] = False
+            own, path = _part_class(folder, name, entry), places.get(name, folder / name)
+            if not path.is_dir():
+                raise HarnessError(f"{folder} has no folder {name}", "it is incomplete")
+            if _is_model(own, "diffusers") or _is_model(own, "transformers"):
+                parts[name] = load(own, path)
+            else:
+                with quiet(), explained(folder, name):
+                    parts[name] = own.from_pretrained(path, local_files_only=True)
+    for option in ("requires_safety_checker", "add_watermarker"):
+        if option in accepted:
+            parts[option] = False
     with quiet(), explained(folder, "pipeline"):
         pipeline = cls(**parts)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
-
-
-def _load_part(folder: Path, name: str, entry: list[Any], dtype: str) -> Any:
-    cls = _part_class(folder, name, entry)
-    if _is_model(cls, "diffusers"):
-        return load_diffusers(cls, folder / name, dtype)
-    if _is_model(cls, "transformers"):
-        return load_strictly(cls, folder / name, dtype=dtype)
-    if not (folder / name).is_dir():
-        raise HarnessError(f"{folder} has no folder {name}", "it is incomplete")
-    with quiet(), explained(folder, name):
-        return cls.from_pretrained(folder / name, local_files_only=True)
+    return pipeline
 
 
 def _part_class(folder: Path, name: str, entry: list[Any]) -> Any:

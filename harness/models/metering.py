@@ -1,92 +1,175 @@
-"""The cost of a pipeline's networks while they run: evaluations and FLOPs, seen by hooks.
+"""The cost of a pipeline's networks while they run: evaluations and FLOPs, seen at each call.
 
 FLOPs are counted once for every shape of a network's inputs, on a weightless copy of it (torch's
-meta device). A network that cannot run there is not counted, and neither is what it is part of.
+meta device): shapes flow through the real forward code and nothing is computed, so counting a
+network of billions of parameters takes a second on any CPU. A network that cannot run there is not
+counted, and neither is what it is part of.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
-from typing import Any
+from functools import wraps
+from typing import Any, NamedTuple
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from harness.flops import count
+from harness.flops import add, count
 from harness.models.loading import quiet
-from harness.models.sana_flops import bare
+
+
+class Taken(NamedTuple):
+    """Sums over calls.
+
+    Attributes:
+        rows: That the denoiser evaluated.
+        denoising: Its FLOPs; None if they are not counted.
+        other: FLOPs of all other networks; None if they are not counted.
+    """
+
+    rows: int = 0
+    denoising: float | None = 0.0
+    other: float | None = 0.0
+
+    @property
+    def flops(self) -> float | None:
+        """All of them."""
+        return add(self.denoising, self.other)
 
 
 class Meter:
-    """Counts what networks take. Has state: the sums since the last `take`, and counted shapes.
+    """Counts what networks take. Has state: the sums since the last `take`, and counted shapes."""
 
-    Args:
-        denoiser: Its evaluations are counted, too.
-        others: Further networks by name; what of a decoder runs is its `decoder`.
-    """
+    def __init__(self) -> None:
+        self._taken = Taken()
+        self._counted: dict[tuple[Any, ...], tuple[float | None, Any]] = {}
+        self._copies: dict[int, Any] = {}
 
-    def __init__(self, denoiser: torch.nn.Module, others: Mapping[str, torch.nn.Module]) -> None:
-        self.rows = 0
-        self.flops: float | None = 0.0
-        self._counted: dict[tuple[Any, ...], float | None] = {}
-        self._copies: dict[str, Any] = {}
-        self._watch("denoiser", denoiser, denoiser, "")
-        for name, network in others.items():
-            inner = "decoder" if name == "vae" else ""
-            self._watch(name, network, getattr(network, inner) if inner else network, inner)
-
-    def take(self) -> tuple[int, float | None]:
-        """Return the denoiser's rows and all FLOPs since the last call."""
-        taken = self.rows, self.flops
-        self.rows, self.flops = 0, 0.0
+    def take(self) -> Taken:
+        """Return the sums since the last call."""
+        taken, self._taken = self._taken, Taken()
         return taken
 
-    def _watch(self, name: str, network: Any, part: torch.nn.Module, inner: str) -> None:
-        def seen(_module: Any, args: Any, kwargs: Any) -> None:
-            leaves = tree_flatten((args, kwargs))[0]
-            if name == "denoiser":
+    def put_back(self, taken: Taken) -> None:
+        """Have the next `take` return what an earlier one did."""
+        self._taken = taken
+
+    def watch(self, network: Any, method: str = "forward", *, denoises: bool = False) -> None:
+        """Count each call of a network's method.
+
+        Args:
+            network: A network of diffusers or transformers; one without weights, which lies on the
+                meta device, is not run, and answers with zeros.
+            method: Its name.
+            denoises: Count the rows of its first input, too.
+        """
+        call = getattr(network, method)
+        is_empty = next(network.parameters()).is_meta
+
+        @wraps(call)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            # Before it runs: some networks change the lists that they are given.
+            flops, output = self._count(network, method, args, kwargs)
+            rows, denoising, other = self._taken
+            if denoises:
+                leaves = tree_flatten((args, kwargs))[0]
                 first = next(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
-                listed = args[0] if args and isinstance(args[0], list) else None
-                self.rows += len(listed) if listed is not None else len(first)
-            shapes = tuple(tuple(x.shape) for x in leaves if isinstance(x, torch.Tensor))
-            key = (name, shapes)
-            if key not in self._counted:
-                self._counted[key] = self._count(name, network, inner, args, kwargs)
-            flops = self._counted[key]
-            self.flops = None if flops is None or self.flops is None else self.flops + flops
+                listed = args[0] if args and isinstance(args[0], list) else first
+                self._taken = Taken(rows + len(listed), add(denoising, flops), other)
+            else:
+                self._taken = Taken(rows, denoising, add(other, flops))
+            return tree_map(_zeros, output) if is_empty else call(*args, **kwargs)
 
-        # Before it runs: some networks change the lists that they are given.
-        part.register_forward_pre_hook(seen, with_kwargs=True)
+        setattr(network, method, counted)
 
-    def _count(self, name: str, network: Any, inner: str, args: Any, kwargs: Any) -> float | None:
+    def _count(
+        self, network: Any, method: str, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[float | None, Any]:
+        """Return a call's FLOPs and its output without values, both None where it cannot run."""
+        leaves = tree_flatten((args, kwargs))[0]
+        shapes = tuple(tuple(x.shape) for x in leaves if isinstance(x, torch.Tensor))
+        key: tuple[Any, ...] = (id(network), method, shapes)
+        if key not in self._counted:
+            self._counted[key] = self._run(network, method, args, kwargs, values=False)
+        if self._counted[key][0] is not None:
+            return self._counted[key]
+        # It looks at how many tokens its masks leave.
+        masks = [v for n, v in kwargs.items() if n.endswith("mask") and isinstance(v, torch.Tensor)]
+        lengths = tuple(tuple(mask.sum(-1).flatten().tolist()) for mask in masks)
+        if (*key, lengths) not in self._counted:
+            self._counted[*key, lengths] = self._run(network, method, args, kwargs, values=True)
+        return self._counted[*key, lengths]
+
+    def _run(
+        self, network: Any, method: str, args: Any, kwargs: dict[str, Any], *, values: bool
+    ) -> tuple[float | None, Any]:
+        output: Any = None
+
+        def forward() -> None:
+            nonlocal output
+            with _Values():  # type: ignore[no-untyped-call]
+                output = getattr(self._copies[id(network)], method)(*args, **kwargs)
+
         try:
             with quiet(), torch.device("meta"):
-                if name not in self._copies:
-                    whole = _weightless(network)
-                    self._copies[name] = getattr(whole, inner) if inner else whole
+                if id(network) not in self._copies:
+                    self._copies[id(network)] = weightless(network)
                 if not hasattr(network, "load_config"):
                     # What text encoders compute is the same with any mask, and masks have values.
                     kwargs = {n: value for n, value in kwargs.items() if n != "attention_mask"}
-                args, kwargs = tree_map(_shape, (args, kwargs))
-                return count(lambda: self._copies[name](*args, **kwargs))
+                args, kwargs = tree_map(lambda leaf: _shape(leaf, values), (args, kwargs))
+                return count(forward), output
         except Exception:
             # Some networks look at values, which a tensor without any does not have; what they
             # raise then is anything from NotImplementedError to torch's own types.
-            return None
+            return None, None
 
 
-def _weightless(network: Any) -> Any:
+class _Values(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Let tensors with values meet tensors without: what comes of both has none."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        args, kwargs = args, dict(kwargs or {})
+        leaves = tree_flatten((args, kwargs))[0]
+        if any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in leaves):
+            args, kwargs = tree_map(_without_values, (args, kwargs))
+        return func(*args, **kwargs)
+
+
+def weightless(network: Any) -> Any:
+    """Return a copy without weights, on the device in force."""
     if hasattr(network, "load_config"):
-        return bare(network)
-    config = copy.deepcopy(network.config)
-    config._attn_implementation = "eager"  # which looks at no values to build its masks
-    return type(network)(config).eval()
+        # A config read from a file may hold fields that the class ignores and warns about.
+        known = inspect.signature(type(network).__init__).parameters
+        config = {name: value for name, value in network.config.items() if name in known}
+        return type(network)(**config).eval()
+    own: Any = copy.deepcopy(network.config)
+    # Which look at no values to build their masks.
+    own._attn_implementation, own.use_cache = "eager", True
+    return type(network)(own).eval()
 
 
-def _shape(leaf: Any) -> Any:
-    """Return a tensor's shape as a tensor without values; floats in the copies' own format."""
+def _shape(leaf: Any, values: bool) -> Any:
+    """Return a tensor without values; floats in the copies' own format."""
     if not isinstance(leaf, torch.Tensor):
         return leaf
+    if values and not leaf.is_floating_point():
+        return leaf.cpu()
     dtype = torch.float32 if leaf.is_floating_point() else leaf.dtype
     return torch.empty(leaf.shape, dtype=dtype, device="meta")
+
+
+def _without_values(leaf: Any) -> Any:
+    if isinstance(leaf, torch.Tensor) and not leaf.is_meta:
+        return torch.empty_like(leaf, device="meta")
+    return leaf
+
+
+def _zeros(leaf: Any) -> Any:
+    return torch.zeros_like(leaf, device="cpu") if isinstance(leaf, torch.Tensor) else leaf

@@ -1,36 +1,52 @@
 """Parts of a denoising trajectory: a diffusers pipeline makes some of its steps, and goes on later.
 
 The stock pipeline samples as ever; while a part of a trajectory runs, its scheduler hands out the
-timesteps of that part alone. What a multistep solver remembers of earlier steps is taken out of the
-scheduler where the part stops and put back where it goes on, so that stopped and continued equals
-the whole, bit for bit.
+timesteps of that part alone. What a multistep solver remembers of earlier steps, and where the
+generator of a stochastic one stands, is taken out where the part stops and put back where it goes
+on, so that stopped and continued equals the whole, bit for bit.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.records import Request
+from harness.records import Request, whole_steps
 
 if TYPE_CHECKING:
     import torch
 
 SOLVERS = frozenset(
     {
-        "DPMSolverMultistepScheduler",
-        "FlowMatchEulerDiscreteScheduler",
-        "EulerDiscreteScheduler",
         "DDIMScheduler",
+        "DDPMScheduler",
+        "DPMSolverMultistepScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "EulerDiscreteScheduler",
+        "FlowMatchEulerDiscreteScheduler",
+        "LCMScheduler",
+        "SCMScheduler",
         "UniPCMultistepScheduler",
     }
 )
 """Schedulers whose memory and noise levels are known here."""
+
+_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "algorithm_type": (None, "dpmsolver++", "sde-dpmsolver++"),
+    "predict_x0": (None, True),
+    "solver_p": (None,),
+    "invert_sigmas": (None, False),
+}
+"""Options with which they keep a prediction of the clean image."""
+
+_BY_INDEX = {"cfg_trunc_ratio": 1.0, "denoising_end": None}
+"""Settings by which a pipeline counts its steps itself, with the values that switch that off."""
 
 _MEMORY = frozenset(
     {"model_outputs", "last_sample", "lower_order_nums", "this_order", "_step_index"}
@@ -41,49 +57,66 @@ Level = tuple[float, float]
 """Factors of image and noise, ``x = alpha * image + sigma * noise``."""
 
 
-class Part:
+def why_whole(solver: str, config: Mapping[str, Any]) -> str:
+    """Return why draws of a solver cannot stop before their last step; "" where they can.
+
+    Args:
+        solver: Its class's name.
+        config: Its configuration.
+    """
+    unknown = [name for name, known in _OPTIONS.items() if config.get(name) not in known]
+    if solver in SOLVERS and not unknown:
+        return ""
+    options = "".join(f" with {name}={config[name]}" for name in unknown)
+    return f"a draw of the solver {solver}{options} cannot stop before its last step"
+
+
+class Trajectory:
     """The steps that one batch makes. Has state: what the solver remembers, once they are made.
 
     Args:
         requests: One a row, of one batch shape; those with a start bring its state.
+        generators: One a row, of its first noise and of what a solver adds on its way.
         scheduler: The pipeline's.
-        steps: Steps of the whole trajectory.
+        settings: The sampler settings of all rows.
 
     Raises:
         HarnessError: The solver cannot stop, or a state is not there or of another schedule.
     """
 
-    def __init__(self, requests: Sequence[Request], scheduler: Any, steps: int) -> None:
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        generators: Sequence[torch.Generator],
+        scheduler: Any,
+        settings: Mapping[str, Any],
+    ) -> None:
         request = requests[0]
-        self._requests = requests
+        self._requests, self.generators = requests, list(generators)
         self._scheduler = scheduler
-        self._steps, self._first, self._stop = steps, request.first, request.stop
+        self._steps = steps = whole_steps(settings)
+        self._first, self._stop = request.first, request.stop
         self._last = steps if request.stop is None else request.stop
+        self._made = self._first
+        self._is_whole = request.start is None and request.stop is None
         self._goes_on = request.start is not None and request.renoise is None
-        self._clean: torch.Tensor | None = None
+        self._ends_in_zero = type(scheduler).__name__ == "SCMScheduler"
+        self._timesteps: Any = None
+        self._fresh: tuple[torch.Tensor, torch.Tensor] | None = None
         self._latents: torch.Tensor | None = None
-        self._check_solver()
+        if not self._is_whole:
+            self._check(settings)
         states: dict[str, dict[str, Any]] = {}
         for row in requests:
             if row.start is not None and row.id not in states:
                 states[row.id] = _unpacked(row, steps)
         self._states = [states[row.id] for row in requests if row.start is not None]
 
-    @classmethod
-    def of(cls, requests: Sequence[Request], scheduler: Any, steps: int) -> Part | None:
-        """Return the part of the trajectory that a batch makes; None for whole draws.
-
-        Raises:
-            HarnessError: As the class.
-        """
-        if requests[0].start is None and requests[0].stop is None:
-            return None
-        return cls(requests, scheduler, steps)
-
-    def latents(self, noise: torch.Tensor) -> torch.Tensor:
+    def begin(self, noise: torch.Tensor) -> torch.Tensor:
         """Return the latents to begin with, a row a request.
 
-        The scheduler's timesteps must have been set, for the levels of noise to be known.
+        Some pipelines set their timesteps only afterwards, so the levels of noise are not known
+        yet: latents that are taken back to one are then filled in later, in place.
 
         Args:
             noise: The noise of each request.
@@ -92,63 +125,72 @@ class Part:
 
         if not self._states:
             return noise
-        latents = torch.stack([state["latents"] for state in self._states])
+        latents = torch.stack([state["latents"] for state in self._states]).to(noise.device)
         if self._goes_on:
-            return latents
-        rows = [
-            renoised(row, fresh, self._level(request.start.last), self._level(self._first))
-            for row, fresh, request in zip(latents, noise, self._requests, strict=True)
-            if request.start is not None
-        ]
-        return torch.stack(rows).to(latents.dtype)
+            for generator, state in zip(self.generators, self._states, strict=True):
+                generator.set_state(state["generator"])
+        else:
+            self._fresh = latents, noise
+            self._renoise()
+        # The pipeline of this solver scales whatever it begins with; a power of two is exact.
+        return latents / self._scheduler.config.sigma_data if self._ends_in_zero else latents
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Have the scheduler hand out this part's timesteps, and remember what it should."""
+        """Have the scheduler hand out these steps alone, with each row's own noise on the way."""
         scheduler = self._scheduler
         set_timesteps, step = scheduler.set_timesteps, scheduler.step
-        whole: list[Any] = []
+        own = {"generator": self.generators}
+        own = own if "generator" in inspect.signature(step).parameters else {}
 
         @wraps(set_timesteps)
         def set_part(*args: Any, **options: Any) -> None:
             set_timesteps(*args, **options)
-            whole[:] = [scheduler.timesteps]
-            scheduler.timesteps = scheduler.timesteps[self._first : self._last]
+            whole = self._timesteps = scheduler.timesteps
+            if len(whole) - self._ends_in_zero != self._steps:
+                raise HarnessError(
+                    f"the solver {type(scheduler).__name__} makes {len(whole)} steps of "
+                    f"{self._steps}, so its draws cannot stop in between"
+                )
+            self._renoise()
+            scheduler.timesteps = whole[self._first : self._last + self._ends_in_zero]
             if self._first and hasattr(scheduler, "_step_index"):
                 scheduler._step_index = self._first
 
         @wraps(step)
         def step_in_whole(model_output: Any, timestep: Any, sample: Any, **options: Any) -> Any:
             # A solver may ask how many steps are left, of the whole trajectory.
-            if scheduler.timesteps is not whole[0]:
-                scheduler.timesteps = whole[0]
+            if scheduler.timesteps is not self._timesteps:
+                scheduler.timesteps = self._timesteps
                 if self._goes_on:
                     self._remember(sample)
-            output = step(model_output, timestep, sample, **{**options, "return_dict": True})
-            self._clean = _clean(scheduler, output, model_output, sample)
-            return output if options.get("return_dict", True) else (output.prev_sample,)
+            options = {**options, **own, "return_dict": True}
+            output = step(model_output, timestep, sample, **options)
+            self._made += 1
+            if self._made == self._last:
+                self._latents = output.prev_sample
+                if self._last < self._steps:
+                    clean = _clean(scheduler, output, model_output, sample)
+                    output.prev_sample = clean.to(self._latents.dtype)
+            return output.to_tuple()
 
-        scheduler.set_timesteps, scheduler.step = set_part, step_in_whole
+        @wraps(step)
+        def step_with_noise(*args: Any, **options: Any) -> Any:
+            return step(*args, **{**options, **own})
+
         kind = type(scheduler)
+        if self._is_whole:
+            scheduler.step = step_with_noise
+        else:
+            scheduler.set_timesteps, scheduler.step = set_part, step_in_whole
         if self._states:  # they are at their level of noise, so nothing is to scale them to it
             scheduler.__class__ = type(kind.__name__, (kind,), {"init_noise_sigma": 1.0})
         try:
             yield
         finally:
             scheduler.__class__ = kind
-            del scheduler.set_timesteps, scheduler.step
-
-    def end(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return the latents to decode: the predicted clean image where steps are left.
-
-        Args:
-            latents: After this part's last step.
-        """
-        self._latents = latents
-        if self._last == self._steps:
-            return latents
-        assert self._clean is not None
-        return self._clean.to(latents.dtype)
+            for name in vars(scheduler).keys() & {"set_timesteps", "step"}:
+                delattr(scheduler, name)
 
     def states(self, rows: int) -> list[bytes | None]:
         """Return where each of the first rows stopped; None for draws without a stop."""
@@ -156,43 +198,52 @@ class Part:
             return [None] * rows
         return [self._packed(row) for row in range(rows)]
 
-    def _check_solver(self) -> None:
+    def _check(self, settings: Mapping[str, Any]) -> None:
         scheduler = self._scheduler
-        name = type(scheduler).__name__
-        config = scheduler.config
-        # Solvers that add noise of their own on the way, or keep no prediction of the image.
-        others = {
-            "algorithm_type": (None, "dpmsolver++"),
-            "predict_x0": (None, True),
-            "stochastic_sampling": (None, False),
-            "solver_p": (None,),
-        }
-        unknown = [n for n, known in others.items() if getattr(config, n, None) not in known]
-        if name not in SOLVERS or unknown:
-            what = "".join(f" with {n}={getattr(config, n)}" for n in unknown)
+        reason = why_whole(type(scheduler).__name__, scheduler.config)
+        for name, off in _BY_INDEX.items():
+            if settings.get(name, off) != off:
+                reason = f"a draw with {name}={settings[name]} cannot stop before its last step"
+        if reason:
             raise HarnessError(
-                f"a draw of the solver {name}{what} cannot stop before its last step",
+                reason,
                 f"use a checkpoint with one of {', '.join(sorted(SOLVERS))}, or a strategy that "
                 "makes whole draws",
             )
 
+    def _renoise(self) -> None:
+        """Fill in latents that are taken back to a level of noise, once levels are known."""
+        import torch
+
+        if self._fresh is None or self._timesteps is None:
+            return
+        latents, noise = self._fresh
+        rows = [
+            renoised(row, fresh, self._level(request.start.last), self._level(self._first))
+            for row, fresh, request in zip(latents, noise, self._requests, strict=True)
+            if request.start is not None
+        ]
+        latents.copy_(torch.stack(rows))
+
     def _level(self, step: int) -> Level:
         """Return the level of noise after so many steps."""
         scheduler = self._scheduler
+        timesteps = scheduler.timesteps if self._timesteps is None else self._timesteps
         match type(scheduler).__name__:
-            case "DDIMScheduler":
-                is_end = step == len(scheduler.timesteps)
-                kept = (
-                    scheduler.final_alpha_cumprod
-                    if is_end
-                    else scheduler.alphas_cumprod[scheduler.timesteps[step]]
-                )
-                return math.sqrt(float(kept)), math.sqrt(1.0 - float(kept))
+            case "DDIMScheduler" | "DDPMScheduler" | "LCMScheduler" as name:
+                if step < len(timesteps):
+                    kept = float(scheduler.alphas_cumprod[timesteps[step]])
+                else:
+                    kept = float(scheduler.final_alpha_cumprod) if name == "DDIMScheduler" else 1.0
+                return math.sqrt(kept), math.sqrt(1.0 - kept)
             case "FlowMatchEulerDiscreteScheduler":
                 sigma = float(scheduler.sigmas[step])
                 return 1.0 - sigma, sigma
-            case "EulerDiscreteScheduler":
+            case "EulerDiscreteScheduler" | "EulerAncestralDiscreteScheduler":
                 return 1.0, float(scheduler.sigmas[step])
+            case "SCMScheduler":
+                angle = float(timesteps[step])
+                return math.cos(angle), math.sin(angle) * scheduler.config.sigma_data
         alpha, sigma = scheduler._sigma_to_alpha_sigma_t(scheduler.sigmas[step])
         return float(alpha), float(sigma)
 
@@ -201,7 +252,7 @@ class Part:
         from safetensors.torch import save
 
         assert self._latents is not None
-        tensors = {"latents": self._latents[row]}
+        tensors = {"latents": self._latents[row], "generator": self.generators[row].get_state()}
         numbers: dict[str, Any] = {}
         for name in _MEMORY & vars(self._scheduler).keys():
             value = getattr(self._scheduler, name)
@@ -273,10 +324,12 @@ def _clean(
         case "FlowMatchEulerDiscreteScheduler":
             sigma = scheduler.sigmas[scheduler.step_index - 1]
             clean = sample.float() - sigma * model_output.float()
-        case "EulerDiscreteScheduler" | "DDIMScheduler":
-            clean = output.pred_original_sample
-        case _:
+        case "DPMSolverMultistepScheduler" | "UniPCMultistepScheduler":
             clean = scheduler.model_outputs[-1]
+        case "LCMScheduler":
+            clean = output.denoised
+        case _:
+            clean = output.pred_original_sample
     return clean
 
 

@@ -105,7 +105,7 @@ class GeneratorContract:
         )
         pictures = {**requests[0].images, "rejected": images[1]}
         request = replace(requests[0], feedback=feedback, images=pictures)
-        if Ability.FEEDBACK not in type(generator).abilities:  # type: ignore[attr-defined]
+        if Ability.FEEDBACK not in generator.abilities:  # type: ignore[attr-defined]
             with pytest.raises(HarnessError):
                 generator.generate([request])
             return
@@ -283,7 +283,7 @@ class GeneratorContract:
 
 def _steps(generator: Generator, request: Request) -> int:
     """Return the steps of a whole draw of a generator that can stop on its way."""
-    if Ability.PARTIAL not in type(generator).abilities:  # type: ignore[attr-defined]
+    if Ability.PARTIAL not in generator.abilities:  # type: ignore[attr-defined]
         pytest.skip("this generator makes whole draws only")
     return request.last
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,17 +28,17 @@ GENERATOR, JUDGE = Role.GENERATOR, Role.JUDGE
 def test_all_sides_make_the_same_draws(tiny_suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, list[int]]] = []
     encoded: list[str] = []
-    noise, encode = SanaGenerator.noise, SanaGenerator._encode_now
+    run, encode = SanaGenerator._run, SanaGenerator._encode_now
 
-    def spy(self: SanaGenerator, requests: list[Request], settings: object) -> object:
-        seen.append((self.batch_size, [row.seed for row in requests]))
-        return noise(self, requests, settings)  # type: ignore[arg-type]
+    def spy(self: SanaGenerator, rows: list[Request], *args: Any) -> object:
+        seen.append((self.batch_size, [row.seed for row in rows]))
+        return run(self, rows, *args)
 
-    def listen(self: SanaGenerator, text: str, length: int, instructed: bool) -> object:
+    def listen(self: SanaGenerator, text: str, *args: Any) -> object:
         encoded.extend([text] if self.batch_size == 1 else [])
-        return encode(self, text, length, instructed)
+        return encode(self, text, *args)
 
-    monkeypatch.setattr(SanaGenerator, "noise", spy)
+    monkeypatch.setattr(SanaGenerator, "_run", spy)
     monkeypatch.setattr(SanaGenerator, "_encode_now", listen)
     ready = plan(Ask(model=str(tiny_suite), limit=3, budget=2, threads=1, batch_size=4))
     [measured] = measure([ready], rounds=1, device="cpu")

@@ -19,6 +19,7 @@ from harness.models.diffusers_loading import settings_class
 from harness.models.diffusers_pipeline import DiffusersGenerator
 from harness.models.loading import quiet
 from harness.models.suites import load_suite, sampler_settings
+from harness.plan import Ask, abilities_of, plan
 from harness.records import Ability, Feedback, Image, Loading, Request
 from harness.registry import GENERATORS
 from harness.testing import GeneratorContract
@@ -98,6 +99,67 @@ def test_a_row_is_what_the_stock_pipeline_makes_of_its_seed(families: Any, name:
     ).images[0]
     pixels = (expected.permute(1, 2, 0).float().clamp(0, 1).numpy() * 255).round().astype(np.uint8)
     assert np.array_equal(image, pixels)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_stopped_and_continued_equals_the_whole(families: Any, name: str) -> None:
+    steps = 2 if name == "SANA-Sprint" else 3
+    generator = loaded(families(name), name)
+    requests = [replace(r, settings={"num_inference_steps": steps}) for r in asked(*TEXTS)]
+    if Ability.PARTIAL not in generator.abilities:
+        with pytest.raises(HarnessError, match="cannot stop before its last step"):
+            generator.generate([replace(requests[0], stop=1)])
+        return
+    whole = generator.generate(requests)
+    for step in range(1, steps):
+        starts = [replace(request, stop=step) for request in requests]
+        previews = generator.generate(starts)
+        assert [made.cost.nfe for made in previews] == [whole[0].cost.nfe * step // steps] * 3
+        assert step > 1 or differs([previews[0].image], [whole[0].image])
+        rest = [
+            replace(request, start=start, state=made.state)
+            for request, start, made in zip(requests, starts, previews, strict=True)
+        ]
+        assert not differs(images(generator, rest[::-1])[::-1], [made.image for made in whole])
+        apart = images(
+            generator,
+            [replace(r, renoise=0) for r in (rest[0], replace(rest[0], noise=((9, 1.0),)))],
+        )
+        assert differs(apart[:1], apart[1:])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_a_draw_takes_is_known_without_weights(families: Any, name: str) -> None:
+    folder = families(name)
+    settings = {**FAMILIES[name][1], "num_inference_steps": 2}
+    cost_of = DiffusersGenerator.expected_cost(Loading({"pipeline": folder}, settings=settings))
+    assert cost_of is not None
+    requests = [replace(r, settings=settings) for r in asked(*TEXTS)]
+    made = loaded(folder, name).generate(requests)
+    again = loaded(folder, name).generate(requests[1:2])
+    for request, answer in zip(requests, [made[0], again[0], made[2]], strict=True):
+        expected = cost_of(request)
+        least = expected.nfe * expected.evaluation + expected.decoding
+        assert expected.complete and answer.cost.nfe == expected.nfe
+        assert answer.cost.flops in {least + sum(expected.once[:n]) for n in range(3)}
+    assert cost_of(replace(requests[0], stop=1)).nfe == made[0].cost.nfe // 2
+
+
+@pytest.mark.parametrize("setting", [{"cfg_trunc_ratio": 0.5}, {"denoising_end": 0.5}])
+def test_settings_that_count_steps_themselves_keep_a_draw_whole(
+    families: Any, setting: dict[str, float]
+) -> None:
+    name = "SDXL" if "denoising_end" in setting else "Lumina 2"
+    [request] = asked(TEXTS[0])
+    with pytest.raises(HarnessError, match=r"=0\.5 cannot stop before its last step"):
+        loaded(families(name), name, **setting).generate([replace(request, stop=1)])
+
+
+def test_a_strategy_that_stops_draws_is_refused_where_the_solver_cannot(families: Any) -> None:
+    with pytest.raises(UsageError, match=r"'diffusers' does not take with this checkpoint"):
+        plan(Ask(model=str(families("SD 1.5")), strategy="prune"))
+    suite = load_suite(str(families("SDXL")))
+    assert abilities_of(suite.generator) == {Ability.PARTIAL}
 
 
 @pytest.mark.slow

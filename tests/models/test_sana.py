@@ -14,7 +14,9 @@ from safetensors import safe_open
 
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models.base import Generator
+from harness.models.noise import noise_tensor
 from harness.models.sana import SanaGenerator, SanaSettings
+from harness.models.sana_text import instruction
 from harness.models.suites import Suite, sampler_settings
 from harness.records import Feedback, Loading, Request
 from harness.registry import GENERATORS
@@ -102,7 +104,8 @@ def test_without_feedback_it_agrees_with_the_official_reflect_dit() -> None:
         height=facts["height"],
         width=facts["width"],
     )
-    image = generator.sample(latents, [facts["prompt"]], settings)
+    request = Request("id", facts["prompt"], ((0, 1.0),), {}, rows=1)
+    image = generator._run([request], settings, {"latents": latents})[0]
     assert (image - expected).abs().max() < PARITY
 
 
@@ -112,7 +115,7 @@ def test_an_image_is_what_the_stock_pipeline_makes_of_the_same_noise(
     options = SanaSettings(**settings)  # type: ignore[arg-type]
     stock = generator.pipeline(
         prompt=[request.text for request in requests],
-        latents=generator.noise(requests, options),
+        latents=torch.stack([noise_tensor(request.noise, (4, 8, 8)) for request in requests]),
         num_inference_steps=options.num_inference_steps,
         guidance_scale=options.guidance_scale,
         height=options.height,
@@ -136,9 +139,11 @@ def test_a_text_is_cut_where_the_stock_pipeline_cuts_it(
     own = {**settings, "max_sequence_length": 8, "complex_human_instruction": instructed}
     truncation = SanaGenerator.truncation({"pipeline": tiny_pipeline})
     assert truncation is not None
+    before = instruction() if instructed else None
 
     def embeds(text: str) -> torch.Tensor:
-        return generator._encode(text, SanaSettings(**own))[0].embeds  # type: ignore[arg-type]
+        embeds: torch.Tensor = generator._encode_now(text, 8, before)[0]
+        return embeds
 
     cut = {}
     for words in range(1, 16):
@@ -163,15 +168,6 @@ def test_a_damaged_tokenizer_is_named_before_anything_is_loaded(
     (tmp_path / "copy" / "tokenizer" / "tokenizer.json").write_text("{")
     with pytest.raises(HarnessError, match="cannot load the tokenizer"):
         SanaGenerator.truncation({"pipeline": tmp_path / "copy"})
-
-
-def test_noise_is_each_seeds_own(generator: SanaGenerator) -> None:
-    options = SanaSettings(height=64, width=32)
-    rows = [Request("id", "", ((seed, 1.0),), {}) for seed in (3, 4, 3)]
-    noise = generator.noise(rows, options)
-    assert noise.shape == (3, 4, 16, 8) and noise.dtype == torch.float32
-    assert torch.equal(noise[0], noise[2]) and not torch.equal(noise[0], noise[1])
-    assert torch.equal(noise[1:2], generator.noise(rows[1:2], options))
 
 
 def test_a_prompt_is_encoded_once_and_charged_once(
@@ -242,8 +238,7 @@ def test_before_rounding_too_a_row_is_bitwise_its_own(
     options = SanaSettings(**settings)  # type: ignore[arg-type]
 
     def pixels(rows: list[Request]) -> torch.Tensor:
-        noise = generator.noise(rows, options)
-        return generator.sample(noise, [row.text for row in rows], options)
+        return generator._run(rows, options, {})[0]
 
     whole, backwards = pixels(requests), pixels(requests[::-1])
     assert torch.equal(whole, backwards.flip(0))

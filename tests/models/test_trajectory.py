@@ -13,7 +13,7 @@ import torch
 
 from harness.errors import HarnessError
 from harness.models.sana import SanaGenerator
-from harness.models.trajectory import Part, renoised
+from harness.models.trajectory import Trajectory, renoised
 from harness.records import Loading, Request
 
 STEPS = 4
@@ -28,6 +28,18 @@ SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Euler": ("EulerDiscreteScheduler", {}),
     "DDIM": ("DDIMScheduler", {"clip_sample": False}),
     "UniPC": ("UniPCMultistepScheduler", {"solver_order": 2}),
+    "stochastic DPM-Solver++": (
+        "DPMSolverMultistepScheduler",
+        {
+            "algorithm_type": "sde-dpmsolver++",
+            "use_flow_sigmas": True,
+            "prediction_type": "flow_prediction",
+        },
+    ),
+    "stochastic flow Euler": ("FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True}),
+    "ancestral Euler": ("EulerAncestralDiscreteScheduler", {}),
+    "DDPM": ("DDPMScheduler", {"clip_sample": False}),
+    "LCM": ("LCMScheduler", {"clip_sample": False, "original_inference_steps": 100}),
 }
 
 
@@ -89,7 +101,7 @@ def test_renoising_keeps_the_marginal_of_the_schedule(
 ) -> None:
     """Of images with mean 0.7 and deviation 0.5 at every level: alpha * image + sigma * noise."""
     scheduler = generator.pipeline.scheduler
-    part = Part([replace(requests[0], stop=1)], scheduler, STEPS)
+    part = Trajectory([replace(requests[0], stop=1)], [], scheduler, requests[0].settings)
     scheduler.set_timesteps(STEPS)
     randomness = torch.Generator().manual_seed(0)
 
@@ -122,14 +134,39 @@ def test_renoised_particles_part_under_a_deterministic_solver(
     assert one.cost.nfe == generator.generate(requests)[0].cost.nfe * 3 // 4
 
 
-def test_a_solver_with_noise_of_its_own_cannot_stop(
-    tiny_pipeline: Path, requests: list[Request]
+def test_noise_on_the_way_is_each_rows_own(
+    generator: SanaGenerator, requests: list[Request]
+) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one, other = generator.generate(requests)
+    assert torch.equal(before, torch.get_rng_state())
+    assert np.array_equal(generator.generate(requests[1:])[0].image, other.image)
+    assert np.array_equal(generator.generate(requests[::-1])[1].image, one.image)
+
+
+@pytest.mark.parametrize(
+    ("solver", "options", "says"),
+    [
+        (
+            "DPMSolverMultistepScheduler",
+            {"algorithm_type": "dpmsolver"},
+            "algorithm_type=dpmsolver",
+        ),
+        ("PNDMScheduler", {}, "the solver PNDMScheduler cannot stop"),
+        ("HeunDiscreteScheduler", {}, "the solver HeunDiscreteScheduler cannot stop"),
+    ],
+)
+def test_a_solver_without_a_prediction_of_the_image_cannot_stop(
+    tiny_pipeline: Path,
+    requests: list[Request],
+    solver: str,
+    options: dict[str, Any],
+    says: str,
 ) -> None:
     generator = SanaGenerator.load(Loading({"pipeline": tiny_pipeline}, batch_size=2))
-    generator.pipeline.scheduler = diffusers.DPMSolverMultistepScheduler(
-        algorithm_type="sde-dpmsolver++"
-    )
-    with pytest.raises(HarnessError, match="algorithm_type=sde-dpmsolver"):
+    generator.pipeline.scheduler = getattr(diffusers, solver)(**options)
+    with pytest.raises(HarnessError, match=says):
         generator.generate([replace(requests[0], stop=1)])
 
 

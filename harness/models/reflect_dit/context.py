@@ -13,7 +13,7 @@ Source: Li et al., arXiv 2503.12271, and the behaviour of the public code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,7 @@ DROPPED_TEXT_TOKENS = 4
 """A row without feedback stands for one empty image and so many empty text tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """The feedback of every row of a batch, as the transformer takes it.
 
     Attributes:

@@ -20,14 +20,13 @@ from cachetools import LRUCache
 
 from harness import options
 from harness.errors import HarnessError, UsageError
-from harness.flops import count
-from harness.models import sana_flops
+from harness.flops import add
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
-from harness.models.sana import SanaGenerator, SanaSettings, Tokens, remembered
+from harness.models.sana import SanaGenerator, SanaSettings, Tokens
 from harness.models.sana_text import EncodedTexts
-from harness.records import Ability, Cost, Image, Loading, Made, Request, Setting
+from harness.records import Ability, Image, Loading, Made, Request, Setting
 
 if TYPE_CHECKING:
     import torch
@@ -62,14 +61,14 @@ class _Read(NamedTuple):
     tokens: torch.Tensor  # (its own length, channels)
     span: int  # length of the guidance pair
     positions: int  # length it runs at
-    flops: float  # what encoding it cost just now
+    flops: float | None  # what encoding it cost just now
 
 
 class ReflectDiTGenerator(SanaGenerator):
     """A Reflect-DiT pipeline on one device. Has state: weights, caches of what was encoded."""
 
     Settings: ClassVar[type] = ReflectDiTSettings
-    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK, Ability.PARTIAL})
+    abilities: frozenset[Ability] = frozenset({Ability.FEEDBACK, Ability.PARTIAL})
 
     def __init__(
         self,
@@ -83,6 +82,10 @@ class ReflectDiTGenerator(SanaGenerator):
     ) -> None:
         super().__init__(pipeline, batch_size=batch_size, settings=settings)
         self.vision = vision
+        self._meter.watch(vision.model)
+        for method in ("embed_image", "embed_sentence"):
+            if hasattr(pipeline.transformer, method):
+                self._meter.watch(pipeline.transformer, method)
         self.plain: ReflectDiTGenerator | None = None
         if plain is not None:
             self.plain = type(self)(plain, vision, batch_size=batch_size, settings=settings)
@@ -181,7 +184,7 @@ class ReflectDiTGenerator(SanaGenerator):
             return (
                 super().generate(requests) if self.plain is None else self.plain.generate(requests)
             )
-        settings: ReflectDiTSettings = self._check(requests)  # type: ignore[assignment]
+        settings: ReflectDiTSettings = self._check(requests)
         if len(numbers) > 1:
             raise HarnessError("the requests of one batch differ in their number of feedbacks")
         read = [self._read(request, settings) for request in requests]
@@ -191,12 +194,12 @@ class ReflectDiTGenerator(SanaGenerator):
             made = self._batch(
                 [requests[i] for i in chosen],
                 settings,
-                condition=partial(self._condition, [read[i] for i in chosen], settings),
-                context=positions,
+                requests[0].rows or self.batch_size,
+                partial(self._condition, [read[i] for i in chosen], settings),
             )
             for i, answer in zip(chosen, made, strict=True):
-                cost = answer.cost + Cost(flops=read[i].flops, rows=0.0)
-                answers[i] = replace(answer, cost=cost)
+                flops = add(answer.cost.flops, read[i].flops)
+                answers[i] = replace(answer, cost=replace(answer.cost, flops=flops))
         return [answers[i] for i in range(len(requests))]
 
     def forget(self) -> None:
@@ -211,18 +214,6 @@ class ReflectDiTGenerator(SanaGenerator):
         feedback = EncodedTexts("feedback", sentences, settings.max_feedback_length)
         return [*super()._texts(request, settings), feedback]
 
-    def condition(
-        self, requests: Sequence[Request], settings: ReflectDiTSettings
-    ) -> dict[str, Any]:
-        """Encode the feedback of several rows into the `attention_kwargs` that `sample` takes.
-
-        Args:
-            requests: One a row, each with at least one feedback.
-            settings: Sampler settings.
-        """
-        read = [self._read(request, settings) for request in requests]
-        return self._condition(read, settings, range(len(read)))
-
     def _condition(
         self, read: Sequence[_Read], settings: ReflectDiTSettings, places: Sequence[int]
     ) -> dict[str, Any]:
@@ -233,7 +224,8 @@ class ReflectDiTGenerator(SanaGenerator):
             # The stock pipeline puts the rows without prompt first; they have no feedback either.
             rows, spans = [row[:0] for row in rows] + rows, spans * 2
         length = max(row.positions for row in read)
-        return {"context": lay_out(rows, spans, settings.image_tokens, length)}
+        context = lay_out(rows, spans, settings.image_tokens, length)
+        return {"attention_kwargs": {"context": context}}
 
     def _read(self, request: Request, settings: ReflectDiTSettings) -> _Read:
         import torch
@@ -241,17 +233,22 @@ class ReflectDiTGenerator(SanaGenerator):
         from harness.models.reflect_dit.context import DROPPED_TEXT_TOKENS, pair_length
 
         pieces: list[torch.Tensor] = []
-        lengths, flops = [], 0.0
+        lengths: list[int] = []
+        flops: float | None = 0.0
         for item in request.feedback:
-            seen = (request.images[item.draw_id], settings.image_tokens)
-            image, looking = remembered(
-                self._images, (item.draw_id, settings.image_tokens), partial(self._look, *seen)
+            picture, tokens = request.images[item.draw_id], settings.image_tokens
+            longest = settings.max_feedback_length
+            image, looking = self._once(
+                self._images, (item.draw_id, tokens), partial(self._look, picture, tokens)
             )
-            heard = (item.sentence, settings.max_feedback_length)
-            sentence, reading = remembered(self._sentences, heard, partial(self._listen, *heard))
+            sentence, reading = self._once(
+                self._sentences,
+                (item.sentence, longest),
+                partial(self._listen, item.sentence, longest),
+            )
             pieces += [image, sentence]
             lengths.append(len(sentence))
-            flops += looking + reading
+            flops = add(flops, add(looking, reading))
         span = pair_length(lengths, settings.image_tokens, guided=settings.guidance_scale > 1)
         number, longest = len(lengths), settings.max_feedback_length
         positions = number * (settings.image_tokens + min(SHORT_SENTENCE, longest))
@@ -259,39 +256,19 @@ class ReflectDiTGenerator(SanaGenerator):
             positions = number * (settings.image_tokens + max(longest, DROPPED_TEXT_TOKENS))
         return _Read(torch.cat(pieces), span, positions, flops)
 
-    def _look(self, image: Image, tokens: int) -> tuple[torch.Tensor, float]:
+    def _look(self, image: Image, tokens: int) -> torch.Tensor:
         import torch
 
-        features = self.vision.encode(image, tokens)
         with torch.no_grad():
-            embedded = self.pipeline.transformer.embed_image(features)
-        return embedded, self.vision.flops + self._counted(_embedding_image, tokens=tokens)
+            features = self.vision.encode(image, tokens)
+            embedded: torch.Tensor = self.pipeline.transformer.embed_image(features)
+        return embedded
 
-    def _listen(self, sentence: str, length: int) -> tuple[torch.Tensor, float]:
+    def _listen(self, sentence: str, length: int) -> torch.Tensor:
         import torch
 
-        encoded, flops = self._encode_now(sentence, length, instructed=False)
-        real = encoded.embeds[0, : int(encoded.mask[0].sum())]
         with torch.no_grad():
-            embedded = self.pipeline.transformer.embed_sentence(real)
-        return embedded, flops + len(real) * self._counted(_embedding_word)
-
-
-def _embedding_image(pipeline: SanaPipeline, *, tokens: int) -> float:
-    """FLOPs of projecting an image's features to the transformer's width."""
-    import torch
-
-    with torch.device("meta"):
-        model = sana_flops.bare(pipeline.transformer)
-        features = torch.empty(tokens, model.config.vision_feature_dim)
-    return count(lambda: model.embed_image(features))
-
-
-def _embedding_word(pipeline: SanaPipeline) -> float:
-    """FLOPs of projecting one text token's features to the transformer's width."""
-    import torch
-
-    with torch.device("meta"):
-        model = sana_flops.bare(pipeline.transformer)
-        features = torch.empty(1, model.config.caption_channels)
-    return count(lambda: model.embed_sentence(features))
+            embeds, mask = self._encode_now(sentence, length)
+            real = embeds[0, : int(mask[0].sum())]
+            embedded: torch.Tensor = self.pipeline.transformer.embed_sentence(real)
+        return embedded

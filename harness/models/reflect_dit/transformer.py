@@ -138,13 +138,6 @@ class SanaTransformer2DModelWithContext(SanaTransformer2DModel):  # type: ignore
         embedded: torch.Tensor = self.reflection_text_norm(projected)
         return embedded
 
-    def blank_context(self, rows: int, length: int) -> Context:
-        """Feedback of a given shape that says nothing; on the meta device, to count with."""
-        width = self.config.num_attention_heads * self.config.attention_head_dim
-        seen = torch.ones(rows, length, dtype=torch.bool, device=self.device)
-        tokens = torch.zeros(rows, length, width, dtype=self.dtype, device=self.device)
-        return Context(tokens, span=seen, mask=seen)
-
     def forward(
         self,
         hidden_states: torch.Tensor,

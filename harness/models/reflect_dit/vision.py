@@ -7,12 +7,10 @@ Reflect-DiT's (arXiv 2503.12271): the last hidden state as a square grid, averag
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, UsageError
-from harness.flops import count
 from harness.models.checkpoints import require
 from harness.models.loading import explained, load_strictly, quiet
 from harness.records import Image
@@ -52,18 +50,6 @@ class VisionEncoder:
     def channels(self) -> int:
         """Channels of a token."""
         return int(self.model.config.hidden_size)
-
-    @cached_property
-    def flops(self) -> float:
-        """FLOPs of looking at one image."""
-        import torch
-
-        config = self.model.config
-        with torch.device("meta"):
-            model = type(self.model)(config).eval()
-            shape = (1, config.num_channels, config.image_size, config.image_size)
-            pixels = torch.empty(shape)
-        return count(lambda: model(pixels))
 
     def check(self, tokens: int) -> None:
         """Refuse a number of tokens that its grid cannot be pooled to.
