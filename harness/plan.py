@@ -17,6 +17,7 @@ from harness.config import RECORDED_IMAGES, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.identity import Resolver
 from harness.models import checkpoints
+from harness.models.adapter_names import adapters, is_adapter
 from harness.models.bundled import loads_miniature
 from harness.models.digests import folder_digest
 from harness.models.dtypes import resolve_dtype
@@ -78,6 +79,7 @@ class Ask:
     model: str = "miniature"
     generator_settings: Mapping[str, str] | None = None
     checkpoint: str | None = None
+    loras: tuple[str, ...] = ()
     judge: str | None = None
     judge_settings: Mapping[str, str] | None = None
     scorer: Mapping[str, str] | None = None
@@ -314,15 +316,28 @@ def override(suite: Suite, ask: Ask) -> Suite:
     if ask.checkpoint is not None:
         part = next(iter(generator.checkpoints), "pipeline")
         updates["checkpoints"] = {**generator.checkpoints, part: ask.checkpoint}
+    if ask.loras:
+        checkpoints_so_far = updates.get("checkpoints", generator.checkpoints)
+        updates["checkpoints"] = {**checkpoints_so_far, **adapters(ask.loras)}
     if ask.batch_size is not None:
         updates["batch_size"] = ask.batch_size
     if ask.compile:
         updates["compile"] = True
     generator = generator.model_copy(update=updates)
+    _check_adapters(generator)
     settings = sampler_settings(generator, ask.generator_settings or {})
     generator = generator.model_copy(update={"settings": settings})
     judge = chosen_judge(suite.judge, ask.judge, ask.judge_settings or {}, suite.metric)
     return suite.model_copy(update={"generator": generator, "judge": judge})
+
+
+def _check_adapters(generator: ModelSpec) -> None:
+    parts = [part for part in generator.checkpoints if is_adapter(part)]
+    if parts and not getattr(GENERATORS.get(generator.kind), "takes_adapters", False):
+        raise UsageError(
+            f"generator '{generator.kind}' takes no LoRA adapters, such as {parts[0]}",
+            "leave the adapter out, or merge it into the checkpoint",
+        )
 
 
 def scorer_spec(benchmark: Benchmark, suite: ModelSpec, given: Mapping[str, str]) -> ModelSpec:

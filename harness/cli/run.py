@@ -53,6 +53,13 @@ PAIR = "NAME=VALUE"
 )
 @click.option("--checkpoint", metavar="REF", help="Another checkpoint for the generator.")
 @click.option(
+    "--lora",
+    "loras",
+    multiple=True,
+    metavar="[NAME[@WEIGHT]=]REF",
+    help="LoRA adapter for the generator: a folder or hub id, merged when it is loaded.",
+)
+@click.option(
     "-G",
     "generator_settings",
     multiple=True,

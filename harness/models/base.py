@@ -150,6 +150,10 @@ class GeneratorFactory(Protocol):
     """Whether what `load` returns has a `compile()`, which is called before its first batch where a
     suite or `--compile` asks for it. False where a plug-in leaves it out."""
 
+    takes_adapters: ClassVar[bool]
+    """True if `load` heeds checkpoints that are LoRA adapters (`harness.models.adapter_names`);
+    False where a plug-in leaves it out."""
+
     def load(self, loading: Loading) -> Generator:
         """Load the models onto a device (a classmethod of the plug-in).
 

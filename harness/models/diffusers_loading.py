@@ -227,8 +227,9 @@ def _assembled(
             if _is_model(own, "diffusers") or _is_model(own, "transformers"):
                 parts[name] = load(own, path)
             else:
+                options = {"trust_remote_code": False} if entry[0] == "transformers" else {}
                 with quiet(), explained(folder, name):
-                    parts[name] = own.from_pretrained(path, local_files_only=True)
+                    parts[name] = own.from_pretrained(path, local_files_only=True, **options)
     for option in ("requires_safety_checker", "add_watermarker"):
         if option in accepted:
             parts[option] = False
@@ -243,10 +244,23 @@ def _part_class(folder: Path, name: str, entry: list[Any]) -> Any:
     import diffusers
     import transformers
 
-    libraries = {"diffusers": diffusers, "transformers": transformers}
-    library = libraries.get(entry[0]) if len(entry) == 2 else None
-    found = getattr(library, entry[1], None) if isinstance(entry[-1], str) else None
-    if not (isinstance(found, type) and hasattr(found, "from_pretrained")):
+    kinds: dict[str, tuple[Any, tuple[type, ...]]] = {
+        "diffusers": (diffusers, (diffusers.ModelMixin, diffusers.SchedulerMixin)),
+        "transformers": (
+            transformers,
+            (
+                transformers.PreTrainedModel,
+                transformers.PreTrainedTokenizerBase,
+                transformers.ProcessorMixin,
+                transformers.ImageProcessingMixin,
+            ),
+        ),
+    }
+    is_pair = len(entry) == 2 and all(isinstance(word, str) for word in entry)
+    library, bases = kinds.get(entry[0], (None, ())) if is_pair else (None, ())
+    with quiet():
+        found = getattr(library, entry[1], None) if is_pair else None
+    if not (isinstance(found, type) and issubclass(found, bases)):
         raise HarnessError(
             f"{folder}/model_index.json names {entry!r} as its {name}",
             "expected a class of diffusers or transformers; code beside a checkpoint is not run",

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from harness import options
+from harness.models.adapters import merge_adapters
 from harness.models.checkpoints import look, resolve
 from harness.models.devices import prepare
 from harness.models.diffusers_loading import (
@@ -26,6 +27,7 @@ from harness.models.loading import read_json
 from harness.models.pipeline_generator import PipelineGenerator, Rows
 from harness.models.trajectory import why_whole
 from harness.records import Ability, Loading
+from harness.truncation import Truncation
 
 ROWS: dict[str, Rows] = {
     "StableDiffusionPipeline": "any",
@@ -79,7 +81,8 @@ class DiffusersGenerator(PipelineGenerator):
 
         Args:
             loading: The checkpoint `pipeline` is a folder as `DiffusionPipeline.save_pretrained`
-                writes it; the settings are arguments of its call.
+                writes it; there may be adapters (`harness.models.adapter_names`). The settings are
+                arguments of its call.
 
         Raises:
             UsageError: A setting the pipeline does not have, or a device that is not there.
@@ -95,6 +98,7 @@ class DiffusersGenerator(PipelineGenerator):
             device=prepare(loading.device),
             dtype=resolve_dtype(loading.dtype, loading.device),
         )
+        merge_adapters(pipeline, loading.checkpoints)
         generator = cls(
             pipeline,
             batch_size=loading.batch_size,
@@ -106,7 +110,20 @@ class DiffusersGenerator(PipelineGenerator):
         return generator
 
     @classmethod
-    def _weightless(cls, loading: Loading) -> DiffusersGenerator:
+    def truncation(cls, checkpoints: Mapping[str, Path]) -> Truncation | None:
+        """Build it without weights (see `harness.models.base.GeneratorFactory`).
+
+        Raises:
+            HarnessError: The pipeline's configuration is missing or damaged.
+        """
+        if "pipeline" not in checkpoints:
+            return None
+        from harness.models.pipeline_truncation import pipeline_truncation
+
+        return pipeline_truncation(checkpoints)
+
+    @classmethod
+    def _weightless(cls, loading: Loading) -> Self:
         folder = loading.checkpoints["pipeline"]
         return cls(
             weightless_pipeline(folder),

@@ -25,6 +25,7 @@ from harness import options
 from harness.errors import BadAnswer, Failure, HarnessError, first_line
 from harness.flops import add
 from harness.models.base import CostOf, ExpectedCost
+from harness.models.encoded_rows import Uneven, joined, kind_of
 from harness.models.trajectory import Trajectory
 from harness.records import Ability, Cost, Loading, Made, Request, Setting, whole_steps
 
@@ -42,18 +43,6 @@ _ANY = "a photo"
 _ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
-class _Uneven(Exception):
-    """Rows whose encoded prompts do not fit into one batch.
-
-    Attributes:
-        kinds: What rows must have in common, a row.
-    """
-
-    def __init__(self, kinds: Sequence[Hashable]) -> None:
-        super().__init__("rows of several shapes")
-        self.kinds = list(kinds)
-
-
 class PipelineGenerator:
     """A pipeline on one device. It holds state: the weights and a cache of encoded prompts.
 
@@ -69,6 +58,7 @@ class PipelineGenerator:
     Settings: ClassVar[type]
     abilities: frozenset[Ability] = frozenset({Ability.PARTIAL})
     takes_rows: ClassVar[bool] = True
+    takes_adapters: ClassVar[bool] = True
     pads_texts: ClassVar[bool] = False
     """Whether what a draw takes is the same whatever its prompt."""
 
@@ -130,7 +120,7 @@ class PipelineGenerator:
             group = groups.pop()
             try:
                 answers = self._batch(group, settings, size)
-            except _Uneven as uneven:
+            except Uneven as uneven:
                 kinds: dict[Hashable, list[Request]] = {}
                 for request, kind in zip(group, uneven.kinds, strict=False):
                     kinds.setdefault(kind, []).append(request)
@@ -336,7 +326,7 @@ class PipelineGenerator:
         """Encode each row's texts by themselves, or remember them; then put the rows together.
 
         Raises:
-            _Uneven: The rows' encodings do not fit into one batch.
+            Uneven: The rows' encodings do not fit into one batch.
         """
         bound = inspect.signature(self._encode).bind(*args, **kwargs)
         bound.apply_defaults()
@@ -350,12 +340,12 @@ class PipelineGenerator:
                 for name, value in bound.arguments.items()
             }
             rows.append(self._encode_row(self._rows[row].text, own))
-        kinds = [_kind(row, lengths=self.sharing == "equal lengths") for row in rows]
+        kinds = [kind_of(row, lengths=self.sharing == "equal lengths") for row in rows]
         if len(set(kinds)) > 1:
-            raise _Uneven(kinds)
+            raise Uneven(kinds)
         if not isinstance(rows[0], tuple):
-            return _joined(rows)
-        return tuple(_joined(list(parts)) for parts in zip(*rows, strict=True))
+            return joined(rows)
+        return tuple(joined(list(parts)) for parts in zip(*rows, strict=True))
 
     def _encode_row(self, text: str, arguments: dict[str, Any]) -> Any:
         """Encode what belongs to one row.
@@ -384,34 +374,3 @@ class PipelineGenerator:
         flops = self._meter.take().flops
         self._meter.put_back(before)
         return value, flops
-
-
-def _parts(encoded: Any) -> tuple[Any, ...]:
-    return encoded if isinstance(encoded, tuple) else (encoded,)
-
-
-def _kind(encoded: Any, *, lengths: bool) -> Hashable:
-    """Return what of a row's encoding others in its batch must have in common with it."""
-    import torch
-
-    kinds: list[Hashable] = []
-    for part in _parts(encoded):
-        for tensor in part if isinstance(part, list) else [part]:
-            if isinstance(tensor, torch.Tensor):
-                whole = lengths and not tensor.is_floating_point()
-                kinds.append((tuple(tensor.shape), int(tensor.sum()) if whole else 0))
-            else:
-                kinds.append(repr(tensor))
-    return tuple(kinds)
-
-
-def _joined(rows: list[Any]) -> Any:
-    """Return one output of `encode_prompt` for all rows; what has no rows is the first one's."""
-    import torch
-
-    first = rows[0]
-    if isinstance(first, list):
-        return [item for row in rows for item in row]
-    if isinstance(first, torch.Tensor) and first.dim() > 1 and len(first) == 1:
-        return torch.cat(rows)
-    return first

@@ -17,6 +17,7 @@ from pydantic import Field, FiniteFloat
 
 from harness import options
 from harness.errors import UsageError
+from harness.models.adapters import merge_adapters
 from harness.models.devices import prepare
 from harness.models.diffusers_loading import weightless_pipeline
 from harness.models.dtypes import resolve_dtype
@@ -71,7 +72,8 @@ class SanaGenerator(PipelineGenerator):
         Args:
             loading: The checkpoint `pipeline` is a folder as `SanaPipeline.save_pretrained`
                 writes it; `components`, if there is one, a folder whose text encoder and
-                transformer take the place of the pipeline's. The settings are `SanaSettings`.
+                transformer take the place of the pipeline's; and adapters
+                (`harness.models.adapter_names`). The settings are `SanaSettings`.
 
         Raises:
             UsageError: A setting this sampler does not have, or a device that is not there.
@@ -86,6 +88,7 @@ class SanaGenerator(PipelineGenerator):
             dtype=resolve_dtype(loading.dtype, loading.device),
             components=loading.checkpoints.get("components"),
         )
+        merge_adapters(pipeline, loading.checkpoints)
         return cls(pipeline, batch_size=loading.batch_size, settings=loading.settings)
 
     @classmethod

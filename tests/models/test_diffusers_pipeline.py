@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,30 @@ def test_a_whole_run(harness: Terminal, families: Any, name: str) -> None:
     assert "searches  2 of 2, 0 failed" in harness.out + harness.err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_text_is_cut_where_nothing_reads_the_rest(families: Any, name: str) -> None:
+    truncation = DiffusersGenerator.truncation({"pipeline": families(name)})
+    generator = loaded(families(name), name)
+    defaults = {f.name: f.default for f in fields(generator.settings_type)}
+    settings = {**defaults, **FAMILIES[name][1], "num_inference_steps": 2}
+
+    def cuts(text: str) -> bool:
+        return "text" in truncation(Request("x", text, ((0, 1.0),), settings))
+
+    words = next(n for n in range(1, 400) if cuts("a " * n))
+    fits, other, cut, same = (
+        "a " * (words - 1), "a " * (words - 2) + "cow", "a " * words + "red", "a " * words + "cow"
+    )  # fmt: skip
+    assert differs(images(generator, asked(fits)), images(generator, asked(other)))
+    assert not differs(images(generator, asked(cut)), images(generator, asked(same)))
+
+
 class TestTinyPipeline(GeneratorContract):
+    @pytest.fixture(scope="class")
+    def truncation(self, families: Any) -> Any:
+        return DiffusersGenerator.truncation({"pipeline": families("SDXL")})
+
     @pytest.fixture(scope="class")
     def generator(self, families: Any) -> DiffusersGenerator:
         return loaded(families("SDXL"), "SDXL")
@@ -275,6 +299,13 @@ def edited(folder: Path, to: Path, **changes: Any) -> Path:
         ({"scheduler": ["my_module", "Mine"]}, "as its scheduler"),
         ({"scheduler": ["diffusers", "no_such"]}, "as its scheduler"),
         ({"scheduler": ["os", "system"]}, "as its scheduler"),
+        ({"scheduler": ["diffusers", {"a": 1}]}, "as its scheduler"),
+        ({"scheduler": [["diffusers"], "DDIMScheduler"]}, "as its scheduler"),
+        ({"scheduler": ["diffusers", "utils"]}, "as its scheduler"),
+        ({"scheduler": ["diffusers", "DiffusionPipeline"]}, "as its scheduler"),
+        ({"tokenizer": ["transformers", "AutoModel"]}, "as its tokenizer"),
+        ({"tokenizer": ["transformers", "pipeline"]}, "as its tokenizer"),
+        ({"tokenizer": ["transformers"]}, "as its tokenizer"),
         ({"transformer": ["diffusers", "FluxTransformer2DModel"]}, "fields .* does not know"),
     ],
 )
@@ -284,6 +315,27 @@ def test_what_is_no_pipeline_of_diffusers_own_is_refused(
     folder = edited(families("SD 3.5"), tmp_path / "p", **changes)
     with pytest.raises(HarnessError, match=says):
         DiffusersGenerator.load(Loading({"pipeline": folder}))
+
+
+def test_parts_that_the_pipeline_does_not_take_are_not_looked_at(
+    families: Any, tmp_path: Path
+) -> None:
+    outside = {"../outside": ["diffusers", "AutoencoderKL"], "/etc": ["diffusers", "AutoencoderKL"]}
+    folder = edited(families("SD 3.5"), tmp_path / "p", **outside)
+    shutil.copytree(folder / "vae", tmp_path / "outside")
+    generator = DiffusersGenerator.load(Loading({"pipeline": folder}))
+    assert not outside.keys() & generator.pipeline.components.keys()
+
+
+def test_code_beside_a_part_is_not_run(families: Any, tmp_path: Path) -> None:
+    folder = edited(families("SD 3.5"), tmp_path / "p")
+    (folder / "tokenizer" / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    file = folder / "tokenizer" / "tokenizer_config.json"
+    own = {"auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}, "tokenizer_class": "Own"}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **own}))
+    with contextlib.suppress(HarnessError):
+        DiffusersGenerator.load(Loading({"pipeline": folder}))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_pickled_missing_and_damaged_weights_are_refused(families: Any, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_noise_on_the_way_is_each_rows_own(
     [
         (
             "DPMSolverMultistepScheduler",
-            {"algorithm_type": "dpmsolver"},
+            {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"},
             "algorithm_type=dpmsolver",
         ),
         ("PNDMScheduler", {}, "the solver PNDMScheduler cannot stop"),

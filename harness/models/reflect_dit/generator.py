@@ -69,6 +69,7 @@ class ReflectDiTGenerator(SanaGenerator):
 
     Settings: ClassVar[type] = ReflectDiTSettings
     abilities: frozenset[Ability] = frozenset({Ability.FEEDBACK, Ability.PARTIAL})
+    takes_adapters: ClassVar[bool] = False
 
     def __init__(
         self,
