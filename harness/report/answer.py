@@ -1,41 +1,23 @@
-"""The opening of a report: the answer in sentences, one line a run, and the data of its chart.
+"""The opening of a report: the answer in sentences, and one line a run.
 
 Every number is read from the tables that stand below; nothing is computed here but which rows to
-read, and which points no other run beats.
+read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from harness.analysis import rejections
 from harness.analysis.curves import AXES
 from harness.analysis.findings import Findings
-from harness.report.style import COLORS, POINTS
 from harness.report.tables import Table
 
-_DOUBTFUL = ("device_seconds",)
-"""Axes that depend on what else a machine did."""
-
-_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
-_DASHES = ("solid", "dash", "dashdot", "dot")
-
-
-def first_axis(scaling: pd.DataFrame) -> str:
-    """Return the cost axis to show first: FLOPs of all roles where all were counted, else NFE.
-
-    FLOPs include verification and what feedback costs, and do not depend on the machine or on its
-    load, as device-seconds do.
-    """
-    own = scaling[scaling["own"] & (scaling["kind"] == "micro")]
-    for axis in ("tflops", "nfe"):
-        if own[axis].notna().all() and (own[axis] > 0).any():
-            return axis
-    return "draws"
+_SECONDS = ": device-seconds hang on the machine and its load, and count padded rows of batches"
+"""Why device-seconds may rank runs otherwise than what was asked of the models does."""
 
 
 def reference(findings: Findings) -> str:
@@ -52,8 +34,8 @@ def reference(findings: Findings) -> str:
 
 
 def sentences(findings: Findings) -> list[str]:
-    """Return what the runs show, best first; what cannot be told is said to be so."""
-    axis = first_axis(findings.scaling)
+    """Return what the runs show, best first, and what is not told apart or unknown."""
+    axis = findings.axis
     results = findings.results[findings.results["kind"] == "micro"].set_index("run")
     scored = results[results["score"].notna()].sort_values("score", ascending=False, kind="stable")
     if scored.empty:
@@ -66,12 +48,18 @@ def sentences(findings: Findings) -> list[str]:
     ]
     if len(findings.runs) > 1:
         lines += _equal_cost(findings, axis)
-        lines += rejections.sentences(findings.payoffs, findings.ends)
     lost = int((results["searches"] - results["searches_scored"]).sum())
     if lost:
         total = int(results["searches"].sum())
         lines.append(f"{lost} of {total} searches ended without a scored image.")
     return lines
+
+
+def reasons(findings: Findings) -> list[str]:
+    """Return sentences on why curves rise as they do: feedback, and what their ends are held by."""
+    if len(findings.runs) < 2:
+        return []
+    return rejections.sentences(findings.payoffs, findings.ends)
 
 
 def _gain(findings: Findings, name: str) -> str:
@@ -110,19 +98,21 @@ def _equal_cost(findings: Findings, axis: str) -> list[str]:
 
 def _disagreements(matched: pd.DataFrame, against: str, axis: str) -> list[str]:
     """Say where another cost axis turns a verdict round."""
-    turned: dict[tuple[str, str], list[str]] = {}
+    turned: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for run, of in matched.groupby("run", sort=False):
         verdicts = {row["cost_axis"]: _verdict(row) for row in of.to_dict("records")}
         opposite = {"above": "below", "below": "above"}.get(verdicts.get(axis, ""), "")
-        for other, verdict in verdicts.items():
-            if verdict == opposite:
-                turned.setdefault((other, opposite), []).append(str(run))
+        others = tuple(other for other, verdict in verdicts.items() if verdict == opposite)
+        if others:
+            turned.setdefault((opposite, others), []).append(str(run))
     lines = []
-    for (other, verdict), runs in turned.items():
-        reason = " (seconds depend on the machine and its load)" if other in _DOUBTFUL else ""
+    for (verdict, others), runs in turned.items():
+        reason = _SECONDS if "device_seconds" in (axis, *others) else ""
+        *first, last = (AXES[other] for other in others)
+        axes = f"{', '.join(first)} or {last}" if first else last
         lines.append(
-            f"The axis matters: at the same {AXES[other]}{reason} {verdict} {against} "
-            f"{'is' if len(runs) == 1 else 'are'} {', '.join(runs)}."
+            f"The axis matters: at the same {axes} "
+            f"{verdict} {against} {'is' if len(runs) == 1 else 'are'} {', '.join(runs)}{reason}."
         )
     return lines
 
@@ -137,7 +127,7 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 
 def overview(findings: Findings) -> Table:
     """Return one row a run that fits a screen: draws, cost, scores, gain at equal cost."""
-    axis, against = first_axis(findings.scaling), reference(findings)
+    axis, against = findings.axis, reference(findings)
     matched = findings.matched if len(findings.runs) > 1 else pd.DataFrame(columns=["run"])
     rows = []
     for run, of in findings.results.groupby("run", sort=False):
@@ -168,60 +158,8 @@ def _against(matched: pd.DataFrame, run: str, against: str, axis: str) -> str:
     return str(row["note"]) if pd.isna(row["difference"]) else _difference(row)
 
 
-def chart(findings: Findings) -> dict[str, Any]:
-    """Return what the page's chart draws: every run's own curve over each cost axis.
-
-    Returns:
-        JSON-like: `axis` (shown first), `axes` and `scores` (key and label), `runs`: each with
-        `name`, `color`, `dash`, `symbol` and `curves` by score's key: `budget`, `score`, `low`,
-        `high`, and the cost on each axis. Unknown numbers are None.
-    """
-    scaling = findings.scaling
-    labels = {"micro": "micro: mean over prompts", "macro": "macro: mean over tags"}
-    tags = scaling.loc[scaling["kind"] == "tag", "tag"].drop_duplicates()
-    labels |= {f"tag {tag}": str(tag) or "(no tag)" for tag in tags}
-    runs = []
-    for number, name in enumerate(findings.names):
-        curves = {}
-        for key in labels:
-            kind, _, tag = key.partition(" ")
-            curve = _own(scaling, kind)
-            curve = curve[(curve["run"] == name) & (curve["tag"] == tag) & curve["score"].notna()]
-            curves[key] = {
-                column: _numbers(curve[column].to_numpy()[_thin(len(curve))])
-                for column in ("budget", "score", "low", "high", *AXES)
-            }
-        runs.append(
-            {
-                "name": name,
-                "color": COLORS[number % len(COLORS)],
-                "dash": _DASHES[number // len(COLORS) % len(_DASHES)],
-                "symbol": _SYMBOLS[number % len(_SYMBOLS)],
-                "curves": curves,
-            }
-        )
-    return {
-        "axis": first_axis(scaling),
-        "axes": {axis: f"{label} an image" for axis, label in AXES.items()},
-        "scores": labels,
-        "runs": runs,
-    }
-
-
 def _own(scaling: pd.DataFrame, kind: str) -> pd.DataFrame:
     return scaling[scaling["own"] & (scaling["kind"] == kind)]
-
-
-def _thin(length: int) -> Sequence[int]:
-    """Places of at most `POINTS` of so many, the first and the last among them."""
-    if length <= POINTS:
-        return range(length)
-    places: list[int] = np.unique(np.geomspace(1, length, POINTS).round().astype(int) - 1).tolist()
-    return places
-
-
-def _numbers(values: Any) -> list[float | None]:
-    return [float(f"{v:.5g}") if np.isfinite(v) else None for v in values.astype(float)]
 
 
 def _interval(row: Any) -> str:

@@ -16,7 +16,17 @@ from harness.log.files import make_folder, write_atomically
 from harness.log.location import Location
 from harness.log.run_folder import RunFolder
 from harness.models.bundled import is_miniature
-from harness.report import answer, chains, contents, figures, gallery, style, tables
+from harness.report import (
+    answer,
+    chains,
+    chart,
+    contents,
+    figures,
+    gallery,
+    measures,
+    style,
+    tables,
+)
 from harness.report.page import Drawing, page, run_facts
 from harness.report.tables import Table
 
@@ -158,6 +168,13 @@ def write_up(found: Findings, options: Options) -> Content:
         made.append(contents.rejections(found.rejections, found.ends, paying, notes))
     if len(found.previews):
         made.append(contents.previews(found.previews, notes))
+    for make, frame in (
+        (measures.failures, found.failures),
+        (measures.skills, found.skills),
+        (measures.transfer, found.transfer),
+    ):
+        if len(frame):
+            made.append(make(frame, notes))
     made += [contents.gaps(found.gaps, notes), contents.curves(found.scaling, notes)]
     if len(points):
         made.append(contents.published(points, notes))
@@ -228,7 +245,8 @@ def _page(content: Content, drawings: Sequence[Drawing], options: Options) -> st
     return page(
         title="What did the compute buy?",
         answer=answer.sentences(found),
-        chart=answer.chart(found),
+        reasons=answer.reasons(found),
+        chart=chart.chart(found),
         overview=answer.overview(found),
         captions=found.captions,
         warnings=content.warnings,

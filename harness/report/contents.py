@@ -28,9 +28,9 @@ def results(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
     for run, of in frame.groupby("run", sort=False):
         row: dict[str, object] = {"run": run}
         for kind in ("micro", "macro"):
-            row[kind] = _interval(of[of["kind"] == kind].iloc[0])
+            row[kind] = interval(of[of["kind"] == kind].iloc[0])
         for _, tag in of[of["kind"] == "tag"].iterrows():
-            row[tag["tag"] or "(no tag)"] = _interval(tag)
+            row[tag["tag"] or "(no tag)"] = interval(tag)
         first = of.iloc[0]
         row["draws"] = f"{first['draws']:.2f}"
         row["NFE"] = _spent(first["nfe"])
@@ -97,7 +97,7 @@ def curves(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
                 "run": run,
                 "selector": SELECTORS.get(selector, selector),
                 "budget": budget,
-                **{kind: _interval(kinds.loc[kind]) for kind in ("micro", "macro")},
+                **{kind: interval(kinds.loc[kind]) for kind in ("micro", "macro")},
                 "draws": f"{kinds.loc['micro', 'draws']:.2f}",
                 "TFLOPs": _spent(kinds.loc["micro", "tflops"]),
                 "device-s": _spent(kinds.loc["micro", "device_seconds"]),
@@ -220,13 +220,13 @@ def previews(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
             "after step": [f"{row['step']} of {row['steps']}" for _, row in frame.iterrows()],
             "with the final image's": frame["final"],
             "Spearman": [
-                _signed(row["spearman"], row["low"], row["high"])
+                signed(row["spearman"], row["low"], row["high"])
                 if pd.notna(row["spearman"])
                 else UNKNOWN
                 for _, row in frame.iterrows()
             ],
             "within prompts": [
-                _signed(value, np.nan, np.nan) if pd.notna(value) else UNKNOWN
+                signed(value, np.nan, np.nan) if pd.notna(value) else UNKNOWN
                 for value in frame["within"]
             ],
             "pairs": frame["pairs"],
@@ -255,7 +255,7 @@ def gaps(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
             "budget": micro["budget"],
             "oracle": micro["oracle"].map(score),
             "as selected": micro["own"].map(score),
-            "gap": [_signed(row["gap"], row["low"], row["high"]) for _, row in micro.iterrows()],
+            "gap": [signed(row["gap"], row["low"], row["high"]) for _, row in micro.iterrows()],
         }
     )
     how = "Micro. Oracle: whether any draw of the budget is correct (pass@n), from the same draws."
@@ -286,17 +286,19 @@ def published(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
     return Table("published", "Published scores", frame, shown, [how, *notes])
 
 
-def _interval(row: pd.Series) -> str:
+def interval(row: pd.Series) -> str:
+    """Return a score with its interval."""
     if pd.isna(row["score"]):
         return UNKNOWN
     return f"{row['score']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def _difference(row: pd.Series) -> str:
-    return "" if pd.isna(row["difference"]) else _signed(row["difference"], row["low"], row["high"])
+    return "" if pd.isna(row["difference"]) else signed(row["difference"], row["low"], row["high"])
 
 
-def _signed(value: float, low: float, high: float) -> str:
+def signed(value: float, low: float, high: float) -> str:
+    """Return a difference with its interval, if it has one."""
     ends = "" if pd.isna(low) else f" [{low:+.3f}, {high:+.3f}]"
     return f"{value:+.3f}{ends}".replace("-", "−")
 

@@ -55,6 +55,7 @@ def page(
     *,
     title: str,
     answer: Sequence[str],
+    reasons: Sequence[str],
     chart: Mapping[str, Any],
     overview: Table,
     captions: Sequence[str],
@@ -69,7 +70,8 @@ def page(
     Args:
         title: Of the page.
         answer: What the runs show, in sentences.
-        chart: Data of the chart: `harness.report.answer.chart`.
+        reasons: Why, in sentences; folded.
+        chart: Data of the chart: `harness.report.chart.chart`.
         overview: One row a run.
         captions: How each run was measured, a line each.
         warnings: What must be read first.
@@ -87,7 +89,9 @@ def page(
         .render(
             title=title,
             answer=answer,
+            reasons=reasons,
             chart=chart,
+            has_forecast=any(run["forecast"]["budget"] for run in chart["runs"]),
             chart_json=json.dumps(chart, allow_nan=False, separators=(",", ":")),
             overview=_grid(overview, ()),
             captions=captions,
@@ -142,7 +146,11 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
     git = manifest.environment.get("git") or {}
     options = ", ".join(f"{k}={v}" for k, v in strategy["options"].items())
     shared = f" ({leakage.LABEL})" if leakage.warning(config) else ""
-    scorer = ", ".join(f"{k}: {v}" for k, v in config["scorer"]["checkpoints"].items())
+    settings = config["scorer"].get("settings", {})
+    scorer = ", ".join(
+        [f"{k}: {v}" for k, v in config["scorer"]["checkpoints"].items()]
+        + [f"{k}={v}" for k, v in settings.items()]
+    )
     facts = [
         ("folder", "; ".join(part.folder.path.name for part in run.parts)),
         ("run", "; ".join(part.manifest.run for part in run.parts)),
@@ -161,7 +169,6 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
         ("judge", f"{config['judge']['kind']}{' (ORACLE)' if config['oracle'] else shared}"),
         ("scorer", scorer),
         *((f"{n} trained on", c.line) for n, c in provenance.cards(config).items()),
-        ("searches", f"{len(run.searches)} of {run.searches_total}, {run.searches_failed} failed"),
         (
             "truncated",
             "; ".join(
@@ -170,7 +177,6 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
                 )
             ),
         ),
-        ("draws failed", f"{run.draws_failed} of {int((run.index >= 0).sum())}"),
         ("command", "; ".join(part.manifest.command for part in run.parts)),
         ("commit", f"{git.get('commit', 'unknown')}{' (dirty)' if git.get('dirty') else ''}"),
         *(("note", note) for note in notes),

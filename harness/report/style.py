@@ -16,12 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 INK, SOFT, FAINT, PAPER, WARNING = "#1b1b1a", "#4a4a49", "#8a8a88", "#ffffff", "#a03500"
-WINE, YELLOW = "#882255", "#f0e442"
-DARK = {INK: "#e8e8e6", SOFT: "#b8b8b6", PAPER: "#161618", WARNING: "#ff9a66", WINE: YELLOW}
+DARK = {INK: "#e8e8e6", SOFT: "#b8b8b6", PAPER: "#161618", WARNING: "#ff9a66"}
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", WINE)
-"""Okabe and Ito's palette (2008), less black and yellow, and Tol's wine. Yellow takes its place
-on dark ground: neither would be seen on the other's."""
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#9467bd")
+"""Okabe and Ito's palette (2008), less black and yellow, which would not be seen on dark and on
+light ground, and a purple that is seen on both: a run has one colour everywhere."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))

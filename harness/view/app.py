@@ -7,6 +7,7 @@ can reach the port too. It reads, and never writes.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -34,6 +35,7 @@ from harness.log.manifest import Manifest
 from harness.models.bundled import MODELS, is_miniature
 from harness.report.chains import OUTCOMES, PAIRS
 from harness.report.page import environment
+from harness.view.metrics import MEDIA_TYPE, exposition
 from harness.view.runs import PAGE, Library, progress
 
 HEADERS = {
@@ -101,8 +103,8 @@ class _Guard:
             return PlainTextResponse("This address is not mine.\n", 400)
         if request.method not in ("GET", "HEAD"):
             return PlainTextResponse("The explorer changes nothing.\n", 405)
-        asked = request.query_params.get("token")
-        if asked is not None and self._holds(asked):
+        given = request.query_params.get("token")
+        if given is not None and self._holds(given):
             rest = "&".join(f"{k}={v}" for k, v in request.query_params.items() if k != "token")
             response = RedirectResponse(f"{request.url.path}{f'?{rest}' if rest else ''}", 303)
             response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
@@ -149,7 +151,7 @@ class _Explorer:
     async def run(self, request: Request) -> Response:
         number = request.path_params["number"]
         folder = self._folder(number)
-        search = _asked(request.query_params)
+        search = _query(request.query_params)
         try:
             cards, total = await run_in_threadpool(self._library.cards, [number], **search)
             tags = sorted(set(self._library.run(number).prompts["tag"]))
@@ -167,7 +169,7 @@ class _Explorer:
     async def compare(self, request: Request) -> Response:
         numbers = [request.path_params[side] for side in ("first", "second")]
         names = [self._folder(number).path.name for number in numbers]
-        search = _asked(request.query_params)
+        search = _query(request.query_params)
         cards, total = await run_in_threadpool(self._library.cards, numbers, **search)
         tags = sorted(set(self._library.run(numbers[0]).prompts["tag"]))
         return self._render(
@@ -195,28 +197,12 @@ class _Explorer:
         return Response(png, media_type="image/png")
 
     async def metrics(self, _: Request) -> Response:
-        """Gauges of every run, in the text format of Prometheus."""
-        lines = []
+        """Gauges of every run that can be read, for Prometheus."""
+        runs = {}
         for folder in self._library.folders:
-            try:
-                state = await run_in_threadpool(progress, folder)
-            except HarnessError:
-                continue
-            gauges = {
-                "searches_ended": state.searches,
-                "searches_total": state.searches_total,
-                "draws": state.draws,
-                "draws_failed": state.draws_failed,
-                "micro_score": state.micro[0] if state.micro else None,
-                **{f"cost_{unit}": value for unit, value in state.cost.items()},
-            }
-            name = str(folder.path).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-            lines += [
-                f'harness_{gauge}{{run="{name}"}} {value}'
-                for gauge, value in gauges.items()
-                if value is not None
-            ]
-        return PlainTextResponse("\n".join(lines) + "\n")
+            with contextlib.suppress(HarnessError):
+                runs[str(folder.path)] = await run_in_threadpool(progress, folder)
+        return Response(exposition(runs), media_type=MEDIA_TYPE)
 
     async def static(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -245,7 +231,7 @@ class _Explorer:
         ]
 
 
-def _asked(query: Mapping[str, str]) -> dict[str, Any]:
+def _query(query: Mapping[str, str]) -> dict[str, Any]:
     page = query.get("page", "0")
     return {
         "words": query.get("words", "")[:200],

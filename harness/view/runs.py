@@ -45,7 +45,7 @@ class Progress:
         micro: Score and its interval's ends over the prompts whose searches ended.
         cost: By unit, over all roles: nfe, flops, device_seconds.
         fill: Share of computed rows of the generator that somebody asked for.
-        failures: Failed tries of batches, all sessions that ended.
+        retries: Failed tries of draws.
     """
 
     state: str
@@ -58,7 +58,7 @@ class Progress:
     micro: tuple[float, float, float] | None
     cost: Mapping[str, float | None]
     fill: float | None
-    failures: int
+    retries: int
 
 
 def progress(folder: RunFolder) -> Progress:
@@ -85,7 +85,7 @@ def progress(folder: RunFolder) -> Progress:
         micro=(micro.value, micro.low, micro.high) if micro else None,
         cost={unit: _total(summary, unit) for unit in ("nfe", "flops", "device_seconds")},
         fill=summary.draws / rows if rows else None,
-        failures=sum(n for kinds in summary.failures.values() for n in kinds.values()),
+        retries=summary.retries,
     )
 
 
@@ -150,12 +150,12 @@ class Library:
         # Rows are never rewritten and shards never grow, so their names say what there is.
         mark = sorted(path.name for path in folder.log.glob("*"))
         with self._lock:
-            known = self._loaded.get(number)
-            if known is None or known[0] != mark:
-                known = self._loaded[number] = (mark, load_run(folder.path))
+            loaded = self._loaded.get(number)
+            if loaded is None or loaded[0] != mark:
+                loaded = self._loaded[number] = (mark, load_run(folder.path))
                 if len(self._loaded) > 8:
                     self._loaded.pop(next(iter(self._loaded)))
-        return known[1]
+        return loaded[1]
 
     def cards(
         self, numbers: Sequence[int], *, words: str = "", tag: str = "*", outcome: str = "*",

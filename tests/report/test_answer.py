@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.analysis.findings import Findings, analyse
-from harness.report import answer
+from harness.report import answer, chart, style
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def test_the_first_sentence_names_the_best_run_with_its_score_and_cost(findings:
 def test_others_are_held_against_the_independent_draws(findings: Findings) -> None:
     against = answer.reference(findings)
     assert against == findings.names[[not run.dependent for run in findings.runs].index(True)]
-    axis = answer.first_axis(findings.scaling)
+    axis = findings.axis
     (row,) = findings.matched[
         (findings.matched["other"] == against) & (findings.matched["cost_axis"] == axis)
     ].to_dict("records")
@@ -42,14 +43,16 @@ def test_others_are_held_against_the_independent_draws(findings: Findings) -> No
 def test_a_verdict_that_another_axis_turns_round_is_said(findings: Findings) -> None:
     matched = findings.matched.copy()
     against = answer.reference(findings)
-    axis = answer.first_axis(findings.scaling)
+    axis = findings.axis
     rows = matched["other"] == against
     matched.loc[rows, ["difference", "low", "high"]] = (0.1, 0.05, 0.15)
     assert not answer._disagreements(matched[rows], against, axis)
-    seconds = rows & (matched["cost_axis"] == "device_seconds")
-    matched.loc[seconds, ["difference", "low", "high"]] = (-0.1, -0.15, -0.05)
+    assert axis == "device_seconds"
+    nfe = rows & (matched["cost_axis"] == "nfe")
+    matched.loc[nfe, ["difference", "low", "high"]] = (-0.1, -0.15, -0.05)
     (line,) = answer._disagreements(matched[rows], against, axis)
-    assert line.startswith("The axis matters: at the same device-seconds") and "below" in line
+    assert line.startswith("The axis matters: at the same NFE") and "below" in line
+    assert "device-seconds hang on the machine" in line
 
 
 def test_the_overview_has_one_line_a_run(findings: Findings) -> None:
@@ -61,15 +64,29 @@ def test_the_overview_has_one_line_a_run(findings: Findings) -> None:
 
 
 def test_the_chart_holds_the_curves_as_json(findings: Findings) -> None:
-    chart = json.loads(json.dumps(answer.chart(findings), allow_nan=False))
-    assert [run["name"] for run in chart["runs"]] == findings.names
+    data = json.loads(json.dumps(chart.chart(findings), allow_nan=False))
+    assert [run["name"] for run in data["runs"]] == findings.names
     scaling = findings.scaling
-    for run in chart["runs"]:
+    for run in data["runs"]:
         own = scaling[
             scaling["own"] & (scaling["kind"] == "macro") & (scaling["run"] == run["name"])
         ]
         assert run["curves"]["macro"]["score"] == pytest.approx(list(own["score"]), rel=1e-4)
         assert run["curves"]["macro"]["nfe"] == pytest.approx(list(own["nfe"]), rel=1e-4)
+
+
+def test_an_axis_that_a_run_has_no_costs_on_is_not_offered_but_named(findings: Findings) -> None:
+    scaling = findings.scaling.copy()
+    scaling.loc[scaling["run"] == findings.names[0], "tflops"] = float("nan")
+    other = replace(findings)
+    other.__dict__["scaling"] = scaling
+    data = chart.chart(other)
+    assert list(data["axes"]) == ["draws", "nfe", "device_seconds"]
+    assert data["missing"] == [f"TFLOPs are not known of {findings.names[0]}."]
+
+
+def test_colours_are_those_of_light_and_of_dark() -> None:
+    assert not set(style.COLORS) & set(style.DARK)
 
 
 def test_one_run_alone_is_not_compared(folders: dict[str, Path]) -> None:

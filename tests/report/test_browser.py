@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from harness.report.build import Options, report
 from tests.made_up import make_run
-from tests.report.browser import Browser
+from tests.report.browser import CHROMIUM, Browser
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"

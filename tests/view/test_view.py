@@ -6,9 +6,6 @@ import itertools
 import json
 import re
 import shutil
-import socket
-import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,17 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from harness.errors import Interrupted
 from harness.log.images import image_path
 from harness.log.run_folder import RunFolder
-from harness.view.app import make_app
-from harness.view.runs import Library, Progress, progress
+from harness.view.metrics import exposition
+from harness.view.runs import Progress, progress
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
-
-TOKEN = "a-token-of-these-tests"
+from tests.view.serving import TOKEN, served
 
 
 class Stay(urllib.request.HTTPRedirectHandler):
@@ -75,18 +70,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def client(folders: list[Path]) -> Iterator[Client]:
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    app = make_app(Library([RunFolder(path) for path in folders]), TOKEN, port)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield Client(port)
-    server.should_exit = True
-    thread.join(timeout=30)
+    with served(folders) as port:
+        yield Client(port)
 
 
 @pytest.mark.parametrize("path", ["/", "/run/0", "/run/0/progress", "/metrics", "/static/page.css"])
@@ -194,9 +179,32 @@ def test_hostile_texts_are_text(client: Client) -> None:
     assert text.count("<script") == 2
 
 
-def test_metrics_are_gauges(client: Client) -> None:
-    text = client.ask("/metrics")[1]
-    assert re.search(r'^harness_searches_ended\{run="[^"]+"\} \d+$', text, re.MULTILINE)
+def test_metrics_are_gauges(client: Client, folders: list[Path]) -> None:
+    _, text, headers = client.ask("/metrics")
+    assert headers["content-type"].startswith("text/plain; version=0.0.4")
+    family, values = "", {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            family = line.split()[2]
+            assert line.endswith(" gauge") and family not in dict(values)
+        elif not line.startswith("# HELP "):
+            match = re.fullmatch(r'(\w+)\{run="([^"]+)"\} (\S+)', line)
+            assert match and match[1] == family, line
+            values[family, match[2]] = float(match[3])
+    state = json.loads(client.ask("/run/0/progress")[1])
+    run_name = str(folders[0])
+    assert values["harness_draws", run_name] == state["draws"] > 0
+    assert values["harness_micro_score", run_name] == state["micro"][0]
+    assert values["harness_running", run_name] == 0
+    assert ("harness_seconds_left", run_name) not in values  # nobody knows it of an ended run
+
+
+def test_labels_of_metrics_are_escaped() -> None:
+    state = Progress("running", 1, 2, 3, 0, None, None, None,
+                     {"nfe": 1.0, "flops": None, "device_seconds": 1.0}, None, 0)  # fmt: skip
+    text = exposition({'a"b\\c\nd': state})
+    assert r'harness_draws{run="a\"b\\c\nd"} 3.0' in text.splitlines()
+    assert "harness_cost_flops{" not in text
 
 
 def test_a_damaged_run_is_a_sentence(client: Client, folders: list[Path]) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness.analysis.findings import Findings
 from harness.audit.result import Problems
-from harness.report import answer, contents, tables
+from harness.report import answer, chart, contents, tables
 from harness.report.build import PUBLISHED_ON_MINIATURE
 from harness.report.tables import Table
 
@@ -129,8 +129,8 @@ def _on_page(
     if page.chart is not None:  # pages did not always open with the answer
         overview = answer.overview(findings)
         yield from _in_table(page, overview, "the log")
-        sentences += answer.sentences(findings)
-        if page.chart != json.loads(json.dumps(answer.chart(findings))):
+        sentences += [*answer.sentences(findings), *answer.reasons(findings)]
+        if page.chart != json.loads(json.dumps(chart.chart(findings))):
             yield "index.html: the chart does not hold the curves of the log"
     for sentence in sentences:
         if sentence not in page.notes:

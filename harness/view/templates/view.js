@@ -1,5 +1,18 @@
-// Keeps the numbers of a running run up to date.
+// Keeps the list of runs, and the numbers of a running one, up to date.
 (() => {
+  const table = document.querySelector("table[data-live]");
+  const reload = async () => {
+    try {
+      const answer = await fetch(location.href);
+      const fresh = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("table");
+      if (fresh) table.tBodies[0].replaceWith(fresh.tBodies[0]);
+      if (fresh && !("live" in fresh.dataset)) return;
+    } catch { return; /* the explorer was stopped; what is shown stays */ }
+    setTimeout(reload, 5000);
+  };
+  if (table) setTimeout(reload, 5000);
+
+
   const list = document.getElementById("progress");
   if (!list) return;
   const number = (value, digits = 0) => value === null ? "unknown" : value.toLocaleString("en", { maximumFractionDigits: digits });
@@ -13,7 +26,7 @@
     if (state.micro) rows.push(["micro so far", `${state.micro[0].toFixed(3)} (${state.micro[1].toFixed(3)}–${state.micro[2].toFixed(3)})`]);
     rows.push(["cost so far", `${number(state.cost.nfe)} NFE, ${state.cost.flops === null ? "FLOPs not counted" : `${number(state.cost.flops / 1e12, 2)} TFLOPs`}, ${number(state.cost.device_seconds, 1)} device-seconds`]);
     if (state.fill !== null) rows.push(["fill of batches", `${number(100 * state.fill)}%`]);
-    if (state.failures) rows.push(["failed tries", number(state.failures)]);
+    if (state.retries) rows.push(["failed tries", number(state.retries)]);
     if (state.rate !== null) rows.push(["rate", `${number(state.rate, 2)} draws a second`]);
     if (state.seconds_left !== null) rows.push(["time left", `about ${duration(state.seconds_left)}`]);
     list.replaceChildren(...rows.flatMap(([name, value]) => {
@@ -31,7 +44,7 @@
         show(state);
         if (state.state !== "running") return;
       }
-    } catch { /* the explorer was stopped; what is shown stays */ }
+    } catch { /* as above, but it may be started again at this port */ }
     setTimeout(refresh, 3000);
   };
   refresh();

@@ -1,0 +1,93 @@
+"""The data of the page's chart: every run's own curve over each cost axis, by score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.curves import AXES
+from harness.analysis.findings import Findings
+from harness.report.style import COLORS, thin
+
+_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
+
+_KEYS = ("run", "kind", "tag")
+_COLUMNS = ("budget", "score", "low", "high", *AXES)
+
+
+def chart(findings: Findings) -> dict[str, Any]:
+    """Return what the page's chart draws.
+
+    Returns:
+        JSON-like: `axis` (shown first), `axes` and `scores` (key and label; axes on which every run
+        has costs), `missing` (a sentence for each other axis), `runs`: each with `name`, `color`,
+        `symbol` and `curves` by score's key: `budget`, `score`, `low`, `high`, and the cost on each
+        axis; and `forecast`, how the micro curve would go on, alike. Unknown numbers are None.
+    """
+    own = findings.scaling[findings.scaling["own"]]
+    costly = {axis: own[own[axis] > 0]["run"].unique() for axis in AXES}
+    known = [axis for axis in AXES if len(costly[axis]) == len(findings.names)]
+    labels = dict(_labels(own, findings.skills))
+    drawn = pd.concat([own[[*_KEYS, *_COLUMNS]], *_frames(findings.skills)])
+    curves = dict(list(drawn[drawn["score"].notna()].groupby(list(_KEYS))))
+    beyond = findings.forecast[findings.forecast["budget"] > _last(findings.forecast, own)]
+    return {
+        "axis": findings.axis if findings.axis in known else "draws",
+        "axes": {axis: f"{AXES[axis]} an image" for axis in known},
+        "missing": [
+            f"{AXES[axis]} are not known of "
+            f"{', '.join(name for name in findings.names if name not in costly[axis])}."
+            for axis in AXES
+            if axis not in known
+        ],
+        "scores": labels,
+        "runs": [
+            {
+                "name": name,
+                "color": COLORS[number % len(COLORS)],
+                # After one round of colours the symbols are others.
+                "symbol": _SYMBOLS[(number + number // len(COLORS)) % len(_SYMBOLS)],
+                "curves": {
+                    key: _numbers(curves.get((name, *_group(key)), drawn.iloc[:0]))
+                    for key in labels
+                },
+                "forecast": _numbers(beyond[beyond["run"] == name]),
+            }
+            for number, name in enumerate(findings.names)
+        ],
+    }
+
+
+def _frames(skills: pd.DataFrame) -> list[pd.DataFrame]:
+    return [skills[[*_KEYS, *_COLUMNS]]] if len(skills) else []
+
+
+def _last(forecast: pd.DataFrame, own: pd.DataFrame) -> pd.Series:
+    """Return the largest budget that a forecast's run has itself, by row."""
+    return forecast["run"].map(own.groupby("run")["budget"].max())
+
+
+def _labels(own: pd.DataFrame, skills: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    yield from (("micro", "micro: mean over prompts"), ("macro", "macro: mean over tags"))
+    for tag in own.loc[own["kind"] == "tag", "tag"].drop_duplicates():
+        yield f"tag {tag}", str(tag) or "(no tag)"
+    for skill in skills["tag"].drop_duplicates():
+        yield f"skill {skill}", f"skill: {skill}"
+
+
+def _group(key: str) -> tuple[str, str]:
+    """Return kind and tag of a score's key."""
+    kind, _, tag = key.partition(" ")
+    return kind, tag
+
+
+def _numbers(rows: pd.DataFrame) -> dict[str, list[float | None]]:
+    """Return a frame's columns in as many digits as a chart shows; None where unknown."""
+    rows = rows.iloc[thin(len(rows))]
+    return {
+        column: [float(f"{v:.5g}") if np.isfinite(v) else None for v in rows[column].astype(float)]
+        for column in _COLUMNS
+    }
