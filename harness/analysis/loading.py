@@ -30,6 +30,7 @@ from harness.log.frame import load_searches
 from harness.log.grades import GRADE, graded
 from harness.log.location import Location
 from harness.log.manifest import Manifest
+from harness.log.measured import measured_later
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES, UNITS
 from harness.models.metrics.together import metric_names
@@ -50,6 +51,7 @@ _COLUMNS = (
     "judge_score",
     *GRADE,
     "metrics",
+    "image",
     "error_role",
     *(f"{role}_{unit}" for role in ROLES for unit in UNITS),
 )
@@ -157,19 +159,28 @@ def assemble(
         index=index,
         costs={name: matrix(values, 0.0) for name, values in _costs(table, replies, judged)},
         metrics={
-            name: matrix(values, np.nan) for name, values in _metrics(manifest, table).items()
+            name: matrix(values, np.nan)
+            for name, values in _metrics(folder, manifest, table).items()
         },
         dependent=_dependence(searches, counts, table),
         **{name: matrix(values, FILLS[name]) for name, values in arrays.items()},
     )
 
 
-def _metrics(manifest: Manifest, table: pa.Table) -> dict[str, npt.NDArray[np.float64]]:
-    """Return each metric's value of every draw, NaN where it has none."""
-    names = metric_names(read_config(manifest.config).metric)
+def _metrics(
+    folder: RunFolder, manifest: Manifest, table: pa.Table
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return each metric's value of every draw, NaN where it has none; later ones included."""
+    later = measured_later(folder)
+    names = dict.fromkeys(metric_names(read_config(manifest.config).metric))
+    names |= dict.fromkeys(sorted({name for values in later.values() for name in values}))
     if not names:
         return {}
-    rows = [dict(pairs or ()) for pairs in table["metrics"].to_pylist()]
+    shown = zip(table["prompt_id"].to_pylist(), table["image"].to_pylist(), strict=True)
+    rows = [
+        {**dict(pairs or ()), **later.get(each, {})}
+        for pairs, each in zip(table["metrics"].to_pylist(), shown, strict=True)
+    ]
     return {name: np.array([row.get(name, np.nan) for row in rows], float) for name in names}
 
 

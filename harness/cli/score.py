@@ -62,8 +62,7 @@ from harness.cli.recorded import recorded_command
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for the log, results.jsonl and manifest.",
+    help="Folder for the log, results.jsonl and manifest; of a RUN, its own is the place.",
 )
 @metrics_option
 @execution_options  # fmt: skip
@@ -74,11 +73,13 @@ def score(
     scorer: tuple[str, ...],
     benchmark_options: tuple[str, ...],
     settings: tuple[str, ...],
-    out: Path,
+    out: Path | None,
     execution: dict[str, Any],
     **rest: Any,
 ) -> int:
     """Score the images in the folder IMAGES, in GenEval's layout or, with --prompts, flat.
+
+    IMAGES may be a finished run: --metrics then measures its images, beside its rows.
 
     A file of prompts has a line for each, such as GenEval's evaluation_metadata.jsonl; its images
     are named by the prompt's id or number: `00012.png`, of several `00012.0.png` and so on. For
@@ -90,8 +91,15 @@ def score(
     command goes on where it was stopped. Images that cannot be read and prompts whose metadata
     is no good are named, are in no score, and make the exit code 1.
     """
+    from harness.errors import UsageError
     from harness.options import parse
 
+    if (images / "manifest.json").is_file():
+        if out is not None:
+            raise UsageError(f"{images} is a run, which has its own place", "leave --out out")
+        return _measure(images, execution, rest)
+    if out is None:
+        raise UsageError("images that are no run need a place for their scores", "give --out")
     given = {"detector": detector, "colors": colors, **parse(scorer, flag="--scorer")}
     asked: dict[str, Any] = dict(
         images=images,
@@ -136,6 +144,34 @@ def score(
     scores = print_scores(folder, results)
     _echo("not scored", [reason for reason in scores.refused if reason not in ready.refusals])
     return 1 if scores.refused or ready.refusals else 0
+
+
+def _measure(run: Path, execution: dict[str, Any], options: dict[str, Any]) -> int:
+    """Measure a finished run's images by further metrics, beside its rows."""
+    from harness.cli.count_display import count_display
+    from harness.cli.execute import stoppable
+    from harness.cli.execution import resolve
+    from harness.interop.measuring import measure
+    from harness.log.run_folder import RunFolder
+    from harness.log.store import read
+
+    folder, command = RunFolder.existing(run), recorded_command()
+    with stoppable(f"carry on with: {command}") as stop, count_display("images") as observe:
+        into = measure(
+            folder,
+            options["metrics"],
+            resolve(execution),
+            command=command,
+            model=options["model"],
+            threads=options["threads"],
+            batch_size=options["batch_size"],
+            observe=observe,
+            stop=stop,
+        )
+    errors = read(into.log, "candidates", ["error"])["error"].drop_null().to_pylist()
+    _echo("not measured", sorted(set(errors)))
+    click.echo(f"measured  {into.path}; `show`, `report` and `compare` of {run} read it")
+    return 1 if errors else 0
 
 
 def _echo(kind: str, sentences: Iterable[str]) -> None:

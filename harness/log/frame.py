@@ -9,6 +9,7 @@ from harness.log import integrity, store
 from harness.log.grades import graded
 from harness.log.location import Location
 from harness.log.manifest import Manifest
+from harness.log.measured import measured_later
 from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS
 from harness.log.shards import repair_hint
@@ -35,6 +36,13 @@ def load(run: str | Location) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
     frame["value"] = graded(table).to_pandas()
     frame["metrics"] = frame["metrics"].map(dict, na_action="ignore")
+    if later := measured_later(folder):
+        shown = zip(frame["metrics"], frame["prompt_id"], frame["image"], strict=True)
+        values = [
+            {**(own if isinstance(own, dict) else {}), **later.get((prompt, image), {})} or None
+            for own, prompt, image in shown
+        ]
+        frame["metrics"] = pd.Series(values, dtype=object)
     chosen = load_searches(run).set_index(["prompt_id", "replicate"])["selected_index"]
     keys = pd.MultiIndex.from_frame(frame[["prompt_id", "replicate"]])
     frame["selected"] = frame["draw_index"].to_numpy() == chosen.reindex(keys).to_numpy()

@@ -37,6 +37,11 @@ class RunFolder:
         return self.path / "images"
 
     @property
+    def metrics(self) -> Location:
+        """The folder of what was measured of its images afterwards (`harness.log.measured`)."""
+        return self.path / "metrics"
+
+    @property
     def is_run(self) -> bool:
         """True if a run was ever started here."""
         return self.manifest.is_file()
@@ -83,5 +88,6 @@ def find_runs(root: Path) -> list[RunFolder]:
         if run.manifest.name in names:
             runs.append(run)
             names.pop(run.images.name, None)  # thousands of files, and no run
+            names.pop(run.metrics.name, None)  # a part of the run
         waiting += [folder / name for name, is_folder in names.items() if is_folder]
     return sorted(runs, key=lambda run: str(run.path))
