@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.places import RunPlace, plugins_option
+from harness.cli.places import RunPlace, plugins_option, price_options
 from harness.cli.tables import print_table
 from harness.cli.terminal import printable
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.findings import Findings
+    from harness.analysis.money import Price
     from harness.log.location import Location
 
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of bootstrap and sign flips.")  # fmt: skip
 @click.option("--verbose", is_flag=True, help="Print every mean and tag, and all cost axes.")
+@price_options
 @plugins_option
 def compare(
     runs: tuple[Location, ...],
@@ -43,6 +45,7 @@ def compare(
     budget: int | None,
     seed: int,
     verbose: bool,
+    price: Price,
 ) -> int:
     """Print the scores of the runs in the folders A, B and so on, and how each pair compares.
 
@@ -53,6 +56,7 @@ def compare(
     could be scored.
     """
     from harness.analysis.findings import analyse
+    from harness.analysis.money import bills
     from harness.cli.count_display import stage_display
     from harness.errors import UsageError
 
@@ -81,6 +85,8 @@ def compare(
         click.echo(
             "Micro, over common prompts; p by Holm over all pairs. --verbose shows the rest."
         )
+    for line in bills(findings.runs, findings.names, price):
+        click.echo(printable(line))
     for sentence in findings.unscored:
         click.echo(printable(sentence), err=True)
     return 1 if findings.unscored else 0

@@ -56,6 +56,23 @@ def plugins_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--plugins", is_flag=True, help=text)(guarded)
 
 
+def price_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --price and --token-price, which the command gets as one `price`."""
+
+    @functools.wraps(command)
+    def gathered(*, hour: float | None, million_tokens: float | None, **options: Any) -> Any:
+        from harness.analysis.money import Price
+
+        return command(price=Price(hour, million_tokens), **options)
+
+    amount = click.FloatRange(min=0, max=1e9)
+    tokens = click.option("--token-price", "million_tokens", type=amount, metavar="MONEY",
+                          help="Of a million tokens of a judge at an endpoint.")  # fmt: skip
+    hours = click.option("--price", "hour", type=amount, metavar="MONEY",
+                         help="Of a device-hour: what the runs cost is printed.")  # fmt: skip
+    return hours(tokens(gathered))
+
+
 def resume_command(folder: Location, config: Mapping[str, Any]) -> str:
     """Return the command that carries on with a run, with all that it needs.
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.places import RunPlace, plugins_option
+from harness.cli.places import RunPlace, plugins_option, price_options
 from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
+    from harness.analysis.money import Price
     from harness.log.location import Location
 
 
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of bootstraps and random choices.")  # fmt: skip
+@price_options
 @plugins_option
 def report(
     runs: tuple[Location, ...],
@@ -69,6 +71,7 @@ def report(
     gallery_searches: int,
     separate_seeds: bool,
     seed: int,
+    price: Price,
 ) -> int:
     """Write what the runs in the folders RUN… say: scaling curves, costs, comparisons, images.
 
@@ -77,6 +80,7 @@ def report(
     (prompts, resolution, scorer) are refused unless --force is given. Exits with 1 if nothing of
     a run could be scored.
     """
+    from harness.analysis.money import bills
     from harness.cli.count_display import stage_display
     from harness.report.build import Options
     from harness.report.build import report as build
@@ -97,6 +101,8 @@ def report(
         click.echo(f"warning: {printable(text)}", err=True)
     for text in done.content.findings.captions:
         click.echo(printable(text))
+    for line in bills(done.content.findings.runs, done.content.findings.names, price):
+        click.echo(printable(line))
     suffixes = [path.suffix for path in done.files]
     click.echo(f"figures  {suffixes.count('.png')} as PNG and SVG in {out / 'figures'}")
     click.echo(f"tables   {suffixes.count('.csv')} as CSV, Markdown and LaTeX in {out / 'tables'}")

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.places import RunPlace, plugins_option
+from harness.cli.places import RunPlace, plugins_option, price_options
 
 if TYPE_CHECKING:
+    from harness.analysis.money import Price
     from harness.log.location import Location
     from harness.log.run_folder import RunFolder
 
@@ -18,16 +19,21 @@ if TYPE_CHECKING:
 @click.option(
     "--json", "as_json", is_flag=True, help="For programs: one JSON object, see the docs."
 )
+@price_options
 @plugins_option
-def show(run: Location, as_json: bool) -> int:
+def show(run: Location, as_json: bool, price: Price) -> int:
     """Print scores with intervals, failures and costs of the run in the folder RUN.
 
     Exits with 1 if nothing of it could be scored.
     """
+    from harness.analysis.money import Price
+    from harness.errors import UsageError
     from harness.log.run_folder import RunFolder
 
     folder = RunFolder.existing(run)
-    return _print_json(folder) if as_json else show_run(folder)
+    if as_json and price != Price():
+        raise UsageError("--json has costs and no prices", "leave --price out, or --json")
+    return _print_json(folder) if as_json else show_run(folder, price)
 
 
 def _print_json(folder: RunFolder) -> int:
@@ -55,7 +61,7 @@ def _print_json(folder: RunFolder) -> int:
     return 1 if summary.nothing_scored else 0
 
 
-def show_run(folder: RunFolder) -> int:
+def show_run(folder: RunFolder, price: Price | None = None) -> int:
     """Print what a run, or a folder of scored images, came to.
 
     Returns:
@@ -68,4 +74,4 @@ def show_run(folder: RunFolder) -> int:
 
     if is_scoring(Manifest.read(folder.manifest).config):
         return show_scores(folder)
-    return 1 if print_summary(folder).nothing_scored else 0
+    return 1 if print_summary(folder, price).nothing_scored else 0

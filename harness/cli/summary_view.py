@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis import skills
+from harness.analysis.money import Price, spending
 from harness.analysis.prompt_sets import covered
 from harness.analysis.protocol import without_score
 from harness.analysis.statistics import Estimate
@@ -23,11 +24,12 @@ from harness.models import bundled, leakage
 from harness.prompts import notice_of
 
 
-def print_summary(folder: RunFolder) -> Summary:
-    """Summarise a run and print it."""
+def print_summary(folder: RunFolder, price: Price | None = None) -> Summary:
+    """Summarise a run and print it, with what it cost at a price."""
     summary = summarise(folder.path)
     print_result(summary, folder)
-    lines = [*covered(folder, summary.manifest), f"results   {folder.path}"]
+    lines = [f"spent     {spending([summary], price or Price())}"]
+    lines += [*covered(folder, summary.manifest), f"results   {folder.path}"]
     if summary.manifest.state != FINISHED:
         lines.append(f"resume    {resume_command(folder.path, summary.manifest.config)}")
     console = Console(highlight=False, soft_wrap=True)

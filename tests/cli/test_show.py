@@ -59,3 +59,20 @@ def test_scored_images_have_their_own_numbers(harness: Terminal, images: Path) -
     assert fields["images"]["total"] >= fields["images"]["scored"] > 0 and code in (0, 1)
     assert f"{fields['scores']['per_image']['value']:.3f}" in text
     assert f"{fields['scores']['macro']['value']:.3f}" in text
+
+
+def test_prices_are_taken_where_costs_are_shown(harness: Terminal, suite: Path) -> None:
+    for strategy in ("best-of-n", "single"):
+        command = ["run", *STUB, "--model", suite, "--budget", "2", "--strategy", strategy]
+        assert harness(*command, "--out", strategy) == 0
+    assert harness("show", "single") == 0
+    assert re.search(r"^spent     \S+ device-hours$", harness.out, re.MULTILINE)
+    priced = ["--price", "3.5"]
+    assert harness("show", "single", *priced) == 0 and "at these prices" in harness.out
+    for command in (["compare", "best-of-n", "single"], ["report", "single", "--out", "page"]):
+        assert harness(*command) == 0 and "at these prices" not in harness.out
+        assert harness(*command, *priced) == 0
+        lines = re.findall(r"^.*: .* device-hours; at these prices .*$", harness.out, re.MULTILINE)
+        assert len(lines) == (2 if command[0] == "compare" else 1)
+    assert harness("show", "single", "--json", *priced) == 2 and "no prices" in harness.err
+    assert harness("show", "single", "--price", "-1") == 2
