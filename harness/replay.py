@@ -214,7 +214,7 @@ def _differing(draw: Draw, row: Row) -> list[str]:
     """Return the names of the fields in which a draw is not the logged one."""
     try:
         logged = logged_draw(row)
-        settings = canonical_json(dict(logged.settings))
+        settings = _canonical(logged.settings)
     except (TypeError, ValueError):  # of a log that was edited
         return ["settings"]
     names = [
@@ -222,4 +222,8 @@ def _differing(draw: Draw, row: Row) -> list[str]:
         for field in fields(Draw)
         if field.name != "settings" and getattr(draw, field.name) != getattr(logged, field.name)
     ]
-    return [*names, *(["settings"] if canonical_json(dict(draw.settings)) != settings else [])]
+    return [*names, *(["settings"] if _canonical(draw.settings) != settings else [])]
+
+
+def _canonical(settings: Mapping[str, Any]) -> str:
+    return canonical_json(dict(settings)) if settings else "{}"

@@ -116,11 +116,11 @@ def comparison_table(
     Raises:
         UsageError: Two runs have no prompt in common.
     """
-    found = scores if scores is not None else [run.scores() for run in runs]
+    values = scores if scores is not None else [run.scores() for run in runs]
     rows = [
         {"first": names[i], "second": names[j], **row}
         for i, j in combinations(range(len(runs)), 2)
-        for row in _pair_rows((runs[i], found[i]), (runs[j], found[j]), seed)
+        for row in _pair_rows((runs[i], values[i]), (runs[j], values[j]), seed)
     ]
     frame = pd.DataFrame(rows, columns=COLUMNS)
     for kind in ("micro", "macro", "tag"):

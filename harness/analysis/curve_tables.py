@@ -147,16 +147,16 @@ def group_bands(
     # A random pick is worth the same at every n: one column's interval serves all.
     flat = scores.shape[1] > 1 and bool(np.ptp(scores, axis=1).max() <= 1e-12)  # not where NaN is
     values = scores[:, :1] if flat else scores
-    found = [_group_band(run, group, values, seed) for group in run.groups]
+    bands = [_group_band(run, group, values, seed) for group in run.groups]
     if not flat:
-        return found
+        return bands
     width = scores.shape[1]
     return [
         (
             Bands(*(np.repeat(ends, width) for ends in (band.value, band.low, band.high))),
             np.repeat(method, width),
         )
-        for band, method in found
+        for band, method in bands
     ]
 
 

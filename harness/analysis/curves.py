@@ -271,13 +271,13 @@ def _as_run(run: LoggedRun) -> Curve:
 
 def _try_replay(run: LoggedRun) -> tuple[Replay | None, list[str]]:
     try:
-        found = replay(run)
+        replayed = replay(run)
     except UsageError as error:
         return None, [f"only the run's own budget: its strategy cannot be replayed here, {error}"]
-    return found, [
+    return replayed, [
         f"budget {row.budget}: {row.searches_missing} of {row.searches} searches ask for draws "
         "that are not in the log, so there is no point there"
-        for row in missing_table(found).itertuples()
+        for row in missing_table(replayed).itertuples()
     ]
 
 

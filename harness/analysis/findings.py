@@ -11,7 +11,6 @@ import pandas as pd
 from harness.analysis.comparison import comparison_table
 from harness.analysis.curve_tables import curve_table, gap_table
 from harness.analysis.curves import AXES, RunCurves, run_curves
-from harness.analysis.dpg import dpg_table
 from harness.analysis.failures import failures_table
 from harness.analysis.forecast import continuations
 from harness.analysis.judging import agreement_table, peaks_table, roc_table
@@ -30,7 +29,7 @@ from harness.analysis.protocol import caption, check_comparable, labels, warning
 from harness.analysis.published import load_published, published_points
 from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
 from harness.analysis.run_table import runs_table
-from harness.analysis.skills import skill_table
+from harness.analysis.skills import dpg_table, skill_table
 from harness.analysis.transfer import transfer_table
 from harness.analysis.truncated import logged_truncation
 from harness.errors import UsageError
@@ -189,7 +188,7 @@ class Findings:
 
     @cached_property
     def dpg(self) -> pd.DataFrame:
-        """DPG-Bench's official program against the patched one: `harness.analysis.dpg`."""
+        """Both programs of DPG-Bench: `harness.analysis.skills.dpg_table`."""
         return dpg_table(self.runs, self.names)
 
     @cached_property

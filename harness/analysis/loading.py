@@ -20,7 +20,6 @@ from harness.analysis.logged_run import (
     Number,
     Part,
 )
-from harness.analysis.prompts_without_draws import prompts_without_draws
 from harness.analysis.resampling import Ints
 from harness.config import read_config
 from harness.errors import HarnessError, UsageError
@@ -34,6 +33,7 @@ from harness.log.measured import measured_later
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES, UNITS
 from harness.models.metrics.together import metric_names
+from harness.prompts import read_prompts
 
 _COLUMNS = (
     "prompt_id",
@@ -240,8 +240,12 @@ def _rows_of(
         ]
         for name in ("prompt", "tag")
     }
-    without_draws = prompts_without_draws(folder, manifest, {str(name) for name in ids[first < 0]})
-    for number in np.flatnonzero(first < 0):
+    # A search that failed before its first draw has no row to name its prompt. Without its name it
+    # would make a tag of its own and be missing from comparisons, which would reward failing.
+    unnamed = np.flatnonzero(first < 0)
+    prompts = read_prompts(folder, manifest) if len(unnamed) else []
+    without_draws = {prompt.id: prompt for prompt in prompts}
+    for number in unnamed:
         if (prompt_of := without_draws.get(str(ids[number]))) is not None:
             texts["prompt"][number], texts["tag"][number] = prompt_of.text, prompt_of.tag
     return row[order], order, pd.DataFrame({"prompt_id": ids, **texts})

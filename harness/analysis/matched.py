@@ -115,9 +115,9 @@ def _line(curve: Curve, axis: str, prompts: Any) -> tuple[Floats, Any, Floats]:
     costs = curve.costs[axis][0]
     known = np.isfinite(costs) & np.isfinite(curve.scores).any(axis=0)
     # Where a larger budget costs nothing more (all searches had ended), the last one stands.
-    kept = np.flatnonzero(known)
-    kept = kept[np.append(np.diff(costs[kept]) > 0, True)] if len(kept) else kept
-    return costs[kept], curve.budgets[kept], curve.scores[prompts][:, kept]
+    places = np.flatnonzero(known)
+    places = places[np.append(np.diff(costs[places]) > 0, True)] if len(places) else places
+    return costs[places], curve.budgets[places], curve.scores[prompts][:, places]
 
 
 def _needs(costs: Floats, means: Floats, score: float) -> float:

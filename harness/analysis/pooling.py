@@ -35,12 +35,12 @@ def pool(runs: Sequence[LoggedRun]) -> list[LoggedRun]:
     for run in runs:
         kinds.setdefault(_kind(run), []).append(run)
     pooled: list[LoggedRun] = []
-    for alike in kinds.values():
-        seeds = [seed for run in alike for seed in run.seeds]
-        if len(alike) > 1 and len(set(seeds)) == len(seeds):
-            pooled.append(_merged(sorted(alike, key=lambda run: run.seeds)))
+    for group in kinds.values():
+        seeds = [seed for run in group for seed in run.seeds]
+        if len(group) > 1 and len(set(seeds)) == len(seeds):
+            pooled.append(_merged(sorted(group, key=lambda run: run.seeds)))
         else:
-            pooled += alike
+            pooled += group
     return pooled
 
 

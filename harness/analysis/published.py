@@ -130,12 +130,12 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
 
 def reasons(generator: str, benchmark: str, runs: Sequence[LoggedRun]) -> str:
     """Return why a published score of a generator is not comparable with some runs, or ""."""
-    found: dict[str, None] = {}
+    differences: dict[str, None] = {}
     for run in runs:
         parts = published_differences(generator, benchmark, run)
         # Where the models are miniatures nothing else matters.
-        found |= dict.fromkeys([parts["models"]] if "models" in parts else parts.values())
-    return "; ".join(found)
+        differences |= dict.fromkeys([parts["models"]] if "models" in parts else parts.values())
+    return "; ".join(differences)
 
 
 def published_differences(generator: str, benchmark: str, run: LoggedRun) -> dict[str, str]:
@@ -151,30 +151,32 @@ def published_differences(generator: str, benchmark: str, run: LoggedRun) -> dic
     """
     config = run.manifest.config
     scorer = config["scorer"] or {"checkpoints": {}}
-    found = {}
+    differences = {}
     if is_miniature(config):
-        found["models"] = "the run is of miniature models"
+        differences["models"] = "the run is of miniature models"
     if config["benchmark"]["name"] != benchmark:
-        found["prompt set"] = "another benchmark"
+        differences["prompt set"] = "another benchmark"
     elif run.coverage is None:
-        found["prompt set"] = "the run's prompts are not known any more"
+        differences["prompt set"] = "the run's prompts are not known any more"
     elif run.coverage.sentence:
-        found["prompt set"] = run.coverage.sentence
+        differences["prompt set"] = run.coverage.sentence
     parts = scorer["checkpoints"]
     official: Mapping[str, str] = BENCHMARKS.get(benchmark).parts
     if any(parts.get(part) != reference for part, reference in official.items()):
-        found["detector"] = "the scorer is not known to be the benchmark's own"
+        differences["detector"] = "the scorer is not known to be the benchmark's own"
     known = [GENERATORS[r] for r in config["generator"]["checkpoints"].values() if r in GENERATORS]
     name, side = known[0] if known else ("", 0)
     if name != generator:
-        found["generator"] = (
+        differences["generator"] = (
             "another generator" if name else "the run's generator is not a published one"
         )
     side, own = dict(GENERATORS.values()).get(generator, side), resolution(run.manifest)
     if side and own != frozenset({(side, side)}):
-        found["resolution"] = "another resolution" if own else "the resolution is not on record"
+        differences["resolution"] = (
+            "another resolution" if own else "the resolution is not on record"
+        )
     if len(run.searches) < run.searches_total:
-        found["completeness"] = "the run is not finished"
+        differences["completeness"] = "the run is not finished"
     elif run.searches_scored < len(run.searches):
-        found["completeness"] = "not all images could be scored"
-    return found
+        differences["completeness"] = "not all images could be scored"
+    return differences

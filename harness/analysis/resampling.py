@@ -151,5 +151,5 @@ def quantiles(ordered: npt.NDArray[np.float32], shares: Floats) -> Floats:
     upper = np.minimum(lower + 1, ordered.shape[1] - 1)
     rows = np.arange(len(ordered))
     left, right = ordered[rows, lower].astype(float), ordered[rows, upper].astype(float)
-    found: Floats = np.where(np.isnan(shares), np.nan, left + (right - left) * (place - lower))
-    return found
+    result: Floats = np.where(np.isnan(shares), np.nan, left + (right - left) * (place - lower))
+    return result

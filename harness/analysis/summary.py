@@ -177,8 +177,8 @@ def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:
     """Counts by role, by kind, summed over sessions; the first programs kept none."""
     counts: dict[str, dict[str, int]] = {}
     for session in manifest.sessions:
-        found = session.get(name)
-        for role, kinds in found.items() if isinstance(found, dict) else ():
+        counted = session.get(name)
+        for role, kinds in counted.items() if isinstance(counted, dict) else ():
             into = counts.setdefault(role, {})
             for kind, count in kinds.items():
                 into[kind] = into.get(kind, 0) + count

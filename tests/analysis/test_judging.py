@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.dpg_bench.benchmark import DPGBench
-from harness.analysis import dpg
+from harness.analysis import skills
 from harness.analysis.curves import AXES, run_curves
 from harness.analysis.findings import analyse
 from harness.analysis.judging import agreement_table, area, peaks_table, roc_table
@@ -156,10 +156,10 @@ def test_both_programs_of_dpg_bench_are_computed_from_one_log(
         {"prompt_id": "a", "answers": answers("yes", "yes", "no", "yes"), **facts},
         {"prompt_id": "b", "answers": answers("yes", "no"), **facts},
     ]
-    monkeypatch.setattr(dpg, "scoring_benchmark", lambda part: benchmark)
-    monkeypatch.setattr(dpg, "read_prompts", lambda folder, manifest: benchmark.prompts())
-    monkeypatch.setattr(dpg, "selected_rows", lambda folder: rows)
-    table = dpg.dpg_table([run], ["r"]).set_index("measure")
+    monkeypatch.setattr(skills, "scoring_benchmark", lambda part: benchmark)
+    monkeypatch.setattr(skills, "read_prompts", lambda folder, manifest: benchmark.prompts())
+    monkeypatch.setattr(skills, "selected_rows", lambda folder: rows)
+    table = skills.dpg_table([run], ["r"]).set_index("measure")
     score = table.loc["score"]
     # a: images (1 + 1)/2 and (0 + 0)/2; b: 1 and 0. Officially a's first question is lost, and its
     # second depends on it, so that a has no score.
@@ -170,5 +170,5 @@ def test_both_programs_of_dpg_bench_are_computed_from_one_log(
     assert table.loc["entity", "official"] == 0  # of the last image only
     assert table.loc["entity", "patched"] == pytest.approx(50)
     assert pd.isna(table.loc["attribute", "official"])
-    monkeypatch.setattr(dpg, "scoring_benchmark", lambda part: replace(benchmark, path="none"))
-    assert dpg.dpg_table([run], ["r"]).empty
+    monkeypatch.setattr(skills, "scoring_benchmark", lambda part: replace(benchmark, path="none"))
+    assert skills.dpg_table([run], ["r"]).empty
