@@ -49,12 +49,12 @@ def test_a_part_fails_alone_and_keeps_what_it_measured(monkeypatch: pytest.Monke
     ]
     for part, limit, error in (
         (fails, 60, "ValueError: no such model"),
-        (hangs, 5, "past its limit of 5 s"),
+        (hangs, 20, "past its limit of 20 s"),
         (dies, 60, "its process ended with 3"),
     ):
         outcome = run_part(part, limit)
         assert (outcome.error, outcome.rows) == (error, [{"what": "before"}]), part
-        assert outcome.seconds < 30
+        assert outcome.seconds < 60
 
 
 @pytest.mark.slow
