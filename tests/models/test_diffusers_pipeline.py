@@ -178,7 +178,8 @@ def test_a_whole_run(harness: Terminal, families: Any, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+# Qwen-Image counts on its template having 34 tokens, which it has in its own tokenizer's only.
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "Qwen-Image"])
 def test_a_text_is_cut_where_nothing_reads_the_rest(families: Any, name: str) -> None:
     truncation = DiffusersGenerator.truncation({"pipeline": families(name)})
     generator = loaded(families(name), name)
