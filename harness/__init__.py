@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["load"]
+__all__ = ["image", "load"]
 
 if TYPE_CHECKING:
-    from harness.log.frame import load
+    from harness.log.frame import image, load
 
 
 def __getattr__(name: str) -> Any:
     # `import harness` must stay instant for the command line; pandas comes with the first use.
-    if name == "load":
-        from harness.log.frame import load
+    if name in __all__:
+        from harness.log import frame
 
-        return load
+        return getattr(frame, name)
     raise AttributeError(f"module 'harness' has no attribute '{name}'")
 
 

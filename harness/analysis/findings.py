@@ -28,6 +28,7 @@ from harness.analysis.previews import previews_table
 from harness.analysis.protocol import caption, check_comparable, labels, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
+from harness.analysis.reprs import findings_html, findings_text
 from harness.analysis.run_table import runs_table
 from harness.analysis.skills import dpg_table, skill_table
 from harness.analysis.transfer import transfer_table
@@ -77,6 +78,12 @@ class Findings:
         if "device_seconds" in usable and len(devices) == 1 and None not in devices:
             return "device_seconds"
         return "nfe" if "nfe" in usable else "draws"
+
+    def __repr__(self) -> str:
+        return findings_text(self)
+
+    def _repr_html_(self) -> str:
+        return findings_html(self)
 
     @property
     def captions(self) -> list[str]:

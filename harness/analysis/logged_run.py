@@ -133,6 +133,16 @@ class LoggedRun:
     dependent: str
     metrics: Mapping[str, Floats] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        from harness.analysis.reprs import run_text
+
+        return run_text(self)
+
+    def _repr_html_(self) -> str:
+        from harness.analysis.reprs import run_html
+
+        return run_html(self)
+
     @property
     def folder(self) -> RunFolder:
         """The folder of the run, or of the first of several."""

@@ -40,7 +40,7 @@ COMMANDS = {
     cls=LazyGroup,
     lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Try: python -m harness run --strategy best-of-n --budget 4 --limit 20",
+    epilog="Try: python -m harness run --strategy reflect --budget 20 --limit 20 --beside single",
 )
 @click.version_option(package_name="inference-scaling-harness", prog_name="harness")
 def cli() -> None:

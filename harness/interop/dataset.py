@@ -24,7 +24,7 @@ from harness.errors import HarnessError
 from harness.interop.draws import draws_table
 from harness.interop.export import Export, Observe, check_free, read_image, with_images
 from harness.log.files import explain
-from harness.log.images import ImageStore
+from harness.log.location import Location
 from harness.models import bundled, leakage
 
 _KEYS = ("prompt_id", "replicate", "draw_index")
@@ -66,9 +66,7 @@ def export_dataset(
     missing: list[str] = []
     try:
         files.mkdir(parents=True, exist_ok=True)
-        written = list(
-            _write_images(table, ImageStore(folder.images), files, keeps_all, missing, observe)
-        )
+        written = list(_write_images(table, folder.images, files, keeps_all, missing, observe))
         if not written:
             raise HarnessError(
                 f"none of the images of {run} is there",
@@ -85,7 +83,7 @@ def export_dataset(
 
 def _write_images(
     table: pa.Table,
-    store: ImageStore,
+    folder: Location,
     files: Path,
     keeps_all: bool,
     missing: list[str],
@@ -100,7 +98,7 @@ def _write_images(
         if digest is None:  # a draw that failed
             continue
         try:
-            png, pixels = read_image(store, digest)
+            png, pixels = read_image(folder, digest)
         except HarnessError as error:
             if keeps_all or selected:
                 missing.append(

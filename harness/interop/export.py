@@ -23,7 +23,7 @@ from harness.interop.plan import is_scoring
 from harness.log import images
 from harness.log.files import explain
 from harness.log.frame import load, load_searches
-from harness.log.images import ImageStore
+from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.prompts import read_prompts
@@ -174,14 +174,15 @@ def _choices(folder: RunFolder, manifest: Manifest, observe: Observe) -> Iterato
     chosen = frame.loc[frame["selected"]].set_index(["prompt_id", "replicate"])["image"]
     digests: Mapping[Any, Any] = chosen.to_dict()
     searches = load_searches(folder.path)
-    store = ImageStore(folder.images)
     for done, search in enumerate(searches.itertuples(), start=1):
         prompt_id, replicate = str(search.prompt_id), int(str(search.replicate))
         if prompt_id not in names:
             raise HarnessError(f"prompt '{prompt_id}' of the log is none of the run's prompts")
         name, prompt = names[prompt_id]
         try:
-            png, pixels = read_image(store, digests.get((prompt_id, replicate)), search.error)
+            png, pixels = read_image(
+                folder.images, digests.get((prompt_id, replicate)), search.error
+            )
         except HarnessError as error:
             yield Choice(prompt, name, replicate, None, None, error.message)
         else:
@@ -189,11 +190,11 @@ def _choices(folder: RunFolder, manifest: Manifest, observe: Observe) -> Iterato
         observe(done, len(searches))
 
 
-def read_image(store: ImageStore, digest: Any, why: Any = None) -> tuple[bytes, Image]:
+def read_image(folder: Location, digest: Any, why: Any = None) -> tuple[bytes, Image]:
     """Return an image of a run, encoded and as pixels.
 
     Args:
-        store: The run's images.
+        folder: The run's images.
         digest: As the log has it; null without an image.
         why: The reason why there is none, or null.
 
@@ -202,7 +203,7 @@ def read_image(store: ImageStore, digest: Any, why: Any = None) -> tuple[bytes, 
     """
     if not isinstance(digest, str):
         raise HarnessError(f"selected nothing ({why})" if isinstance(why, str) else "has no image")
-    png = store.read(digest, check=True)
+    png = images.read(folder, digest, check=True)
     return png, images.decode(png)
 
 

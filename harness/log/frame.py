@@ -1,11 +1,12 @@
-"""A run as a pandas frame: one row a draw, with whether its search selected it."""
+"""A run as a pandas frame: one row a draw, with whether its search selected it; and its images."""
 
 from __future__ import annotations
 
 import pandas as pd
+from PIL import Image as Pillow
 
 from harness.errors import HarnessError
-from harness.log import integrity, store
+from harness.log import images, integrity, store
 from harness.log.grades import graded
 from harness.log.location import Location
 from harness.log.manifest import Manifest
@@ -49,6 +50,26 @@ def load(run: str | Location) -> pd.DataFrame:
     frame.sort_values(["prompt_id", "replicate", "draw_index"], ignore_index=True, inplace=True)
     frame.attrs = {"run": manifest.run, "config": manifest.config, "state": manifest.state}
     return frame
+
+
+def image(run: str | Location, draw_id: str) -> Pillow.Image:
+    """Return the image of a draw, held to the digest that the log has of it.
+
+    Args:
+        run: The run's folder.
+        draw_id: As the column of the same name has it.
+
+    Raises:
+        HarnessError: The folder is no run, the run has no such draw, or no image of it.
+    """
+    folder = RunFolder.existing(run)
+    table = store.read(folder.log, "candidates", ["draw_id", "image"])
+    digests = [row["image"] for row in table.to_pylist() if row["draw_id"] == draw_id]
+    if not digests:
+        raise HarnessError(f"{run} has no draw '{draw_id}'", "`harness.load(run)` lists them")
+    if digests[0] is None:
+        raise HarnessError(f"draw '{draw_id}' failed and has no image", "its row says why")
+    return Pillow.fromarray(images.decode(images.read(folder.images, digests[0], check=True)))
 
 
 def load_searches(run: str | Location) -> pd.DataFrame:

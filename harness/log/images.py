@@ -68,6 +68,29 @@ def image_path(folder: Location, digest: str) -> Location:
     return folder / digest[:2] / f"{digest}.png"
 
 
+def read(folder: Location, digest: str, *, check: bool = False) -> bytes:
+    """Return an encoded image of an `images` folder.
+
+    Args:
+        folder: The folder.
+        digest: Which.
+        check: Hold its pixels to the digest, which takes as long as decoding it.
+
+    Raises:
+        HarnessError: It is not there, or not what its name says.
+    """
+    path = image_path(folder, digest)
+    try:
+        png = read_file(path, MAX_BYTES)
+    except OSError as error:
+        raise HarnessError(
+            f"{path} cannot be read: {error.strerror or error}", repair_hint(folder)
+        ) from error
+    if check and (what := verify(png, digest)):
+        raise HarnessError(f"{path} is damaged: {what}", repair_hint(folder))
+    return png
+
+
 class ImageStore:
     """The `images` folder of a run. Has state: who still holds which image.
 
@@ -127,16 +150,7 @@ class ImageStore:
         Raises:
             HarnessError: It is not there, or not what its name says.
         """
-        path = self.path(digest)
-        try:
-            png = read_file(path, MAX_BYTES)
-        except OSError as error:
-            raise HarnessError(
-                f"{path} cannot be read: {error.strerror or error}", repair_hint(self._folder)
-            ) from error
-        if check and (what := verify(png, digest)):
-            raise HarnessError(f"{path} is damaged: {what}", repair_hint(self._folder))
-        return png
+        return read(self._folder, digest, check=check)
 
     def hold(self, digest: str) -> None:
         """Say that an image is needed."""
