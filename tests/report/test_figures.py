@@ -102,7 +102,7 @@ def test_seven_runs_differ_in_colour_and_in_marker() -> None:
 
 @pytest.mark.parametrize(
     ("name", "panels", "more"),
-    [("scaling", 2, 0), ("by_tag", 6, 0), ("cost", 4, 2), ("gap", 8, 3)],
+    [("scaling", 2, 0), ("by_tag", 6, 0), ("cost", 4, 3), ("gap", 8, 3)],
 )
 def test_a_legend_names_every_run_once(name: str, panels: int, more: int) -> None:
     figure = drawn(name)
