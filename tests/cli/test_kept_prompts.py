@@ -151,9 +151,9 @@ def test_what_a_killed_driver_left_before_the_manifest_is_no_obstacle(
 @needs_shared(CASE)
 def test_scores_of_an_export_are_the_same_after_an_edit(harness: Terminal) -> None:
     shutil.copy(SHARED / CASE / "before.jsonl", "list.jsonl")
-    assert harness("run", "--benchmark", "prompt-file", "-B", "path=list.jsonl", "--strategy",
-                   "single", "--judge", "none", "--budget", "1", "--threads", "1",
-                   "--out", "run") == 0, harness.err  # fmt: skip
+    assert harness("run", "--model", "miniature-even", "--benchmark", "prompt-file", "-B",
+                   "path=list.jsonl", "--strategy", "single", "--judge", "none", "--budget", "1",
+                   "--threads", "1", "--out", "run") == 0, harness.err  # fmt: skip
     said = []
     for name in ("before", "after"):
         shutil.copy(SHARED / CASE / f"{name}.jsonl", "list.jsonl")
