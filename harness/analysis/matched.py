@@ -61,6 +61,35 @@ def matched_table(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def equal_cost(matched: pd.DataFrame, run: str, other: str, axis: str) -> dict[str, Any]:
+    """Return the difference of two runs at the end of the cheaper one, whichever that is.
+
+    Args:
+        matched: As `matched_table` returns it.
+        run: Whose score is the first term.
+        other: Whose score is taken from it.
+        axis: Cost axis.
+
+    Returns:
+        `difference`, `low`, `high`; `end`, the run whose cost it is at; and `note`, why there are
+        no numbers, where neither curve can be read at the other's end.
+    """
+    rows = {
+        (row["run"], row["other"]): row
+        for row in matched[matched["cost_axis"] == axis].to_dict("records")
+    }
+    own, turned = rows[run, other], rows[other, run]
+    if pd.isna(own["difference"]) and not pd.isna(turned["difference"]):
+        return {
+            "difference": -turned["difference"],
+            "low": -turned["high"],
+            "high": -turned["low"],
+            "end": other,
+            "note": "",
+        }
+    return {name: own[name] for name in ("difference", "low", "high", "note")} | {"end": run}
+
+
 def _row(
     run: RunCurves, name: str, other: RunCurves, other_name: str, axis: str, seed: int
 ) -> dict[str, Any]:

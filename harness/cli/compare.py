@@ -133,6 +133,7 @@ def _score(row: Mapping[Hashable, Any]) -> str:
 def _pair(row: Mapping[Hashable, Any], findings: Findings | None) -> str:
     """Return the line about a pair: micro difference, and that at equal cost of known findings."""
     from harness.analysis.curves import AXES
+    from harness.analysis.matched import equal_cost
 
     names = f"{row['second']} minus {row['first']}: "
     if row["difference"] != row["difference"]:
@@ -141,19 +142,11 @@ def _pair(row: Mapping[Hashable, Any], findings: Findings | None) -> str:
     line = f"{_signed(row)}, {p}, {row['prompts']} prompts"
     if findings is None:
         return f"{names}{row['score_second']:.3f} − {row['score_first']:.3f} = {line}"
-    axis = AXES[findings.axis]
-    pairs = findings.matched.query("cost_axis == @findings.axis").set_index(["run", "other"])
-    there, back = (
-        dict(pairs.loc[names]) for names in
-        ((row["second"], row["first"]), (row["first"], row["second"]))
-    )  # fmt: skip
-    if there["difference"] == there["difference"]:
-        return f"{names}{line}; at the {axis} of {row['first']} {_signed(there)}"
-    if back["difference"] == back["difference"]:
-        # What the first reaches at the second's cost, said of the second.
-        turned = {"difference": -back["difference"], "low": -back["high"], "high": -back["low"]}
-        return f"{names}{line}; at the {axis} of {row['second']} {_signed(turned)}"
-    return f"{names}{line}; neither's log reaches the other's {axis}"
+    first, second = str(row["first"]), str(row["second"])
+    equal = equal_cost(findings.matched, second, first, findings.axis)
+    if equal["difference"] != equal["difference"]:
+        return f"{names}{line}; neither's log reaches the other's {AXES[findings.axis]}"
+    return f"{names}{line}; at the {AXES[findings.axis]} of {equal['end']} {_signed(equal)}"
 
 
 def _signed(row: Any) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from harness.analysis import rejections
 from harness.analysis.curves import AXES
 from harness.analysis.findings import Findings
+from harness.analysis.matched import equal_cost
 from harness.report.tables import Table
 
 _SECONDS = ": device-seconds hang on the machine and its load, and count padded rows of batches"
@@ -72,15 +73,13 @@ def _gain(findings: Findings, name: str) -> str:
 
 def _equal_cost(findings: Findings, axis: str) -> list[str]:
     against = reference(findings)
-    matched = findings.matched[findings.matched["other"] == against]
-    rows = matched[matched["cost_axis"] == axis]
+    rows = {run: equal_cost(findings.matched, run, against, axis) for run in _others(findings)}
     groups: dict[str, list[str]] = {"above": [], "below": [], "tied": [], "unknown": []}
-    for row in rows.to_dict("records"):
+    for run, row in rows.items():
         verdict = _verdict(row)
-        words = str(row["run"])
-        if verdict in ("above", "below"):
-            words += f" by {_difference(row)}"
-        groups[verdict].append(words)
+        groups[verdict].append(
+            f"{run} by {_difference(row)}" if verdict in ("above", "below") else run
+        )
     place = f"{against} at the same {AXES[axis]} (micro, paired)"
     lines = []
     if groups["above"]:
@@ -91,16 +90,26 @@ def _equal_cost(findings: Findings, axis: str) -> list[str]:
         lines.append(f"Not told apart from {place}: {', '.join(groups['tied'])}.")
     if groups["unknown"]:
         lines.append(
-            f"At a cost that the log of {against} does not reach: {', '.join(groups['unknown'])}."
+            f"Not compared with {against} at equal {AXES[axis]}, which neither's log knows of the "
+            f"other: {', '.join(groups['unknown'])}."
         )
-    return lines + _disagreements(matched, against, axis)
+    return lines + _disagreements(findings, against, axis)
 
 
-def _disagreements(matched: pd.DataFrame, against: str, axis: str) -> list[str]:
+def _others(findings: Findings) -> list[str]:
+    against = reference(findings)
+    return [name for name in map(str, findings.results["run"].unique()) if name != against]
+
+
+def _disagreements(findings: Findings, against: str, axis: str) -> list[str]:
     """Say where another cost axis turns a verdict round."""
     turned: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for run, of in matched.groupby("run", sort=False):
-        verdicts = {row["cost_axis"]: _verdict(row) for row in of.to_dict("records")}
+    cost_axes = findings.matched["cost_axis"].unique()
+    for run in _others(findings):
+        verdicts = {
+            other: _verdict(equal_cost(findings.matched, run, against, other))
+            for other in cost_axes
+        }
         opposite = {"above": "below", "below": "above"}.get(verdicts.get(axis, ""), "")
         others = tuple(other for other, verdict in verdicts.items() if verdict == opposite)
         if others:
@@ -151,10 +160,7 @@ def overview(findings: Findings) -> Table:
 def _against(matched: pd.DataFrame, run: str, against: str, axis: str) -> str:
     if run == against:
         return "(reference)"
-    rows = matched[
-        (matched["run"] == run) & (matched["other"] == against) & (matched["cost_axis"] == axis)
-    ]
-    row = rows.iloc[0]
+    row = equal_cost(matched, run, against, axis)
     return str(row["note"]) if pd.isna(row["difference"]) else _difference(row)
 
 
