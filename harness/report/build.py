@@ -171,6 +171,9 @@ def write_up(found: Findings, options: Options) -> Content:
     for make, frame in (
         (measures.failures, found.failures),
         (measures.skills, found.skills),
+        (measures.dpg, found.dpg),
+        (measures.agreement, found.agreement),
+        (measures.peaks, found.peaks),
         (measures.transfer, found.transfer),
     ):
         if len(frame):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -286,7 +287,7 @@ def published(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
     return Table("published", "Published scores", frame, shown, [how, *notes])
 
 
-def interval(row: pd.Series) -> str:
+def interval(row: Any) -> str:
     """Return a score with its interval."""
     if pd.isna(row["score"]):
         return UNKNOWN

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.analysis.wording import score
+from harness.analysis.wording import n_of, score
 from harness.report.contents import interval, signed
 from harness.report.tables import Table
 
@@ -76,3 +76,78 @@ def transfer(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
         "where the judge's own gain is not told from 0."
     )
     return Table("transfer", "Does the judge's gain transfer?", frame, shown, [how, *notes])
+
+
+def agreement(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """The judge's verdicts against the scorer's, over all draws and by tag."""
+    rows = frame.to_dict("records")
+    shown = pd.DataFrame(
+        {
+            "run": frame["run"],
+            "draws of": frame["tag"].replace("", "all prompts"),
+            "agreement": [interval({**row, "score": row["agreement"]}) for row in rows],
+            "wrong ones accepted": [
+                n_of(row["wrong_accepted"], row["wrong_accepted"] + row["wrong_rejected"])
+                for row in rows
+            ],
+            "right ones rejected": [
+                n_of(row["right_rejected"], row["right_accepted"] + row["right_rejected"])
+                for row in rows
+            ],
+            "area under ROC": frame["auc"].map(score),
+            "prompts": frame["prompts"],
+        }
+    )
+    how = (
+        "Agreement: share of draws on which judge and scorer say the same, a mean over prompts. "
+        "Area under ROC: chance that the judge scores a right draw above a wrong one; unknown "
+        "where it gives no scores. Draws are those of the searches, which draw again what was "
+        "rejected."
+    )
+    return Table("agreement", "Judge against scorer", frame, shown, [how, *notes])
+
+
+def peaks(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """Where every measure of the selected image is highest over budgets, and what follows."""
+    rows = frame.to_dict("records")
+    shown = pd.DataFrame(
+        {
+            "run": frame["run"],
+            "measure": frame["measure"],
+            "highest": [f"{row['peak']:.4g} at {row['peak_budget']}" for row in rows],
+            "last": [f"{row['end']:.4g} at {row['budget']}" for row in rows],
+            "last minus highest": [signed(row["change"], row["low"], row["high"]) for row in rows],
+            "over-optimised": frame["over_optimised"].map({True: "yes", False: ""}),
+            "prompts": frame["prompts"],
+        }
+    )
+    how = (
+        "Means of the selected image, each on the measure's own scale. Over-optimised: the measure "
+        "falls past its peak, so that further search exploits what it selects by. The peak is "
+        "chosen among all budgets, and the interval widened for as many (Bonferroni)."
+    )
+    return Table("peaks", "Does more search overshoot?", frame, shown, [how, *notes])
+
+
+def dpg(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """DPG-Bench by the official program, with its faults, beside the patched computation."""
+    rows = frame.to_dict("records")
+    shown = pd.DataFrame(
+        {
+            "run": frame["run"],
+            "measure": frame["measure"],
+            "official": frame["official"].astype(float).map(score),
+            "patched": frame["patched"].astype(float).map(score),
+            "difference": frame["difference"].astype(float).map(score),
+            "images": [n_of(row["official_items"], row["items"]) for row in rows],
+            "rows lost": frame["lost_rows"],
+            "items replaced": frame["replaced_items"],
+            "items lost": frame["lost_items"],
+        }
+    )
+    how = (
+        "The official program loses the first row of questions, zeroes dependent answers in the "
+        "order of the file and leaves items out in silence; both are computed from the same "
+        "answers. Images: those that it takes in, of all."
+    )
+    return Table("dpg", "DPG-Bench, official and patched", frame, shown, [how, *notes])
