@@ -59,7 +59,7 @@ def labels(runs: Sequence[LoggedRun]) -> list[str]:
                     names[i] = f"{name} {describe(configs[i])}"
 
     extend(lambda c: ", ".join(f"{k}={v}" for k, v in sorted(c["strategy"]["options"].items())))
-    extend(suite_name)
+    extend(lambda c: suite_name(c).partition(" with another ")[0])
     extend(lambda c: f"judge {c['judge']['kind']}")
     seeds = [run.seeds for run in runs]
     for name in {n for n in names if names.count(n) > 1}:

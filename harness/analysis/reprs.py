@@ -1,24 +1,22 @@
-"""How runs and findings look in a notebook and at a prompt: a line, and a small table in HTML."""
+"""How runs and findings look in a notebook and at a prompt: a line, and a small table in HTML.
+
+A run is a `LoggedRun` and findings are `Findings`, untyped here since both ask this file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
-from harness.analysis.protocol import labels
 from harness.analysis.wording import n_of, score
 from harness.models import bundled
-
-if TYPE_CHECKING:
-    from harness.analysis.findings import Findings
-    from harness.analysis.logged_run import LoggedRun
 
 _LONGEST = 80
 """Characters of a name that a folder may have made up."""
 
 
-def described(run: LoggedRun, name: str) -> Mapping[str, str]:
+def described(run: Any, name: str) -> Mapping[str, str]:
     """Return what a run is and came to."""
     config = run.manifest.config
     scores = run.scores()
@@ -35,21 +33,21 @@ def described(run: LoggedRun, name: str) -> Mapping[str, str]:
     }
 
 
-def run_text(run: LoggedRun) -> str:
+def run_text(run: Any) -> str:
     """Return a run in one line."""
-    of = described(run, labels([run])[0])
+    of = described(run, _name(run))
     return (
         f"<LoggedRun {of['run']} on {of['benchmark']}, {of['models']}, seeds {of['seeds']}: "
         f"{of['searches']} searches of {of['prompts']} prompts, micro {of['micro']}>"
     )
 
 
-def run_html(run: LoggedRun) -> str:
+def run_html(run: Any) -> str:
     """Return a run as a table of one row."""
-    return _table([described(run, labels([run])[0])])
+    return _table([described(run, _name(run))])
 
 
-def findings_text(findings: Findings) -> str:
+def findings_text(findings: Any) -> str:
     """Return findings in one line."""
     runs = zip(findings.runs, findings.names, strict=True)
     listed = [f"{of['run']} {of['micro']}" for of in (described(run, name) for run, name in runs)]
@@ -57,14 +55,19 @@ def findings_text(findings: Findings) -> str:
     return f"<Findings of {len(listed)} runs, micro: {', '.join(listed)}{label}>"
 
 
-def findings_html(findings: Findings) -> str:
+def findings_html(findings: Any) -> str:
     """Return findings as a table of the runs, under what must be said first."""
     warnings = "".join(f"<p>{escape(_shown(text, 500))}</p>" for text in findings.warnings)
     runs = zip(findings.runs, findings.names, strict=True)
     return warnings + _table([described(run, name) for run, name in runs])
 
 
-def _is_miniature(run: LoggedRun) -> bool:
+def _name(run: Any) -> str:
+    config = run.manifest.config
+    return f"{config['strategy']['name']}-{config['budget']}"
+
+
+def _is_miniature(run: Any) -> bool:
     return bundled.is_miniature(run.manifest.config)
 
 

@@ -120,7 +120,7 @@ class DiffusersGenerator(PipelineGenerator):
             return None
         from harness.models.pipeline_truncation import pipeline_truncation
 
-        return pipeline_truncation(checkpoints)
+        return pipeline_truncation(cls, checkpoints)
 
     @classmethod
     def _weightless(cls, loading: Loading) -> Self:

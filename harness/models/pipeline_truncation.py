@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from harness import options
-from harness.models.diffusers_pipeline import DiffusersGenerator
 from harness.models.loading import quiet
 from harness.records import Loading, Request, Setting
 from harness.truncation import Truncation
@@ -43,11 +42,19 @@ class _Watched:
         return getattr(self._tokenizer, name)
 
 
-class _Encoding(DiffusersGenerator):
-    """A pipeline that only encodes. Has state: what each tokenizer cut of the last texts."""
+class _Encoding:
+    """Turns a pipeline's generator into one that only encodes; it is the first of two bases.
+
+    Has state: what each tokenizer cut of the last texts.
+    """
 
     cuts: dict[str, bool]
     limit: int
+    # The generator's own.
+    pipeline: Any
+    settings_type: Any
+    forget: Any
+    _run: Any
 
     def watch(self) -> None:
         """Put a watched tokenizer in the place of each."""
@@ -73,21 +80,23 @@ class _Encoding(DiffusersGenerator):
         raise _Encoded
 
 
-def pipeline_truncation(checkpoints: Mapping[str, Path]) -> Truncation:
+def pipeline_truncation(generator: type, checkpoints: Mapping[str, Path]) -> Truncation:
     """Return what tells which texts of a request are cut.
 
     Args:
+        generator: Class of the pipeline's generator.
         checkpoints: `pipeline` is its folder.
 
     Raises:
         HarnessError: Its configuration is missing or damaged.
     """
-    encoding = _Encoding._weightless(Loading(checkpoints))
+    encodes: Any = type("Encoding", (_Encoding, generator), {})
+    encoding = encodes._weightless(Loading(checkpoints))
     encoding.watch()
 
     @lru_cache(maxsize=4096)
     def is_cut(text: str, settings: tuple[tuple[str, Setting], ...]) -> bool:
-        return encoding.is_cut(text, dict(settings))
+        return bool(encoding.is_cut(text, dict(settings)))
 
     def truncated(request: Request[Any]) -> list[str]:
         has_negative = isinstance(request.settings.get("negative_prompt"), str)

@@ -24,6 +24,7 @@ UNKNOWN = {
     "origins": "no draw is another run's",
     "against": "no other run was given",
     "report": "no report is in the run's folder",
+    "measured": "nothing was measured afterwards",
     "published": "no published score is of recorded",
 }
 """What cannot be checked of an imported run, and why."""

@@ -136,7 +136,8 @@ def test_a_gallery_over_unlike_prompt_sets(harness: Terminal) -> None:
 
 def test_cards_are_of_prompts_not_of_ids(harness: Terminal) -> None:
     from harness.analysis import analyse
-    from harness.report.gallery import cards, choose
+    from harness.report.chains import cards
+    from harness.report.gallery import choose
 
     suite = str(next(Path().glob("*.toml")))
     other = ["--benchmark", "tests.analysis.test_prompt_sets:Renamed", "-B", "count=2"]

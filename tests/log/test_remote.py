@@ -159,7 +159,7 @@ def test_a_run_in_a_store_is_the_run_of_a_folder(
     assert kept == {path.name for path in Path("whole/images").glob("*/*")} and len(kept) == 10
     for command in (["show"], ["report", "--out", "page"], ["compare", "whole"], ["resume"]):
         assert harness(*command, "s3://bucket/r") == 0, (command, harness.err)
-    assert "data:image/jpeg" in Path("page/index.html").read_text(encoding="utf-8")
+    assert "data:image/webp" in Path("page/index.html").read_text(encoding="utf-8")
     assert harness(*options, "--out", "s3://bucket/r") == 0 and "already finished" in harness.err
     assert harness(*options, "--budget", 2, "--out", "s3://bucket/r") == 2
     assert "belongs to another config" in harness.err
