@@ -54,16 +54,16 @@ def spending(summaries: Iterable[Summary], price: Price) -> str:
         due += millions * price.million_tokens
     if price.hour is None and price.million_tokens is None:
         return ", ".join(parts)
-    lacking = [
+    exceptions = [
         text
-        for text, is_lacking in (
+        for text, is_missing in (
             ("without its device-hours", price.hour is None),
             ("without its tokens", calls_endpoint and price.million_tokens is None),
         )
-        if is_lacking
+        if is_missing
     ]
     amount = f"{due:.4g}" if math.isfinite(due) else "unknown"
-    return f"{', '.join(parts)}; at these prices {' '.join([amount, *lacking])}"
+    return f"{', '.join(parts)}; at these prices {' '.join([amount, *exceptions])}"
 
 
 def bills(runs: Sequence[LoggedRun], names: Sequence[str], price: Price) -> list[str]:

@@ -162,18 +162,18 @@ def _pairs_of(part: Part, run: LoggedRun) -> Iterator[dict[str, Any]]:
     rows = table.to_pylist()
     for row, value in zip(rows, graded(table).to_pylist(), strict=True):
         metrics = dict(row["metrics"] or ())
-        said = {JUDGE: row["judge_score"], SCORER: value}
-        said |= {name: metrics.get(name) for name in run.metrics}
-        row["said"] = {name: np.nan if x is None else x for name, x in said.items()}
+        values = {JUDGE: row["judge_score"], SCORER: value}
+        values |= {name: metrics.get(name) for name in run.metrics}
+        row["values"] = {name: np.nan if x is None else x for name, x in values.items()}
     by_id = {row["draw_id"]: row for row in rows}
     for row in rows:
         if row["stop"] is not None or row["prompt_id"] not in places:
             continue
-        finals = {f"final {name}": value for name, value in row["said"].items()}
+        finals = {f"final {name}": value for name, value in row["values"].items()}
         earlier = row
         while (start := earlier["start"]) is not None and start["renoise"] is None:
             earlier = by_id[start["draw_id"]]
-            previews = {f"preview {name}": value for name, value in earlier["said"].items()}
+            previews = {f"preview {name}": value for name, value in earlier["values"].items()}
             yield {
                 "prompt": places[row["prompt_id"]],
                 "step": earlier["stop"],

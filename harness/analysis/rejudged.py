@@ -95,12 +95,12 @@ def rejudged(
         spec: Likewise.
         config: The run's.
     """
-    said = [judging.verdict(row) if row["image"] else None for row in rows]
+    verdicts = [judging.verdict(row) if row["image"] else None for row in rows]
     changed: dict[str, list[Any]] = {
-        "accepted": [v and v.accepted for v in said],
-        "judge_score": [v and v.score for v in said],
-        "judge_sentence": [v and v.sentence for v in said],
-        "judge_prompt": [None] * len(said),
+        "accepted": [v and v.accepted for v in verdicts],
+        "judge_score": [v and v.score for v in verdicts],
+        "judge_sentence": [v and v.sentence for v in verdicts],
+        "judge_prompt": [None] * len(verdicts),
     }
     lost = [role == Role.JUDGE for role in table["error_role"].to_pylist()]
     for name in ("error_role", "error"):

@@ -72,13 +72,13 @@ class Sweep:
             point costs less and scores as high, oracles left out.
         axis: The cost that points are compared at, of `AXES`.
         baseline: The curve they are held against.
-        lacking: Points that ask for draws the log lacks.
+        missing: Points that ask for draws the log lacks.
     """
 
     frame: pd.DataFrame
     axis: str
     baseline: str
-    lacking: Sequence[Point]
+    missing: Sequence[Point]
 
 
 def budgets_up_to(most: int) -> list[int]:
@@ -168,7 +168,7 @@ def sweep(
     """
     if bank.config.scorer is None:
         raise UsageError(f"{bank.folder.path} has no scorer, so there are no scores to compare")
-    rows, scores, lacking = [], [], []
+    rows, scores, missing = [], [], []
     for point in points:
         settings = judge_settings if point.judge not in (None, ORACLE) else None
         try:
@@ -177,7 +177,7 @@ def sweep(
                 judge_settings=settings,
             ).run  # fmt: skip
         except LacksDraws:
-            lacking.append(point)
+            missing.append(point)
             continue
         scores.append(run.scores())
         rows.append(_row(point, run, scores[-1], seed))
@@ -193,7 +193,7 @@ def sweep(
     against = _differences(frame, np.array(scores), baseline, axis, seed)
     frame = pd.concat([frame, against], axis=1)
     frame["pareto"] = _pareto(frame, axis)
-    return Sweep(frame, axis, baseline, lacking)
+    return Sweep(frame, axis, baseline, missing)
 
 
 def _point_of(run: LoggedRun) -> Point:

@@ -132,9 +132,9 @@ def _sweep(
         points = [*own, *(point for point in curve if point not in own)]
     named = baseline if judge is None or ", " in baseline else f"{baseline}, {judge}"
     result = grid.sweep(bank, points, baseline=named, judge_settings=judging, beside=logged[1:])
-    said = warnings(logged)
+    notices = warnings(logged)
     captions = [caption(str(run.folder.path), run) for run in logged]
-    for text in said:
+    for text in notices:
         click.echo(f"warning: {printable(text)}", err=True)
     table = frontier.table(result, captions)
     made = [table]
@@ -148,7 +148,7 @@ def _sweep(
             click.echo(printable(note))
         click.echo()
     _note_batches(bank)
-    _write(result, csv, tables.csv(table), figure, said, captions)
+    _write(result, csv, tables.csv(table), figure, notices, captions)
     return 0
 
 
@@ -168,7 +168,7 @@ def _write(
     csv: Path | None,
     numbers: str,
     figure: Path | None,
-    said: list[str],
+    notices: list[str],
     captions: list[str],
 ) -> None:
     from harness.errors import UsageError
@@ -182,7 +182,7 @@ def _write(
         if figure.suffix not in (".png", ".svg"):
             raise UsageError(f"--figure {figure} is no .png or .svg file")
         with style.styled():
-            drawn = frontier.figure(result, warnings=said, captions=captions)
+            drawn = frontier.figure(result, warnings=notices, captions=captions)
             style.settle(drawn)
             png = figure.suffix == ".png"
             files[figure] = style.png(drawn) if png else style.svg(drawn).encode()

@@ -39,11 +39,11 @@ class Kept(Benchmark):
 
     name: ClassVar[str] = "the run"
     scored: ClassVar[bool] = False
-    kept: tuple[Prompt, ...] = ()
+    prompts_of_run: tuple[Prompt, ...] = ()
 
     def prompts(self) -> list[Prompt]:
         """Return them."""
-        return list(self.kept)
+        return list(self.prompts_of_run)
 
 
 @dataclass(frozen=True)

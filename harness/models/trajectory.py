@@ -232,10 +232,10 @@ class Trajectory:
         match type(scheduler).__name__:
             case "DDIMScheduler" | "DDPMScheduler" | "LCMScheduler" as name:
                 if step < len(timesteps):
-                    kept = float(scheduler.alphas_cumprod[timesteps[step]])
+                    alpha = float(scheduler.alphas_cumprod[timesteps[step]])
                 else:
-                    kept = float(scheduler.final_alpha_cumprod) if name == "DDIMScheduler" else 1.0
-                return math.sqrt(kept), math.sqrt(1.0 - kept)
+                    alpha = float(scheduler.final_alpha_cumprod) if name == "DDIMScheduler" else 1.0
+                return math.sqrt(alpha), math.sqrt(1.0 - alpha)
             case "FlowMatchEulerDiscreteScheduler":
                 sigma = float(scheduler.sigmas[step])
                 return 1.0 - sigma, sigma

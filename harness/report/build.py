@@ -147,16 +147,16 @@ _FORMATS: dict[str, Callable[[Table], str]] = {
 
 def write_up(found: Findings, options: Options) -> Content:
     """Choose and word what a report holds of some findings."""
-    said, points = list(found.warnings), found.published
+    warnings, points = list(found.warnings), found.published
     configs = [run.manifest.config for run in found.runs]
     miniature = any(map(is_miniature, configs))
     if options.published and miniature:
-        said.append(PUBLISHED_ON_MINIATURE)
+        warnings.append(PUBLISHED_ON_MINIATURE)
     if not options.published:
         benchmarks = {config["benchmark"]["name"] for config in configs}
         comparable = not miniature and len(benchmarks) == 1
         points = points[points["benchmark"].isin(benchmarks)] if comparable else points.iloc[:0]
-    notes = [*found.captions, *said]
+    notes = [*found.captions, *warnings]
     made = [contents.results(found.results, notes)]
     if len(found.seeds):
         made.append(contents.seeds(found.seeds, notes))
@@ -181,7 +181,7 @@ def write_up(found: Findings, options: Options) -> Content:
     made += [contents.gaps(found.gaps, notes), contents.curves(found.scaling, notes)]
     if len(points):
         made.append(contents.published(points, notes))
-    return Content(found, made, points, said)
+    return Content(found, made, points, warnings)
 
 
 def draw(content: Content) -> tuple[list[Drawing], dict[str, bytes]]:
@@ -189,7 +189,7 @@ def draw(content: Content) -> tuple[list[Drawing], dict[str, bytes]]:
     drawings: list[Drawing] = []
     files: dict[str, bytes] = {}
     found, points = content.findings, content.points
-    said = {"warnings": content.warnings, "captions": found.captions}
+    labels = {"warnings": content.warnings, "captions": found.captions}
     table = found.scaling
 
     def add(name: str, figure: Figure, words: str) -> None:
@@ -204,24 +204,24 @@ def draw(content: Content) -> tuple[list[Drawing], dict[str, bytes]]:
     with style.styled():
         add(
             "cost",
-            figures.cost(table, points, **said),
+            figures.cost(table, points, **labels),
             "Micro score over the realised mean cost of one selected image in draws, NFE, TFLOPs "
             "and device-seconds: all roles (generator, judge, scorer), and the generator alone.",
         )
         add(
             "scaling",
-            figures.scaling(table, points, found.seeds, **said),
+            figures.scaling(table, points, found.seeds, **labels),
             "Score over budget, micro and macro side by side, with 95% intervals.",
         )
         if (table["kind"] == "tag").any():
             add(
                 "scaling-by-tag",
-                figures.by_tag(table, points, **said),
+                figures.by_tag(table, points, **labels),
                 "Score over budget for each tag, with 95% intervals, on one scale.",
             )
         add(
             "oracle-gap",
-            figures.gap(table, found.gaps, **said),
+            figures.gap(table, found.gaps, **labels),
             "What the judge leaves behind: micro score of an oracle, of the run's own selection "
             "and of a random draw from the same draws; and oracle minus own selection.",
         )

@@ -300,8 +300,8 @@ def _chain(
 
 def _answer(answer: Mapping[str, Any]) -> str:
     chance = answer["probability"]
-    said = answer["answer"] or ("" if chance is None else f"{answer['expected']} {chance:.2f}")
-    return f"{answer['question']} {said}"
+    reply = answer["answer"] or ("" if chance is None else f"{answer['expected']} {chance:.2f}")
+    return f"{answer['question']} {reply}"
 
 
 def _cost(run: LoggedRun, search: int, index: int) -> str:

@@ -41,13 +41,12 @@ def table(sweep: Sweep, notes: Sequence[str] = ()) -> Table:
         }
     )
     budgets: dict[str, list[str]] = {}
-    for point in sweep.lacking:
+    for point in sweep.missing:
         budgets.setdefault(point.curve, []).append(str(point.budget))
-    lacking = [f"{curve} at {', '.join(at)}" for curve, at in budgets.items()]
-    if lacking:
-        lacking = [f"the log lacks draws for these searches: {'; '.join(lacking)}"]
+    searches = [f"{curve} at {', '.join(at)}" for curve, at in budgets.items()]
+    missing = [f"the log lacks draws for these searches: {'; '.join(searches)}"]
     title = f"Score over {AXES[sweep.axis]}; * marks the Pareto set"
-    return Table("frontier", title, rows, shown, [*HOW, *lacking, *notes])
+    return Table("frontier", title, rows, shown, [*HOW, *(missing if searches else []), *notes])
 
 
 def figure(sweep: Sweep, *, warnings: Sequence[str] = (), captions: Sequence[str] = ()) -> Figure:

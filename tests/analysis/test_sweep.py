@@ -41,8 +41,8 @@ def test_the_default_grid_is_what_the_log_can_answer(path: Path) -> None:
     points = default_grid(bank)
     result = sweep(bank, points)
     frame = result.frame
-    assert result.axis == "tflops" and len(frame) + len(result.lacking) == len(points)
-    assert {point.strategy for point in result.lacking} <= {"prune", "threshold"}
+    assert result.axis == "tflops" and len(frame) + len(result.missing) == len(points)
+    assert {point.strategy for point in result.missing} <= {"prune", "threshold"}
     assert {name.split()[0].strip(",") for name in frame["curve"]} == {
         "best-of-n", "prune", "threshold"
     }  # fmt: skip

@@ -187,11 +187,11 @@ def test_a_replay_of_a_reference_run_is_another_reference_run() -> None:
 
 def test_draws_that_the_log_lacks_are_named(suite: tuple[Path, Faults], tmp_path: Path) -> None:
     run(stub_plan(suite[0], budget=3), tmp_path / "bank")
-    lacking = (
+    message = (
         "in 10 of 10 searches 'best-of-n' with a budget of 4 asks for draws that it lacks: "
         "draw 3 of prompt 00000, replicate 0;"
     )
-    with pytest.raises(HarnessError, match=lacking):
+    with pytest.raises(HarnessError, match=message):
         what_if(tmp_path / "bank", "best-of-n", budget=4)
     with pytest.raises(HarnessError, match=r"draw 1 .*\(with feedback\)") as caught:
         what_if(tmp_path / "bank", "reflect")

@@ -105,7 +105,7 @@ class EnsembleJudge:
         """Look at settings and parts (see `harness.models.base.JudgeFactory`).
 
         Raises:
-            UsageError: An unknown rule, a threshold or spread that is lacking, or what the members
+            UsageError: An unknown rule, a threshold or spread that is missing, or what the members
                 refuse.
         """
         built = _own(settings)
@@ -176,7 +176,7 @@ def _numbers(text: str, option: str, names: Sequence[str]) -> dict[str, float]:
     """Return a number of each member.
 
     Raises:
-        UsageError: One is lacking, is no number (a spread: above 0), or is no member's.
+        UsageError: One is missing, is no number (a spread: above 0), or is no member's.
     """
     numbers: dict[str, float] = {}
     example = f"such as -J {option}={','.join(f'{name}:0.3' for name in names)}"
@@ -192,6 +192,6 @@ def _numbers(text: str, option: str, names: Sequence[str]) -> dict[str, float]:
             known = f"the ensemble has no member '{name}' left for -J {option}"
             raise UsageError(known, did_you_mean(name, names))
         numbers[name] = number
-    if lacking := [name for name in names if name not in numbers]:
-        raise UsageError(f"the ensemble lacks -J {option} of '{lacking[0]}'", example)
+    if missing := [name for name in names if name not in numbers]:
+        raise UsageError(f"the ensemble lacks -J {option} of '{missing[0]}'", example)
     return numbers
