@@ -57,9 +57,10 @@ def forecast(runs: tuple[Location, ...], budget: int, as_json: bool, seed: int) 
 
 def _result(run: LoggedRun, budget: int, seed: int) -> dict[str, Any]:
     from harness.analysis import forecast as analysis
+    from harness.analysis.forecast_model import prompt_draws
     from harness.analysis.logged_run import COST_AXES
 
-    draws = analysis.prompt_draws(run)
+    draws = prompt_draws(run)
     budgets = budgets_up_to(budget, draws.number)
     table = analysis.forecast_table(draws, budgets, seed=seed)
     spread = analysis.spread(draws)

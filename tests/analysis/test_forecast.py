@@ -9,7 +9,15 @@ from click.testing import CliRunner
 
 from harness.analysis import forecast as forecasts
 from harness.analysis.curves import run_curves
-from harness.analysis.forecast import BY_SCORE, FIRST_ACCEPTED, ORACLE, Forecast, PromptDraws
+from harness.analysis.forecast_model import (
+    BY_SCORE,
+    FIRST_ACCEPTED,
+    ORACLE,
+    Forecast,
+    PromptDraws,
+    observed,
+    prompt_draws,
+)
 from harness.analysis.mixtures import RATES, beta, binomial, fit
 from harness.cli import cli
 from harness.errors import UsageError
@@ -72,7 +80,7 @@ def test_prompts_that_nothing_solves_hold_the_curve_down() -> None:
 
 def test_budgets_of_the_log_are_read_from_it() -> None:
     draws, _ = make_draws(5)
-    log = forecasts.observed(draws, range(1, DRAWS + 1))
+    log = observed(draws, range(1, DRAWS + 1))
     scores = Forecast(draws).scores(range(1, DRAWS + 1))
     for selection, values in scores.items():
         assert values == pytest.approx(log[selection].mean(axis=0), abs=1e-12)
@@ -98,7 +106,7 @@ def test_a_failed_draw_is_no_wrong_one() -> None:
 
 def test_a_log_of_a_run_is_forecast_with_intervals(make_run: MakeRun) -> None:
     run = make_run("run", strategy="best-of-n", budget=8)
-    table = forecasts.forecast_table(forecasts.prompt_draws(run), [1, 8, 32])
+    table = forecasts.forecast_table(prompt_draws(run), [1, 8, 32])
     own = table[table["selection"] == BY_SCORE].set_index("budget")
     assert own["score"][8] == pytest.approx(run.scores().mean(), abs=0.02)  # ties share the choice
     assert ((table["low"] <= table["score"]) & (table["score"] <= table["high"])).all()
@@ -107,12 +115,12 @@ def test_a_log_of_a_run_is_forecast_with_intervals(make_run: MakeRun) -> None:
 
 def test_draws_that_depend_on_each_other_are_refused(make_run: MakeRun) -> None:
     with pytest.raises(UsageError, match="several rounds"):
-        forecasts.prompt_draws(make_run("run", strategy="reflect", budget=8))
+        prompt_draws(make_run("run", strategy="reflect", budget=8))
 
 
 def test_too_few_draws_are_refused(make_run: MakeRun) -> None:
     with pytest.raises(UsageError, match="fewer than 4"):
-        forecasts.prompt_draws(make_run("run", strategy="best-of-n", budget=2))
+        prompt_draws(make_run("run", strategy="best-of-n", budget=2))
 
 
 @pytest.mark.slow
@@ -133,7 +141,7 @@ def test_a_report_continues_what_takes_the_best_of_independent_draws(make_run: M
     curves = [run_curves(run) for run in runs]
     table = forecasts.continuations(curves, ["n", "r"])
     assert set(table["run"]) == {"n"} and table["budget"].tolist() == [8, 16, 32, 64]
-    draws = forecasts.prompt_draws(runs[0])
+    draws = prompt_draws(runs[0])
     whole = forecasts.forecast_table(draws, [8, 16, 32, 64]).query("selection == @BY_SCORE")
     for column in ("score", "low", "high"):
         assert table[column].tolist() == pytest.approx(whole[column].tolist())
