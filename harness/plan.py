@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.base import Benchmark
+from harness.abilities import check_abilities
 from harness.config import RECORDED_IMAGES, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.identity import Resolver
-from harness.models import checkpoints
+from harness.locating import Paths, digests, locate
 from harness.models.adapter_names import adapters, is_adapter
 from harness.models.bundled import loads_miniature
-from harness.models.digests import folder_digest
 from harness.models.dtypes import resolve_dtype
 from harness.models.judges.chosen import check_judge, chosen_judge, is_remote
 from harness.models.metrics.together import chosen, metric_names
@@ -49,20 +48,6 @@ from harness.registry import (
 from harness.seeds import digest
 from harness.truncation import Truncated, Truncation, truncation_of
 from strategies.base import Strategy
-
-Paths = Mapping[Role, Mapping[str, Path]]
-
-_OF_GENERATORS = {
-    Ability.FEEDBACK: "conditions draws on feedback",
-    Ability.PARTIAL: "stops draws before their last step and continues them",
-}
-"""What a strategy does that needs an ability of the generator."""
-
-_OF_JUDGES = {
-    Ability.FEEDBACK: "conditions draws on what a judge says",
-    Ability.REPLY: "asks a judge questions",
-}
-"""Likewise of the judge."""
 
 
 @dataclass(frozen=True)
@@ -369,48 +354,6 @@ def scorer_spec(benchmark: Benchmark, suite: ModelSpec, given: Mapping[str, str]
     return suite.model_copy(update={"checkpoints": checkpoints})
 
 
-def abilities_of(generator: ModelSpec) -> frozenset[Ability]:
-    """Return what a generator can do of what a strategy may need."""
-    factory = GENERATORS.get(generator.kind)
-    own = getattr(factory, "abilities_for", None)
-    abilities: frozenset[Ability] = own(generator.checkpoints) if own else factory.abilities
-    return abilities
-
-
-def check_abilities(
-    strategy: Strategy, generator: ModelSpec, judge: ModelSpec, budget: int
-) -> None:
-    """See that models have what a strategy needs.
-
-    Raises:
-        UsageError: They lack something, or nobody judges what the strategy chooses among.
-    """
-    makers = abilities_of(generator)
-    factory = GENERATORS.get(generator.kind)
-    judges = getattr(JUDGES.get(judge.kind), "abilities", frozenset({Ability.FEEDBACK}))
-    for ability in sorted(strategy.needs()):
-        if ability in _OF_GENERATORS and ability not in makers:
-            raise UsageError(
-                f"strategy '{strategy.name}' {_OF_GENERATORS[ability]}, which generator "
-                f"'{generator.kind}' does not take"
-                + (" with this checkpoint" if ability in factory.abilities else ""),
-                "choose a --model whose generator does, or another --strategy",
-            )
-        if ability in _OF_JUDGES and ability not in judges:
-            raise UsageError(
-                f"strategy '{strategy.name}' {_OF_JUDGES[ability]}, and --judge {judge.kind} "
-                "says nothing",
-                "leave --judge out, name another, or choose another --strategy",
-            )
-    if strategy.needs_judge and budget > 1 and judge.kind == "none":
-        raise UsageError(
-            f"strategy '{strategy.name}' keeps the draw that the judge prefers, and --judge none "
-            f"prefers none: of {budget} draws it would keep one for no reason",
-            "name a --judge, such as vlm=ORG/NAME; or draw without choosing: --strategy single, "
-            "with --replicates for several images a prompt",
-        )
-
-
 def _check_compile(suite: Suite) -> None:
     if suite.generator.compile:
         kind = suite.generator.kind
@@ -430,55 +373,3 @@ def with_dtype(spec: ModelSpec, ask: Ask) -> ModelSpec:
     """A spec with its number type settled: bfloat16 on a GPU, float32 on a CPU, unless stated."""
     dtype = resolve_dtype(ask.dtype or spec.dtype, ask.device)
     return spec.model_copy(update={"dtype": dtype})
-
-
-def locate(specs: Mapping[Role, ModelSpec]) -> Paths:
-    """Return each checkpoint's folder; downloads what a hub id names and is not here yet.
-
-    Raises:
-        HarnessError: One is missing.
-    """
-    return {
-        role: {part: _located(part, ref) for part, ref in spec.checkpoints.items()}
-        for role, spec in specs.items()
-    }
-
-
-def located_here(config: RunConfig, role: Role) -> dict[str, Path]:
-    """Return where a role's checkpoints lie on this machine, by part; nothing is downloaded.
-
-    Raises:
-        HarnessError: One is not here, or not the run's.
-    """
-    paths: dict[str, Path] = {}
-    for part, reference in config.specs[role].checkpoints.items():
-        path = checkpoints.look(reference).path
-        if path is None:
-            raise HarnessError(f"checkpoint '{reference}' of the {role} is not here")
-        if folder_digest(path) != config.digests.get(f"{role}.{part}"):
-            raise HarnessError(f"checkpoint '{reference}' here is not the one of the run")
-        paths[part] = path
-    return paths
-
-
-def _located(part: str, ref: str) -> Path:
-    try:
-        return checkpoints.resolve(ref)
-    except HarnessError as error:
-        if part != "detector" or ref.startswith("bundled:"):
-            raise
-        # No hub has it in this form, so it is missing on every machine at first.
-        convert = (
-            "GenEval's official detector, an mmdet .pth file, becomes such a folder with "
-            "`python -m harness convert-detector FILE.pth --out FOLDER`"
-        )
-        raise type(error)(error.message, f"{error.hint}; {convert}") from error
-
-
-def digests(paths: Paths) -> dict[str, str]:
-    """Content digest of every checkpoint, by "role.part"."""
-    return {
-        f"{role}.{part}": folder_digest(path)
-        for role, parts in paths.items()
-        for part, path in parts.items()
-    }

@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from harness.abilities import check_abilities
 from harness.analysis.loading import assemble, ended
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.logged_trajectories import (
@@ -36,6 +37,7 @@ from harness.engine.rows import draw_columns
 from harness.engine.searches import Search, SearchKey
 from harness.errors import HarnessError, UsageError
 from harness.identity import Resolver
+from harness.locating import located_here
 from harness.log import store
 from harness.log.location import Location
 from harness.log.manifest import Manifest
@@ -43,7 +45,6 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import DRAW, KEYS, SCORE, TABLES, UNITS
 from harness.models.base import CostOf
 from harness.options import build, resolved
-from harness.plan import check_abilities, located_here
 from harness.records import Ability, Role
 from harness.registry import GENERATORS, STRATEGIES
 from harness.replay import COLUMNS, MissingDraw, Replayed, replay

@@ -15,9 +15,9 @@ from harness.engine.rows import logged_draw
 from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
 from harness.identity import Earlier, Resolver
+from harness.locating import located_here
 from harness.log.schema import DRAW, SCORE, VERDICT
 from harness.models.metrics.together import metric_names
-from harness.plan import located_here
 from harness.records import Prompt, Request, Role
 from harness.registry import GENERATORS, JUDGES, METRICS
 

@@ -128,9 +128,9 @@ def bench(
 
 
 def _regimes(model: str) -> list[str]:
+    from harness.abilities import abilities_of
     from harness.models.suites import load_suite
     from harness.options import build
-    from harness.plan import abilities_of
     from harness.registry import STRATEGIES, import_paths
 
     with import_paths(allowed=True):  # the suite is the user's own, as in `run`

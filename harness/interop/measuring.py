@@ -13,6 +13,7 @@ from harness.config import RECORDED_IMAGES, Plugin, RunConfig, read_config
 from harness.engine.launch import Execution, work
 from harness.engine.sources import Known
 from harness.errors import HarnessError, UsageError
+from harness.locating import digests, locate
 from harness.log import integrity, store
 from harness.log.files import read_file
 from harness.log.images import MAX_BYTES, image_path, verify
@@ -24,7 +25,7 @@ from harness.models.dtypes import resolve_dtype
 from harness.models.judges.none import UNJUDGED
 from harness.models.metrics.together import chosen, metric_names
 from harness.models.suites import ModelSpec, load_suite
-from harness.plan import Plan, digests, locate
+from harness.plan import Plan
 from harness.prompts import read_prompts
 from harness.records import Draw, Prompt, Role
 from harness.registry import import_paths

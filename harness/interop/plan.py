@@ -13,12 +13,13 @@ from harness.config import RECORDED_IMAGES, Plugin, RunConfig
 from harness.errors import HarnessError, UsageError
 from harness.interop.layout import PromptFolder, group, passed_over, read_layout
 from harness.interop.matching import match
+from harness.locating import digests, locate
 from harness.models.bundled import loads_miniature
 from harness.models.dtypes import resolve_dtype
 from harness.models.metrics.together import chosen
 from harness.models.suites import ModelSpec, Suite, load_suite
 from harness.options import build, resolved
-from harness.plan import Plan, digests, locate, scorer_spec
+from harness.plan import Plan, scorer_spec
 from harness.records import Prompt, Role
 from harness.registry import BENCHMARKS, import_paths
 from harness.seeds import digest

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 
+from harness.abilities import abilities_of
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models.checkpoints import is_pipeline
 from harness.models.diffusers_loading import settings_class
 from harness.models.diffusers_pipeline import DiffusersGenerator
 from harness.models.loading import quiet
 from harness.models.suites import load_suite, sampler_settings
-from harness.plan import Ask, abilities_of, plan
+from harness.plan import Ask, plan
 from harness.records import Ability, Feedback, Image, Loading, Request
 from harness.registry import GENERATORS
 from harness.testing import GeneratorContract

@@ -1,0 +1,63 @@
+"""What models can do of what a strategy may ask of them, looked up before anything is loaded."""
+
+from __future__ import annotations
+
+from harness.errors import UsageError
+from harness.models.suites import ModelSpec
+from harness.records import Ability
+from harness.registry import GENERATORS, JUDGES
+from strategies.base import Strategy
+
+_OF_GENERATORS = {
+    Ability.FEEDBACK: "conditions draws on feedback",
+    Ability.PARTIAL: "stops draws before their last step and continues them",
+}
+"""What a strategy does that needs an ability of the generator."""
+
+_OF_JUDGES = {
+    Ability.FEEDBACK: "conditions draws on what a judge says",
+    Ability.REPLY: "asks a judge questions",
+}
+"""Likewise of the judge."""
+
+
+def abilities_of(generator: ModelSpec) -> frozenset[Ability]:
+    """Return what a generator can do of what a strategy may need."""
+    factory = GENERATORS.get(generator.kind)
+    own = getattr(factory, "abilities_for", None)
+    abilities: frozenset[Ability] = own(generator.checkpoints) if own else factory.abilities
+    return abilities
+
+
+def check_abilities(
+    strategy: Strategy, generator: ModelSpec, judge: ModelSpec, budget: int
+) -> None:
+    """See that models have what a strategy needs.
+
+    Raises:
+        UsageError: They lack something, or nobody judges what the strategy chooses among.
+    """
+    makers = abilities_of(generator)
+    factory = GENERATORS.get(generator.kind)
+    judges = getattr(JUDGES.get(judge.kind), "abilities", frozenset({Ability.FEEDBACK}))
+    for ability in sorted(strategy.needs()):
+        if ability in _OF_GENERATORS and ability not in makers:
+            raise UsageError(
+                f"strategy '{strategy.name}' {_OF_GENERATORS[ability]}, which generator "
+                f"'{generator.kind}' does not take"
+                + (" with this checkpoint" if ability in factory.abilities else ""),
+                "choose a --model whose generator does, or another --strategy",
+            )
+        if ability in _OF_JUDGES and ability not in judges:
+            raise UsageError(
+                f"strategy '{strategy.name}' {_OF_JUDGES[ability]}, and --judge {judge.kind} "
+                "says nothing",
+                "leave --judge out, name another, or choose another --strategy",
+            )
+    if strategy.needs_judge and budget > 1 and judge.kind == "none":
+        raise UsageError(
+            f"strategy '{strategy.name}' keeps the draw that the judge prefers, and --judge none "
+            f"prefers none: of {budget} draws it would keep one for no reason",
+            "name a --judge, such as vlm=ORG/NAME; or draw without choosing: --strategy single, "
+            "with --replicates for several images a prompt",
+        )
