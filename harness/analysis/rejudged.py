@@ -44,17 +44,25 @@ def chosen(
             raise UsageError("-J is an option of --judge", "say --judge metric=NAME -J accept=0.3")
         return config.judge
     spec = chosen_judge(config.judge, given, settings, config.metric or ModelSpec())
+    if spec == config.judge:
+        return spec
     names = metric_names(config.metric)
     if spec.kind == ORACLE and config.scorer is not None:
         return config.scorer.model_copy(update={"kind": ORACLE})
     if spec.kind == "metric" and spec.settings.get("name") in names:
         return spec
-    can = [*(f"metric={name}" for name in names), *([ORACLE] if config.scorer else [])]
+    can = [judge_name(config.judge), *(f"metric={name}" for name in names)]
+    can += [ORACLE] if config.scorer else []
     raise UsageError(
         f"what the judge '{given}' says of the images of {folder.path} is not in its log",
         f"it can answer for --judge {' or '.join(can)}; or measure the images first: "
         "python -m harness score RUN --metrics NAME",
     )
+
+
+def judge_name(spec: ModelSpec) -> str:
+    """Return what a judge is called on the command line."""
+    return f"metric={spec.settings['name']}" if spec.kind == "metric" else spec.kind
 
 
 def judging_of(spec: ModelSpec, *, is_logged: bool) -> Judging:

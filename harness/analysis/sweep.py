@@ -1,13 +1,14 @@
-"""A grid of searches replayed over one bank of draws: score over what they would have cost.
+"""A grid of searches replayed over banks of draws: score over what they would have cost.
 
 All points share their draws, so they are compared prompt by prompt. A point's cost is that of the
-search, verification included and the benchmark's own grading left out.
+search, verification included and the benchmark's own grading left out. Banks that differ in their
+seed alone are one, pooled as runs are (`harness.analysis.pooling`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from typing import Any
 
@@ -18,10 +19,12 @@ import pyarrow.compute as pc
 
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.pairs import difference
-from harness.analysis.rejudged import ORACLE
+from harness.analysis.pooling import pool
+from harness.analysis.rejudged import ORACLE, judge_name
 from harness.analysis.resampling import Floats
 from harness.analysis.statistics import mean_interval
 from harness.analysis.what_if import Bank, LacksDraws
+from harness.config import RunConfig, read_config
 from harness.errors import UsageError
 from harness.options import resolved
 from harness.records import Ability, whole_steps
@@ -30,8 +33,8 @@ from harness.registry import GENERATORS, STRATEGIES
 BASELINE = "best-of-n"
 """The curve that points are held against where nothing else is named."""
 
-AXES = {"tflops": "TFLOPs", "nfe": "NFE (the judge's work is not in it)", "draws": "images judged"}
-"""Costs of a point, the first that is known for all being the one they are compared at."""
+AXES = {"tflops": "TFLOPs", "nfe": "NFE", "device_seconds": "device-seconds"}
+"""Costs of a point; points are compared at each that is known for all of them."""
 
 QUANTILES = (0.25, 0.5, 0.75)
 SURVIVORS = (0.5, 0.25)
@@ -67,16 +70,16 @@ class Sweep:
     Attributes:
         frame: One row a point that the log answers: `curve`, `budget`, `oracle`; `score` (micro)
             with `low`, `high` and `method`; mean costs of a search `draws`, `nfe`, `tflops`,
-            `device_seconds`, the search's own; `difference` with `difference_low` and
-            `difference_high`: to the baseline at the same cost, paired over prompts; `pareto`: no
-            point costs less and scores as high, oracles left out.
-        axis: The cost that points are compared at, of `AXES`.
+            `device_seconds`, the search's own; and for each of the axes `difference_AXIS` with
+            `_low` and `_high`: to the baseline at the same cost, paired over prompts; and
+            `pareto_AXIS`: no point costs less and scores as high, oracles left out.
+        axes: The costs that points are compared at, of `AXES`; `draws` where none is known.
         baseline: The curve they are held against.
         missing: Points that ask for draws the log lacks.
     """
 
     frame: pd.DataFrame
-    axis: str
+    axes: Sequence[str]
     baseline: str
     missing: Sequence[Point]
 
@@ -98,38 +101,42 @@ def grid_of(
     ]
 
 
-def default_grid(bank: Bank, judge: str | None = None) -> list[Point]:
+def default_grid(banks: Sequence[Bank], judges: Sequence[str | None] = (None,)) -> list[Point]:
     """Return best-of-n, its early stop and its oracle, and what the logged previews allow.
 
     Args:
-        bank: The draws.
-        judge: Another judge for all points but the oracle's; None for the run's own.
+        banks: The draws, of one kind of run.
+        judges: For all points but the oracle's; None is the run's own.
     """
-    budgets = budgets_up_to(bank.config.budget)
-    points = grid_of(BASELINE, {}, budgets)
-    points += grid_of(BASELINE, {"select": ("first-accepted",)}, budgets[1:])
-    if Ability.PARTIAL in GENERATORS.get(bank.config.generator.kind).abilities:
-        points += _on_previews(bank, budgets[1:], judge)
-    points = [Point(p.strategy, p.options, p.budget, judge) for p in points]
-    if bank.config.scorer is not None and judge != ORACLE:
+    config = banks[0].config
+    budgets = budgets_up_to(config.budget)
+    has_previews = Ability.PARTIAL in GENERATORS.get(config.generator.kind).abilities
+    points = []
+    for judge in judges:
+        own = grid_of(BASELINE, {}, budgets)
+        own += grid_of(BASELINE, {"select": ("first-accepted",)}, budgets[1:])
+        own += _on_previews(banks, budgets[1:], judge) if has_previews else []
+        points += [replace(point, judge=judge) for point in own]
+    if config.scorer is not None and ORACLE not in judges:
         points += [Point(BASELINE, {}, budget, ORACLE) for budget in budgets[1:]]
     return points
 
 
-def _on_previews(bank: Bank, budgets: Sequence[int], judge: str | None) -> Iterator[Point]:
-    steps = whole_steps(bank.config.generator.settings)
-    stops = sorted(set(bank.table["stop"].drop_null().to_pylist()))
+def _on_previews(banks: Sequence[Bank], budgets: Sequence[int], judge: str | None) -> list[Point]:
+    table = pa.concat_tables(bank.table for bank in banks)
+    steps = whole_steps(banks[0].config.generator.settings)
+    stops = sorted(set(table["stop"].drop_null().to_pylist()))
     share = {stop: f"{stop / steps:.6g}" for stop in stops}
     schedules = [f"{share[stop]}:{left}" for stop in stops for left in SURVIVORS]
     schedules += [
         f"{share[one]}:{SURVIVORS[0]},{share[two]}:{SURVIVORS[1]}"
         for one, two in combinations(stops, 2)
     ]
-    yield from grid_of("prune", {"schedule": schedules}, budgets)
+    points = grid_of("prune", {"schedule": schedules}, budgets)
     for stop in stops:
-        for bar in _bars(bank.table.filter(pc.equal(bank.table["stop"], stop)), judge):
-            options = {"bar": (bar,), "looks": (share[stop],)}
-            yield from grid_of("threshold", options, budgets)
+        bars = _bars(table.filter(pc.equal(table["stop"], stop)), judge)
+        points += grid_of("threshold", {"bar": bars, "looks": (share[stop],)}, budgets)
+    return points
 
 
 def _bars(previews: pa.Table, judge: str | None) -> list[str]:
@@ -144,7 +151,7 @@ def _bars(previews: pa.Table, judge: str | None) -> list[str]:
 
 
 def sweep(
-    bank: Bank,
+    banks: Sequence[Bank],
     points: Sequence[Point],
     *,
     baseline: str = BASELINE,
@@ -155,7 +162,7 @@ def sweep(
     """Replay all points of a grid.
 
     Args:
-        bank: The draws.
+        banks: The draws, of runs that differ in nothing but their seed: their searches are pooled.
         points: The grid.
         baseline: Name of the curve that the others are held against.
         judge_settings: Options of the points' judge.
@@ -166,42 +173,47 @@ def sweep(
         UsageError: The baseline is no curve of the grid, a point cannot be replayed exactly, or the
             run has no scorer.
     """
-    if bank.config.scorer is None:
-        raise UsageError(f"{bank.folder.path} has no scorer, so there are no scores to compare")
+    own = banks[0].config
+    if own.scorer is None:
+        raise UsageError(f"{banks[0].folder.path} has no scorer, so there are no scores to compare")
     rows, scores, missing = [], [], []
     for point in points:
         settings = judge_settings if point.judge not in (None, ORACLE) else None
         try:
-            run = bank.replayed(
-                point.strategy, point.options, budget=point.budget, judge=point.judge,
-                judge_settings=settings,
-            ).run  # fmt: skip
+            (run,) = pool([
+                bank.replayed(point.strategy, point.options, budget=point.budget,
+                              judge=point.judge, judge_settings=settings).run
+                for bank in banks
+            ])  # fmt: skip
         except LacksDraws:
             missing.append(point)
             continue
         scores.append(run.scores())
         rows.append(_row(point, run, scores[-1], seed))
     for run in beside:
-        point = _point_of(run)
+        point = _point_of(run, own)
         scores.append(run.scores())
         rows.append(_row(point, run, scores[-1], seed))
     frame = pd.DataFrame(rows)
     if baseline not in {point.curve for point in points} or not (frame["curve"] == baseline).any():
         curves = ", ".join(dict.fromkeys(point.curve for point in points))
         raise UsageError(f"the baseline '{baseline}' is no curve of this sweep", f"it has {curves}")
-    axis = next(name for name in AXES if frame[name].notna().all() and (frame[name] > 0).any())
-    against = _differences(frame, np.array(scores), baseline, axis, seed)
-    frame = pd.concat([frame, against], axis=1)
-    frame["pareto"] = _pareto(frame, axis)
-    return Sweep(frame, axis, baseline, missing)
+    axes = [name for name in AXES if frame[name].notna().all() and (frame[name] > 0).any()]
+    axes = axes or ["draws"]
+    parts = [_differences(frame, np.array(scores), baseline, axis, seed) for axis in axes]
+    fronts = {f"pareto_{axis}": _pareto(frame, axis) for axis in axes}
+    frame = pd.concat([frame, *parts], axis=1).assign(**fronts)
+    return Sweep(frame, axes, baseline, missing)
 
 
-def _point_of(run: LoggedRun) -> Point:
-    config = run.manifest.config
-    name, options = config["strategy"]["name"], config["strategy"]["options"]
-    usual = resolved(STRATEGIES.get(name)())
-    changed = {key: str(value) for key, value in options.items() if value != usual.get(key)}
-    return Point(name, changed, config["budget"], ORACLE if config["oracle"] else None)
+def _point_of(run: LoggedRun, own: RunConfig) -> Point:
+    """Return the point that a run is, beside those of banks with another config."""
+    config = read_config(run.manifest.config)
+    usual = resolved(STRATEGIES.get(config.strategy.name)())
+    options = config.strategy.options.items()
+    changed = {key: str(value) for key, value in options if value != usual.get(key)}
+    judge = None if config.judge == own.judge else judge_name(config.judge)
+    return Point(config.strategy.name, changed, config.budget, judge)
 
 
 def _row(point: Point, run: LoggedRun, scores: Floats, seed: int) -> dict[str, Any]:
@@ -236,9 +248,9 @@ def _differences(
     own = np.flatnonzero((frame["curve"] == baseline).to_numpy())
     own = own[np.argsort(frame[axis].to_numpy()[own], kind="stable")]
     costs = frame[axis].to_numpy()[own]
-    rows = []
+    rows, name = [], f"difference_{axis}"
     for place, cost in enumerate(frame[axis]):
-        row = dict.fromkeys(("difference", "difference_low", "difference_high"), float("nan"))
+        row = dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
         rows.append(row)
         if place in own or not costs[0] <= cost <= costs[-1]:
             continue

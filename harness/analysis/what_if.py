@@ -164,7 +164,8 @@ class Bank:
                 "for it",
                 "run it, with --reuse for the draws that it has in common with a run",
             )
-        judging = judging_of(spec, is_logged=judge is None)
+        is_logged = spec == self.config.judge
+        judging = judging_of(spec, is_logged=is_logged)
         results: dict[SearchKey, Replayed] = {}
         joined: list[tuple[SearchKey, Joined]] = []
         with deadline(0):
@@ -180,7 +181,7 @@ class Bank:
             "strategy": {"name": strategy, "options": resolved(built)},
             "budget": budget,
         }
-        if judge is not None:
+        if not is_logged:
             rows = [j.parts[-1] for _, j in joined]
             candidates = rejudged(candidates, rows, judging, spec, self.config)
             fields["judge"] = spec.model_dump(mode="json")
@@ -254,7 +255,7 @@ def what_if(
         options: Its options.
         budget: The most draws for one prompt; the run's own by default.
         judge: "oracle", or "metric=NAME" with a metric that the run has measured, in place of the
-            run's own judge.
+            run's own judge, which may be named too.
         judge_settings: Its options.
 
     Raises:

@@ -26,13 +26,21 @@ if TYPE_CHECKING:
     metavar="N",
     help="The most draws for one prompt; default: the run's own.",
 )
-@click.option("--judge", metavar="KIND", help="Another judge: oracle, or metric=NAME as logged.")
+@click.option(
+    "--judge",
+    "judges",
+    multiple=True,
+    metavar="KIND",
+    help="Another judge: oracle, or metric=NAME as logged. Several, the run's own among them, "
+    "stand beside each other.",
+)
 @click.option("-J", "judge_options", multiple=True, metavar="NAME=VALUE", help="Judge option.")
 @click.option(
     "--sweep",
     is_flag=True,
-    help="Replay a grid on the first RUN and print score over cost: all that its log answers, or "
-    "--strategy with every value of a repeated -S. Further RUNs stand beside it as they ran.",
+    help="Replay a grid and print score over cost: all that the log of the first RUN answers, or "
+    "--strategy with every value of a repeated -S. Seeds are pooled; other RUNs stand beside it "
+    "as they ran.",
 )
 @click.option("--baseline", metavar="CURVE", default="best-of-n", show_default=True,
               help="What a sweep's points are held against, at equal cost.")  # fmt: skip
@@ -44,7 +52,7 @@ def what_if(
     strategy: str | None,
     options: tuple[str, ...],
     budget: int | None,
-    judge: str | None,
+    judges: tuple[str, ...],
     judge_options: tuple[str, ...],
     sweep: bool,
     baseline: str,
@@ -64,22 +72,22 @@ def what_if(
 
     judging = parse(judge_options, flag="-J")
     if sweep:
-        return _sweep(runs, strategy, options, budget, judge, judging, baseline, csv, figure)
+        return _sweep(runs, strategy, options, budget, judges, judging, baseline, csv, figure)
     if strategy is None or csv or figure:
         missing = "--strategy" if strategy is None else "--sweep"
         raise UsageError(f"{missing} is missing", "say --strategy NAME, or --sweep for a grid")
     settings = parse(options, flag="-S")
     code = 0
-    for run in runs:
-        bank = Bank.open(run)
-        result = bank.replayed(
-            strategy, settings, budget=budget, judge=judge, judge_settings=judging
-        )
-        summary = result.summary
-        print_result(summary)
-        _note_batches(bank)
-        click.echo(f"replayed  from the draws of {result.folder.path}")
-        code = max(code, int(summary.nothing_scored))
+    for bank in map(Bank.open, runs):
+        for judge in judges or (None,):
+            result = bank.replayed(
+                strategy, settings, budget=budget, judge=judge, judge_settings=judging
+            )
+            summary = result.summary
+            print_result(summary)
+            _note_batches(bank)
+            click.echo(f"replayed  from the draws of {result.folder.path}")
+            code = max(code, int(summary.nothing_scored))
     return code
 
 
@@ -97,7 +105,7 @@ def _sweep(
     strategy: str | None,
     options: tuple[str, ...],
     budget: int | None,
-    judge: str | None,
+    given: tuple[str, ...],
     judging: dict[str, str],
     baseline: str,
     csv: Path | None,
@@ -107,14 +115,16 @@ def _sweep(
 
     from harness.analysis import sweep as grid
     from harness.analysis.loading import load_run
+    from harness.analysis.pooling import pool
     from harness.analysis.previews import previews_table
-    from harness.analysis.protocol import caption, check_comparable, warnings
+    from harness.analysis.protocol import caption, check_comparable, labels, warnings
+    from harness.analysis.rejudged import judge_name
     from harness.analysis.what_if import Bank
     from harness.cli.tables import print_table
     from harness.errors import UsageError
     from harness.report import contents, frontier, tables
 
-    bank, logged = Bank.open(runs[0]), [load_run(path) for path in runs]
+    logged = [load_run(path) for path in runs]
     check_comparable(logged, force=False)
     if any(
         list(run.prompts["prompt_id"]) != list(logged[0].prompts["prompt_id"]) for run in logged
@@ -122,23 +132,29 @@ def _sweep(
         raise UsageError(
             "the runs of a sweep have ended searches of different prompts", "let them all end"
         )
+    pooled = pool(logged)
+    banks = [Bank.open(part.folder.path) for part in pooled[0].parts]
+    config = banks[0].config
+    judges = [
+        None if judge == judge_name(config.judge) and not judging else judge
+        for judge in given or (None,)
+    ]
     if strategy is None:
-        points = grid.default_grid(bank, judge)
+        points = grid.default_grid(banks, judges)
     else:
-        budgets = [budget] if budget else grid.budgets_up_to(bank.config.budget)
-        own = [replace(p, judge=judge) for p in grid.grid_of(strategy, _values(options), budgets)]
-        curve = grid.grid_of(grid.BASELINE, {}, grid.budgets_up_to(bank.config.budget))
-        curve = [replace(p, judge=judge) for p in curve]
-        points = [*own, *(point for point in curve if point not in own)]
-    named = baseline if judge is None or ", " in baseline else f"{baseline}, {judge}"
-    result = grid.sweep(bank, points, baseline=named, judge_settings=judging, beside=logged[1:])
-    notices = warnings(logged)
-    captions = [caption(str(run.folder.path), run) for run in logged]
+        budgets = grid.budgets_up_to(config.budget)
+        own = grid.grid_of(strategy, _values(options), [budget] if budget else budgets)
+        own += [p for p in grid.grid_of(grid.BASELINE, {}, budgets) if p not in own]
+        points = [replace(point, judge=judge) for judge in judges for point in own]
+    named = baseline if judges[0] is None or ", " in baseline else f"{baseline}, {judges[0]}"
+    result = grid.sweep(banks, points, baseline=named, judge_settings=judging, beside=pooled[1:])
+    notices = warnings(pooled)
+    captions = [caption(name, run) for name, run in zip(labels(pooled), pooled, strict=True)]
     for text in notices:
         click.echo(f"warning: {printable(text)}", err=True)
     table = frontier.table(result, captions)
     made = [table]
-    looks = previews_table(logged[:1], [bank.folder.path.name])
+    looks = previews_table(pooled[:1], labels(pooled[:1]))
     if len(looks):
         made.append(contents.previews(looks, []))
     for each in made:
@@ -147,7 +163,7 @@ def _sweep(
         for note in each.notes:
             click.echo(printable(note))
         click.echo()
-    _note_batches(bank)
+    _note_batches(banks[0])
     _write(result, csv, tables.csv(table), figure, notices, captions)
     return 0
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.analysis.sweep import AXES, Sweep
@@ -14,30 +15,35 @@ from harness.report.tables import Table
 
 HOW = (
     "Micro scores of one bank of draws, 95% intervals over prompts; costs are means for one "
-    "search, the judge's work included, the benchmark's own grading left out. Pareto: no point of "
-    "a judge costs no more and scores as high. Many points were tried on the same prompts, so the "
-    "best of them look better than they are.",
-    "The difference is to the baseline at the same cost (between two of its budgets a coin flip "
+    "search, the judge's work included (it makes no NFE), the benchmark's own grading left out. "
+    "Pareto set: no point of a judge costs no more and scores as high. Many points were tried on "
+    "the same prompts, so the best of them look better than they are.",
+    "A difference is to the baseline at the same cost (between two of its budgets a coin flip "
     "between the two), paired over prompts.",
 )
+
+HEADINGS = {**AXES, "draws": "images judged"}
 
 
 def table(sweep: Sweep, notes: Sequence[str] = ()) -> Table:
     """Return one row a point, by ascending cost."""
-    rows = sweep.frame.sort_values([sweep.axis, "curve"], kind="stable")
+    rows = sweep.frame.sort_values([sweep.axes[0], "curve"], kind="stable")
     shown = pd.DataFrame(
         {
-            "": ["*" if pareto else "" for pareto in rows["pareto"]],
             "search": rows["curve"],
             "budget": rows["budget"],
-            "score": [_interval(row, "", score) for _, row in rows.iterrows()],
-            "images judged": rows["draws"].map("{:.2f}".format),
-            "NFE": rows["nfe"].map(_cost),
-            "TFLOPs": rows["tflops"].map(_cost),
-            "device-s": rows["device_seconds"].map(_cost),
-            f"less {sweep.baseline} at equal cost": [
-                _interval(row, "difference", "{:+.3f}".format) for _, row in rows.iterrows()
-            ],
+            "score": [_interval(row, "score", "", score) for _, row in rows.iterrows()],
+            **{
+                heading: [_cost(row, axis) for _, row in rows.iterrows()]
+                for axis, heading in reversed(HEADINGS.items())
+            },
+            **{
+                f"at equal {HEADINGS[axis]}": [
+                    _interval(row, f"difference_{axis}", f"difference_{axis}_", "{:+.3f}".format)
+                    for _, row in rows.iterrows()
+                ]
+                for axis in sweep.axes
+            },
         }
     )
     budgets: dict[str, list[str]] = {}
@@ -45,53 +51,61 @@ def table(sweep: Sweep, notes: Sequence[str] = ()) -> Table:
         budgets.setdefault(point.curve, []).append(str(point.budget))
     searches = [f"{curve} at {', '.join(at)}" for curve, at in budgets.items()]
     missing = [f"the log lacks draws for these searches: {'; '.join(searches)}"]
-    title = f"Score over {AXES[sweep.axis]}; * marks the Pareto set"
+    title = (
+        "Score over realised cost; * marks the Pareto set of a cost, and the last columns are the "
+        f"score less that of {sweep.baseline}"
+    )
     return Table("frontier", title, rows, shown, [*HOW, *(missing if searches else []), *notes])
 
 
 def figure(sweep: Sweep, *, warnings: Sequence[str] = (), captions: Sequence[str] = ()) -> Figure:
-    """Draw all points over the cost they are compared at; those of the Pareto set are ringed."""
-    drawing, (axes,) = frame(
-        "Score over realised cost of a search (micro)", 1, height=4.2, warnings=warnings,
-        captions=[HOW[0], *captions],
+    """Draw all points over each cost they are compared at; those of its Pareto set are ringed."""
+    drawing, panels = frame(
+        "Score over realised cost of a search (micro)", len(sweep.axes), height=3.6,
+        warnings=warnings, captions=[HOW[0], *captions],
     )  # fmt: skip
-    points = sweep.frame
-    front = points[points["pareto"]].sort_values(sweep.axis)
-    axes.step(front[sweep.axis], front["score"], where="post", color=FAINT, linewidth=1.0, zorder=1)
+    for panel, axis in zip(panels, sweep.axes, strict=True):
+        _draw(panel, sweep.frame, axis)
+        panel.sharey(panels[0])
+    panels[0].set_ylabel("score")
+    legend(panels)
+    return drawing
+
+
+def _draw(panel: Axes, points: pd.DataFrame, axis: str) -> None:
+    front = points[points[f"pareto_{axis}"]].sort_values(axis)
+    panel.step(front[axis], front["score"], where="post", color=FAINT, linewidth=1.0, zorder=1)
     kinds = {name: number for number, name in enumerate(dict.fromkeys(map(_kind, points["curve"])))}
     for kind, number in kinds.items():
         own = points[points["curve"].map(_kind) == kind]
         color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
         if own["curve"].nunique() == 1:
             ends = [(own[a] - own[b]).clip(0) for a, b in (("score", "low"), ("high", "score"))]
-            axes.errorbar(own[sweep.axis], own["score"], ends, color=color, fmt="none",
-                          elinewidth=0.7, alpha=0.6)  # fmt: skip
-        axes.plot(own[sweep.axis], own["score"], color=color, marker=marker, linestyle="none",
-                  label=plain(kind))  # fmt: skip
-    axes.plot(front[sweep.axis], front["score"], linestyle="none", marker="o", markersize=9,
-              markerfacecolor="none", markeredgecolor=INK, label="Pareto set")  # fmt: skip
-    axes.set_xlabel(f"{AXES[sweep.axis]} a search")
-    axes.set_ylabel("score")
-    log_axis(axes, points[sweep.axis].tolist())
-    legend([axes])
-    return drawing
+            panel.errorbar(own[axis], own["score"], ends, color=color, fmt="none", elinewidth=0.7,
+                           alpha=0.6)  # fmt: skip
+        panel.plot(own[axis], own["score"], color=color, marker=marker, linestyle="none",
+                   label=plain(kind))  # fmt: skip
+    panel.plot(front[axis], front["score"], linestyle="none", marker="o", markersize=9,
+               markerfacecolor="none", markeredgecolor=INK, label="Pareto set")  # fmt: skip
+    panel.set_xlabel(f"{HEADINGS[axis]} a search")
+    log_axis(panel, points[axis].tolist())
 
 
 def _kind(curve: str) -> str:
-    """Return a curve's strategy, with the options that make another strategy of it."""
-    name, _, options = curve.partition(" ")
-    return name if name in ("prune", "threshold") else f"{name} {options}".strip()
+    """Return a curve's strategy and judge, with the options that make another strategy of it."""
+    search, comma, judge = curve.partition(", ")
+    name = search.partition(" ")[0]
+    return f"{name if name in ('prune', 'threshold') else search}{comma}{judge}"
 
 
-def _interval(row: pd.Series, name: str, spelled: object) -> str:
-    prefix = f"{name}_" if name else ""
-    value = row[name or "score"]
-    if pd.isna(value):
+def _interval(row: pd.Series, name: str, prefix: str, spelled: Callable[[float], str]) -> str:
+    if pd.isna(row[name]):
         return UNKNOWN
-    assert callable(spelled)
     ends = f"[{spelled(row[prefix + 'low'])}, {spelled(row[prefix + 'high'])}]"
-    return f"{spelled(value)} {ends}".replace("-", "−")
+    return f"{spelled(row[name])} {ends}".replace("-", "−")
 
 
-def _cost(value: float) -> str:
-    return "not counted" if pd.isna(value) else f"{value:.4g}"
+def _cost(row: pd.Series, axis: str) -> str:
+    if pd.isna(row[axis]):
+        return "not counted"
+    return f"{row[axis]:.4g}{'*' if row.get(f'pareto_{axis}') else ''}"

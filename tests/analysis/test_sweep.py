@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,10 @@ from harness.analysis.loading import load_run
 from harness.analysis.pairs import difference
 from harness.analysis.previews import correlation, previews_table
 from harness.analysis.replay import missing_table, replay
+from harness.analysis.statistics import mean_interval
 from harness.analysis.sweep import Point, budgets_up_to, default_grid, grid_of, sweep
 from harness.analysis.transfer import JUDGE, SCORER
-from harness.analysis.what_if import Bank
+from harness.analysis.what_if import Bank, what_if
 from harness.errors import UsageError
 from tests.runs import run, stub_plan
 from tests.stubs import Faults
@@ -26,6 +26,7 @@ from tests.terminal import Terminal
 pytestmark = pytest.mark.usefixtures("import_stubs", "steady")
 
 BUDGET = 6
+STEPS = {"num_inference_steps": "8"}
 
 
 @pytest.fixture
@@ -38,10 +39,12 @@ def path(suite: tuple[Path, Faults], tmp_path: Path) -> Path:
 
 def test_the_default_grid_is_what_the_log_can_answer(path: Path) -> None:
     bank = Bank.open(path)
-    points = default_grid(bank)
-    result = sweep(bank, points)
+    points = default_grid([bank])
+    result = sweep([bank], points)
     frame = result.frame
-    assert result.axis == "tflops" and len(frame) + len(result.missing) == len(points)
+    assert result.axes == ["tflops", "nfe", "device_seconds"] and len(frame) + len(
+        result.missing
+    ) == len(points)
     assert {point.strategy for point in result.missing} <= {"prune", "threshold"}
     assert {name.split()[0].strip(",") for name in frame["curve"]} == {
         "best-of-n", "prune", "threshold"
@@ -57,50 +60,76 @@ def test_the_default_grid_is_what_the_log_can_answer(path: Path) -> None:
 def test_the_baseline_is_read_at_the_same_cost(path: Path) -> None:
     bank = Bank.open(path)
     accepting = Point("best-of-n", {"select": "first-accepted"}, 6)
-    result = sweep(bank, [*grid_of("best-of-n", {}, [1, 4]), accepting])
+    result = sweep([bank], [*grid_of("best-of-n", {}, [1, 4]), accepting])
     one, four, other = result.frame.to_dict("records")
-    assert np.isnan([one["difference"], four["difference"]]).all()
+    assert np.isnan([one["difference_tflops"], four["difference_tflops"]]).all()
     share = (other["tflops"] - one["tflops"]) / (four["tflops"] - one["tflops"])
     if 0 <= share <= 1:
         runs = [bank.replayed("best-of-n", {}, budget=n).run.scores() for n in (1, 4)]
         own = bank.replayed("best-of-n", {"select": "first-accepted"}, budget=6).run.scores()
         expected = difference((1 - share) * runs[0] + share * runs[1], own)
-        assert other["difference"] == pytest.approx(expected.value)
-        assert other["difference_low"] == pytest.approx(expected.low)
+        assert other["difference_tflops"] == pytest.approx(expected.value)
+        assert other["difference_tflops_low"] == pytest.approx(expected.low)
     else:
-        assert np.isnan(other["difference"])
+        assert np.isnan(other["difference_tflops"])
     with pytest.raises(UsageError, match="no curve of this sweep"):
-        sweep(bank, grid_of("best-of-n", {}, [1]), baseline="single")
+        sweep([bank], grid_of("best-of-n", {}, [1]), baseline="single")
 
 
-def test_a_run_that_no_replay_answers_stands_beside(
-    path: Path, suite: tuple[Path, Faults], tmp_path: Path, harness: Terminal
+def test_runs_that_no_replay_answers_stand_beside_seeds_as_one(
+    suite: tuple[Path, Faults], tmp_path: Path, harness: Terminal
 ) -> None:
-    ask = {"strategy": "reflect", "budget": 3, "benchmark_options": {"size": "30"}}
-    run(stub_plan(suite[0], generator_settings={"num_inference_steps": "8"}, **ask),
+    common = {"benchmark_options": {"size": "12"}, "generator_settings": STEPS}
+    seeds = range(3)
+    for seed in seeds:
+        for name, budget in (("bank", 4), ("noise-search", 3)):
+            run(stub_plan(suite[0], strategy=name, budget=budget, seed=seed, **common),
+                tmp_path / f"{name}-{seed}")  # fmt: skip
+    run(stub_plan(suite[0], strategy="reflect", budget=3, judge="oracle", seed=1, **common),
         tmp_path / "reflect")  # fmt: skip
-    logged, bank = load_run(tmp_path / "reflect"), Bank.open(path)
-    frame = sweep(bank, grid_of("best-of-n", {}, [1, 4]), beside=[logged]).frame
-    row = frame.iloc[-1]
-    assert (row["curve"], row["budget"]) == ("reflect", 3)
-    assert row["score"] == pytest.approx(float(logged.scores().mean()))
-    assert np.isfinite(row["difference"])
-    words = ["--sweep", "--strategy", "single", "--plugins"]
-    assert harness("what-if", path, tmp_path / "reflect", *words) == 0
-    assert re.search(r"reflect +3 ", harness.out)
+    banks = [tmp_path / f"bank-{seed}" for seed in (2, 0, 1)]
+    others = [tmp_path / f"noise-search-{seed}" for seed in seeds]
+    words = ["--sweep", "--strategy", "best-of-n", "-S", "select=score", "--budget", 2]
+    assert harness("what-if", banks[0], *others, tmp_path / "reflect", *banks[1:], *words,
+                   "--plugins", "--csv", "f.csv") == 0  # fmt: skip
+    assert harness.out.count("36 of 36 searches ended") == 2
+    frame = pd.read_csv("f.csv").set_index(["curve", "budget"])
+    assert ("best-of-n", 4) in frame.index and len(frame) == 7
+    runs = {
+        ("best-of-n select=score", 2): [what_if(b, "best-of-n", budget=2).run for b in banks],
+        ("noise-search", 3): [load_run(path) for path in others],
+        ("reflect, oracle", 3): [load_run(tmp_path / "reflect")],
+    }
+    for key, parts in runs.items():
+        row, scores = frame.loc[key], np.mean([run.scores() for run in parts], axis=0)
+        estimate = mean_interval(scores.tolist())
+        assert (row["score"], row["low"], row["high"]) == pytest.approx(
+            (estimate.value, estimate.low, estimate.high)
+        )
+        for axis in ("nfe", "tflops", "device_seconds"):
+            spent = [run.spent(axis, ("generator", "judge")).sum(axis=1).mean() for run in parts]
+            assert row[axis] == pytest.approx(np.mean(spent))
+    assert frame.loc[("reflect, oracle", 3), "oracle"]
+    row = frame.loc[("noise-search", 3)]
+    mixed = np.mean([what_if(bank, "best-of-n", budget=3).run.scores() for bank in banks], axis=0)
+    expected = difference(mixed, np.mean([load_run(path).scores() for path in others], axis=0))
+    assert row["difference_nfe"] == pytest.approx(expected.value)
+    assert row["difference_nfe_low"] == pytest.approx(expected.low)
     run(stub_plan(suite[0]), tmp_path / "fewer")
-    assert harness("what-if", path, tmp_path / "fewer", *words) == 2
+    assert harness("what-if", banks[0], tmp_path / "fewer", *words, "--plugins") == 2
 
 
 def test_nothing_cheaper_is_as_good_as_what_is_marked(path: Path) -> None:
     bank = Bank.open(path)
-    frame = sweep(bank, default_grid(bank)).frame
+    result = sweep([bank], default_grid([bank]))
+    frame = result.frame
     own = frame[~frame["oracle"]]
-    for _, row in own.iterrows():
-        beaten = own[(own["tflops"] <= row["tflops"]) & (own["score"] >= row["score"])]
-        strictly = beaten[(beaten["tflops"] < row["tflops"]) | (beaten["score"] > row["score"])]
-        assert row["pareto"] == strictly.empty
-    assert not frame[frame["oracle"]]["pareto"].any() and own["pareto"].any()
+    for axis in result.axes:
+        for _, row in own.iterrows():
+            beaten = own[(own[axis] <= row[axis]) & (own["score"] >= row["score"])]
+            strictly = beaten[(beaten[axis] < row[axis]) | (beaten["score"] > row["score"])]
+            assert row[f"pareto_{axis}"] == strictly.empty
+        assert not frame[frame["oracle"]][f"pareto_{axis}"].any() and own[f"pareto_{axis}"].any()
 
 
 def test_a_bank_s_own_budget_ends_the_grid() -> None:
@@ -138,8 +167,13 @@ def test_a_sweep_is_printed_and_written(path: Path, harness: Terminal) -> None:
                    "--figure", "out/f.svg") == 0  # fmt: skip
     assert "Pareto" in harness.out and "Preview against final" in harness.out
     frame = pd.read_csv("out/f.csv")
-    assert {"curve", "tflops", "pareto", "difference_low"} <= set(frame.columns)
+    assert {"curve", "tflops", "pareto_nfe", "difference_tflops_low"} <= set(frame.columns)
     assert Path("out/f.svg").read_text().startswith("<?xml")
+    both = ["--judge", "tests.stubs:StubJudge", "--judge", "oracle"]
+    assert harness("what-if", path, "--sweep", "--plugins", "--csv", "two.csv", *both) == 0
+    curves = pd.read_csv("two.csv").groupby("curve")["budget"].apply(sorted)
+    assert curves["best-of-n"] == curves["best-of-n, oracle"] == [1, 2, 3, 4, 6]
+    assert any("prune" in name for name in curves.index if name.endswith(", oracle"))
     grid = ["--strategy", "prune", "-S", "schedule=0.25:0.5", "-S", "schedule=0.5:0.5"]
     other = ["--budget", 2, "--judge", "oracle"]
     assert harness("what-if", path, "--sweep", "--plugins", *grid, *other) == 0
