@@ -1,10 +1,11 @@
-"""What models can do of what a strategy may ask of them, looked up before anything is loaded."""
+"""What models can do of what a strategy may ask of them, checked before anything is loaded."""
 
 from __future__ import annotations
 
 from harness.errors import UsageError
 from harness.models.suites import ModelSpec
-from harness.records import Ability
+from harness.options import describe
+from harness.records import Ability, whole_steps
 from harness.registry import GENERATORS, JUDGES
 from strategies.base import Strategy
 
@@ -32,11 +33,19 @@ def abilities_of(generator: ModelSpec) -> frozenset[Ability]:
 def check_abilities(
     strategy: Strategy, generator: ModelSpec, judge: ModelSpec, budget: int
 ) -> None:
-    """See that models have what a strategy needs.
+    """See that models have what a strategy needs, and that its options fit them.
 
     Raises:
-        UsageError: They lack something, or nobody judges what the strategy chooses among.
+        UsageError: They lack something, nobody judges what the strategy chooses among, or its
+            options do not fit.
     """
+    try:
+        strategy.check(whole_steps(generator.settings))
+    except ValueError as error:
+        raise UsageError(
+            f"strategy '{strategy.name}' cannot search so: {error}",
+            f"its options: {describe(type(strategy))}",
+        ) from error
     makers = abilities_of(generator)
     factory = GENERATORS.get(generator.kind)
     judges = getattr(JUDGES.get(judge.kind), "abilities", frozenset({Ability.FEEDBACK}))

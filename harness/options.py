@@ -7,6 +7,7 @@ defaults document, a misspelt name is answered with the closest right one.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -58,7 +59,7 @@ def build(
         if name not in known:
             raise UsageError(f"'{title}' has no option '{name}'", did_you_mean(name, known))
     try:
-        return TypeAdapter(plugin).validate_python({**(defaults or {}), **options})
+        built = TypeAdapter(plugin).validate_python({**(defaults or {}), **options})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "options"
@@ -67,6 +68,11 @@ def build(
             problem = f"needs {flag} {name}=VALUE"
         hint = f"its options: {describe(plugin, defaults or {})}"
         raise UsageError(f"'{title}' {problem}", hint) from error
+    for name in known:
+        value = getattr(built, name)
+        if isinstance(value, float) and not math.isfinite(value):  # no identity is made of it
+            raise UsageError(f"'{title}' cannot take {flag} {name}={value}: it is no number")
+    return built
 
 
 def describe(plugin: type, defaults: Mapping[str, Any] = MappingProxyType({})) -> str:

@@ -26,7 +26,7 @@ def steps_of(text: str, steps: int) -> list[int]:
     """
     places = _places(text)
     if places[-1] >= max(steps, 1):
-        raise ValueError(f"a preview after step {places[-1]:g} of {steps}")
+        raise ValueError(f"there is no preview after step {places[-1]:g} of {steps}")
     ends = {int(place) if place >= 1 else step_at(place, steps) for place in places}
     return sorted(end for end in ends if end < steps)
 
@@ -64,6 +64,10 @@ class Bank(Strategy):
     def needs(self) -> frozenset[Ability]:
         """Return the ability to stop on the way and to go on."""
         return frozenset({Ability.PARTIAL})
+
+    def check(self, steps: int) -> None:
+        """Refuse a preview that a draw has no step for."""
+        steps_of(self.previews, steps)
 
     def search(self, task: Task) -> Rounds:
         """Draw all trajectories from preview to preview to their ends; return the best image."""

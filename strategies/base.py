@@ -60,6 +60,14 @@ class Strategy(ABC):
         """
         return frozenset()
 
+    def check(self, steps: int) -> None:
+        """See that its options go together, and with draws of so many steps.
+
+        Raises:
+            ValueError: They do not. The message says why; nothing is drawn.
+        """
+        return
+
     @abstractmethod
     def search(self, task: Task) -> Rounds:
         """Search for one prompt.

@@ -31,7 +31,7 @@ class NoiseSearch(Strategy):
     needs_judge: ClassVar[bool] = True
     first: Annotated[int, Field(ge=1)] = 4
     neighbours: Annotated[int, Field(ge=1)] = 4
-    cosine: Annotated[float, Field(ge=-1.0, lt=1.0)] = 0.9
+    cosine: Annotated[float, Field(gt=-1.0, lt=1.0)] = 0.9
 
     def search(self, task: Task) -> Rounds:
         """Draw a first round, then neighbours of the best, until the budget is spent."""

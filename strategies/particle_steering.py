@@ -27,7 +27,7 @@ class ParticleSteering(Strategy):
     the first are taken back some steps in noise, which their budget pays for.
 
     Attributes:
-        particles: How many; 0 for as many as the budget pays for.
+        particles: How many; 0, or more than the budget pays for, is as many as that.
         potential: "diff", "max", "sum" or "reward": see `strategies.steering`.
         temperature: λ, by which rewards are multiplied; published for images: 2 to 10.
         begin: Share of the steps at which particles are first looked at.
@@ -55,10 +55,18 @@ class ParticleSteering(Strategy):
         """Return the ability to stop on the way and to go on."""
         return frozenset({Ability.PARTIAL})
 
+    def check(self, steps: int) -> None:
+        """Refuse looks that end before they begin, and a population of one."""
+        if self.end < self.begin:
+            raise ValueError(f"the last look, at {self.end:g}, is before the first")
+        if self.particles == 1:
+            raise ValueError("one particle has no others to be drawn among")
+
     def looks(self, steps: int) -> list[int]:
         """Return the steps after which particles are looked at, the last one excluded."""
-        number = int((self.end - self.begin) / self.every + 1e-9) + 1
-        shares = [self.begin + place * self.every for place in range(number)]
+        every = max(self.every, 0.5 / steps)  # nearer looks than steps are the same looks
+        number = int((self.end - self.begin) / every + 1e-9) + 1
+        shares = [self.begin + place * every for place in range(number)]
         return sorted({step for share in shares if (step := step_at(share, steps)) < steps})
 
     def search(self, task: Task) -> Rounds:

@@ -9,10 +9,12 @@ the particle's line has been drawn with, so that the whole is distributed by the
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Literal
 
 Potential = Literal["diff", "max", "sum", "reward"]
@@ -65,12 +67,12 @@ class Population:
             if reward is None:
                 weights.append(0.0)
                 continue
-            weight = self._weight(place, reward, is_last)
-            weights.append(weight if self.official else _clamped(weight * self.carried[place]))
-        if not any(weights):  # too small for a float: nothing tells them apart
+            weights.append(_clamped(self._weight(place, reward, is_last)))
+        if not any(weights):
+            logging.getLogger(__name__).info("all weights are zero: equal ones take their place")
             weights = [float(reward is not None) for reward in rewards]
         waits = self.adaptive or is_last
-        if waits and effective_size(weights) >= self.size / 2:
+        if waits and self._effective_size(weights) >= self.size / 2:
             if not self.official:
                 self.carried = weights
             return None
@@ -91,26 +93,28 @@ class Population:
         self.carried = [1.0] * len(indices)
 
     def _weight(self, place: int, reward: float, is_last: bool) -> float:
+        rounded = _single if self.official else float
         earlier = self.rewards[place]
-        change = reward - earlier
+        change = rounded(reward - earlier)
         if self.potential == "max":
             self.rewards[place] = max(reward, earlier)
         elif self.potential == "sum":
-            self.rewards[place] = reward + earlier
+            self.rewards[place] = rounded(reward + earlier)
         else:
             self.rewards[place] = reward
-        if self.potential == "diff":
-            return _clamped(self._exp(change))
-        weight, product = self._exp(self.rewards[place]), self.products[place]
-        if is_last and product:
-            is_lost = math.isinf(weight) and math.isinf(product)
-            weight = math.nan if is_lost else weight / product
-        return _clamped(_single(weight) if self.official else weight)
+        seen = change if self.potential == "diff" else self.rewards[place]
+        weight = rounded(_exp(rounded(self.temperature * seen)))
+        if is_last and self.potential != "diff":  # what is carried is in the weight and the product
+            return rounded(_quotient(weight, self.products[place]))
+        return weight * self.carried[place]
 
-    def _exp(self, reward: float) -> float:
-        exponent = self.temperature * reward
-        power = math.exp(exponent) if exponent < 709 else math.inf
-        return _single(power) if self.official else power
+    def _effective_size(self, weights: Sequence[float]) -> float:
+        """Return the effective sample size of some weights; in single precision for ties."""
+        if not self.official:
+            return effective_size(weights)
+        total = reduce(_single_sum, weights)
+        shares = [_single(weight / total) for weight in weights]
+        return _single(1 / reduce(_single_sum, [_single(share * share) for share in shares]))
 
 
 def effective_size(weights: Sequence[float]) -> float:
@@ -119,12 +123,26 @@ def effective_size(weights: Sequence[float]) -> float:
     return 1 / math.fsum((weight / total) ** 2 for weight in weights) if total else 0.0
 
 
+def _exp(exponent: float) -> float:
+    return math.inf if exponent > 709 else math.exp(exponent)
+
+
+def _quotient(weight: float, product: float) -> float:
+    if product:
+        return weight / product
+    return math.inf if weight > 0 else math.nan
+
+
+def _single_sum(one: float, other: float) -> float:
+    return _single(one + other)
+
+
 def _single(number: float) -> float:
     """Return a number in single precision, which the public code computes in."""
     try:
         single: float = struct.unpack("f", struct.pack("f", number))[0]
     except OverflowError:
-        return math.inf
+        return math.copysign(math.inf, number)
     return single
 
 

@@ -36,3 +36,13 @@ def test_text_becomes_the_field_s_type() -> None:
     assert build(Plugin, {"size": "2", "exact": "false", "share": "0.5"}, flag="-S") == Plugin(
         2, 0.5, exact=False
     )
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_what_is_no_number_is_refused(value: str) -> None:
+    @dataclass(frozen=True)
+    class Barred:
+        bar: float = 0.5
+
+    with pytest.raises(UsageError, match=f"-S bar={value}: it is no number"):
+        build(Barred, {"bar": value}, flag="-S")

@@ -60,7 +60,7 @@ def _plain(value: Any) -> Any:
 
 
 def play(
-    strategy: Strategy, budget: int, answer: World, seed: int = 0
+    strategy: Strategy, budget: int, answer: World, seed: int = 0, steps: int = STEPS
 ) -> tuple[Search, list[Draw], list[Candidate]]:
     """Run one search to its end; return it, its draws and their answers."""
     search = Search(
@@ -69,7 +69,7 @@ def play(
         0,
         budget=budget,
         run_seed=seed,
-        settings={"num_inference_steps": STEPS},
+        settings={"num_inference_steps": steps},
     )
     draws: list[Draw] = []
     candidates: list[Candidate] = []
