@@ -24,6 +24,9 @@ LATER = frozenset({"batch_rows", "metric"})
 """Fields that configs did not always have, empty by default."""
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical_json(value: Any) -> str:
     """Spell a JSON-like value in its one canonical way: sorted keys, no spaces, ASCII.
 
@@ -31,7 +34,7 @@ def canonical_json(value: Any) -> str:
         ValueError: The value holds NaN or an infinity, which JSON cannot spell.
         TypeError: The value holds something that is not JSON-like.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def digest(value: Any) -> str:

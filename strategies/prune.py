@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 
 from harness.records import Ability, Candidate, Draw, Task
 from strategies.base import Rounds, Strategy, best
-from strategies.schedules import parse, plan
+from strategies.schedules import parse, planned
 from strategies.trajectories import continued, ranked, stop_at
 
 
@@ -67,7 +67,7 @@ def pruned(
     Returns:
         The finished candidates and the previews, failed ones included.
     """
-    number, cuts = plan(parse(text), task.steps, allowed)
+    number, cuts = planned(text, task.steps, allowed)
     ends = [*(cut.step for cut in cuts), task.steps]
     previews: list[Candidate] = []
     latest: list[Candidate] = list(

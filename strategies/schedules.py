@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from strategies.trajectories import step_at
 
@@ -42,6 +43,12 @@ def parse(text: str) -> list[tuple[float, float]]:
     if not all(0 < share <= 1 for share in shares) or sorted(shares, reverse=True) != shares:
         raise ValueError("survivors are shares of the draws begun, at most 1, falling")
     return pairs
+
+
+@lru_cache(maxsize=64)
+def planned(text: str, steps: int, allowed: int) -> tuple[int, list[Cut]]:
+    """Return what `plan` does of a schedule as it was given; every search of a run asks for it."""
+    return plan(parse(text), steps, allowed)
 
 
 def plan(pairs: Sequence[tuple[float, float]], steps: int, allowed: int) -> tuple[int, list[Cut]]:

@@ -9,8 +9,9 @@ step and its last, wherever they stand; its image and what was said of it are th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from harness.engine.rows import logged_draw
@@ -24,7 +25,6 @@ from harness.records import (
     Question,
     Request,
     Role,
-    Setting,
     Verdict,
     whole_steps,
 )
@@ -72,10 +72,13 @@ class Joined:
 Place = tuple[Hashable, int, int]
 """A trajectory, and the first and the last step of a draw on it."""
 
+Points = dict[str, tuple[Hashable, int]]
+"""Trajectories and the steps at which draws stopped on them, by identity."""
+
 
 @dataclass
 class LoggedTrajectories:
-    """The logged parts of one search's trajectories. Has state: draws that were resolved.
+    """The logged parts of one search's trajectories. Has state: plain draws that were resolved.
 
     Attributes:
         prompt: What it searched for.
@@ -87,51 +90,79 @@ class LoggedTrajectories:
     replicate: int
     resolver: Resolver
     _parts: dict[tuple[Hashable, int], dict[int, Row]] = field(default_factory=dict)
-    _points: dict[str, tuple[Hashable, int]] = field(default_factory=dict)
-    _requests: Earlier = field(default_factory=dict)
+    _points: Points = field(default_factory=dict)
+    _plain: dict[Hashable, tuple[Place, tuple[Row, ...], Request[Any]]] = field(
+        default_factory=dict
+    )
 
     def add(self, rows: Iterable[Row]) -> None:
         """Take in the search's rows, those of all its draws."""
         for row in sorted(rows, key=lambda row: (row["round"] or 0, row["draw_index"])):
-            place = self.place(logged_draw(row))
+            place = self._place(logged_draw(row), self._points)
             if place is None:  # of a log that was edited
                 continue
             trajectory, first, last = place
             self._points[row["draw_id"]] = trajectory, last
             self._parts.setdefault((trajectory, first), {})[last] = row
 
-    def place(self, draw: Draw) -> Place | None:
+    def answer(
+        self, draw: Draw, points: Points, earlier: Earlier
+    ) -> tuple[tuple[Row, ...], Request[Any]] | None:
+        """Return the rows that a draw consists of, and its request as a run would resolve it.
+
+        Args:
+            draw: What was asked for.
+            points: Where draws of this replay stopped; it joins them if it has a stop.
+            earlier: Their requests, likewise.
+
+        Returns:
+            None where some of its parts are not logged.
+        """
+        conditions = draw.start, draw.text, draw.feedback
+        is_plain = conditions == (None, None, ()) and not draw.settings
+        key = (draw.index, draw.noise, draw.stop) if is_plain else None
+        known = self._plain.get(key)
+        if known is None:
+            place = self._place(draw, {**self._points, **points} if draw.start else points)
+            parts = self.parts(place) if place is not None else ()
+            if place is None or not parts:
+                return None
+            request = self.resolver.resolve(
+                self.prompt, self.replicate, draw, parts[-1]["round"] or 1, earlier
+            )
+            known = place, parts, request
+            if is_plain:  # what other strategies ask for, too
+                self._plain[key] = known
+        place, parts, request = known
+        if draw.stop is not None:
+            earlier[request.id] = request
+            points[request.id] = place[0], place[2]
+        return parts, request
+
+    @cached_property
+    def _usual(self) -> str:
+        return canonical_json(dict(self.resolver.settings))
+
+    def _place(self, draw: Draw, points: Points) -> Place | None:
         """Return where a draw lies; None if it starts from one that is not known."""
-        settings: Mapping[str, Setting] = {**self.resolver.settings, **draw.settings}
+        settings, spelled = self.resolver.settings, self._usual
+        if draw.settings:
+            settings = {**settings, **draw.settings}
+            spelled = canonical_json(dict(settings))
         text = self.prompt.text if draw.text is None else draw.text
-        conditions = text, canonical_json(dict(settings)), draw.feedback
+        conditions = text, spelled, draw.feedback
         last = whole_steps(settings) if draw.stop is None else draw.stop
         noise, start = draw.noise or Noise(draw.index), draw.start
         if start is None:
             return (conditions, noise), 0, last
-        if start.draw_id not in self._points:
+        if start.draw_id not in points:
             return None
-        trajectory, at = self._points[start.draw_id]
+        trajectory, at = points[start.draw_id]
         if start.renoise is not None:
             return (conditions, (trajectory, at, start.renoise, noise)), start.renoise, last
         if trajectory[0] == conditions:  # type: ignore[index]
             return trajectory, at, last
         return (conditions, (trajectory, at)), at, last
-
-    def resolve(self, draw: Draw, place: Place, row: Row) -> Request[Any]:
-        """Return a draw's request, with the identity that it would have in a run.
-
-        Args:
-            draw: What was asked for.
-            place: Where it lies.
-            row: The logged row of its image.
-        """
-        request = self.resolver.resolve(
-            self.prompt, self.replicate, draw, row["round"] or 1, self._requests
-        )
-        if draw.stop is not None:
-            self._points[request.id] = place[0], place[2]
-        return request
 
     def parts(self, place: Place) -> tuple[Row, ...]:
         """Return the rows between a place's steps; none if some are not logged.
@@ -169,6 +200,8 @@ class TrajectoryAnswers:
         self.joined: dict[int, Joined] = {}
         self._logged = logged
         self._judging = judging
+        self._points: Points = {}
+        self._earlier: Earlier = {}
 
     def reply(self, question: Question, round: int) -> MissingDraw:
         """Return that there is no reply: another strategy's questions are others."""
@@ -180,12 +213,11 @@ class TrajectoryAnswers:
         Raises:
             UsageError: The judge samples, so that what it would say of this draw is not logged.
         """
-        place = self._logged.place(draw)
-        parts = self._logged.parts(place) if place is not None else ()
-        if place is None or not parts:
+        known = self._logged.answer(draw, self._points, self._earlier)
+        if known is None:
             return MissingDraw(draw.index, _described(draw))
+        parts, request = known
         row, judging = parts[-1], self._judging
-        request = self._logged.resolve(draw, place, row)
         if judging.samples and request.id != row["draw_id"]:
             raise UsageError(
                 f"draw {draw.index} of prompt {self._logged.prompt.id} has the image of a logged "

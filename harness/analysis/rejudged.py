@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from harness.analysis.logged_trajectories import Judging
 from harness.config import RunConfig
-from harness.engine.rows import logged_score, logged_verdict
+from harness.engine.rows import logged_value, logged_verdict
 from harness.errors import UsageError
 from harness.log.run_folder import RunFolder
 from harness.log.schema import CANDIDATES, UNITS
@@ -18,7 +18,7 @@ from harness.models.judges import verdicts
 from harness.models.judges.chosen import chosen_judge
 from harness.models.metrics.together import metric_names
 from harness.models.suites import ModelSpec
-from harness.records import Role, Verdict
+from harness.records import Role, Score, Verdict
 from harness.registry import JUDGES
 from harness.replay import Row
 
@@ -82,8 +82,10 @@ def judging_of(spec: ModelSpec, *, is_logged: bool) -> Judging:
 
 
 def _by_scorer(row: Row) -> Verdict | None:
-    score = logged_score(row)
-    return None if score is None else verdicts.of_score(score)
+    value = logged_value(row)
+    if value is None:
+        return None
+    return verdicts.of_score(Score(value, row["correct"], row["reason"]))
 
 
 def _by_metric(name: str, accept: float | None, row: Row) -> Verdict | None:
@@ -104,7 +106,7 @@ def rejudged(
         config: The run's.
     """
     verdicts = [judging.verdict(row) if row["image"] else None for row in rows]
-    changed: dict[str, list[Any]] = {
+    changed: dict[str, Any] = {
         "accepted": [v and v.accepted for v in verdicts],
         "judge_score": [v and v.score for v in verdicts],
         "judge_sentence": [v and v.sentence for v in verdicts],
@@ -125,10 +127,12 @@ def rejudged(
     return table
 
 
-def with_columns(table: pa.Table, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+def with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
     """Return a table of candidates with some columns replaced."""
     for name, values in columns.items():
         field = CANDIDATES.field(name)
         place = table.column_names.index(name)
-        table = table.set_column(place, field, pa.array(values, field.type))
+        is_array = isinstance(values, pa.Array)
+        column = values.cast(field.type) if is_array else pa.array(values, field.type)
+        table = table.set_column(place, field, column)
     return table

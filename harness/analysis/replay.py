@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from harness.analysis.logged_run import LoggedRun, Part
 from harness.analysis.resampling import Ints
@@ -137,9 +139,14 @@ def missing_table(replayed: Replay) -> pd.DataFrame:
 
 
 def logged_searches(
-    run: LoggedRun, columns: Sequence[str] = COLUMNS
+    run: LoggedRun, table_of: Callable[[Part], pa.Table] | None = None
 ) -> Iterator[tuple[int, Part, Prompt, int, Sequence[Row]]]:
-    """Yield each ended search: its row number, run, prompt, replicate and logged rows."""
+    """Yield each ended search: its row number, run, prompt, replicate and logged rows.
+
+    Args:
+        run: Whose searches.
+        table_of: Returns a part's candidates, where they need not be read again.
+    """
     texts = (run.prompts[name].tolist() for name in ("prompt_id", "prompt", "tag"))
     prompts = [Prompt(*fields) for fields in zip(*texts, strict=True)]
     places = run.searches[["part", "prompt", "replicate"]].to_numpy(np.int64)
@@ -149,7 +156,8 @@ def logged_searches(
             for number, (own, prompt, replicate) in enumerate(places)
             if own == place
         }
-        for key, rows in by_search(store.read(part.folder.log, "candidates", columns)):
+        read = partial(store.read, part.folder.log, "candidates", COLUMNS)
+        for key, rows in by_search(table_of(part) if table_of else read()):
             if key in numbers:
                 number, prompt = numbers.pop(key)
                 yield number, part, prompt, key.replicate, rows

@@ -182,7 +182,7 @@ def sweep(
         try:
             (run,) = pool([
                 bank.replayed(point.strategy, point.options, budget=point.budget,
-                              judge=point.judge, judge_settings=settings).run
+                              judge=point.judge, judge_settings=settings, is_hasty=True).run
                 for bank in banks
             ])  # fmt: skip
         except LacksDraws:

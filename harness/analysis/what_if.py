@@ -13,10 +13,11 @@ to the draw that the log charges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from harness.abilities import check_abilities
@@ -30,6 +31,7 @@ from harness.analysis.logged_trajectories import (
 )
 from harness.analysis.rejudged import ORACLE, chosen, judging_of, rejudged, with_columns
 from harness.analysis.replay import logged_searches
+from harness.analysis.resampling import Floats
 from harness.analysis.summary import Summary, summary_of
 from harness.config import RECORDED_IMAGES, RunConfig, read_config
 from harness.engine.deadline import deadline
@@ -39,10 +41,11 @@ from harness.errors import HarnessError, UsageError
 from harness.identity import Resolver
 from harness.locating import located_here
 from harness.log import store
+from harness.log.grades import GRADE
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.log.schema import DRAW, KEYS, SCORE, TABLES, UNITS
+from harness.log.schema import DRAW, KEYS, TABLES, UNITS
 from harness.models.base import CostOf
 from harness.options import build, resolved
 from harness.records import Ability, Role
@@ -54,7 +57,11 @@ LISTED = 3
 """Missing draws that a message names."""
 
 _COST = tuple(f"generator_{unit}" for unit in UNITS)
-_COLUMNS = tuple(dict.fromkeys((*COLUMNS, *SCORE, "metrics", *_COST)))
+_PLACE = "place"
+"""Added column: a row's number in the table."""
+
+_COLUMNS = (*COLUMNS, *GRADE, "reason", "metrics", _PLACE)
+"""What replays read of a row."""
 
 
 class LacksDraws(HarnessError):
@@ -102,8 +109,9 @@ class Bank:
         config: Its config.
         searches: The trajectories of each ended search, with the seed of its noise.
         table: Its candidates.
-        places: Row of each draw in the table, by search and index.
+        costs: What the generator spent on each of its rows, by unit; NaN where unknown.
         cost_of: Computes what a draw takes; None where that is not known.
+        decoding: What it has computed of decoding, by text and settings.
     """
 
     folder: RunFolder
@@ -111,8 +119,9 @@ class Bank:
     config: RunConfig
     searches: Sequence[LoggedTrajectories]
     table: pa.Table
-    places: Mapping[tuple[SearchKey, int], int]
+    costs: Mapping[str, Floats]
     cost_of: CostOf | None
+    decoding: dict[Hashable, float] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: str | Location) -> Bank:
@@ -136,13 +145,16 @@ class Bank:
             raise UsageError(f"no search of {folder.path} has ended yet", "let it run on first")
         searches = []
         resolver = Resolver.of(config)
-        for _, _, prompt, replicate, rows in logged_searches(run, _COLUMNS):
+        table = store.read(folder.log, "candidates")
+        numbers = pa.array(range(len(table)), pa.int64())
+        rows_of = table.append_column(_PLACE, numbers).select(_COLUMNS)
+        for _, _, prompt, replicate, rows in logged_searches(run, lambda part: rows_of):
             searches.append(LoggedTrajectories(prompt, replicate, resolver))
             searches[-1].add(rows)
-        table = store.read(folder.log, "candidates")
-        keys = zip(*(table[name].to_pylist() for name in KEYS["candidates"]), strict=True)
-        places = {(SearchKey(p, r), index): place for place, (p, r, index) in enumerate(keys)}
-        return cls(folder, manifest, config, searches, table, places, _cost_of(config))
+        costs = {
+            name: table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in _COST
+        }
+        return cls(folder, manifest, config, searches, table, costs, _cost_of(config))
 
     def replayed(
         self,
@@ -152,8 +164,12 @@ class Bank:
         budget: int | None = None,
         judge: str | None = None,
         judge_settings: Mapping[str, str] | None = None,
+        is_hasty: bool = False,
     ) -> WhatIf:
-        """Replay a strategy; arguments and errors as of `what_if`."""
+        """Replay a strategy; arguments and errors as of `what_if`.
+
+        A hasty one gives up at the first search that asks for draws which the log lacks.
+        """
         built = build(STRATEGIES.get(strategy), options or {}, flag="-S")
         budget = budget or self.config.budget
         spec = chosen(self.folder, self.config, judge, judge_settings or {})
@@ -174,6 +190,8 @@ class Bank:
                 answers = TrajectoryAnswers(logged, judging)
                 results[search.key] = replay(search, answers)
                 joined += [(search.key, answers.joined[i]) for i in sorted(answers.joined)]
+                if is_hasty and results[search.key].missing:
+                    break
         _check_complete(self.folder, strategy, budget, results)
         candidates = self._candidates(joined)
         fields = {
@@ -205,37 +223,49 @@ class Bank:
 
     def _candidates(self, joined: Sequence[tuple[SearchKey, Joined]]) -> pa.Table:
         """Return the rows that a run would have logged, in order of search and draw."""
-        rows = [self.places[key, j.parts[-1]["draw_index"]] for key, j in joined]
-        table = self.table.take(pa.array(rows, pa.int64()))
+        table = self.table.take(pa.array([j.parts[-1][_PLACE] for _, j in joined], pa.int64()))
         drawn = [draw_columns(j.draw) for _, j in joined]
-        costs = [self._cost(j) for _, j in joined]
-        changed: dict[str, list[Any]] = {
+        changed: dict[str, Any] = {
             **{name: [row[name] for row in drawn] for name in DRAW},
-            **{name: [row[name] for row in costs] for name in _COST},
+            **self._costs([j for _, j in joined]),
             "draw_id": [j.request.id for _, j in joined],
             "seed": [j.request.seed for _, j in joined],
             "round": [j.round for _, j in joined],
         }
         return with_columns(table, changed)
 
-    def _cost(self, joined: Joined) -> dict[str, Any]:
-        """Return what the generator spent on a draw: what its parts took (see the module)."""
-        parts = joined.parts
-        if len(parts) == 1:
-            return {name: parts[0][name] for name in _COST}
-        cost: dict[str, Any] = {}
-        for unit, name in zip(UNITS, _COST, strict=True):
-            values = [part[name] for part in parts]
-            if unit == "rows":  # batches are those of the run; whole ones are padded alike
-                cost[name] = values[0] if len(set(values)) == 1 else None
-            else:
-                cost[name] = None if None in values else sum(values)
+    def _costs(self, joined: Sequence[Joined]) -> dict[str, pa.Array]:
+        """Return what the generator spent on draws: what their parts took (see the module)."""
+        places = np.array([part[_PLACE] for j in joined for part in j.parts], np.int64)
+        counts = np.array([len(j.parts) for j in joined], np.int64)
+        firsts = np.cumsum(counts) - counts
+        surplus = np.array([self._decoding(j) for j in joined])
+        columns = {}
+        for name, costs in self.costs.items():
+            spent = costs[places]
+            total = np.add.reduceat(spent, firsts) if len(spent) else spent
+            if (
+                name == "generator_rows"
+            ):  # batches are those of the run; whole ones are padded alike
+                first = spent[firsts]
+                same = np.repeat(first, counts) == spent
+                total = np.where(np.logical_and.reduceat(same, firsts), first, np.nan)
+            elif name == "generator_flops":
+                total = total - surplus
+            columns[name] = pa.array(total, from_pandas=True)
+        return columns
+
+    def _decoding(self, joined: Joined) -> float:
+        """Return the FLOPs of decoding the previews that a draw does not show; NaN if unknown."""
+        unseen, request = len(joined.parts) - 1, joined.request
+        if not unseen:
+            return 0.0
         if self.cost_of is None:
-            cost["generator_flops"] = None
-        elif cost["generator_flops"] is not None:
-            surplus = self.cost_of(joined.request).decoding
-            cost["generator_flops"] -= (len(parts) - 1) * surplus
-        return cost
+            return float("nan")
+        key = request.text, tuple(request.settings.items())  # it hangs on nothing else
+        if key not in self.decoding:
+            self.decoding[key] = self.cost_of(request).decoding
+        return unseen * self.decoding[key]
 
 
 def what_if(

@@ -153,7 +153,8 @@ class Rules:
             if earlier.draw.stop is None or earlier.image is None:
                 why = "did not stop on its way" if earlier.draw.stop is None else "failed"
                 raise StrategyError(f"{name} starts from draw {earlier.draw.index}, which {why}")
-            if canonical_json(dict(draw.settings)) != canonical_json(dict(earlier.draw.settings)):
+            own, other = draw.settings, earlier.draw.settings
+            if (own or other) and canonical_json(dict(own)) != canonical_json(dict(other)):
                 raise StrategyError(f"{name} starts from a draw of other settings")
             renoise = draw.start.renoise
             if renoise is not None and not renoise < earlier.draw.stop:
