@@ -25,12 +25,18 @@ For notebooks:
 All are pandas frames, and hold the very numbers of `python -m harness report` and `compare`.
 """
 
-from harness.analysis.findings import Findings, analyse
-from harness.analysis.loading import load_run
-from harness.analysis.logged_run import LoggedRun
-from harness.analysis.pooling import pool
-from harness.analysis.statistics import Estimate, macro_interval, mean_interval, wilson
-from harness.analysis.summary import Summary, summarise
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.analysis.findings import Findings, analyse
+    from harness.analysis.loading import load_run
+    from harness.analysis.logged_run import LoggedRun
+    from harness.analysis.pooling import pool
+    from harness.analysis.statistics import Estimate, macro_interval, mean_interval, wilson
+    from harness.analysis.summary import Summary, summarise
 
 __all__ = [
     "Estimate",
@@ -45,3 +51,20 @@ __all__ = [
     "summarise",
     "wilson",
 ]
+
+_MODULES = {
+    "findings": ("Findings", "analyse"),
+    "loading": ("load_run",),
+    "logged_run": ("LoggedRun",),
+    "pooling": ("pool",),
+    "statistics": ("Estimate", "macro_interval", "mean_interval", "wilson"),
+    "summary": ("Summary", "summarise"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # A command that prints a summary must not wait for the imports of a whole report.
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
