@@ -83,7 +83,8 @@ def test_a_third_partys_package_adds_a_strategy_and_a_benchmark(tmp_path: Path) 
     source.mkdir()
     for name, text in PACKAGE.items():
         (source / name).write_text(textwrap.dedent(text))
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site]
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps",
+               "--no-build-isolation", "--target", site]  # fmt: skip
     subprocess.run([*map(str, install), str(source)], check=True, capture_output=True)
     suite, _ = make_stub_suite(tmp_path)
     paths = os.pathsep.join([str(ROOT), str(site)])

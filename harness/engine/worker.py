@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -214,10 +215,16 @@ class Worker:
 def prepare_process(setup: Setup) -> None:
     """Settle threads and device, before any model is loaded.
 
+    A judge at an endpoint needs no torch, whose import takes a second and 300 MB: on the CPU, torch
+    that is not there yet takes its number of threads from the environment when a model brings it.
+
     Raises:
         UsageError: The device is not there.
     """
     patient_threads()
+    if setup.device == "cpu" and "torch" not in sys.modules:
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(setup.config.threads)
+        return
     import torch
 
     torch.set_num_threads(setup.config.threads)

@@ -299,7 +299,7 @@ def test_changed_prompts_are_not_mixed_into_a_run(
     assert "2 of 2" in harness.out
 
 
-LONG = [*STUB, "-B", "size=300", "--budget", "4", "--keep-images", "none"]
+LONG = [*STUB, "-B", "size=90", "--budget", "4", "--keep-images", "none"]
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +317,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_stops_and_resume_finishes(tmp_path: Path, undisturbed: Path, number: int) -> None:
     suite, faults = make_stub_suite(tmp_path)
-    faults.add("generator", "hold", "on-thing 150")  # so that it cannot come to its end before
+    faults.add("generator", "hold", "on-thing 45")  # so that it cannot come to its end before
     base = ["run", "--model", str(suite), *LONG, "--out", "r"]
     process = start(base, tmp_path, code=SMALL_SHARDS)
     wait_until(lambda: list((tmp_path / "r" / "log").glob("candidates-*")), process)
@@ -325,7 +325,7 @@ def test_a_signal_stops_and_resume_finishes(tmp_path: Path, undisturbed: Path, n
     faults.release()
     _, err = process.communicate(timeout=PATIENCE)
     rows = read(RunFolder(tmp_path / "r").log, "candidates").num_rows
-    assert 0 < rows < 1200, "it was in the middle of its work"
+    assert 0 < rows < 360, "it was in the middle of its work"
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
         command = ["resume", "r", "--plugins"]
@@ -337,7 +337,7 @@ def test_a_signal_stops_and_resume_finishes(tmp_path: Path, undisturbed: Path, n
     again = start(command, tmp_path)
     out, err = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, err
-    assert "300 of 300" in out
+    assert "90 of 90" in out
     assert contents(tmp_path / "r") == contents(undisturbed)
 
 

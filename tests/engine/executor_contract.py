@@ -40,17 +40,18 @@ class ExecutorContract:
     def make(self, ready: Plan) -> Executor:
         raise NotImplementedError
 
-    @pytest.fixture
-    def faults(self, tmp_path: Path) -> Faults:
-        return Faults.make(tmp_path / "faults")
+    @pytest.fixture(scope="class")
+    def place(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("executor")
 
-    @pytest.fixture
-    def ready(self, tmp_path: Path) -> Plan:
-        return stub_plan(make_stub_suite(tmp_path)[0])
+    @pytest.fixture(scope="class")
+    def faults(self, place: Path) -> Faults:
+        return Faults.make(place / "faults")
 
-    @pytest.fixture
-    def executor(self, ready: Plan) -> Iterator[Executor]:
-        executor = self.make(ready)
+    @pytest.fixture(scope="class")
+    def executor(self, place: Path) -> Iterator[Executor]:
+        """One for all tests, since workers take seconds to start; what a test breaks is mended."""
+        executor = self.make(stub_plan(make_stub_suite(place)[0]))
         try:
             executor.start()
             yield executor
@@ -96,11 +97,10 @@ class ExecutorContract:
         described = executor.describe()
         assert described["executor"] and described["workers"]
 
-    def test_a_model_that_cannot_be_loaded_is_one_clear_error(
-        self, ready: Plan, faults: Faults
-    ) -> None:
+    def test_a_model_that_cannot_be_loaded_is_one_clear_error(self, tmp_path: Path) -> None:
+        suite, faults = make_stub_suite(tmp_path)
         faults.add("load", "error", 0)
-        executor = self.make(ready)
+        executor = self.make(stub_plan(suite))
         try:
             with pytest.raises(HarnessError, match="scripted failure"):
                 executor.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -266,7 +267,15 @@ def test_a_lock_object_may_hold_anything(place: RemotePath, content: bytes) -> N
         pass
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Heed SIGINT, as the command line does: what is started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("quick", "interruptible")
 def test_whoever_is_taken_over_stops(place: RemotePath) -> None:
     with pytest.raises(HarnessError, match="pid 1 on elsewhere"), exclusive(place):
         hold(place, owner="other", host="elsewhere")

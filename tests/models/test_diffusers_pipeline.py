@@ -50,6 +50,18 @@ def loaded(folder: Path, name: str, batch_size: int = 3, **changes: Any) -> Diff
     )
 
 
+@pytest.fixture(scope="session")
+def ready(families: Any) -> Any:
+    """Each family's generator, loaded once; it has encoded no text."""
+    load = cache(lambda name: loaded(families(name), name))
+
+    def forgetful(name: str) -> DiffusersGenerator:
+        load(name).forget()
+        return load(name)
+
+    return forgetful
+
+
 def asked(*texts: str) -> list[Request]:
     return [Request(f"id{n}", text, ((n, 1.0),), {}) for n, text in enumerate(texts)]
 
@@ -63,9 +75,8 @@ def differs(one: list[Image], other: list[Image]) -> bool:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_is_what_the_docs_say(families: Any, name: str) -> None:
-    folder = families(name)
-    generator, requests = loaded(folder, name), asked(*TEXTS)
+def test_a_family_is_what_the_docs_say(ready: Any, name: str) -> None:
+    generator, requests = ready(name), asked(*TEXTS)
     made = generator.generate(requests)
     together = [each.image for each in made]
     assert len({image.tobytes() for image in together}) == 3
@@ -104,9 +115,9 @@ def test_a_row_is_what_the_stock_pipeline_makes_of_its_seed(families: Any, name:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_stopped_and_continued_equals_the_whole(families: Any, name: str) -> None:
+def test_stopped_and_continued_equals_the_whole(ready: Any, name: str) -> None:
     steps = 2 if name == "SANA-Sprint" else 3
-    generator = loaded(families(name), name)
+    generator = ready(name)
     requests = [replace(r, settings={"num_inference_steps": steps}) for r in asked(*TEXTS)]
     if Ability.PARTIAL not in generator.abilities:
         with pytest.raises(HarnessError, match="cannot stop before its last step"):
@@ -131,14 +142,14 @@ def test_stopped_and_continued_equals_the_whole(families: Any, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_what_a_draw_takes_is_known_without_weights(families: Any, name: str) -> None:
+def test_what_a_draw_takes_is_known_without_weights(families: Any, ready: Any, name: str) -> None:
     folder = families(name)
     settings = {**FAMILIES[name][1], "num_inference_steps": 2}
     cost_of = DiffusersGenerator.expected_cost(Loading({"pipeline": folder}, settings=settings))
     assert cost_of is not None
     requests = [replace(r, settings=settings) for r in asked(*TEXTS)]
-    made = loaded(folder, name).generate(requests)
-    again = loaded(folder, name).generate(requests[1:2])
+    made = ready(name).generate(requests)
+    again = ready(name).generate(requests[1:2])
     for request, answer in zip(requests, [made[0], again[0], made[2]], strict=True):
         expected = cost_of(request)
         least = expected.nfe * expected.evaluation + expected.decoding
@@ -184,9 +195,9 @@ def test_a_whole_run(harness: Terminal, families: Any, name: str) -> None:
 @pytest.mark.parametrize(
     "name", [name for name in FAMILIES if name != "Qwen-Image" and not name.startswith("FLUX")]
 )
-def test_a_text_is_cut_where_nothing_reads_the_rest(families: Any, name: str) -> None:
+def test_a_text_is_cut_where_nothing_reads_the_rest(families: Any, ready: Any, name: str) -> None:
     truncation = DiffusersGenerator.truncation({"pipeline": families(name)})
-    generator = loaded(families(name), name)
+    generator = ready(name)
     defaults = {f.name: f.default for f in fields(generator.settings_type)}
     settings = {**defaults, **FAMILIES[name][1], "num_inference_steps": 2}
 

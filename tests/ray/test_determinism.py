@@ -64,13 +64,12 @@ def test_shuffled_arrival(inline: Path, ready: Plan, tmp_path: Path) -> None:
     assert contents(tmp_path / "run") == contents(inline)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ray(inline: Path, ready: Plan, tmp_path: Path, workers: int) -> None:
-    run(ready, tmp_path / "run", execution=Execution(executor="ray", workers=workers))
+def test_one_worker(inline: Path, ready: Plan, tmp_path: Path) -> None:
+    run(ready, tmp_path / "run", execution=Execution(executor="ray"))
     assert contents(tmp_path / "run") == contents(inline)
 
 
-def test_workers_killed_on_the_way(
+def test_two_workers_killed_on_the_way(
     inline: Path, ready: Plan, tmp_path: Path, faults: Faults
 ) -> None:
     faults.add("generator", "kill", 0)
