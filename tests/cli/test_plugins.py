@@ -49,16 +49,13 @@ COMMANDS = (
 )
 
 
-@pytest.fixture
-def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An unfinished run with a search that drew nothing; a module that leaves a mark."""
-    suite, _ = make_stub_suite(tmp_path)
-    run(stub_plan(suite, budget=2), tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "r")
-    (tmp_path / "stranger.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    forger = Forger(tmp_path / "r")
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, whole, and as one that is unfinished, with a search that drew nothing."""
+    root = tmp_path_factory.mktemp("runs")
+    run(stub_plan(make_stub_suite(root)[0], budget=2), root / "whole")
+    shutil.copytree(root / "whole", root / "r")
+    forger = Forger(root / "r")
     gone = forger.read("searches")[0]["prompt_id"]
     forger.rewrite("candidates", lambda rows: [r for r in rows if r["prompt_id"] != gone])
     forger.rewrite("searches", lambda rows: [
@@ -66,6 +63,16 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if r["prompt_id"] == gone else r for r in rows
     ])  # fmt: skip
     forger.manifest(lambda fields: fields.update(state="running"))
+    return root
+
+
+@pytest.fixture
+def stranger(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copies of those runs; a module that leaves a mark."""
+    shutil.copytree(runs, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "stranger.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     return tmp_path / "r"
 
 

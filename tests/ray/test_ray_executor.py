@@ -91,24 +91,20 @@ def test_more_gpus_than_there_are_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["best-of-n", CHAIN])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ray_and_inline_write_the_same_log(tmp_path: Path, strategy: str, workers: int) -> None:
+def test_ray_and_inline_write_the_same_log(tmp_path: Path, strategy: str) -> None:
     ready = stub_plan(make_stub_suite(tmp_path)[0], strategy=strategy)
     run(ready, tmp_path / "inline")
-    run(ready, tmp_path / "ray", execution=Execution(executor="ray", workers=workers))
+    run(ready, tmp_path / "ray", execution=Execution(executor="ray", workers=2))
     assert contents(tmp_path / "inline") == contents(tmp_path / "ray")
     used = set(harness.load(tmp_path / "ray")["generator_worker"])
-    assert used <= {f"generator-{n}" for n in range(workers)}
+    assert used <= {"generator-0", "generator-1"}
 
 
-@pytest.mark.parametrize(("seed", "strategy"), [(3, "best-of-n"), (4, CHAIN)])
-def test_a_mixture_of_deaths_and_failures_is_counted_and_changes_nothing(
-    tmp_path: Path, seed: int, strategy: str
-) -> None:
+def test_a_mixture_of_deaths_and_failures_is_counted_and_changes_nothing(tmp_path: Path) -> None:
     suite, faults = make_stub_suite(tmp_path)
-    ready = stub_plan(suite, strategy=strategy)
+    ready = stub_plan(suite, strategy=CHAIN)
     run(ready, tmp_path / "calm")
-    failures, deaths = strike_at_random(faults, seed, deadly=True)
+    failures, deaths = strike_at_random(faults, 4, deadly=True)
     patient = Patience(batch=5.0, first=10.0)
     progress = run(
         ready,
