@@ -108,6 +108,7 @@ def fields(honest: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("believed", [True, False])
 def test_a_manifest_is_refused_in_a_sentence_or_has_its_types(
     fields: dict[str, Any], tmp_path: Path, believed: bool

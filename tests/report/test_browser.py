@@ -12,15 +12,26 @@ from tests.report.browser import CHROMIUM, Browser
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
+    ),
+]
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Browser:
     assert CHROMIUM is not None
     return Browser(CHROMIUM, tmp_path / "profile")
+
+
+@pytest.fixture(scope="module")
+def page(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page about two runs, with all of their prompts."""
+    options = Options(gallery=("all",))
+    runs = [folders["wide"], folders["chain"]]
+    return report(runs, tmp_path_factory.mktemp("page") / "out", options).page
 
 
 def assert_silent(browser: Browser) -> None:
@@ -33,13 +44,9 @@ def assert_silent(browser: Browser) -> None:
     assert len(asked) == 1 and asked[0].startswith("file:") and asked[0].endswith("index.html")
 
 
-def test_opens_without_a_word_and_filters(
-    folders: dict[str, Path], tmp_path: Path, browser: Browser
-) -> None:
-    options = Options(gallery=("all",))
-    made = report([folders["wide"], folders["chain"]], tmp_path / "out", options)
+def test_opens_without_a_word_and_filters(page: Path, browser: Browser) -> None:
     with browser:
-        browser.open(made.page)
+        browser.open(page)
         assert_silent(browser)
         cards = "[...document.querySelectorAll('.card')].filter(c => c.offsetParent).length"
         assert browser.evaluate(cards) == 24
@@ -60,13 +67,10 @@ def test_opens_without_a_word_and_filters(
         assert_silent(browser)
 
 
-def test_the_chart_is_drawn_and_follows_its_choices(
-    folders: dict[str, Path], tmp_path: Path, browser: Browser
-) -> None:
-    made = report([folders["wide"], folders["chain"]], tmp_path / "out")
+def test_the_chart_is_drawn_and_follows_its_choices(page: Path, browser: Browser) -> None:
     title = "document.querySelector('#chart .xtitle').textContent"
     with browser:
-        browser.open(made.page)
+        browser.open(page)
         assert browser.evaluate("document.querySelectorAll('#chart .scatterlayer .trace').length")
         assert (
             browser.evaluate("document.getElementById('static-chart').checkVisibility()") is False
@@ -82,12 +86,9 @@ def test_the_chart_is_drawn_and_follows_its_choices(
         assert_silent(browser)
 
 
-def test_the_gallery_is_searched_by_words(
-    folders: dict[str, Path], tmp_path: Path, browser: Browser
-) -> None:
-    made = report([folders["wide"]], tmp_path / "out", Options(gallery=("all",)))
+def test_the_gallery_is_searched_by_words(page: Path, browser: Browser) -> None:
     with browser:
-        browser.open(made.page)
+        browser.open(page)
         first = browser.evaluate("document.querySelector('.card h3').textContent")
         browser.evaluate(
             "{ const form = document.getElementById('filter');"
@@ -100,13 +101,12 @@ def test_the_gallery_is_searched_by_words(
 
 
 def test_pictures_are_enlarged_and_two_runs_compared_by_the_keyboard_alone(
-    folders: dict[str, Path], tmp_path: Path, browser: Browser
+    page: Path, browser: Browser
 ) -> None:
-    made = report([folders["wide"], folders["chain"]], tmp_path / "out", Options(gallery=("all",)))
     number = "document.querySelector('#enlarged strong')?.textContent"
     is_open = "document.getElementById('enlarged').open"
     with browser:
-        browser.open(made.page)
+        browser.open(page)
         # Images of detections have labels, and sentences stand between a draw and the next.
         assert browser.evaluate("document.querySelectorAll('.picture text').length") > 0
         assert browser.evaluate("document.querySelectorAll('.spoken .judge.used').length") > 0
@@ -132,7 +132,7 @@ def test_pictures_are_enlarged_and_two_runs_compared_by_the_keyboard_alone(
         assert_silent(browser)
         # Whoever is given the address sees the same.
         browser.call("Page.navigate", url="about:blank")
-        browser.open(made.page, "#pair=first&draws=selected")
+        browser.open(page, "#pair=first&draws=selected")
         cards = "document.querySelectorAll('.card:not([hidden])').length"
         assert browser.evaluate(cards) == shown[0]
         assert (
@@ -210,14 +210,11 @@ def test_hostile_texts_do_nothing(
         )
 
 
-def test_a_dark_page_has_dark_figures(
-    folders: dict[str, Path], tmp_path: Path, browser: Browser
-) -> None:
-    made = report([folders["wide"]], tmp_path / "out")
+def test_a_dark_page_has_dark_figures(page: Path, browser: Browser) -> None:
     with browser:
         dark = {"name": "prefers-color-scheme", "value": "dark"}
         browser.call("Emulation.setEmulatedMedia", features=[dark])
-        browser.open(made.page)
+        browser.open(page)
         assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == (
             "rgb(22, 22, 24)"
         )
@@ -248,10 +245,10 @@ def test_long_and_wide_tables_fit_the_screen_and_the_paper(
 
 
 def test_these_tests_would_hear_a_loud_page(tmp_path: Path, browser: Browser) -> None:
-    page = tmp_path / "index.html"
-    page.write_text("<img src='http://127.0.0.1:9/x.png'><script>console.log(1); gone()</script>")
+    loud = tmp_path / "index.html"
+    loud.write_text("<img src='http://127.0.0.1:9/x.png'><script>console.log(1); gone()</script>")
     with browser:
-        browser.open(page)
+        browser.open(loud)
         assert browser.named("Runtime.exceptionThrown")
         assert browser.named("Runtime.consoleAPICalled")
         assert len(browser.named("Network.requestWillBeSent")) == 2
