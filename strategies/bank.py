@@ -49,10 +49,10 @@ def _previews(text: str) -> str:
 class Bank(Strategy):
     """Draws as many trajectories as the budget holds, each to its end, and keeps their previews.
 
-    It is no way to search, though it returns the best image: it is what `what-if` answers
-    from. Its log holds what best-of-n, pruning and thresholds would ask for, at any budget up to
-    its own, so that all of them are compared on the same draws, without a model. A trajectory
-    goes on from each preview, which costs its decoding and judging and no step. Ours.
+    It is no way to search, though it returns the best image: use it where `what-if` is to answer.
+    Its log holds what best-of-n, pruning and thresholds would ask for, at any budget up to its own,
+    so that all of them are compared on the same draws, without a model. A trajectory goes on from
+    each preview, which costs its decoding and judging and no step. Ours.
 
     Attributes:
         previews: After which steps, such as "5,10,15"; numbers below 1 are shares of the steps.

@@ -13,6 +13,9 @@ from strategies.base import Rounds, Strategy, best, last
 class BestOfN(Strategy):
     """N independent draws; one is selected.
 
+    Use it first: it asks nothing of models but a judge, and whatever else spends a budget has to
+    beat it.
+
     Attributes:
         select: "score" draws all N at once and takes the judge's highest score.
             "first-accepted" draws one at a time, stops at the first accepted image and falls

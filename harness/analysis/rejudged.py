@@ -9,9 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from harness.analysis.logged_trajectories import Judging
-from harness.config import RunConfig
+from harness.config import RunConfig, read_config
 from harness.engine.rows import logged_value, logged_verdict
 from harness.errors import UsageError
+from harness.log import store
+from harness.log.measured import Shown, measured_later, measurements
 from harness.log.run_folder import RunFolder
 from harness.log.schema import CANDIDATES, UNITS
 from harness.models.judges import verdicts
@@ -58,6 +60,41 @@ def chosen(
         f"it can answer for --judge {' or '.join(can)}; or measure the images first: "
         "python -m harness score RUN --metrics NAME",
     )
+
+
+def measured(folder: RunFolder, config: RunConfig, table: pa.Table) -> tuple[RunConfig, pa.Table]:
+    """Return a run's config and candidates with what was measured of its images afterwards."""
+    rows: dict[Shown, Row] = {}
+    spec = config.metric or ModelSpec()
+    names = {*metric_names(config.metric)}
+    for later, manifest in measurements(folder):
+        own = read_config(manifest.config).metric or ModelSpec()
+        names |= {*metric_names(own)}
+        spec = own.model_copy(
+            update={
+                "kind": ",".join(sorted(names)),
+                "checkpoints": {**spec.checkpoints, **own.checkpoints},
+                "settings": {**spec.settings, **own.settings},
+            }
+        )
+        columns = ["prompt_id", "image", *(f"metric_{unit}" for unit in UNITS)]
+        for row in store.read(later.log, "candidates", columns).to_pylist():
+            rows[row["prompt_id"], row["image"]] = row
+    if not rows:
+        return config, table
+    values = measured_later(folder)
+    shown = list(zip(table["prompt_id"].to_pylist(), table["image"].to_pylist(), strict=True))
+    changed: dict[str, Any] = {
+        "metrics": [
+            [*{**dict(pairs or ()), **values.get(each, {})}.items()]
+            for pairs, each in zip(table["metrics"].to_pylist(), shown, strict=True)
+        ]
+    }
+    if len(names) == 1:  # of several measurements no one cost is that of an image
+        for unit in UNITS:
+            name = f"metric_{unit}"
+            changed[name] = [rows[each][name] if each in rows else None for each in shown]
+    return config.model_copy(update={"metric": spec}), with_columns(table, changed)
 
 
 def judge_name(spec: ModelSpec) -> str:

@@ -29,7 +29,14 @@ from harness.analysis.logged_trajectories import (
     LoggedTrajectories,
     TrajectoryAnswers,
 )
-from harness.analysis.rejudged import ORACLE, chosen, judging_of, rejudged, with_columns
+from harness.analysis.rejudged import (
+    ORACLE,
+    chosen,
+    judging_of,
+    measured,
+    rejudged,
+    with_columns,
+)
 from harness.analysis.replay import logged_searches
 from harness.analysis.resampling import Floats
 from harness.analysis.summary import Summary, summary_of
@@ -145,7 +152,7 @@ class Bank:
             raise UsageError(f"no search of {folder.path} has ended yet", "let it run on first")
         searches = []
         resolver = Resolver.of(config)
-        table = store.read(folder.log, "candidates")
+        config, table = measured(folder, config, store.read(folder.log, "candidates"))
         numbers = pa.array(range(len(table)), pa.int64())
         rows_of = table.append_column(_PLACE, numbers).select(_COLUMNS)
         for _, _, prompt, replicate, rows in logged_searches(run, lambda part: rows_of):

@@ -127,7 +127,7 @@ def test_what_a_bank_cannot_answer(suite: tuple[Path, Faults], tmp_path: Path) -
 
 @pytest.mark.usefixtures("steady")
 def test_a_metric_that_was_logged_judges_as_if_it_had_been_asked(
-    suite: tuple[Path, Faults], tmp_path: Path
+    suite: tuple[Path, Faults], tmp_path: Path, harness: Terminal
 ) -> None:
     name = "tests.stubs:StubMetric"
     metrics = {"metrics": (f"{name}={tmp_path / 'faults'}",)}
@@ -143,6 +143,13 @@ def test_a_metric_that_was_logged_judges_as_if_it_had_been_asked(
         )
     with pytest.raises(UsageError, match="is not in its log"):
         what_if(tmp_path / "bank", "single", judge="metric=tests.stubs:OtherMetric")
+    run(stub_plan(suite[0], **BANK), tmp_path / "later")
+    assert harness("score", tmp_path / "later", "--metrics", metrics["metrics"][0]) == 0
+    ask = {"strategy": "prune", "budget": 4, **judge}
+    one, other = (what_if(tmp_path / name, **ask) for name in ("bank", "later"))
+    assert one.searches.drop("run").equals(other.searches.drop("run"))
+    spent = one.summary.cost["judge"]["flops"]
+    assert spent and other.summary.cost["judge"]["flops"] == spent
 
 
 def test_the_oracle_judges_as_if_it_had_been_asked(
