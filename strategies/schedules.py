@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -63,9 +64,11 @@ def plan(pairs: Sequence[tuple[float, float]], steps: int, allowed: int) -> tupl
         The most draws whose steps are allowed, at least 1, and the cuts. Places that fall on the
         same step are one cut; a cut that would come after the last step but one is none.
     """
-    number = max(1, allowed // steps)
-    while number < allowed and _cost(_cuts(pairs, steps, number + 1), number + 1, steps) <= allowed:
-        number += 1
+
+    def cost(number: int) -> int:
+        return _cost(_cuts(pairs, steps, number), number, steps)
+
+    number = max(1, bisect_right(range(1, allowed + 1), allowed, key=cost))
     return number, _cuts(pairs, steps, number)
 
 
