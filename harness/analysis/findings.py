@@ -16,13 +16,14 @@ from harness.analysis.forecast import continuations
 from harness.analysis.judging import agreement_table, peaks_table, roc_table
 from harness.analysis.ledger import (
     disagreements_table,
+    known_axes,
     ledger_curves,
-    ledger_matched,
     ledger_table,
 )
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.matched import matched_table
+from harness.analysis.money import UNPRICED, Price, Spending, spent_by
 from harness.analysis.pooling import pool, seeds_table
 from harness.analysis.previews import previews_table
 from harness.analysis.protocol import caption, check_comparable, labels, warnings
@@ -55,7 +56,7 @@ class Findings:
         curves: Of each.
         warnings: What must be said before the first number.
         seed: Of bootstraps and sign flips.
-        price: Of an hour of a device, where one was given.
+        price: What is paid, where that was said.
     """
 
     runs: list[LoggedRun]
@@ -63,7 +64,7 @@ class Findings:
     curves: list[RunCurves]
     warnings: list[str]
     seed: int = 0
-    price: float | None = None
+    price: Price = UNPRICED
 
     @cached_property
     def axis(self) -> str:
@@ -161,7 +162,8 @@ class Findings:
     @cached_property
     def matched(self) -> pd.DataFrame:
         """Runs at equal cost: `harness.analysis.matched.matched_table`."""
-        return matched_table(self.curves, self.names, seed=self.seed)
+        axes = dict.fromkeys((*AXES, *known_axes(self._ledger)))
+        return matched_table(self._ledger, self.names, seed=self.seed, axes=axes)
 
     @cached_property
     def rejections(self) -> pd.DataFrame:
@@ -181,7 +183,7 @@ class Findings:
     @cached_property
     def skills(self) -> pd.DataFrame:
         """Scores by skill over budget and cost: `harness.analysis.skills.skill_table`."""
-        return skill_table(self.curves, self.names, seed=self.seed)
+        return skill_table(self._ledger, self.names, seed=self.seed)
 
     @cached_property
     def failures(self) -> pd.DataFrame:
@@ -191,7 +193,7 @@ class Findings:
     @cached_property
     def forecast(self) -> pd.DataFrame:
         """The continuation of curves: `harness.analysis.forecast.continuations`."""
-        return continuations(self.curves, self.names, seed=self.seed)
+        return continuations(self._ledger, self.names, seed=self.seed)
 
     @cached_property
     def dpg(self) -> pd.DataFrame:
@@ -219,13 +221,26 @@ class Findings:
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
-        """Micro score over every cost axis: `harness.analysis.ledger.ledger_table`."""
-        return ledger_table(self._ledger, self.names, seed=self.seed)
+        """Own curves over every cost axis: `harness.analysis.ledger.ledger_table`."""
+        return ledger_table(self.scaling, self._ledger)
+
+    @cached_property
+    def spending(self) -> list[Spending]:
+        """Device-hours and money of each run: `harness.analysis.money.spent_by`."""
+        return [spent_by(run, self.price) for run in self.runs]
+
+    @property
+    def bills(self) -> list[str]:
+        """A line a run of what it spent; none where nothing has a price."""
+        if self.price == UNPRICED:
+            return []
+        pairs = zip(self.names, self.spending, strict=True)
+        return [f"{name}: {spent}" for name, spent in pairs]
 
     @cached_property
     def disagreements(self) -> pd.DataFrame:
         """Axes that order runs differently: `harness.analysis.ledger.disagreements_table`."""
-        return disagreements_table(ledger_matched(self._ledger, self.names, seed=self.seed))
+        return disagreements_table(self.matched)
 
     @cached_property
     def published(self) -> pd.DataFrame:
@@ -247,7 +262,7 @@ def analyse(
     separate_seeds: bool = False,
     force: bool = False,
     seed: int = 0,
-    price: float | None = None,
+    price: Price = UNPRICED,
     progress: Progress = silent,
 ) -> Findings:
     """Read some runs and find out what they say.
@@ -257,7 +272,7 @@ def analyse(
         separate_seeds: Keep runs apart that differ in nothing but their seed.
         force: Compare runs of unlike protocols, with a warning.
         seed: Of bootstraps and sign flips.
-        price: Of an hour of a device.
+        price: What is paid.
         progress: Is told what is being read and replayed.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from harness.analysis.curves import AXES, RunCurves
+from harness.analysis.curves import RunCurves
 from harness.analysis.forecast_model import (
     BY_SCORE,
     FIRST_ACCEPTED,
@@ -18,6 +18,7 @@ from harness.analysis.forecast_model import (
     observed,
     prompt_draws,
 )
+from harness.analysis.ledger import LEDGER
 from harness.analysis.mixtures import RATES, fit_rates
 from harness.analysis.resampling import LEVEL
 from harness.errors import UsageError
@@ -86,7 +87,7 @@ def continuations(
     Returns:
         One row a run and budget, from the run's own on: `run`, then as `forecast_table` (the run's
         own selection), `tested` (whether `held_out` goes as far), and the expected cost of an image
-        on each of `AXES`. Runs whose logs allow no forecast have no rows.
+        on each axis of `LEDGER` that the curve has. Runs whose logs allow no forecast have no rows.
     """
     parts = []
     for of, name in zip(curves, names, strict=True):
@@ -101,11 +102,12 @@ def continuations(
         while budgets[-1] * 2 <= CONTINUED * draws.number:
             budgets.append(budgets[-1] * 2)
         table = forecast_table(draws, budgets, seed=seed, selections=(BY_SCORE,))
-        for axis in AXES:
-            table[axis] = float(of.own.costs[axis][0, -1]) / own * table["draws"]
+        for axis in LEDGER:
+            end = float(of.own.costs[axis][0, -1]) if axis in of.own.costs else float("nan")
+            table[axis] = end / own * table["draws"]
         table["tested"] = table["budget"] <= REACH * draws.number
         parts.append(table.assign(run=name))
-    columns = list(dict.fromkeys(["run", *FORECAST_COLUMNS, "tested", *AXES]))
+    columns = list(dict.fromkeys(["run", *FORECAST_COLUMNS, "tested", *LEDGER]))
     return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns))[
         columns
     ]

@@ -2,7 +2,7 @@
 
 Beside draws, NFE, FLOPs and device-seconds (`harness.analysis.curves.AXES`) a run has FLOPs with
 the padding of its batches, as they were; wall seconds, which its sessions took and draws share by
-device-seconds; calls of language models and their tokens; and, where one is given, a price.
+device-seconds; calls of language models and their tokens; and, where prices are given, money.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
 
-from harness.analysis.curve_tables import group_bands
 from harness.analysis.curves import AXES, RunCurves
 from harness.analysis.logged_run import PADDED, LoggedRun, Part
-from harness.analysis.matched import matched_table
-from harness.analysis.resampling import Floats
+from harness.analysis.matched import equal_cost
+from harness.analysis.money import Price, by_draw
 
 LEDGER = {
     **AXES,
@@ -34,24 +34,24 @@ DISAGREEMENTS = ("run", "other", "axis", "difference", "low", "high", "other_axi
                  "other_difference", "other_low", "other_high")  # fmt: skip
 
 
-def ledger_curves(curves: Sequence[RunCurves], price: float | None = None) -> list[RunCurves]:
+def ledger_curves(curves: Sequence[RunCurves], price: Price) -> list[RunCurves]:
     """Return each run's own curve with its costs on every axis of `LEDGER`.
 
     Args:
         curves: Of each run.
-        price: Of an hour of a device.
+        price: What is paid.
     """
     return [_with_ledger(of, price) for of in curves]
 
 
-def _with_ledger(of: RunCurves, price: float | None) -> RunCurves:
+def _with_ledger(of: RunCurves, price: Price) -> RunCurves:
     run, costs = of.run, dict(of.own.costs)
     for axis in (PADDED, "calls", "tokens"):
         costs[axis] = of.spending(run.spent(axis))
     seconds = run.spent("device_seconds")
     factors = np.array([_wall_factor(run, number) for number in range(len(run.parts))])
     costs["wall_seconds"] = of.spending(seconds * factors[run.searches["part"]][:, None])
-    costs["price"] = costs["device_seconds"] * (np.nan if price is None else price / 3600)
+    costs["price"] = of.spending(by_draw(run, price))
     return replace(of, curves=[replace(of.own, costs=costs)])
 
 
@@ -73,56 +73,48 @@ def _wall_seconds(part: Part) -> float:
     return sum(span.total_seconds() for span in spans) if spans else float("nan")
 
 
-def ledger_table(
-    curves: Sequence[RunCurves], names: Sequence[str], *, seed: int = 0
-) -> pd.DataFrame:
-    """Return micro score over every cost axis.
+def known_axes(curves: Sequence[RunCurves]) -> list[str]:
+    """Return the axes on which every run has costs.
 
     Args:
         curves: As `ledger_curves` returns them.
-        names: What to call each.
-        seed: Of the bootstrap over prompts.
+    """
+    return [axis for axis in LEDGER if all((of.own.costs[axis][0] > 0).any() for of in curves)]
+
+
+def ledger_table(scaling: pd.DataFrame, curves: Sequence[RunCurves]) -> pd.DataFrame:
+    """Return the runs' own curves over every cost axis.
+
+    Args:
+        scaling: `harness.analysis.curve_tables.curve_table` of the same runs.
+        curves: As `ledger_curves` returns them.
 
     Returns:
-        One row a run and budget of its own curve: `run`, `budget`, `score`, `low`, `high`, and the
-        mean cost of an image on each axis of `LEDGER`; NaN where it is not known.
+        Its rows of own curves, with the mean cost of an image on each axis of `LEDGER`; NaN where
+        it is not known.
     """
-    parts = []
-    for of, name in zip(curves, names, strict=True):
-        band, _ = group_bands(of.run, of.own.scores, seed=seed)[0]
-        scores: dict[str, Floats] = {"score": band.value, "low": band.low, "high": band.high}
-        costs = {axis: of.own.costs[axis][0] for axis in LEDGER}
-        parts.append(pd.DataFrame({"run": name, "budget": of.own.budgets, **scores, **costs}))
-    return pd.concat(parts, ignore_index=True)
-
-
-def ledger_matched(
-    curves: Sequence[RunCurves], names: Sequence[str], *, seed: int = 0
-) -> pd.DataFrame:
-    """Return `matched_table` over every axis on which all runs have costs.
-
-    Args:
-        curves: As `ledger_curves` returns them.
-        names: What to call each.
-        seed: Of the bootstrap over prompts.
-    """
-    known = [axis for axis in LEDGER if all((of.own.costs[axis][0] > 0).any() for of in curves)]
-    return matched_table(curves, names, seed=seed, axes=known)
+    own = scaling[scaling["own"]]
+    costs = {axis: [of.own.costs[axis].ravel() for of in curves] for axis in LEDGER}
+    return own.assign(**{axis: np.concatenate(parts) for axis, parts in costs.items()})
 
 
 def disagreements_table(matched: pd.DataFrame) -> pd.DataFrame:
     """Find pairs of runs that one cost axis orders one way and another axis the other way.
 
     Args:
-        matched: As `ledger_matched` returns it.
+        matched: `harness.analysis.matched.matched_table` over some axes.
 
     Returns:
-        One row a pair and two axes, both at the cost of `run`: on `axis` it is above the other at
-        equal cost (`difference` with `low` above 0), on `other_axis` below (`other_high` below 0).
+        One row a pair and two axes, on each at the end of the cheaper run: at equal `axis` `run` is
+        above the other (`difference` with `low` above 0), at equal `other_axis` below it
+        (`other_high` below 0).
     """
-    both = matched[matched["low"] > 0].merge(
-        matched[matched["high"] < 0], on=["run", "other"], suffixes=("", "_below")
-    )
-    numbers = ("cost_axis", "difference", "low", "high")
-    columns = ["run", "other", *numbers, *(f"{name}_below" for name in numbers)]
-    return both[columns].set_axis(list(DISAGREEMENTS), axis=1)
+    numbers, rows = ("difference", "low", "high"), []
+    for pair in combinations(matched["run"].unique(), 2):
+        by_axis = {axis: equal_cost(matched, *pair, axis) for axis in matched["cost_axis"].unique()}
+        above = [axis for axis, row in by_axis.items() if row["low"] > 0]
+        below = [axis for axis, row in by_axis.items() if row["high"] < 0]
+        for axes in product(above, below):
+            cells = [(axis, *(by_axis[axis][name] for name in numbers)) for axis in axes]
+            rows.append([*pair, *cells[0], *cells[1]])
+    return pd.DataFrame(rows, columns=list(DISAGREEMENTS))

@@ -74,9 +74,10 @@ def equal_cost(matched: pd.DataFrame, run: str, other: str, axis: str) -> dict[s
         `difference`, `low`, `high`; `end`, the run whose cost it is at; and `note`, why there are
         no numbers, where neither curve can be read at the other's end.
     """
+    of_pair = matched["run"].isin((run, other)) & matched["other"].isin((run, other))
     rows = {
         (row["run"], row["other"]): row
-        for row in matched[matched["cost_axis"] == axis].to_dict("records")
+        for row in matched[of_pair & (matched["cost_axis"] == axis)].to_dict("records")
     }
     own, turned = rows[run, other], rows[other, run]
     if pd.isna(own["difference"]) and not pd.isna(turned["difference"]):

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 
 from harness.analysis.loading import ended
+from harness.analysis.money import UNPRICED, spending
 from harness.analysis.statistics import mean_interval
+from harness.analysis.summary import logged_cost
 from harness.errors import HarnessError
-from harness.log import store
-from harness.log.costs import COSTS, REPLIES, WORKED, sums
 from harness.log.files import check_entries, explain
 from harness.log.lock import is_held
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
-from harness.log.schema import METERED
 from harness.models.bundled import is_miniature, suite_name
 
 LARGEST_LOG = 8 * 2**20
@@ -44,7 +43,7 @@ class RunLine:
         created: Day it was made, or "–".
         searches: "n of N" that ended.
         score: Micro score with its 95% interval, or "–".
-        cost: FLOPs of all roles, verification included, or "–".
+        cost: FLOPs and device-hours of all roles, verification included, or "–".
         seed: Its seed, or "–".
         text: Strategy, budget, benchmark and models; what is wrong with it first.
         time: When it was made, to sort by; "" if nobody knows.
@@ -115,10 +114,11 @@ def run_line(folder: RunFolder) -> RunLine:
             text = f"log of {size / 2**20:.0f} MB, which `show` reads · {text}"
             return replace(line, text=_short(text))
         searches, micro, score = _result(folder, manifest)
-        tflops = _tflops(folder, manifest)
+        tflops, hours = _spent(folder, manifest)
     except HarnessError as error:
         return replace(line, text=_short(f"{error.message} · {text}"))
-    cost = "–" if tflops is None else f"{tflops:.3g} TFLOPs"
+    parts = [(tflops, "TFLOPs"), (hours, "device-h")]
+    cost = ", ".join(f"{value:.3g} {unit}" for value, unit in parts if value is not None) or "–"
     return replace(
         line, searches=f"{searches} of {total}", score=score, cost=cost, micro=micro, tflops=tflops
     )
@@ -147,14 +147,14 @@ def _result(folder: RunFolder, manifest: Manifest) -> tuple[int, float | None, s
     return len(run.searches), micro.value, f"{micro.value:.3f} ({micro.low:.3f}–{micro.high:.3f})"
 
 
-def _tflops(folder: RunFolder, manifest: Manifest) -> float | None:
-    """Return what all roles spent on a run's draws and replies; None if a part is unknown."""
-    draws = store.read(folder.log, "candidates", [*WORKED, *COSTS])
-    judged = manifest.config["judge"]["kind"] != "none"
-    total = sums(draws, store.read(folder.log, "replies", REPLIES), judged=judged)
-    parts = [total.get(f"{role}_flops", 0.0) for role in METERED]
-    known = [part for part in parts if part is not None and math.isfinite(part)]
-    return sum(known) / 1e12 if len(known) == len(parts) and len(draws) else None
+def _spent(folder: RunFolder, manifest: Manifest) -> tuple[float | None, float | None]:
+    """Return TFLOPs and device-hours of a run's draws and replies; None if a part is unknown."""
+    cost = logged_cost(folder, manifest)
+    flops = [of_role["flops"] for of_role in cost.values()]
+    known = [part for part in flops if part is not None and math.isfinite(part)]
+    hours = spending([(manifest, cost)], UNPRICED).hours
+    whole = len(known) == len(flops) and sum(known) > 0
+    return sum(known) / 1e12 if whole else None, hours if hours > 0 else None
 
 
 def _log_bytes(folder: RunFolder) -> int:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from benchmarks.base import Benchmark, Scored
 from harness.analysis.curves import AXES, RunCurves
+from harness.analysis.ledger import LEDGER
 from harness.analysis.logged_run import LoggedRun, Part
 from harness.analysis.resampling import LEVEL, Floats, resampled_means
 from harness.config import RECORDED_SCORER, read_config
@@ -119,7 +120,8 @@ def skill_table(
         One row a run, skill and budget of the run's own curve: `run`, `kind` ("skill"), `tag` (the
         skill), `budget`, `score` (mean over questions, as the official analysis of GenEval 2 takes
         it), `low`, `high`, `method` (percentiles over resampled prompts), `questions` (about one
-        image of each prompt), `prompts`, and the mean cost of an image on each of `AXES`.
+        image of each prompt), `prompts`, and the mean cost of an image on each axis of
+        `harness.analysis.ledger.LEDGER` that the curve has.
     """
     parts = [
         part
@@ -151,7 +153,7 @@ def _skill_curves(of: RunCurves, name: str, seed: int) -> Iterator[pd.DataFrame]
                 "method": "percentile bootstrap",
                 "questions": int(weight.sum()),
                 "prompts": int(known.sum()),
-                **{axis: of.own.costs[axis][0] for axis in AXES},
+                **{axis: costs[0] for axis, costs in of.own.costs.items() if axis in LEDGER},
             }
         )
 

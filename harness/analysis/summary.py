@@ -185,6 +185,16 @@ def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:
     return counts
 
 
+def logged_cost(folder: RunFolder, manifest: Manifest) -> dict[str, dict[str, float | None]]:
+    """Return what each role spent on a run's draws and replies, as `Summary.cost`.
+
+    Raises:
+        HarnessError: Its log is damaged.
+    """
+    draws = store.read(folder.log, "candidates", [*WORKED, *COSTS])
+    return _cost(draws, store.read(folder.log, "replies", REPLIES), manifest)
+
+
 def _cost(
     draws: pa.Table, replies: pa.Table, manifest: Manifest
 ) -> dict[str, dict[str, float | None]]:

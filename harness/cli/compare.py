@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,18 +57,16 @@ def compare(
     could be scored.
     """
     from harness.analysis.findings import analyse
-    from harness.analysis.money import bills
     from harness.cli.count_display import stage_display
     from harness.errors import UsageError
 
     if len(runs) < 2:
         raise UsageError("one run alone cannot be compared", "name two, or `show` this one")
     with stage_display() as progress:
-        findings = analyse(
-            runs, separate_seeds=separate_seeds, force=force, seed=seed, progress=progress
-        )
+        of = partial(analyse, runs, force=force, seed=seed, price=price, progress=progress)
+        findings = of(separate_seeds=separate_seeds)
         if len(findings.runs) == 1:
-            findings = analyse(runs, separate_seeds=True, force=force, seed=seed, progress=progress)
+            findings = of(separate_seeds=True)
         progress("comparing", "")
         table = findings.comparison if budget is None else findings.comparison_at(budget)
 
@@ -85,7 +84,7 @@ def compare(
         click.echo(
             "Micro, over common prompts; p by Holm over all pairs. --verbose shows the rest."
         )
-    for line in bills(findings.runs, findings.names, price):
+    for line in findings.bills:
         click.echo(printable(line))
     for sentence in findings.unscored:
         click.echo(printable(sentence), err=True)

@@ -80,7 +80,6 @@ def report(
     (prompts, resolution, scorer) are refused unless --force is given. Exits with 1 if nothing of
     a run could be scored.
     """
-    from harness.analysis.money import bills
     from harness.cli.count_display import stage_display
     from harness.report.build import Options
     from harness.report.build import report as build
@@ -94,6 +93,7 @@ def report(
         gallery_searches=gallery_searches,
         separate_seeds=separate_seeds,
         seed=seed,
+        price=price,
     )
     with stage_display() as progress:
         done = build(runs, out, options, progress)
@@ -101,7 +101,7 @@ def report(
         click.echo(f"warning: {printable(text)}", err=True)
     for text in done.content.findings.captions:
         click.echo(printable(text))
-    for line in bills(done.content.findings.runs, done.content.findings.names, price):
+    for line in done.content.findings.bills:
         click.echo(printable(line))
     suffixes = [path.suffix for path in done.files]
     click.echo(f"figures  {suffixes.count('.png')} as PNG and SVG in {out / 'figures'}")

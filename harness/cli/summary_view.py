@@ -28,7 +28,7 @@ def print_summary(folder: RunFolder, price: Price | None = None) -> Summary:
     """Summarise a run and print it, with what it cost at a price."""
     summary = summarise(folder.path)
     print_result(summary, folder)
-    lines = [f"spent     {spending([summary], price or Price())}"]
+    lines = [f"spent     {spending([(summary.manifest, summary.cost)], price or Price())}"]
     lines += [*covered(folder, summary.manifest), f"results   {folder.path}"]
     if summary.manifest.state != FINISHED:
         lines.append(f"resume    {resume_command(folder.path, summary.manifest.config)}")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.places import RunPlace, plugins_option
+from harness.cli.places import RunPlace, plugins_option, price_options
 
 if TYPE_CHECKING:
+    from harness.analysis.money import Price
     from harness.log.location import Location
 
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     show_default="any that is free",
     help="Port on this machine's own address.",
 )
+@price_options
 @plugins_option
-def view(runs: tuple[Location, ...], root: Path, port: int) -> None:
+def view(runs: tuple[Location, ...], root: Path, port: int, price: Price) -> None:
     """Serve pages about runs to a browser on this machine, until Ctrl-C.
 
     All runs with state and score, one run as it goes, its searches as chains of images with
@@ -57,7 +59,7 @@ def view(runs: tuple[Location, ...], root: Path, port: int) -> None:
     click.echo(f"http://127.0.0.1:{port}/?token={token}")
     click.echo("Ctrl-C ends it", err=True)
     config = uvicorn.Config(
-        make_app(Library(folders), token, port), log_level="warning", access_log=False,
+        make_app(Library(folders, price), token, port), log_level="warning", access_log=False,
         server_header=False, lifespan="off",
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listener])

@@ -6,19 +6,27 @@ read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from harness.analysis import rejections
-from harness.analysis.curves import AXES
 from harness.analysis.findings import Findings
+from harness.analysis.ledger import LEDGER
+from harness.analysis.logged_run import PADDED
 from harness.analysis.matched import equal_cost
+from harness.analysis.money import UNPRICED
 from harness.report.tables import Table
 
-_SECONDS = ": device-seconds hang on the machine and its load, and count padded rows of batches"
-"""Why device-seconds may rank runs otherwise than what was asked of the models does."""
+REASONS = {
+    ("device_seconds", "wall_seconds", "price"): (
+        ": seconds hang on the machine and its load, and count padded rows of batches"
+    ),
+    (PADDED,): ": batches were padded",
+    ("calls", "tokens"): ": the judge's work is not in NFE",
+}
+"""Why an axis may order runs otherwise than what was asked of the models does, by axes."""
 
 
 def reference(findings: Findings) -> str:
@@ -42,7 +50,7 @@ def sentences(findings: Findings) -> list[str]:
     if scored.empty:
         return ["Nothing could be scored."]
     name, best = str(scored.index[0]), scored.iloc[0]
-    cost = "" if axis == "draws" else f" and {_number(best[axis])} {AXES[axis]}"
+    cost = "" if axis == "draws" else f" and {_number(best[axis])} {LEDGER[axis]}"
     lines = [
         f"{name} {'scores highest' if len(scored) > 1 else 'scores'}: micro {_interval(best)} for "
         f"{best['draws']:.2f} draws{cost} an image{_gain(findings, name)}."
@@ -80,7 +88,7 @@ def _equal_cost(findings: Findings, axis: str) -> list[str]:
         groups[verdict].append(
             f"{run} by {_difference(row)}" if verdict in ("above", "below") else run
         )
-    place = f"{against} at the same {AXES[axis]} (micro, paired)"
+    place = f"{against} at the same {LEDGER[axis]} (micro, paired)"
     lines = []
     if groups["above"]:
         lines.append(f"Above {place}: {', '.join(groups['above'])}.")
@@ -90,10 +98,10 @@ def _equal_cost(findings: Findings, axis: str) -> list[str]:
         lines.append(f"Not told apart from {place}: {', '.join(groups['tied'])}.")
     if groups["unknown"]:
         lines.append(
-            f"Not compared with {against} at equal {AXES[axis]}, which neither's log knows of the "
-            f"other: {', '.join(groups['unknown'])}."
+            f"Not compared with {against} at equal {LEDGER[axis]}, which neither's log knows of "
+            f"the other: {', '.join(groups['unknown'])}."
         )
-    return lines + _disagreements(findings, against, axis)
+    return lines + _disagreements(findings)
 
 
 def _others(findings: Findings) -> list[str]:
@@ -101,29 +109,28 @@ def _others(findings: Findings) -> list[str]:
     return [name for name in map(str, findings.results["run"].unique()) if name != against]
 
 
-def _disagreements(findings: Findings, against: str, axis: str) -> list[str]:
-    """Say where another cost axis turns a verdict round."""
-    turned: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    cost_axes = findings.matched["cost_axis"].unique()
-    for run in _others(findings):
-        verdicts = {
-            other: _verdict(equal_cost(findings.matched, run, against, other))
-            for other in cost_axes
-        }
-        opposite = {"above": "below", "below": "above"}.get(verdicts.get(axis, ""), "")
-        others = tuple(other for other, verdict in verdicts.items() if verdict == opposite)
-        if others:
-            turned.setdefault((opposite, others), []).append(str(run))
+def _disagreements(findings: Findings) -> list[str]:
+    """Say where cost axes order runs differently, pairs of one kind in one sentence."""
+    orders: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    pairs = findings.disagreements.groupby(["run", "other"], sort=False)
+    for (run, other), of in pairs:
+        above, below = (tuple(of[name].unique()) for name in ("axis", "other_axis"))
+        if findings.axis in below:
+            run, other, above, below = other, run, below, above
+        orders.setdefault((above, below), []).append(f"{run} is above {other}")
     lines = []
-    for (verdict, others), runs in turned.items():
-        reason = _SECONDS if "device_seconds" in (axis, *others) else ""
-        *first, last = (AXES[other] for other in others)
-        axes = f"{', '.join(first)} or {last}" if first else last
+    for (above, below), verdicts in orders.items():
+        reason = next((text for key, text in REASONS.items() if {*key} & {*above, *below}), "")
         lines.append(
-            f"The axis matters: at the same {axes} "
-            f"{verdict} {against} {'is' if len(runs) == 1 else 'are'} {', '.join(runs)}{reason}."
+            f"The axis matters: at the same {_listed(above)} {' and '.join(verdicts)}; at the same "
+            f"{_listed(below)} it is the other way round{reason}."
         )
     return lines
+
+
+def _listed(axes: Sequence[str]) -> str:
+    *first, last = (LEDGER[axis] for axis in axes)
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:
@@ -134,25 +141,37 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     return "below" if row["high"] < 0 else "tied"
 
 
-def overview(findings: Findings) -> Table:
-    """Return one row a run that fits a screen: draws, cost, scores, gain at equal cost."""
-    axis, against = findings.axis, reference(findings)
-    matched = findings.matched if len(findings.runs) > 1 else pd.DataFrame(columns=["run"])
+def overview(findings: Findings, axis: str) -> Table:
+    """Return one row a run that fits a screen: draws, cost, scores, gain at equal cost.
+
+    Args:
+        findings: What was computed.
+        axis: Of `LEDGER`: which cost is shown.
+    """
+    against, is_priced = reference(findings), findings.price != UNPRICED
+    micro = findings.ledger[findings.ledger["kind"] == "micro"]
     rows = []
-    for run, of in findings.results.groupby("run", sort=False):
+    for spent, (run, of) in zip(
+        findings.spending, findings.results.groupby("run", sort=False), strict=True
+    ):
         kinds = {kind: of[of["kind"] == kind].iloc[0] for kind in ("micro", "macro")}
         row: dict[str, object] = {"run": run, "draws": f"{kinds['micro']['draws']:.2f}"}
         if axis != "draws":
-            row[AXES[axis]] = _number(kinds["micro"][axis])
+            # A whole run's cost is known where its curve's end is not.
+            costs = {**micro[micro["run"] == run].iloc[-1], **kinds["micro"]}
+            row[LEDGER[axis]] = _number(costs[axis])
         row |= {kind: _interval(of_kind) for kind, of_kind in kinds.items()}
         if len(findings.runs) > 1:
-            row[f"against {against} at equal {AXES[axis]}"] = _against(
-                matched, str(run), against, axis
+            row[f"against {against} at equal {LEDGER[axis]}"] = _against(
+                findings.matched, str(run), against, axis
             )
+        row["device-hours, whole run"] = _number(spent.hours)
+        if is_priced:
+            row["price, whole run"] = _number(spent.due)
         rows.append(row)
     note = (
-        "Draws and cost are means for one selected image, verification included. Scores with 95% "
-        "intervals; differences are paired over prompts."
+        "Draws and cost are means for one selected image, verification included; hours are of the "
+        "whole run. Scores with 95% intervals; differences are paired over prompts."
     )
     return Table("overview", "The runs", findings.results, pd.DataFrame(rows), [note])
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.analysis.findings import Findings, Progress, analyse, silent
+from harness.analysis.money import UNPRICED, Price
 from harness.analysis.rejections import sentences
 from harness.errors import UsageError
 from harness.log.files import make_folder, write_atomically
@@ -48,6 +49,7 @@ class Options:
         gallery_searches: The most searches shown of one prompt and run: replicates and seeds.
         separate_seeds: Keep runs apart that differ in nothing but their seed.
         seed: Of bootstraps, sign flips and random choices.
+        price: What is paid for a device-hour and for an endpoint's tokens.
     """
 
     force: bool = False
@@ -57,6 +59,7 @@ class Options:
     gallery_searches: int = 4
     separate_seeds: bool = False
     seed: int = 0
+    price: Price = UNPRICED
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ def report(
         separate_seeds=options.separate_seeds,
         force=options.force,
         seed=options.seed,
+        price=options.price,
         progress=progress,
     )
     progress("computing tables", "")
@@ -225,6 +229,15 @@ def draw(content: Content) -> tuple[list[Drawing], dict[str, bytes]]:
             "What the judge leaves behind: micro score of an oracle, of the run's own selection "
             "and of a random draw from the same draws; and oracle minus own selection.",
         )
+        if len(found.roc):
+            whole = found.agreement[found.agreement["tag"] == ""].set_index("run")["auc"]
+            areas = whole.reindex(found.names).to_dict()
+            add(
+                "judge-roc",
+                figures.roc(found.roc, areas, **labels),
+                "Judge's score against the scorer: the share of right draws that score above a "
+                "threshold over that of wrong ones.",
+            )
     return drawings, files
 
 
@@ -245,19 +258,20 @@ def _page(content: Content, drawings: Sequence[Drawing], options: Options) -> st
     )
     most = options.gallery_searches
     shown = chains.cards(found.runs, found.names, chosen, searches=most) if chosen else []
+    drawn = chart.chart(found)
     return page(
         title="What did the compute buy?",
         answer=answer.sentences(found),
         reasons=answer.reasons(found),
-        chart=chart.chart(found),
-        overview=answer.overview(found),
+        chart=drawn,
+        overviews={axis: answer.overview(found, axis) for axis in drawn["axes"]},
         captions=found.captions,
         warnings=content.warnings,
         drawings=drawings,
         tables=content.tables,
         cards=shown,
         runs=[
-            run_facts(name, of.run, of.notes)
-            for name, of in zip(found.names, found.curves, strict=True)
+            run_facts(name, of.run, spent, of.notes)
+            for name, of, spent in zip(found.names, found.curves, found.spending, strict=True)
         ],
     )

@@ -10,12 +10,13 @@ import pandas as pd
 
 from harness.analysis.curves import AXES
 from harness.analysis.findings import Findings
+from harness.analysis.ledger import LEDGER
 from harness.report.style import COLORS, thin
 
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
 
 _KEYS = ("run", "kind", "tag")
-_COLUMNS = ("budget", "score", "low", "high", *AXES)
+_COLUMNS = ("budget", "score", "low", "high")
 
 
 def chart(findings: Findings) -> dict[str, Any]:
@@ -27,21 +28,22 @@ def chart(findings: Findings) -> dict[str, Any]:
         `symbol` and `curves` by score's key: `budget`, `score`, `low`, `high`, and the cost on each
         axis; and `forecast`, how the micro curve would go on, alike. Unknown numbers are None.
     """
-    own = findings.scaling[findings.scaling["own"]]
-    costly = {axis: own[own[axis] > 0]["run"].unique() for axis in AXES}
-    known = [axis for axis in AXES if len(costly[axis]) == len(findings.names)]
+    own = findings.ledger
+    costly = {axis: own[own[axis] > 0]["run"].unique() for axis in LEDGER}
+    known = [axis for axis in LEDGER if len(costly[axis]) == len(findings.names)]
+    columns = [*_COLUMNS, *known]
     labels = dict(_labels(own, findings.skills))
-    drawn = pd.concat([own[[*_KEYS, *_COLUMNS]], *_frames(findings.skills)])
+    drawn = pd.concat([own[[*_KEYS, *columns]], *_frames(findings.skills, columns)])
     curves = dict(list(drawn[drawn["score"].notna()].groupby(list(_KEYS))))
     beyond = findings.forecast[findings.forecast["budget"] > _last(findings.forecast, own)]
     return {
         "axis": findings.axis if findings.axis in known else "draws",
-        "axes": {axis: f"{AXES[axis]} an image" for axis in known},
+        "axes": {axis: f"{LEDGER[axis]} an image" for axis in known},
         "missing": [
-            f"{AXES[axis]} are not known of "
+            f"{LEDGER[axis]} are not known of "
             f"{', '.join(name for name in findings.names if name not in costly[axis])}."
-            for axis in AXES
-            if axis not in known
+            for axis in LEDGER
+            if axis not in known and (axis in AXES or len(costly[axis]))
         ],
         "scores": labels,
         "runs": [
@@ -51,18 +53,18 @@ def chart(findings: Findings) -> dict[str, Any]:
                 # After one round of colours the symbols are others.
                 "symbol": _SYMBOLS[(number + number // len(COLORS)) % len(_SYMBOLS)],
                 "curves": {
-                    key: _numbers(curves.get((name, *_group(key)), drawn.iloc[:0]))
+                    key: _numbers(curves.get((name, *_group(key)), drawn.iloc[:0])[columns])
                     for key in labels
                 },
-                "forecast": _numbers(beyond[beyond["run"] == name]),
+                "forecast": _numbers(beyond.loc[beyond["run"] == name, columns]),
             }
             for number, name in enumerate(findings.names)
         ],
     }
 
 
-def _frames(skills: pd.DataFrame) -> list[pd.DataFrame]:
-    return [skills[[*_KEYS, *_COLUMNS]]] if len(skills) else []
+def _frames(skills: pd.DataFrame, columns: list[str]) -> list[pd.DataFrame]:
+    return [skills[[*_KEYS, *columns]]] if len(skills) else []
 
 
 def _last(forecast: pd.DataFrame, own: pd.DataFrame) -> pd.Series:
@@ -89,5 +91,5 @@ def _numbers(rows: pd.DataFrame) -> dict[str, list[float | None]]:
     rows = rows.iloc[thin(len(rows))]
     return {
         column: [float(f"{v:.5g}") if np.isfinite(v) else None for v in rows[column].astype(float)]
-        for column in _COLUMNS
+        for column in rows
     }

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis.curves import AXES, SELECTORS
+from harness.analysis.curves import SELECTORS
+from harness.analysis.ledger import LEDGER
 from harness.analysis.matched import NO_NUMBERS
 from harness.analysis.rejections import ending
 from harness.analysis.wording import UNKNOWN, n_of, score
@@ -152,7 +153,7 @@ def matched(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
     shown = pd.DataFrame(
         {
             "at the cost of": frame["run"],
-            "axis": frame["cost_axis"].map(AXES),
+            "axis": frame["cost_axis"].map(LEDGER),
             "cost": frame["cost"].map(_number),
             "its score": frame["score"].map(score),
             "other run": frame["other"],

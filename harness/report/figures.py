@@ -15,6 +15,7 @@ from harness.analysis.curves import AXES, ORACLE, RANDOM
 from harness.report import marks
 from harness.report.style import (
     COLORS,
+    DASHES,
     FAINT,
     SOFT,
     frame,
@@ -158,6 +159,39 @@ def _selectors(axes: Axes, rows: pd.DataFrame, color: str) -> None:
         line = marks.known(rows[rows["own"] if selector is None else rows["selector"] == selector])
         marker = "o" if len(line) < 2 else None
         axes.plot(line["budget"], line["score"], color=color, linestyle=dash, marker=marker)
+
+
+def roc(
+    table: pd.DataFrame,
+    areas: Mapping[str, float],
+    *,
+    warnings: Sequence[str] = (),
+    captions: Sequence[str] = (),
+) -> Figure:
+    """Right draws that the judge scores above a threshold over wrong ones, a line a run.
+
+    Args:
+        table: Of `harness.analysis.judging.roc_table`.
+        areas: Under each run's line.
+        warnings: Written above.
+        captions: Written below.
+    """
+    figure, (axes,) = frame(
+        "Judge's score against the scorer (ROC)", 1, height=3.4, warnings=warnings,
+        captions=captions,
+    )  # fmt: skip
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, label="chance")
+    for number, (run, area) in enumerate(areas.items()):
+        line = table[table["run"] == run]
+        if len(line):
+            axes.plot([0, *line["wrong_above"]], [0, *line["right_above"]],
+                      color=COLORS[number % len(COLORS)], linestyle=DASHES[number % len(DASHES)],
+                      label=f"{plain(run)}, area {area:.3f}")  # fmt: skip
+    axes.set_box_aspect(1)
+    axes.set_xlabel("wrong draws that score as high")
+    axes.set_ylabel("right draws that score as high")
+    legend([axes])
+    return figure
 
 
 def cost(

@@ -137,7 +137,7 @@ def share_y(panels: Sequence[Axes]) -> None:
 
 
 def front(axes: Axes, parts: Sequence[pd.DataFrame], x: str) -> None:
-    """Mark the points that nothing cheaper scores as high as, behind all lines.
+    """Mark the points that nothing cheaper scores as high as, to three digits, behind all lines.
 
     Args:
         axes: The panel.
@@ -146,7 +146,10 @@ def front(axes: Axes, parts: Sequence[pd.DataFrame], x: str) -> None:
     """
     points = pd.concat(list(parts), ignore_index=True)
     points = points[points[x] > 0].sort_values([x, "score"], ascending=[True, False])
-    best = points["score"].cummax()
-    points = points[points["score"] > best.shift(fill_value=-np.inf)]
+    best, rises = -np.inf, []
+    for score in points["score"]:
+        rises.append(score > best + 0.001)
+        best = score if rises[-1] else best
+    points = points[rises]
     axes.plot(points[x], points["score"], color=FAINT, alpha=0.3, linewidth=6, zorder=1,
               solid_joinstyle="round", label="Pareto front")  # fmt: skip

@@ -14,20 +14,24 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.analysis.logged_run import LoggedRun
+from harness.analysis.money import Spending
 from harness.analysis.truncated import logged_truncation
 from harness.models import leakage, provenance
 from harness.models.bundled import is_miniature, suite_name
 from harness.report.chains import OUTCOMES, PAIRS, Card
-from harness.report.style import darkened
+from harness.report.style import themed
 from harness.report.tables import Table
 from harness.report.thumbnails import BOXES
 
 _TEMPLATES = files("harness.report") / "templates"
+_PLAIN = " !$()*+,-./:;=?@_{}"
+"""Characters that stay as they are in the address of a figure, which is shorter so."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def page(
     answer: Sequence[str],
     reasons: Sequence[str],
     chart: Mapping[str, Any],
-    overview: Table,
+    overviews: Mapping[str, Table],
     captions: Sequence[str],
     warnings: Sequence[str],
     drawings: Sequence[Drawing],
@@ -72,7 +76,7 @@ def page(
         answer: What the runs show, in sentences.
         reasons: Why, in sentences; folded.
         chart: Data of the chart: `harness.report.chart.chart`.
-        overview: One row a run.
+        overviews: One row a run, by cost axis.
         captions: How each run was measured, a line each.
         warnings: What must be read first.
         drawings: The figures, in order.
@@ -93,15 +97,14 @@ def page(
             chart=chart,
             has_forecast=any(run["forecast"]["budget"] for run in chart["runs"]),
             chart_json=json.dumps(chart, allow_nan=False, separators=(",", ":")),
-            overview=_grid(overview, ()),
+            overviews={axis: _grid(table, ()) for axis, table in overviews.items()},
             captions=captions,
             warnings=warnings,
             figures=[
                 {
                     "caption": drawing.caption,
                     "alt": drawing.alt,
-                    "light": _uri(drawing.svg),
-                    "dark": _uri(darkened(drawing.svg)),
+                    "uri": f"data:image/svg+xml,{quote(themed(drawing.svg), safe=_PLAIN)}",
                     "width": drawing.width,
                     "height": drawing.height,
                 }
@@ -139,7 +142,7 @@ def _grid(table: Table, elsewhere: Collection[str]) -> dict[str, Any]:
     }
 
 
-def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any]:
+def run_facts(label: str, run: LoggedRun, spent: Spending, notes: Sequence[str]) -> dict[str, Any]:
     """Return the facts of a run that are enough to repeat it."""
     manifest, config = run.manifest, run.manifest.config
     strategy, benchmark = config["strategy"], config["benchmark"]
@@ -161,6 +164,7 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
         ("strategy", f"{strategy['name']}{f' ({options})' if options else ''}"),
         ("budget", f"{config['budget']} draws a prompt"),
         ("benchmark", f"{benchmark['name']}, {manifest.prompt_set.count} prompts"),
+        ("spent", str(spent)),
         ("prompt set", manifest.prompt_set.digest[:16]),
         ("images per prompt", run.images_per_prompt),
         ("seeds" if len(run.parts) > 1 else "seed", ", ".join(map(str, run.seeds))),
@@ -186,10 +190,6 @@ def run_facts(label: str, run: LoggedRun, notes: Sequence[str]) -> dict[str, Any
 
 def _text(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _uri(drawing: str) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(drawing.encode()).decode()}"
 
 
 def _digest(text: str) -> Markup:

@@ -167,11 +167,14 @@ def svg(figure: Figure) -> str:
     return buffer.getvalue().decode()
 
 
-def darkened(drawing: str) -> str:
-    """An SVG for dark ground: the few colours of ink and paper exchanged."""
-    for light, dark in DARK.items():
-        drawing = drawing.replace(light, dark)
-    return drawing
+def themed(drawing: str) -> str:
+    """Return an SVG whose few colours of ink and paper follow the reader's light or dark ground."""
+    head, end, body = drawing.partition("<defs>")
+    dark = ""
+    for number, (light, color) in enumerate(DARK.items()):
+        body = body.replace(light, f"var(--c{number},{light})")
+        dark += f"--c{number}:{color};"
+    return f"{head}<style>@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>{end}{body}"
 
 
 def styled() -> Any:

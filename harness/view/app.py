@@ -28,6 +28,7 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
+from harness.analysis.run_line import SORTED_BY
 from harness.errors import HarnessError
 from harness.log.files import read_file
 from harness.log.images import MAX_BYTES, image_path, verify
@@ -144,9 +145,13 @@ class _Explorer:
     def _render(self, template: str, **values: Any) -> HTMLResponse:
         return HTMLResponse(self._templates.get_template(template).render(**values))
 
-    async def index(self, _: Request) -> Response:
-        lines = await run_in_threadpool(self._library.lines)
-        return self._render("index.html", lines=lines)
+    async def index(self, request: Request) -> Response:
+        lines = list(enumerate(await run_in_threadpool(self._library.lines)))
+        order = request.query_params.get("sort", "date")
+        if order not in SORTED_BY:
+            raise HTTPException(404)
+        lines.sort(key=lambda line: SORTED_BY[order](line[1]))
+        return self._render("index.html", lines=lines, order=order)
 
     async def run(self, request: Request) -> Response:
         number = request.path_params["number"]
@@ -155,15 +160,16 @@ class _Explorer:
         try:
             cards, total = await run_in_threadpool(self._library.cards, [number], **search)
             tags = sorted(set(self._library.run(number).prompts["tag"]))
+            made = await run_in_threadpool(self._library.facts, number)
             problem = ""
         except HarnessError as error:  # such as a run of which no search has ended yet
-            cards, total, tags, problem = [], 0, [], error.message
+            cards, total, tags, made, problem = [], 0, [], {}, error.message
         return self._render(
             "run.html", number=number, name=folder.path.name, cards=cards, total=total, tags=tags,
             problem=problem, outcomes=OUTCOMES, choices=OUTCOMES, search=search,
             pages=_pages(total), path=f"/run/{number}", live=number,
             others=self._others(number), places=[f"/run/{number}/image"],
-            notes=self._notes([number]),
+            notes=self._notes([number]), facts_of=[made] if made else [],
         )  # fmt: skip
 
     async def compare(self, request: Request) -> Response:
@@ -177,12 +183,12 @@ class _Explorer:
             tags=tags, problem="", outcomes=OUTCOMES, choices=PAIRS, search=search,
             pages=_pages(total), path="/compare/{}/{}".format(*numbers), live=None,
             others=[], places=[f"/run/{number}/image" for number in numbers],
-            notes=self._notes(numbers),
+            notes=self._notes(numbers), facts_of=[],
         )  # fmt: skip
 
     async def progress(self, request: Request) -> Response:
         folder = self._folder(request.path_params["number"])
-        return JSONResponse(asdict(await run_in_threadpool(progress, folder)))
+        return JSONResponse(asdict(await run_in_threadpool(progress, folder, self._library.price)))
 
     async def image(self, request: Request) -> Response:
         folder, digest = self._folder(request.path_params["number"]), request.path_params["digest"]

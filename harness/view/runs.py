@@ -17,6 +17,7 @@ import pandas as pd
 from harness.analysis.comparison import prompt_keys
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
+from harness.analysis.money import UNPRICED, Price, spending, spent_by
 from harness.analysis.protocol import labels
 from harness.analysis.run_line import RunLine, run_line, state_of
 from harness.analysis.summary import Summary, summarise
@@ -25,6 +26,7 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.report import chains
 from harness.report.chains import Card
+from harness.report.page import run_facts
 
 PAGE = 25
 """Searches on one page."""
@@ -44,6 +46,7 @@ class Progress:
         seconds_left: At that rate, by searches.
         micro: Score and its interval's ends over the prompts whose searches ended.
         cost: By unit, over all roles: nfe, flops, device_seconds.
+        spent: Device-hours, and what they cost, in words.
         fill: Share of computed rows of the generator that somebody asked for.
         retries: Failed tries of draws.
     """
@@ -57,12 +60,17 @@ class Progress:
     seconds_left: float | None
     micro: tuple[float, float, float] | None
     cost: Mapping[str, float | None]
+    spent: str
     fill: float | None
     retries: int
 
 
-def progress(folder: RunFolder) -> Progress:
+def progress(folder: RunFolder, price: Price = UNPRICED) -> Progress:
     """Return how far a run is.
+
+    Args:
+        folder: The run's.
+        price: What is paid.
 
     Raises:
         HarnessError: Its log is damaged.
@@ -84,6 +92,7 @@ def progress(folder: RunFolder) -> Progress:
         seconds_left=left / pace if pace else None,
         micro=(micro.value, micro.low, micro.high) if micro else None,
         cost={unit: _total(summary, unit) for unit in ("nfe", "flops", "device_seconds")},
+        spent=str(spending([(manifest, summary.cost)], price)),
         fill=summary.draws / rows if rows else None,
         retries=summary.retries,
     )
@@ -118,10 +127,11 @@ class Library:
 
     Args:
         folders: The runs' folders.
+        price: What is paid.
     """
 
-    def __init__(self, folders: Sequence[RunFolder]) -> None:
-        self.folders = tuple(folders)
+    def __init__(self, folders: Sequence[RunFolder], price: Price = UNPRICED) -> None:
+        self.folders, self.price = tuple(folders), price
         self._lock = Lock()
         self._loaded: dict[int, tuple[Any, LoggedRun]] = {}
 
@@ -156,6 +166,16 @@ class Library:
                 if len(self._loaded) > 8:
                     self._loaded.pop(next(iter(self._loaded)))
         return loaded[1]
+
+    def facts(self, number: int) -> dict[str, Any]:
+        """Return how a run was made: `harness.report.page.run_facts`.
+
+        Raises:
+            KeyError: There is no run of this number.
+            HarnessError: It cannot be read.
+        """
+        run = self.run(number)
+        return run_facts(run.folder.path.name, run, spent_by(run, self.price), [])
 
     def cards(
         self, numbers: Sequence[int], *, words: str = "", tag: str = "*", outcome: str = "*",

@@ -17,10 +17,10 @@ from harness.analysis.judging import agreement_table, area, peaks_table, roc_tab
 from harness.analysis.ledger import (
     LEDGER,
     disagreements_table,
+    known_axes,
     ledger_curves,
-    ledger_matched,
-    ledger_table,
 )
+from harness.analysis.money import Price, by_draw
 from harness.analysis.transfer import SCORER
 from harness.log.frame import load
 from harness.records import Answer
@@ -71,9 +71,9 @@ def test_a_measure_that_falls_past_its_peak_is_over_optimised(make_run: MakeRun)
 
 def test_every_axis_is_a_sum_over_the_log(make_run: MakeRun) -> None:
     run = make_run("r", strategy="reflect", budget=4)
-    curves = ledger_curves([run_curves(run)], price=2.0)
-    table = ledger_table(curves, ["r"])
-    assert list(table)[5:] == list(LEDGER) and table["budget"].tolist() == [1, 2, 3, 4]
+    findings = analyse([run.folder.path], price=Price(2.0))
+    table = findings.ledger[findings.ledger["kind"] == "micro"]
+    assert set(LEDGER) <= set(table) and table["budget"].tolist() == [1, 2, 3, 4]
     end, own = table.iloc[-1], run_curves(run).own
     for axis in AXES:
         assert end[axis] == own.costs[axis][0, -1]
@@ -88,20 +88,36 @@ def test_every_axis_is_a_sum_over_the_log(make_run: MakeRun) -> None:
     (session,) = run.manifest.sessions
     wall = pd.Timestamp(session["ended"]) - pd.Timestamp(session["started"])
     assert end["wall_seconds"] == pytest.approx(wall.total_seconds() / searches, abs=1e-9)
-    assert ledger_table(ledger_curves([run_curves(run)]), ["r"])["price"].isna().all()
+    (spent,) = findings.spending
+    assert spent.due == 2 * spent.hours == pytest.approx(end["price"] * searches)
+    assert analyse([run.folder.path]).ledger["price"].isna().all()
+
+
+def test_tokens_of_an_endpoint_have_a_price_of_their_own(make_run: MakeRun) -> None:
+    run = make_run("r", budget=2)
+    config = {**run.manifest.config, "judge": {**run.manifest.config["judge"], "kind": "openai"}}
+    part = replace(run.parts[0], manifest=replace(run.manifest, config=config))
+    costs = {**run.costs, "tokens_judge": np.full(run.index.shape, 5e5)}
+    remote = replace(run, parts=(part,), costs=costs)
+    seconds = remote.spent("device_seconds", ("generator", "scorer"))
+    due = by_draw(remote, Price(3600.0, 4.0))
+    assert due == pytest.approx(seconds + 2.0)
+    assert np.isnan(by_draw(remote, Price(1.0))).all()
 
 
 def test_axes_that_order_runs_differently_are_found(make_run: MakeRun) -> None:
     curves = [run_curves(make_run(n, strategy=n, budget=4)) for n in ("best-of-n", "reflect")]
-    matched = ledger_matched(ledger_curves(curves, price=1.0), ["n", "r"])
-    assert {*AXES, "price"} <= set(matched["cost_axis"]) <= set(LEDGER)
+    axes = known_axes(ledger_curves(curves, Price(1.0)))
+    assert {*AXES, "price"} <= set(axes) <= set(LEDGER)
+    nan = float("nan")
+    # Each pair is read at the end of its cheaper run, which another axis may find to be the other.
     rows = [
-        ("r", "n", "nfe", 0.2, 0.1, 0.3),
-        ("r", "n", "device_seconds", -0.2, -0.3, -0.1),
-        ("r", "n", "tokens", -0.1, -0.3, 0.1),
-        ("n", "r", "nfe", -0.2, -0.3, -0.1),
-    ]
-    columns = ["run", "other", "cost_axis", "difference", "low", "high"]
+        ("r", "n", "nfe", 0.2, 0.1, 0.3, ""), ("n", "r", "nfe", nan, nan, nan, "beyond"),
+        ("r", "n", "device_seconds", nan, nan, nan, "beyond"),
+        ("n", "r", "device_seconds", 0.2, 0.1, 0.3, ""),
+        ("r", "n", "tokens", -0.1, -0.3, 0.1, ""), ("n", "r", "tokens", 0.1, -0.1, 0.3, ""),
+    ]  # fmt: skip
+    columns = ["run", "other", "cost_axis", "difference", "low", "high", "note"]
     (row,) = disagreements_table(pd.DataFrame(rows, columns=columns)).to_dict("records")
     assert (row["run"], row["other"], row["axis"], row["other_axis"]) == (
         "r", "n", "nfe", "device_seconds",

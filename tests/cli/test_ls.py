@@ -198,7 +198,7 @@ def test_runs_are_sorted_by_what_is_asked_for(harness: Terminal, suite: Path) ->
 def test_the_cost_is_that_of_all_roles(harness: Terminal, good: Path) -> None:
     assert harness("show", "good", "--json", "--plugins") == 0
     flops = sum(role["flops"] for role in json.loads(harness.out)["cost"].values())
-    assert f" {flops / 1e12:.3g} TFLOPs " in listed(harness)["good"]
+    assert f" {flops / 1e12:.3g} TFLOPs, " in listed(harness)["good"]
     shutil.copytree(good, "bad")
     Forger(Path("bad")).rewrite(
         "candidates", lambda rows: [{**rows[0], "scorer_flops": None}, *rows[1:]]

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.findings import Findings, analyse
+from harness.analysis.ledger import LEDGER
+from harness.analysis.money import Price
 from harness.report import answer, chart, style
 
 
@@ -40,29 +42,36 @@ def test_others_are_held_against_the_independent_draws(findings: Findings) -> No
         assert "Not told apart" in told and "Above" not in told and "Below" not in told
 
 
-def test_a_verdict_that_another_axis_turns_round_is_said(findings: Findings) -> None:
+def test_axes_that_order_runs_differently_are_said(findings: Findings) -> None:
     matched = findings.matched.copy()
-    against = answer.reference(findings)
-    axis = findings.axis
-    rows = matched["other"] == against
+    first, second = findings.names
+    rows = matched["run"] == first
     matched.loc[rows, ["difference", "low", "high"]] = (0.1, 0.05, 0.15)
+    matched.loc[~rows, ["difference", "low", "high"]] = (-0.1, -0.15, -0.05)
     other = replace(findings)
     other.__dict__["matched"] = matched
-    assert not answer._disagreements(other, against, axis)
-    assert axis == "device_seconds"
-    nfe = rows & (matched["cost_axis"] == "nfe")
-    matched.loc[nfe, ["difference", "low", "high"]] = (-0.1, -0.15, -0.05)
-    (line,) = answer._disagreements(other, against, axis)
-    assert line.startswith("The axis matters: at the same NFE") and "below" in line
-    assert "device-seconds hang on the machine" in line
+    assert "The axis matters" not in " ".join(answer.sentences(other))
+    assert findings.axis == "device_seconds"
+    nfe = matched["cost_axis"] == "nfe"
+    matched.loc[nfe, ["difference", "low", "high"]] *= -1
+    matched.loc[nfe, ["low", "high"]] = matched.loc[nfe, ["high", "low"]].to_numpy()
+    other.__dict__.pop("disagreements")
+    line = answer.sentences(other)[-1]
+    assert line.startswith("The axis matters: at the same draws, TFLOPs, device-seconds")
+    assert f"{first} is above {second}; at the same NFE it is the other way round" in line
+    assert "seconds hang on the machine" in line
 
 
 def test_the_overview_has_one_line_a_run(findings: Findings) -> None:
-    shown = answer.overview(findings).shown
-    assert list(shown["run"]) == findings.names
-    against = shown.columns[-1]
-    assert answer.reference(findings) in against
-    assert list(shown[against]).count("(reference)") == 1
+    for axis in ("nfe", "tflops"):
+        shown = answer.overview(findings, axis).shown
+        assert list(shown["run"]) == findings.names
+        cost, against, hours = shown.columns[2], shown.columns[-2], shown.columns[-1]
+        assert cost == LEDGER[axis] and cost in against and hours.startswith("device-hours")
+        assert answer.reference(findings) in against
+        assert list(shown[against]).count("(reference)") == 1
+    priced = replace(findings, price=Price(2.0))
+    assert answer.overview(priced, "price").shown.columns[-1] == "price, whole run"
 
 
 def test_the_chart_holds_the_curves_as_json(findings: Findings) -> None:
@@ -78,13 +87,14 @@ def test_the_chart_holds_the_curves_as_json(findings: Findings) -> None:
 
 
 def test_an_axis_that_a_run_has_no_costs_on_is_not_offered_but_named(findings: Findings) -> None:
-    scaling = findings.scaling.copy()
-    scaling.loc[scaling["run"] == findings.names[0], "tflops"] = float("nan")
+    ledger = findings.ledger.copy()
+    ledger.loc[ledger["run"] == findings.names[0], "tflops"] = float("nan")
     other = replace(findings)
-    other.__dict__["scaling"] = scaling
+    other.__dict__["ledger"] = ledger
     data = chart.chart(other)
-    assert list(data["axes"]) == ["draws", "nfe", "device_seconds"]
-    assert data["missing"] == [f"TFLOPs are not known of {findings.names[0]}."]
+    assert not {"tflops", "price"} & {*data["axes"]} and "nfe" in data["axes"]
+    assert f"TFLOPs are not known of {findings.names[0]}." in data["missing"]
+    assert "price" not in " ".join(data["missing"])
 
 
 def test_colours_are_those_of_light_and_of_dark() -> None:
@@ -95,4 +105,4 @@ def test_one_run_alone_is_not_compared(folders: dict[str, Path]) -> None:
     findings = analyse([folders["wide"]])
     (only,) = answer.sentences(findings)
     assert "scores: micro" in only and "at a budget of one draw" in only
-    assert "against" not in " ".join(answer.overview(findings).shown.columns)
+    assert "against" not in " ".join(answer.overview(findings, "nfe").shown.columns)

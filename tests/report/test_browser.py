@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from harness.report.build import Options, report
 from tests.made_up import make_run
@@ -82,6 +86,8 @@ def test_the_chart_is_drawn_and_follows_its_choices(page: Path, browser: Browser
             " form.elements.axis.dispatchEvent(new Event(kind, { bubbles: true })); }"
         )
         assert browser.evaluate(title) == "NFE an image"
+        shown = "[...document.querySelectorAll('[data-axis]')].filter(t => t.checkVisibility())"
+        assert browser.evaluate(f"{shown}.map(table => table.dataset.axis)") == ["nfe"]
         assert browser.evaluate("location.hash") == "#axis=nfe"
         assert_silent(browser)
 
@@ -210,17 +216,25 @@ def test_hostile_texts_do_nothing(
         )
 
 
-def test_a_dark_page_has_dark_figures(page: Path, browser: Browser) -> None:
+@pytest.mark.parametrize(("scheme", "ground"), [("dark", (22, 22, 24)), ("light", (255,) * 3)])
+def test_figures_have_the_ground_of_the_page(
+    page: Path, browser: Browser, scheme: str, ground: Any
+) -> None:
     with browser:
-        dark = {"name": "prefers-color-scheme", "value": "dark"}
-        browser.call("Emulation.setEmulatedMedia", features=[dark])
+        preferred = {"name": "prefers-color-scheme", "value": scheme}
+        browser.call("Emulation.setEmulatedMedia", features=[preferred])
         browser.open(page)
+        browser.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        box = "document.querySelector('#figures + details img').getBoundingClientRect()"
+        place = {side: browser.evaluate(f"{box}.{side}") for side in ("x", "y")}
+        clip = {**place, "width": 8, "height": 8, "scale": 1}
+        taken = browser.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        picture = Image.open(io.BytesIO(base64.b64decode(taken["data"]))).convert("RGB")
+        assert picture.getpixel((4, 4)) == ground
+        red, green, blue = ground
         assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == (
-            "rgb(22, 22, 24)"
+            f"rgb({red}, {green}, {blue})"
         )
-        source = browser.evaluate("document.querySelector('picture img').currentSrc")
-        expected = browser.evaluate("document.querySelector('picture source').srcset")
-        assert source == expected
         assert_silent(browser)
 
 

@@ -201,7 +201,7 @@ def test_metrics_are_gauges(client: Client, folders: list[Path]) -> None:
 
 def test_labels_of_metrics_are_escaped() -> None:
     state = Progress("running", 1, 2, 3, 0, None, None, None,
-                     {"nfe": 1.0, "flops": None, "device_seconds": 1.0}, None, 0)  # fmt: skip
+                     {"nfe": 1.0, "flops": None, "device_seconds": 1.0}, "", None, 0)  # fmt: skip
     text = exposition({'a"b\\c\nd': state})
     assert r'harness_draws{run="a\"b\\c\nd"} 3.0' in text.splitlines()
     assert "harness_cost_flops{" not in text

@@ -19,13 +19,13 @@
       .filter((point) => point.x !== null && point.x > 0 && point.y !== null);
   };
 
-  // Nothing costs less and scores as much. A coin flip between two of these points has what lies
+  // Nothing costs less and scores as much, to three digits. A coin flip between two of these points has what lies
   // on the line between them.
   const front = (runs, score, axis) => {
     const all = runs.flatMap((run) => points(run, score, axis));
     all.sort((a, b) => a.x - b.x || b.y - a.y);
     let best = -Infinity;
-    return all.filter((point) => point.y > best && ((best = point.y), true));
+    return all.filter((point) => point.y > best + 0.001 && ((best = point.y), true));
   };
 
   const hover = (axis) => "%{y:.3f} (%{customdata[1]:.3f}–%{customdata[2]:.3f})<br>" +
@@ -97,6 +97,7 @@
     const runs = data.runs.filter((_, number) => form.elements[`run${number}`].checked);
     Plotly.react(host, traces(runs, score, axis), layout(runs, score, axis),
       { responsive: true, displayModeBar: false });
+    for (const table of document.querySelectorAll("[data-axis]")) table.hidden = table.dataset.axis !== axis;
   };
   const signs = { circle: "●", square: "■", "triangle-up": "▲", diamond: "◆", "triangle-down": "▼", cross: "✚", x: "✖" };
   data.runs.forEach((run, number) => {

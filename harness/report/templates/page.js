@@ -1,10 +1,11 @@
 // Filters the gallery and keeps every choice in the address, so that a view can be shared.
 // Without scripts every card is shown and the controls stay hidden.
 (() => {
-  // Paper cannot unfold anything, so what is folded is printed open.
+  // Paper cannot unfold anything, so what is folded is printed open; but for what is said of single
+  // draws, and searches of which there are no images, which fill a hundred pages.
   let unfolded = [];
   addEventListener("beforeprint", () => {
-    unfolded = [...document.querySelectorAll("details:not([open])")];
+    unfolded = [...document.querySelectorAll("details:not([open], .shot *, .card > *)")];
     for (const details of unfolded) details.open = true;
   });
   addEventListener("afterprint", () => {

@@ -25,6 +25,7 @@
     ];
     if (state.micro) rows.push(["micro so far", `${state.micro[0].toFixed(3)} (${state.micro[1].toFixed(3)}–${state.micro[2].toFixed(3)})`]);
     rows.push(["cost so far", `${number(state.cost.nfe)} NFE, ${state.cost.flops === null ? "FLOPs not counted" : `${number(state.cost.flops / 1e12, 2)} TFLOPs`}, ${number(state.cost.device_seconds, 1)} device-seconds`]);
+    rows.push(["spent", state.spent]);
     if (state.fill !== null) rows.push(["fill of batches", `${number(100 * state.fill)}%`]);
     if (state.retries) rows.push(["failed tries", number(state.retries)]);
     if (state.rate !== null) rows.push(["rate", `${number(state.rate, 2)} draws a second`]);
