@@ -29,6 +29,10 @@ REASONS = {
 """Why an axis may order runs otherwise than what was asked of the models does, by axes."""
 
 
+FEW = 3
+"""Pairs of runs that one sentence names."""
+
+
 def reference(findings: Findings) -> str:
     """Return the run that others are held against: the independent draws with most budget.
 
@@ -122,7 +126,8 @@ def _disagreements(findings: Findings) -> list[str]:
     for (above, below), verdicts in orders.items():
         reason = next((text for key, text in REASONS.items() if {*key} & {*above, *below}), "")
         lines.append(
-            f"The axis matters: at the same {_listed(above)} {' and '.join(verdicts)}; at the same "
+            f"The axis matters: at the same {_listed(above)} {', '.join(verdicts[:FEW])}"
+            f"{f' (and {more} more pairs)' if (more := len(verdicts) - FEW) > 0 else ''}; at the same "
             f"{_listed(below)} it is the other way round{reason}."
         )
     return lines
@@ -173,7 +178,9 @@ def overview(findings: Findings, axis: str) -> Table:
         "Draws and cost are means for one selected image, verification included; hours are of the "
         "whole run. Scores with 95% intervals; differences are paired over prompts."
     )
-    return Table("overview", "The runs", findings.results, pd.DataFrame(rows), [note])
+    return Table(
+        "overview", f"The runs, by {LEDGER[axis]}", findings.results, pd.DataFrame(rows), [note]
+    )
 
 
 def _against(matched: pd.DataFrame, run: str, against: str, axis: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -231,7 +232,7 @@ def draw(content: Content) -> tuple[list[Drawing], dict[str, bytes]]:
         )
         if len(found.roc):
             whole = found.agreement[found.agreement["tag"] == ""].set_index("run")["auc"]
-            areas = whole.reindex(found.names).to_dict()
+            areas = {name: float(whole.get(name, np.nan)) for name in found.names}
             add(
                 "judge-roc",
                 figures.roc(found.roc, areas, **labels),

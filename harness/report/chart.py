@@ -24,9 +24,10 @@ def chart(findings: Findings) -> dict[str, Any]:
 
     Returns:
         JSON-like: `axis` (shown first), `axes` and `scores` (key and label; axes on which every run
-        has costs), `missing` (a sentence for each other axis), `runs`: each with `name`, `color`,
-        `symbol` and `curves` by score's key: `budget`, `score`, `low`, `high`, and the cost on each
-        axis; and `forecast`, how the micro curve would go on, alike. Unknown numbers are None.
+        has costs), `price` (of a device-hour and of a million tokens), `missing` (a sentence for
+        each other axis), `runs`: each with `name`, `color`, `symbol`, `dash` and `curves` by score's key:
+        `budget`, `score`, `low`, `high`, and the cost on each axis; and `forecast`, how the micro
+        curve would go on, alike. Unknown numbers are None.
     """
     own = findings.ledger
     costly = {axis: own[own[axis] > 0]["run"].unique() for axis in LEDGER}
@@ -39,6 +40,7 @@ def chart(findings: Findings) -> dict[str, Any]:
     return {
         "axis": findings.axis if findings.axis in known else "draws",
         "axes": {axis: f"{LEDGER[axis]} an image" for axis in known},
+        "price": [findings.price.hour, findings.price.million_tokens],
         "missing": [
             f"{LEDGER[axis]} are not known of "
             f"{', '.join(name for name in findings.names if name not in costly[axis])}."
@@ -52,6 +54,7 @@ def chart(findings: Findings) -> dict[str, Any]:
                 "color": COLORS[number % len(COLORS)],
                 # After one round of colours the symbols are others.
                 "symbol": _SYMBOLS[(number + number // len(COLORS)) % len(_SYMBOLS)],
+                "dash": "dot" if number // len(COLORS) % 2 else "solid",
                 "curves": {
                     key: _numbers(curves.get((name, *_group(key)), drawn.iloc[:0])[columns])
                     for key in labels
@@ -90,6 +93,6 @@ def _numbers(rows: pd.DataFrame) -> dict[str, list[float | None]]:
     """Return a frame's columns in as many digits as a chart shows; None where unknown."""
     rows = rows.iloc[thin(len(rows))]
     return {
-        column: [float(f"{v:.5g}") if np.isfinite(v) else None for v in rows[column].astype(float)]
-        for column in rows
+        str(name): [float(f"{v:.5g}") if np.isfinite(v) else None for v in values.astype(float)]
+        for name, values in rows.items()
     }

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.analysis.money import Price
 from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.checks import report as checked
 from harness.audit.result import CannotCheck, Result, Status
@@ -44,7 +45,8 @@ def wounded(tmp_path_factory: pytest.TempPathFactory) -> Wounded:
     def make(name: str) -> Path:
         folder = root / name
         run(stub_plan(suite, **{"strategy": "best-of-n", **RUNS[name]}), folder)
-        build.report([folder], folder / "report", build.Options(gallery=("none",)))
+        options = build.Options(gallery=("none",), price=Price(2.0 if name == "beam" else None))
+        build.report([folder], folder / "report", options)
         return folder
 
     return make

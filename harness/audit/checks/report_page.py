@@ -7,20 +7,24 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pandas as pd
 
 from harness.analysis.findings import Findings
+from harness.analysis.money import UNPRICED, Price
 from harness.audit.result import Problems
 from harness.report import answer, chart, contents, tables
 from harness.report.build import PUBLISHED_ON_MINIATURE
+from harness.report.style import themed
 from harness.report.tables import Table
 
 _MAKERS = {"results": contents.results, "gap": contents.gaps, "curves": contents.curves}
-_FIGURES = re.compile(r"data:image/svg\+xml;base64,(.*)", re.DOTALL)
+_FIGURES = re.compile(r"data:image/svg\+xml(;base64)?,(.*)", re.DOTALL)
 
 
 class _Page(HTMLParser):
@@ -126,11 +130,15 @@ def _on_page(
     for table in made:
         yield from _in_table(page, table, f"{table.name}.csv")
     sentences = [*findings.captions, *findings.warnings]
-    if page.chart is not None:  # pages did not always open with the answer
-        overview = answer.overview(findings)
-        yield from _in_table(page, overview, "the log")
+    # Pages did not always open with the answer, and it did not always have every axis.
+    if isinstance(page.chart, dict) and "price" in page.chart:
+        if (price := _price(page.chart["price"])) != findings.price:
+            findings = replace(findings, price=price)
+        drawn = json.loads(json.dumps(chart.chart(findings)))
+        for axis in drawn["axes"]:
+            yield from _in_table(page, answer.overview(findings, axis), "the log")
         sentences += [*answer.sentences(findings), *answer.reasons(findings)]
-        if page.chart != json.loads(json.dumps(chart.chart(findings))):
+        if page.chart != drawn:
             yield "index.html: the chart does not hold the curves of the log"
     for sentence in sentences:
         if sentence not in page.notes:
@@ -141,13 +149,25 @@ def _on_page(
         f"{score:.3f} at {'budget ' if not n else ''}{int(budget)}"
         for n, (score, budget) in enumerate(ends)
     )
-    drawn = {path.read_bytes() for path in (folder / "figures").glob("*.svg")}
+    files = {path.read_bytes() for path in (folder / "figures").glob("*.svg")}
+    files |= {themed(data.decode(errors="replace")).encode() for data in files}
     for source, words in page.figures:
         if shown not in words:
             yield f"index.html: a figure is not said to show {shown}"
         match = _FIGURES.fullmatch(source)
-        if match is None or base64.b64decode(match[1]) not in drawn:
+        data = b""
+        with contextlib.suppress(ValueError):  # of a broken encoding
+            if match is not None:  # figures were in base64 once
+                data = base64.b64decode(match[2]) if match[1] else unquote_to_bytes(match[2])
+        if data not in files:
             yield "index.html: a figure is none of the files in figures/"
+
+
+def _price(prices: Any) -> Price:
+    """Return the prices that a page says it was made with; none where it says no numbers."""
+    if not isinstance(prices, list) or len(prices) != 2:
+        return UNPRICED
+    return Price(*(n if isinstance(n, int | float) else None for n in prices))
 
 
 def _in_table(page: _Page, table: Table, source: str) -> Iterator[str]:

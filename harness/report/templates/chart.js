@@ -55,7 +55,7 @@
         x: line.map((p) => p.x), y: line.map((p) => p.y), name: inert(run.name),
         customdata: line.map((p) => [p.budget, p.low, p.high]),
         hovertemplate: hover(axis),
-        mode: "lines+markers", type: "scatter", line: { color: run.color, width: 2 },
+        mode: "lines+markers", type: "scatter", line: { color: run.color, width: 2, dash: run.dash },
         error_y: { visible: runs.length > FEW || line.length === 1, type: "data", array: bar("high"), arrayminus: bar("low"), thickness: 1, width: 3, color: run.color },
         marker: { symbol: run.symbol, line: { width: 0 }, size: line.map((p, i) => isMarked(p.budget, i, line) ? 8 : 3) },
       });
