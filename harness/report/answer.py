@@ -125,10 +125,10 @@ def _disagreements(findings: Findings) -> list[str]:
     lines = []
     for (above, below), verdicts in orders.items():
         reason = next((text for key, text in REASONS.items() if {*key} & {*above, *below}), "")
+        more = f" (and {len(verdicts) - FEW} more pairs)" if len(verdicts) > FEW else ""
         lines.append(
-            f"The axis matters: at the same {_listed(above)} {', '.join(verdicts[:FEW])}"
-            f"{f' (and {more} more pairs)' if (more := len(verdicts) - FEW) > 0 else ''}; at the same "
-            f"{_listed(below)} it is the other way round{reason}."
+            f"The axis matters: at the same {_listed(above)} {', '.join(verdicts[:FEW])}{more}; at "
+            f"the same {_listed(below)} it is the other way round{reason}."
         )
     return lines
 

@@ -25,9 +25,9 @@ def chart(findings: Findings) -> dict[str, Any]:
     Returns:
         JSON-like: `axis` (shown first), `axes` and `scores` (key and label; axes on which every run
         has costs), `price` (of a device-hour and of a million tokens), `missing` (a sentence for
-        each other axis), `runs`: each with `name`, `color`, `symbol`, `dash` and `curves` by score's key:
-        `budget`, `score`, `low`, `high`, and the cost on each axis; and `forecast`, how the micro
-        curve would go on, alike. Unknown numbers are None.
+        each other axis), `runs`: each with `name`, `color`, `symbol`, `dash` and `curves` by
+        score's key: `budget`, `score`, `low`, `high`, and the cost on each axis; and `forecast`,
+        how the micro curve would go on, alike. Unknown numbers are None.
     """
     own = findings.ledger
     costly = {axis: own[own[axis] > 0]["run"].unique() for axis in LEDGER}
