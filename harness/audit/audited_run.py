@@ -19,7 +19,8 @@ from harness import replay
 from harness.audit.loaded import Loaded
 from harness.audit.result import CannotCheck
 from harness.config import RECORDED_IMAGES, Plugin, RunConfig, read_config
-from harness.engine.searches import SearchKey
+from harness.engine.deadline import deadline
+from harness.engine.searches import Search, SearchKey
 from harness.errors import HarnessError
 from harness.identity import Resolver
 from harness.log import store
@@ -81,7 +82,6 @@ class AuditedRun:
         bundled_images: "all", "selected" or "none" where a bundle left images out; else None, and
             the config says it.
         loaded: Models that were loaded; several runs may share them.
-        replays: Every search as its strategy does it (`harness.audit.replays`), once needed.
         regenerator: Draws made again (`harness.audit.regenerator`), once needed.
     """
 
@@ -89,7 +89,6 @@ class AuditedRun:
     options: Options = field(default_factory=Options)
     bundled_images: str | None = None
     loaded: Loaded = field(default_factory=Loaded)
-    replays: Mapping[SearchKey, Any] | None = None
     regenerator: Any = None
 
     @cached_property
@@ -227,6 +226,46 @@ class AuditedRun:
         return replay.by_search(self.table("candidates", names))
 
     @cached_property
+    def replays(self) -> Mapping[SearchKey, replay.Replayed]:
+        """Every search replayed against the log, by the strategy that the config names."""
+        replies = dict(replay.by_search(self.table("replies", list(replay.REPLY)), "replies"))
+        strategy, config = self.strategy, self.config
+        with deadline(0):
+            return {
+                key: replay.replay(
+                    Search(
+                        strategy,
+                        prompt,
+                        key.replicate,
+                        budget=config.budget,
+                        run_seed=config.seed,
+                        settings=config.generator.settings,
+                    ),
+                    replay.LoggedAnswers(rows, replies.get(key, ()), same_rounds=True),
+                )
+                for key, prompt, rows in self._logged_searches()
+            }
+
+    def _logged_searches(self) -> Iterator[tuple[SearchKey, Prompt, Sequence[Row]]]:
+        try:
+            texts = {prompt.id: prompt.text for prompt in self.prompts}
+        except CannotCheck:
+            texts = {}
+        logged = set()
+        for key, rows in self.by_search(("prompt", "tag", *replay.COLUMNS)):
+            logged.add(key)
+            text = str(texts.get(key.prompt_id, rows[0]["prompt"]))
+            yield key, Prompt(key.prompt_id, text, str(rows[0]["tag"])), rows
+        for key in self.searches.keys() - logged:
+            yield key, Prompt(key.prompt_id, str(texts.get(key.prompt_id, ""))), ()
+
+    @cached_property
+    def other(self) -> AuditedRun | None:
+        """The run to hold it against, if one is given."""
+        path = self.options.against
+        return None if path is None else AuditedRun(RunFolder.existing(path))
+
+    @cached_property
     def searches(self) -> dict[SearchKey, Row]:
         """The rows of the ended searches by key; of doubles, the last."""
         return {SearchKey(row["prompt_id"], row["replicate"]): row for row in self.rows("searches")}
@@ -236,3 +275,8 @@ def named(key: SearchKey, index: int | None = None) -> str:
     """Return the name of a search, or of a draw of it, in evidence."""
     of = f"prompt {key.prompt_id}, replicate {key.replicate}"
     return of if index is None else f"{of}, draw {index}"
+
+
+def named_draw(row: Row) -> str:
+    """Return the name of a row's draw, in evidence."""
+    return named(SearchKey(row["prompt_id"], row["replicate"]), row["draw_index"])

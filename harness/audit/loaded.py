@@ -18,7 +18,10 @@ class Loaded:
         Raises:
             HarnessError: A checkpoint is missing or wrong.
         """
-        same = _what(role, setup)
+        config = setup.config
+        digests = {k: v for k, v in config.digests.items() if k.startswith(f"{role}.")}
+        spec = getattr(config, role.value)
+        same = (spec, digests, config.benchmark, config.threads, setup.device)
         known, worker = self._workers.get(role, (None, None))
         if worker is None or known != same:
             self._workers.pop(role, None)  # its memory may be needed
@@ -26,10 +29,3 @@ class Loaded:
             self._workers[role] = same, worker
         prepare_process(setup)  # another run's threads may have been set since
         return worker
-
-
-def _what(role: Role, setup: Setup) -> object:
-    """Return all that a worker is made of."""
-    config = setup.config
-    digests = {k: v for k, v in config.digests.items() if k.startswith(f"{role}.")}
-    return getattr(config, role.value), digests, config.benchmark, config.threads, setup.device

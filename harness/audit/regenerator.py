@@ -48,12 +48,11 @@ def sample_failed(run: AuditedRun, number: int) -> list[Sampled]:
     return rng.sample(failed, min(number, len(failed)))
 
 
-def _has_image(row: Row) -> bool:
-    return row["image"] is not None
-
-
 def sample(
-    run: AuditedRun, number: int, purpose: str, among: Callable[[Row], bool] = _has_image
+    run: AuditedRun,
+    number: int,
+    purpose: str,
+    among: Callable[[Row], bool] = lambda row: row["image"] is not None,
 ) -> list[Sampled]:
     """A seeded choice of draws; those with feedback or a start come first by half.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,16 +25,16 @@ class Result:
     """The result of one check.
 
     Attributes:
-        check: Its name.
         looked_at: What was looked at, and how much of it.
         outcome: Pass, fail, not applicable or claimed.
         evidence: What was seen, or why nothing could be; the most important first.
+        check: The check's name, once it is carried out.
     """
 
-    check: str
     looked_at: str
     outcome: Status
     evidence: tuple[str, ...] = ()
+    check: str = ""
 
     @property
     def failed(self) -> bool:
@@ -67,20 +67,16 @@ class Problems:
         if len(self._shown) < MOST_SHOWN:
             self._shown.append(problem)
 
+    def extend(self, where: str, problems: Iterable[str]) -> None:
+        """Note all problems of one place."""
+        for problem in problems:
+            self.add(f"{where}: {problem}")
 
-def concluded(
-    check: str, looked_at: str, problems: Problems, evidence: Sequence[str] = ()
-) -> Result:
-    """The result of a check that could be carried out.
 
-    Args:
-        check: Its name.
-        looked_at: What was looked at.
-        problems: What is wrong; none for a pass.
-        evidence: What else was seen.
-    """
+def concluded(looked_at: str, problems: Problems, evidence: Sequence[str] = ()) -> Result:
+    """The result of a check that could be carried out: failed where there are problems."""
     outcome = Status.FAIL if problems else Status.PASS
-    return Result(check, looked_at, outcome, (*problems, *evidence))
+    return Result(looked_at, outcome, (*problems, *evidence))
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -11,17 +11,14 @@ from pathlib import Path
 
 from harness.analysis.comparison import comparison_table
 from harness.analysis.loading import load_run
-from harness.audit.audited_run import AuditedRun, Options
+from harness.audit.audited_run import AuditedRun
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded
 from harness.config import differences
 from harness.errors import HarnessError
 from harness.log.environment import NUMERIC, device_names, package_versions
 from harness.log.location import Location
 from harness.log.manifest import Manifest
-from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES, content
-
-NAME = "against"
 
 SIGNIFICANT = 0.05
 """P-values below this count as a difference."""
@@ -29,10 +26,9 @@ SIGNIFICANT = 0.05
 
 def check(run: AuditedRun) -> Result:
     """Hold the run against another one."""
-    path = run.options.against
-    if path is None:
+    path, other = run.options.against, run.other
+    if path is None or other is None:
         raise CannotCheck("no other run was given (--against)")
-    other = AuditedRun(RunFolder.existing(path), Options())
     fields = differences(run.config.identity(), other.config.identity())
     same = all(_content(run, table) == _content(other, table) for table in TABLES)
     evidence = [
@@ -40,14 +36,14 @@ def check(run: AuditedRun) -> Result:
         "identical, every row" if same else _compared(run.folder.path, path),
     ]
     if fields:
-        return Result(NAME, str(path), Status.NOT_APPLICABLE, tuple(evidence))
+        return Result(str(path), Status.NOT_APPLICABLE, tuple(evidence))
     problems = Problems()
     machines = _machine(run.manifest), _machine(other.manifest)
     if not same and machines[0] == machines[1]:
         problems.add("two runs of one config, by the same versions and devices, differ")
     elif not same:
         evidence.append("versions or devices differ, which can change last bits")
-    return concluded(NAME, str(path), problems, evidence)
+    return concluded(str(path), problems, evidence)
 
 
 def _content(run: AuditedRun, table: str) -> list[dict[str, object]]:

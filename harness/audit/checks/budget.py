@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.audit.audited_run import AuditedRun, Row, named
-from harness.audit.replays import replayed
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.records import whole_steps
-
-NAME = "budget"
 
 
 def check(run: AuditedRun) -> Result:
@@ -35,7 +32,7 @@ def check(run: AuditedRun) -> Result:
         elif steps < budget * whole:
             early.append(key)
     try:
-        results = replayed(run)
+        results = run.replays
     except CannotCheck as error:
         evidence.append(f"where searches had to stop is not known: {error}")
     else:
@@ -52,7 +49,7 @@ def check(run: AuditedRun) -> Result:
                     "ended"
                 )
     evidence.append(f"budget {budget}; {len(early)} of {number} searches stopped before it")
-    return concluded(NAME, count(number, "search", "searches"), problems, evidence)
+    return concluded(count(number, "search", "searches"), problems, evidence)
 
 
 def _steps(rows: Sequence[Row], settings: Mapping[str, Any]) -> int:

@@ -14,14 +14,11 @@ from collections import Counter
 from dataclasses import replace
 
 from harness.audit.audited_run import AuditedRun, named
-from harness.audit.replays import replayed
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.log.manifest import FINISHED, PromptSet
 from harness.log.prompts import prompts_path, stored_prompts
-
-NAME = "completeness"
 
 
 def check(run: AuditedRun) -> Result:
@@ -67,7 +64,7 @@ def check(run: AuditedRun) -> Result:
     evidence.append(f"{len(ended)} of {total} searches, {lost} without an image; {draws} draws, "
                     f"{failed} failed")  # fmt: skip
     looked = f"{count(manifest.prompt_set.count, 'prompt')} × {config.replicates}"
-    result = concluded(NAME, looked, problems, evidence)
+    result = concluded(looked, problems, evidence)
     if lacks_prompts and not result.failed:
         return replace(result, outcome=Status.CLAIMED)  # of which prompts, nobody can check
     return result
@@ -140,7 +137,7 @@ def _draws(run: AuditedRun, problems: Problems, ended: Counter[SearchKey]) -> tu
 def _requested(run: AuditedRun, key: SearchKey) -> list[int]:
     """Return the draws that the strategy asks for: a plug-in may number them as it likes."""
     try:
-        result = replayed(run)[key]
+        result = run.replays[key]
     except CannotCheck:
         return []
     return sorted([*result.asked, *(draw.index for draw in result.missing)])

@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 
 from harness.analysis.measurement import IMAGE_SIZES
-from harness.audit.audited_run import AuditedRun, Row, named
+from harness.audit.audited_run import AuditedRun, Row, named_draw
 from harness.audit.result import Problems, Result, concluded, count
 from harness.config import RECORDED_SCORER
 from harness.engine.launch import totals
@@ -19,14 +19,7 @@ from harness.errors import HarnessError
 from harness.log.manifest import FINISHED
 from harness.log.schema import METERED, UNITS, origin
 
-NAME = "costs"
-
-_ANSWER = {
-    "generator": "image",
-    "judge": "accepted",
-    "scorer": "correct",
-    "metric": "metrics",
-}
+_ANSWER = {"generator": "image", "judge": "accepted", "scorer": "correct", "metric": "metrics"}
 _COLUMNS = [
     *_ANSWER.values(),
     "round",
@@ -44,12 +37,11 @@ def check(run: AuditedRun) -> Result:
     counted: defaultdict[str, set[bool]] = defaultdict(set)
     # Batches are numbered anew in every session of work.
     one_session = len(manifest.sessions) == 1
-    for key, rows in run.by_search(_COLUMNS):
+    for _, rows in run.by_search(_COLUMNS):
         for row in rows:
             draws += 1
             reused += bool(origin(row["generator_worker"]))
-            for problem in _wrong(row, free, run.config.judged):
-                problems.add(f"{named(key, row['draw_index'])}: {problem}")
+            problems.extend(named_draw(row), _wrong(row, free, run.config.judged))
             for role in METERED:
                 if role not in free and row[_ANSWER[role]] is not None:
                     counted[role].add(row[f"{role}_flops"] is not None)
@@ -59,8 +51,7 @@ def check(run: AuditedRun) -> Result:
         if len(answers) > 1:  # one model counts or does not
             problems.add(f"FLOPs of the {role} are counted for some draws and not for others")
     for (role, batch), rows in batches.items():
-        for problem in _wrong_batch(role, rows, run):
-            problems.add(f"batch {batch} of the {role}: {problem}")
+        problems.extend(f"batch {batch} of the {role}", _wrong_batch(role, rows, run))
     evidence = []
     if manifest.state == FINISHED:
         evidence.append(_totals(run, problems))
@@ -70,17 +61,16 @@ def check(run: AuditedRun) -> Result:
         evidence.append(f"{count(reused, 'draw')} of other runs, with what they cost there")
     if free:
         evidence.append(f"what the {' and the '.join(sorted(free))} spent is not on record")
-    return concluded(NAME, count(draws, "draw"), problems, evidence)
+    return concluded(count(draws, "draw"), problems, evidence)
 
 
 def _unpaid(run: AuditedRun) -> set[str]:
     """Roles that did not work in this run, whose answers came with the images."""
     if not run.imported:
         return set()
-    recorded = {"generator": True, "judge": True}
     scorer = run.config.scorer
-    recorded["scorer"] = scorer is not None and scorer.kind == RECORDED_SCORER
-    return {role for role, is_free in recorded.items() if is_free}
+    recorded = scorer is not None and scorer.kind == RECORDED_SCORER
+    return {"generator", "judge", *(["scorer"] if recorded else [])}
 
 
 def _wrong(row: Row, free: set[str], judged: bool) -> list[str]:

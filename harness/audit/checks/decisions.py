@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.audit.audited_run import AuditedRun, Row, named
-from harness.audit.replays import replayed
 from harness.audit.result import Problems, Result, concluded, count
 from harness.engine.searches import timed_out
 from harness.replay import Replayed
-
-NAME = "decisions"
 
 
 def check(run: AuditedRun) -> Result:
     """Replay every search that ended."""
     problems = Problems()
     late = 0
-    results = replayed(run)
+    results = run.replays
     ended = [(key, search) for key, search in run.searches.items() if key in results]
     for key, search in ended:
         if timed_out(search["error"]):
@@ -32,7 +29,7 @@ def check(run: AuditedRun) -> Result:
     evidence = [f"strategy '{run.config.strategy.name}' {run.config.strategy.options}"]
     if late:
         evidence.append(f"{count(late, 'search', 'searches')} ran out of time: not replayed")
-    return concluded(NAME, count(len(ended), "search", "searches"), problems, evidence)
+    return concluded(count(len(ended), "search", "searches"), problems, evidence)
 
 
 def wrong(result: Replayed, search: Row) -> Iterator[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from harness.audit.audited_run import AuditedRun
@@ -18,8 +17,6 @@ from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
 from harness.records import Role
 
-NAME = "environment"
-
 
 def check(run: AuditedRun) -> Result:
     """Compare checkpoints here with the run's, and rows with its creation."""
@@ -27,7 +24,7 @@ def check(run: AuditedRun) -> Result:
     evidence = _checkpoints(run, problems)
     evidence += _miniature(run.manifest.config, problems)
     _times(run, problems)
-    return concluded(NAME, "checkpoints, times", problems, evidence)
+    return concluded("checkpoints, times", problems, evidence)
 
 
 def _checkpoints(run: AuditedRun, problems: Problems) -> list[str]:
@@ -53,17 +50,16 @@ def _checkpoints(run: AuditedRun, problems: Problems) -> list[str]:
                 problems.add(f"checkpoint {name} ('{reference}') has other content here")
             else:
                 same += 1
-                if not (config.miniature or is_bundled(reference, config.digests[name])):
-                    _copied(name, path, problems)
+                bundled = config.miniature or is_bundled(reference, config.digests[name])
+                if not bundled and is_copy(path):
+                    problems.add(
+                        f"checkpoint {name} has the miniature's weights, and the run does not say "
+                        "so"
+                    )
     for name in sorted(config.digests.keys() - known):
         problems.add(f"there is a digest of '{name}', which is no checkpoint of the run")
     evidence = [f"{same} checkpoints have the content that the config names"]
     return evidence + ([f"claimed, not here: {', '.join(sorted(set(missing)))}"] if missing else [])
-
-
-def _copied(name: str, folder: Path, problems: Problems) -> None:
-    if is_copy(folder):
-        problems.add(f"checkpoint {name} has the miniature's weights, and the run does not say so")
 
 
 def _miniature(config: Mapping[str, Any], problems: Problems) -> list[str]:

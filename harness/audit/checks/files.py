@@ -15,8 +15,6 @@ from harness.log.files import read_file
 from harness.log.manifest import FINISHED
 from harness.log.schema import TABLES
 
-NAME = "files"
-
 
 def check(run: AuditedRun) -> Result:
     """Hold the log's folder against the manifest, and every file against its name."""
@@ -49,4 +47,4 @@ def check(run: AuditedRun) -> Result:
             problems.add(f"{name} has bytes of digest {digest}")
         elif name in used and (what := shards.verify(used[name])):
             problems.add(f"{name} is no shard: {what}")
-    return concluded(NAME, f"{count(len(there), 'file')} of the log", problems)
+    return concluded(f"{count(len(there), 'file')} of the log", problems)

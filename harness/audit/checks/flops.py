@@ -10,7 +10,7 @@ bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any, cast
 
@@ -24,8 +24,6 @@ from harness.identity import Earlier
 from harness.log.schema import DRAW
 from harness.records import Prompt, Role
 from harness.registry import GENERATORS, JUDGES
-
-NAME = "flops"
 
 _ANSWER = {Role.GENERATOR: "image", Role.JUDGE: "accepted", Role.SCORER: "correct"}
 
@@ -78,7 +76,7 @@ def check(run: AuditedRun) -> Result:
     evidence = [f"of the {', '.join(tests)}, from the configuration of the checkpoints", *reasons]
     if bounded:
         evidence.append(f"{count(bounded, 'draw')} with feedback held to a lower bound")
-    return concluded(NAME, count(numbers, "cost"), problems, evidence)
+    return concluded(count(numbers, "cost"), problems, evidence)
 
 
 def _generator(run: AuditedRun) -> Test:
@@ -161,8 +159,4 @@ def _unknown(*_: Any) -> None:
 def _mismatch(flops: float, expected: Sequence[float]) -> str:
     if any(math.isclose(flops, value, rel_tol=1e-9) for value in expected):
         return ""
-    return f"{flops:.6g} FLOPs, not {' or '.join(_distinct(expected))}"
-
-
-def _distinct(values: Sequence[float]) -> Iterator[str]:
-    yield from dict.fromkeys(f"{value:.6g}" for value in values)
+    return f"{flops:.6g} FLOPs, not {' or '.join(dict.fromkeys(f'{v:.6g}' for v in expected))}"

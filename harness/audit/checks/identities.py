@@ -8,8 +8,6 @@ is recomputed where the generator's checkpoints are here.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from harness.audit.audited_run import AuditedRun, Row, named
 from harness.audit.regenerator import checkpoints_here
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
@@ -23,8 +21,6 @@ from harness.records import Prompt, Role
 from harness.registry import GENERATORS
 from harness.seeds import recorded_id
 from harness.truncation import Truncation, truncation_of
-
-NAME = "identities"
 
 _COLUMNS = ("draw_id", "seed", "prompt", *DRAW[1:], "truncated", "image", "round")
 
@@ -46,8 +42,7 @@ def check(run: AuditedRun) -> Result:
         for row in sorted(rows, key=lambda row: (row["round"] or 0, row["draw_index"])):
             draws += 1
             name = named(key, row["draw_index"])
-            for problem in _wrong(row, key, run, truncation, earlier):
-                problems.add(f"{name}: {problem}")
+            problems.extend(name, _wrong(row, key, run, truncation, earlier))
             if row["draw_index"] in ids:
                 problems.add(f"{name} is there twice")
             elif row["draw_id"] in owners:
@@ -63,7 +58,7 @@ def check(run: AuditedRun) -> Result:
             if ids.get(index) != search["selected_id"]:
                 problems.add(f"{named(key)} selected draw {index} under another draw's id")
     known = ["seeds and feedback of images made elsewhere are unknown"] if run.imported else []
-    return concluded(NAME, count(draws, "draw"), problems, known)
+    return concluded(count(draws, "draw"), problems, known)
 
 
 def _truncation(run: AuditedRun) -> Truncation | None:
@@ -107,11 +102,6 @@ def _wrong(
         except Exception as error:  # of a plug-in, or over settings that no generator takes
             return [*problems, f"nobody can tell which of its texts were cut: {first_line(error)}"]
         if cut != (logged_texts := set(map(str, row["truncated"]))):
-            problems.append(
-                f"its texts that were cut are {_listed(cut)}, not {_listed(logged_texts)}"
-            )
+            now, then = (", ".join(sorted(each)) or "none" for each in (cut, logged_texts))
+            problems.append(f"its texts that were cut are {now}, not {then}")
     return problems
-
-
-def _listed(texts: Collection[str]) -> str:
-    return ", ".join(sorted(texts)) or "none"

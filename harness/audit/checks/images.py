@@ -17,7 +17,6 @@ from harness.log.images import image_path, verify
 from harness.log.location import local
 from harness.log.manifest import FINISHED
 
-NAME = "images"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -45,7 +44,7 @@ def check(run: AuditedRun) -> Result:
     for name in sorted(names.keys() & there.keys()):
         if wrong := _wrong(there[name], names[name]):
             problems.add(f"{name}: {wrong}")
-    return concluded(NAME, count(len(there), "image"), problems)
+    return concluded(count(len(there), "image"), problems)
 
 
 def _files(run: AuditedRun, folder: Path) -> list[Path]:

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from harness.audit.audited_run import AuditedRun, named
 from harness.audit.checks.decisions import wrong
-from harness.audit.replays import replayed
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
 from harness.config import RECORDED_IMAGES, RECORDED_JUDGE, RunConfig
 from harness.engine.searches import timed_out
 from harness.log.schema import VERDICT
 from harness.models.leakage import shared, unread
-
-NAME = "leakage"
 
 ENOUGH = 5
 """Rejected images from which on a judge that says word for word what the scorer says is one."""
@@ -42,8 +39,8 @@ def check(run: AuditedRun) -> Result:
             *gap,
         ]
         if problems:
-            return concluded(NAME, looked, problems, evidence)
-        return Result(NAME, looked, Status.NOT_APPLICABLE, tuple(evidence))
+            return concluded(looked, problems, evidence)
+        return Result(looked, Status.NOT_APPLICABLE, tuple(evidence))
     problems = Problems()
     evidence = _checkpoints(config, problems)
     if echoes >= ENOUGH:
@@ -57,7 +54,7 @@ def check(run: AuditedRun) -> Result:
             "accepted: the judge is an oracle"
         )
     evidence += _replayed(run, problems)
-    return concluded(NAME, looked, problems, [*evidence, *gap])
+    return concluded(looked, problems, [*evidence, *gap])
 
 
 def _checkpoints(config: RunConfig, problems: Problems) -> list[str]:
@@ -89,7 +86,7 @@ def _checkpoints(config: RunConfig, problems: Problems) -> list[str]:
 
 def _replayed(run: AuditedRun, problems: Problems) -> list[str]:
     try:
-        results = replayed(run)
+        results = run.replays
     except CannotCheck as error:
         return [f"not replayed without the scores: {error}"]
     ended = 0

@@ -12,15 +12,13 @@ from harness.config import differences
 from harness.log.manifest import FINISHED, RUNNING
 from harness.seeds import present
 
-NAME = "manifest"
-
 
 def check(run: AuditedRun) -> Result:
     """Recompute the run's id and the config's digest."""
     try:
         manifest, config = run.manifest, run.config
     except CannotCheck as error:
-        return Result(NAME, "manifest.json", Status.FAIL, (str(error),))
+        return Result("manifest.json", Status.FAIL, (str(error),))
     problems = Problems()
     surplus = differences(present(manifest.config), present(config.model_dump(mode="json")))
     if surplus:
@@ -38,4 +36,4 @@ def check(run: AuditedRun) -> Result:
         others = {str(row["run"]) for row in run.rows(table, ["run"])} - {config.run}
         if others:
             problems.add(f"the table '{table}' has rows of {', '.join(sorted(others)[:3])}")
-    return concluded(NAME, "manifest.json", problems, [f"run {manifest.run}, {manifest.state}"])
+    return concluded("manifest.json", problems, [f"run {manifest.run}, {manifest.state}"])

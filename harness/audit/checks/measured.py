@@ -13,8 +13,6 @@ from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.errors import HarnessError
 from harness.log.measured import Shown, measurements
 
-NAME = "measured"
-
 
 def check(run: AuditedRun) -> Result:
     """Hold what lies under the run's `metrics/` against its manifests and the run's images."""
@@ -36,7 +34,7 @@ def check(run: AuditedRun) -> Result:
         evidence.append(f"{', '.join(sorted(names))}: {count(seen, 'image')}")
     if not evidence:
         raise CannotCheck("nothing was measured afterwards")
-    return concluded(NAME, count(number, "value"), problems, evidence)
+    return concluded(count(number, "value"), problems, evidence)
 
 
 def _images(run: AuditedRun, names: set[str], images: set[Shown], problems: Problems) -> int:

@@ -8,13 +8,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from harness.audit.audited_run import AuditedRun, Options, Row, named
+from harness.audit.audited_run import AuditedRun, Row, named_draw
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
-from harness.engine.searches import SearchKey
-from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS, METERED, QUESTION, ROLES, SCORE, UNITS, VERDICT, origin
-
-NAME = "origins"
 
 _COSTS = tuple(f"{role}_{unit}" for role in ROLES for unit in UNITS)
 _TAKEN = ("draw_id", "image", *VERDICT, "judge_prompt", *SCORE, *_COSTS)
@@ -26,7 +22,7 @@ _RUN = re.compile("[0-9a-f]{16}")
 def check(run: AuditedRun) -> Result:
     """Compare every draw that another run made with that run's row, if it is here."""
     problems = Problems()
-    given = _given(run)
+    given = run.other
     logged = (
         {row["draw_id"]: row for row in given.rows("candidates", [*_TAKEN, *_MEASURED])}
         if given
@@ -44,11 +40,13 @@ def check(run: AuditedRun) -> Result:
     taken.update(dict.fromkeys(replies, 0))
     if not taken:
         raise CannotCheck("no draw is another run's")
-    recorded_runs = _recorded_runs(run)
+    sessions = [entry for entry in run.manifest.sessions if entry.get("workers")]
+    recorded_runs = {other for entry in sessions for other in entry.get("reused") or {}}
+    killed = not all(entry.get("ended") for entry in sessions)  # before it could say
     for other, number in taken.items():
         if not _RUN.fullmatch(other) or other == run.config.run:
             problems.add(f"{count(number, 'draw')} said to be of '{other}', which is no other run")
-        elif recorded_runs is not None and other not in recorded_runs:
+        elif not killed and other not in recorded_runs:
             problems.add(f"{count(number, 'draw')} of run {other}, of which no session took any")
     checked = [other for other in taken if given and other == given.manifest.run]
     evidence = [
@@ -64,8 +62,8 @@ def check(run: AuditedRun) -> Result:
     if replies:
         looked = f"{looked}, {count(replies.total(), 'reply', 'replies')}"
     if claimed and not problems:
-        return Result(NAME, looked, Status.CLAIMED, tuple(evidence))
-    return concluded(NAME, looked, problems, evidence)
+        return Result(looked, Status.CLAIMED, tuple(evidence))
+    return concluded(looked, problems, evidence)
 
 
 def _check_replies(run: AuditedRun, given: AuditedRun | None, problems: Problems) -> Counter[str]:
@@ -91,27 +89,10 @@ def _key(row: Row) -> tuple[str, int, int]:
     return row["prompt_id"], row["replicate"], row["question_index"]
 
 
-def _given(run: AuditedRun) -> AuditedRun | None:
-    path = run.options.against
-    return None if path is None else AuditedRun(RunFolder.existing(path), Options())
-
-
-def _recorded_runs(run: AuditedRun) -> set[str] | None:
-    """Runs that sessions say they took draws of; None where one was killed before it could."""
-    sessions = [entry for entry in run.manifest.sessions if entry.get("workers")]
-    if not all(entry.get("ended") for entry in sessions):
-        return None
-    return {other for entry in sessions for other in entry.get("reused") or {}}
-
-
 def _compare(row: Row, there: Row | None, other: str, problems: Problems) -> None:
-    name = named(SearchKey(row["prompt_id"], row["replicate"]), row["draw_index"])
+    # Images of another run may have been measured anew.
+    taken = (*_TAKEN, *_MEASURED) if origin(row["metric_worker"]) else _TAKEN
     if there is None:
-        problems.add(f"{name} is not in run {other}")
-    elif differing := [column for column in _taken(row) if row[column] != there[column]]:
-        problems.add(f"{name} differs from run {other} in {', '.join(differing)}")
-
-
-def _taken(row: Row) -> tuple[str, ...]:
-    """Columns that were taken from another run; images may have been measured anew."""
-    return (*_TAKEN, *_MEASURED) if origin(row["metric_worker"]) else _TAKEN
+        problems.add(f"{named_draw(row)} is not in run {other}")
+    elif differing := [column for column in taken if row[column] != there[column]]:
+        problems.add(f"{named_draw(row)} differs from run {other} in {', '.join(differing)}")

@@ -11,27 +11,26 @@ from harness.errors import shortened
 from harness.log.environment import NUMERIC, device_names, environment, other_versions
 from harness.log.manifest import Manifest
 
-NAME = "provenance"
-
 
 def check(run: AuditedRun) -> Result:
     """List it."""
     manifest = run.manifest
+    versions = other_versions(manifest.environment, manifest.sessions)
+    named = {
+        "devices": device_names(manifest.sessions),
+        "hosts": {str(session.get("host")) for session in manifest.sessions},
+    }
     claims = [
-        *_versions(manifest),
+        *(
+            f"{name} {how}: "
+            + ("can change last bits" if name in NUMERIC else "does not touch numbers")
+            for name, how in versions.items()
+        ),
         _commit(manifest),
-        f"devices {_listed(device_names(manifest.sessions))}",
-        f"hosts {_listed({str(session.get('host')) for session in manifest.sessions})}",
+        *(f"{what} {shortened(sorted(of)) or 'not on record'}" for what, of in named.items()),
         f"command {manifest.command}",
     ]
-    return Result(NAME, "versions, commit, devices, hosts", Status.CLAIMED, tuple(claims))
-
-
-def _versions(manifest: Manifest) -> list[str]:
-    return [
-        f"{name} {how}: {'can change last bits' if name in NUMERIC else 'does not touch numbers'}"
-        for name, how in other_versions(manifest.environment, manifest.sessions).items()
-    ]
+    return Result("versions, commit, devices, hosts", Status.CLAIMED, tuple(claims))
 
 
 def _commit(manifest: Manifest) -> str:
@@ -41,7 +40,3 @@ def _commit(manifest: Manifest) -> str:
     dirty = ", with changes that were not committed" if git.get("dirty") else ""
     same = "as here" if here and here["commit"] == git.get("commit") else "not this one"
     return f"made at commit {str(git.get('commit'))[:12]} ({same}){dirty}"
-
-
-def _listed(names: set[str]) -> str:
-    return shortened(sorted(names)) or "not on record"

@@ -28,8 +28,6 @@ from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.options import build, resolved
 from harness.registry import STRATEGIES
 
-NAME = "published"
-
 Point = Mapping[str, Any]
 """A row of `harness.analysis.published.published_points`."""
 
@@ -94,9 +92,9 @@ def check(run: AuditedRun) -> Result:
     )
     looked = f"{chosen.groupby(_ROW, dropna=False).ngroups} published, by {asked or 'method'}"
     if problems:
-        return concluded(NAME, looked, problems, [e for e in evidence if e not in set(problems)])
+        return concluded(looked, problems, [e for e in evidence if e not in set(problems)])
     outcome = Status.PASS if inside_all and not any(differing) else Status.NOT_APPLICABLE
-    return Result(NAME, looked, outcome, tuple(evidence))
+    return Result(looked, outcome, tuple(evidence))
 
 
 _ROW = ["method", "n", "generator", "source"]

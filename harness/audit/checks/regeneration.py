@@ -9,7 +9,7 @@ to be made for it, and so are held to the log as well.
 
 from __future__ import annotations
 
-from harness.audit.audited_run import AuditedRun, named
+from harness.audit.audited_run import AuditedRun, named_draw
 from harness.audit.regenerator import Regenerator, sample, sample_failed, shared_regenerator
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
 from harness.audit.tolerance import (
@@ -18,10 +18,7 @@ from harness.audit.tolerance import (
     image_distance,
     machine_differences,
 )
-from harness.engine.searches import SearchKey
 from harness.log.images import decode
-
-NAME = "regeneration"
 
 MOST_FAILED = 8
 """Draws logged as failed that are tried again."""
@@ -44,7 +41,7 @@ def check(run: AuditedRun) -> Result:
     problems = Problems()
     exact = near = unknown = 0
     for row in regenerator.rows.values():
-        name = named(SearchKey(row["prompt_id"], row["replicate"]), row["draw_index"])
+        name = named_draw(row)
         made = regenerator.made.get(row["draw_id"])
         if made is None:
             problems.add(f"{name} cannot be made: {regenerator.failed[row['draw_id']]}")
@@ -80,8 +77,8 @@ def check(run: AuditedRun) -> Result:
     evidence += _failures(run, regenerator)
     evidence += reasons or ["versions and device are the run's: bitwise is asked for"]
     if unknown and not problems:
-        return Result(NAME, looked, Status.NOT_APPLICABLE, tuple(evidence))
-    return concluded(NAME, looked, problems, evidence)
+        return Result(looked, Status.NOT_APPLICABLE, tuple(evidence))
+    return concluded(looked, problems, evidence)
 
 
 def _failures(run: AuditedRun, regenerator: Regenerator) -> list[str]:

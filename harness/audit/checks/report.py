@@ -28,8 +28,6 @@ from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.errors import HarnessError
 from harness.log.location import local
 
-NAME = "report"
-
 ENDS = 2e-3
 """Largest difference of an interval's end. The report keeps resampled means in single precision, so
 that on another machine one may fall on the other side of the mean; the largest difference seen is
@@ -58,7 +56,7 @@ def check(run: AuditedRun) -> Result:
     evidence = [f"intervals of the bootstrap's seed {seed}"]
     stored = _tables(folder, problems)
     if problems:
-        return concluded(NAME, str(folder), problems, evidence)
+        return concluded(str(folder), problems, evidence)
     if (stored["curves"]["basis"] == "replay").any():
         _ = run.strategy  # cannot be checked without it
     try:
@@ -68,7 +66,7 @@ def check(run: AuditedRun) -> Result:
     anew = {"results": findings.results, "curves": findings.scaling, "gap": findings.gaps}
     cells = sum(_compare(name, stored[name], anew[name], problems) for name in anew)
     evidence += page_mismatches(folder, stored, findings, problems)
-    return concluded(NAME, f"{count(cells, 'number')} of {folder}", problems, evidence)
+    return concluded(f"{count(cells, 'number')} of {folder}", problems, evidence)
 
 
 def _tables(folder: Path, problems: Problems) -> Frames:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.audit.audited_run import AuditedRun, Row, named
+from harness.audit.audited_run import AuditedRun, Row, named_draw
 from harness.audit.regenerator import (
     Regenerator,
     Sampled,
@@ -30,21 +30,17 @@ from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.tolerance import machine_differences
 from harness.engine.jobs import Item, Judged, Measured, Png, Scored
 from harness.engine.rows import logged_answers, logged_value
-from harness.engine.searches import SearchKey
 from harness.identity import judge_seed
 from harness.log.images import image_path
 from harness.log.location import local
 from harness.models.judges.chosen import is_remote
 from harness.records import Look, Role, Score
 
-NAME = "rescoring"
-
 TOLERANCE = 0.01
 """On scores and grades, and of the size of metrics above 1, on another device or version."""
 
 BOX_TOLERANCE = 1.0
 """On a box's edges, in pixels, likewise."""
-
 
 _ANSWER = {Role.JUDGE: "accepted", Role.SCORER: "correct", Role.METRIC: "metrics"}
 
@@ -92,13 +88,11 @@ def check(run: AuditedRun) -> Result:
                 for row, png in batch
             ]
             for (row, _), answer in zip(batch, answer_batch(worker, items), strict=True):
-                for problem in _differences(row, answer, tolerance):
-                    key = SearchKey(row["prompt_id"], row["replicate"])
-                    problems.add(f"{named(key, row['draw_index'])}: {problem}")
+                problems.extend(named_draw(row), _differences(row, answer, tolerance))
         evidence.append(f"the {role} was asked again about {count(len(answered), 'image')}")
     if not asked:
         raise CannotCheck("; ".join(evidence) or "there is nobody to ask")
-    return concluded(NAME, count(len(shown), "image"), problems, [*evidence, *reasons])
+    return concluded(count(len(shown), "image"), problems, [*evidence, *reasons])
 
 
 def _images(run: AuditedRun) -> tuple[list[tuple[Row, bytes]], list[str]]:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.audit.audited_run import AuditedRun, Row, named
+from harness.audit.audited_run import AuditedRun, Row, named, named_draw
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.searches import SearchKey
@@ -25,8 +25,6 @@ from harness.log.schema import KEYS, LATER, METERED, SCORE, TABLES, VERDICT
 from harness.models.metrics.together import metric_names
 from harness.seeds import canonical_json
 from harness.truncation import TEXTS
-
-NAME = "rows"
 
 _ALWAYS = ("run", "prompt_id", "prompt", "tag", "replicate", "draw_index", "draw_id", "settings",
            "attempts", "time")  # fmt: skip
@@ -43,23 +41,17 @@ def check(run: AuditedRun) -> Result:
         for shard in parts:
             _schema(shard, table, problems)
             _order(shard, table, problems)
-    rows = 0
-    for row in run.rows("candidates"):
-        rows += 1
-        for problem in _wrong(row, run):
-            key = SearchKey(row["prompt_id"], row["replicate"])
-            problems.add(f"{named(key, row['draw_index'])}: {problem}")
-    searches = 0
-    for row in run.rows("searches"):
-        searches += 1
-        for problem in _wrong_search(row):
-            problems.add(f"{named(SearchKey(row['prompt_id'], row['replicate']))}: {problem}")
+    rows = searches = 0
+    for rows, row in enumerate(run.rows("candidates"), start=1):  # noqa: B007
+        problems.extend(named_draw(row), _wrong(row, run))
+    for searches, row in enumerate(run.rows("searches"), start=1):  # noqa: B007
+        key = SearchKey(row["prompt_id"], row["replicate"])
+        problems.extend(named(key), _wrong_search(row))
     for row in run.rows("replies"):
-        for problem in _wrong_reply(row):
-            key = SearchKey(row["prompt_id"], row["replicate"])
-            problems.add(f"{named(key)}, question {row['question_index']}: {problem}")
+        key = SearchKey(row["prompt_id"], row["replicate"])
+        problems.extend(f"{named(key)}, question {row['question_index']}", _wrong_reply(row))
     looked = f"{count(rows, 'draw')}, {count(searches, 'search', 'searches')}"
-    return concluded(NAME, looked, problems)
+    return concluded(looked, problems)
 
 
 def _schema(shard: shards.Shard, table: str, problems: Problems) -> None:
@@ -104,9 +96,7 @@ def _wrong(row: Row, run: AuditedRun) -> list[str]:
         problems.append(f"it failed by '{role}', which is no role")
     if (role is None) != (row["error"] is None):
         problems.append("an error without a role, or a role without an error")
-    problems += _presence(row, run)
-    problems += _values(row)
-    return problems
+    return [*problems, *_presence(row, run), *_values(row)]
 
 
 def _presence(row: Row, run: AuditedRun) -> list[str]:

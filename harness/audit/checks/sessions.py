@@ -22,8 +22,6 @@ from harness.audit.audited_run import AuditedRun
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.log.schema import METERED, TABLES, origin
 
-NAME = "sessions"
-
 SLACK = 3.0
 """Seconds; times are recorded to the second, and clocks are set by a little while they run."""
 
@@ -56,12 +54,14 @@ def check(run: AuditedRun) -> Result:
     known = [session for session in sessions if session is not None]
     evidence = []
     if len(known) == len(sessions):
-        times = _row_times(run)
+        columns = [run.table(table, ["time"])["time"].drop_null() for table in TABLES]
+        parts = [column.cast(pa.int64()).to_numpy() / 1e6 for column in columns]
+        times = np.sort(np.concatenate(parts))
         if known:
             _order(run, known, problems)
             _rows(known, times, problems)
         evidence.append(_spent(run, known, _seconds(known, times), problems))
-    return concluded(NAME, count(len(entries), "session"), problems, evidence)
+    return concluded(count(len(entries), "session"), problems, evidence)
 
 
 def _read(number: int, entry: Mapping[str, Any], problems: Problems) -> _Session | None:
@@ -81,12 +81,6 @@ def _time(text: object) -> float | None:
         return datetime.fromisoformat(str(text)).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-def _row_times(run: AuditedRun) -> Times:
-    columns = [run.table(table, ["time"])["time"].drop_null() for table in TABLES]
-    parts = [column.cast(pa.int64()).to_numpy() / 1e6 for column in columns]
-    return np.sort(np.concatenate(parts))
 
 
 def _order(run: AuditedRun, sessions: Sequence[_Session], problems: Problems) -> None:

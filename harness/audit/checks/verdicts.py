@@ -14,8 +14,6 @@ from harness.errors import HarnessError
 from harness.log.schema import SCORE
 from harness.records import Score
 
-NAME = "verdicts"
-
 
 def check(run: AuditedRun) -> Result:
     """Grade every image again from its logged evidence."""
@@ -55,7 +53,7 @@ def check(run: AuditedRun) -> Result:
                 )
             if score != logged:
                 problems.add(f"{name}: by its evidence it is {_verdict(score)}")
-    return concluded(NAME, count(number, "verdict"), problems)
+    return concluded(count(number, "verdict"), problems)
 
 
 def _verdict(score: Score) -> str:
