@@ -39,7 +39,11 @@ COMMANDS = {
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
     epilog="Try: python -m harness run --strategy reflect --budget 20 --limit 20 --beside single",
 )
 @click.version_option(package_name="inference-scaling-harness", prog_name="harness")

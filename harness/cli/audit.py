@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.kinds import DEVICE, NATURAL, PATH
 from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -14,72 +15,30 @@ if TYPE_CHECKING:
 
     from harness.audit.result import Result
 
-_DEVICES = click.Choice(["auto", "cpu", "cuda"])
-
 
 @click.command(short_help="Check a run as a reviewer would who trusts nobody.")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN…")
-@click.option(
-    "--regenerate",
-    type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
-    help="Draws to make again.",
-)
-@click.option(
-    "--rescore",
-    type=click.IntRange(min=0),
-    default=50,
-    show_default=True,
-    help="Verdicts to ask for again.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Of the choice of both.",
-)
-@click.option("--against", type=click.Path(path_type=Path), help="Another run to hold it against.")
-@click.option(
-    "--published",
-    metavar="WORDS",
-    help="Published score to hold it against, e.g. 'best-of-N 20'; default: of the same method.",
-)
-@click.option(
-    "--report", type=click.Path(path_type=Path), help="Report to check; default: RUN/report."
-)
-@click.option(
-    "--report-seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed that the report was written with.",
-)
-@click.option(
-    "--json",
-    "out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the results to a file as well.",
-)
-@click.option(
-    "--device", type=_DEVICES, default="auto", show_default=True, help="Where models run."
-)
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN…")
+@click.option("--regenerate", type=NATURAL, default=20, help="Draws to make again.")
+@click.option("--rescore", type=NATURAL, default=50, help="Verdicts to ask for again.")
+@click.option("--seed", type=NATURAL, default=0, help="Of the choice of both.")
+@click.option("--against", type=PATH, help="Another run to hold it against.")
+@click.option("--published", metavar="WORDS",
+              help="Published score to hold it against, e.g. 'best-of-N 20'; default: of the same "
+              "method.")  # fmt: skip
+@click.option("--report", type=PATH, help="Report to check; default: RUN/report.")
+@click.option("--report-seed", type=NATURAL, default=0,
+              help="Seed that the report was written with.")  # fmt: skip
+@click.option("--json", "out", type=PATH, metavar="FILE",
+              help="Write the results to a file as well.")  # fmt: skip
+@click.option("--device", type=DEVICE, default="auto", help="Where models run.")
 @click.option("--plugins", is_flag=True,
               help="Import plug-ins that a manifest names by import path.")  # fmt: skip
 def audit(
     runs: tuple[Path, ...],
-    regenerate: int,
-    rescore: int,
-    seed: int,
-    against: Path | None,
     published: str | None,
-    report: Path | None,
-    report_seed: int,
     out: Path | None,
     device: str,
-    plugins: bool,
+    **rest: Any,
 ) -> int:
     """Check the runs in the folders or bundles RUN… and print a table for each.
 
@@ -88,6 +47,7 @@ def audit(
     with 1 if anything fails.
     """
     import tempfile
+    from dataclasses import asdict
 
     from harness.analysis.published import load_published
     from harness.audit.audit import audit as carry_out
@@ -95,27 +55,15 @@ def audit(
     from harness.audit.bundle import unpack
     from harness.audit.checks.published import select
     from harness.audit.loaded import Loaded
-    from harness.engine.devices import has_gpu
-    from harness.errors import UsageError
+    from harness.engine.devices import chosen_device
+    from harness.log.files import write_json
     from harness.log.run_folder import RunFolder
 
-    if device == "cuda" and not has_gpu(None):
-        raise UsageError("no CUDA device was found", "use --device cpu")
-    if device == "auto":
-        device = "cuda" if (regenerate or rescore) and has_gpu(None) else "cpu"
+    if device == "cuda" or rest["regenerate"] or rest["rescore"]:
+        device = chosen_device(device)
     if published is not None:
         select(load_published(), published)  # a name that nobody has should not wait for models
-    options = Options(
-        regenerate=regenerate,
-        rescore=rescore,
-        seed=seed,
-        against=against,
-        published=published,
-        report=report,
-        report_seed=report_seed,
-        device=device,
-        plugins=plugins,
-    )
+    options = Options(published=published, device=device, **rest)
     audits = {}
     loaded = Loaded()
     for run in runs:
@@ -129,7 +77,8 @@ def audit(
         failed = sum(result.failed for result in results)
         click.echo(f"{'FAILED' if failed else 'passed'}: {failed} of {len(results)} checks fail\n")
     if out is not None:
-        _write(audits, out)
+        content = {run: [asdict(result) for result in results] for run, results in audits.items()}
+        write_json(out, content)
     return 1 if any(result.failed for results in audits.values() for result in results) else 0
 
 
@@ -152,13 +101,3 @@ def _print(results: Sequence[Result]) -> None:
     console = Console(highlight=False)
     # Piped output is for programs and logs, which break no lines.
     Console(highlight=False, width=None if console.is_terminal else 200).print(table)
-
-
-def _write(audits: dict[str, list[Result]], out: Path) -> None:
-    import json
-    from dataclasses import asdict
-
-    from harness.log.files import write_atomically
-
-    content = {run: [asdict(result) for result in results] for run, results in audits.items()}
-    write_atomically(out, (json.dumps(content, indent=2) + "\n").encode())

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.kinds import COUNT, DEVICE, DTYPE, PATH, pairs
+
 if TYPE_CHECKING:
     from harness.bench.sides import Measured
     from harness.plan import Plan
-
-COUNT = click.IntRange(min=1)
 
 NAMES = {
     "bare": "bare models, no waiting",
@@ -32,39 +32,31 @@ BUSY_CORES = 0.25
 
 
 @click.command(short_help="Measure how fast a run is on this machine.")
-@click.option("--model", default="miniature", show_default=True, help="Suite to run.")
-@click.option("--strategy", help="How to search; default: best-of-n with a budget of 4 and, where "
-              "the generator takes feedback, reflect with 20, in turns.")  # fmt: skip
-@click.option("-S", "strategy_options", multiple=True, metavar="NAME=VALUE",
-              help="Strategy option.")  # fmt: skip
+@click.option("--model", default="miniature", help="Suite to run.")
+@click.option("--strategy",
+              help="How to search; default: best-of-n with a budget of 4 and, where the generator "
+              "takes feedback, reflect with 20, in turns.")  # fmt: skip
+@pairs("-S", "strategy_options", "Strategy option.")
 @click.option("--budget", type=COUNT, help="Draws of a prompt; default: 20 for reflect, else 4.")
-@click.option("--benchmark", default="geneval", show_default=True, help="What to search for.")
-@click.option("-B", "benchmark_options", multiple=True, metavar="NAME=VALUE",
-              help="Benchmark option.")  # fmt: skip
-@click.option("--limit", type=COUNT, default=8, show_default=True, help="Prompts.")
-@click.option("-G", "generator_settings", multiple=True, metavar="NAME=VALUE",
-              help="Sampler setting.")  # fmt: skip
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]),
-              help="Number type of all models.")  # fmt: skip
+@click.option("--benchmark", default="geneval", help="What to search for.")
+@pairs("-B", "benchmark_options", "Benchmark option.")
+@click.option("--limit", type=COUNT, default=8, help="Prompts.")
+@pairs("-G", "generator_settings", "Sampler setting.")
+@click.option("--dtype", type=DTYPE, help="Number type of all models.")
 @click.option("--compile", is_flag=True, help="Compile the generator's blocks.")
 @click.option("--batch-size", type=COUNT, help="Images of a generator's batch.")
 @click.option("--without-scorer", is_flag=True,
               help="Draw and judge only, as the published scripts do.")  # fmt: skip
-@click.option("--threads", type=COUNT, default=2, show_default=True, help="CPU threads.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-              show_default=True)  # fmt: skip
+@click.option("--threads", type=COUNT, default=2, help="CPU threads.")
+@click.option("--device", type=DEVICE, default="auto")
 @click.option("--workers", type=COUNT, default=None,
               help="Measure so many Ray workers, too; they share the threads.")  # fmt: skip
-@click.option("--rounds", type=COUNT, default=5, show_default=True,
-              help="Rounds of each side, after one to warm up.")  # fmt: skip
-@click.option("--json", "out", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--rounds", type=COUNT, default=5, help="Rounds of each side, after one to warm up.")
+@click.option("--json", "out", type=PATH, metavar="FILE",
               help="Write the figures, round by round, to a file.")  # fmt: skip
 def bench(
     strategy: str | None,
-    strategy_options: tuple[str, ...],
     budget: int | None,
-    benchmark_options: tuple[str, ...],
-    generator_settings: tuple[str, ...],
     without_scorer: bool,
     workers: int | None,
     rounds: int,
@@ -85,20 +77,15 @@ def bench(
 
     patient_threads()
     from harness.bench.measure import measure
-    from harness.cli.count_display import count_display
-    from harness.engine.devices import has_gpu
+    from harness.cli.display import count_display
+    from harness.engine.devices import chosen_device
     from harness.engine.ladder import laddered
     from harness.errors import UsageError
-    from harness.options import parse
     from harness.plan import Ask, plan
 
-    if strategy is None and strategy_options:
+    if strategy is None and asked["strategy_options"]:
         raise UsageError("-S is an option of a strategy, and none is named", "add --strategy")
-    if device == "auto":
-        device = "cuda" if has_gpu(None) else "cpu"
-    asked["strategy_options"] = parse(strategy_options, flag="-S")
-    asked["benchmark_options"] = parse(benchmark_options, flag="-B")
-    asked["generator_settings"] = parse(generator_settings, flag="-G")
+    device = chosen_device(device)
     names = _regimes(asked["model"]) if strategy is None else [strategy]
     plans = [
         laddered(
@@ -116,15 +103,13 @@ def bench(
         )
     click.echo(_text(plans, results, device))
     if out is not None:
-        import json
-
-        from harness.log.files import write_atomically
+        from harness.log.files import write_json
 
         content = [
             {"config": each.config.model_dump(mode="json"), **result.as_json()}
             for each, result in zip(plans, results, strict=True)
         ]
-        write_atomically(out, (json.dumps(content, indent=2) + "\n").encode())
+        write_json(out, content)
 
 
 def _regimes(model: str) -> list[str]:

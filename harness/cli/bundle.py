@@ -6,16 +6,12 @@ from pathlib import Path
 
 import click
 
+from harness.cli.kinds import PATH
+
 
 @click.command(short_help="Pack a run for an auditor elsewhere.")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="The zip file to write.",
-)
+@click.argument("run", type=PATH)
+@click.option("--out", type=PATH, required=True, metavar="FILE", help="The zip file to write.")
 @click.option("--plugins", is_flag=True,
               help="Import plug-ins that the manifest names by import path.")  # fmt: skip
 def bundle(run: Path, out: Path, plugins: bool) -> int:

@@ -57,7 +57,7 @@ def compare(
     could be scored.
     """
     from harness.analysis.findings import analyse
-    from harness.cli.count_display import stage_display
+    from harness.cli.display import stage_display
     from harness.errors import UsageError
 
     if len(runs) < 2:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from harness.cli.kinds import PATH
+
 
 @click.command("convert-detector", short_help="Read an mmdet checkpoint into a detector folder.")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True,
+@click.argument("checkpoint", type=PATH)
+@click.option("--out", type=PATH, required=True,
               help="The detector's folder; must be new or empty.")  # fmt: skip
 def convert_detector(checkpoint: Path, out: Path) -> None:
     """Convert CHECKPOINT, an mmdet Mask2Former .pth file (2.x or 3.x), to transformers' format.

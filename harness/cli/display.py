@@ -1,4 +1,4 @@
-"""A run as it goes: a progress bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of a run or of other work: a bar on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.table import Column
+from rich.text import Text
 
 from harness.cli.terminal import printable
 from harness.engine.progress import Progress as Counts
@@ -51,7 +54,11 @@ def display(plan: Plan, folder: RunFolder, *, fresh: bool) -> Iterator[Callable[
             yield observe
     else:
         click.echo(f"0/{total} searches, {status}", err=True)
-        yield _lines()
+        yield _lines(
+            lambda counts, _: (
+                f"{counts.searches_ended}/{counts.searches_total} searches, " + _status(counts)
+            )
+        )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -86,15 +93,15 @@ def _bar(total: int, status: str) -> Iterator[Callable[[Counts], None]]:
         yield observe
 
 
-def _lines() -> Callable[[Counts], None]:
-    shown = time.monotonic()
+def _lines(text: Callable[..., str]) -> Callable[..., None]:
+    """Return what prints a line now and then, made of what it is called with and the seconds."""
+    started = shown = time.monotonic()
 
-    def observe(counts: Counts) -> None:
+    def observe(*counts: Any) -> None:
         nonlocal shown
         if time.monotonic() - shown >= PLAIN_SECONDS:
             shown = time.monotonic()
-            ended = f"{counts.searches_ended}/{counts.searches_total} searches"
-            click.echo(f"{ended}, {_status(counts)}", err=True)
+            click.echo(text(*counts, shown - started), err=True)
 
     return observe
 
@@ -112,3 +119,40 @@ def _status(counts: Counts) -> str:
     if counts.failures:
         parts.append(f"{counts.failures.total()} failed tries")
     return ", ".join(parts)
+
+
+@contextmanager
+def count_display(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show progress on stderr; yields what to call with the count so far and the total."""
+    if not sys.stderr.isatty():
+        yield _lines(lambda done, total, seconds: f"{done}/{total} {what}, {done / seconds:.1f}/s")
+        return
+    columns = (TextColumn(what), bar_column(30), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=1, visible=False)  # until somebody knows how many
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+@contextmanager
+def stage_display() -> Iterator[Callable[[str, str], None]]:
+    """Show on stderr what a command is at; yields what to call with a stage and its detail.
+
+    On a terminal that is one line, written anew and gone in the end; elsewhere a line a stage.
+    """
+    if not sys.stderr.isatty():
+        stages: set[str] = set()
+
+        def say(stage: str, detail: str = "") -> None:
+            if stage not in stages:
+                stages.add(stage)
+                click.echo(f"{stage} …", err=True)
+
+        yield say
+        return
+    with Console(stderr=True).status("") as status:
+
+        def show(stage: str, detail: str = "") -> None:
+            text = f"{stage}: {printable(detail)}" if detail else f"{stage} …"
+            status.update(Text(text, no_wrap=True, overflow="ellipsis"))
+
+        yield show

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import click
 
+from harness.cli.kinds import DEVICE
+
 
 @click.command(short_help="Say what this machine can do, and check that it does it right.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the scorers are checked.",
-)
-@click.option("--address", metavar="ADDRESS", help="A Ray cluster to look at.")  # fmt: skip
+@click.option("--device", type=DEVICE, default="auto", help="Where the scorers are checked.")
+@click.option("--address", metavar="ADDRESS", help="A Ray cluster to look at.")
 def doctor(device: str, address: str | None) -> int:
     """Print processors, memory, GPUs, versions and checkpoints, and check the scorers.
 
@@ -23,16 +19,11 @@ def doctor(device: str, address: str | None) -> int:
     a checkpoint that is merely not here is no failure.
     """
     from harness.doctor import check_mmdet, check_ray, check_suites, devices_of, facts
-    from harness.engine.devices import has_gpu
-    from harness.errors import UsageError
+    from harness.engine.devices import chosen_device
 
     for name, value in facts():
         click.echo(f"{name:<10} {value}")
-    if device == "cuda" and not has_gpu(None):
-        raise UsageError("no CUDA device was found", "use --device cpu")
-    if device == "auto":
-        device = "cuda" if has_gpu(None) else "cpu"
-    devices = devices_of(device)
+    devices = devices_of(chosen_device(device))
     click.echo(f"checking scorers and judges on {', '.join(devices)} …", err=True)
     checks = [check_ray(address), check_mmdet(), *check_suites(devices)]
     for check in checks:

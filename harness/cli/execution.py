@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import UsageError, did_you_mean
+from harness.cli.kinds import COUNT, DEVICE, by_role, pairs, words
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.engine.launch import Execution
@@ -23,12 +24,8 @@ _NAMES = ("executor", "workers", "gpu_share", "address", "device", "deadline")
 
 def metrics_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--metrics`, which the command gets as a tuple of "NAME" or "NAME=REF"."""
-
-    def split(context: click.Context, parameter: click.Parameter, given: str) -> tuple[str, ...]:
-        return tuple(name.strip() for name in given.split(",") if name.strip())
-
     return click.option(
-        "--metrics", default="", callback=split, metavar="NAME[=REF],…",
+        "--metrics", callback=words, metavar="NAME[=REF],…",
         help="Measure every image by these too; they never steer a search. `ls metrics` lists "
         "them.",
     )(command)  # fmt: skip
@@ -61,28 +58,21 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
         execution = {name: options.pop(name) for name in _NAMES}
         return command(execution=execution, **options)
 
-    for option in reversed(
-        [
-            click.option(
-                "--executor", type=click.Choice(["auto", "inline", "ray"]), default="auto",
-                show_default=True,
-                help="Where models run; auto: Ray where there are GPUs, an address or several "
-                "workers, else this process.",
-            ),
-            click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True,
-                         help="Ray actors of each role."),
-            click.option("--gpu-share", multiple=True, metavar="ROLE=GPUS",
-                         help="GPUs an actor of a role holds, such as generator=1."),
-            click.option("--address", metavar="ADDRESS", help="An existing Ray cluster's."),
-            click.option("--deadline", type=click.FloatRange(0, 1e6), default=DEADLINE_SECONDS,
-                         show_default=True, metavar="SECONDS",
-                         help="Longest that a batch may take, a worker's first one three times as "
-                         "long; Ray actors that take longer are killed and replaced, this process "
-                         "ends. 0: no limit."),
-            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-                         show_default=True),
-        ]
-    ):  # fmt: skip
+    for option in reversed([
+        click.option("--executor", type=click.Choice(["auto", "inline", "ray"]), default="auto",
+                     help="Where models run; auto: Ray where there are GPUs, an address or several "
+                     "workers, else this process."),
+        click.option("--workers", type=COUNT, default=1, help="Ray actors of each role."),
+        pairs("--gpu-share", "gpu_share", metavar="ROLE=GPUS",
+              help="GPUs an actor of a role holds, such as generator=1."),
+        click.option("--address", metavar="ADDRESS", help="An existing Ray cluster's."),
+        click.option("--deadline", type=click.FloatRange(0, 1e6), default=DEADLINE_SECONDS,
+                     metavar="SECONDS",
+                     help="Longest that a batch may take, a worker's first one three times as "
+                     "long; Ray actors that take longer are killed and replaced, this process "
+                     "ends. 0: no limit."),
+        click.option("--device", type=DEVICE, default="auto"),
+    ]):  # fmt: skip
         gathered = option(gathered)
     return gathered
 
@@ -93,21 +83,17 @@ def resolve(options: dict[str, Any]) -> Execution:
     Raises:
         UsageError: A GPU was asked for and there is none, or a share or deadline makes no sense.
     """
-    from harness.engine.devices import has_gpu
+    from harness.engine.devices import chosen_device, has_gpu
     from harness.engine.executors.base import Patience
     from harness.engine.launch import Execution
 
     if math.isnan(options["deadline"]):
         raise UsageError("--deadline takes a number of seconds, got 'nan'", "0 is no limit")
-    shares = _shares(options["gpu_share"])
-    device = options["device"]
-    if device != "cpu":
-        has_cuda = has_gpu(options["address"])
-        if device == "cuda" and not has_cuda:
-            raise UsageError(
-                "no CUDA device was found", "use --device cpu, or give a cluster with --address"
-            )
-        device = "cuda" if has_cuda else "cpu"
+    shares = by_role(options["gpu_share"], "--gpu-share")
+    for role, share in shares.items():
+        if not 0 <= share <= 64:
+            raise UsageError(f"--gpu-share {role} must be between 0 and 64, got {share:g}")
+    device = chosen_device(options["device"], options["address"])
     cluster = options["address"] or os.environ.get("RAY_ADDRESS")
     if any(shares.values()) and device != "cuda" and not has_gpu(cluster):
         raise UsageError(
@@ -122,20 +108,3 @@ def resolve(options: dict[str, Any]) -> Execution:
         device=device,
         patience=Patience.of(options["deadline"]),
     )
-
-
-def _shares(pairs: tuple[str, ...]) -> dict[Any, float]:
-    from harness.options import parse
-    from harness.records import Role
-
-    shares = {}
-    for name, value in parse(pairs, flag="--gpu-share").items():
-        if name not in list(Role):
-            raise UsageError(f"--gpu-share: unknown role '{name}'", did_you_mean(name, Role))
-        try:
-            shares[Role(name)] = float(value)
-        except ValueError:
-            raise UsageError(f"--gpu-share {name} takes a number, got '{value}'") from None
-        if not 0 <= shares[Role(name)] <= 64:
-            raise UsageError(f"--gpu-share {name} must be between 0 and 64, got {value}")
-    return shares

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.kinds import PATH
 from harness.cli.places import plugins_option
 from harness.cli.terminal import printable
 
@@ -13,17 +14,13 @@ SELECTED, TABLE = ("geneval", "dpg-bench"), "csv"
 
 
 @click.command(short_help="Write a run's images or draws for other tools.")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--format",
-    "layout",
-    type=click.Choice([*SELECTED, "hf-dataset", "fiftyone", TABLE]),
-    default="geneval",
-    show_default=True,
-    help="geneval, dpg-bench: selected images, as these benchmarks' evaluators read them. "
-    "hf-dataset, fiftyone: all images that were kept, with verdicts and scores. csv: all draws.",
-)
-@click.option("--out", type=click.Path(path_type=Path), required=True,
+@click.argument("run", type=PATH)
+@click.option("--format", "layout", type=click.Choice([*SELECTED, "hf-dataset", "fiftyone", TABLE]),
+              default="geneval",
+              help="geneval, dpg-bench: selected images, as these benchmarks' evaluators read "
+              "them. hf-dataset, fiftyone: all images that were kept, with verdicts and scores. "
+              "csv: all draws.")  # fmt: skip
+@click.option("--out", type=PATH, required=True,
               help="The folder to write, new or empty; for csv it may be a file.")  # fmt: skip
 @plugins_option
 def export(run: Path, layout: str, out: Path) -> int:
@@ -35,7 +32,7 @@ def export(run: Path, layout: str, out: Path) -> int:
     fiftyone: a COCODetectionDataset. csv: a row a draw, no cell a formula. Exits with 1 if an
     image is missing.
     """
-    from harness.cli.count_display import count_display
+    from harness.cli.display import count_display
     from harness.interop.dataset import export_dataset
     from harness.interop.draws import export_csv
     from harness.interop.export import export as export_selected

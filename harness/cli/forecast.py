@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.kinds import NATURAL
 from harness.cli.places import RunPlace, plugins_option
 from harness.cli.tables import print_table
 from harness.cli.terminal import printable
@@ -20,17 +21,10 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Predict what a larger budget would buy.")
 @click.argument("runs", nargs=-1, required=True, type=RunPlace(), metavar="RUN…")
-@click.option(
-    "--budget",
-    type=click.IntRange(min=1, max=1_000_000),
-    default=2048,
-    show_default=True,
-    metavar="N",
-    help="The largest budget to predict, in draws a prompt.",
-)
+@click.option("--budget", type=click.IntRange(min=1, max=1_000_000), default=2048, metavar="N",
+              help="The largest budget to predict, in draws a prompt.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the tables as one JSON object.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of resampling.")  # fmt: skip
+@click.option("--seed", type=NATURAL, default=0, help="Of resampling.")
 @plugins_option
 def forecast(runs: tuple[Location, ...], budget: int, as_json: bool, seed: int) -> int:
     """Predict micro scores of best-of-n at larger budgets from logs of independent draws.

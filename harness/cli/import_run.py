@@ -6,27 +6,17 @@ from pathlib import Path
 
 import click
 
+from harness.cli.kinds import PATH
 from harness.cli.recorded import recorded_command
 
 
 @click.command("import", short_help="Make a run of what another program produced.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="DIR")
-@click.option(
-    "--format",
-    "layout",
-    type=click.Choice(["reflect-dit"]),
-    required=True,
-    help="Which program's folders they are.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="RUN",
-    help="The run's folder; must be new or empty.",
-)
-@click.option("--images/--no-images", default=True, show_default=True,
-              help="Whether images are copied into the run.")  # fmt: skip
+@click.argument("source", type=PATH, metavar="DIR")
+@click.option("--format", "layout", type=click.Choice(["reflect-dit"]), required=True,
+              help="Which program's folders they are.")  # fmt: skip
+@click.option("--out", type=PATH, required=True, metavar="RUN",
+              help="The run's folder; must be new or empty.")  # fmt: skip
+@click.option("--images/--no-images", default=True, help="Whether images are copied into the run.")
 def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
     """Import DIR, the output folder of the official Reflect-DiT script, into a run.
 
@@ -35,7 +25,7 @@ def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
     counts, carried forward after acceptance. Exits with 1 if something was missing or could not be
     read; that is named, and the rest is imported.
     """
-    from harness.cli.count_display import count_display
+    from harness.cli.display import count_display
     from harness.cli.execute import stoppable
     from harness.cli.summary_view import print_summary
     from harness.interop.importing import import_reflect_dit, row_of_budgets

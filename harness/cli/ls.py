@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from harness.cli.kinds import PATH
 from harness.cli.terminal import printable
 from harness.errors import UsageError
 
@@ -15,10 +16,9 @@ PLUGINS = ("strategies", "benchmarks", "generators", "judges", "metrics")
 
 @click.command(short_help="List strategies, benchmarks, models, judges, metrics or runs.")
 @click.argument("what", type=click.Choice([*PLUGINS, "suites", "models", "runs"]))
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option("--root", type=click.Path(path_type=Path), default=Path("results"), hidden=True)
+@click.argument("folder", required=False, type=PATH)
+@click.option("--root", type=PATH, default=Path("results"), hidden=True)
 @click.option("--sort", type=click.Choice(["name", "score", "cost", "date"]), default="name",
-              show_default=True,
               help="Runs: by name, or the best, the cheapest or the newest first.")  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True,
               help="Judges and metrics with what their checkpoints were trained on.")  # fmt: skip

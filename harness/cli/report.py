@@ -80,7 +80,7 @@ def report(
     (prompts, resolution, scorer) are refused unless --force is given. Exits with 1 if nothing of
     a run could be scored.
     """
-    from harness.cli.count_display import stage_display
+    from harness.cli.display import stage_display
     from harness.report.build import Options
     from harness.report.build import report as build
 

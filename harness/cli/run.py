@@ -10,136 +10,63 @@ import click
 
 from harness.cli.batch_size import BatchSize
 from harness.cli.execution import execution_options, metrics_option, track_option
+from harness.cli.kinds import COUNT, DTYPE, NATURAL, pairs, words
 from harness.cli.places import RunPlace, reuse_option
 
 if TYPE_CHECKING:
     from harness.log.location import Location
     from harness.log.run_folder import RunFolder
 
-PAIR = "NAME=VALUE"
-
 
 @click.command(short_help="Search with a strategy over a benchmark's prompts.")
-@click.option("--strategy", default="best-of-n", show_default=True, help="How to search.")
-@click.option("-S", "strategy_options", multiple=True, metavar=PAIR, help="Strategy option.")
-@click.option(
-    "--budget",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help="The most draws for one prompt.",
-)
-@click.option("--benchmark", default="geneval", show_default=True, help="What to search for.")
-@click.option("-B", "benchmark_options", multiple=True, metavar=PAIR, help="Benchmark option.")
-@click.option("--tags", default="", metavar="TAG,…", help="Only prompts of these tags.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    help="Only so many prompts: a stratified sample, the same for every seed.",
-)
-@click.option(
-    "--replicates",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Independent searches a prompt.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option(
-    "--model",
-    default="miniature",
-    show_default=True,
-    help="Suite of models: a name, or a TOML file.",
-)
+@click.option("--strategy", default="best-of-n", help="How to search.")
+@pairs("-S", "strategy_options", "Strategy option.")
+@click.option("--budget", type=COUNT, default=4, help="The most draws for one prompt.")
+@click.option("--benchmark", default="geneval", help="What to search for.")
+@pairs("-B", "benchmark_options", "Benchmark option.")
+@click.option("--tags", callback=words, metavar="TAG,…", help="Only prompts of these tags.")
+@click.option("--limit", type=COUNT,
+              help="Only so many prompts: a stratified sample, the same for every "
+              "seed.")  # fmt: skip
+@click.option("--replicates", type=COUNT, default=1, help="Independent searches a prompt.")
+@click.option("--seed", type=NATURAL, default=0)
+@click.option("--model", default="miniature", help="Suite of models: a name, or a TOML file.")
 @click.option("--checkpoint", metavar="REF", help="Another checkpoint for the generator.")
-@click.option(
-    "--lora",
-    "loras",
-    multiple=True,
-    metavar="[NAME[@WEIGHT]=]REF",
-    help="LoRA adapter for the generator: a folder or hub id, merged when it is loaded.",
-)
-@click.option(
-    "-G",
-    "generator_settings",
-    multiple=True,
-    metavar=PAIR,
-    help="Sampler setting, such as guidance_scale=4.5.",
-)
+@click.option("--lora", "loras", multiple=True, metavar="[NAME[@WEIGHT]=]REF",
+              help="LoRA adapter for the generator: a folder or hub id, merged when it is "
+              "loaded.")  # fmt: skip
+@pairs("-G", "generator_settings", "Sampler setting, such as guidance_scale=4.5.")
 @click.option("--judge", metavar="KIND[=REF]", help="Another judge, or judge and checkpoint.")
-@click.option("-J", "judge_settings", multiple=True, metavar=PAIR, help="Option of the judge.")
-@click.option(
-    "--scorer",
-    multiple=True,
-    metavar="PART=REF",
-    help="Another checkpoint for a part of the scorer.",
-)
+@pairs("-J", "judge_settings", "Option of the judge.")
+@pairs("--scorer", "scorer", "Another checkpoint for a part of the scorer.", "PART=REF")
 @metrics_option
-@click.option(
-    "-O",
-    "scorer_settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Scorer setting, such as mended=true for geneval2.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    help="Number type of all models; default bfloat16 on GPUs, float32 on CPUs.",
-)
-@click.option(
-    "--compile",
-    is_flag=True,
-    help="Compile the generator's blocks: half a minute for each batch shape, then faster.",
-)
-@click.option(
-    "--batch-size",
-    type=BatchSize(),
-    help="Images a generator batch; auto: chosen by a short measurement on the device, once.",
-)
-@click.option(
-    "--ladder/--no-ladder",
-    default=True,
-    show_default=True,
-    help="Smaller generator batches for late rounds, which few searches reach.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
-    help="CPU threads of a worker; part of the run's identity.",
-)
-@click.option(
-    "--keep-images",
-    type=click.Choice(["all", "selected", "none"]),
-    default="all",
-    show_default=True,
-    help="Which images stay once their search has ended.",
-)
-@click.option(
-    "--out",
-    type=RunPlace(),
-    help="The run's folder, or s3://bucket/prefix; default: one under results/ named by config.",
-)
+@pairs("-O", "scorer_settings", "Scorer setting, such as mended=true for geneval2.")
+@click.option("--dtype", type=DTYPE,
+              help="Number type of all models; default bfloat16 on GPUs, float32 on "
+              "CPUs.")  # fmt: skip
+@click.option("--compile", is_flag=True,
+              help="Compile the generator's blocks: half a minute for each batch shape, then "
+              "faster.")  # fmt: skip
+@click.option("--batch-size", type=BatchSize(),
+              help="Images a generator batch; auto: chosen by a short measurement on the device, "
+              "once.")  # fmt: skip
+@click.option("--ladder/--no-ladder", default=True,
+              help="Smaller generator batches for late rounds, which few searches "
+              "reach.")  # fmt: skip
+@click.option("--threads", type=COUNT, default=2,
+              help="CPU threads of a worker; part of the run's identity.")  # fmt: skip
+@click.option("--keep-images", type=click.Choice(["all", "selected", "none"]), default="all",
+              help="Which images stay once their search has ended.")  # fmt: skip
+@click.option("--out", type=RunPlace(),
+              help="The run's folder, or s3://bucket/prefix; default: one under results/ named by "
+              "config.")  # fmt: skip
 @reuse_option
-@click.option(
-    "--beside",
-    metavar="STRATEGY[,NAME=VALUE…]",
-    help="A baseline to search with afterwards, all else equal; the two are then compared.",
-)
+@click.option("--beside", metavar="STRATEGY[,NAME=VALUE…]",
+              help="A baseline to search with afterwards, all else equal; the two are then "
+              "compared.")  # fmt: skip
 @track_option
 @execution_options
 def run(
-    strategy: str,
-    strategy_options: tuple[str, ...],
-    benchmark: str,
-    benchmark_options: tuple[str, ...],
-    generator_settings: tuple[str, ...],
-    judge_settings: tuple[str, ...],
-    scorer: tuple[str, ...],
-    scorer_settings: tuple[str, ...],
-    tags: str,
     out: Location | None,
     reuse: tuple[RunFolder, ...],
     beside: str | None,
@@ -147,7 +74,7 @@ def run(
     execution: dict[str, Any],
     batch_size: int | str | None,
     ladder: bool,
-    **rest: Any,
+    **asked: Any,
 ) -> int:
     """Search with a strategy over a benchmark's prompts.
 
@@ -155,24 +82,11 @@ def run(
     for bit, on one worker or many; a run that was stopped goes on when the same command is
     given again.
     """
-    # Options are parsed before torch is imported, so that a typo is answered at once.
-    from harness.options import parse
-
-    asked = dict(
-        strategy=strategy,
-        strategy_options=parse(strategy_options, flag="-S"),
-        benchmark=benchmark,
-        benchmark_options=parse(benchmark_options, flag="-B"),
-        generator_settings=parse(generator_settings, flag="-G"),
-        judge_settings=parse(judge_settings, flag="-J"),
-        scorer=parse(scorer, flag="--scorer"),
-        scorer_settings=parse(scorer_settings, flag="-O"),
-        batch_size=None if batch_size == BatchSize.AUTO else batch_size,
-        tags=tuple(tag.strip() for tag in tags.split(",") if tag.strip()),
-        **rest,
-    )
+    asked["batch_size"] = None if batch_size == BatchSize.AUTO else batch_size
     asks = [asked]
     if beside is not None:
+        from harness.options import parse
+
         baseline, *options = beside.split(",")
         named = {"strategy": baseline, "strategy_options": parse(tuple(options), flag="--beside")}
         asks.append({**asked, **named})

@@ -9,73 +9,43 @@ from typing import Any
 import click
 
 from harness.cli.execution import execution_options, metrics_option
+from harness.cli.kinds import COUNT, DTYPE, PATH, pairs
 from harness.cli.recorded import recorded_command
 
 
 @click.command(short_help="Score images, whatever made them.")
-@click.argument("images", type=click.Path(path_type=Path))
-@click.option(
-    "--prompts",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What the images of one flat folder were made for; files are named by id or number.",
-)
-@click.option("--benchmark", default="geneval", show_default=True, help="Whose scorer grades them.")
-@click.option("-B", "benchmark_options", multiple=True, metavar="NAME=VALUE",
-              help="Benchmark option, such as images_per_file=4.")  # fmt: skip
-@click.option(
-    "--scorer", multiple=True, metavar="PART=REF", help="Checkpoint for a part of the scorer."
-)
-@click.option(
-    "--detector",
-    metavar="REF",
-    help="Detector checkpoint: a folder, a hub id or bundled:NAME. With mmdet or mmdet:REF it is "
-    "run by mmdet, the original.",
-)
+@click.argument("images", type=PATH)
+@click.option("--prompts", type=PATH, metavar="FILE",
+              help="What the images of one flat folder were made for; files are named by id or "
+              "number.")  # fmt: skip
+@click.option("--benchmark", default="geneval", help="Whose scorer grades them.")
+@pairs("-B", "benchmark_options", "Benchmark option, such as images_per_file=4.")
+@pairs("--scorer", "scorer", "Checkpoint for a part of the scorer.", "PART=REF")
+@click.option("--detector", metavar="REF",
+              help="Detector checkpoint: a folder, a hub id or bundled:NAME. With mmdet or "
+              "mmdet:REF it is run by mmdet, the original.")  # fmt: skip
 @click.option("--colors", metavar="REF", help="CLIP checkpoint for the colours.")
-@click.option(
-    "--model",
-    metavar="SUITE",
-    help="Suite whose scorer is used where no reference is given. Default: the miniature; beside "
-    "a reference that is not bundled, GenEval's official scorer.",
-)
-@click.option(
-    "-O",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Scorer setting, such as resize=float32 (mmdet 3.x) or max_overlap=0.5.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    help="Number type of the networks; default the suite's.",
-)
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images of a batch.")
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
-    help="CPU threads of a worker.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder for the log, results.jsonl and manifest; of a RUN, its own is the place.",
-)
+@click.option("--model", metavar="SUITE",
+              help="Suite whose scorer is used where no reference is given. Default: the "
+              "miniature; beside a reference that is not bundled, GenEval's official "
+              "scorer.")  # fmt: skip
+@pairs("-O", "settings", "Scorer setting, such as resize=float32 (mmdet 3.x) or max_overlap=0.5.")
+@click.option("--dtype", type=DTYPE, help="Number type of the networks; default the suite's.")
+@click.option("--batch-size", type=COUNT, help="Images of a batch.")
+@click.option("--threads", type=COUNT, default=2, help="CPU threads of a worker.")
+@click.option("--out", type=PATH,
+              help="Folder for the log, results.jsonl and manifest; of a RUN, its own is the "
+              "place.")  # fmt: skip
 @metrics_option
 @execution_options  # fmt: skip
 def score(
     images: Path,
     detector: str | None,
     colors: str | None,
-    scorer: tuple[str, ...],
-    benchmark_options: tuple[str, ...],
-    settings: tuple[str, ...],
+    scorer: dict[str, str],
     out: Path | None,
     execution: dict[str, Any],
-    **rest: Any,
+    **asked: Any,
 ) -> int:
     """Score the images in the folder IMAGES, in GenEval's layout or, with --prompts, flat.
 
@@ -92,23 +62,16 @@ def score(
     is no good are named, are in no score, and make the exit code 1.
     """
     from harness.errors import UsageError
-    from harness.options import parse
 
     if (images / "manifest.json").is_file():
         if out is not None:
             raise UsageError(f"{images} is a run, which has its own place", "leave --out out")
-        return _measure(images, execution, rest)
+        return _measure(images, execution, asked)
     if out is None:
         raise UsageError("images that are no run need a place for their scores", "give --out")
-    given = {"detector": detector, "colors": colors, **parse(scorer, flag="--scorer")}
-    asked: dict[str, Any] = dict(
-        images=images,
-        scorer={part: ref for part, ref in given.items() if ref is not None},
-        settings=parse(settings, flag="-O"),
-        benchmark_options=parse(benchmark_options, flag="-B"),
-        **rest,
-    )
-    from harness.cli.count_display import count_display
+    parts = {"detector": detector, "colors": colors, **scorer}
+    given = {part: ref for part, ref in parts.items() if ref is not None}
+    from harness.cli.display import count_display
     from harness.cli.execute import stoppable
     from harness.cli.execution import resolve
     from harness.cli.score_view import print_scores
@@ -122,7 +85,7 @@ def score(
 
     where = resolve(execution)
     try:
-        ready = plan_scoring(ScoringAsk(**asked, device=where.device))
+        ready = plan_scoring(ScoringAsk(images, scorer=given, device=where.device, **asked))
     except NothingToScore as error:
         _echo("refused", error.refusals)
         raise
@@ -148,7 +111,7 @@ def score(
 
 def _measure(run: Path, execution: dict[str, Any], options: dict[str, Any]) -> int:
     """Measure a finished run's images by further metrics, beside its rows."""
-    from harness.cli.count_display import count_display
+    from harness.cli.display import count_display
     from harness.cli.execute import stoppable
     from harness.cli.execution import resolve
     from harness.interop.measuring import measure

@@ -13,10 +13,9 @@ from rich.text import Text
 
 from harness.analysis import skills
 from harness.analysis.prompt_sets import GENEVAL, covered
-from harness.analysis.statistics import Estimate
 from harness.analysis.summary import summarise
-from harness.analysis.wording import cells, n_of
-from harness.cli.terminal import printable
+from harness.analysis.wording import n_of
+from harness.cli.tables import scores_table
 from harness.interop.files import read_files
 from harness.interop.plan import MMDET
 from harness.interop.results import OFFICIAL
@@ -91,27 +90,23 @@ def show_scores(folder: RunFolder) -> int:
 
 
 def _table(scores: Scores, benchmark: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("", "score", "95% interval", "images", "prompts", "method"):
-        table.add_column(name, justify="left" if name in ("", "method") else "right")
-
-    def add(name: str, estimate: Estimate | None, of: Share, style: str = "") -> None:
-        value, interval, method = cells(estimate)
-        images, prompts = n_of(of.scored, of.images), n_of(of.scored_prompts, of.prompts)
-        table.add_row(Text(printable(name)), value, interval, images, prompts, method, style=style)
-
-    for tag, of in scores.tags.items():
-        add(tag or "(no tag)", of.estimate, of)
     known = sum(of.estimate is not None for of in scores.tags.values())
     tags = "tags" if known in (0, len(scores.tags)) else f"{known} of {len(scores.tags)} tags"
     macro = f"macro (official: mean over {tags})", "micro (mean over prompts)"
     micro = f"macro (mean over {tags})", "micro, the official score"
     names = macro if benchmark == GENEVAL else micro
-    for name, estimate, style in (
-        (names[0], scores.macro, "bold"),
-        (names[1], scores.micro, "bold"),
-        ("per image (all images pooled)", scores.per_image.estimate, ""),
-        ("per prompt (any image correct)", scores.per_prompt, ""),
-    ):
-        add(name, estimate, scores.per_image, style)
-    return table
+    rows = [(tag or "(no tag)", of.estimate, _over(of), "") for tag, of in scores.tags.items()]
+    rows += [
+        (name, estimate, _over(scores.per_image), style)
+        for name, estimate, style in (
+            (names[0], scores.macro, "bold"),
+            (names[1], scores.micro, "bold"),
+            ("per image (all images pooled)", scores.per_image.estimate, ""),
+            ("per prompt (any image correct)", scores.per_prompt, ""),
+        )
+    ]
+    return scores_table(["images", "prompts"], rows)
+
+
+def _over(of: Share) -> list[str]:
+    return [n_of(of.scored, of.images), n_of(of.scored_prompts, of.prompts)]

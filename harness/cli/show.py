@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Print what a run came to.")
 @click.argument("run", type=RunPlace())
-@click.option(
-    "--json", "as_json", is_flag=True, help="For programs: one JSON object, see the docs."
-)
+@click.option("--json", "as_json", is_flag=True,
+              help="For programs: one JSON object, see the docs.")  # fmt: skip
 @price_options
 @plugins_option
 def show(run: Location, as_json: bool, price: Price) -> int:

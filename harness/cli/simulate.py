@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.kinds import COUNT, NATURAL, PATH, by_role, pairs
 from harness.cli.places import plugins_option
-from harness.errors import UsageError, did_you_mean
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.simulate.simulation import Simulated
@@ -26,34 +27,32 @@ ASSUMED = {"generator": 3.2, "judge": 1.2, "scorer": 0.6}
 ASSUMED_BATCH = 8
 ASSUMED_ACCEPTANCE = 0.4
 
-PAIR = "ROLE=VALUE"
-
 
 @click.command("simulate")
-@click.option("--gpus", type=click.IntRange(1, 65536), default=512, show_default=True)
-@click.option("--strategy", default="reflect", show_default=True)
-@click.option("-S", "options", multiple=True, metavar="NAME=VALUE", help="Option of the strategy.")
-@click.option("--budget", type=click.IntRange(min=1), default=20, show_default=True)
-@click.option("--from", "source", type=click.Path(path_type=Path), metavar="RUN",
-              help="Take batch times, batch sizes and acceptance from this run's log.")  # fmt: skip
-@click.option("--seconds", multiple=True, metavar=PAIR, help="What a batch of a role takes.")
-@click.option("--batch", multiple=True, metavar=PAIR, help="Rows of a role's batch.")
+@click.option("--gpus", type=click.IntRange(1, 65536), default=512)
+@click.option("--strategy", default="reflect")
+@pairs("-S", "options", "Option of the strategy.")
+@click.option("--budget", type=COUNT, default=20)
+@click.option("--from", "source", type=PATH, metavar="RUN",
+              help="Take batch times, batch sizes and acceptance from this run's "
+              "log.")  # fmt: skip
+@pairs("--seconds", "seconds", "What a batch of a role takes.", "ROLE=VALUE")
+@pairs("--batch", "batch", "Rows of a role's batch.", "ROLE=VALUE")
 @click.option("--accept", type=click.FloatRange(0, 1),
               help="Chance that an image is accepted, the same for every prompt.")  # fmt: skip
-@click.option("--batch-size", type=click.IntRange(min=1),
+@click.option("--batch-size", type=COUNT,
               help="Rows of all batches; default: the fastest up to the given ones.")  # fmt: skip
 @click.option("--alone", type=click.FloatRange(0, 1, min_open=True), default=0.25,
-              show_default=True,
               help="What one row alone takes, as a share of a full batch's time.")  # fmt: skip
-@click.option("--prompts", type=click.IntRange(min=1), default=553, show_default=True)
-@click.option("--replicates", type=click.IntRange(min=1), default=4, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--prompts", type=COUNT, default=553)
+@click.option("--replicates", type=COUNT, default=4)
+@click.option("--seed", type=NATURAL, default=0)
 @click.option("--price", type=click.FloatRange(min=0), help="Of a GPU-hour.")
 @plugins_option
 def simulate(
     gpus: int,
     strategy: str,
-    options: tuple[str, ...],
+    options: dict[str, str],
     budget: int,
     source: Path | None,
     batch_size: int | None,
@@ -70,13 +69,13 @@ def simulate(
     Small batches suit many GPUs: a search that draws one image at a time cannot fill large ones.
     For each number of GPUs the batch size is the one that ends first.
     """
-    from harness.options import build, parse
+    from harness.options import build
     from harness.registry import STRATEGIES, import_paths
     from harness.simulate.simulation import simulate as run
     from harness.simulate.simulation import static_split
 
     with import_paths(allowed=True):
-        search = build(STRATEGIES.get(strategy), parse(options, flag="-S"), flag="-S")
+        search = build(STRATEGIES.get(strategy), options, flag="-S")
     workload = _workload(source, **rest)
     click.echo(_describe(workload, strategy, budget, source))
     if source is not None and workload.kind is None:
@@ -112,8 +111,8 @@ def _sizes(workload: Workload, given: int | None) -> list[int]:
 def _workload(
     source: Path | None,
     *,
-    seconds: tuple[str, ...],
-    batch: tuple[str, ...],
+    seconds: dict[str, str],
+    batch: dict[str, str],
     accept: float | None,
     alone: float,
     prompts: int,
@@ -131,12 +130,12 @@ def _workload(
             "batch_sizes": dict.fromkeys(Role, ASSUMED_BATCH),
             "acceptance": (ASSUMED_ACCEPTANCE,),
         }
-    times, sizes = dict(known["seconds"]), dict(known["batch_sizes"])
-    times |= {Role(r): float(v) for r, v in _by_role(seconds, "--seconds").items()}
-    for role, value in _by_role(batch, "--batch").items():
+    times = {**known["seconds"], **by_role(seconds, "--seconds")}
+    sizes = dict(known["batch_sizes"])
+    for role, value in by_role(batch, "--batch").items():
         if value != int(value) or value < 1:
             raise UsageError(f"--batch {role} takes a whole number above 0, got {value:g}")
-        sizes[Role(role)] = int(value)
+        sizes[role] = int(value)
     times = {role: took for role, took in times.items() if took != 0}
     for role in times:
         sizes.setdefault(role, ASSUMED_BATCH)
@@ -151,21 +150,6 @@ def _workload(
         seed,
         **{name: known[name] for name in ("settings", "kind", "batch_rows") if name in known},
     )
-
-
-def _by_role(pairs: tuple[str, ...], flag: str) -> dict[str, float]:
-    from harness.options import parse
-    from harness.records import Role
-
-    values = {}
-    for name, value in parse(pairs, flag=flag).items():
-        if name not in list(Role):
-            raise UsageError(f"{flag}: unknown role '{name}'", did_you_mean(name, Role))
-        try:
-            values[name] = float(value)
-        except ValueError:
-            raise UsageError(f"{flag} {name} takes a number, got '{value}'") from None
-    return values
 
 
 def _describe(workload: Workload, strategy: str, budget: int, source: Path | None) -> str:

@@ -12,10 +12,10 @@ from harness.analysis import skills
 from harness.analysis.money import Price, spending
 from harness.analysis.prompt_sets import covered
 from harness.analysis.protocol import without_score
-from harness.analysis.statistics import Estimate
 from harness.analysis.summary import Summary, summarise
-from harness.analysis.wording import cells, n_of
+from harness.analysis.wording import n_of
 from harness.cli.places import resume_command
+from harness.cli.tables import scores_table
 from harness.cli.terminal import printable
 from harness.config import read_config
 from harness.log.manifest import FINISHED
@@ -73,24 +73,15 @@ def _title(config: Mapping[str, object]) -> str:
 
 
 def _scores(summary: Summary) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("", "score", "95% interval", "prompts", "method"):
-        table.add_column(name, justify="left" if name in ("", "method") else "right")
-
-    def add(name: str, estimate: Estimate | None, prompts: str, style: str = "") -> None:
-        value, interval, method = cells(estimate)
-        table.add_row(Text(printable(name)), value, interval, prompts, method, style=style)
-
-    for tag, (estimate, prompts, total) in summary.tags.items():
-        add(tag or "(no tag)", estimate, n_of(prompts, total))
-    everything = n_of(*(sum(counts) for counts in zip(*_counts(summary), strict=True)))
-    add("macro (mean over tags)", summary.macro, everything, "bold")
-    add("micro (mean over prompts)", summary.micro, everything, "bold")
-    return table
-
-
-def _counts(summary: Summary) -> list[tuple[int, int]]:
-    return [(prompts, total) for _, prompts, total in summary.tags.values()]
+    rows = [
+        (tag or "(no tag)", estimate, [n_of(prompts, total)], "")
+        for tag, (estimate, prompts, total) in summary.tags.items()
+    ]
+    of = n_of(sum(each[1] for each in summary.tags.values()),
+              sum(each[2] for each in summary.tags.values()))  # fmt: skip
+    rows.append(("macro (mean over tags)", summary.macro, [of], "bold"))
+    rows.append(("micro (mean over prompts)", summary.micro, [of], "bold"))
+    return scores_table(["prompts"], rows)
 
 
 def _facts(summary: Summary, folder: RunFolder | None) -> list[str]:

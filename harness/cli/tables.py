@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from harness.cli.terminal import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.analysis.statistics import Estimate
 
 
 def print_table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
@@ -23,3 +31,26 @@ def print_table(headings: Sequence[object], rows: Iterable[Sequence[object]]) ->
         table.add_row(*(Text(str(cell)) for cell in row))
     # A narrow terminal breaks the lines itself; cells cut short would be worse.
     Console(highlight=False, width=200).print(table)
+
+
+def scores_table(
+    counted: Sequence[str], rows: Iterable[tuple[str, Estimate | None, Sequence[str], str]]
+) -> Table:
+    """Return a table of scores with their intervals.
+
+    Args:
+        counted: Headings of what the scores are over.
+        rows: Name, score, what it is over, and style of each.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.analysis.wording import cells
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", "score", "95% interval", *counted, "method"):
+        table.add_column(name, justify="left" if name in ("", "method") else "right")
+    for name, estimate, over, style in rows:
+        value, interval, method = cells(estimate)
+        table.add_row(Text(printable(name)), value, interval, *over, method, style=style)
+    return table

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.kinds import PATH
 from harness.cli.places import RunPlace, plugins_option, price_options
 
 if TYPE_CHECKING:
@@ -16,15 +17,10 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Look at runs in a browser.")
 @click.argument("runs", nargs=-1, type=RunPlace(), metavar="[RUN…]")
-@click.option("--root", type=click.Path(path_type=Path), default=Path("results"),
-              show_default=True, help="Where to look for runs, if none is named.")  # fmt: skip
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    show_default="any that is free",
-    help="Port on this machine's own address.",
-)
+@click.option("--root", type=PATH, default=Path("results"),
+              help="Where to look for runs, if none is named.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="any that is free",
+              help="Port on this machine's own address.")  # fmt: skip
 @price_options
 @plugins_option
 def view(runs: tuple[Location, ...], root: Path, port: int, price: Price) -> None:

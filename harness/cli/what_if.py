@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.kinds import COUNT, PAIR, PATH, pairs
 from harness.cli.places import RunPlace, plugins_option
 from harness.cli.terminal import printable
 
@@ -19,33 +20,21 @@ if TYPE_CHECKING:
 @click.command("what-if", short_help="Replay another strategy against a run's draws.")
 @click.argument("runs", nargs=-1, required=True, type=RunPlace(), metavar="RUN…")
 @click.option("--strategy", help="How to search.")
-@click.option("-S", "options", multiple=True, metavar="NAME=VALUE", help="Strategy option.")
-@click.option(
-    "--budget",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="The most draws for one prompt; default: the run's own.",
-)
-@click.option(
-    "--judge",
-    "judges",
-    multiple=True,
-    metavar="KIND",
-    help="Another judge: oracle, or metric=NAME as logged. Several, the run's own among them, "
-    "stand beside each other.",
-)
-@click.option("-J", "judge_options", multiple=True, metavar="NAME=VALUE", help="Judge option.")
-@click.option(
-    "--sweep",
-    is_flag=True,
-    help="Replay a grid and print score over cost: all that the log of the first RUN answers, or "
-    "--strategy with every value of a repeated -S. Seeds are pooled; other RUNs stand beside it "
-    "as they ran.",
-)
-@click.option("--baseline", metavar="CURVE", default="best-of-n", show_default=True,
+@click.option("-S", "options", multiple=True, metavar=PAIR, help="Strategy option.")
+@click.option("--budget", type=COUNT, metavar="N",
+              help="The most draws for one prompt; default: the run's own.")  # fmt: skip
+@click.option("--judge", "judges", multiple=True, metavar="KIND",
+              help="Another judge: oracle, or metric=NAME as logged. Several, the run's own among "
+              "them, stand beside each other.")  # fmt: skip
+@pairs("-J", "judging", "Judge option.")
+@click.option("--sweep", is_flag=True,
+              help="Replay a grid and print score over cost: all that the log of the first RUN "
+              "answers, or --strategy with every value of a repeated -S. Seeds are pooled; other "
+              "RUNs stand beside it as they ran.")  # fmt: skip
+@click.option("--baseline", metavar="CURVE", default="best-of-n",
               help="What a sweep's points are held against, at equal cost.")  # fmt: skip
-@click.option("--csv", type=click.Path(path_type=Path), help="Where to write a sweep's numbers.")
-@click.option("--figure", type=click.Path(path_type=Path), help="Its figure: a .png or .svg file.")
+@click.option("--csv", type=PATH, help="Where to write a sweep's numbers.")
+@click.option("--figure", type=PATH, help="Its figure: a .png or .svg file.")
 @plugins_option
 def what_if(
     runs: tuple[Location, ...],
@@ -53,7 +42,7 @@ def what_if(
     options: tuple[str, ...],
     budget: int | None,
     judges: tuple[str, ...],
-    judge_options: tuple[str, ...],
+    judging: dict[str, str],
     sweep: bool,
     baseline: str,
     csv: Path | None,
@@ -70,7 +59,6 @@ def what_if(
     from harness.errors import UsageError
     from harness.options import parse
 
-    judging = parse(judge_options, flag="-J")
     if sweep:
         return _sweep(runs, strategy, options, budget, judges, judging, baseline, csv, figure)
     if strategy is None or csv or figure:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+from harness.errors import UsageError
+
 CPU_INFO = Path("/proc/cpuinfo")
 """Where Linux describes the processor."""
 
@@ -25,6 +27,21 @@ def has_gpu(address: str | None) -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def chosen_device(device: str, address: str | None = None) -> str:
+    """Return "cuda" or "cpu"; "auto" is a GPU where there is one.
+
+    Raises:
+        UsageError: A GPU is asked for, and there is none.
+        HarnessError: The cluster cannot be reached.
+    """
+    has_cuda = device != "cpu" and has_gpu(address)
+    if device == "cuda" and not has_cuda:
+        raise UsageError(
+            "no CUDA device was found", "use --device cpu, or give a cluster with --address"
+        )
+    return "cuda" if has_cuda else "cpu"
 
 
 def device_name(device: str) -> str:

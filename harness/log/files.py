@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from harness.errors import HarnessError
 from harness.log.location import Location, local
@@ -164,6 +165,15 @@ def remove_leftovers(*folders: Location) -> None:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise explain(error, path) from error
+
+
+def write_json(path: Location, content: Any) -> None:
+    """Write a JSON file atomically, for people to read as well.
+
+    Raises:
+        HarnessError: It cannot be written.
+    """
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def make_folder(path: Location) -> None:
