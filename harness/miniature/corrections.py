@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.miniature.glyphs import CLASSES, COLOURS, sprite
+from benchmarks.geneval.classes import CLASSES
+from harness.miniature.glyphs import COLOURS, sprite
 from harness.miniature.prompts import (
     COLOURED_CLASSES,
     MARGIN,

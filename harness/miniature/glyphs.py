@@ -14,112 +14,33 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmarks.geneval.classes import CLASSES
 from harness.errors import HarnessError
 
-GLYPHS: dict[str, str] = {
-    "person": "\U0001f9cd",
-    "bicycle": "\U0001f6b2",
-    "car": "\U0001f697",
-    "motorcycle": "\U0001f3cd",
-    "airplane": "\u2708",
-    "bus": "\U0001f68c",
-    "train": "\U0001f686",
-    "truck": "\U0001f69a",
-    "boat": "\u26f5",
-    "traffic light": "\U0001f6a6",
-    "fire hydrant": "\U0001f9ef",
-    "stop sign": "\U0001f6d1",
-    "parking meter": "\U0001f17f",
-    "bench": "\U0001fab5",
-    "bird": "\U0001f426",
-    "cat": "\U0001f408",
-    "dog": "\U0001f415",
-    "horse": "\U0001f40e",
-    "sheep": "\U0001f411",
-    "cow": "\U0001f404",
-    "elephant": "\U0001f418",
-    "bear": "\U0001f43b",
-    "zebra": "\U0001f993",
-    "giraffe": "\U0001f992",
-    "backpack": "\U0001f392",
-    "umbrella": "\u2602",
-    "handbag": "\U0001f45c",
-    "tie": "\U0001f454",
-    "suitcase": "\U0001f9f3",
-    "frisbee": "\U0001f94f",
-    "skis": "\U0001f3bf",
-    "snowboard": "\U0001f3c2",
-    "sports ball": "\u26bd",
-    "kite": "\U0001fa81",
-    "baseball bat": "\U0001f3cf",
-    "baseball glove": "\U0001f9e4",
-    "skateboard": "\U0001f6f9",
-    "surfboard": "\U0001f3c4",
-    "tennis racket": "\U0001f3be",
-    "bottle": "\U0001f37e",
-    "wine glass": "\U0001f377",
-    "cup": "\u2615",
-    "fork": "\U0001f374",
-    "knife": "\U0001f52a",
-    "spoon": "\U0001f944",
-    "bowl": "\U0001f963",
-    "banana": "\U0001f34c",
-    "apple": "\U0001f34e",
-    "sandwich": "\U0001f96a",
-    "orange": "\U0001f34a",
-    "broccoli": "\U0001f966",
-    "carrot": "\U0001f955",
-    "hot dog": "\U0001f32d",
-    "pizza": "\U0001f355",
-    "donut": "\U0001f369",
-    "cake": "\U0001f382",
-    "chair": "\U0001fa91",
-    "couch": "\U0001f6cb",
-    "potted plant": "\U0001fab4",
-    "bed": "\U0001f6cf",
-    "dining table": "\U0001f37d",
-    "toilet": "\U0001f6bd",
-    "tv": "\U0001f4fa",
-    "laptop": "\U0001f4bb",
-    "computer mouse": "\U0001f5b1",
-    "tv remote": "\U0001f3ae",
-    "computer keyboard": "\u2328",
-    "cell phone": "\U0001f4f1",
-    "microwave": "\U0001f4fb",
-    "oven": "\U0001f373",
-    "toaster": "\U0001f35e",
-    "sink": "\U0001f6b0",
-    "refrigerator": "\U0001f9ca",
-    "book": "\U0001f4d6",
-    "clock": "\U0001f570",
-    "vase": "\U0001f3fa",
-    "scissors": "\u2702",
-    "teddy bear": "\U0001f9f8",
-    "hair drier": "\U0001f4a8",
-    "toothbrush": "\U0001faa5",
-}
-"""Class name to glyph, in GenEval's detector order."""
+_GLYPHS = (
+    "\U0001f9cd\U0001f6b2\U0001f697\U0001f3cd\u2708\U0001f68c\U0001f686\U0001f69a\u26f5"
+    "\U0001f6a6\U0001f9ef\U0001f6d1\U0001f17f\U0001fab5\U0001f426\U0001f408\U0001f415\U0001f40e"
+    "\U0001f411\U0001f404\U0001f418\U0001f43b\U0001f993\U0001f992\U0001f392\u2602\U0001f45c"
+    "\U0001f454\U0001f9f3\U0001f94f\U0001f3bf\U0001f3c2\u26bd\U0001fa81\U0001f3cf\U0001f9e4"
+    "\U0001f6f9\U0001f3c4\U0001f3be\U0001f37e\U0001f377\u2615\U0001f374\U0001f52a\U0001f944"
+    "\U0001f963\U0001f34c\U0001f34e\U0001f96a\U0001f34a\U0001f966\U0001f955\U0001f32d\U0001f355"
+    "\U0001f369\U0001f382\U0001fa91\U0001f6cb\U0001fab4\U0001f6cf\U0001f37d\U0001f6bd\U0001f4fa"
+    "\U0001f4bb\U0001f5b1\U0001f3ae\u2328\U0001f4f1\U0001f4fb\U0001f373\U0001f35e\U0001f6b0"
+    "\U0001f9ca\U0001f4d6\U0001f570\U0001f3fa\u2702\U0001f9f8\U0001f4a8\U0001faa5"
+)
+
+GLYPHS: dict[str, str] = dict(zip(CLASSES, _GLYPHS, strict=True))
+"""Class name to glyph."""
 
 STAND_INS: dict[str, str] = {
-    "fire hydrant": "fire extinguisher",
-    "parking meter": "parking sign",
-    "bench": "log",
-    "tie": "shirt with a tie",
-    "baseball bat": "cricket bat and ball",
-    "baseball glove": "gloves",
-    "fork": "fork and knife",
-    "dining table": "plate with cutlery",
-    "tv remote": "game controller",
-    "microwave": "radio",
-    "oven": "egg in a pan",
-    "toaster": "loaf of bread",
-    "sink": "tap sign",
-    "refrigerator": "ice cube",
+    "fire hydrant": "fire extinguisher", "parking meter": "parking sign", "bench": "log",
+    "tie": "shirt with a tie", "baseball bat": "cricket bat and ball", "baseball glove": "gloves",
+    "fork": "fork and knife", "dining table": "plate with cutlery",
+    "tv remote": "game controller", "microwave": "radio", "oven": "egg in a pan",
+    "toaster": "loaf of bread", "sink": "tap sign", "refrigerator": "ice cube",
     "hair drier": "puff of air",
-}
+}  # fmt: skip
 """Classes without a glyph of their own, and what stands in for each."""
-
-CLASSES: tuple[str, ...] = tuple(GLYPHS)
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (215, 30, 35),

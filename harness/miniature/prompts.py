@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.miniature.glyphs import CLASSES, COLOURS, sprite
+from benchmarks.geneval.classes import CLASSES
+from harness.miniature.glyphs import COLOURS, sprite
 from harness.miniature.scenes import SIDE, Scene, SceneObject, draw_background
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")

@@ -16,7 +16,8 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
-from harness.miniature.glyphs import CLASSES, COLOURS
+from benchmarks.geneval.classes import CLASSES
+from harness.miniature.glyphs import COLOURS
 from harness.miniature.prompts import NUMBERS, RELATIONS, Request, plural
 
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks.geneval import classes
+from benchmarks.geneval.classes import CLASSES
 from harness.miniature import glyphs
-from harness.miniature.glyphs import CLASSES, COLOURS, STAND_INS, FontMissingError, sprite
+from harness.miniature.glyphs import COLOURS, STAND_INS, FontMissingError, sprite
 from harness.miniature.scenes import SIDE, Scene, SceneObject, render
 
 GREY = (200, 200, 200)

@@ -21,8 +21,6 @@ from harness.miniature.train import (
     colors,
     detector,
     feedback,
-    judge,
-    judge_colors,
     reflect,
     vision,
 )
@@ -60,7 +58,9 @@ def train_detector(setting: TrainConfig, **options: Any) -> bool:
 
 
 def train_judge(setting: TrainConfig, **options: Any) -> bool:
-    return judge.train(setting, replace(judge.JUDGE, widths=(8, 8, 8), schedule=SHORT), **options)
+    return detector.train(
+        setting, replace(detector.JUDGE, widths=(8, 8, 8), schedule=SHORT), **options
+    )
 
 
 def train_colors(setting: TrainConfig, **options: Any) -> bool:
@@ -68,7 +68,7 @@ def train_colors(setting: TrainConfig, **options: Any) -> bool:
 
 
 def train_judge_colors(setting: TrainConfig, **options: Any) -> bool:
-    return judge_colors.train(setting, replace(judge_colors.JUDGE, schedule=SHORT), **options)
+    return colors.train(setting, replace(colors.JUDGE, schedule=SHORT), **options)
 
 
 def train_vision(setting: TrainConfig, **options: Any) -> bool:

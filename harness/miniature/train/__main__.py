@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,58 +14,43 @@ from harness.miniature import WEIGHTS
 from harness.miniature.glyphs import font_path
 from harness.miniature.train.loop import TrainConfig
 
-STAGES = (
-    "autoencoder",
-    "base",
-    "detector",
-    "judge",
-    "colors",
-    "judge_colors",
-    "vision",
-    "reflect",
-)
+STAGES = {
+    "autoencoder": "autoencoder", "base": "base", "detector": "detector", "judge": "detector",
+    "colors": "colors", "judge_colors": "colors", "vision": "vision", "reflect": "reflect",
+}  # fmt: skip
+"""By name: the module that trains it."""
 
 
 def run_stage(name: str, setting: TrainConfig) -> None:
     """Train one stage; the import is here because torch is slow to load."""
     from importlib import import_module
 
-    import_module(f"harness.miniature.train.{name}").train(setting)
+    module: Any = import_module(f"harness.miniature.train.{STAGES[name]}")
+    if name.startswith("judge"):
+        module.train(setting, module.KEENER if setting.habits else module.JUDGE)
+    else:
+        module.train(setting)
 
 
-@click.group()
-@click.option("--device", default="cpu", show_default=True, help="Torch device.")
-@click.option("--seed", default=0, show_default=True, help="Seed of data and training.")
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group(context_settings={"show_default": True})
+@click.option("--device", default="cpu", help="Torch device.")
+@click.option("--seed", default=0, help="Seed of data and training.")
 @click.option("--threads", type=int, default=None, help="CPU threads; all of them by default.")
-@click.option(
-    "--work",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("miniature-training"),
-    show_default=True,
-    help="Checkpoints; delete it to start afresh.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=WEIGHTS,
-    show_default="the package's weights",
-    help="Where the trained models go.",
-)
-@click.option("--scale", default=1.0, show_default=True, help="Factor on steps and data.")
+@click.option("--work", type=FOLDER, default=Path("miniature-training"),
+              help="Checkpoints; delete it to start afresh.")  # fmt: skip
+@click.option("--out", type=FOLDER, default=WEIGHTS, show_default="the package's weights",
+              help="Where the trained models go.")  # fmt: skip
+@click.option("--scale", default=1.0, help="Factor on steps and data.")
 @click.option("--compile/--no-compile", default=False, help="Faster; needs a C++ compiler.")
-@click.option(
-    "--start",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    default=None,
-    help="Trained text encoder and transformer that the base goes on from; name another --seed, "
-    "for other scenes.",
-)
-@click.option(
-    "--habits/--even",
-    default=True,
-    show_default=True,
-    help="World of the base's pictures: with habits, or with independent failures.",
-)
+@click.option("--start", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Trained text encoder and transformer that the base goes on from; name another "
+              "--seed, for other scenes.")  # fmt: skip
+@click.option("--habits/--even", default=True,
+              help="World of the base's pictures: with habits, or with independent "
+              "failures.")  # fmt: skip
 @click.pass_context
 def main(
     context: click.Context,
@@ -91,15 +77,9 @@ def main(
     context.obj = TrainConfig(work, out, device, seed, scale, compile, start=start, habits=habits)
 
 
-def _add(name: str) -> None:
-    @main.command(name, help=f"Train the stage {name!r}.")
-    @click.pass_obj
-    def stage(setting: TrainConfig) -> None:
-        run_stage(name, setting)
-
-
 for _name in STAGES:
-    _add(_name)
+    _run = click.pass_obj(lambda setting, name=_name: run_stage(name, setting))
+    main.command(_name, help=f"Train the stage {_name!r}.")(_run)
 
 
 @main.command("all")

@@ -8,11 +8,13 @@ variance are folded into the encoder's last convolution on export: the scaling f
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
+from harness.errors import HarnessError
 from harness.miniature.train.data import batches, make_pool, to_signed
 from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
 
@@ -79,6 +81,32 @@ def measure(vae: AutoencoderDC, images: Tensor) -> dict[str, float]:
     return {"psnr_db": round(10 * math.log10(4 / float(error)), 3)}
 
 
+def trained_folder(setting: TrainConfig) -> Path:
+    """Return the folder of the trained autoencoder.
+
+    Raises:
+        HarnessError: It is not trained yet.
+    """
+    folder = setting.out / "base" / "vae"
+    if not (folder / "config.json").exists():
+        raise HarnessError(
+            f"there is no autoencoder in {folder}", "train the stage autoencoder first"
+        )
+    return folder
+
+
+def load(setting: TrainConfig) -> AutoencoderDC:
+    """Load the trained autoencoder in float32.
+
+    Raises:
+        HarnessError: It is not trained yet.
+    """
+    folder = trained_folder(setting)
+    vae = AutoencoderDC.from_pretrained(folder, torch_dtype=torch.float32)
+    loaded: AutoencoderDC = vae.to(setting.device, memory_format=torch.channels_last).eval()
+    return loaded
+
+
 def train(
     setting: TrainConfig, schedule: Schedule = SCHEDULE, *, stop_after: int | None = None
 ) -> bool:
@@ -117,7 +145,7 @@ def train(
     metric = measure(model.vae, unseen)
     model.vae.to(torch.float16).save_pretrained(folder)
     write_recipe(
-        folder / "recipe.json", setting, schedule, result,
+        folder, setting, schedule, result,
         scenes=len(pool), held_out_scenes=len(held_out), held_out=metric, latent_noise=NOISE,
     )  # fmt: skip
     return True

@@ -10,7 +10,7 @@ pipeline runs it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from transformers import Gemma2Config, Gemma2Model
 
 from harness.errors import HarnessError
+from harness.miniature.train import autoencoder
 from harness.miniature.train.data import batches, make_pool, to_signed
-from harness.miniature.train.loop import FitResult, Schedule, TrainConfig, fit, write_recipe
+from harness.miniature.train.loop import Schedule, TrainConfig, cached, fit, write_recipe
 from harness.miniature.words import BOS, EOS, PAD, make_tokenizer, vocabulary, wish
 
 TEXT = {
@@ -119,44 +120,39 @@ class Denoiser(nn.Module):
 
 
 def flow_loss(model: Callable[..., Tensor], data: Tensor, ids: Tensor) -> Tensor:
-    """Mean squared error of a denoiser's flow at random times and noises."""
-    noisy, times, velocity = noised(data)
-    return predicted(model, noisy, times, ids).sub(velocity).square().mean()
-
-
-def noised(data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise latents at random times.
+    """Mean squared error of a denoiser's flow at random times and noises.
 
     Args:
+        model: Computes in bfloat16 where autocast does so.
         data: Latents, (n, channels, 8, 8).
-
-    Returns:
-        The noisy latents, their times (n,) from 0 for data to 1 for noise, and noise minus data.
+        ids: Padded token numbers, (n, tokens).
     """
     times = torch.randn(len(data), device=data.device).sigmoid()
     times = TIME_SHIFT * times / (1 + (TIME_SHIFT - 1) * times)
     noise = torch.randn_like(data)
     at = times[:, None, None, None]
-    return (1 - at) * data + at * noise, times, noise - data
-
-
-def predicted(model: Callable[..., Tensor], noisy: Tensor, times: Tensor, ids: Tensor) -> Tensor:
-    """Return a denoiser's flow in float32, computed in bfloat16 where autocast does so."""
-    with torch.autocast(noisy.device.type, torch.bfloat16):
-        return model(noisy, times, ids).float()
+    with torch.autocast(data.device.type, torch.bfloat16):
+        flow = model((1 - at) * data + at * noise, times, ids).float()
+    return flow.sub(noise - data).square().mean()
 
 
 def captions(pool_requests: tuple[Any, ...], seed: int) -> tuple[Tensor, Tensor]:
     """Token numbers of every scene's prompt and of a feedback sentence for it, (n, tokens) each."""
-    tokenizer = make_tokenizer()
     rng = np.random.default_rng(seed)
     texts = [request.text for request in pool_requests]
     wishes = [wish(rng, request) for request in pool_requests]
-    padded = {"padding": "max_length", "max_length": TOKENS, "truncation": True}
-    return (
-        torch.tensor(tokenizer(texts, **padded)["input_ids"]),
-        torch.tensor(tokenizer(wishes, **padded)["input_ids"]),
-    )
+    return token_ids(texts, TOKENS), token_ids(wishes, TOKENS)
+
+
+def token_ids(texts: Sequence[str], length: int) -> Tensor:
+    """Return the token numbers of texts, padded or cut to a length, (n, length)."""
+    padded = {"padding": "max_length", "max_length": length, "truncation": True}
+    return torch.tensor(make_tokenizer()(list(texts), **padded)["input_ids"])
+
+
+def empty_caption() -> Tensor:
+    """Return the token numbers of a caption that is left out, (tokens,)."""
+    return torch.tensor([BOS, *[PAD] * (TOKENS - 1)])
 
 
 def encode(vae: AutoencoderDC, images: Tensor, device: str) -> Tensor:
@@ -180,17 +176,15 @@ def encoded_pool(setting: TrainConfig, *, unseen: bool = False) -> tuple[Tensor,
     seed = setting.seed + (12 if unseen else 11)
     world = "habits" if setting.habits else "even"
     file = setting.work / f"latents-{world}-{seed}-{size}.pt"
-    if file.exists():
-        latents, prompts, wishes = torch.load(file, weights_only=True)
-        return latents, prompts, wishes
-    click.echo(f"base: rendering and encoding {size} scenes")
-    vae = AutoencoderDC.from_pretrained(setting.out / "base" / "vae", torch_dtype=torch.float32)
-    vae = vae.to(setting.device, memory_format=torch.channels_last).eval()
-    pool = make_pool(size, seed, habits=setting.habits)
-    made = (encode(vae, pool.images, setting.device), *captions(pool.requests, seed))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(made, file)
-    return made
+
+    def make() -> tuple[Tensor, ...]:
+        click.echo(f"base: rendering and encoding {size} scenes")
+        vae = autoencoder.load(setting)
+        pool = make_pool(size, seed, habits=setting.habits)
+        return encode(vae, pool.images, setting.device), *captions(pool.requests, seed)
+
+    latents, prompts, wishes = cached(file, make)
+    return latents, prompts, wishes
 
 
 def export(model: Denoiser, setting: TrainConfig) -> None:
@@ -232,11 +226,7 @@ def train(
     stop_after: int | None = None,
 ) -> bool:
     """Train and export beside the autoencoder, or to a world's own folder; True once done."""
-    vae_folder = setting.out / "base" / "vae"
-    if not (vae_folder / "config.json").exists():
-        raise HarnessError(
-            f"there is no autoencoder in {vae_folder}", "train the stage autoencoder first"
-        )
+    autoencoder.trained_folder(setting)
     latents, prompts, wishes = encoded_pool(setting)
     unseen, unseen_prompts, _ = encoded_pool(setting, unseen=True)
     torch.manual_seed(setting.seed)
@@ -244,8 +234,7 @@ def train(
     before = resumed_from(model, setting.start) if setting.start else []
     model = model.to(setting.device)
     run: Any = torch.compile(model) if setting.compile else model
-    empty = torch.full((TOKENS,), PAD)
-    empty[0] = BOS
+    empty = empty_caption()
 
     def loss_of(rows: Tensor) -> Tensor:
         ids = torch.where((torch.rand(len(rows), 1) < WISH_SHARE), wishes[rows], prompts[rows])
@@ -273,7 +262,14 @@ def train(
     )  # fmt: skip
     if result is None:
         return False
-    finish(model, setting, schedule, result, len(latents), measure(), before)
+    metric = measure()
+    export(model, setting)
+    write_recipe(
+        setting.denoiser, setting, schedule, result,
+        scenes=len(latents), images_seen=schedule.steps * schedule.batch, held_out=metric,
+        time_shift=TIME_SHIFT, empty_share=EMPTY_SHARE, feedback_sentence_share=WISH_SHARE,
+        tokens=TOKENS, **({"earlier": before} if before else {}),
+    )  # fmt: skip
     return True
 
 
@@ -293,23 +289,3 @@ def resumed_from(model: Denoiser, folder: Path) -> list[dict[str, Any]]:
             f"{folder} cannot be gone on from: {error}", "give weights that this stage trained"
         ) from error
     return [*recipe.pop("earlier", []), recipe]
-
-
-def finish(
-    model: Denoiser,
-    setting: TrainConfig,
-    schedule: Schedule,
-    result: FitResult,
-    scenes: int,
-    metric: dict[str, float],
-    before: list[dict[str, Any]],
-) -> None:
-    """Export the averaged weights and their recipe, with those of the weights they started from."""
-    folder = setting.denoiser
-    export(model, setting)
-    write_recipe(
-        folder / "recipe.json", setting, schedule, result,
-        scenes=scenes, images_seen=schedule.steps * schedule.batch, held_out=metric,
-        time_shift=TIME_SHIFT, empty_share=EMPTY_SHARE, feedback_sentence_share=WISH_SHARE,
-        tokens=TOKENS, **({"earlier": before} if before else {}),
-    )  # fmt: skip

@@ -8,6 +8,7 @@ its pixels that are nearest to each colour.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import click
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
+from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.colors import TEMPLATES, ClipImageSettings, Crop, clip_pixels
-from harness.miniature.glyphs import CLASSES, COLOURS
+from harness.miniature.glyphs import COLOURS
 from harness.miniature.scenes import SIDE
 from harness.miniature.train.data import NATURAL, Pool, batches
 from harness.miniature.train.detector import worn_pool
@@ -60,6 +62,16 @@ SCORER = Variant(
     "colors", 20_000, 21, 41,
     Schedule(steps=1_000, batch=128, lr=2e-3, cooldown=0.5, ema=0.99, weight_decay=0.05),
 )  # fmt: skip
+JUDGE = Variant(
+    "judge_colors", 8_000, 31, 43,
+    Schedule(steps=300, batch=128, lr=2e-3, cooldown=0.5, ema=0.97, weight_decay=0.05),
+)  # fmt: skip
+"""Of its own seed and scenes: a judge that borrowed the scorer's colours would never differ from it
+about one."""
+KEENER = replace(
+    JUDGE, name="habits_judge_colors", scenes=16_000, schedule=replace(JUDGE.schedule, steps=800)
+)
+"""The colours of the judge of the world with habits."""
 
 
 def make_model() -> CLIPModel:
@@ -141,7 +153,12 @@ def _imperfect(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.
 
 def colour_directions(model: CLIPModel, names: list[str]) -> Tensor:
     """The text direction of each colour for each class name, (names, 10, projection)."""
-    tokenizer = make_clip_tokenizer(POSITIONS)
+    ids, mask = (part.to(model.device) for part in _tokens(make_clip_tokenizer(POSITIONS), names))
+    return _directions(model, ids.flatten(0, 1), mask.flatten(0, 1))
+
+
+def _tokens(tokenizer: CLIPTokenizer, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Token numbers and mask of each class name's texts, (names, texts, positions) each."""
     texts = [
         template.format(color=colour, name=name)
         for name in names
@@ -150,8 +167,9 @@ def colour_directions(model: CLIPModel, names: list[str]) -> Tensor:
     ]
     tokens = tokenizer(
         texts, padding="max_length", truncation=True, max_length=POSITIONS, return_tensors="pt"
-    ).to(model.device)
-    return _directions(model, tokens["input_ids"], tokens["attention_mask"])
+    )
+    ids, mask = tokens["input_ids"], tokens["attention_mask"]
+    return ids.reshape(len(names), -1, POSITIONS), mask.reshape(len(names), -1, POSITIONS)
 
 
 def _directions(model: CLIPModel, ids: Tensor, mask: Tensor) -> Tensor:
@@ -196,18 +214,7 @@ def train(
     torch.manual_seed(seed)
     model = make_model().to(setting.device)
     tokenizer = make_clip_tokenizer(POSITIONS)
-    texts = [
-        template.format(color=colour, name=name)
-        for name in CLASSES
-        for colour in COLOURS
-        for template in TEMPLATES
-    ]
-    tokens = tokenizer(
-        texts, padding="max_length", truncation=True, max_length=POSITIONS, return_tensors="pt"
-    )
-    each = len(COLOURS) * len(TEMPLATES)
-    all_ids = tokens["input_ids"].reshape(len(CLASSES), each, POSITIONS)
-    all_masks = tokens["attention_mask"].reshape(len(CLASSES), each, POSITIONS)
+    all_ids, all_masks = _tokens(tokenizer, CLASSES)
 
     def loss_of(rows: Tensor) -> Tensor:
         names = torch.randint(len(CLASSES), (NAMES,))
@@ -241,7 +248,7 @@ def train(
     )
     processor.save_pretrained(folder)
     write_recipe(
-        folder / "recipe.json", replace(setting, seed=seed), schedule, result,
+        folder, replace(setting, seed=seed), schedule, result,
         crops=len(crops), held_out_scenes=len(unseen), held_out=held_out,
         parameters=sum(weight.numel() for weight in model.parameters()),
     )  # fmt: skip

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.miniature.glyphs import CLASSES, COLOURS
+from benchmarks.geneval.classes import CLASSES
+from harness.miniature.glyphs import COLOURS
 from harness.miniature.habits import shown
 from harness.miniature.prompts import Request, draw_request, draw_scene, place
 from harness.miniature.scenes import SIDE, Scene, draw_background, render

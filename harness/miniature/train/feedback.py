@@ -14,7 +14,6 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from diffusers import AutoencoderDC
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import SiglipVisionModel
@@ -26,11 +25,11 @@ from harness.miniature.corrections import Sighting, corrected, edge_colours, fla
 from harness.miniature.evaluate import sample
 from harness.miniature.prompts import TAGS, Request, draw_request, draw_scene
 from harness.miniature.scenes import SIDE, render
-from harness.miniature.train.base import encode
+from harness.miniature.train import autoencoder
+from harness.miniature.train.base import encode, token_ids
 from harness.miniature.train.data import batches, to_signed
 from harness.miniature.train.detector import worn
-from harness.miniature.train.loop import TrainConfig
-from harness.miniature.words import make_tokenizer
+from harness.miniature.train.loop import TrainConfig, cached
 from harness.models.reflect_dit.vision import pooled
 from harness.records import Loading, Prompt
 
@@ -79,19 +78,16 @@ def make_rejections(setting: TrainConfig, size: int, seed: int) -> Rejections:
         seed: Seed of prompts and images.
     """
     file = setting.work / f"rejections-{seed}-{size}.pt"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        samples = file.with_suffix(".samples")
-        torch.save(vars(_made(setting, size, seed, samples)), file)
-        samples.unlink()
-    return Rejections(**torch.load(file, weights_only=True))
+    samples = file.with_suffix(".samples")
+    rejections = Rejections(**cached(file, lambda: vars(_made(setting, size, seed, samples))))
+    samples.unlink(missing_ok=True)
+    return rejections
 
 
 def _made(setting: TrainConfig, size: int, seed: int, samples: Path) -> Rejections:
     rng = np.random.default_rng(seed)
     requests = [draw_request(rng, str(rng.choice(TAGS, p=TAG_SHARES))) for _ in range(size)]
-    vae = AutoencoderDC.from_pretrained(setting.out / "base" / "vae", torch_dtype=torch.float32)
-    vae = vae.to(setting.device, memory_format=torch.channels_last).eval()
+    vae = autoencoder.load(setting)
     click.echo(f"reflect: {size * FAULTS} scenes with a fault, {size * SAMPLES} samples")
     scenes = [draw_scene(rng, flawed(rng, r)) for r in requests for _ in range(FAULTS)]
     rendered = torch.from_numpy(np.stack([render(scene).image for scene in scenes]))
@@ -102,12 +98,7 @@ def _made(setting: TrainConfig, size: int, seed: int, samples: Path) -> Rejectio
     owners = [n for count in (FAULTS, SAMPLES) for n in range(size) for _ in range(count)]
 
     examiner = load_scorer(
-        Loading(
-            setting.judge,
-            device=setting.device,
-            dtype="float32",
-            batch_size=16,
-        )
+        Loading(setting.judge, device=setting.device, dtype="float32", batch_size=16)
     )
     asked = [
         Prompt(str(number), request.text, request.tag, request.metadata)
@@ -132,8 +123,8 @@ def _made(setting: TrainConfig, size: int, seed: int, samples: Path) -> Rejectio
     return Rejections(
         prompts=torch.tensor([owner for owner, _, _ in rejected]),
         images=torch.from_numpy(np.stack([image for _, image, _ in rejected])).permute(0, 3, 1, 2),
-        captions=_tokens([requests[owner].text for owner, _, _ in rejected], CAPTION_TOKENS),
-        sentences=_tokens(faults, SENTENCE_TOKENS),
+        captions=token_ids([requests[owner].text for owner, _, _ in rejected], CAPTION_TOKENS),
+        sentences=token_ids(faults, SENTENCE_TOKENS),
         kinds=torch.tensor([numbers[sentence] for sentence in faults]),
         targets=encode(vae, targets, setting.device),
     )
@@ -155,17 +146,10 @@ def sampled(setting: TrainConfig, texts: Sequence[str], seed: int, file: Path) -
         if first:
             click.echo(f"reflect: {first} of {len(texts)} samples are there")
         if first < len(texts):
-            base = setting.out / "base"
             for image in sample(
-                base,
-                texts,
-                seed,
-                BATCH,
-                components=setting.components,
-                steps=STEPS,
-                device=setting.device,
-                first=first,
-            ):
+                setting.out / "base", texts, seed, BATCH,
+                components=setting.components, steps=STEPS, device=setting.device, first=first,
+            ):  # fmt: skip
                 stored.write(image.tobytes())
                 stored.flush()
     return np.fromfile(file, np.uint8, len(texts) * length).reshape(-1, *shape)
@@ -179,11 +163,6 @@ def _mended(
     counted = sorted(number for numbers in examination.kept.values() for number in numbers)
     sightings = [Sighting(examination.detections.labels[n], tuple(boxes[n])) for n in counted]
     return render(corrected(rng, request, sightings, edge_colours(image, sightings))).image
-
-
-def _tokens(texts: Sequence[str], length: int) -> Tensor:
-    padded = {"padding": "max_length", "max_length": length, "truncation": True}
-    return torch.tensor(make_tokenizer()(list(texts), **padded)["input_ids"])
 
 
 def look(encoder: SiglipVisionModel, images: Tensor, tokens: int, device: str) -> Tensor:

@@ -227,10 +227,6 @@ def fit(
         torch.save(state, partial)
         os.replace(partial, file)
 
-    def report(loss: float, speed: float) -> None:
-        line = f"{name}: step {step}/{schedule.steps}  loss {loss:.4f}  {speed:.0f} rows/s"
-        click.echo(f"{line}  {seconds:.0f} s")
-
     stopping: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -266,7 +262,9 @@ def fit(
             now = time.monotonic()
             seconds += now - start
             if now - last_shown > 20 or step == schedule.steps:
-                report(running, (step - shown) * schedule.batch / (now - last_shown))
+                speed = (step - shown) * schedule.batch / (now - last_shown)
+                click.echo(f"{name}: step {step}/{schedule.steps}  loss {running:.4f}  "
+                           f"{speed:.0f} rows/s  {seconds:.0f} s")  # fmt: skip
                 shown, last_shown = step, now
             if now - last_save > setting.checkpoint_seconds:
                 save()
@@ -291,18 +289,18 @@ def fit(
     return FitResult(seconds, tuple(losses))
 
 
-def write_recipe(
-    file: Path, setting: TrainConfig, schedule: Schedule, result: FitResult, **facts: object
-) -> None:
-    """Write how a stage's weights came about, as JSON beside them.
+def cached(file: Path, make: Callable[[], Any]) -> Any:
+    """Return the tensors that a file of the work folder holds; they are made once."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(make(), file)
+    return torch.load(file, weights_only=True)
 
-    Args:
-        file: Where to.
-        setting: Seed and device.
-        schedule: How long and how fast.
-        result: Time and losses.
-        facts: The stage's data, sizes and held-out metrics.
-    """
+
+def write_recipe(
+    folder: Path, setting: TrainConfig, schedule: Schedule, result: FitResult, **facts: object
+) -> None:
+    """Write how a folder's weights came about, with the stage's own facts, as JSON beside them."""
     recipe: dict[str, object] = {
         "seed": setting.seed,
         "device": setting.device,
@@ -313,5 +311,5 @@ def write_recipe(
         "losses": [round(loss, 5) for loss in result.losses],
         **facts,
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(recipe, indent=2) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")

@@ -17,6 +17,7 @@ a detector's sentences and images that were accepted, in place of the rendered c
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ from harness.miniature.train import base
 from harness.miniature.train.data import batches
 from harness.miniature.train.feedback import Rejections, look, make_rejections, read
 from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
-from harness.miniature.words import BOS, PAD
+from harness.miniature.words import PAD
 from harness.models.reflect_dit.context import DROPPED_TEXT_TOKENS, Context
 from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
 
@@ -115,14 +116,14 @@ def train(
         for block in (*model.transformer_blocks, *model.reflection_transformer):
             block.compile(dynamic=False)
 
-    def predictor(network: Any, ids: Tensor, context: Context | None) -> Any:
+    def flow(data: Tensor, ids: Tensor, context: Context | None) -> Tensor:
         mask = (ids != PAD).long()
         with torch.no_grad():
             embeds = text(ids, attention_mask=mask, use_cache=False)[0]
         given: dict[str, Any] = {"attention_kwargs": {"context": context}} if context else {}
 
         def predict(noisy: Tensor, times: Tensor, _: Tensor) -> Tensor:
-            out: Tensor = network(
+            out: Tensor = model(
                 noisy,
                 encoder_hidden_states=embeds,
                 encoder_attention_mask=mask,
@@ -132,37 +133,36 @@ def train(
             )[0]
             return out
 
-        return predict
-
-    def flow(data: Tensor, ids: Tensor, context: Context | None) -> Tensor:
-        return base.flow_loss(predictor(model, ids, context), data.float(), ids)
+        return base.flow_loss(predict, data.float(), ids)
 
     def loss_of(rows: Tensor) -> Tensor:
         number = int(torch.multinomial(torch.tensor(NUMBERS), 1)) + 1
         dropped = torch.rand(len(rows)) < EMPTY_SHARE
-        ids = torch.where(dropped[:, None], _empty(), lessons.pool.captions[rows])
+        ids = torch.where(dropped[:, None], base.empty_caption(), lessons.pool.captions[rows])
         context = feedback_of(model, lessons, rows, number, dropped, setting.device)
         targets = lessons.pool.targets[rows].to(setting.device)
         return flow(targets, ids.to(setting.device), context)
 
     def measure() -> dict[str, float]:
         """The loss of unseen corrections, with the feedback, with another's, and without any."""
-        losses_of: dict[str, list[float]] = {
-            "feedback": [],
-            "anothers_feedback": [],
-            "no_feedback": [],
-        }
+        losses_of: defaultdict[str, list[float]] = defaultdict(list)
         torch.manual_seed(0)
         order = torch.randperm(len(unseen.pool))
         for rows in batches(order, schedule.batch):
             seed = int(torch.randint(2**31, ()))
-            for what, shown in (("feedback", rows), ("anothers_feedback", rows.roll(1))):
-                dropped = torch.zeros(len(rows), dtype=torch.bool)
-                with torch.no_grad():
-                    context = feedback_of(model, unseen, shown, 1, dropped, setting.device)
-                    losses_of[what].append(_loss(flow, unseen.pool, rows, context, seed, setting))
+            ids, targets = (
+                part[rows].to(setting.device)
+                for part in (unseen.pool.captions, unseen.pool.targets)
+            )
+            dropped = torch.zeros(len(rows), dtype=torch.bool)
+            shown_as = {"feedback": rows, "anothers_feedback": rows.roll(1), "no_feedback": None}
             with torch.no_grad():
-                losses_of["no_feedback"].append(_loss(flow, unseen.pool, rows, None, seed, setting))
+                for what, shown in shown_as.items():
+                    context = None
+                    if shown is not None:
+                        context = feedback_of(model, unseen, shown, 1, dropped, setting.device)
+                    torch.manual_seed(seed)
+                    losses_of[what].append(float(flow(targets, ids, context)))
         return {
             f"flow_loss_with_{what}": round(sum(losses) / len(losses), 5)
             for what, losses in losses_of.items()
@@ -178,7 +178,7 @@ def train(
     folder = setting.reflect
     exported(model).to(torch.float16).save_pretrained(folder)
     write_recipe(
-        folder / "recipe.json", setting, schedule, result,
+        folder, setting, schedule, result,
         rejections=len(lessons.pool), prompts=setting.count(PROMPTS),
         held_out_rejections=len(unseen.pool), held_out=metric,
         chances_of_1_2_3_feedbacks=NUMBERS, empty_share=EMPTY_SHARE,
@@ -324,22 +324,3 @@ def packed(tokens: Tensor, real: Tensor, dropped: Tensor, image_tokens: int) -> 
     tokens = tokens * ((place < own) & ~dropped[:, None])[..., None]
     end = torch.where(dropped[:, None], shortest, own)
     return Context(tokens, span=place < span, mask=(place < end) & (place < span - 1))
-
-
-def _loss(
-    flow: Any,
-    pool: Rejections,
-    rows: Tensor,
-    context: Context | None,
-    seed: int,
-    setting: TrainConfig,
-) -> float:
-    torch.manual_seed(seed)
-    ids, targets = pool.captions[rows].to(setting.device), pool.targets[rows].to(setting.device)
-    return float(flow(targets, ids, context))
-
-
-def _empty() -> Tensor:
-    empty = torch.full((base.TOKENS,), PAD)
-    empty[0] = BOS
-    return empty

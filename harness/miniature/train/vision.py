@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
 
-from harness.miniature.glyphs import CLASSES
+from benchmarks.geneval.classes import CLASSES
 from harness.miniature.scenes import SIDE
 from harness.miniature.train.data import MOST_OBJECTS, NATURAL, batches, to_signed
 from harness.miniature.train.detector import augment, worn_pool
@@ -146,7 +146,7 @@ def train(
     model.encoder.to(torch.float16).save_pretrained(folder)
     SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
     write_recipe(
-        folder / "recipe.json", replace(setting, seed=seed), schedule, result,
+        folder, replace(setting, seed=seed), schedule, result,
         scenes=len(pool), held_out_scenes=len(unseen), held_out=held_out,
         parameters=sum(weight.numel() for weight in model.encoder.parameters()),
     )  # fmt: skip
