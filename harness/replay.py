@@ -24,17 +24,8 @@ from harness.log.schema import DRAW, KEYS, QUESTION, VERDICT
 from harness.records import Candidate, Draw, Question, Reply
 from harness.seeds import canonical_json
 
-COLUMNS = (
-    *KEYS["candidates"],
-    "draw_id",
-    *DRAW[1:],
-    "image",
-    *VERDICT,
-    "judge_prompt",
-    "error_role",
-    "error",
-    "round",
-)
+COLUMNS = (*KEYS["candidates"], "draw_id", *DRAW[1:], "image", *VERDICT, "judge_prompt",
+           "error_role", "error", "round")  # fmt: skip
 """Columns that answers are made of."""
 
 Row = Mapping[str, Any]

@@ -77,12 +77,7 @@ class GenEval(Benchmark):
         return plugin_options.resolved(plugin_options.build(Options, settings, flag="-O"))
 
     def rescore(self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]) -> Score:
-        """Apply the rules to logged detections (see `Benchmark.rescore`).
-
-        Raises:
-            harness.errors.HarnessError: The prompt is none of GenEval's, or the colour of an
-                object is not logged.
-        """
+        """Apply the rules to logged detections (see `Benchmark.rescore`)."""
         requirements = metadata.requirements(prompt.metadata)
         detections = [each for each in evidence if isinstance(each, Detection)]
         boxes = np.array([each.box for each in detections], np.float32).reshape(-1, 4)
@@ -111,11 +106,7 @@ class GenEval(Benchmark):
         return grading_passes(loading, height, width)
 
     def metadata(self, row: Any) -> Mapping[str, Any]:
-        """Return a row of GenEval's own files (see `Benchmark.metadata`).
-
-        Raises:
-            benchmarks.geneval.metadata.BadMetadata: It is none.
-        """
+        """Return a row of GenEval's own files (see `Benchmark.metadata`)."""
         return metadata.validated(row)
 
     def metadata_warnings(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -123,12 +114,7 @@ class GenEval(Benchmark):
         return metadata.warnings(rows)
 
     def load_scorer(self, loading: Loading) -> GenEvalScorer:
-        """Load `detector` and `colors` (see `Benchmark.load_scorer`).
-
-        Raises:
-            harness.errors.UsageError: A setting is unknown or its value is no good.
-            harness.errors.HarnessError: A checkpoint is missing or not what it should be.
-        """
+        """Load `detector` and `colors` (see `Benchmark.load_scorer`)."""
         from benchmarks.geneval.loading import load_scorer
 
         return load_scorer(loading)

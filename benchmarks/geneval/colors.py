@@ -203,16 +203,12 @@ class ClipColorClassifier:
         rows = torch.stack([row.float().cpu() for row in self.similarities(crops)])
         return rows - rows.mean(dim=1, keepdim=True)
 
-    @property
+    @functools.cached_property
     def flops_per_crop(self) -> float:
         """FLOPs of CLIP's image tower for one object.
 
         The colours' embeddings are made once a class and kept; they are in no object's cost.
         """
-        return self._flops_per_crop
-
-    @functools.cached_property
-    def _flops_per_crop(self) -> float:
         pixels = self._to_device(np.zeros((1, 3, *self.settings.crop), np.float32))
         return flops.count(lambda: self._image_features(pixels))
 

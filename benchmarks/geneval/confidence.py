@@ -69,11 +69,7 @@ class ObjectConfidence:
         return cls(load_detector(loading))
 
     def measure(self, looks: Sequence[Look]) -> list[tuple[float, Cost]]:
-        """Measure each image (see `harness.models.base.Metric`).
-
-        Raises:
-            HarnessError: A prompt does not ask for objects in GenEval's form.
-        """
+        """Measure each image (see `harness.models.base.Metric`)."""
         asked = [requirements(look.prompt.metadata) for look in looks]
         detections = self.detector.detect([look.image for look in looks])
         return [

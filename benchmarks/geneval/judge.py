@@ -49,12 +49,7 @@ class DetectorJudge:
     def check(
         cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
-        """Look at parts, settings and prompts (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: Another benchmark's prompts, which do not say in GenEval's form what they
-                ask for; an unknown setting; a checkpoint too few or too many.
-        """
+        """Look at parts, settings and prompts (see `harness.models.base.JudgeFactory`)."""
         if not all(
             isinstance(prompt.metadata.get("include"), list | tuple)
             for prompt in benchmark.prompts()
@@ -73,10 +68,6 @@ class DetectorJudge:
         Args:
             loading: `detector` and `colors`, and settings, as GenEval's scorer takes them.
             benchmark: Its prompts must say in GenEval's form what they ask for.
-
-        Raises:
-            UsageError: Another benchmark's prompts, an unknown setting, no such device.
-            HarnessError: A checkpoint is missing or not what it should be.
         """
         cls.check(loading.checkpoints, loading.settings, benchmark)
         from benchmarks.geneval.loading import load_scorer

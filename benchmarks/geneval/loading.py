@@ -46,9 +46,6 @@ def grading_passes(loading: Loading, height: int, width: int) -> GradingPasses |
     """Build what grading one image takes from configuration files (see `Benchmark.grading_passes`).
 
     Args: as there.
-
-    Raises:
-        HarnessError: A checkpoint is not what it should be.
     """
     folder = loading.checkpoints["detector"]
     kind = factory_of(folder, str(loading.settings.get("backend", DEFAULT_BACKEND)))
@@ -56,11 +53,11 @@ def grading_passes(loading: Loading, height: int, width: int) -> GradingPasses |
     if image is None:
         return None
     color = ClipColorClassifier.forward_pass(loading.checkpoints["colors"])
-    return GradingPasses(image, color, _asks_color)
 
+    def asks_color(prompt: Prompt) -> bool:
+        return any("color" in entry for entry in prompt.metadata.get("include", ()))
 
-def _asks_color(prompt: Prompt) -> bool:
-    return any("color" in entry for entry in prompt.metadata.get("include", ()))
+    return GradingPasses(image, color, asks_color)
 
 
 def _tested(loading: Loading, *, compared: bool) -> tuple[GenEvalScorer, SelfTest]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -46,14 +46,7 @@ def metadata_rows(seed: int = OFFICIAL_SEED, size: int = OFFICIAL_SIZE) -> list[
     """
     rng = np.random.default_rng(seed)
     rows = [_single(int(index)) for index in rng.choice(len(CLASSES), size=80, replace=False)]
-    tasks: tuple[Callable[[np.random.Generator], Row], ...] = (
-        _two_objects,
-        _counting,
-        _colors,
-        _position,
-        _color_attributes,
-    )
-    for draw in tasks:
+    for draw in (_two_objects, _counting, _colors, _position, _color_attributes):
         rows.extend(draw(rng) for _ in range(size))
     rows = list(_without_repetitions(rows))
     if (seed, size) == (OFFICIAL_SEED, OFFICIAL_SIZE):

@@ -255,13 +255,9 @@ def _check_color(
     right = colors.count(entry["color"])
     if right >= entry["count"]:
         return None
+    label, count = entry["class"], entry["count"]
     return Failure(
-        FailureKind.WRONG_COLOR,
-        entry["class"],
-        entry["count"],
-        right,
-        color=entry["color"],
-        colors=colors,
+        FailureKind.WRONG_COLOR, label, count, right, color=entry["color"], colors=colors
     )
 
 
@@ -273,22 +269,15 @@ def _check_position(
     boxes: Floats,
 ) -> Failure | None:
     relation, number = entry["position"]
-    targets = groups[number]
+    asked = entry["class"], entry["count"], len(group)
     named = {"relation": relation, "target": target}
-    if targets is None:
-        return Failure(FailureKind.NO_TARGET, entry["class"], entry["count"], len(group), **named)
+    if (targets := groups[number]) is None:
+        return Failure(FailureKind.NO_TARGET, *asked, **named)
     for index in group:
         for other in targets:
             relations = relative_position(boxes[index], boxes[other])
             if relation not in relations:
-                return Failure(
-                    FailureKind.WRONG_RELATION,
-                    entry["class"],
-                    entry["count"],
-                    len(group),
-                    relations=relations,
-                    **named,
-                )
+                return Failure(FailureKind.WRONG_RELATION, *asked, relations=relations, **named)
     return None
 
 

@@ -111,11 +111,7 @@ _DAMAGE = (
 
 
 def _extract(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
-    """Unpack one file piece by piece, never more of it than it claims to have.
-
-    Raises:
-        ValueError: It has more, or its name was there before.
-    """
+    """Unpack one file piece by piece, never more of it than it claims to have."""
     make_folder(target.parent)
     left = entry.file_size
     with packed.open(entry) as source, target.open("xb") as file:

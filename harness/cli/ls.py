@@ -80,9 +80,9 @@ def _models() -> None:
         suite = load_suite(name)
         click.echo(f"{name}\n    {suite.title}")
         for part in overview(suite):
-            place = f"{part.path}" if part.present else "missing"
+            place = "missing" if part.path is None else str(part.path)
             click.echo(f"    {part.role:<9} {part.name:<9} {part.ref}: {place}")
-            if not part.present:
+            if part.path is None:
                 click.echo("".join(f"        looked in {p}\n" for p in part.looked), nl=False)
 
 

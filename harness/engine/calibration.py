@@ -341,9 +341,6 @@ def made_up(settings: Mapping[str, Any], size: int, context: int) -> list[Reques
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    name = type(error).__name__
-    return (
-        isinstance(error, MemoryError)
-        or name == "OutOfMemoryError"
-        or ("out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower())
-    )
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return any(what in str(error).lower() for what in ("out of memory", "can't allocate memory"))

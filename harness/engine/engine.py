@@ -183,11 +183,7 @@ class Engine:
             self._executor.submit(Job(self._jobs, works[0].role, items))
 
     def _beat(self) -> None:
-        """Do what has to happen again and again, however long anything takes.
-
-        Raises:
-            Interrupted: Asked to stop.
-        """
+        """Do what has to happen again and again, however long anything takes."""
         if self._stop():
             raise Interrupted("stopped before the end")
         self._log.tick()

@@ -59,8 +59,6 @@ class Drawn:
         digest: Digest of its pixels.
         cost: What it took.
         state: Where the draw stopped, if it has a stop.
-
-    The image is of `Pixels`; a worker in this process makes a `Png`.
     """
 
     png: Any

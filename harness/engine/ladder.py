@@ -104,7 +104,13 @@ def ladder(rounds: Sequence[Round], most: int) -> tuple[int, ...]:
     rungs: list[int] = []
     for expected in (round.draws for round in rounds):
         size = rungs[-1] if rungs else most
-        while size > 1 and not (_fills(expected, size) if not rungs else _likely(expected, size)):
+        # A round that is known is to leave little of its last batch empty; draws of a guessed one
+        # come bit by bit.
+        while size > 1 and not (
+            expected >= FULL_BATCHES * size
+            if rungs
+            else math.ceil(expected / size) * size <= MOST_PADDING * expected
+        ):
             size = max(1, size // STEP)
         rungs.append(size)
         if size == 1:
@@ -126,16 +132,6 @@ def batches(rounds: Sequence[Round], rungs: Sequence[int]) -> Counter[int]:
         size = rungs[min(number, len(rungs) - 1)]
         counts[size] += round.kinds * math.ceil(round.draws / size)
     return counts
-
-
-def _fills(draws: float, size: int) -> bool:
-    """Return whether a known number of draws leaves little of its last batch empty."""
-    return math.ceil(draws / size) * size <= MOST_PADDING * draws
-
-
-def _likely(draws: float, size: int) -> bool:
-    """Return whether a guessed number of draws, which come bit by bit, will fill batches."""
-    return draws >= FULL_BATCHES * size
 
 
 def rehearsed(plan: Plan) -> list[Round]:

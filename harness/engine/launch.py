@@ -33,12 +33,7 @@ from harness.plan import Plan
 from harness.records import Role
 from harness.seeds import present
 
-DEFAULT_GPU_SHARE = {
-    Role.GENERATOR: 0.6,
-    Role.JUDGE: 0.2,
-    Role.SCORER: 0.2,
-    Role.METRIC: 0.2,
-}
+DEFAULT_GPU_SHARE = {**dict.fromkeys(Role, 0.2), Role.GENERATOR: 0.6}
 """How roles share a GPU when nothing else is said: all on each. One alone has it all; where
 metrics come on top, the generator makes room for them."""
 

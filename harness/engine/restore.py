@@ -16,20 +16,8 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import QUESTION, VERDICT
 from harness.records import Draw, Prompt, Question, Role, Score
 
-_NEEDED = [
-    "prompt_id",
-    "replicate",
-    "tag",
-    "draw_index",
-    "draw_id",
-    "image",
-    *VERDICT,
-    "judge_prompt",
-    *GRADE,
-    "error_role",
-    "error",
-]
-
+_NEEDED = ["prompt_id", "replicate", "tag", "draw_index", "draw_id", "image", *VERDICT,
+           "judge_prompt", *GRADE, "error_role", "error"]  # fmt: skip
 
 _REPLY = ["prompt_id", "replicate", *QUESTION, "reply", "error"]
 

@@ -36,19 +36,8 @@ from harness.prompts import read_prompts
 from harness.records import Cost, Draw, Prompt, Question, Role
 from harness.registry import import_paths
 
-FREE = frozenset(
-    {
-        "strategy",
-        "budget",
-        "replicates",
-        "tags",
-        "limit",
-        "keep_images",
-        "suite",
-        "miniature",
-        "metric",
-    }
-)
+FREE = frozenset({"strategy", "budget", "replicates", "tags", "limit", "keep_images", "suite",
+                  "miniature", "metric"})  # fmt: skip
 """Fields of the config in which runs may differ and still have draws in common."""
 
 

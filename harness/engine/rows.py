@@ -11,6 +11,7 @@ from typing import Any
 from harness.engine.pending import PendingDraw, PendingQuestion
 from harness.engine.searches import Search
 from harness.engine.sources import Known
+from harness.log.schema import UNITS
 from harness.records import (
     Answer,
     Candidate,
@@ -83,22 +84,15 @@ def reply_row(run: str, pending: PendingQuestion) -> dict[str, Any]:
         "run": run,
         "prompt_id": search.prompt.id,
         "replicate": search.replicate,
-        **question_columns(question),
+        "question_index": question.index,
+        "text": question.text,
+        "images": list(question.images),
         "round": pending.round,
         "reply": known.reply,
         "error": known.errors.get(Role.JUDGE),
         **_cost(Role.JUDGE, known),
         "attempts": 1 + sum(known.attempts.values()),
         "time": datetime.now(UTC),
-    }
-
-
-def question_columns(question: Question) -> dict[str, Any]:
-    """Return the columns `harness.log.schema.QUESTION` of a question."""
-    return {
-        "question_index": question.index,
-        "text": question.text,
-        "images": list(question.images),
     }
 
 
@@ -111,15 +105,9 @@ def logged_reply(row: Mapping[str, Any]) -> Reply:
 def _cost(role: Role, known: Known) -> dict[str, Any]:
     """Return the columns of what a role spent."""
     cost = known.costs.get(role)
-    return {
-        f"{role}_nfe": cost.nfe if cost else None,
-        f"{role}_flops": cost.flops if cost else None,
-        f"{role}_device_seconds": cost.device_seconds if cost else None,
-        f"{role}_tokens": cost.tokens if cost else None,
-        f"{role}_rows": cost.rows if cost else None,
-        f"{role}_worker": known.workers.get(role),
-        f"{role}_batch": known.batches.get(role),
-    }
+    spent = {f"{role}_{unit}": getattr(cost, unit) if cost else None for unit in UNITS}
+    worker, batch = known.workers.get(role), known.batches.get(role)
+    return {**spent, f"{role}_worker": worker, f"{role}_batch": batch}
 
 
 def logged_candidate(row: Mapping[str, Any], draw: Draw) -> Candidate:
@@ -137,11 +125,11 @@ def logged_draw(row: Mapping[str, Any]) -> Draw:
     """
     return Draw(
         row["draw_index"],
-        _feedback(row),
+        tuple(Feedback(f["draw_id"], f["sentence"]) for f in row["feedback"] or ()),
         row["text"],
         json.loads(row["settings"]),
         _noise(row),
-        _start(row),
+        None if row["start"] is None else Start(**row["start"]),
         row["stop"],
     )
 
@@ -162,20 +150,11 @@ def draw_columns(draw: Draw) -> dict[str, Any]:
     }
 
 
-def _feedback(row: Mapping[str, Any]) -> tuple[Feedback, ...]:
-    return tuple(Feedback(f["draw_id"], f["sentence"]) for f in row["feedback"] or ())
-
-
 def _noise(row: Mapping[str, Any]) -> Noise | None:
     if row["noise_index"] is None:
         return None
     turns = row["noise_turns"] or ()
     return Noise(row["noise_index"], tuple((turn["index"], turn["cosine"]) for turn in turns))
-
-
-def _start(row: Mapping[str, Any]) -> Start | None:
-    start = row["start"]
-    return None if start is None else Start(start["draw_id"], start["renoise"])
 
 
 def logged_verdict(row: Mapping[str, Any]) -> Verdict | None:

@@ -208,11 +208,7 @@ class Rules:
 
 
 def _check_values(draw: Draw) -> None:
-    """Refuse what the log could not hold, or a digest not be made of.
-
-    Raises:
-        StrategyError: Saying what.
-    """
+    """Refuse what the log could not hold, or a digest not be made of."""
     index = draw.index
     if type(index) is not int or index > LARGEST_INDEX:
         raise StrategyError(f"asked for draw {index!r}; indices are whole numbers of 32 bits")
@@ -235,11 +231,7 @@ def _check_values(draw: Draw) -> None:
 
 
 def _check_trajectory(draw: Draw) -> None:
-    """Refuse noise, a start or a stop of which no identity could be made.
-
-    Raises:
-        StrategyError: One is of another type, or out of range.
-    """
+    """Refuse noise, a start or a stop of which no identity could be made."""
     name = f"asked for draw {draw.index}"
     numbers: list[object] = [] if draw.stop is None else [draw.stop]
     if draw.noise is not None:

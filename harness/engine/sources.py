@@ -63,11 +63,7 @@ class Known:
 
     def lacks(self, role: Role) -> bool:
         """Return whether the judge, the scorer or the metrics have yet to look at the image."""
-        answers = {
-            Role.JUDGE: self.verdict,
-            Role.SCORER: self.score,
-            Role.METRIC: self.metrics,
-        }
+        answers = {Role.JUDGE: self.verdict, Role.SCORER: self.score, Role.METRIC: self.metrics}
         return self.png is not None and answers[role] is None and role not in self.errors
 
 

@@ -66,7 +66,7 @@ def check_verdict(verdict: Verdict) -> None:
     """
     _check_bool(Role.JUDGE, "accepted", verdict.accepted)
     if not _finite(verdict.score):
-        raise BadAnswer(Failure.BAD_NUMBER, f"the judge gave the score {verdict.score}")
+        raise _bad(f"the judge gave the score {verdict.score}")
 
 
 def check_score(score: Score) -> None:
@@ -78,28 +78,23 @@ def check_score(score: Score) -> None:
     """
     _check_bool(Role.SCORER, "correct", score.correct)
     if not (_finite(score.value) and score.value >= 0):
-        raise BadAnswer(Failure.BAD_NUMBER, f"the scorer gave the grade {score.value}")
+        raise _bad(f"the scorer gave the grade {score.value}")
     if len(score.evidence) != max(len(score.detections), len(score.answers)):
-        raise BadAnswer(
-            Failure.BAD_NUMBER, "the scorer's evidence is neither detections nor answers throughout"
-        )
+        raise _bad("the scorer's evidence is neither detections nor answers throughout")
     for answer in score.answers:
         for name in ("probability", "weight"):
             number = getattr(answer, name)
             if number is not None and not (_finite(number) and number >= 0):
-                raise BadAnswer(
-                    Failure.BAD_NUMBER,
+                raise _bad(
                     f"the scorer gave the answer to '{answer.question}' a {name} of {number}",
                 )
     for detection in score.detections:
         if not (_finite(detection.score) and 0 <= detection.score <= 1):
-            raise BadAnswer(
-                Failure.BAD_NUMBER,
+            raise _bad(
                 f"the scorer found '{detection.label}' with a confidence of {detection.score}",
             )
         if len(detection.box) != 4 or not all(map(_finite, detection.box)):
-            raise BadAnswer(
-                Failure.BAD_NUMBER,
+            raise _bad(
                 f"the scorer found '{detection.label}' in the box {detection.box}",
             )
 
@@ -112,7 +107,7 @@ def check_metrics(metrics: Mapping[str, float]) -> None:
     """
     for name, value in metrics.items():
         if not _finite(value):
-            raise BadAnswer(Failure.BAD_NUMBER, f"the metric '{name}' gave {value}")
+            raise _bad(f"the metric '{name}' gave {value}")
 
 
 def check_reply(text: object) -> None:
@@ -146,14 +141,12 @@ def check_cost(role: Role, cost: Cost) -> None:
         if unit == "flops" and value is None:
             continue  # not counted, which is no number to be wrong
         if not (_finite(value) and value >= 0):
-            raise BadAnswer(Failure.BAD_NUMBER, f"the {role} spent {value} {unit}")
+            raise _bad(f"the {role} spent {value} {unit}")
 
 
 def _check_bool(role: Role, name: str, value: object) -> None:
     if not isinstance(value, bool | np.bool_):
-        raise BadAnswer(
-            Failure.BAD_NUMBER, f"the {role} answered {name}={value!r}, not true or false"
-        )
+        raise _bad(f"the {role} answered {name}={value!r}, not true or false")
 
 
 def _finite(value: Any) -> bool:
@@ -161,3 +154,7 @@ def _finite(value: Any) -> bool:
         return math.isfinite(value)
     except (TypeError, ValueError):
         return False
+
+
+def _bad(message: str) -> BadAnswer:
+    return BadAnswer(Failure.BAD_NUMBER, message)

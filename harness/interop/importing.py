@@ -140,8 +140,14 @@ def row_of_budgets(folder: RunFolder) -> dict[int, float]:
 def _config(output: Output, budget: int, keep_images: bool) -> RunConfig:
     # The script's "correct" is GenEval's only for GenEval's prompts: a dummy's for custom ones.
     chains, geneval = output.chains, output.geneval
+
+    def fields(attempt: Attempt) -> list[object]:
+        verdict, score = attempt.verdict, attempt.score
+        judged = [verdict.accepted, verdict.sentence] if verdict else []
+        return [attempt.error, *judged, score.correct if score else attempt.share]
+
     content = [
-        [c.folder, [[i, _attempt_fields(attempt)] for i, attempt in sorted(c.attempts.items())]]
+        [c.folder, [[i, fields(attempt)] for i, attempt in sorted(c.attempts.items())]]
         for c in chains
     ]
     return RunConfig(
@@ -157,12 +163,6 @@ def _config(output: Output, budget: int, keep_images: bool) -> RunConfig:
         oracle=geneval and not all(a.own_judge for c in chains for a in c.attempts.values()),
         keep_images="all" if keep_images else "none",
     )
-
-
-def _attempt_fields(attempt: Attempt) -> list[object]:
-    verdict, score = attempt.verdict, attempt.score
-    judged = [verdict.accepted, verdict.sentence] if verdict else []
-    return [attempt.error, *judged, score.correct if score else attempt.share]
 
 
 class ScriptOutput:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -152,7 +152,7 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
                 "its images are matched to them; -B names their file",
             )
         matched = match(ask.images, benchmark.prompts())
-        files = _numbered(matched.files)
+        files = _numbered((prompt, path, "") for prompt, path in matched.files)
         prompts, notes = tuple({f.prompt.id: f.prompt for f in files}.values()), list(matched.notes)
         root = ask.images if ask.images.is_dir() else ask.images.parent
     else:
@@ -176,7 +176,8 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         notes += benchmark.metadata_warnings(
             prompt.metadata for prompt in prompts if prompt.metadata
         )
-    suite = load_suite(ask.model or _suite_for(ask.scorer or {}))
+    is_bundled = all(ref.startswith("bundled:") for ref in (ask.scorer or {}).values())
+    suite = load_suite(ask.model or (MINIATURE if is_bundled else OFFICIAL))
     spec = _scorer(benchmark, suite, ask)
     specs = {Role.SCORER: spec}
     if (metrics := chosen(ask.metrics, suite.metric, benchmark)) is not None:
@@ -242,11 +243,12 @@ def _flat(
     return folders, list(matched.notes)
 
 
-def _numbered(files: Sequence[tuple[Prompt, Path]]) -> tuple[ImageFile, ...]:
+def _numbered(files: Iterable[tuple[Prompt, Path, str]]) -> tuple[ImageFile, ...]:
+    """Return files, each with why it is refused, with their places among those of a prompt."""
     images: Counter[str] = Counter()
     numbered = []
-    for prompt, path in files:
-        numbered.append(ImageFile(prompt, images[prompt.id], path))
+    for prompt, path, refusal in files:
+        numbered.append(ImageFile(prompt, images[prompt.id], path, refusal))
         images[prompt.id] += 1
     return tuple(numbered)
 
@@ -254,18 +256,12 @@ def _numbered(files: Sequence[tuple[Prompt, Path]]) -> tuple[ImageFile, ...]:
 def _files(folders: Sequence[PromptFolder]) -> tuple[tuple[Prompt, ...], tuple[ImageFile, ...]]:
     """Return the prompts of some folders, each once, and all images in the folders' order."""
     prompts = group([(folder.prompt, folder.refusal) for folder in folders])
-    images: Counter[str] = Counter()
-    files = []
-    for folder, prompt in zip(folders, prompts, strict=True):
-        for path in folder.images:
-            files.append(ImageFile(prompt, images[prompt.id], path, folder.refusal))
-            images[prompt.id] += 1
-    return tuple({prompt.id: prompt for prompt in prompts}.values()), tuple(files)
-
-
-def _suite_for(given: Mapping[str, str]) -> str:
-    bundled = all(ref.startswith("bundled:") for ref in given.values())
-    return MINIATURE if bundled else OFFICIAL
+    files = _numbered(
+        (prompt, path, folder.refusal)
+        for folder, prompt in zip(folders, prompts, strict=True)
+        for path in folder.images
+    )
+    return tuple({prompt.id: prompt for prompt in prompts}.values()), files
 
 
 def _with_backend(ask: ScoringAsk) -> ScoringAsk:

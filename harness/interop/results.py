@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.base import Benchmark, Scored
+from benchmarks.base import Scored
 from benchmarks.geneval import rules
 from benchmarks.geneval.classes import CLASSES
 from harness.config import read_config
@@ -58,7 +58,8 @@ def write_results(folder: RunFolder, root: Path) -> tuple[Path, ...]:
     rows = store.read(folder.log, "candidates", _COLUMNS).to_pylist()
     row_of = {(row["prompt_id"], row["replicate"]): row for row in rows}
     texts: Mapping[str, str]
-    if (benchmark := _matching(manifest)) is not None:
+    benchmark = benchmark_of(read_config(manifest.config))
+    if benchmark.matches_images:  # to its own prompts, and so has results of its own
         texts = benchmark.result_files(
             [
                 Scored(prompts[key[0]], key[1], name, logged_score(row_of[key]))
@@ -80,12 +81,6 @@ def write_results(folder: RunFolder, root: Path) -> tuple[Path, ...]:
         paths.append(local(folder.path) / name)
         write_atomically(paths[-1], text.encode())
     return tuple(paths)
-
-
-def _matching(manifest: Manifest) -> Benchmark | None:
-    """The benchmark, if it has images matched to its own prompts, and so results of its own."""
-    benchmark = benchmark_of(read_config(manifest.config))
-    return benchmark if benchmark.matches_images else None
 
 
 def _line(

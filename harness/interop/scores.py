@@ -75,15 +75,8 @@ def summarise_scores(folder: RunFolder) -> Scores:
         HarnessError: The log is damaged, or holds nothing yet.
     """
     integrity.check(folder)
-    columns = [
-        "prompt_id",
-        "tag",
-        "error",
-        "value",
-        *WORKED,
-        "scorer_flops",
-        "scorer_device_seconds",
-    ]
+    columns = ["prompt_id", "tag", "error", "value", *WORKED, "scorer_flops",
+               "scorer_device_seconds"]  # fmt: skip
     table = store.read(folder.log, "candidates", columns)
     frame: pd.DataFrame = table.to_pandas()
     if frame.empty:

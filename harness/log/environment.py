@@ -11,29 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = (
-    "inference-scaling-harness",
-    "torch",
-    "diffusers",
-    "transformers",
-    "ray",
-    "numpy",
-    "pyarrow",
-    "pillow",
-    "opencv-python-headless",
-    "safetensors",
-    "tokenizers",
-)
+PACKAGES = ("inference-scaling-harness", "torch", "diffusers", "transformers", "ray", "numpy",
+            "pyarrow", "pillow", "opencv-python-headless", "safetensors",
+            "tokenizers")  # fmt: skip
 
-NUMERIC = (
-    "torch",
-    "diffusers",
-    "transformers",
-    "numpy",
-    "pillow",
-    "opencv-python-headless",
-    "safetensors",
-    "tokenizers",
+NUMERIC = tuple(
+    name for name in PACKAGES if name not in ("inference-scaling-harness", "ray", "pyarrow")
 )
 """Of these, the ones whose version can change last bits."""
 

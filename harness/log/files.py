@@ -230,16 +230,14 @@ def move(path: Location, folder: Location) -> None:
 
 def explain(error: OSError, path: Location) -> HarnessError:
     """Return one sentence and a hint for an OSError."""
+    full = "free some space; what was written before is intact"
+    forbidden = "choose a folder you may write to with --out"
+    taken = "a file stands where a folder is needed; choose another --out"
     hints = {
-        errno.ENOSPC: "free some space; what was written before is intact",
-        errno.EDQUOT: "free some space; what was written before is intact",
-        errno.EACCES: "choose a folder you may write to with --out",
-        errno.EPERM: "choose a folder you may write to with --out",
-        errno.ENOENT: "choose a folder you may write to with --out",
+        **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), full),
+        **dict.fromkeys((errno.EACCES, errno.EPERM, errno.ENOENT, errno.EROFS), forbidden),
+        **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), taken),
         errno.ENAMETOOLONG: "choose a shorter name with --out",
-        errno.EROFS: "choose a folder you may write to with --out",
-        errno.ENOTDIR: "a file stands where a folder is needed; choose another --out",
-        errno.EEXIST: "a file stands where a folder is needed; choose another --out",
         errno.ELOOP: "put the folder or file itself there instead of a link",
     }
     reason = error.strerror or type(error).__name__

@@ -105,11 +105,7 @@ def lease(folder: RemotePath) -> Iterator[None]:
 
 
 def _acquire(path: RemotePath, me: Holder) -> str:
-    """Return the tag of the object that says that this process holds the run.
-
-    Raises:
-        HarnessError: Another process does.
-    """
+    """Return the tag of the object that says that this process holds the run."""
     seen = _read(path)
     if seen is None:
         tag = path.create(me.encoded())
@@ -133,11 +129,7 @@ def _acquire(path: RemotePath, me: Holder) -> str:
 
 
 def _wait_for(path: RemotePath, holder: Holder, tag: str) -> str:
-    """Watch a holder until it has been silent for long enough, and return its last tag.
-
-    Raises:
-        HarnessError: It is alive, or let go to another.
-    """
+    """Watch a holder until it has been silent for long enough, and return its last tag."""
     logging.getLogger(__name__).warning(
         "%s holds %s; watching for up to %g s whether it is alive",
         holder, path.parent, STALE_SECONDS,

@@ -264,11 +264,7 @@ class Manifest:
 
 
 def _hold(shape: type[BaseModel], fields: Any, path: Location, prefix: str = "") -> None:
-    """Hold what a file says to a shape.
-
-    Raises:
-        HarnessError: It has another; the message names the field.
-    """
+    """Hold what a file says to a shape."""
     try:
         shape.model_validate(fields)
     except ValidationError as error:
@@ -281,11 +277,7 @@ def _hold(shape: type[BaseModel], fields: Any, path: Location, prefix: str = "")
 
 
 def _bounded(value: Any) -> None:
-    """Hold every text and every whole number of a JSON value to a bound, wherever it is.
-
-    Raises:
-        ValueError: One is beyond it.
-    """
+    """Hold every text and every whole number of a JSON value to a bound, wherever it is."""
     waiting = [value]
     while waiting:
         value = waiting.pop()

@@ -83,11 +83,7 @@ def check_prompts(folder: RunFolder, manifest: Manifest) -> None:
 
 
 def _prompt(line: str) -> Prompt:
-    """Read one line.
-
-    Raises:
-        ValueError: It is no prompt.
-    """
+    """Read one line."""
     row = parse_json(line)
     if isinstance(row, dict):  # as former versions wrote those of images from elsewhere
         row = [row.get(name) for name in _FIELDS] if row.keys() == set(_FIELDS) else None

@@ -117,7 +117,7 @@ class RemotePath:
     def glob(self, pattern: str) -> Iterator[RemotePath]:
         """List what is below and matches, part by part."""
         patterns = pattern.split("/")
-        for name in self._list(self._names if len(patterns) == 1 else self._all_names):
+        for name in self._list(lambda: self._names(is_deep=len(patterns) > 1)):
             parts = name.removeprefix(f"{self._name}/").split("/")
             if len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns)):
                 yield self._at(f"{self._bucket}/{name}")
@@ -222,12 +222,11 @@ class RemotePath:
         except FileNotFoundError:
             return []
 
-    def _names(self) -> list[str]:
+    def _names(self, *, is_deep: bool) -> list[str]:
+        if is_deep:
+            return [item["path"] for chunk in self.store.list(self._name) for item in chunk]
         listing = self.store.list_with_delimiter(self._name)
         return [*listing["common_prefixes"], *(item["path"] for item in listing["objects"])]
-
-    def _all_names(self) -> list[str]:
-        return [item["path"] for chunk in self.store.list(self._name) for item in chunk]
 
     def _put(self, data: bytes, mode: str | dict[str, str]) -> str | None:
         from obstore.exceptions import AlreadyExistsError, PreconditionError

@@ -24,14 +24,8 @@ SCHEMA_VERSION = 2
 
 TEXT = pa.string()
 
-DETECTION = pa.struct(
-    [
-        ("label", TEXT),
-        ("box", pa.list_(pa.float32(), 4)),
-        ("score", pa.float32()),
-        ("color", TEXT),
-    ]
-)
+DETECTION = pa.struct([("label", TEXT), ("box", pa.list_(pa.float32(), 4)),
+                       ("score", pa.float32()), ("color", TEXT)])  # fmt: skip
 
 FEEDBACK = pa.struct([("draw_id", TEXT), ("sentence", TEXT)])
 
@@ -39,17 +33,9 @@ TURN = pa.struct([("index", pa.int32()), ("cosine", pa.float64())])
 
 START = pa.struct([("draw_id", TEXT), ("renoise", pa.int32())])
 
-ANSWER = pa.struct(
-    [
-        ("question", TEXT),
-        ("expected", TEXT),
-        ("answer", TEXT),
-        ("probability", pa.float64()),
-        ("weight", pa.float64()),
-        ("parents", pa.list_(pa.int32())),
-        ("skill", TEXT),
-    ]
-)
+ANSWER = pa.struct([("question", TEXT), ("expected", TEXT), ("answer", TEXT),
+                    ("probability", pa.float64()), ("weight", pa.float64()),
+                    ("parents", pa.list_(pa.int32())), ("skill", TEXT)])  # fmt: skip
 
 ROLES = ("generator", "judge", "scorer")
 """Who works on a run's result, and whose costs curves are drawn against."""

@@ -224,9 +224,6 @@ def _rows(
         table: The table it belongs to.
         schema: What to yield.
         columns: The columns to decode; all that the file has by default.
-
-    Raises:
-        _NoShard: The rows cannot be decoded, unpack to too much, or are no rows of the table.
     """
     names = file.schema_arrow.names
     for name in KEYS[table]:
@@ -343,9 +340,6 @@ def _batches(
 
     A page of a few bytes may stand for a value of megabytes, repeated in every row. So batches are
     short enough for the longest value that the file can hold, and their sum is kept.
-
-    Raises:
-        _NoShard: The rows cannot be decoded, or unpack to more.
     """
     groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
     chunks = [group.column(index) for group in groups for index in range(group.num_columns)]

@@ -62,7 +62,8 @@ class LogWriter:
         self._shard_seconds = shard_seconds
         self._clock = clock
         self._buffers: dict[str, list[Mapping[str, Any]]] = {name: [] for name in TABLES}
-        self._next = {name: _next_number(folder, name) for name in TABLES}
+        listed = {name: shards.discover(folder, name) for name in TABLES}
+        self._next = {name: of[-1].last + 1 if of else 1 for name, of in listed.items()}
         self._flushed = clock()
         self._after_flush: list[Callable[[], None]] = []
         self._latest = datetime.fromisoformat(now(since))
@@ -217,8 +218,3 @@ def incomplete_searches(folder: Location) -> set[SearchId]:
         short_searches = joined.filter(pc.fill_null(short, False)).select(keys)
         incomplete |= {(row["prompt_id"], row["replicate"]) for row in short_searches.to_pylist()}
     return incomplete
-
-
-def _next_number(folder: Location, table: str) -> int:
-    shards_here = shards.discover(folder, table)
-    return shards_here[-1].last + 1 if shards_here else 1

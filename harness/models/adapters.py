@@ -70,11 +70,7 @@ def _change(
     weight: float,
     options: Mapping[str, Any],
 ) -> tuple[Tensor, Tensor]:
-    """Return a module's weights and what they become.
-
-    Raises:
-        HarnessError: There is no such module, or the pair is none, or does not fit.
-    """
+    """Return a module's weights and what they become."""
     import torch
 
     where = f"{network}.{module}"
@@ -102,11 +98,7 @@ def _change(
 
 
 def _options(file: Path) -> dict[str, Any]:
-    """Return the adapter's own configuration, empty where its file holds none.
-
-    Raises:
-        HarnessError: It is damaged, or asks for another kind of adapter.
-    """
+    """Return the adapter's own configuration, empty where its file holds none."""
     from safetensors import safe_open
 
     with explained(file.parent, file.name), safe_open(file, "pt") as opened:

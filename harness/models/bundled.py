@@ -2,7 +2,8 @@
 
 That is derived from what the run loads: references, content digests against those of all weights
 that were ever bundled, and at planning time the weights themselves. A config's own word can only
-add to it, so that no copied or edited suite takes the label off.
+add to it, so that no copied or edited suite takes the label off. Every `config` here is a run's as
+its manifest holds it, which may be anybody's.
 """
 
 from __future__ import annotations
@@ -98,31 +99,19 @@ def loads_miniature(
 
 
 def bundled_parts(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of a run's bundled checkpoints, such as "scorer.detector".
-
-    Args:
-        config: Of a run, as its manifest holds it; it may be anybody's.
-    """
+    """Return the names of a run's bundled checkpoints, such as "scorer.detector"."""
     digests = config.get("digests")
     digests = digests if isinstance(digests, dict) else {}
     return tuple(name for name, ref in _checkpoints(config) if is_bundled(ref, digests.get(name)))
 
 
 def is_miniature(config: Mapping[str, Any]) -> bool:
-    """Return whether any model of a run is the miniature's.
-
-    Args:
-        config: Of a run, as its manifest holds it.
-    """
+    """Return whether any model of a run is the miniature's."""
     return bool(config.get("miniature")) or bool(bundled_parts(config))
 
 
 def label(config: Mapping[str, Any]) -> str:
-    """Return what must be said of a run with models of the miniature; "" of any other.
-
-    Args:
-        config: Of a run, as its manifest holds it.
-    """
+    """Return what must be said of a run with models of the miniature; "" of any other."""
     if not is_miniature(config):
         return ""
     names = [name for name, _ in _checkpoints(config)]
@@ -138,20 +127,13 @@ def suite_name(config: Mapping[str, Any]) -> str:
 
     A run whose checkpoints are all those of another built-in suite is that suite's, since a name
     may have been given to other models after the run.
-
-    Args:
-        config: Of a run, as its manifest holds it.
     """
     name, others = _built_in(config)
     return f"{name} with another {', '.join(others)}" if others else name
 
 
 def other_parts(config: Mapping[str, Any]) -> list[str]:
-    """Return the checkpoints in which a run differs from the built-in suite of `suite_name`.
-
-    Args:
-        config: Of a run, as its manifest holds it.
-    """
+    """Return the checkpoints in which a run differs from the built-in suite of `suite_name`."""
     return _built_in(config)[1]
 
 

@@ -59,12 +59,7 @@ class DiffusersGenerator(PipelineGenerator):
 
     @classmethod
     def settings_for(cls, references: Mapping[str, str]) -> type:
-        """Return the settings of a suite's pipeline (see `harness.models.base.GeneratorFactory`).
-
-        Raises:
-            UsageError: No pipeline is named.
-            HarnessError: It is missing, or no text-to-image pipeline of diffusers.
-        """
+        """Return a suite's pipeline's settings (see `harness.models.base.GeneratorFactory`)."""
         if "pipeline" not in references:
             raise no_pipeline()
         return settings_class(resolve(references["pipeline"]))
@@ -83,10 +78,6 @@ class DiffusersGenerator(PipelineGenerator):
             loading: The checkpoint `pipeline` is a folder as `DiffusionPipeline.save_pretrained`
                 writes it; there may be adapters (`harness.models.adapter_names`). The settings are
                 arguments of its call.
-
-        Raises:
-            UsageError: A setting the pipeline does not have, or a device that is not there.
-            HarnessError: The checkpoint is missing, damaged or no text-to-image pipeline's.
         """
         if "pipeline" not in loading.checkpoints:
             raise no_pipeline()
@@ -111,11 +102,7 @@ class DiffusersGenerator(PipelineGenerator):
 
     @classmethod
     def truncation(cls, checkpoints: Mapping[str, Path]) -> Truncation | None:
-        """Build it without weights (see `harness.models.base.GeneratorFactory`).
-
-        Raises:
-            HarnessError: The pipeline's configuration is missing or damaged.
-        """
+        """Build it without weights (see `harness.models.base.GeneratorFactory`)."""
         if "pipeline" not in checkpoints:
             return None
         from harness.models.pipeline_truncation import pipeline_truncation

@@ -3,6 +3,7 @@
 A judge that finds with the scorer's detector what the scorer will find is an oracle in all but
 name: its score is hardly one of a method. Whether checkpoints are the same is asked of their
 content, since a name may be any: by digest, and by the weights themselves where they are here.
+Every `config` here is a run's as its manifest holds it.
 """
 
 from __future__ import annotations
@@ -40,9 +41,6 @@ def shared(config: Mapping[str, Any]) -> Shared:
     """Hold the judge's checkpoints against the scorer's.
 
     Where it is not known which part of a judge decides, every part counts as one that does.
-
-    Args:
-        config: Of a run, as its manifest holds it.
     """
     judge = _contents(config, "judge")
     parts = tuple(dict.fromkeys(part for part, _ in _common(config, "judge", "scorer")))
@@ -67,9 +65,6 @@ def notices(config: Mapping[str, Any]) -> list[str]:
 
     That it has a metric's weights, or learnt from data that a metric or the scorer learnt from: a
     gain there is then partly the judge's own. Nothing is concluded from data that is not public.
-
-    Args:
-        config: Of a run, as its manifest holds it.
     """
     if config["oracle"]:
         return []
@@ -102,18 +97,12 @@ def _common(config: Mapping[str, Any], role: str, other: str) -> Iterator[tuple[
 def unread(config: Mapping[str, Any]) -> list[str]:
     """List the judge's and scorer's checkpoints whose weights are not here to be compared.
 
-    Args:
-        config: Of a run, as its manifest holds it.
-
     Returns:
         Names such as "judge.detector"; they were compared by digest alone.
     """
-    return [name for name in _names(config) if not _has_weights(config, name)]
-
-
-def _names(config: Mapping[str, Any]) -> Iterator[str]:
-    for role in ("judge", "scorer"):
-        yield from (f"{role}.{part}" for part in _contents(config, role))
+    roles = ("judge", "scorer")
+    names = [f"{role}.{part}" for role in roles for part in _contents(config, role)]
+    return [name for name in names if not _has_weights(config, name)]
 
 
 def _contents(config: Mapping[str, Any], role: str) -> dict[str, str]:

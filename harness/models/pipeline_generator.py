@@ -99,10 +99,6 @@ class PipelineGenerator:
 
         FLOPs are those of the row itself, not of the padding beside it. Encoding a prompt is
         charged to the draw that caused it; a draw that finds it in the cache pays nothing.
-
-        Raises:
-            HarnessError: A request brings feedback, requests differ in settings or are too many,
-                the pipeline refuses the settings, or its output is not finite.
         """
         if not requests:
             return []
@@ -202,9 +198,6 @@ class PipelineGenerator:
         The pipeline's own code runs, without weights: what its networks would take is counted, and
         they answer with zeros. Feedback makes a draw dearer by what its sentences are long, which
         is not counted here.
-
-        Raises:
-            HarnessError: The pipeline's configuration is missing or damaged.
         """
         if "pipeline" not in loading.checkpoints:
             return None
@@ -272,12 +265,7 @@ class PipelineGenerator:
             vae.decode = self._decode
 
     def _decode_rows(self, *args: Any, **kwargs: Any) -> Any:
-        """Decode, and look at the numbers: the pipelines clamp infinities out of sight.
-
-        Raises:
-            BadAnswer: A row came out with NaN or infinite values.
-            MemoryError: There was not enough of it; SANA's pipeline would hide torch's own error.
-        """
+        """Decode, and look at the numbers: the pipelines clamp infinities out of sight."""
         import torch
 
         try:
@@ -323,11 +311,7 @@ class PipelineGenerator:
         return (latents, *made[1:]) if isinstance(made, tuple) else latents
 
     def _encode_rows(self, *args: Any, **kwargs: Any) -> Any:
-        """Encode each row's texts by themselves, or remember them; then put the rows together.
-
-        Raises:
-            Uneven: The rows' encodings do not fit into one batch.
-        """
+        """Encode each row's texts by themselves, or remember them; then put the rows together."""
         bound = inspect.signature(self._encode).bind(*args, **kwargs)
         bound.apply_defaults()
         number = len(self._rows)

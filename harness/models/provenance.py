@@ -57,11 +57,7 @@ def card(reference: str) -> Card:
 
 
 def cards(config: Mapping[str, Any]) -> dict[str, Card]:
-    """Return the cards of a run's verifiers by "role.part".
-
-    Args:
-        config: Of the run, as its manifest holds it.
-    """
+    """Return the cards of a run's verifiers by "role.part"."""
     references: dict[str, str] = {}
     for role in ROLES:
         spec = config.get(role) or {}

@@ -74,10 +74,6 @@ class SanaGenerator(PipelineGenerator):
                 writes it; `components`, if there is one, a folder whose text encoder and
                 transformer take the place of the pipeline's; and adapters
                 (`harness.models.adapter_names`). The settings are `SanaSettings`.
-
-        Raises:
-            UsageError: A setting this sampler does not have, or a device that is not there.
-            HarnessError: The checkpoint is missing, damaged or another model's.
         """
         options.build(SanaSettings, loading.settings, flag="-G")
         if "pipeline" not in loading.checkpoints:
@@ -111,9 +107,6 @@ class SanaGenerator(PipelineGenerator):
 
         Args:
             checkpoints: As `load` takes them.
-
-        Raises:
-            HarnessError: The tokenizer is missing or damaged.
         """
         if "pipeline" not in checkpoints:
             return None

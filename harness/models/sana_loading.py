@@ -20,37 +20,19 @@ if TYPE_CHECKING:
     import torch
     from diffusers import SanaPipeline
 
-CONTEXT_WEIGHTS = (
-    "clip_norm.",
-    "clip_projection.",
-    "reflection_norm.",
-    "reflection_text_norm.",
-    "reflection_text_projection.",
-    "reflection_transformer.",
-)
+CONTEXT_WEIGHTS = ("clip_norm.", "clip_projection.", "reflection_norm.", "reflection_text_norm.",
+                   "reflection_text_projection.", "reflection_transformer.")  # fmt: skip
 """Parts of the names of weights that only `SanaTransformer2DModelWithContext` has."""
 
-CONTEXT_CONFIG = (
-    "context_qk_norm",
-    "num_reflection_transformer_layers",
-    "reflection",
-    "reflection_mode",
-    "vision_feature_dim",
-)
+CONTEXT_CONFIG = ("context_qk_norm", "num_reflection_transformer_layers", "reflection",
+                  "reflection_mode", "vision_feature_dim")  # fmt: skip
 """Fields of that class's config that a plain transformer does not know."""
 
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
-_FILES = (
-    "model_index.json",
-    "scheduler/scheduler_config.json",
-    "text_encoder/config.json",
-    "text_encoder/model.safetensors",
-    "tokenizer/tokenizer_config.json",
-    "transformer/config.json",
-    f"transformer/{_WEIGHTS}",
-    "vae/config.json",
-    f"vae/{_WEIGHTS}",
-)
+_FILES = ("model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json",
+          "text_encoder/model.safetensors", "tokenizer/tokenizer_config.json",
+          "transformer/config.json", f"transformer/{_WEIGHTS}", "vae/config.json",
+          f"vae/{_WEIGHTS}")  # fmt: skip
 _REPLACED = ("text_encoder", "transformer")
 _PLAIN_TRANSFORMERS = ("SanaTransformer2DModel", "SanaTransformer2DModelWithContext", None)
 

@@ -7,8 +7,9 @@ given by path: `--model my_suite.toml`. Reading one imports no model library.
 from __future__ import annotations
 
 import tomllib
+from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,8 @@ class Suite(BaseModel):
 
     def spec(self, role: Role) -> ModelSpec:
         """The model of a role."""
-        return {
-            Role.GENERATOR: self.generator,
-            Role.JUDGE: self.judge,
-            Role.SCORER: self.scorer,
-            Role.METRIC: self.metric,
-        }[role]
+        spec: ModelSpec = getattr(self, role.value)
+        return spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +118,7 @@ class Part:
     name: str
     ref: str
     path: Path | None
-    looked: tuple[str, ...] = field(default=())
-
-    @property
-    def present(self) -> bool:
-        """True if it is on this machine."""
-        return self.path is not None
+    looked: tuple[str, ...] = ()
 
 
 def load_suite(name_or_path: str | Path) -> Suite:
@@ -182,9 +174,7 @@ def sampler_settings(
     Raises:
         UsageError: Unknown generator, unknown setting, or a value it does not take.
     """
-    merged: dict[str, Setting] = {}
-    for layer in overrides:
-        merged.update(layer)
+    merged = dict(ChainMap(*map(dict, reversed(overrides))))
     factory = GENERATORS.get(spec.kind)
     own = hasattr(factory, "settings_for")
     return options.resolved(

@@ -22,19 +22,11 @@ from harness.records import Request, whole_steps
 if TYPE_CHECKING:
     import torch
 
-SOLVERS = frozenset(
-    {
-        "DDIMScheduler",
-        "DDPMScheduler",
-        "DPMSolverMultistepScheduler",
-        "EulerAncestralDiscreteScheduler",
-        "EulerDiscreteScheduler",
-        "FlowMatchEulerDiscreteScheduler",
-        "LCMScheduler",
-        "SCMScheduler",
-        "UniPCMultistepScheduler",
-    }
-)
+SOLVERS = frozenset({
+    "DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler",
+    "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler",
+    "LCMScheduler", "SCMScheduler", "UniPCMultistepScheduler",
+})  # fmt: skip
 """Schedulers whose memory and noise levels are known here."""
 
 _OPTIONS: dict[str, tuple[Any, ...]] = {
@@ -334,11 +326,7 @@ def _clean(
 
 
 def _unpacked(request: Request, steps: int) -> dict[str, Any]:
-    """Return the state that a request starts from, by name.
-
-    Raises:
-        HarnessError: It is not there, or it is of another step or schedule.
-    """
+    """Return the state that a request starts from, by name."""
     from safetensors.torch import load
 
     assert request.start is not None

@@ -82,11 +82,7 @@ class Mask2FormerDetector:
 
     @classmethod
     def load(cls, loading: Loading) -> Mask2FormerDetector:
-        """Load a folder that `convert` or `save_pretrained` wrote (see `DetectorFactory`).
-
-        Raises:
-            HarnessError: The folder is incomplete or does not fit its own configuration.
-        """
+        """Load a folder that `convert` or `save_pretrained` wrote (see `DetectorFactory`)."""
         from transformers import Mask2FormerForUniversalSegmentation
 
         folder, own = loading.checkpoints["detector"], cast(dict[str, Any], loading.settings)

@@ -59,11 +59,7 @@ def connect(address: str | None) -> bool:
 
 
 def _check_working_directory() -> None:
-    """Refuse one whose modules Ray's workers, which search it first, would take for this program.
-
-    Raises:
-        HarnessError: It holds another module `harness`.
-    """
+    """Refuse one with another `harness`, which Ray's workers would import: they search it first."""
     spec = PathFinder.find_spec("harness", [os.getcwd()])
     if spec is not None and spec.origin not in (None, str(Path(harness.__file__))):
         raise HarnessError(

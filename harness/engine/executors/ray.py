@@ -305,11 +305,7 @@ class RayExecutor:
         self._fill(slot)
 
     def _give_up(self, slot: Slot, error: HarnessError) -> None:
-        """Go on without a worker that cannot load; not from the start, and not the last of a role.
-
-        Raises:
-            HarnessError: The one given.
-        """
+        """Go on without a worker that cannot load, unless it is a role's last or the start's."""
         if self._starting or not any(s.role is slot.role for s in self._slots if s is not slot):
             raise error
         self._given_up[slot.name] = error.message
@@ -338,11 +334,7 @@ class RayExecutor:
                 self.submit(jobs.popleft())
 
     def _check_roles(self) -> None:
-        """Stop waiting for a role that nobody is left of.
-
-        Raises:
-            HarnessError: None of it found a place in the time for that.
-        """
+        """Stop waiting for a role that nobody is left of."""
         now = time.monotonic()
         for role in self._placement:
             if any(slot.role is role and slot.placing is None for slot in self._slots):

@@ -106,11 +106,6 @@ class ReflectDiTGenerator(SanaGenerator):
                 `components`, if there is one, a folder whose text encoder takes the place of the
                 pipeline's; `vision_encoder` a SigLIP with its image processor. The settings are
                 `ReflectDiTSettings`.
-
-        Raises:
-            UsageError: A setting this sampler does not have, a device that is not there, or no
-                `pipeline` or `vision_encoder`.
-            HarnessError: A checkpoint is missing, damaged or another model's.
         """
         options.build(cls.Settings, loading.settings, flag="-G")
         checkpoints = loading.checkpoints
@@ -175,10 +170,6 @@ class ReflectDiTGenerator(SanaGenerator):
         `SHORT_SENTENCE` text tokens a feedback if it fits, else `max_feedback_length` text
         tokens. Requests of either length run as a batch of their own. Looking at an image and
         reading a sentence are charged to the draw that first brings them.
-
-        Raises:
-            HarnessError: Requests differ in settings or in their number of feedbacks, are too
-                many, or the model's output is not finite.
         """
         numbers = {len(request.feedback) for request in requests}
         if numbers <= {0}:

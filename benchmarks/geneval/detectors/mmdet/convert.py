@@ -126,9 +126,14 @@ def translate(state: Mapping[str, Tensor], source: str = "the checkpoint") -> di
     unknown = []
     for key, tensor in state.items():
         if key.endswith(".relative_position_index"):
-            _check_positions(key, tensor, source)
+            if not torch.equal(tensor, relative_positions(window_of(tensor))):
+                raise HarnessError(
+                    f"{source} orders the pixels of a window in an unknown way ({key})",
+                    "only Swin's own order can be converted",
+                )
             continue
-        target = renamed(_unfused(key))
+        # As the table knows modules of one level, a fused projection is named by its holder.
+        target = renamed(key.replace(".w_msa.qkv.", ".w_msa.qkv_"))
         if target is None:
             unknown.append(key)
             continue
@@ -145,11 +150,6 @@ def translate(state: Mapping[str, Tensor], source: str = "the checkpoint") -> di
 
 
 _DAMAGED = "the file may be damaged: download it again"
-
-
-def _unfused(key: str) -> str:
-    """A fused projection is named by what holds it, as the table knows modules of one level."""
-    return key.replace(".w_msa.qkv.", ".w_msa.qkv_")
 
 
 def _parts(target: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -175,14 +175,6 @@ def _reorder_merged(tensor: Tensor) -> Tensor:
     """
     window = tensor.reshape(*tensor.shape[:-1], -1, 2, 2)
     return window.movedim((-1, -2, -3), (-3, -2, -1)).reshape(tensor.shape)
-
-
-def _check_positions(key: str, tensor: Tensor, source: str) -> None:
-    if not torch.equal(tensor, relative_positions(window_of(tensor))):
-        raise HarnessError(
-            f"{source} orders the pixels of a window in an unknown way ({key})",
-            "only Swin's own order can be converted",
-        )
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:

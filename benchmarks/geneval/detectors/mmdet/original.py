@@ -74,13 +74,7 @@ class MmdetDetector:
 
     @classmethod
     def load(cls, loading: Loading) -> MmdetDetector:
-        """Load a folder that `convert` wrote (see `DetectorFactory`).
-
-        Raises:
-            UsageError: Another number format than float32 is asked for.
-            HarnessError: mmdet is not installed, or the folder is incomplete or does not fit its
-                own configuration.
-        """
+        """Load a folder that `convert` wrote (see `DetectorFactory`)."""
         folder, own = loading.checkpoints["detector"], cast(dict[str, Any], loading.settings)
         if loading.dtype != "float32":
             raise UsageError(
