@@ -120,6 +120,11 @@ class Part:
     path: Path | None
     looked: tuple[str, ...] = ()
 
+    @property
+    def present(self) -> bool:
+        """True if it is on this machine."""
+        return self.path is not None
+
 
 def load_suite(name_or_path: str | Path) -> Suite:
     """Load a suite by its registered name, from a TOML file, or around a pipeline of diffusers.
