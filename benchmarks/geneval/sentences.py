@@ -24,15 +24,15 @@ def sentence(failure: Failure) -> str:
     A relation that cannot hold because its target is not as it should be gets no sentence of
     its own (""): what is wrong with the target is said where the target is asked for.
     """
-    label, count, count_found = failure.label, failure.count, failure.found
+    label, count, number = failure.label, failure.count, failure.found
     match failure.kind:
         case FailureKind.MISSING:
             return f"There is no {label} in image."
         case FailureKind.TOO_FEW:
-            return f"There should be {count} {label}, but only {count_found} exists in image."
+            return f"There should be {count} {label}, but only {number} exists in image."
         case FailureKind.TOO_MANY:
             # Its count is the number that is already one too many.
-            return f"There should be {count - 1} {label}, but {count_found} exists in image."
+            return f"There should be {count - 1} {label}, but {number} exists in image."
         case FailureKind.WRONG_COLOR:
             seen = dict.fromkeys(color for color in failure.colors if color != failure.color)
             return f"The {label} should be {failure.color}, but it is {' and '.join(seen)}."

@@ -6,9 +6,9 @@ summary itself.
 
 from __future__ import annotations
 
-import click
+from importlib import import_module
 
-from harness.cli.lazy import LazyGroup
+import click
 
 COMMANDS = {
     "run": ("harness.cli.run:run", "Search with a strategy over a benchmark's prompts."),
@@ -36,9 +36,40 @@ COMMANDS = {
 }
 
 
+class LazyGroup(click.Group):
+    """The group of the `COMMANDS`, each imported only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands' names, in the order of the help page."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name the one that was probably meant."""
+        unknown = args and args[0] not in COMMANDS and not args[0].startswith("-")
+        if unknown and not ctx.resilient_parsing:  # as for tab completion, which fails in silence
+            from harness.errors import UsageError, did_you_mean
+
+            raise UsageError(f"unknown command '{args[0]}'", did_you_mean(args[0], COMMANDS))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the summaries."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
 @click.group(
     cls=LazyGroup,
-    lazy=COMMANDS,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,

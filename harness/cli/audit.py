@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.audit.result import Result
 
 
-@click.command(short_help="Check a run as a reviewer would who trusts nobody.")
+@click.command()
 @click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN…")
 @click.option("--regenerate", type=NATURAL, default=20, help="Draws to make again.")
 @click.option("--rescore", type=NATURAL, default=50, help="Verdicts to ask for again.")

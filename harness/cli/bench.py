@@ -31,7 +31,7 @@ BUSY_CORES = 0.25
 """Cores that other programs may use before rates are called doubtful."""
 
 
-@click.command(short_help="Measure how fast a run is on this machine.")
+@click.command()
 @click.option("--model", default="miniature", help="Suite to run.")
 @click.option("--strategy",
               help="How to search; default: best-of-n with a budget of 4 and, where the generator "

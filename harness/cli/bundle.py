@@ -9,7 +9,7 @@ import click
 from harness.cli.kinds import PATH
 
 
-@click.command(short_help="Pack a run for an auditor elsewhere.")
+@click.command()
 @click.argument("run", type=PATH)
 @click.option("--out", type=PATH, required=True, metavar="FILE", help="The zip file to write.")
 @click.option("--plugins", is_flag=True,

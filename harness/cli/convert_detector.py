@@ -9,7 +9,7 @@ import click
 from harness.cli.kinds import PATH
 
 
-@click.command("convert-detector", short_help="Read an mmdet checkpoint into a detector folder.")
+@click.command("convert-detector")
 @click.argument("checkpoint", type=PATH)
 @click.option("--out", type=PATH, required=True,
               help="The detector's folder; must be new or empty.")  # fmt: skip

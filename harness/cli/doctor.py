@@ -7,7 +7,7 @@ import click
 from harness.cli.kinds import DEVICE
 
 
-@click.command(short_help="Say what this machine can do, and check that it does it right.")
+@click.command()
 @click.option("--device", type=DEVICE, default="auto", help="Where the scorers are checked.")
 @click.option("--address", metavar="ADDRESS", help="A Ray cluster to look at.")
 def doctor(device: str, address: str | None) -> int:

@@ -13,7 +13,7 @@ from harness.cli.terminal import printable
 SELECTED, TABLE = ("geneval", "dpg-bench"), "csv"
 
 
-@click.command(short_help="Write a run's images or draws for other tools.")
+@click.command()
 @click.argument("run", type=PATH)
 @click.option("--format", "layout", type=click.Choice([*SELECTED, "hf-dataset", "fiftyone", TABLE]),
               default="geneval",

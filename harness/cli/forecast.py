@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.log.location import Location
 
 
-@click.command(short_help="Predict what a larger budget would buy.")
+@click.command()
 @click.argument("runs", nargs=-1, required=True, type=RunPlace(), metavar="RUN…")
 @click.option("--budget", type=click.IntRange(min=1, max=1_000_000), default=2048, metavar="N",
               help="The largest budget to predict, in draws a prompt.")  # fmt: skip

@@ -10,7 +10,7 @@ from harness.cli.kinds import PATH
 from harness.cli.recorded import recorded_command
 
 
-@click.command("import", short_help="Make a run of what another program produced.")
+@click.command("import")
 @click.argument("source", type=PATH, metavar="DIR")
 @click.option("--format", "layout", type=click.Choice(["reflect-dit"]), required=True,
               help="Which program's folders they are.")  # fmt: skip

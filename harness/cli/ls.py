@@ -14,7 +14,7 @@ from harness.errors import UsageError
 PLUGINS = ("strategies", "benchmarks", "generators", "judges", "metrics")
 
 
-@click.command(short_help="List strategies, benchmarks, models, judges, metrics or runs.")
+@click.command()
 @click.argument("what", type=click.Choice([*PLUGINS, "suites", "models", "runs"]))
 @click.argument("folder", required=False, type=PATH)
 @click.option("--root", type=PATH, default=Path("results"), hidden=True)

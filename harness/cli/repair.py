@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.log.location import Location
 
 
-@click.command(short_help="Set aside what is damaged in a run's log.")
+@click.command()
 @click.argument("run", type=RunPlace())
 def repair(run: Location) -> None:
     """Say what is damaged in the log of the run in the folder RUN, and set it aside.

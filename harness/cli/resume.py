@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.log.run_folder import RunFolder
 
 
-@click.command(short_help="Carry on with a run that was stopped.")
+@click.command()
 @click.argument("run", type=ExistingRun())
 @reuse_option
 @track_option

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from harness.cli.batch_size import BatchSize
 from harness.cli.execution import execution_options, metrics_option, track_option
 from harness.cli.kinds import COUNT, DTYPE, NATURAL, pairs, words
 from harness.cli.places import RunPlace, reuse_option
 
 if TYPE_CHECKING:
+    from harness.engine.launch import Execution
     from harness.log.location import Location
     from harness.log.run_folder import RunFolder
+    from harness.plan import Plan
 
 
-@click.command(short_help="Search with a strategy over a benchmark's prompts.")
+class BatchSize(click.ParamType[int | str]):
+    """A whole number above 0, or "auto"."""
+
+    AUTO: ClassVar[str] = "auto"
+    name = "N|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """Check what was given."""
+        if value == self.AUTO:
+            return self.AUTO
+        return click.IntRange(min=1).convert(value, param, ctx)
+
+
+@click.command()
 @click.option("--strategy", default="best-of-n", help="How to search.")
 @pairs("-S", "strategy_options", "Strategy option.")
 @click.option("--budget", type=COUNT, default=4, help="The most draws for one prompt.")
@@ -90,7 +106,6 @@ def run(
         baseline, *options = beside.split(",")
         named = {"strategy": baseline, "strategy_options": parse(tuple(options), flag="--beside")}
         asks.append({**asked, **named})
-    from harness.cli.batch_size import settle
     from harness.cli.execute import execute
     from harness.cli.execution import resolve
     from harness.engine.ladder import as_begun, laddered
@@ -114,7 +129,7 @@ def run(
             ready = laddered(ready)
         notes: dict[str, Any] = {}
         if batch_size == BatchSize.AUTO:
-            ready, notes = settle(ready, where, place, Path("results"), is_laddered=ladder)
+            ready, notes = _settle(ready, where, place, Path("results"), is_laddered=ladder)
         folder = default_folder(ready, Path("results")) if place is None else RunFolder(place)
         ready = as_begun(ready, folder)
         codes.append(execute(ready, where, folder, notes, reuse, track))
@@ -130,3 +145,44 @@ def run(
         click.echo()
     click.echo(f"look      python -m harness view {shlex.join(places)}")
     return max(codes)
+
+
+def _settle(
+    plan: Plan, execution: Execution, out: Location | None, results: Path, *, is_laddered: bool
+) -> tuple[Plan, dict[str, Any]]:
+    """Fix the generator's batch size: an earlier run's of the same command, else by measuring.
+
+    Args:
+        plan: With whatever batch size.
+        execution: Where the run will work.
+        out: Its folder, if one was given.
+        results: Where to look for it otherwise.
+        is_laddered: Whether late rounds may run at fewer rows.
+
+    Returns:
+        The plan, and what its manifest is to keep of the measurement.
+
+    Raises:
+        HarnessError: It cannot be measured, or the run not be written.
+    """
+    from harness.engine.calibration import calibrate, earlier, with_batch_size
+    from harness.log.files import check_writable
+    from harness.log.run_folder import RunFolder, find_runs
+
+    folders = [RunFolder(out)] if out is not None else find_runs(results)
+    known = earlier(plan, folders, is_laddered=is_laddered)
+    if known is not None:
+        click.echo(f"batch size: {known}, as this run was begun with", err=True)
+        return with_batch_size(plan, known, is_laddered=is_laddered), {}
+    check_writable(results if out is None else out)
+    click.echo("measuring batch sizes …", err=True)
+    calibration = calibrate(plan, execution, is_laddered=is_laddered)
+    for size in calibration.sizes:
+        click.echo(
+            f"  {size.batch_size:3d}: {size.images_per_second:.2f} images/s, "
+            f"{size.memory_bytes / 2**30:.2f} GB held",
+            err=True,
+        )
+    click.echo(f"batch size: {calibration.batch_size} ({calibration.stopped})", err=True)
+    settled = with_batch_size(plan, calibration.batch_size, is_laddered=is_laddered)
+    return settled, {"calibration": calibration.record()}

@@ -13,7 +13,7 @@ from harness.cli.kinds import COUNT, DTYPE, PATH, pairs
 from harness.cli.recorded import recorded_command
 
 
-@click.command(short_help="Score images, whatever made them.")
+@click.command()
 @click.argument("images", type=PATH)
 @click.option("--prompts", type=PATH, metavar="FILE",
               help="What the images of one flat folder were made for; files are named by id or "

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.log.run_folder import RunFolder
 
 
-@click.command(short_help="Print what a run came to.")
+@click.command()
 @click.argument("run", type=RunPlace())
 @click.option("--json", "as_json", is_flag=True,
               help="For programs: one JSON object, see the docs.")  # fmt: skip

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.log.location import Location
 
 
-@click.command(short_help="Look at runs in a browser.")
+@click.command()
 @click.argument("runs", nargs=-1, type=RunPlace(), metavar="[RUN…]")
 @click.option("--root", type=PATH, default=Path("results"),
               help="Where to look for runs, if none is named.")  # fmt: skip

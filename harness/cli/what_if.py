@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.log.location import Location
 
 
-@click.command("what-if", short_help="Replay another strategy against a run's draws.")
+@click.command("what-if")
 @click.argument("runs", nargs=-1, required=True, type=RunPlace(), metavar="RUN…")
 @click.option("--strategy", help="How to search.")
 @click.option("-S", "options", multiple=True, metavar=PAIR, help="Strategy option.")

@@ -1,7 +1,7 @@
 """Answers of models are held against what they can possibly be.
 
 A broken device or model hands back NaN, black pictures, or rows that are missing. Each of these is
-a failed try, to be counted and made again, and never a score.
+a failed try, to be counted and made again, and never a score: the check raises `BadAnswer`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,7 @@ from harness.text import is_encodable
 
 
 def check_length(role: Role, asked: int, answered: int) -> None:
-    """Refuse an answer with too few or too many rows.
-
-    Raises:
-        BadAnswer: So it is.
-    """
+    """Refuse an answer with too few or too many rows."""
     if asked != answered:
         raise BadAnswer(
             Failure.WRONG_SHAPE, f"the {role} answered {answered} rows of a batch of {asked}"
@@ -38,9 +34,6 @@ def check_image(image: Image, settings: Mapping[str, Any]) -> None:
     Args:
         image: Meant to be bytes, shape (height, width, 3).
         settings: The sampler's; `height` and `width` count if both are there.
-
-    Raises:
-        BadAnswer: It is no picture.
     """
     if image.dtype != np.uint8:
         if np.issubdtype(image.dtype, np.inexact) and not np.isfinite(image).all():
@@ -59,23 +52,14 @@ def check_image(image: Image, settings: Mapping[str, Any]) -> None:
 
 
 def check_verdict(verdict: Verdict) -> None:
-    """Refuse a verdict without a yes or no, or with a score that cannot be compared.
-
-    Raises:
-        BadAnswer: So it is. Judges have scales of their own, so any finite score is one.
-    """
+    """Refuse a verdict without a yes or no, or with a score that cannot be compared."""
     _check_bool(Role.JUDGE, "accepted", verdict.accepted)
     if not _finite(verdict.score):
         raise _bad(f"the judge gave the score {verdict.score}")
 
 
 def check_score(score: Score) -> None:
-    """Refuse a grade that is no number from 0 on, one without a yes or no, or impossible evidence.
-
-    Raises:
-        BadAnswer: The value, a probability or a weight is negative or not finite, a confidence is
-            outside of 0 to 1, or a box is not finite.
-    """
+    """Refuse a score without a yes or no, with a grade below 0 or with impossible evidence."""
     _check_bool(Role.SCORER, "correct", score.correct)
     if not (_finite(score.value) and score.value >= 0):
         raise _bad(f"the scorer gave the grade {score.value}")
@@ -100,42 +84,26 @@ def check_score(score: Score) -> None:
 
 
 def check_metrics(metrics: Mapping[str, float]) -> None:
-    """Refuse a measure that is no number.
-
-    Raises:
-        BadAnswer: A value is NaN or infinite. Metrics have scales of their own.
-    """
+    """Refuse a measure that is no number."""
     for name, value in metrics.items():
         if not _finite(value):
             raise _bad(f"the metric '{name}' gave {value}")
 
 
 def check_reply(text: object) -> None:
-    """Refuse an answer that is no text, or that no log could hold.
-
-    Raises:
-        BadAnswer: It is neither.
-    """
+    """Refuse an answer that is no text, or that no log could hold."""
     if not isinstance(text, str) or not is_encodable(text):
         raise BadAnswer(Failure.WRONG_SHAPE, f"the judge replied {text!r}, which is no text")
 
 
 def check_state(request: Request[Any], made: Made) -> None:
-    """Refuse a draw that stopped without saying in which state.
-
-    Raises:
-        BadAnswer: It has a stop and brings no state.
-    """
+    """Refuse a draw that stopped without saying in which state."""
     if request.stop is not None and not made.state:
         raise BadAnswer(Failure.WRONG_SHAPE, "the generator stopped a draw and gave no state")
 
 
 def check_cost(role: Role, cost: Cost) -> None:
-    """Refuse a cost that would spoil every sum it is in.
-
-    Raises:
-        BadAnswer: A part of it is negative or not finite.
-    """
+    """Refuse a cost that would spoil every sum it is in."""
     for unit in ("nfe", "flops", "tokens"):
         value = getattr(cost, unit)
         if unit == "flops" and value is None:

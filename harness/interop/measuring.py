@@ -35,7 +35,7 @@ SUITE = "measured-images"
 
 
 @dataclass(frozen=True)
-class Kept(Benchmark):
+class RunPrompts(Benchmark):
     """The prompts that a run keeps, whatever they were of: for metrics that look at prompts."""
 
     name: ClassVar[str] = "the run"
@@ -129,7 +129,7 @@ def measure(
         raise UsageError(f"{folder.path} has no image", "there is nothing to measure")
     suite = load_suite(model or "miniature")
     with import_paths(allowed=True):  # metrics are the user's own words; nothing else is imported
-        spec = chosen(metrics, suite.metric, Kept(tuple(prompts)))
+        spec = chosen(metrics, suite.metric, RunPrompts(tuple(prompts)))
     assert spec is not None
     spec = spec.model_copy(
         update={

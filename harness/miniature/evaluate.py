@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,32 +190,21 @@ def grid(requests: Sequence[Request], images: Sequence[Image], columns: int = 10
     return np.concatenate(rows).repeat(2, axis=0).repeat(2, axis=1)
 
 
-@click.command()
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    default=WEIGHTS,
-    help="Folder of the trained models; the package's own by default.",
-)
-@click.option(
-    "--world",
-    type=click.Choice(list(WORLDS)),
-    default="even",
-    show_default=True,
-    help="Whose images, and whose judge.",
-)
-@click.option("--images", default=4, show_default=True, help="Images a prompt.")
-@click.option("--batch", default=16, show_default=True, help="Images of the one batch shape.")
-@click.option("--seed", default=0, show_default=True)
+@click.command(context_settings={"show_default": True})
+@click.option("--weights", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              default=WEIGHTS, show_default="the package's own",
+              help="Folder of the trained models.")  # fmt: skip
+@click.option("--world", type=click.Choice(list(WORLDS)), default="even",
+              help="Whose images, and whose judge.")  # fmt: skip
+@click.option("--images", default=4, help="Images a prompt.")
+@click.option("--batch", default=16, help="Images of the one batch shape.")
+@click.option("--seed", default=0)
 @click.option("--speed/--no-speed", default=False, help="Also time generation at 1 to 32 images.")
-@click.option(
-    "--picture", type=click.Path(path_type=Path, dir_okay=False), help="Write a grid of samples."
-)
-@click.option(
-    "--write/--no-write",
-    default=False,
-    help="Keep the verdicts beside the weights and put the figures into their card.",
-)
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write a grid of samples.")  # fmt: skip
+@click.option("--write/--no-write", default=False,
+              help="Keep the verdicts beside the weights and put the figures into their "
+              "card.")  # fmt: skip
 def main(
     weights: Path,
     world: str,
@@ -240,16 +230,8 @@ def main(
     # In the world with habits plain draws are the base's whatever has learnt reflection.
     arms = {"base": None} if components else {"base": None, "reflect": weights / own.reflect}
     for what, transformer in arms.items():
-        drawn = list(
-            sample(
-                weights / "base",
-                texts,
-                seed,
-                batch,
-                transformer=transformer,
-                components=components,
-            )
-        )
+        images_of = partial(sample, weights / "base", texts, seed, batch)
+        drawn = list(images_of(transformer=transformer, components=components))
         tables.append(rows(what, requests, scorers, drawn))
     if picture:
         # A palette keeps the file small; the gradients do not need more.

@@ -60,14 +60,14 @@ def pipeline_class(folder: Path) -> Any:
             "convert it to one of diffusers' own pipelines",
         )
     with quiet():
-        found = getattr(diffusers, name, None)
-    if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
+        cls = getattr(diffusers, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, diffusers.DiffusionPipeline)):
         raise HarnessError(
             f"{folder}/model_index.json names the pipeline {name!r}, which diffusers "
             f"{diffusers.__version__} does not have",
             "it is no diffusers pipeline, or needs a newer diffusers",
         )
-    given = inspect.signature(found.__call__).parameters
+    given = inspect.signature(cls.__call__).parameters
     needed = {
         argument
         for argument, parameter in given.items()
@@ -79,7 +79,7 @@ def pipeline_class(folder: Path) -> Any:
             f"{folder} holds a {name}, which does not make images of texts alone",
             "give a text-to-image pipeline",
         )
-    return found
+    return cls
 
 
 @cache
@@ -259,13 +259,13 @@ def _part_class(folder: Path, name: str, entry: list[Any]) -> Any:
     is_pair = len(entry) == 2 and all(isinstance(word, str) for word in entry)
     library, bases = kinds.get(entry[0], (None, ())) if is_pair else (None, ())
     with quiet():
-        found = getattr(library, entry[1], None) if is_pair else None
-    if not (isinstance(found, type) and issubclass(found, bases)):
+        cls = getattr(library, entry[1], None) if is_pair else None
+    if not (isinstance(cls, type) and issubclass(cls, bases)):
         raise HarnessError(
             f"{folder}/model_index.json names {entry!r} as its {name}",
             "expected a class of diffusers or transformers; code beside a checkpoint is not run",
         )
-    return found
+    return cls
 
 
 def _is_model(cls: Any, library: str) -> bool:

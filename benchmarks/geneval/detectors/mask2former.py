@@ -39,14 +39,11 @@ UNUSED = ("pixel_level_module.encoder.swin.layernorm.", "pixel_level_module.enco
 and mmdet has none."""
 
 
-class Mask2FormerDetector:
-    """Mask2Former with mmdet's preprocessing and post-processing.
+class FramedDetector:
+    """A Mask2Former with mmdet's protocol around it, whichever library runs the network.
 
     Attributes:
-        network: A transformers `Mask2FormerForUniversalSegmentation`, in evaluation mode, its
-            weights in float32.
-        dtype: Number format it computes in. With a 16-bit format the pixel decoder stays in
-            float32: it computes places in the image, which 8 bits cannot tell apart.
+        network: In evaluation mode, its weights in float32.
         batch_size: Images of the one batch shape it runs at; smaller batches are padded.
         frame: The frame images are fitted into.
         resize: Number format images are resized in.
@@ -59,25 +56,63 @@ class Mask2FormerDetector:
         self,
         network: Any,
         *,
-        dtype: torch.dtype = torch.float32,
         batch_size: int = 1,
         frame: Frame | None = None,
         resize: Resize = "uint8",
         floor: float = SCORE_FLOOR,
     ) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.batch_size = batch_size
+        self.frame = frame or Frame()
+        self.resize: Resize = resize
+        self.floor = floor
+        self._flops = functools.cache(self._count_flops)
+
+    def flops(self, height: int, width: int) -> float:
+        """FLOPs of the network for one image, counted once for each input shape.
+
+        Sampling in deformable attention, as all that is no matrix product, is not counted.
+        """
+        return self._flops(*self.frame.padded(height, width))
+
+    def probe(self, image: Image) -> Tensor:
+        """Return the class probabilities for an image, shape (queries, classes + 1)."""
+        return class_probabilities(lambda pixels: self.forward(pixels)[0], image, self.batch_size)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the network.
+
+        Args:
+            pixels: What `mmdet.pipeline.preprocess` makes, shape (batch, 3, height, width).
+
+        Returns:
+            Class logits (batch, queries, classes + 1) and mask logits (batch, queries, height
+            / 4, width / 4), float32.
+        """
+        raise NotImplementedError
+
+    def _count_flops(self, height: int, width: int) -> float:
+        pixels = torch.zeros(1, 3, height, width)
+        return flops.count(lambda: self.forward(pixels))
+
+
+class Mask2FormerDetector(FramedDetector):
+    """Transformers' Mask2Former.
+
+    Attributes:
+        dtype: Number format it computes in. With a 16-bit format the pixel decoder stays in
+            float32: it computes places in the image, which 8 bits cannot tell apart.
+    """
+
+    def __init__(self, network: Any, *, dtype: torch.dtype = torch.float32, **options: Any) -> None:
         results = network.config.num_labels
         if results != len(CLASSES):
             raise HarnessError(
                 f"the detector knows {results} classes, GenEval has {len(CLASSES)}",
                 "use a Mask2Former trained on COCO instances",
             )
-        self.network = network.eval().requires_grad_(False)
+        super().__init__(network, **options)
         self.dtype = dtype
-        self.batch_size = batch_size
-        self.frame = frame or Frame()
-        self.resize: Resize = resize
-        self.floor = floor
-        self._flops = functools.cache(self._count_flops)
         _keep_in_float32(self.network.model.pixel_level_module.decoder)
 
     @classmethod
@@ -127,17 +162,6 @@ class Mask2FormerDetector:
                 )
         return [results[index] for index in range(len(images))]
 
-    def flops(self, height: int, width: int) -> float:
-        """FLOPs of the network for one image, counted once for each input shape.
-
-        Sampling in deformable attention, as all that is no matrix product, is not counted.
-        """
-        return self._flops(*self.frame.padded(height, width))
-
-    def probe(self, image: Image) -> Tensor:
-        """Return the class probabilities for an image, shape (queries, classes + 1)."""
-        return class_probabilities(lambda pixels: self.forward(pixels)[0], image, self.batch_size)
-
     def logits(self, images: Sequence[Image]) -> list[tuple[Tensor, Tensor]]:
         """The network's raw output for images of one size: (class, mask) logits of each."""
         outputs: list[tuple[Tensor, Tensor]] = []
@@ -146,15 +170,7 @@ class Mask2FormerDetector:
         return outputs
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the network.
-
-        Args:
-            pixels: What `mmdet_pipeline.preprocess` makes, shape (batch, 3, height, width).
-
-        Returns:
-            Class logits (batch, queries, classes + 1) and mask logits (batch, queries, height
-            / 4, width / 4), float32.
-        """
+        """Run the network in its number format (see `FramedDetector.forward`)."""
         device = self.network.device
         half = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(device.type, self.dtype, enabled=half):
@@ -170,10 +186,6 @@ class Mask2FormerDetector:
         where = f"{self.dtype} on {self.network.device}"
         require_finite("detector", where, class_logits, mask_logits)
         return list(zip(class_logits, mask_logits, strict=True))[: len(images)]
-
-    def _count_flops(self, height: int, width: int) -> float:
-        pixels = torch.zeros(1, 3, height, width)
-        return flops.count(lambda: self.forward(pixels))
 
 
 def _keep_in_float32(module: Any) -> None:

@@ -10,30 +10,36 @@ from collections.abc import Iterator
 
 from harness.audit.audited_run import AuditedRun, Row, named
 from harness.audit.result import Problems, Result, concluded, count
-from harness.engine.searches import timed_out
+from harness.engine.searches import SearchKey, timed_out
 from harness.replay import Replayed
 
 
 def check(run: AuditedRun) -> Result:
     """Replay every search that ended."""
     problems = Problems()
-    late = 0
-    results = run.replays
-    ended = [(key, search) for key, search in run.searches.items() if key in results]
-    for key, search in ended:
-        if timed_out(search["error"]):
-            late += 1
-            continue
-        for problem in wrong(results[key], search):
+    late = number = 0
+    for number, (key, search, wrong) in enumerate(replayed(run), start=1):  # noqa: B007
+        late += timed_out(search["error"])
+        for problem in wrong:
             problems.add(f"{named(key)} {problem}")
     evidence = [f"strategy '{run.config.strategy.name}' {run.config.strategy.options}"]
     if late:
         evidence.append(f"{count(late, 'search', 'searches')} ran out of time: not replayed")
-    return concluded(count(len(ended), "search", "searches"), problems, evidence)
+    return concluded(count(number, "search", "searches"), problems, evidence)
 
 
-def wrong(result: Replayed, search: Row) -> Iterator[str]:
-    """Yield how a logged search differs from its replay."""
+def replayed(run: AuditedRun) -> Iterator[tuple[SearchKey, Row, list[str]]]:
+    """Yield each search that ended and how it differs from its replay.
+
+    One that ran out of time is not held to it.
+    """
+    for key, search in run.searches.items():
+        if key in run.replays:
+            late = timed_out(search["error"])
+            yield key, search, [] if late else list(_wrong(run.replays[key], search))
+
+
+def _wrong(result: Replayed, search: Row) -> Iterator[str]:
     if result.missing:
         missing = result.missing[0]
         name = f"{missing.kind} {missing.index}"

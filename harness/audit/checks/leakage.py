@@ -8,10 +8,9 @@ are not the scorer's own, nor all its verdicts, as those of an oracle under anot
 from __future__ import annotations
 
 from harness.audit.audited_run import AuditedRun, named
-from harness.audit.checks.decisions import wrong
+from harness.audit.checks.decisions import replayed
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
 from harness.config import RECORDED_IMAGES, RECORDED_JUDGE, RunConfig
-from harness.engine.searches import timed_out
 from harness.log.schema import VERDICT
 from harness.models.leakage import shared, unread
 
@@ -85,18 +84,13 @@ def _checkpoints(config: RunConfig, problems: Problems) -> list[str]:
 
 
 def _replayed(run: AuditedRun, problems: Problems) -> list[str]:
+    ended = 0
     try:
-        results = run.replays
+        for ended, (key, _, wrong) in enumerate(replayed(run), start=1):  # noqa: B007
+            if wrong:
+                problems.add(f"without the scores, {named(key)} {wrong[0]}")
     except CannotCheck as error:
         return [f"not replayed without the scores: {error}"]
-    ended = 0
-    for key, search in run.searches.items():
-        if key not in results:
-            continue
-        ended += 1
-        differs = next(iter(wrong(results[key], search)), None)
-        if differs is not None and not timed_out(search["error"]):
-            problems.add(f"without the scores, {named(key)} {differs}")
     return [f"{count(ended, 'search', 'searches')} replayed without the scores"]
 
 

@@ -86,8 +86,8 @@ def relative_positions(window: int) -> Tensor:
     """
     axis = torch.arange(window)
     pixels = torch.cartesian_prod(axis, axis)
-    apart = pixels[:, None] - pixels[None, :] + window - 1
-    return apart[..., 0] * (2 * window - 1) + apart[..., 1]
+    offsets = pixels[:, None] - pixels[None, :] + window - 1
+    return offsets[..., 0] * (2 * window - 1) + offsets[..., 1]
 
 
 def window_of(positions: Tensor) -> int:

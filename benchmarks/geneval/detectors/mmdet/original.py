@@ -11,7 +11,6 @@ device, and any other call of a compiled operator is refused.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import logging
 import sys
@@ -19,18 +18,22 @@ import types
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.geneval.classes import CLASSES
-from benchmarks.geneval.detectors.base import SCORE_FLOOR, Detections
-from benchmarks.geneval.detectors.mask2former import UNUSED, batches, read_frame
+from benchmarks.geneval.detectors.base import Detections
+from benchmarks.geneval.detectors.mask2former import (
+    UNUSED,
+    FramedDetector,
+    batches,
+    read_frame,
+)
 from benchmarks.geneval.detectors.mmdet.convert import translate
-from benchmarks.geneval.detectors.mmdet.pipeline import Frame, Resize, class_probabilities
-from harness import flops
+from benchmarks.geneval.detectors.mmdet.pipeline import Frame, Resize
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError, first_line, shortened
 from harness.models.loading import quiet, read_config, read_weights
 from harness.records import Image, Loading
@@ -42,35 +45,12 @@ _LEFT_OUT = (*UNUSED, "criterion.empty_weight", "relative_position_index")
 """Parts of the names of tensors that transformers stores and mmdet has no use for."""
 
 
-class MmdetDetector:
-    """mmdet's Mask2Former, from preprocessing to detections.
+class MmdetDetector(FramedDetector):
+    """mmdet's Mask2Former, from preprocessing to detections."""
 
-    Attributes:
-        network: mmdet's `Mask2Former`, in evaluation mode.
-        batch_size: Images of the one batch shape it runs at; smaller batches are padded.
-        frame: The frame images are fitted into.
-        resize: Number format images are resized in.
-        floor: Detections with a score at or below it are not reported.
-    """
-
-    options: ClassVar = frozenset({"resize", "floor"})
-
-    def __init__(
-        self,
-        network: Any,
-        *,
-        batch_size: int = 1,
-        frame: Frame | None = None,
-        resize: Resize = "uint8",
-        floor: float = SCORE_FLOOR,
-    ) -> None:
-        self.network = network.eval().requires_grad_(False)
-        self.batch_size = batch_size
-        self.frame = frame or Frame()
-        self.resize: Resize = resize
-        self.floor = floor
-        self._prepare = _pipeline(self.frame, resize)
-        self._flops = functools.cache(self._count_flops)
+    def __init__(self, network: Any, **options: Any) -> None:
+        super().__init__(network, **options)
+        self._prepare = _pipeline(self.frame, self.resize)
 
     @classmethod
     def load(cls, loading: Loading) -> MmdetDetector:
@@ -81,7 +61,12 @@ class MmdetDetector:
                 f"mmdet's detector runs in float32, not in {loading.dtype}", "--dtype float32"
             )
         import_mmdet()
-        network = build_network(_read_config(folder))
+        from transformers import Mask2FormerConfig
+
+        read_config(folder, "a converted Mask2Former")
+        with quiet():
+            config = Mask2FormerConfig.from_pretrained(folder, local_files_only=True)
+        network = build_network(config)
         network.load_state_dict(
             original_weights(read_weights(folder / "model.safetensors"), network.state_dict())
         )
@@ -118,17 +103,9 @@ class MmdetDetector:
                 results[index] = self._read(sample.pred_instances)
         return [results[index] for index in range(len(images))]
 
-    def flops(self, height: int, width: int) -> float:
-        """FLOPs of the network for one image, counted once for each input shape."""
-        return self._flops(*self.frame.padded(height, width))
-
-    def probe(self, image: Image) -> Tensor:
-        """Return the class probabilities for an image, shape (queries, classes + 1)."""
-        return class_probabilities(lambda pixels: self.forward(pixels)[0], image, self.batch_size)
-
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the network, as `Mask2FormerDetector.forward` does."""
+        """Run the network (see `FramedDetector.forward`)."""
         device = next(self.network.parameters()).device
         features = self.network.extract_feat(pixels.to(device))
         classes, masks = self.network.panoptic_head(features, [])
@@ -150,10 +127,6 @@ class MmdetDetector:
             boxes=instances.bboxes[order].cpu().numpy().astype(np.float32),
             masks=instances.masks[order].cpu().numpy(),
         )
-
-    def _count_flops(self, height: int, width: int) -> float:
-        pixels = torch.zeros(1, 3, height, width)
-        return flops.count(lambda: self.forward(pixels))
 
 
 def import_mmdet() -> None:
@@ -287,14 +260,6 @@ def _pipeline(frame: Frame, resize: Resize) -> Any:
     return Compose([TRANSFORMS.build(step) for step in steps])
 
 
-def _read_config(folder: Path) -> Any:
-    from transformers import Mask2FormerConfig
-
-    read_config(folder, "a converted Mask2Former")
-    with quiet():
-        return Mask2FormerConfig.from_pretrained(folder, local_files_only=True)
-
-
 def original_weights(
     weights: Mapping[str, Tensor], state: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
@@ -321,6 +286,6 @@ def original_weights(
             flat[places.flatten()] = weights[name].float().flatten()
             left.discard(name)
         restored[key] = flat.reshape(tensor.shape)
-    if astray := sorted(n for n in left if not any(part in n for part in _LEFT_OUT)):
-        raise HarnessError(f"mmdet's network has no place for {shortened(astray)}")
+    if surplus := sorted(n for n in left if not any(part in n for part in _LEFT_OUT)):
+        raise HarnessError(f"mmdet's network has no place for {shortened(surplus)}")
     return restored
