@@ -10,11 +10,6 @@ from harness.errors import BadAnswer, Failure
 def require_finite(what: str, where: str, *outputs: Tensor) -> None:
     """Refuse a network's output that is not finite, before NaN passes for an answer.
 
-    Args:
-        what: The network.
-        where: Its number format and device.
-        outputs: What it put out.
-
     Raises:
         BadAnswer: NaN or an infinity is among it.
     """

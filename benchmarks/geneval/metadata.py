@@ -52,9 +52,6 @@ def validated(row: Any) -> dict[str, Any]:
 
     Keys that GenEval does not have stay in the row, unless they look like a misspelt one.
 
-    Args:
-        row: What was read, of any type.
-
     Raises:
         BadMetadata: The row is no object, lacks tag, prompt or include, or holds something of
             another type or out of its range.
@@ -103,11 +100,7 @@ def requirements(row: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def warnings(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Sentences about what rows ask for that GenEval has not, each with the number of prompts.
-
-    Args:
-        rows: Validated rows, one a prompt.
-    """
+    """Sentences about what rows ask for that GenEval has not, each with the number of prompts."""
     words: dict[str, Counter[str]] = defaultdict(Counter)
     prompts: Counter[str] = Counter()
     for row in rows:

@@ -63,10 +63,6 @@ def backends() -> list[str]:
 def check_parts(parts: Collection[str], *, owner: str = "GenEval's scorer") -> None:
     """Hold the names of checkpoints to the scorer's parts, before any is loaded.
 
-    Args:
-        parts: The names.
-        owner: Whose they are, for messages.
-
     Raises:
         UsageError: One too few, or one that there is not.
     """

@@ -216,11 +216,7 @@ class AuditedRun:
             yield from piece.to_pylist()
 
     def by_search(self, columns: Sequence[str]) -> Iterator[tuple[SearchKey, list[Row]]]:
-        """Candidates of each search, in order of draw index.
-
-        Args:
-            columns: What to read besides prompt id, replicate and draw index.
-        """
+        """Candidates of each search, in order of draw index."""
         keys = KEYS["candidates"]
         names = [*keys, *(name for name in columns if name not in keys)]
         return replay.by_search(self.table("candidates", names))

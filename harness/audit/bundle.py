@@ -56,11 +56,6 @@ _NAMES = re.compile(
 def pack(run: AuditedRun, results: Sequence[Result], out: Path) -> int:
     """Write a run's bundle; returns how many images are in it.
 
-    Args:
-        run: The run.
-        results: What an audit of it said, taken along.
-        out: The file to write.
-
     Raises:
         HarnessError: It cannot be written.
     """

@@ -48,9 +48,6 @@ class _Stop:
 def stoppable(hint: str) -> Iterator[Callable[[], bool]]:
     """Stop politely at the first SIGINT or SIGTERM and at once at the second.
 
-    Args:
-        hint: How to go on.
-
     Yields:
         What says whether to stop.
 

@@ -74,12 +74,7 @@ def price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def resume_command(folder: Location, config: Mapping[str, Any]) -> str:
-    """Return the command that carries on with a run, with all that it needs.
-
-    Args:
-        folder: The run's.
-        config: As its manifest holds it.
-    """
+    """Return the command that carries on with a run, with all that it needs."""
     from harness.models.judges.chosen import is_remote
 
     named = [config["strategy"]["name"], config["benchmark"]["name"]]

@@ -152,13 +152,6 @@ def _settle(
 ) -> tuple[Plan, dict[str, Any]]:
     """Fix the generator's batch size: an earlier run's of the same command, else by measuring.
 
-    Args:
-        plan: With whatever batch size.
-        execution: Where the run will work.
-        out: Its folder, if one was given.
-        results: Where to look for it otherwise.
-        is_laddered: Whether late rounds may run at fewer rows.
-
     Returns:
         The plan, and what its manifest is to keep of the measurement.
 

@@ -28,12 +28,7 @@ from harness.models.bundled import label
 
 
 def print_scores(folder: RunFolder, results: Sequence[Path]) -> Scores:
-    """Summarise a folder of scored images and print it.
-
-    Args:
-        folder: The folder.
-        results: The official program's files, as far as they are there.
-    """
+    """Summarise a folder of scored images and print it."""
     scores = summarise_scores(folder)
     manifest = Manifest.read(folder.manifest)
     config = manifest.config

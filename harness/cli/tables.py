@@ -36,12 +36,7 @@ def print_table(headings: Sequence[object], rows: Iterable[Sequence[object]]) ->
 def scores_table(
     counted: Sequence[str], rows: Iterable[tuple[str, Estimate | None, Sequence[str], str]]
 ) -> Table:
-    """Return a table of scores with their intervals.
-
-    Args:
-        counted: Headings of what the scores are over.
-        rows: Name, score, what it is over, and style of each.
-    """
+    """Return a table of scores with their intervals."""
     from rich.table import Table
     from rich.text import Text
 

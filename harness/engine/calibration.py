@@ -107,11 +107,6 @@ def quickest(rounds: Sequence[Round], is_laddered: bool, sizes: Sequence[Size]) 
 def calibrate(plan: Plan, execution: Execution, *, is_laddered: bool = True) -> Calibration:
     """Measure a few batch sizes of a plan's generator where it will run.
 
-    Args:
-        plan: With whatever batch size.
-        execution: Where it will run.
-        is_laddered: Whether late rounds may run at fewer rows.
-
     Raises:
         HarnessError: The model cannot be loaded, not even one image fits, or the cluster has no
             place for it in the time for that.
@@ -209,13 +204,7 @@ def with_batch_size(plan: Plan, size: int, *, is_laddered: bool) -> Plan:
 
 
 class Probe:
-    """Times batches of the generator. Has state: the model, once it is loaded.
-
-    Args:
-        setup: What a worker needs to load its model.
-        context: Feedbacks of each request.
-        share: Of the memory, what the generator may hold.
-    """
+    """Times batches of the generator. Has state: the model, once it is loaded."""
 
     def __init__(self, setup: Setup, context: int, share: float) -> None:
         # Loads in a method, so that on an actor its errors are ordinary ones.
@@ -294,10 +283,6 @@ def measure_size(
 def measure_sizes(measure: Callable[[int], Size | str], best: Choice = choose) -> Calibration:
     """Try one size after the other until nothing more is gained or memory runs out.
 
-    Args:
-        measure: Measures a batch size, or says why it cannot be had.
-        best: Chooses one of those measured.
-
     Raises:
         HarnessError: Not even one image fits.
     """
@@ -321,13 +306,7 @@ def measure_sizes(measure: Callable[[int], Size | str], best: Choice = choose) -
 
 
 def made_up(settings: Mapping[str, Any], size: int, context: int) -> list[Request]:
-    """Return requests to measure a generator by.
-
-    Args:
-        settings: Of the sampler.
-        size: How many.
-        context: Feedbacks of each.
-    """
+    """Return requests to measure a generator by."""
     shape = (int(settings.get("height") or 64), int(settings.get("width") or 64), 3)
     seen = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     feedback = tuple(

@@ -25,14 +25,7 @@ STATE_BYTES = 2**30
 
 
 class Items:
-    """Builds what workers get. Has state: the states of open searches, images not yet proven.
-
-    Args:
-        images: Where images are read from, if they travel through the driver.
-        executor: Knows where they are otherwise.
-        seed: The run's.
-        state_bytes: Memory for states.
-    """
+    """Builds what workers get. Has state: the states of open searches, images not yet proven."""
 
     def __init__(
         self,
@@ -52,10 +45,6 @@ class Items:
 
     def item(self, role: Role, pending: Pending) -> Item:
         """Return what a worker gets for a draw or a question.
-
-        Args:
-            role: Who works on it.
-            pending: The draw or question.
 
         Raises:
             HarnessError: An image that it refers to is damaged or gone.

@@ -271,12 +271,7 @@ def make_executor(plan: Plan, execution: Execution, images: Location | None = No
 
 
 def totals(folder: RunFolder, *, judged: bool) -> dict[str, Any]:
-    """Draws, failures and costs of a run, summed over its log; None for a cost that is unknown.
-
-    Args:
-        folder: The run.
-        judged: Whether it has a judge.
-    """
+    """Draws, failures and costs of a run, summed over its log; None for a cost that is unknown."""
     table = store.read(folder.log, "candidates", columns=["error", *WORKED, *COSTS])
     return {
         "draws": table.num_rows,

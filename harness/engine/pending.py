@@ -66,12 +66,7 @@ class Pending:
     round: int | None = field(default=None, kw_only=True)
 
     def take(self, result: BatchResult, place: int) -> None:
-        """Fill in a role's answer.
-
-        Args:
-            result: The batch.
-            place: The row in it.
-        """
+        """Fill in a role's answer."""
         role, answer, known = result.job.role, result.answers[place], self.known
         self.waiting.discard(role)
         known.costs[role] = answer.cost
@@ -99,12 +94,7 @@ class Pending:
         raise NotImplementedError
 
     def fail(self, result: BatchResult, most: int) -> bool:
-        """Count a failed try; return whether the role is to try again.
-
-        Args:
-            result: The batch.
-            most: Tries a role gets before it gives up.
-        """
+        """Count a failed try; return whether the role is to try again."""
         role = result.job.role
         self.known.attempts[role] += 1
         if result.failure is Failure.NODE_LOST:  # no draw takes a machine out of its cluster

@@ -92,10 +92,6 @@ def _changed(item: str, prompt: Prompt) -> HarnessError:
 def restore(folder: RunFolder, *, imported: bool = False) -> Restored:
     """Read a run's log; empty for a run that has none yet.
 
-    Args:
-        folder: The run.
-        imported: Whether its images were made elsewhere.
-
     Raises:
         HarnessError: A shard is missing or damaged.
     """

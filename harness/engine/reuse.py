@@ -179,9 +179,6 @@ class Pool:
     def check_devices(self, workers: Mapping[str, Any]) -> None:
         """See that all draws were made where the run's own will be made.
 
-        Args:
-            workers: An entry of a manifest's sessions, as an executor describes itself.
-
         Raises:
             UsageError: They were not, so that last bits could differ.
         """

@@ -73,12 +73,7 @@ def candidate_row(
 
 
 def reply_row(run: str, pending: PendingQuestion) -> dict[str, Any]:
-    """Return the log row of a question that is answered, or that the judge gave up on.
-
-    Args:
-        run: The run's id.
-        pending: The question.
-    """
+    """Return the log row of a question that is answered, or that the judge gave up on."""
     search, question, known = pending.open.search, pending.question, pending.known
     return {
         "run": run,

@@ -43,11 +43,6 @@ class StrategyError(Exception):
 class Rules:
     """Holds one search's rounds to the protocol. Has state: what was asked for and answered.
 
-    Args:
-        task: The search's.
-        needs: Abilities that the strategy says it needs.
-        settings: The run's sampler settings.
-
     Attributes:
         draws: The draws asked for, by index.
         questions: The questions asked, by index.

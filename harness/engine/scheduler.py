@@ -72,10 +72,6 @@ class Scheduler(Generic[Payload]):
 
         Whatever fills its batch best goes first, the longest waiting among equals: full batches
         keep the device busy, and what is left of a queue gets time to fill.
-
-        Args:
-            role: Who is free.
-            full_only: Leave short batches waiting.
         """
         if self._alone[role]:
             self._waiting[role] -= 1

@@ -74,12 +74,7 @@ class Session:
             self._written = time.monotonic()
 
     def end(self, progress: Progress, error: BaseException | None = None) -> Manifest:
-        """Close the entry; returns the manifest, written already if the session did not succeed.
-
-        Args:
-            progress: What was done.
-            error: What ended the session before the run's end.
-        """
+        """Close the entry; returns the manifest, written already if the session did not succeed."""
         self._count(progress)
         elapsed = time.monotonic() - self._begun
         ended = now(self._entry["started"], elapsed=elapsed)

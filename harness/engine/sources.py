@@ -73,12 +73,6 @@ class Source(Protocol):
     def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Known | None:
         """Return what is known of a draw, or None.
 
-        Args:
-            prompt: What is searched for.
-            replicate: Which independent search of the prompt.
-            draw: The strategy's request.
-            id: The draw's identity.
-
         Raises:
             HarnessError: What is known cannot be of this draw, or is damaged.
         """
@@ -91,11 +85,6 @@ class ReplySource(Protocol):
 
     def reply(self, prompt: Prompt, replicate: int, question: Question) -> Known | None:
         """Return what is known of a question, or None.
-
-        Args:
-            prompt: What is searched for.
-            replicate: Which independent search of the prompt.
-            question: The strategy's.
 
         Raises:
             HarnessError: What is known cannot be of this question.

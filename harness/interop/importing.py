@@ -168,11 +168,6 @@ def _config(output: Output, budget: int, keep_images: bool) -> RunConfig:
 class ScriptOutput:
     """A source that answers draws with what the script left. Has state: what went wrong.
 
-    Args:
-        root: The script's output folder.
-        output: What was read of it.
-        keep_images: Whether images are copied into the run.
-
     Attributes:
         shares: Draws whose scores are shares between 0 and 1.
         sizes: Heights and widths of the images.

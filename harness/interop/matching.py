@@ -43,10 +43,6 @@ class Matched:
 def match(images: Path, prompts: Sequence[Prompt]) -> Matched:
     """Find the files of a benchmark's prompts.
 
-    Args:
-        images: A JSON file, or a folder.
-        prompts: The benchmark's, in order.
-
     Raises:
         UsageError: It is in none of the forms, or nothing in it is of these prompts.
     """

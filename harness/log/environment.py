@@ -57,12 +57,7 @@ def package_versions(
 def other_versions(
     environment: Mapping[str, Any], sessions: Iterable[Mapping[str, Any]]
 ) -> dict[str, str]:
-    """By package, how the versions that a run was made with differ from those here.
-
-    Args:
-        environment: A manifest's.
-        sessions: Entries of the manifest.
-    """
+    """By package, how the versions that a run was made with differ from those here."""
     here = packages()
     return {
         name: f"was {' and '.join(versions)}, is {here[name]}"
@@ -72,11 +67,7 @@ def other_versions(
 
 
 def device_names(sessions: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Names of the devices that sessions of work ran on.
-
-    Args:
-        sessions: Entries of a manifest.
-    """
+    """Names of the devices that sessions of work ran on."""
     return {
         str(worker["device_name"])
         for session in sessions

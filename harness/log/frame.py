@@ -19,9 +19,6 @@ from harness.log.shards import repair_hint
 def load(run: str | Location) -> pd.DataFrame:
     """All candidates of a run, in prompt, replicate and draw order.
 
-    Args:
-        run: The run's folder.
-
     Returns:
         The columns of `harness.log.schema.CANDIDATES` (`value` is filled in for logs that knew
         right and wrong only, `metrics` holds dicts), and `selected` (bool). The manifest's
@@ -54,10 +51,6 @@ def load(run: str | Location) -> pd.DataFrame:
 
 def image(run: str | Location, draw_id: str) -> Pillow.Image:
     """Return the image of a draw, held to the digest that the log has of it.
-
-    Args:
-        run: The run's folder.
-        draw_id: As the column of the same name has it.
 
     Raises:
         HarnessError: The folder is no run, the run has no such draw, or no image of it.

@@ -134,9 +134,6 @@ class RemotePath:
     def read_tagged(self, largest: int | None = None) -> tuple[bytes, str]:
         """Read the object together with the tag that names this content of it.
 
-        Args:
-            largest: Bytes that it may have.
-
         Raises:
             FileNotFoundError: It is not there.
             OSError: It is larger.
@@ -279,10 +276,6 @@ def _reason(error: Exception) -> str:
 
 def connect(bucket: str, parameters: dict[str, str]) -> Any:
     """Return a bucket of S3; what the URI does not say comes from the environment.
-
-    Args:
-        bucket: Its name.
-        parameters: Those of the URI.
 
     Raises:
         UsageError: No region is known.

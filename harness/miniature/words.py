@@ -65,11 +65,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_clip_tokenizer(length: int) -> CLIPTokenizer:
-    """CLIP's byte-pair tokenizer, with merges that make each of the miniature's words one token.
-
-    Args:
-        length: The most tokens of a text, as the model has positions.
-    """
+    """CLIP's byte-pair tokenizer, with merges that make each of the miniature's words one token."""
     letters = [chr(code) for code in range(33, 127)]
     vocab = [*letters, *(f"{letter}</w>" for letter in letters)]
     words = [[*word[:-1], f"{word[-1]}</w>"] for word in vocabulary() if word not in SPECIAL]

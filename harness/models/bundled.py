@@ -33,12 +33,7 @@ _REFERENCE = "bundled:"
 
 
 def is_bundled(reference: str, digest: str | None) -> bool:
-    """Return whether a checkpoint is a bundled one, of this version or a former one.
-
-    Args:
-        reference: As a suite or a config names it.
-        digest: Of its content, if it is known.
-    """
+    """Return whether a checkpoint is a bundled one, of this version or a former one."""
     return reference.startswith(_REFERENCE) or digest in known_digests()
 
 
@@ -83,10 +78,6 @@ def loads_miniature(
     specs: Mapping[Role, ModelSpec], paths: Mapping[Role, Mapping[str, Path]]
 ) -> bool:
     """Return whether any checkpoint that is about to be loaded is the miniature's, or a copy.
-
-    Args:
-        specs: The models of a run.
-        paths: Where their checkpoints lie.
 
     Raises:
         HarnessError: A folder holds no checkpoint.

@@ -106,10 +106,6 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_config(folder: Path, expected: str) -> dict[str, Any]:
     """Read a checkpoint folder's config.json.
 
-    Args:
-        folder: A checkpoint folder.
-        expected: What it should hold, for messages.
-
     Raises:
         HarnessError: The folder or the file is missing, or the file is not a JSON object.
     """

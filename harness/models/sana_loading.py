@@ -117,13 +117,7 @@ def load_plain(folder: Path, dtype: str) -> Any:
 
 
 def component(folder: Path, components: Path | None, name: str) -> Path:
-    """Return where a pipeline's part lies that another folder may have in its place.
-
-    Args:
-        folder: The pipeline.
-        components: The other folder, if there is one.
-        name: The part's name.
-    """
+    """Return where a pipeline's part lies that another folder may have in its place."""
     own = components / name if components and name in _REPLACED else None
     return own if own is not None and own.is_dir() else folder / name
 

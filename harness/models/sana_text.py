@@ -36,10 +36,6 @@ def text_truncation(
 ) -> Truncation:
     """Return what tells which texts of a request have more tokens than are read.
 
-    Args:
-        folder: A pipeline's, of which only the tokenizer is loaded.
-        texts: Lists what is encoded of a request.
-
     Raises:
         HarnessError: The tokenizer is missing or damaged.
     """

@@ -60,12 +60,7 @@ class ModelSpec(BaseModel):
     compile: bool = Field(default=False, exclude_if=lambda compiled: not compiled)
 
     def loading(self, checkpoints: Mapping[str, Path], device: str = "cpu") -> Loading:
-        """Return what the model is loaded from, with its number format settled.
-
-        Args:
-            checkpoints: Local folder of each part.
-            device: A torch device.
-        """
+        """Return what the model is loaded from, with its number format settled."""
         dtype = resolve_dtype(self.dtype, device)
         return Loading(checkpoints, device, dtype, self.batch_size, self.settings)
 

@@ -50,12 +50,7 @@ Level = tuple[float, float]
 
 
 def why_whole(solver: str, config: Mapping[str, Any]) -> str:
-    """Return why draws of a solver cannot stop before their last step; "" where they can.
-
-    Args:
-        solver: Its class's name.
-        config: Its configuration.
-    """
+    """Return why draws of a solver cannot stop before their last step; "" where they can."""
     unknown = [name for name, known in _OPTIONS.items() if config.get(name) not in known]
     if solver in SOLVERS and not unknown:
         return ""
@@ -109,9 +104,6 @@ class Trajectory:
 
         Some pipelines set their timesteps only afterwards, so the levels of noise are not known
         yet: latents that are taken back to one are then filled in later, in place.
-
-        Args:
-            noise: The noise of each request.
         """
         import torch
 

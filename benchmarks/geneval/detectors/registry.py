@@ -23,10 +23,6 @@ from harness.registry import DETECTORS
 def factory_of(folder: Path, backend: str = DEFAULT_BACKEND) -> DetectorFactory:
     """Return the kind of a detector folder.
 
-    Args:
-        folder: A checkpoint folder.
-        backend: Which library runs it.
-
     Raises:
         UsageError: The backend runs other kinds than this folder's.
         HarnessError: The folder holds no detector of a known kind.

@@ -164,12 +164,7 @@ def _other_options(config: Mapping[str, Any], published: Mapping[str, Any]) -> s
 
 
 def differences(logged: LoggedRun, point: Point) -> dict[str, str]:
-    """Return the parts of the protocol in which a run differs from a published score, and how.
-
-    Args:
-        logged: The run.
-        point: The published score.
-    """
+    """Return the parts of the protocol in which a run differs from a published score, and how."""
     config = logged.manifest.config
     differing = published_differences(str(point["generator"]), str(point["benchmark"]), logged)
     name, single = config["strategy"]["name"], config["budget"] == 1

@@ -88,12 +88,6 @@ def page_mismatches(
 ) -> list[str]:
     """Hold a report's page, Markdown, LaTeX and figures against its tables.
 
-    Args:
-        folder: The report's.
-        frames: Its tables, checked.
-        findings: What the log says, for the notes.
-        problems: Gets what differs.
-
     Returns:
         What was looked at.
     """

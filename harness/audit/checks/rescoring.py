@@ -129,14 +129,7 @@ def _is_stored(run: AuditedRun, row: Row) -> bool:
 def _made(
     maker: Regenerator, missing: Sequence[Sampled], others: AbstractSet[str], seed: int
 ) -> list[tuple[Row, bytes]]:
-    """As many images as are missing, made again bit for bit: before, or else now.
-
-    Args:
-        maker: What makes them.
-        missing: Draws whose images are not here.
-        others: Ids of those that are judged anyhow.
-        seed: Of the choice among images made before.
-    """
+    """As many images as are missing, made again bit for bit: before, or else now."""
 
     def good(name: str) -> bool:
         return name in maker.made and maker.made[name].digest == maker.rows[name]["image"]

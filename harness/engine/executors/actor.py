@@ -62,10 +62,6 @@ class Actor:
     def run(self, items: Sequence[Item], *pixels: Any) -> Any:
         """Run one batch. A failure is told apart here, where its class is known.
 
-        Args:
-            items: The batch, without its images.
-            pixels: These, item by item.
-
         Returns:
             The answers or a failure; where images go by reference, new ones' pixels follow it, as
             many values as there are items.

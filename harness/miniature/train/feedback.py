@@ -70,13 +70,7 @@ class Rejections:
 
 
 def make_rejections(setting: TrainConfig, size: int, seed: int) -> Rejections:
-    """Make the images for ``size`` prompts and keep the rejected ones; kept in the work folder.
-
-    Args:
-        setting: Where the base, the judge and the colours lie.
-        size: Prompts drawn.
-        seed: Seed of prompts and images.
-    """
+    """Make the images for ``size`` prompts and keep the rejected ones; kept in the work folder."""
     file = setting.work / f"rejections-{seed}-{size}.pt"
     samples = file.with_suffix(".samples")
     rejections = Rejections(**cached(file, lambda: vars(_made(setting, size, seed, samples))))

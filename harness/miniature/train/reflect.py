@@ -187,12 +187,7 @@ def train(
 
 
 def from_base(folder: Path, vision_channels: int) -> SanaTransformer2DModelWithContext:
-    """The context transformer with a base transformer's weights; its context is new.
-
-    Args:
-        folder: The base transformer's.
-        vision_channels: Channels of the vision encoder's tokens.
-    """
+    """The context transformer with a base transformer's weights; its context is new."""
     config = dict(SanaTransformer2DModel.load_config(folder))
     config = {name: value for name, value in config.items() if not name.startswith("_")}
     model: SanaTransformer2DModelWithContext = SanaTransformer2DModelWithContext(

@@ -297,12 +297,6 @@ def rotary_positions(
     included. That moves a frequency by up to 0.4%, at full size an angle by half a radian at
     position 282, so exact frequencies would not be the ones that the weights know.
 
-    Args:
-        length: Positions.
-        head_dim: Channels of one head.
-        device: Where to put them.
-        dtype: The weights' type.
-
     Returns:
         Cosines and sines, float32, (length, head_dim) each.
     """
