@@ -23,13 +23,8 @@ from harness.records import Ability, Cost, Image, Loading, Prompt, Setting, Verd
 if TYPE_CHECKING:
     from benchmarks.geneval.scorer import Examination, GenEvalScorer
 
-_STAGE = {
-    FailureKind.MISSING: 0,
-    FailureKind.TOO_FEW: 0,
-    FailureKind.WRONG_COLOR: 1,
-    FailureKind.WRONG_RELATION: 2,
-    FailureKind.NO_TARGET: 2,
-}
+_STAGE = {FailureKind.MISSING: 0, FailureKind.TOO_FEW: 0, FailureKind.WRONG_COLOR: 1,
+          FailureKind.WRONG_RELATION: 2, FailureKind.NO_TARGET: 2}  # fmt: skip
 """The rules ask for number, then colour, then place, and stop at the first that fails."""
 
 

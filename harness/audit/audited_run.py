@@ -17,15 +17,13 @@ import pyarrow as pa
 
 from harness import replay
 from harness.audit.loaded import Loaded
-from harness.audit.result import CannotCheck
+from harness.audit.result import CannotCheck, checkable
 from harness.config import RECORDED_IMAGES, Plugin, RunConfig, read_config
 from harness.engine.deadline import deadline
 from harness.engine.searches import Search, SearchKey
 from harness.errors import HarnessError
 from harness.identity import Resolver
-from harness.log import store
-from harness.log.files import read_file
-from harness.log.images import MAX_BYTES, image_path, verify
+from harness.log import images, store
 from harness.log.location import local
 from harness.log.manifest import Manifest
 from harness.log.prompts import prompts_path, stored_prompts
@@ -92,20 +90,16 @@ class AuditedRun:
     regenerator: Any = None
 
     @cached_property
+    @checkable()
     def manifest(self) -> Manifest:
         """The manifest."""
-        try:
-            return Manifest.read(self.folder.manifest, believed=False)
-        except HarnessError as error:
-            raise CannotCheck(error.message) from error
+        return Manifest.read(self.folder.manifest, believed=False)
 
     @cached_property
+    @checkable()
     def config(self) -> RunConfig:
         """The config in the manifest."""
-        try:
-            return read_config(self.manifest.config)
-        except HarnessError as error:
-            raise CannotCheck(error.message) from error
+        return read_config(self.manifest.config)
 
     @property
     def expected_images(self) -> str:
@@ -126,12 +120,10 @@ class AuditedRun:
         """
         if digest is None or not _DIGEST.fullmatch(digest):
             return None
-        path = local(image_path(self.folder.images, digest))
         try:
-            png = read_file(path, MAX_BYTES)
-        except OSError:
+            return images.read(local(self.folder.images), digest, check=True)
+        except HarnessError:
             return None
-        return png if not verify(png, digest) else None
 
     @property
     def imported(self) -> bool:
@@ -191,15 +183,13 @@ class AuditedRun:
         return self._built(BENCHMARKS, self.config.benchmark, "-B")
 
     @cached_property
+    @checkable()
     def prompts(self) -> tuple[Prompt, ...]:
         """The prompts that the config stands for, in order, with their answer keys."""
-        try:
-            if self.brings_prompts:
-                return tuple(stored_prompts(self.folder, self.manifest) or ())
-            every = self.benchmark.prompts()
-            return tuple(select_prompts(every, self.config.tags, self.config.limit))
-        except HarnessError as error:
-            raise CannotCheck(error.message) from error
+        if self.brings_prompts:
+            return tuple(stored_prompts(self.folder, self.manifest) or ())
+        every = self.benchmark.prompts()
+        return tuple(select_prompts(every, self.config.tags, self.config.limit))
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A table of the log, some columns of it."""

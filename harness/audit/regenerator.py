@@ -9,11 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from harness.audit.audited_run import AuditedRun, Row
-from harness.audit.result import CannotCheck
+from harness.audit.result import CannotCheck, checkable
 from harness.engine.jobs import Answer, Drawn, Item, Png
 from harness.engine.rows import logged_draw
 from harness.engine.worker import Setup, Worker
-from harness.errors import HarnessError
 from harness.identity import Earlier, Resolver
 from harness.locating import located_here
 from harness.log.schema import DRAW, SCORE, VERDICT
@@ -105,10 +104,8 @@ def checkpoints_here(run: AuditedRun, role: Role) -> dict[str, Path]:
     Raises:
         CannotCheck: One is not here, or not the run's.
     """
-    try:
+    with checkable():
         return located_here(run.config, role)
-    except HarnessError as error:
-        raise CannotCheck(error.message) from error
 
 
 def answer_batch(worker: Worker, items: Sequence[Item]) -> list[Answer | str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+
+from harness.errors import HarnessError
 
 MOST_SHOWN = 5
 """Problems that are listed by name; of the others only the number is given."""
@@ -44,6 +47,15 @@ class Result:
 
 class CannotCheck(Exception):
     """A check does not apply; the message says why."""
+
+
+@contextmanager
+def checkable() -> Iterator[None]:
+    """Turn what the harness refuses into a check that does not apply."""
+    try:
+        yield
+    except HarnessError as error:
+        raise CannotCheck(error.message) from error
 
 
 class Problems:

@@ -22,15 +22,12 @@ from harness.config import RECORDED_IMAGES, RunConfig, differences, read_config
 from harness.engine.rows import logged_reply, logged_score, logged_verdict
 from harness.engine.sources import Known
 from harness.errors import HarnessError, UsageError
-from harness.log import integrity, store
+from harness.log import images, integrity, store
 from harness.log.environment import NUMERIC, device_names, other_versions
-from harness.log.files import read_file
-from harness.log.images import MAX_BYTES, image_path, verify
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.prompts import check_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import METERED, QUESTION, SCORE, UNITS, VERDICT, reused_from
-from harness.log.shards import repair_hint
 from harness.plan import Plan
 from harness.prompts import read_prompts
 from harness.records import Cost, Draw, Prompt, Question, Role
@@ -131,19 +128,13 @@ class Source:
         Raises:
             HarnessError: It is damaged.
         """
-        path = image_path(self.folder.images, digest)
         try:
-            png = read_file(path, MAX_BYTES)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise HarnessError(f"{path} cannot be read: {error.strerror or error}") from error
-        if what := verify(png, digest):
-            raise HarnessError(
-                f"{path} is damaged: {what}",
-                f"{repair_hint(self.folder.images)}; or leave it out of --reuse",
-            )
-        return png
+            return images.read(self.folder.images, digest, check=True)
+        except HarnessError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            error.hint = f"{error.hint}; or leave it out of --reuse"
+            raise
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,9 @@ from benchmarks.base import Benchmark
 from harness.config import RECORDED_IMAGES, Plugin, RunConfig, read_config
 from harness.engine.launch import Execution, work
 from harness.engine.sources import Known
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from harness.locating import digests, locate
-from harness.log import integrity, store
-from harness.log.files import read_file
-from harness.log.images import MAX_BYTES, image_path, verify
+from harness.log import images, integrity, store
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.measured import measurements
 from harness.log.run_folder import RunFolder
@@ -66,13 +64,7 @@ class RunImages:
             HarnessError: It is not there, or shows other pixels.
         """
         digest = self.images[prompt.id][replicate]
-        path = image_path(self.folder.images, digest)
-        try:
-            png = read_file(path, MAX_BYTES)
-        except OSError as error:
-            raise HarnessError(f"{path} cannot be read: {error.strerror or error}") from error
-        if what := verify(png, digest):
-            raise HarnessError(f"{path} is damaged: {what}")
+        png = images.read(self.folder.images, digest, check=True)
         unknown = ("seed", "round")
         return Known(id=digest, png=png, image=digest, verdict=UNJUDGED, unknown=unknown)
 
@@ -123,8 +115,8 @@ def measure(
             "run it again with --keep-images all; --reuse takes what it can of this one",
         )
     integrity.check(folder)
-    images = _images(folder)
-    prompts = [prompt for prompt in read_prompts(folder, manifest) if prompt.id in images]
+    digests_of = _images(folder)
+    prompts = [prompt for prompt in read_prompts(folder, manifest) if prompt.id in digests_of]
     if not prompts:
         raise UsageError(f"{folder.path} has no image", "there is nothing to measure")
     suite = load_suite(model or "miniature")
@@ -140,7 +132,7 @@ def measure(
     paths = locate({Role.METRIC: spec})
     measuring = RunConfig(
         benchmark=Plugin(name=config.benchmark.name, options=config.benchmark.options),
-        replicates=max(map(len, images.values())),
+        replicates=max(map(len, digests_of.values())),
         strategy=Plugin(name=Recorded.name),
         budget=1,
         suite=SUITE,
@@ -160,7 +152,7 @@ def measure(
             taken |= set(metric_names(read_config(theirs.config).metric))
     if both := sorted(taken & set(metric_names(spec))):
         raise UsageError(f"{folder.path} has the metric '{both[0]}' already", "leave it out")
-    searches = tuple((p, n) for p in prompts for n in range(len(images[p.id])))
+    searches = tuple((p, n) for p in prompts for n in range(len(digests_of[p.id])))
     work(
         Plan(measuring, tuple(prompts), Recorded(), paths, searches),
         execution,
@@ -168,15 +160,15 @@ def measure(
         command=command,
         observe=lambda progress: observe(progress.searches_ended, progress.searches_total),
         stop=stop,
-        source=nullcontext(RunImages(folder, images)),
+        source=nullcontext(RunImages(folder, digests_of)),
     )
     return into
 
 
 def _images(folder: RunFolder) -> dict[str, list[str]]:
     """Return the digests of the images that each prompt has, each once, in the log's order."""
-    images: dict[str, Counter[str]] = {}
+    counts_of: dict[str, Counter[str]] = {}
     for row in store.read(folder.log, "candidates", ["prompt_id", "image"]).to_pylist():
         if row["image"] is not None:
-            images.setdefault(row["prompt_id"], Counter())[row["image"]] += 1
-    return {prompt: sorted(counts) for prompt, counts in images.items()}
+            counts_of.setdefault(row["prompt_id"], Counter())[row["image"]] += 1
+    return {prompt: sorted(counts) for prompt, counts in counts_of.items()}

@@ -17,7 +17,7 @@ from typing import Any, cast
 from benchmarks.base import GradingPasses
 from harness.audit.audited_run import AuditedRun, Row, named
 from harness.audit.regenerator import checkpoints_here
-from harness.audit.result import CannotCheck, Problems, Result, concluded, count
+from harness.audit.result import CannotCheck, Problems, Result, checkable, concluded, count
 from harness.engine.rows import logged_draw
 from harness.errors import HarnessError, first_line
 from harness.identity import Earlier
@@ -27,15 +27,8 @@ from harness.registry import GENERATORS, JUDGES
 
 _ANSWER = {Role.GENERATOR: "image", Role.JUDGE: "accepted", Role.SCORER: "correct"}
 
-_COLUMNS = (
-    "prompt",
-    "round",
-    *DRAW[1:],
-    *_ANSWER.values(),
-    "detections",
-    "generator_nfe",
-    *(f"{role}_flops" for role in _ANSWER),
-)
+_COLUMNS = ("prompt", "round", *DRAW[1:], *_ANSWER.values(), "detections", "generator_nfe",
+            *(f"{role}_flops" for role in _ANSWER))  # fmt: skip
 
 Test = Callable[[Row], str]
 """What is wrong with a row's FLOPs, or ""."""
@@ -83,10 +76,8 @@ def _generator(run: AuditedRun) -> Test:
     """Of a generator that computes what a request takes."""
     spec = run.config.generator
     build = getattr(run.plugin(GENERATORS, spec.kind), "expected_cost", _unknown)
-    try:
+    with checkable():
         cost_of = build(spec.loading(checkpoints_here(run, Role.GENERATOR)))
-    except HarnessError as error:
-        raise CannotCheck(error.message) from error
     if cost_of is None:
         raise CannotCheck(f"what a generator '{spec.kind}' takes is not known without running it")
 
@@ -126,14 +117,12 @@ def _grading(run: AuditedRun, role: Role) -> Test:
     height, width = size.get("height"), size.get("width")
     if not isinstance(height, int) or not isinstance(width, int):
         raise CannotCheck("the config does not say how large the images are")
-    try:
+    with checkable():
         if role is Role.SCORER:
             passes = run.benchmark.grading_passes(loading, height, width)
         else:
             build = getattr(run.plugin(JUDGES, spec.kind), "grading_passes", _unknown)
             passes = build(loading, run.benchmark, height, width)
-    except HarnessError as error:
-        raise CannotCheck(error.message) from error
     if passes is None:
         name = spec.kind or run.config.benchmark.name
         raise CannotCheck(f"what a {role} '{name}' takes is not known without running it")

@@ -23,8 +23,8 @@ from harness.analysis.published import (
 )
 from harness.analysis.run_table import runs_table
 from harness.audit.audited_run import AuditedRun
-from harness.audit.result import CannotCheck, Problems, Result, Status, concluded
-from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.audit.result import CannotCheck, Problems, Result, Status, checkable, concluded
+from harness.errors import UsageError, did_you_mean
 from harness.options import build, resolved
 from harness.registry import STRATEGIES
 
@@ -53,12 +53,10 @@ JUDGES = {"none": "none", "vlm": "VLM judge"}
 def check(run: AuditedRun) -> Result:
     """Hold micro and macro scores against published ones."""
     asked = run.options.published
-    try:
+    with checkable():
         logged = load_run(run.folder.path)
         points = published_points(load_published(), [logged])
         chosen = select(points, asked) if asked else _of_same_method(points, logged)
-    except HarnessError as error:
-        raise CannotCheck(error.message) from error
     table = runs_table([logged], ["this run"], seed=run.options.report_seed)
     own = {row["kind"]: row for row in table.to_dict("records") if row["kind"] != "tag"}
     problems = Problems()

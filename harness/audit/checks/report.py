@@ -24,8 +24,7 @@ from harness.analysis.findings import analyse
 from harness.analysis.logged_run import PADDED
 from harness.audit.audited_run import AuditedRun
 from harness.audit.checks.report_page import page_mismatches
-from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.errors import HarnessError
+from harness.audit.result import CannotCheck, Problems, Result, checkable, concluded, count
 from harness.log.location import local
 
 ENDS = 2e-3
@@ -59,10 +58,8 @@ def check(run: AuditedRun) -> Result:
         return concluded(str(folder), problems, evidence)
     if (stored["curves"]["basis"] == "replay").any():
         _ = run.strategy  # cannot be checked without it
-    try:
+    with checkable():
         findings = analyse([run.folder.path], seed=seed)
-    except HarnessError as error:
-        raise CannotCheck(error.message) from error
     anew = {"results": findings.results, "curves": findings.scaling, "gap": findings.gaps}
     cells = sum(_compare(name, stored[name], anew[name], problems) for name in anew)
     evidence += page_mismatches(folder, stored, findings, problems)

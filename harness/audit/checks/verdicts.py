@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from benchmarks.base import Benchmark
 from harness.audit.audited_run import AuditedRun, named
-from harness.audit.result import CannotCheck, Problems, Result, concluded, count
+from harness.audit.result import CannotCheck, Problems, Result, checkable, concluded, count
 from harness.config import RECORDED_SCORER
 from harness.engine.rows import logged_score
 from harness.errors import HarnessError
@@ -23,10 +23,8 @@ def check(run: AuditedRun) -> Result:
     if config.scorer.kind == RECORDED_SCORER:
         raise CannotCheck("the evidence for verdicts made elsewhere is not on record")
     benchmark: Benchmark = run.benchmark
-    try:
+    with checkable():
         settings = benchmark.scorer_settings(config.scorer.settings)
-    except HarnessError as error:
-        raise CannotCheck(error.message) from error
     prompts = {prompt.id: prompt for prompt in run.prompts}
     problems = Problems()
     number = 0
