@@ -43,17 +43,11 @@ STAND_INS: dict[str, str] = {
 """Classes without a glyph of their own, and what stands in for each."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (215, 30, 35),
-    "orange": (250, 130, 20),
-    "yellow": (245, 215, 35),
-    "green": (35, 155, 55),
-    "blue": (40, 80, 220),
-    "purple": (130, 45, 185),
-    "pink": (250, 130, 185),
-    "brown": (120, 70, 35),
-    "black": (45, 45, 48),
+    "red": (215, 30, 35), "orange": (250, 130, 20), "yellow": (245, 215, 35),
+    "green": (35, 155, 55), "blue": (40, 80, 220), "purple": (130, 45, 185),
+    "pink": (250, 130, 185), "brown": (120, 70, 35), "black": (45, 45, 48),
     "white": (225, 225, 228),
-}
+}  # fmt: skip
 """GenEval's ten colours, in its order, as RGB at middling luminance."""
 
 FONT_ENV = "MINIATURE_EMOJI_FONT"

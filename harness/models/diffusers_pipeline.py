@@ -30,18 +30,12 @@ from harness.records import Ability, Loading
 from harness.truncation import Truncation
 
 ROWS: dict[str, Rows] = {
-    "StableDiffusionPipeline": "any",
-    "StableDiffusionXLPipeline": "any",
-    "StableDiffusion3Pipeline": "any",
-    "FluxPipeline": "any",
-    "PixArtSigmaPipeline": "alone",
-    "SanaPipeline": "any",
-    "SanaSprintPipeline": "any",
-    "CogView4Pipeline": "any",
-    "HunyuanDiTPipeline": "equal lengths",
-    "Lumina2Pipeline": "equal lengths",
+    "StableDiffusionPipeline": "any", "StableDiffusionXLPipeline": "any",
+    "StableDiffusion3Pipeline": "any", "FluxPipeline": "any", "PixArtSigmaPipeline": "alone",
+    "SanaPipeline": "any", "SanaSprintPipeline": "any", "CogView4Pipeline": "any",
+    "HunyuanDiTPipeline": "equal lengths", "Lumina2Pipeline": "equal lengths",
     "QwenImagePipeline": "equal lengths",
-}
+}  # fmt: skip
 """Which rows may share a batch without a bit of one depending on another, by pipeline. Tried by the
 tests on small random checkpoints; of a pipeline that is not listed nothing is known, and its rows
 run alone and whole."""

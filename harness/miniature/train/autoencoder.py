@@ -19,22 +19,16 @@ from harness.miniature.train.data import batches, make_pool, to_signed
 from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
 
 CONFIG = {
-    "in_channels": 3,
-    "latent_channels": 16,
+    "in_channels": 3, "latent_channels": 16,
     # No blocks at full resolution: most of the time would go there, and little of the quality.
     "encoder_block_out_channels": (32, 64, 128, 128),
-    "decoder_block_out_channels": (32, 64, 128, 128),
-    "encoder_layers_per_block": (0, 1, 2, 2),
-    "decoder_layers_per_block": (0, 2, 2, 2),
-    "encoder_qkv_multiscales": ((), (), (), ()),
-    "decoder_qkv_multiscales": ((), (), (), ()),
-    "encoder_block_types": "ResBlock",
+    "decoder_block_out_channels": (32, 64, 128, 128), "encoder_layers_per_block": (0, 1, 2, 2),
+    "decoder_layers_per_block": (0, 2, 2, 2), "encoder_qkv_multiscales": ((), (), (), ()),
+    "decoder_qkv_multiscales": ((), (), (), ()), "encoder_block_types": "ResBlock",
     "decoder_block_types": "ResBlock",
     # A shortcut around the encoder's last convolution would stand in the way of folding.
-    "encoder_out_shortcut": False,
-    "decoder_in_shortcut": True,
-    "scaling_factor": 1.0,
-}
+    "encoder_out_shortcut": False, "decoder_in_shortcut": True, "scaling_factor": 1.0,
+}  # fmt: skip
 SCENES, HELD_OUT = 40_000, 1_000
 SCHEDULE = Schedule(steps=1_100, batch=48, lr=1.5e-3, cooldown=0.4, ema=0.995)
 NOISE = 0.1

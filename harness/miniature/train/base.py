@@ -35,38 +35,21 @@ from harness.miniature.train.loop import Schedule, TrainConfig, cached, fit, wri
 from harness.miniature.words import BOS, EOS, PAD, make_tokenizer, vocabulary, wish
 
 TEXT = {
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "query_pre_attn_scalar": 32,
-    "max_position_embeddings": 512,
-    "sliding_window": 512,
-}
+    "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 32, "query_pre_attn_scalar": 32,
+    "max_position_embeddings": 512, "sliding_window": 512,
+}  # fmt: skip
 TRANSFORMER = {
-    "in_channels": 16,
-    "out_channels": 16,
-    "num_attention_heads": 5,
-    "attention_head_dim": 32,
-    "num_layers": 6,
-    "num_cross_attention_heads": 5,
-    "cross_attention_head_dim": 32,
-    "cross_attention_dim": 160,
-    "mlp_ratio": 2.5,
-    "sample_size": 8,
-    "patch_size": 1,
+    "in_channels": 16, "out_channels": 16, "num_attention_heads": 5, "attention_head_dim": 32,
+    "num_layers": 6, "num_cross_attention_heads": 5, "cross_attention_head_dim": 32,
+    "cross_attention_dim": 160, "mlp_ratio": 2.5, "sample_size": 8, "patch_size": 1,
     # Sine and cosine positions: places are learnt much sooner than from the convolutions' borders.
     "interpolation_scale": 1,
-}
+}  # fmt: skip
 SCHEDULER = {
-    "algorithm_type": "dpmsolver++",
-    "solver_order": 2,
-    "prediction_type": "flow_prediction",
-    "use_flow_sigmas": True,
-    "flow_shift": 3.0,
-}
+    "algorithm_type": "dpmsolver++", "solver_order": 2, "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True, "flow_shift": 3.0,
+}  # fmt: skip
 SCENES, HELD_OUT = 60_000, 1_024
 SCHEDULE = Schedule(steps=6_000, batch=64, lr=1.2e-3, warmup=200, cooldown=0.6, ema=0.999)
 TOKENS = 24

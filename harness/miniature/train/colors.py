@@ -79,14 +79,10 @@ def make_model() -> CLIPModel:
     tokenizer = make_clip_tokenizer(POSITIONS)
     tower = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4}
     text = {
-        **tower,
-        "num_hidden_layers": 2,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": POSITIONS,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
+        **tower, "num_hidden_layers": 2, "vocab_size": len(tokenizer),
+        "max_position_embeddings": POSITIONS, "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
     vision = {**tower, "num_hidden_layers": 3, "image_size": INPUT, "patch_size": 8}
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=48))
 

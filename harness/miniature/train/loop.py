@@ -214,14 +214,10 @@ def fit(
 
     def save() -> None:
         state = {
-            "module": module.state_dict(),
-            "average": average.module.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "step": step,
-            "seconds": seconds,
-            "losses": losses,
-            "total": total,
-        }
+            "module": module.state_dict(), "average": average.module.state_dict(),
+            "optimiser": optimiser.state_dict(), "step": step, "seconds": seconds,
+            "losses": losses, "total": total,
+        }  # fmt: skip
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".part")
         torch.save(state, partial)
@@ -302,14 +298,10 @@ def write_recipe(
 ) -> None:
     """Write how a folder's weights came about, with the stage's own facts, as JSON beside them."""
     recipe: dict[str, object] = {
-        "seed": setting.seed,
-        "device": setting.device,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "schedule": asdict(schedule),
+        "seed": setting.seed, "device": setting.device, "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "schedule": asdict(schedule),
         "training_seconds": round(result.seconds, 1),
-        "losses": [round(loss, 5) for loss in result.losses],
-        **facts,
-    }
+        "losses": [round(loss, 5) for loss in result.losses], **facts,
+    }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
