@@ -59,8 +59,8 @@ def audit(
     from harness.log.files import write_json
     from harness.log.run_folder import RunFolder
 
-    if device == "cuda" or rest["regenerate"] or rest["rescore"]:
-        device = chosen_device(device)
+    loads = rest["regenerate"] or rest["rescore"]
+    device = chosen_device(device if loads or device == "cuda" else "cpu")
     if published is not None:
         select(load_published(), published)  # a name that nobody has should not wait for models
     options = Options(published=published, device=device, **rest)

@@ -38,9 +38,7 @@ def chosen_device(device: str, address: str | None = None) -> str:
     """
     has_cuda = device != "cpu" and has_gpu(address)
     if device == "cuda" and not has_cuda:
-        raise UsageError(
-            "no CUDA device was found", "use --device cpu, or give a cluster with --address"
-        )
+        raise UsageError("no CUDA device was found", "use --device cpu, or a cluster with GPUs")
     return "cuda" if has_cuda else "cpu"
 
 
