@@ -36,7 +36,7 @@ TEMPLATES = (
     "a photo of a {color} object",
 )
 BACKGROUND = (0x99, 0x99, 0x99)
-"""What the object's surroundings are painted with before CLIP sees it."""
+"""Colour that an object's surroundings are painted with before CLIP sees it."""
 
 
 class Crop(NamedTuple):

@@ -1,4 +1,4 @@
-"""What options of several commands have in common: their types, and pairs as one dict."""
+"""Types that options of several commands share, and pairs as one dict."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 """Batch sizes that are tried, in this order."""
 
 CLOSE = 0.95
-"""What share of the best images/s is good enough."""
+"""Share of the best images/s that is good enough."""
 
 BATCHES = 3
 """Batches timed at each size, after one to warm up."""

@@ -15,7 +15,7 @@ from typing import ClassVar
 from harness.errors import HarnessError
 
 GRACE_SECONDS = 10.0
-"""How long code that is to be interrupted may take to notice."""
+"""Time that code which is to be interrupted may take to notice."""
 
 
 class DeadlineExceeded(Exception):

@@ -23,13 +23,13 @@ from harness.engine.scheduler import Payload, Scheduler, Work
 from harness.records import Role
 
 UNHURRIED = (Role.SCORER, Role.METRIC)
-"""Who looks at images and brings no further draws."""
+"""Roles that look at images and bring no further draws."""
 
 FOLLOWERS = (*UNHURRIED, Role.JUDGE)
-"""Who looks at an image once it is made."""
+"""Roles that look at an image once it is made."""
 
 SCORER_PATIENCE_SECONDS = 5.0
-"""How long scorer and metrics may wait for a full batch: rows are only written after them."""
+"""Time that scorer and metrics may wait for a full batch: rows are only written after them."""
 
 BACKLOG_BATCHES = 2
 """Batches a place (a worker has two) that may wait for the judge or the scorer.

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from harness.records import Role
 
 Payload = TypeVar("Payload")
-"""What the caller wants back with its work."""
+"""The caller's own value, handed back with its work."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from harness.log.location import Location
 from harness.log.manifest import Manifest, now
 
 WRITE_SECONDS = 10.0
-"""How often new failures are written while the run goes on: so much is lost to a SIGKILL."""
+"""Time between writes of new failures while the run goes on: so much is lost to a SIGKILL."""
 
 
 class Session:

@@ -54,7 +54,7 @@ _ANSWERS: Mapping[Role, tuple[Callable[[Any], None], Callable[[Any, Cost], Answe
     Role.SCORER: (check_score, Scored),
     Role.METRIC: (check_metrics, Measured),
 }
-"""How an answer about an image is held against what it can be, and what it becomes."""
+"""By role: the check of an answer about an image, and what it becomes."""
 
 CODERS = min(8, os.cpu_count() or 1)
 """Threads that encode and decode a batch's images."""

@@ -1,4 +1,4 @@
-"""What was measured of a finished run's images afterwards, beside its own rows.
+"""Metrics of a finished run's images that were measured afterwards, beside its own rows.
 
 Each time is a small run of its own under the run's `metrics/`, with its manifest and shards, whose
 draws are the run's images. The run's own files stay as they are.

@@ -38,25 +38,25 @@ ANSWER = pa.struct([("question", TEXT), ("expected", TEXT), ("answer", TEXT),
                     ("parents", pa.list_(pa.int32())), ("skill", TEXT)])  # fmt: skip
 
 ROLES = ("generator", "judge", "scorer")
-"""Who works on a run's result, and whose costs curves are drawn against."""
+"""Roles that work on a run's result, and whose costs curves are drawn against."""
 
 METERED = (*ROLES, "metric")
 """Whoever has a cost: metrics are measured beside the search and the score."""
 
 UNITS = tuple(field.name for field in fields(Cost))
-"""What each role's cost is counted in. Logs did not always say how many rows were computed."""
+"""Units of each role's cost. Logs did not always say how many rows were computed."""
 
 VERDICT = ("accepted", "judge_score", "judge_sentence")
-"""What the judge said of every image that it judged."""
+"""Columns of a verdict."""
 
 QUESTION = ("question_index", "text", "images")
-"""What the strategy asked the judge."""
+"""Columns of a question to the judge."""
 
 DRAW = ("draw_index", "text", "settings", "feedback", "noise_index", "noise_turns", "start", "stop")
-"""What the strategy asked for."""
+"""Columns of the draw that the strategy asked for."""
 
 SCORE = ("value", "correct", "reason", "detections", "answers")
-"""What the scorer said."""
+"""Columns of a score."""
 
 
 def _cost(role: str) -> list[tuple[str, pa.DataType]]:
@@ -169,7 +169,7 @@ KEYS = {
     "replies": ("prompt_id", "replicate", "question_index"),
     "searches": ("prompt_id", "replicate"),
 }
-"""What names a row within a run."""
+"""Columns that name a row within a run."""
 
 _UNLOGGED_ONCE = frozenset({"truncated", "round", *(f"{role}_rows" for role in ROLES)})
 

@@ -25,7 +25,7 @@ import numpy as np
 from harness.miniature.prompts import Group, Request
 
 STRENGTH = 0.97
-"""How often a habit overrides the caption of a training picture."""
+"""Share of cases in which a habit overrides the caption of a training picture."""
 
 LEFT_OUT = frozenset({"fork", "computer mouse", "tie", "baseball glove", "hair drier"})
 """Missing when named beside another thing: small or rarely photographed things that captions of

@@ -142,12 +142,12 @@ class GeneratorFactory(Protocol):
         ...
 
     takes_rows: ClassVar[bool]
-    """Whether a batch is padded to its requests' `rows` where they name a number (at most
+    """True if a batch is padded to its requests' `rows` where they name a number (at most
     `batch_size`, equal in a batch), so that late rounds need not run at the full size. False where
     a plug-in leaves it out."""
 
     can_compile: ClassVar[bool]
-    """Whether what `load` returns has a `compile()`, which is called before its first batch where a
+    """True if what `load` returns has a `compile()`, which is called before its first batch where a
     suite or `--compile` asks for it. False where a plug-in leaves it out."""
 
     takes_adapters: ClassVar[bool]
@@ -203,10 +203,10 @@ class JudgeFactory(Protocol):
     """A kind of judge: a class to be loaded, named by entry points of `harness.judges`."""
 
     oracle: ClassVar[bool]
-    """Whether it knows the benchmark's answers. Runs and reports label such a judge."""
+    """True if it knows the benchmark's answers. Runs and reports label such a judge."""
 
     samples: ClassVar[bool]
-    """Whether what it says of an image may hang on the seed it is given, so that it says another
+    """True if what it says of an image may hang on the seed it is given, so that it says another
     thing of the same image as the answer to another draw. True where a plug-in leaves it out."""
 
     abilities: ClassVar[frozenset[Ability]]
@@ -214,7 +214,7 @@ class JudgeFactory(Protocol):
     (`Replying`). Only FEEDBACK where a plug-in leaves it out."""
 
     is_remote: ClassVar[bool]
-    """Whether it sends images to a server that its settings name. Nobody but the run itself asks
+    """True if it sends images to a server that its settings name. Nobody but the run itself asks
     it: an audit does not, and a resumed run only with --plugins. False where a plug-in leaves it
     out."""
 

@@ -60,7 +60,7 @@ class PipelineGenerator:
     takes_rows: ClassVar[bool] = True
     takes_adapters: ClassVar[bool] = True
     pads_texts: ClassVar[bool] = False
-    """Whether what a draw takes is the same whatever its prompt."""
+    """True if what a draw takes is the same whatever its prompt."""
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ _COLUMNS = ("prompt", "round", *DRAW[1:], *_ANSWER.values(), "detections", "gene
             *(f"{role}_flops" for role in _ANSWER))  # fmt: skip
 
 Test = Callable[[Row], str]
-"""What is wrong with a row's FLOPs, or ""."""
+"""Returns the fault of a row's FLOPs, or ""."""
 
 
 def check(run: AuditedRun) -> Result:

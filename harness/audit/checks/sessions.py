@@ -26,7 +26,7 @@ SLACK = 3.0
 """Seconds; times are recorded to the second, and clocks are set by a little while they run."""
 
 DRIFT = 1.05
-"""What a clock may make of a duration."""
+"""Factor by which a clock may stretch a duration."""
 
 FASTEST = 1e16
 """FLOPs a second that no device reaches."""

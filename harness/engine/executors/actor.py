@@ -102,7 +102,7 @@ class Slot:
     since: float = 0.0
     """When it began what it is doing, on the monotonic clock."""
     warm: bool = False
-    """Whether it has done a batch."""
+    """True once it has done a batch."""
     load_failures: int = 0
     given: int = 0
     node: str = ""

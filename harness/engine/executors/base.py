@@ -21,7 +21,7 @@ LOAD_SECONDS = 1800.0
 """Time to load a model from storage that may be far away and busy."""
 
 PLACE_SECONDS = 300.0
-"""How long a role may be without any worker that has a place: a cluster may be adding nodes."""
+"""Time that a role may be without any worker that has a place: a cluster may be adding nodes."""
 
 
 @dataclass(frozen=True)
