@@ -17,7 +17,7 @@ from typing import Any, TextIO, cast
 
 _LINES = {"\n", "\t", "\r"}
 _COLOURS = re.compile(r"\x1b\[(?:0|1|2|3[1-7]|39|22|23|;)*m")
-"""Escapes that our own tables write to a real terminal: weights and colours, nothing that hides text."""
+"""Escapes that our own tables write to a real terminal: weights and colours, which hide no text."""
 
 _PROGRESS = re.compile(rf"{_COLOURS.pattern}|\x1b\[\d*[AGK]|\x1b\[\?25[hl]")
 """Escapes that a line of progress adds there, on stderr only, to take its own place again."""

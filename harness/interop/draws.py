@@ -32,7 +32,7 @@ CSV = "draws.csv"
 """Name of the table in a folder."""
 
 _FORMULA = tuple("=+-@＝＋－＠")  # noqa: RUF001
-"""Characters that a formula begins with, also in the full width that some spreadsheets read alike."""
+"""Characters that a formula begins with, also in the full width that some spreadsheets read."""
 
 _ROWS = 1000
 """Rows that are spelt at a time."""
