@@ -215,18 +215,11 @@ class AuditedRun:
     def replays(self) -> Mapping[SearchKey, replay.Replayed]:
         """Every search replayed against the log, by the strategy that the config names."""
         replies = dict(replay.by_search(self.table("replies", list(replay.REPLY)), "replies"))
-        strategy, config = self.strategy, self.config
+        strategy = self.strategy
         with deadline(0):
             return {
                 key: replay.replay(
-                    Search(
-                        strategy,
-                        prompt,
-                        key.replicate,
-                        budget=config.budget,
-                        run_seed=config.seed,
-                        settings=config.generator.settings,
-                    ),
+                    Search.of(self.config, strategy, prompt, key.replicate),
                     replay.LoggedAnswers(rows, replies.get(key, ()), same_rounds=True),
                 )
                 for key, prompt, rows in self._logged_searches()

@@ -353,17 +353,9 @@ class Engine:
 
 def _unopened(plan: Plan, restored: Restored) -> Iterator[Search]:
     """The searches that are to be opened, in this order."""
-    config = plan.config
     for prompt, replicate in plan.searches:
         if SearchKey(prompt.id, replicate) not in restored.ended:
-            yield Search(
-                plan.strategy,
-                prompt,
-                replicate,
-                budget=config.budget,
-                run_seed=config.seed,
-                settings=config.generator.settings,
-            )
+            yield Search.of(plan.config, plan.strategy, prompt, replicate)
 
 
 def _job_sizes(config: RunConfig) -> dict[Role, int]:

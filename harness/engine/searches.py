@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from harness.engine.deadline import DeadlineExceeded, deadline
 from harness.engine.rules import Item, Rules, StrategyError
 from harness.records import Candidate, Draw, Prompt, Reply, Setting, Task, whole_steps
 from harness.seeds import seed
 from strategies.base import Rounds, Strategy
+
+if TYPE_CHECKING:
+    from harness.config import RunConfig
 
 STEP_SECONDS = 30.0
 """The longest a strategy may think between two rounds."""
@@ -97,6 +101,14 @@ class Search:
         self._round: tuple[int, ...] = ()
         self._answers: dict[int, Candidate | Reply] = {}
         self._sent: dict[int, Candidate] = {}
+
+    @classmethod
+    def of(cls, config: RunConfig, strategy: Strategy, prompt: Prompt, replicate: int) -> Search:
+        """Return a search of a run."""
+        budget, settings = config.budget, config.generator.settings
+        return cls(
+            strategy, prompt, replicate, budget=budget, run_seed=config.seed, settings=settings
+        )
 
     @property
     def key(self) -> SearchKey:
