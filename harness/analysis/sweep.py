@@ -7,6 +7,7 @@ seed alone are one, pooled as runs are (`harness.analysis.pooling`).
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product
@@ -177,33 +178,51 @@ def sweep(
     if own.scorer is None:
         raise UsageError(f"{banks[0].folder.path} has no scorer, so there are no scores to compare")
     rows, scores, missing = [], [], []
-    for point in points:
-        settings = judge_settings if point.judge not in (None, ORACLE) else None
-        try:
-            (run,) = pool([
-                bank.replayed(point.strategy, point.options, budget=point.budget,
-                              judge=point.judge, judge_settings=settings, is_hasty=True).run
-                for bank in banks
-            ])  # fmt: skip
-        except LacksDraws:
-            missing.append(point)
-            continue
-        scores.append(run.scores())
-        rows.append(_row(point, run, scores[-1], seed))
+    gc.freeze()  # the banks are here to stay, and large: looking through them takes its time
+    try:
+        for point in points:
+            settings = judge_settings if point.judge not in (None, ORACLE) else None
+            run = _answered(banks, point, settings)
+            if run is None:
+                missing.append(point)
+                continue
+            scores.append(run.scores())
+            rows.append(_row(point, run, scores[-1], seed))
+    finally:
+        gc.unfreeze()
     for run in beside:
         point = _point_of(run, own)
         scores.append(run.scores())
         rows.append(_row(point, run, scores[-1], seed))
+    curves = dict.fromkeys(row["curve"] for row in rows)
+    if baseline not in curves:
+        is_point = baseline in {point.curve for point in points}
+        why = "asks for draws that the log lacks" if is_point else "is no curve of this sweep"
+        known = f"--baseline may be {' or '.join(curves)}" if curves else "sweep over a bank"
+        raise UsageError(f"the baseline '{baseline}' {why}", known)
     frame = pd.DataFrame(rows)
-    if baseline not in {point.curve for point in points} or not (frame["curve"] == baseline).any():
-        curves = ", ".join(dict.fromkeys(point.curve for point in points))
-        raise UsageError(f"the baseline '{baseline}' is no curve of this sweep", f"it has {curves}")
     axes = [name for name in AXES if frame[name].notna().all() and (frame[name] > 0).any()]
     axes = axes or ["draws"]
     parts = [_differences(frame, np.array(scores), baseline, axis, seed) for axis in axes]
     fronts = {f"pareto_{axis}": _pareto(frame, axis) for axis in axes}
     frame = pd.concat([frame, *parts], axis=1).assign(**fronts)
     return Sweep(frame, axes, baseline, missing)
+
+
+def _answered(
+    banks: Sequence[Bank], point: Point, settings: Mapping[str, str] | None
+) -> LoggedRun | None:
+    """Return what a point comes to on all banks; None where a log lacks draws for it."""
+    try:
+        runs = [
+            bank.replayed(point.strategy, point.options, budget=point.budget, judge=point.judge,
+                          judge_settings=settings, is_hasty=True).run
+            for bank in banks
+        ]  # fmt: skip
+    except LacksDraws:
+        return None
+    (run,) = pool(runs)
+    return run
 
 
 def _point_of(run: LoggedRun, own: RunConfig) -> Point:

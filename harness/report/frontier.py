@@ -51,11 +51,14 @@ def table(sweep: Sweep, notes: Sequence[str] = ()) -> Table:
         budgets.setdefault(point.curve, []).append(str(point.budget))
     searches = [f"{curve} at {', '.join(at)}" for curve, at in budgets.items()]
     missing = [f"the log lacks draws for these searches: {'; '.join(searches)}"]
+    uncounted = [name for axis, name in AXES.items() if axis not in sweep.axes]
+    unknown = [f"not compared at equal {' or '.join(uncounted)}: not counted for every search"]
     title = (
         "Score over realised cost; * marks the Pareto set of a cost, and the last columns are the "
         f"score less that of {sweep.baseline}"
     )
-    return Table("frontier", title, rows, shown, [*HOW, *(missing if searches else []), *notes])
+    gaps = [*(missing if searches else []), *(unknown if uncounted else [])]
+    return Table("frontier", title, rows, shown, [*HOW, *gaps, *notes])
 
 
 def figure(sweep: Sweep, *, warnings: Sequence[str] = (), captions: Sequence[str] = ()) -> Figure:

@@ -117,6 +117,9 @@ def test_runs_that_no_replay_answers_stand_beside_seeds_as_one(
     assert row["difference_nfe_low"] == pytest.approx(expected.low)
     run(stub_plan(suite[0]), tmp_path / "fewer")
     assert harness("what-if", banks[0], tmp_path / "fewer", *words, "--plugins") == 2
+    points = grid_of("best-of-n", {}, [9])
+    with pytest.raises(UsageError, match="asks for draws that the log lacks"):
+        sweep([Bank.open(banks[0])], points)
 
 
 def test_nothing_cheaper_is_as_good_as_what_is_marked(path: Path) -> None:
