@@ -16,6 +16,7 @@ from harness.log.run_folder import RunFolder
 from tests.runs import run, stub_plan
 
 
+@pytest.mark.slow
 def test_an_honest_run_under_such_a_clock_passes(
     honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_protocol_that_differs_cannot_fail(
     assert any(f" differs in {part} (" in line for line in found.evidence), found.evidence
 
 
+@pytest.mark.slow
 def test_other_prompts_are_known_by_what_they_ask_for(tmp_path: Path) -> None:
     part = official(tmp_path / "part", without=range(100, 109))
     (line, *_) = (line for line in check(part, "best-of-N 4").evidence if " differs in " in line)

@@ -40,6 +40,7 @@ def runs(terminal: Terminal, tmp_path: Path) -> list[Path]:
     return places
 
 
+@pytest.mark.slow
 def test_scores_are_means_of_grades_everywhere(
     terminal: Terminal, runs: list[Path], tmp_path: Path
 ) -> None:

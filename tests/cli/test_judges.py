@@ -53,6 +53,7 @@ def test_a_metric_judges_by_its_value_and_a_threshold(harness: Terminal, clip: P
     assert "the judge was asked again about 4 images" in harness.out
 
 
+@pytest.mark.slow
 def test_what_a_judge_shares_with_a_metric_is_said(harness: Terminal, clip: Path) -> None:
     assert harness(*RUN, *JUDGE, "--metrics", "clip-score", "--out", "r") == 0, harness.err
     assert "warning: the judge shares weights with what measures it" in harness.err

@@ -138,6 +138,7 @@ def test_a_gallery_over_unlike_prompt_sets(harness: Terminal) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_cards_are_of_prompts_not_of_ids(harness: Terminal) -> None:
     from harness.analysis import analyse
     from harness.report.chains import cards

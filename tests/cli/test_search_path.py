@@ -104,6 +104,7 @@ def test_a_module_of_the_product_s_own_name(
     assert "hint: rename it" in ran.stderr and not (folder / "s").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["", "work"])
 def test_a_search_path_that_names_the_directory(
     script: list[str], folder: Path, entry: str

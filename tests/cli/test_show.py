@@ -7,6 +7,8 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.audit.forging import Forger
 from tests.terminal import ROOT, STUB, Terminal
 
@@ -61,6 +63,7 @@ def test_scored_images_have_their_own_numbers(harness: Terminal, images: Path) -
     assert f"{fields['scores']['macro']['value']:.3f}" in text
 
 
+@pytest.mark.slow
 def test_prices_are_taken_where_costs_are_shown(harness: Terminal, suite: Path) -> None:
     for strategy in ("best-of-n", "single"):
         command = ["run", *STUB, "--model", suite, "--budget", "2", "--strategy", strategy]

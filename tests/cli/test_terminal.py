@@ -75,6 +75,7 @@ def test_a_table_on_a_screen_keeps_its_colours(monkeypatch: pytest.MonkeyPatch) 
     assert "\x1b[1;31mbad" in screen.getvalue() and "\\x1b" not in screen.getvalue()
 
 
+@pytest.mark.slow
 def test_no_command_lets_a_log_speak_for_it(harness: Terminal, suite: Path) -> None:
     rows = [{"prompt": EVIL, "tag": EVIL, "id": "0"}, {"prompt": "a dog", "tag": "t", "id": "1"}]
     Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

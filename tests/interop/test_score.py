@@ -423,6 +423,7 @@ def test_scores_say_whether_the_scorer_is_a_miniature(images: Path, tiny_suite: 
     assert not ready(images, tiny_suite, scorer=parts).plan.config.miniature
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_scorer_of_one_s_own_is_the_official_one(
     images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_stopped_and_continued_equals_the_whole(ready: Any, name: str) -> None:
         assert differs(apart[:1], apart[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_a_draw_takes_is_known_without_weights(families: Any, ready: Any, name: str) -> None:
     folder = families(name)

@@ -211,6 +211,7 @@ def test_without_feedback_it_is_plain_sana_bit_for_bit(
         assert np.array_equal(one.image, other.image) and one.cost == other.cost
 
 
+@pytest.mark.slow
 def test_draws_without_feedback_may_be_another_transformers(
     generator: ReflectDiTGenerator,
     parts: dict[str, Path],
