@@ -239,7 +239,10 @@ def load(role: Role, setup: Setup) -> Any:
         HarnessError: A checkpoint is missing or wrong, or a plug-in is unknown.
     """
     with import_paths(allowed=setup.plugins):
-        return _load(role, setup)
+        model = _load(role, setup)
+    if "torch" in sys.modules:  # it may have come with the model
+        prepare_process(setup)
+    return model
 
 
 def _load(role: Role, setup: Setup) -> Any:
