@@ -1,8 +1,8 @@
 """FLOPs of a forward pass, counted rather than guessed.
 
 torch's counter knows matrix products, convolutions and the SDPA kernels by name, but counts
-CPU's fused attention as zero; forcing the math backend breaks attention into the matrix
-products that it knows.
+CPU's fused attention and the fast path of `nn.MultiheadAttention` as zero; without the one and with
+the math backend, attention is broken into the matrix products that it knows.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ def count(forward: Callable[[], Any]) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        forward()
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            forward()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return float(counter.get_total_flops())
 
 

@@ -192,6 +192,7 @@ METRICS = Registry(
         "siglip-score": "harness.models.metrics.agreement:SiglipScore",
         "pick-score": "harness.models.metrics.agreement:PickScore",
         "aesthetic": "harness.models.metrics.aesthetic:Aesthetic",
+        "hps-v2.1": "harness.models.metrics.agreement:HPS",
         "vqa-score": "benchmarks.vqa.vqa_score:VQAScore",
         "object-confidence": "benchmarks.geneval.confidence:ObjectConfidence",
     },

@@ -135,13 +135,14 @@ def is_pipeline(ref: str) -> bool:
     return not folder.exists() and ":" not in ref and not ref.startswith(".") and bool(_hub_id(ref))
 
 
-def require(folder: Path, files: Iterable[str]) -> None:
+def require(folder: Path, files: Iterable[str], convert: str = "") -> None:
     """Check that a checkpoint folder has the files that a model needs.
 
     Args:
         folder: The folder.
         files: Relative names. A name ending in `.safetensors` is also satisfied by its sharded
             form, `NAME.safetensors.index.json`.
+        convert: How to make them of what is published, where that is not as for transformers.
 
     Raises:
         HarnessError: A file is missing; the message says which, of which folder.
@@ -160,9 +161,10 @@ def require(folder: Path, files: Iterable[str]) -> None:
                 raise HarnessError(
                     f"{folder} has no {name}, only pickled weights ({', '.join(pickled)}), "
                     "which could run code and are not read",
-                    "convert them with save_pretrained(..., safe_serialization=True)",
+                    convert or "convert them with save_pretrained(..., safe_serialization=True)",
                 )
-        raise HarnessError(f"{folder} has no {name}", f"it is incomplete or another model: {_GET}")
+        hint = convert or f"it is incomplete or another model: {_GET}"
+        raise HarnessError(f"{folder} has no {name}", hint)
 
 
 _FORMS = "give bundled:NAME, a folder, or a hub id ORG/NAME[@REVISION][//FOLDER]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -258,7 +259,7 @@ def ensemble(clip: Path, siglip: Path, settings: dict[str, Setting]) -> Ensemble
     return EnsembleJudge.load(Loading(parts, "cpu", "float32", 4, settings), GenEval())
 
 
-@pytest.mark.parametrize("rule", ["vote", "minimum"])
+@pytest.mark.parametrize("rule", ["vote", "minimum", "mean-rank"])
 def test_members_of_an_ensemble_decide_on_their_own_scales(
     clip: Path, siglip: Path, rule: str
 ) -> None:
@@ -266,7 +267,8 @@ def test_members_of_an_ensemble_decide_on_their_own_scales(
     accept = [sorted(each)[2] for each in measured]
     text = f"clip-score:{accept[0]!r},siglip-score:{accept[1]!r}"
     settings: dict[str, Setting] = {"members": "clip-score,siglip-score", "rule": rule}
-    settings |= {"accept": text, "spread": "clip-score:0.5,siglip-score:0.001"}
+    settings |= {"accept": text}
+    settings |= {"spread": "clip-score:0.5,siglip-score:0.001"} if rule == "minimum" else {}
     judge = ensemble(clip, siglip, settings)
     prompts, images = zip(*((look.prompt, look.image) for look in looks()), strict=True)
     verdicts = [verdict for verdict, _ in judge.judge(prompts, images, range(5))]
@@ -274,7 +276,9 @@ def test_members_of_an_ensemble_decide_on_their_own_scales(
         [v - a for v, a in zip(pair, accept, strict=True)] for pair in zip(*measured, strict=True)
     ]
     assert [v.accepted for v in verdicts] == [min(pair) >= 0 for pair in margins]
-    if rule == "vote":
+    members = list(zip(*measured, strict=True)) if rule == "mean-rank" else [()] * 5
+    assert [v.members for v in verdicts] == [pytest.approx(each, abs=1e-6) for each in members]
+    if rule != "minimum":
         assert [v.score for v in verdicts] == [sum(m >= 0 for m in p) / 2 for p in margins]
     else:
         scores = [min(pair[0] / 0.5, pair[1] / 0.001) for pair in margins]
@@ -432,6 +436,23 @@ def test_only_whole_checkpoints_of_two_towers_are_loaded(clip: Path, tmp_path: P
     (other / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(HarnessError, match="model_type 'bert', expected 'clip' or 'siglip'"):
         load(ClipScore, other)
+
+
+def test_an_image_or_a_setting_that_would_take_all_memory_is_refused(
+    clip: Path, tmp_path: Path
+) -> None:
+    metric = load(ClipScore, clip)
+    thin = np.zeros((1, 201, 3), np.uint8)
+    with pytest.raises(BadAnswer, match="201 × 1 pixels is longer than 200 times"):
+        metric.measure([*looks(), Look(Prompt("thin", "x"), thin)])
+    assert metric.measure([Look(Prompt("thin", "x"), thin[:, :200])])[0][0] >= 0
+    folder = tmp_path / "large"
+    shutil.copytree(clip, folder)
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    settings["size"] = {"shortest_edge": 1_000_000}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(HarnessError, match="make images of"):
+        load(ClipScore, folder)
 
 
 def test_confidence_is_the_least_that_the_rules_rest_on() -> None:

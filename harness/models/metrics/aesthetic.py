@@ -87,7 +87,7 @@ def read_head(folder: Path, width: int) -> Layers:
         HarnessError: The file is missing or damaged, or its layers do not lead from an embedding
             to one number.
     """
-    require(folder, ["model.safetensors"])
+    require(folder, ["model.safetensors"], CONVERT)
     stored = read_weights(folder / "model.safetensors")
     layers: dict[int, dict[str, Tensor]] = {}
     names = {name: _NAME.fullmatch(name) for name in stored}

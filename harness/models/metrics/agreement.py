@@ -1,21 +1,24 @@
-"""Agreement of a text with an image by the cosine of two towers: CLIPScore, SigLIP, PickScore."""
+"""Agreement of text and image by the cosine of two towers: CLIPScore, SigLIP, PickScore, HPS."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
+from benchmarks.base import Benchmark
 from harness import options
-from harness.records import Cost, Loading, Look
+from harness.errors import UsageError
+from harness.records import Cost, Loading, Look, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.models.metrics.two_towers import TwoTowers
+    from harness.models.metrics.two_towers import Towers
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Agreement:
     checkpoints: ClassVar[Mapping[str, str]]
     Settings: ClassVar[type] = NoSettings
 
-    def __init__(self, towers: TwoTowers, settings: Any) -> None:
+    def __init__(self, towers: Towers, settings: Any) -> None:
         self.towers = towers
         self.settings = settings
 
@@ -41,9 +44,13 @@ class Agreement:
     def load(cls, loading: Loading) -> Self:
         """Load it (see `harness.models.base.MetricFactory`)."""
         built: Any = options.build(cls.Settings, loading.settings, flag="metric setting")
+        return cls(cls._load_towers(loading), built)
+
+    @classmethod
+    def _load_towers(cls, loading: Loading) -> Towers:
         from harness.models.metrics.two_towers import TwoTowers
 
-        return cls(TwoTowers.load(loading), built)
+        return TwoTowers.load(loading)
 
     def measure(self, looks: Sequence[Look]) -> list[tuple[float, Cost]]:
         """Measure how well each image agrees with its prompt (see `harness.models.base.Metric`)."""
@@ -124,3 +131,49 @@ class PickScore(Agreement):
     def _values(self, cosines: Tensor) -> Tensor:
         logits: Tensor = self.towers.model.logit_scale.float().cpu().exp() * cosines
         return logits
+
+
+class HPS(Agreement):
+    """HPS v2.1: cos(image, text), of a CLIP ViT-H/14 fine-tuned on people's choices (HPD v2).
+
+    As the public code has it (github.com/tgxs002/HPSv2, `hpsv2/img_score.py`): without the learned
+    scale, images scaled by their longer side and padded with black to a square, in half precision
+    by autocasting on a GPU. Source: Wu et al., "Human Preference Score v2", arXiv 2306.09341,
+    section 4. CLIP reads the first 77 tokens of a text.
+
+    Checkpoint: `model`, a folder with open_clip's weights in `model.safetensors`.
+    """
+
+    architecture: ClassVar[str] = "ViT-H-14"
+    checkpoints: ClassVar[Mapping[str, str]] = {"model": "xswu/HPSv2"}
+    convert: ClassVar[str] = (
+        "the published checkpoint is pickled; safetensors.torch.save_file(torch.load("
+        "'HPS_v2.1_compressed.pt', weights_only=True)['state_dict'], 'FOLDER/model.safetensors') "
+        "makes a folder of it: say hps-v2.1=FOLDER, or call it $HARNESS_CHECKPOINTS/HPSv2"
+    )
+
+    @classmethod
+    def check(
+        cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
+    ) -> None:
+        """Refuse what cannot run here.
+
+        Raises:
+            UsageError: open_clip is not installed, or a part is named that there is no use for.
+        """
+        if find_spec("open_clip") is None:
+            raise UsageError(
+                "the metric 'hps-v2.1' needs open_clip, which is not installed",
+                "pip install 'inference-scaling-harness[open-clip]'",
+            )
+        if strange := {*parts} - {cls.main_part}:
+            raise UsageError(f"the metric 'hps-v2.1' has no part '{min(strange)}'", "leave it out")
+
+    @classmethod
+    def _load_towers(cls, loading: Loading) -> Towers:
+        from harness.models.metrics.open_clip_towers import OpenClipTowers
+
+        return OpenClipTowers.load(loading, cls.architecture, cls.convert)
+
+    def _values(self, cosines: Tensor) -> Tensor:
+        return cosines

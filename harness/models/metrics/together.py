@@ -144,6 +144,8 @@ def check(
             few or too many, or a benchmark whose images it cannot measure.
     """
     factory = METRICS.get(name)
+    if own_check := getattr(factory, "check", None):
+        own_check(parts, settings, benchmark)
     options.build(factory.Settings, settings, flag="metric setting", title=f"metric {name}")
     known = {*factory.checkpoints, factory.main_part, "processor"} - {""}
     for part in parts:
@@ -156,5 +158,3 @@ def check(
                 f"name one: {name}=REF, or in a suite's file as '{name}.{part}' among "
                 "[metric.checkpoints]",
             )
-    if own_check := getattr(factory, "check", None):
-        own_check(parts, settings, benchmark)
