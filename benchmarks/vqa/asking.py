@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from harness.errors import UsageError
 from harness.records import Cost, Image
 
 ENOUGH = 0.5
@@ -59,6 +60,20 @@ class FirstToken:
 
     text: str
     probability: float
+
+
+def check_backend(settings: Mapping[str, Any]) -> None:
+    """Refuse vLLM, which a judge may be run by.
+
+    Raises:
+        UsageError: It is named.
+    """
+    if settings.get("backend") == "vllm":
+        raise UsageError(
+            "questions with probabilities are not asked through vLLM: it gives those of the "
+            "likeliest tokens, and a zero for any other would spoil a geometric mean",
+            "leave backend=vllm out; the judge vlm takes it (-J backend=vllm)",
+        )
 
 
 class Answerer(Protocol):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveInt
 
 from benchmarks.base import Benchmark, Scorer
-from benchmarks.vqa.asking import ENOUGH, Answerer, Asked, Question
+from benchmarks.vqa.asking import ENOUGH, Answerer, Asked, Question, check_backend
 from harness import options as plugin_options
 from harness.errors import HarnessError
 from harness.records import Answer, Cost, Evidence, Image, Loading, Prompt, Score
@@ -124,6 +124,7 @@ class QuestionBenchmark(Benchmark):
         Raises:
             UsageError: A setting is unknown or its value is no good.
         """
+        check_backend(settings)
         return plugin_options.resolved(
             plugin_options.build(self.Settings, settings, flag="-O", title=f"{self.name} scorer")
         )

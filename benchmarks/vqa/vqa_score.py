@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.base import Benchmark
+from benchmarks.vqa.asking import Asked, check_backend
 from harness import options
 from harness.errors import UsageError
 from harness.models.devices import prepare
@@ -55,11 +56,12 @@ class VQAScore:
     def check(
         cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
-        """Refuse a question without the prompt.
+        """Refuse a question without the prompt, and vLLM.
 
         Raises:
-            UsageError: It does not mention {prompt}.
+            UsageError: It does not mention {prompt}, or vLLM is to be asked.
         """
+        check_backend(settings)
         if "{prompt}" not in str(settings.get("question", QUESTION)):
             raise UsageError("the question of 'vqa-score' does not mention {prompt}")
 
@@ -80,8 +82,6 @@ class VQAScore:
 
     def measure(self, looks: Sequence[Look]) -> list[tuple[float, Cost]]:
         """Ask whether each image shows its prompt (see `harness.models.base.Metric`)."""
-        from benchmarks.vqa.asking import Asked
-
         asked = [
             [Asked(self.question.replace("{prompt}", look.prompt.text), YES)] for look in looks
         ]

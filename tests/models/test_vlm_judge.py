@@ -18,8 +18,10 @@ from transformers import AutoModelForImageTextToText
 from benchmarks.geneval.benchmark import GenEval
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models.base import Judge
-from harness.models.judges.vlm import LENGTH_STEP, QUESTION, VLMJudge, feedback
+from harness.models.judges.vlm import VLMJudge, feedback
 from harness.models.judges.vlm_sampler import Sampler, Sampling
+from harness.models.judges.vlm_settings import QUESTION, Asked
+from harness.models.judges.vlm_transformers import LENGTH_STEP, TransformersWriter
 from harness.models.loading import quiet
 from harness.records import Cost, Image, Inquiry, Loading, Prompt, Verdict
 from harness.registry import JUDGES
@@ -56,6 +58,16 @@ def pairs() -> Pairs:
     return [(Prompt(str(i), text), images[i]) for i, text in enumerate(texts)]
 
 
+def inputs_of(judge: VLMJudge, text: str, image: Image) -> Any:
+    question = judge.settings.question.replace("{prompt}", text)
+    return writer(judge)._inputs(Asked(question, [image], 0))
+
+
+def writer(judge: VLMJudge) -> TransformersWriter:
+    assert isinstance(judge.writer, TransformersWriter)
+    return judge.writer
+
+
 def ask(judge: VLMJudge, pairs: Pairs, seeds: list[int]) -> list[tuple[Verdict, Cost]]:
     return judge.judge([prompt for prompt, _ in pairs], [image for _, image in pairs], seeds)
 
@@ -88,7 +100,7 @@ class TestTinyQwenOnAGpu(TestTinyQwen):
 
 def test_it_draws_in_half_precision_too(folder: Path, pairs: Pairs) -> None:
     judge = load(folder, dtype="bfloat16")
-    assert judge.model.dtype == torch.bfloat16
+    assert writer(judge).model.dtype == torch.bfloat16
     seeds = [1, 2, 3, 4]
     together = [verdict for verdict, _ in ask(judge, pairs, seeds)]
     for number, verdict in enumerate(together):
@@ -119,12 +131,13 @@ def test_an_answer_hangs_on_its_seed_and_not_on_the_batchs(judge: VLMJudge, pair
 def test_cold_it_says_what_the_stock_model_says(folder: Path, pairs: Pairs) -> None:
     judge = load(folder, temperature=0)
     prompt, image = pairs[0]
-    inputs = judge._ask(prompt.text, image)
+    inputs = inputs_of(judge, prompt.text, image)
     stock = AutoModelForImageTextToText.from_pretrained(folder).eval()
     written = stock.generate(**inputs, max_new_tokens=12)[0, inputs["input_ids"].shape[1] :]
-    expected = judge._decode([token for token in written.tolist() if token not in (0, 3)])
+    expected = writer(judge)._decode([token for token in written.tolist() if token not in (0, 3)])
     said: list[str] = []
-    judge._decode = lambda tokens: said.append(VLMJudge._decode(judge, tokens)) or said[-1]  # type: ignore[func-returns-value, assignment, method-assign]
+    own = writer(judge)
+    own._decode = lambda tokens: said.append(TransformersWriter._decode(own, tokens)) or said[-1]  # type: ignore[func-returns-value, assignment, method-assign]
     ask(judge, pairs[:1], [1])
     assert said == [expected] and expected
 
@@ -133,7 +146,7 @@ def test_the_score_is_the_chance_of_the_verdict(folder: Path, pairs: Pairs) -> N
     judge = load(folder, stem="The image is", verdict=" correct .")
     stock = AutoModelForImageTextToText.from_pretrained(folder).eval()
     for (prompt, image), (verdict, _) in zip(pairs, ask(judge, pairs, [1, 2, 3, 4]), strict=True):
-        inputs = judge._ask(prompt.text, image)
+        inputs = inputs_of(judge, prompt.text, image)
         own = inputs["input_ids"].shape[1]
         words = torch.tensor(
             [[WORDS.index(word) for word in ["The", "image", "is", "correct", "."]]]
@@ -192,7 +205,7 @@ def test_what_is_read_and_written_is_counted(folder: Path, pairs: Pairs) -> None
     judge, quick = load(folder), load(folder, ranked=False)
     rows = ask(judge, pairs, [1, 2, 3, 4])
     for (prompt, image), seed, row in zip(pairs, [1, 2, 3, 4], rows, strict=True):
-        own = judge._ask(prompt.text, image)["input_ids"].shape[1]
+        own = inputs_of(judge, prompt.text, image)["input_ids"].shape[1]
         verdict, cost = quick.judge([prompt], [image], [seed])[0]
         wrote = cost.tokens - own
         assert 1 <= wrote <= 12
@@ -200,7 +213,7 @@ def test_what_is_read_and_written_is_counted(folder: Path, pairs: Pairs) -> None
         assert row[1].flops > 1.5 * cost.flops > 0
         assert (verdict.accepted, verdict.sentence) == (row[0].accepted, row[0].sentence)
         assert verdict.score == verdict.accepted / 2
-    patches = [judge._patches(judge._ask("a cow", image)) for _, image in pairs]
+    patches = [writer(judge)._patches(inputs_of(judge, "a cow", image)) for _, image in pairs]
     assert patches == [64, 64, 64, 100]
 
 
@@ -208,8 +221,8 @@ def test_what_is_read_and_written_is_counted(folder: Path, pairs: Pairs) -> None
 def test_every_weight_is_counted_once(tied: bool, tmp_path: Path) -> None:
     make_qwen(tmp_path, tied=tied)
     judge = load(tmp_path)
-    seeing, language, head = judge._weights
-    parts = judge.model.model
+    seeing, language, head = writer(judge)._weights
+    parts = writer(judge).model.model
     assert seeing == sum(weight.numel() for weight in parts.visual.parameters())
     assert head == len(WORDS) * 32
     assert language + head == sum(w.numel() for w in parts.language_model.parameters())
@@ -224,10 +237,10 @@ def test_by_default_it_draws_as_the_checkpoint_says(
     stored |= {"do_sample": True, "temperature": 1e-6, "top_k": 3, "eos_token_id": [3, 1]}
     path.write_text(json.dumps(stored))
     judge = load(tmp_path, top_p=0.9)
-    assert judge._sampling == Sampling(temperature=1e-6, top_p=0.9, top_k=3)
-    assert judge._ends == [3, 1]
+    assert writer(judge)._sampling == Sampling(temperature=1e-6, top_p=0.9, top_k=3)
+    assert writer(judge)._ends == [3, 1]
     assert len({ask(judge, pairs[:1], [seed])[0][0].sentence for seed in range(4)}) == 1
-    assert load(folder)._sampling == Sampling(1.0, 1.0, 50)
+    assert writer(load(folder))._sampling == Sampling(1.0, 1.0, 50)
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
@@ -260,7 +273,7 @@ def test_nan_stops_the_batch(folder: Path, pairs: Pairs) -> None:
     for ranked in (False, True):
         judge = load(folder, ranked=ranked)
         with torch.no_grad():
-            judge.model.lm_head.weight.fill_(math.nan)
+            writer(judge).model.lm_head.weight.fill_(math.nan)
         with pytest.raises(BadAnswer, match="NaN") as caught:
             ask(judge, pairs[:1], [1])
         assert caught.value.failure is Failure.BAD_NUMBER and "dtype" in caught.value.hint
@@ -341,7 +354,7 @@ def test_a_published_image_processor_sees_as_many_patches(folder: Path, tmp_path
         "processor_class": "Qwen2_5_VLProcessor",
     }
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(published))
-    inputs = load(tmp_path)._ask("a cow", np.zeros((1024, 1024, 3), np.uint8))
+    inputs = inputs_of(load(tmp_path), "a cow", np.zeros((1024, 1024, 3), np.uint8))
     # 1024 pixels are rounded to 37 times 28, and 2 x 2 patches make a token.
     assert inputs["image_grid_thw"].tolist() == [[1, 74, 74]]
     assert (inputs["input_ids"] == 6).sum() == 37 * 37

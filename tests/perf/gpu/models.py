@@ -65,7 +65,9 @@ def generator(scale: Scale, device: str) -> ReflectDiTGenerator:
 
 def judge(scale: Scale, device: str) -> VLMJudge:
     """Return a Qwen2.5-VL judge that writes as many tokens as it may."""
-    from harness.models.judges.vlm import VLMJudge, VLMSettings
+    from harness.models.judges.vlm import VLMJudge
+    from harness.models.judges.vlm_settings import VLMSettings
+    from harness.models.judges.vlm_transformers import TransformersWriter
     from harness.models.vlm_loading import load_processor
 
     prepare(device)
@@ -76,9 +78,9 @@ def judge(scale: Scale, device: str) -> VLMJudge:
         images.save_pretrained(folder)
         processor = load_processor(Path(folder), model.config.model_type)
     built = VLMSettings(max_new_tokens=scale.answer)
-    return VLMJudge(
-        model.eval().requires_grad_(False).to(device), processor, batch_size=1, settings=built
-    )
+    model = model.eval().requires_grad_(False).to(device)
+    writer = TransformersWriter(model, processor, batch_size=1, settings=built)
+    return VLMJudge(writer, batch_size=1, settings=built)
 
 
 def detector(scale: Scale, device: str, dtype: Any = None) -> Mask2FormerDetector:

@@ -1,0 +1,122 @@
+"""What a vision-language model is asked as a judge, and what whoever runs it has to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+from pydantic import Field, PositiveInt
+
+from harness.models.judges.vlm_sampler import Sampling
+from harness.records import Cost, Image
+
+QUESTION = (
+    "Please evaluate this generated image based on the following prompt: {prompt}. "
+    "Focus on text alignment and compositionality."
+)
+
+
+@dataclass(frozen=True)
+class VLMSettings:
+    """The wording of the question, and how the answer is drawn and read.
+
+    Attributes:
+        question: What it is asked; "{prompt}" stands for the prompt.
+        accepts: An answer that contains this accepts the image.
+        stem: The words that the score's forward pass puts into the model's mouth ...
+        verdict: ... and the next ones, whose probability is the score. Their leading space is
+            part of the token in most vocabularies.
+        ranked: Whether images are scored at all; without, half of the looking is saved, and all
+            accepted images rank alike, as do all rejected ones.
+        max_new_tokens: Tokens of the longest answer.
+        temperature: Of sampling; 0 takes the likeliest token. By default the checkpoint's own
+            (`generation_config.json`), as for `top_p` and `top_k`.
+        top_p: Sample among the likeliest tokens that together have this probability.
+        top_k: Sample among so many of the likeliest tokens.
+        feedback: Which part of a rejecting answer becomes the feedback (`feedback`).
+            "last-sentence": its last sentence. "published": what follows its last full stop, as
+            the official script has it, which is nothing where an answer ends in one.
+        backend: Who runs the model. "transformers": an answer hangs on its row and seed alone.
+            "vllm": vLLM in this process (extra `vllm`), faster, and without that promise.
+        gpu_memory_utilization: Share of the GPU's memory that vLLM takes; None for a half.
+    """
+
+    question: str = QUESTION
+    accepts: Annotated[str, Field(min_length=1)] = "is correct"
+    stem: str = "The image is"
+    verdict: Annotated[str, Field(min_length=1)] = " correct"
+    ranked: bool = True
+    max_new_tokens: Annotated[int, Field(gt=0, le=65536)] = 128
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: PositiveInt | None = None
+    feedback: Literal["last-sentence", "published"] = "last-sentence"
+    backend: Literal["transformers", "vllm"] = "transformers"
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class Asked(NamedTuple):
+    """A question with its images, in this order, and the seed of its answer."""
+
+    text: str
+    images: Sequence[Image]
+    seed: int
+
+
+class Written(NamedTuple):
+    """An answer.
+
+    Attributes:
+        text: In words.
+        chance: The probability of the verdict's tokens; 0 where it was not asked for.
+        cost: What both took.
+    """
+
+    text: str
+    chance: float
+    cost: Cost
+
+
+class Writer(Protocol):
+    """Runs the model."""
+
+    def write(self, asked: Sequence[Asked], *, ranked: bool) -> list[Written]:
+        """Answer up to a batch of questions.
+
+        Args:
+            asked: The questions.
+            ranked: Whether the verdict's probability is asked for.
+
+        Raises:
+            HarnessError: An output is not finite.
+        """
+        ...
+
+
+def messages(asked: Asked) -> list[dict[str, Any]]:
+    """Return a question as a chat, for a processor's template."""
+    from PIL import Image as Pillow
+
+    content: list[dict[str, Any]] = [
+        *({"type": "image", "image": Pillow.fromarray(image)} for image in asked.images),
+        {"type": "text", "text": asked.text},
+    ]
+    return [{"role": "user", "content": content}]
+
+
+def sampling_of(settings: VLMSettings, config: Any, tokenizer: Any) -> tuple[Sampling, list[int]]:
+    """Return how to draw, and what ends an answer; from the options, else from the checkpoint.
+
+    Args:
+        settings: The options.
+        config: transformers' generation config of the checkpoint.
+        tokenizer: Of the checkpoint.
+    """
+    values = {}
+    for name, default in Sampling()._asdict().items():
+        given = [getattr(source, name, None) for source in (settings, config)]
+        values[name] = next((value for value in given if value is not None), default)
+    ends = config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    return Sampling(**values), ends if isinstance(ends, list) else [ends]
