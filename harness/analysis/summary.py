@@ -42,6 +42,7 @@ class Summary:
         macro: Mean over tags, GenEval's official overall; None likewise.
         tags: By tag: the score (None likewise) and how many prompts it is over, of how many.
         metrics: By metric: the mean over prompts of what it gave selected images, on its own scale.
+        unmeasured: By metric: selected images that have no value of it, if there are any.
         accepted: Share of selected images that the judge accepts; None without a judge.
         agreement: Verdicts against scores over all draws that have both: "right accepted",
             "right rejected", "wrong accepted", "wrong rejected" (counts); empty without a scorer.
@@ -68,6 +69,7 @@ class Summary:
     macro: Estimate | None
     tags: Mapping[str, tuple[Estimate | None, int, int]]
     metrics: Mapping[str, Estimate]
+    unmeasured: Mapping[str, int]
     accepted: float | None
     agreement: Mapping[str, int]
     draws: int
@@ -148,6 +150,7 @@ def summary_of(
         macro=macro,
         tags=tags,
         metrics=_metrics(logged) if logged is not None else {},
+        unmeasured=_unmeasured(logged) if logged is not None else {},
         accepted=_accepted(logged) if judged and logged is not None else None,
         agreement=_agreement(draws) if judged and manifest.config["scorer"] else {},
         draws=len(draws),
@@ -171,6 +174,16 @@ def _metrics(run: LoggedRun) -> dict[str, Estimate]:
         for name, of in values.items()
         if np.isfinite(of).any()
     }
+
+
+def _unmeasured(run: LoggedRun) -> dict[str, int]:
+    columns = run.searches["selected"].to_numpy()
+    rows = np.flatnonzero(columns >= 0)
+    lacking = {
+        name: int(np.isnan(values[rows, columns[rows]]).sum())
+        for name, values in run.metrics.items()
+    }
+    return {name: count for name, count in lacking.items() if count}
 
 
 def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:

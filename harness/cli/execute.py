@@ -130,7 +130,7 @@ def execute(
     with import_paths(allowed=True):  # what the plan names has been imported before
         summary = print_summary(folder)
     unscored = bool(summary.tags) and summary.searches_scored < summary.searches
-    return 1 if summary.searches_failed or unscored else 0
+    return 1 if summary.searches_failed or unscored or summary.unmeasured else 0
 
 
 def _has_begun(folder: RunFolder) -> bool:

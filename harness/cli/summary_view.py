@@ -113,6 +113,8 @@ def _facts(summary: Summary, folder: RunFolder | None) -> list[str]:
     for name, mean in summary.metrics.items():
         interval = f" ({mean.low:.4g}–{mean.high:.4g})" if mean.method else ""
         lines.append(f"metric    {name} {mean.value:.4g}{interval} of the selected images")
+    for name, count in summary.unmeasured.items():
+        lines.append(f"metric    {name} has no value of {count} selected images")
     for role, cost in summary.cost.items():
         seconds, flops = cost["device_seconds"], cost["flops"]
         parts = [

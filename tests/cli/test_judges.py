@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 
 import harness as package
+from harness.analysis.curves import SCORE, run_curves
+from harness.analysis.loading import load_run
+from harness.analysis.what_if import Bank
+from harness.config import read_config
+from harness.log.manifest import Manifest
+from harness.log.run_folder import RunFolder
 from harness.models.leakage import LABEL
-from tests.runs import contents
+from harness.plan import replan
+from tests.runs import contents, run_in_parts
 from tests.stubs import Faults
 from tests.terminal import STUB, Terminal
 from tests.tiny import make_colors
@@ -19,7 +29,13 @@ RUN = ["run", *STUB, "--model", "stub.toml", "--budget", "2", "--threads", "1"]
 JUDGE = ["--judge", "metric=clip-score"]
 METRIC = "tests.stubs:StubMetric"
 BOTH = ["--judge", "ensemble", "-J", f"members=clip-score,{METRIC}=faults"]
+RANKS = [*BOTH, "-J", "rule=mean-rank"]
 ACCEPT = ["-J", f"accept=clip-score:0.1,{METRIC}:5"]
+
+
+def failed_claims(page: str) -> set[str]:
+    """The claims of an audit's table that it found false."""
+    return {line.split()[0] for line in page.splitlines() if re.search(r"\s{2}fail\s{2}", line)}
 
 
 @pytest.fixture
@@ -108,6 +124,44 @@ def test_metrics_vote_and_none_of_them_may_be_the_scorer_s(
     assert harness("audit", "r", "--rescore", "4") == int(shared), harness.out
 
 
+@pytest.mark.usefixtures("import_stubs")
+def test_members_that_rank_decide_within_each_search(harness: Terminal, clip: Path) -> None:
+    """A run, its resumption, reuse, audit, other budgets and tables: one choice in all of them."""
+    metrics = ["--metrics", f"clip-score,{METRIC}=faults"]
+    whole = ["--budget", "5", "--limit", "4"]
+    assert harness(*RUN, *RANKS, *metrics, *whole, "--out", "r") == 0, harness.err
+    frame = package.load("r")
+    members = frame["judge_members"].map(list).tolist()
+    assert members == [[row["clip-score"], row[METRIC]] for row in frame["metrics"]]
+    assert not frame["accepted"].any() and (frame["judge_score"] == 0).all()
+    measured = pd.DataFrame(members, index=frame.index)
+    ranks = measured.groupby(frame["prompt_id"]).rank().mean(axis=1)
+    best = ranks.groupby(frame["prompt_id"]).idxmax()  # the earliest among equals
+    assert frame.index[frame["selected"]].tolist() == sorted(best)
+    assert (best != measured[0].groupby(frame["prompt_id"]).idxmax()).any()
+
+    harness("audit", "r", "--rescore", "3")
+    assert "the judge was asked again about 3 images" in harness.out
+    assert failed_claims(harness.out) <= {"leakage"}  # the stub's metric is the scorer's own
+    config = read_config(Manifest.read(RunFolder(Path("r")).manifest).config)
+    assert run_in_parts(replan(config), Path("parts"), 3) > 1
+    assert [t.drop_columns("run") for t in contents(Path("parts"))] == [
+        t.drop_columns("run") for t in contents(Path("r"))
+    ]
+    small = [*RUN, *RANKS, *metrics, "--limit", "4", "--budget", "3"]
+    assert harness(*small, "--out", "small") == harness(*small, "--reuse", "r", "--out", "reused")
+    other = Bank.open("r").replayed("best-of-n", budget=3)
+    for searches in (contents(Path("reused"))[1], other.searches):
+        assert searches["selected_id"].equals(contents(Path("small"))[1]["selected_id"])
+    run = load_run("r")
+    curves = run_curves(run)
+    assert curves.own.basis == "replay" and curves.get(SCORE) is None
+    assert curves.own.at(3).tolist() == load_run("small").scores().tolist()
+    assert run.judge_score[run.index >= 0].tolist() == pytest.approx((ranks / 5).tolist())
+    assert harness("report", "r", "--out", "page") == harness("compare", "r", "small") == 0
+    assert harness("forecast", "r") == 2 and "ranks within a search" in harness.err
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -132,7 +186,9 @@ def test_metrics_vote_and_none_of_them_may_be_the_scorer_s(
         ([*BOTH, "-J", "accept=clip-score:high"], "takes NAME:NUMBER"),
         ([*BOTH, "-J", "accept=clip-scor:1"], "did you mean 'clip-score'"),
         ([*BOTH, *ACCEPT, "-J", "rule=minimum"], "lacks -J spread of 'clip-score'"),
-        ([*BOTH, *ACCEPT, "-J", "rule=mean-rank"], "a judge is shown one"),
+        ([*BOTH, *ACCEPT, "-J", "spread=clip-score:1"], "is of the rule 'minimum'"),
+        ([*RANKS, "--strategy", "particle-steering"], "only ranks the images of a search"),
+        ([*RANKS, "-J", "accept=clip-score:0.1"], "-J accept of 'tests.stubs:StubMetric'"),
         ([*BOTH, *ACCEPT, "-J", "rule=votes"], "did you mean 'vote'"),
         ([*BOTH, *ACCEPT, "-J", "rules=vote"], "did you mean 'rule'"),
     ],
@@ -157,3 +213,18 @@ def test_images_from_elsewhere_are_measured_too(
     assert harness("show", "both") == 0 and "clip-score" in harness.out
     assert harness(*command, "--metrics", "clip-scor", "--out", "x") == 2
     assert "did you mean 'clip-score'?" in harness.err and not Path("x").exists()
+
+
+def test_a_metric_that_gives_no_numbers_is_said_and_fails_the_run(
+    harness: Terminal, clip: Path
+) -> None:
+    weights = load_file(clip / "model.safetensors")
+    weights["visual_projection.weight"].fill_(float("nan"))
+    save_file(weights, clip / "model.safetensors", metadata={"format": "pt"})
+    few = [*RUN, "--limit", "2", "--budget", "1"]
+    assert harness(*few, "--metrics", "clip-score", "--out", "r") == 1
+    assert "metric    clip-score has no value of 2 selected images" in harness.out
+    assert "the metric 'clip-score' gave nan" in harness.out
+    assert package.load("r")["value"].notna().all()
+    assert harness(*few, *JUDGE, "--out", "judged") == 1
+    assert "the judge gave the score nan" in harness.out
