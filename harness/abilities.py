@@ -30,6 +30,12 @@ def abilities_of(generator: ModelSpec) -> frozenset[Ability]:
     return abilities
 
 
+def has_scale(judge: ModelSpec) -> bool:
+    """Return whether a judge's scores compare images of different searches."""
+    own = getattr(JUDGES.get(judge.kind), "has_scale", None)
+    return own is None or bool(own(judge.settings))
+
+
 def check_abilities(
     strategy: Strategy, generator: ModelSpec, judge: ModelSpec, budget: int
 ) -> None:
@@ -46,6 +52,12 @@ def check_abilities(
             f"strategy '{strategy.name}' cannot search so: {error}",
             f"its options: {describe(type(strategy))}",
         ) from error
+    if strategy.needs_scale and not has_scale(judge):
+        raise UsageError(
+            f"strategy '{strategy.name}' reads scores, and this --judge {judge.kind} only ranks "
+            "the images of a search",
+            "choose -J rule=vote or -J rule=minimum, or another --strategy",
+        )
     makers = abilities_of(generator)
     factory = GENERATORS.get(generator.kind)
     judges = getattr(JUDGES.get(judge.kind), "abilities", frozenset({Ability.FEEDBACK}))

@@ -321,12 +321,15 @@ class Verdict:
         score: How good it finds the image; comparable within one judge only. Higher is better.
         sentence: What is wrong, in words; "" if nothing is.
         prompt: A better wording of the prompt, if the judge offers one.
+        members: Where images are ranked against the others of their search: what each member of
+            the judge gives this one. () where the score ranks.
     """
 
     accepted: bool
     score: float
     sentence: str = ""
     prompt: str | None = None
+    members: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +362,10 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """The judge's score (minus infinity for a failed draw)."""
+        """The judge's score (minus infinity for a failed draw).
+
+        Which of two images is better is a question to `strategies.base.ranked`.
+        """
         return self.verdict.score if self.verdict is not None else float("-inf")
 
 

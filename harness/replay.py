@@ -20,11 +20,11 @@ import pyarrow as pa
 
 from harness.engine.rows import logged_candidate, logged_draw, logged_reply
 from harness.engine.searches import Search, SearchKey, drive
-from harness.log.schema import DRAW, KEYS, QUESTION, VERDICT
+from harness.log.schema import DRAW, KEYS, QUESTION, WHOLE_VERDICT
 from harness.records import Candidate, Draw, Question, Reply
 from harness.seeds import canonical_json
 
-COLUMNS = (*KEYS["candidates"], "draw_id", *DRAW[1:], "image", *VERDICT, "judge_prompt",
+COLUMNS = (*KEYS["candidates"], "draw_id", *DRAW[1:], "image", *WHOLE_VERDICT,
            "error_role", "error", "round")  # fmt: skip
 """Columns that answers are made of."""
 

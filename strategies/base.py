@@ -14,6 +14,7 @@ what-if replays rest on. So a strategy
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -41,6 +42,12 @@ class Strategy(ABC):
 
     With several draws and `--judge none` it would keep one of them for no reason, so that is
     refused before anything is drawn.
+    """
+
+    needs_scale: ClassVar[bool] = False
+    """Whether it reads the judge's scores as numbers, beyond which image is better (`ranked`).
+
+    It is refused with a judge that only ranks the images of a search.
     """
 
     budget_only_limits: ClassVar[bool] = False
@@ -85,13 +92,34 @@ class Strategy(ABC):
         """
 
 
-def best(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The candidate the judge scores highest; the earliest draw among equals.
+def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that did not fail, best first by the judge; earliest among equals.
 
-    Failed draws are passed over; None if nothing else is left.
+    By its score; or, of a judge whose verdicts have members, by the mean of the ranks that the
+    members give each among these candidates.
     """
     answered = [candidate for candidate in candidates if candidate.ok]
-    return max(answered, key=lambda c: (c.score, -c.draw.index), default=None)
+    members = [c.verdict.members for c in answered if c.verdict is not None and c.verdict.members]
+    standing = [candidate.score for candidate in answered]
+    if members:
+        columns = [sorted(values) for values in zip(*members, strict=True)]
+        # Twice the images below and once those level with it: whole numbers, best the largest.
+        standing = [
+            float(
+                sum(
+                    bisect_left(c, v) + bisect_right(c, v)
+                    for c, v in zip(columns, row, strict=True)
+                )
+            )
+            for row in members
+        ]
+    pairs = zip(standing, answered, strict=True)
+    return [c for _, c in sorted(pairs, key=lambda pair: (-pair[0], pair[1].draw.index))]
+
+
+def best(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The candidate that `ranked` has first; None if all failed."""
+    return next(iter(ranked(candidates)), None)
 
 
 def last(candidates: Sequence[Candidate]) -> Candidate | None:

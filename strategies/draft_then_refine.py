@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from harness.records import Draw, Noise, Task
-from strategies.base import Rounds, Strategy, best
-from strategies.trajectories import ranked, step_at
+from strategies.base import Rounds, Strategy, best, ranked
+from strategies.trajectories import step_at
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class ParticleSteering(Strategy):
 
     name: ClassVar[str] = "particle-steering"
     needs_judge: ClassVar[bool] = True
+    needs_scale: ClassVar[bool] = True
     particles: Annotated[int, Field(ge=0)] = 0
     potential: Potential = "max"
     temperature: Annotated[float, Field(gt=0.0)] = 10.0

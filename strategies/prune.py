@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator
 
 from harness.records import Ability, Candidate, Draw, Task
-from strategies.base import Rounds, Strategy, best
+from strategies.base import Rounds, Strategy, best, ranked
 from strategies.schedules import parse, planned
-from strategies.trajectories import continued, ranked, stop_at
+from strategies.trajectories import continued, stop_at
 
 
 def schedule(text: str) -> str:

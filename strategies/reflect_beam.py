@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from harness.records import Ability, Candidate, Draw, Task
-from strategies.base import Rounds, Strategy, best
+from strategies.base import Rounds, Strategy, best, ranked
 from strategies.context import best_accepted, choose, feedback_on
 
 
@@ -54,8 +54,7 @@ class ReflectBeam(Strategy):
             seen += children
             if (accepted := best_accepted(children)) is not None:
                 return accepted
-            grown = [[*p, child] for p, child in zip(parents, children, strict=True) if child.ok]
-            if grown:  # else every branch failed, and the chains stay as they were
-                grown.sort(key=lambda chain: (-chain[-1].score, chain[-1].draw.index))
-                chains = grown[: self.width]
+            parent_of = {child.id: p for p, child in zip(parents, children, strict=True)}
+            if grown := ranked(children):  # else the chains stay as they were
+                chains = [[*parent_of[child.id], child] for child in grown[: self.width]]
         return best(seen)

@@ -47,7 +47,6 @@ class ReflectOrRestart(Strategy):
             seen.append(answer)
             if answer.accepted:
                 return seen[-1]
-            improved = answer.score > max((c.score for c in chain), default=float("-inf"))
-            stuck = 0 if improved else stuck + 1
             chain.append(answer)
+            stuck = 0 if best(chain) is answer else stuck + 1
         return best(seen)

@@ -10,8 +10,8 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from harness.records import Ability, Candidate, Draw, Task
-from strategies.base import Rounds, Strategy, best
-from strategies.trajectories import continued, ranked, step_at, stop_at
+from strategies.base import Rounds, Strategy, best, ranked
+from strategies.trajectories import continued, step_at, stop_at
 
 
 def places(text: str) -> list[float]:
@@ -48,6 +48,7 @@ class Threshold(Strategy):
 
     name: ClassVar[str] = "threshold"
     needs_judge: ClassVar[bool] = True
+    needs_scale: ClassVar[bool] = True
     bar: float = 0.5
     looks: Annotated[str, AfterValidator(_looks)] = "0.25,0.5"
     at_once: Annotated[int, Field(ge=1)] = 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from harness.records import Candidate, Draw, Start
 
 
@@ -35,9 +33,3 @@ def continued(
         renoise: Step to whose noise level the state is taken back first, or None.
     """
     return Draw(index, start=Start(candidate.id, renoise), stop=stop_at(step, steps))
-
-
-def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates that did not fail, best first by the judge; earliest among equals."""
-    answered = [candidate for candidate in candidates if candidate.ok]
-    return sorted(answered, key=lambda c: (-c.score, c.draw.index))

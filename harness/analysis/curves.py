@@ -134,9 +134,11 @@ def run_curves(run: LoggedRun) -> RunCurves:
     """
     if not run.dependent:
         exact = _from_subsets(run)
-        if _selects_by_score(run):
+        if _selects_by_score(run) and not run.ranks_within:
             return RunCurves(run, exact, _tied(run, exact[0]))
         others = [Curve(c.selector, False, c.basis, c.budgets, c.scores, c.costs) for c in exact]
+        if run.ranks_within:  # among other images it would have ranked otherwise
+            others = [curve for curve in others if curve.selector != SCORE]
         replayed, notes = _try_replay(run)
         own = [c for c in _from_replay(run, replayed) if c.own] if replayed else [_as_run(run)]
         return RunCurves(run, [*own, *others], notes, replayed)
@@ -243,6 +245,7 @@ def _from_replay(run: LoggedRun, replayed: Replay) -> list[Curve]:
             costs,
         )
         for selector, values in scored.items()
+        if not (run.ranks_within and selector == SCORE)
     ]
 
 

@@ -100,6 +100,12 @@ def prompt_draws(run: LoggedRun) -> PromptDraws:
     hint = "a finished `run --strategy best-of-n --budget 8` or more can be forecast"
     if run.dependent:
         raise UsageError(f"nothing can be forecast from this log: {run.dependent}", hint)
+    if run.ranks_within:
+        raise UsageError(
+            "nothing can be forecast from this log: its judge ranks within a search, and has no "
+            "score that more draws would raise",
+            hint,
+        )
     rows = run.searches["prompt"].to_numpy()
     searches = np.bincount(rows, minlength=len(run.prompts))
     width = run.correct.shape[1]

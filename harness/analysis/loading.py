@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.stats import rankdata
 
 from harness.analysis.logged_run import (
     COST_AXES,
@@ -49,6 +50,7 @@ _COLUMNS = (
     "round",
     "accepted",
     "judge_score",
+    "judge_members",
     *GRADE,
     "metrics",
     "image",
@@ -138,6 +140,9 @@ def assemble(
         table["error_role"], value_set=pa.array(["generator", "judge"])
     ).to_numpy()
     scores = pc.fill_null(table["judge_score"], float("nan")).to_numpy()
+    ranks_within = table["judge_members"].null_count < len(table)
+    if ranks_within:
+        scores = _standing(table["judge_members"], row)
     index = matrix(_whole(table["draw_index"]), -1)
     selected = searches["selected_index"].fillna(-1).to_numpy()[:, None]
     hits = (index == selected) & (index >= 0)
@@ -163,8 +168,31 @@ def assemble(
             for name, values in _metrics(folder, manifest, table).items()
         },
         dependent=_dependence(searches, counts, table),
+        ranks_within=ranks_within,
         **{name: matrix(values, FILLS[name]) for name, values in arrays.items()},
     )
+
+
+def _standing(members: pa.ChunkedArray, row: Ints) -> npt.NDArray[np.float64]:
+    """Return the mean share of its search's images that each is no worse than; NaN without any.
+
+    Args:
+        members: What the judge's members give each draw.
+        row: Search of each draw, ascending.
+
+    Raises:
+        HarnessError: Draws have different numbers of members.
+    """
+    standing = np.full(len(row), np.nan)
+    known = np.flatnonzero(pc.is_valid(members).to_numpy())
+    try:
+        values = np.array(members.drop_null().to_pylist(), float)
+    except ValueError as error:
+        raise HarnessError("the log's judge_members are not of equal lengths") from error
+    starts = np.flatnonzero(np.diff(row[known], prepend=-1))
+    for own in np.split(np.arange(len(known)), starts[1:]):
+        standing[known[own]] = rankdata(values[own], axis=0).mean(axis=1) / len(own)
+    return standing
 
 
 def _metrics(

@@ -106,7 +106,8 @@ class LoggedRun:
         answered: Whether there is an image and a verdict, (S, N).
         accepted: Whether the judge accepted it, (S, N).
         with_feedback: Whether feedback on earlier draws came with it, (S, N).
-        judge_score: The judge's score, (S, N); minus infinity where there is none.
+        judge_score: The judge's score, (S, N); minus infinity where there is none. Of a judge that
+            ranks within a search: the mean share of its search's images that are no better.
         correct: Whether the scorer found it correct, (S, N); False where it could not say.
         value: The scorer's grade, (S, N); 0 where it could not say.
         scored: Whether the scorer could say, (S, N).
@@ -115,6 +116,8 @@ class LoggedRun:
         failed: Whether a draw failed, in generation, judging or scoring, (S, N).
         dependent: Why the draws of a search are not independent and alike, or "".
         metrics: By name: what each further metric gave each image, (S, N); NaN where unknown.
+        ranks_within: Whether the judge ranks within a search, so that no subset of it is ranked by
+            its scores.
     """
 
     parts: tuple[Part, ...]
@@ -132,6 +135,7 @@ class LoggedRun:
     failed: Bools
     dependent: str
     metrics: Mapping[str, Floats] = field(default_factory=dict)
+    ranks_within: bool = False
 
     def __repr__(self) -> str:
         from harness.analysis.reprs import run_text

@@ -129,6 +129,7 @@ def _merged(runs: Sequence[LoggedRun]) -> LoggedRun:
             for name in runs[0].metrics
         },
         dependent=dependent,
+        ranks_within=any(run.ranks_within for run in runs),
         **joined,
     )
 

@@ -148,6 +148,7 @@ def rejudged(
         "judge_score": [v and v.score for v in verdicts],
         "judge_sentence": [v and v.sentence for v in verdicts],
         "judge_prompt": [None] * len(verdicts),
+        "judge_members": [None] * len(verdicts),
     }
     lost = [role == Role.JUDGE for role in table["error_role"].to_pylist()]
     for name in ("error_role", "error"):

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.abilities import has_scale
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.pairs import difference
 from harness.analysis.pooling import pool
@@ -134,6 +135,8 @@ def _on_previews(banks: Sequence[Bank], budgets: Sequence[int], judge: str | Non
         for one, two in combinations(stops, 2)
     ]
     points = grid_of("prune", {"schedule": schedules}, budgets)
+    if judge is None and not all(has_scale(bank.config.judge) for bank in banks):
+        return points
     for stop in stops:
         bars = _bars(table.filter(pc.equal(table["stop"], stop)), judge)
         points += grid_of("threshold", {"bar": bars, "looks": (share[stop],)}, budgets)

@@ -15,12 +15,12 @@ from harness.engine.rows import logged_draw
 from harness.engine.worker import Setup, Worker
 from harness.identity import Earlier, Resolver
 from harness.locating import located_here
-from harness.log.schema import DRAW, SCORE, VERDICT
+from harness.log.schema import DRAW, SCORE, WHOLE_VERDICT
 from harness.models.metrics.together import metric_names
 from harness.records import Prompt, Request, Role
 from harness.registry import GENERATORS, JUDGES, METRICS
 
-COLUMNS = ("prompt", "draw_id", "seed", *DRAW[1:], "image", *VERDICT, *SCORE, "metrics",
+COLUMNS = ("prompt", "draw_id", "seed", *DRAW[1:], "image", *WHOLE_VERDICT, *SCORE, "metrics",
            "generator_nfe", "round")  # fmt: skip
 
 

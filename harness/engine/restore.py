@@ -13,11 +13,11 @@ from harness.errors import HarnessError
 from harness.log import store
 from harness.log.grades import GRADE
 from harness.log.run_folder import RunFolder
-from harness.log.schema import QUESTION, VERDICT
+from harness.log.schema import QUESTION, WHOLE_VERDICT
 from harness.records import Draw, Prompt, Question, Role, Score
 
-_NEEDED = ["prompt_id", "replicate", "tag", "draw_index", "draw_id", "image", *VERDICT,
-           "judge_prompt", *GRADE, "error_role", "error"]  # fmt: skip
+_NEEDED = ["prompt_id", "replicate", "tag", "draw_index", "draw_id", "image", *WHOLE_VERDICT,
+           *GRADE, "error_role", "error"]  # fmt: skip
 
 _REPLY = ["prompt_id", "replicate", *QUESTION, "reply", "error"]
 

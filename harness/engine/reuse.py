@@ -27,7 +27,7 @@ from harness.log.environment import NUMERIC, device_names, other_versions
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.prompts import check_prompts
 from harness.log.run_folder import RunFolder
-from harness.log.schema import METERED, QUESTION, SCORE, UNITS, VERDICT, reused_from
+from harness.log.schema import METERED, QUESTION, SCORE, UNITS, WHOLE_VERDICT, reused_from
 from harness.plan import Plan
 from harness.prompts import read_prompts
 from harness.records import Cost, Draw, Prompt, Question, Role
@@ -43,7 +43,7 @@ def _costs(role: str) -> list[str]:
 
 
 _COSTS = [name for role in METERED for name in _costs(role)]
-_COLUMNS = ["draw_id", "image", *VERDICT, "judge_prompt", *SCORE, "metrics", *_COSTS, "error"]
+_COLUMNS = ["draw_id", "image", *WHOLE_VERDICT, *SCORE, "metrics", *_COSTS, "error"]
 _REPLY = ["prompt_id", "replicate", *QUESTION, "reply", "error", *_costs(Role.JUDGE)]
 
 

@@ -59,6 +59,7 @@ def candidate_row(
         "judge_score": verdict.score if verdict else None,
         "judge_sentence": verdict.sentence if verdict else None,
         "judge_prompt": verdict.prompt if verdict else None,
+        "judge_members": (list(verdict.members) or None) if verdict else None,
         **(_score(score) if score else {}),
         "metrics": known.metrics,
         "error_role": str(failed) if failed else None,
@@ -157,7 +158,11 @@ def logged_verdict(row: Mapping[str, Any]) -> Verdict | None:
     if row["accepted"] is None:
         return None
     return Verdict(
-        row["accepted"], row["judge_score"], row["judge_sentence"], row.get("judge_prompt")
+        row["accepted"],
+        row["judge_score"],
+        row["judge_sentence"],
+        row.get("judge_prompt"),
+        tuple(row.get("judge_members") or ()),
     )
 
 

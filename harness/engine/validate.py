@@ -56,6 +56,8 @@ def check_verdict(verdict: Verdict) -> None:
     _check_bool(Role.JUDGE, "accepted", verdict.accepted)
     if not _finite(verdict.score):
         raise _bad(f"the judge gave the score {verdict.score}")
+    if not all(map(_finite, verdict.members)):
+        raise _bad(f"the judge's members gave {list(verdict.members)}")
 
 
 def check_score(score: Score) -> None:

@@ -5,9 +5,9 @@
 draw is answered and scored, which may be long before anybody knows whether it will be selected,
 and rows are never rewritten.
 
-Schema 2 added columns and the table `replies` and changed no column, so readers take both: what a
-shard of schema 1 lacks is null. A folder may hold shards of both, where a run was begun by an
-earlier program and resumed by a later one.
+Schemas 2 and 3 added columns, and the table `replies`, and changed no column, so readers take all:
+what a shard of an earlier one lacks is null. A folder may hold shards of several, where a run was
+begun by an earlier program and resumed by a later one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow as pa
 from harness.log.grades import graded
 from harness.records import Cost
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever columns are added or change their meaning; readers refuse newer versions."""
 
 TEXT = pa.string()
@@ -48,6 +48,9 @@ UNITS = tuple(field.name for field in fields(Cost))
 
 VERDICT = ("accepted", "judge_score", "judge_sentence")
 """Columns of a verdict."""
+
+WHOLE_VERDICT = (*VERDICT, "judge_prompt", "judge_members")
+"""With what only some judges say."""
 
 QUESTION = ("question_index", "text", "images")
 """Columns of a question to the judge."""
@@ -83,6 +86,8 @@ _SINCE_2 = [
     ("metric_rows", pa.float64()),
 ]
 
+_SINCE_3 = [("judge_members", pa.list_(pa.float64()))]
+
 CANDIDATES = pa.schema(
     [
         ("run", TEXT),
@@ -112,6 +117,7 @@ CANDIDATES = pa.schema(
         *((f"{role}_rows", pa.float64()) for role in ROLES),
         ("round", pa.int32()),
         *_SINCE_2,
+        *_SINCE_3,
     ]
 )
 
@@ -173,7 +179,7 @@ KEYS = {
 
 _UNLOGGED_ONCE = frozenset({"truncated", "round", *(f"{role}_rows" for role in ROLES)})
 
-LATER = _UNLOGGED_ONCE | {name for name, _ in _SINCE_2} | {"questions"}
+LATER = _UNLOGGED_ONCE | {name for name, _ in (*_SINCE_2, *_SINCE_3)} | {"questions"}
 """Columns that not all shards have: they came after the first logs and are null there."""
 
 VOLATILE = frozenset(

@@ -218,6 +218,17 @@ class JudgeFactory(Protocol):
     it: an audit does not, and a resumed run only with --plugins. False where a plug-in leaves it
     out."""
 
+    def has_scale(self, settings: Mapping[str, Setting]) -> bool:
+        """Return whether scores compare any two images; a plug-in may leave this out.
+
+        False where its verdicts have `members`, by which images of one search are ranked against
+        each other (a classmethod of the plug-in).
+
+        Args:
+            settings: As `load` will get them.
+        """
+        ...
+
     main_part: ClassVar[str]
     """The part that `--judge KIND=REF` names a checkpoint for; "" for a judge without any."""
 

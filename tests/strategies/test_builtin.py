@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from harness.records import Candidate, Draw, Verdict
 from harness.testing.strategies import StrategyContract, play, world
-from strategies.base import Strategy, best, last
+from strategies.base import Strategy, best, last, ranked
 from strategies.best_of_n import BestOfN
 from strategies.single import Single
 
@@ -46,6 +46,20 @@ def test_best_breaks_ties_by_the_earliest_draw_and_passes_failures_over() -> Non
     assert best([failed, two, one]) is one
     assert best([failed]) is None and last([failed]) is None
     assert last([two, failed, one]) is two
+
+
+def test_members_rank_each_on_its_own_scale_among_the_candidates_alone() -> None:
+    rows = [(9.0, 0.1), (8.0, 0.3), (1.0, 0.4), (9.0, 0.2)]
+    one, two, three, four = (
+        Candidate(Draw(i), str(i), "x", Verdict(False, 0.0, members=row))
+        for i, row in enumerate(rows)
+    )
+    # Mean ranks: 2.75, 2.5, 2.5 and 2.25.
+    assert ranked([four, two, three, one]) == [four, two, three, one]
+    assert best([one, two, three]) is one  # mean ranks 2, 2 and 2: the earliest
+    assert best([one, three]) is one and best([two, three]) is two
+    failed = Candidate(Draw(9), "9", None, None, "broke")
+    assert ranked([failed, three, one]) == [one, three]
 
 
 def test_the_world_of_the_contract_answers_by_all_of_a_draw() -> None:

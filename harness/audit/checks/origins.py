@@ -10,10 +10,10 @@ from collections import Counter
 
 from harness.audit.audited_run import AuditedRun, Row, named_draw
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
-from harness.log.schema import KEYS, METERED, QUESTION, ROLES, SCORE, UNITS, VERDICT, origin
+from harness.log.schema import KEYS, METERED, QUESTION, ROLES, SCORE, UNITS, WHOLE_VERDICT, origin
 
 _COSTS = tuple(f"{role}_{unit}" for role in ROLES for unit in UNITS)
-_TAKEN = ("draw_id", "image", *VERDICT, "judge_prompt", *SCORE, *_COSTS)
+_TAKEN = ("draw_id", "image", *WHOLE_VERDICT, *SCORE, *_COSTS)
 _REPLY = (*QUESTION[1:], "reply", "error", *(f"judge_{unit}" for unit in UNITS))
 _MEASURED = ("metrics", *(f"metric_{unit}" for unit in UNITS))
 _RUN = re.compile("[0-9a-f]{16}")

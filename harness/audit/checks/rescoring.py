@@ -152,6 +152,12 @@ def _differences(row: Any, answer: Any, tolerance: float) -> Iterator[str]:
             yield f"the judge says {verdict.accepted}, logged is {row['accepted']}"
         if abs(verdict.score - row["judge_score"]) > tolerance:
             yield f"the judge gives {verdict.score:.6g}, logged is {row['judge_score']:.6g}"
+        logged_members = row["judge_members"] or ()
+        if len(verdict.members) != len(logged_members) or any(
+            abs(now - then) > tolerance * max(1.0, abs(then))
+            for now, then in zip(verdict.members, logged_members, strict=False)
+        ):
+            yield f"the judge's members give {list(verdict.members)}, logged is {logged_members}"
         if verdict.sentence != row["judge_sentence"] and not tolerance:
             yield f"the judge says '{verdict.sentence}', logged is '{row['judge_sentence']}'"
     if isinstance(answer, Scored) and row["correct"] is not None:

@@ -21,7 +21,7 @@ from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.searches import SearchKey
 from harness.errors import HarnessError
 from harness.log import shards
-from harness.log.schema import KEYS, LATER, METERED, SCORE, TABLES, VERDICT
+from harness.log.schema import KEYS, LATER, METERED, SCORE, TABLES, VERDICT, WHOLE_VERDICT
 from harness.models.metrics.together import metric_names
 from harness.seeds import canonical_json
 from harness.truncation import TEXTS
@@ -122,7 +122,7 @@ def _presence(row: Row, run: AuditedRun) -> list[str]:
         problems.append(f"given up after {row['attempts'] - 1} tries, not {MAX_ATTEMPTS}")
     if role in ("generator", "judge"):
         problems += [
-            f"{name} of a draw without verdict" for name in VERDICT if row[name] is not None
+            f"{name} of a draw without verdict" for name in WHOLE_VERDICT if row[name] is not None
         ]
     if role in ("generator", "metric") and row["metrics"] is not None:
         problems.append("metrics of an unmeasured draw")
@@ -139,6 +139,8 @@ def _values(row: Row) -> list[str]:
         problems.append("no attempt")
     if row["judge_score"] is not None and not math.isfinite(row["judge_score"]):
         problems.append(f"the judge's score is {row['judge_score']}")
+    if not all(value is not None and math.isfinite(value) for value in row["judge_members"] or ()):
+        problems.append(f"the judge's members give {row['judge_members']}")
     if row["value"] is not None and not (math.isfinite(row["value"]) and row["value"] >= 0):
         problems.append(f"the grade is {row['value']}")
     for name, value in row["metrics"] or ():

@@ -1,8 +1,8 @@
 """A judge made of several metrics, by a rule that never averages one's scale with another's.
 
-A judge is shown one image, so the rules are functions of one image: votes, and the minimum of
-margins that the user has put on a common scale. A rank within the search would need the images of
-the search that a judge does not see.
+A judge is shown one image, so two rules are functions of one image: votes, and the minimum of
+margins that the user has put on a common scale. By the third, a verdict carries what each member
+gives, and whoever chooses among images ranks them by it (`strategies.base.ranked`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.models.suites import ModelSpec
 from harness.options import build, resolved
 from harness.records import Ability, Cost, Image, Loading, Look, Prompt, Setting, Verdict
 
-RULES = ("minimum", "vote")
+RULES = ("mean-rank", "minimum", "vote")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class EnsembleSettings:
         members: Metrics, with commas between, each NAME or NAME=REF.
         rule: "vote": accepted by more than half of the members; the score is the share that
             accepts. "minimum": accepted by all; the score is the least margin over a threshold,
-            each in units of the member's own spread.
+            each in units of the member's own spread. "mean-rank": the images of a search are
+            ranked by each member, and the best mean rank is the best; accepts by vote, or nothing
+            where no thresholds are given. The score is the vote's.
         accept: Least value that each member accepts, "NAME:VALUE" with commas between.
         spread: What counts as one unit of each member's scale, likewise: its standard deviation
             over images, which a report's table of transfer gives. For the rule "minimum".
@@ -43,9 +45,10 @@ class EnsembleSettings:
 
 
 class EnsembleJudge:
-    """Several metrics that vote, or of which the most critical decides. It says nothing."""
+    """Several metrics that vote, rank together, or of which the most critical decides."""
 
     oracle: ClassVar[bool] = False
+    samples: ClassVar[bool] = False
     abilities: ClassVar[frozenset[Ability]] = frozenset()
     main_part: ClassVar[str] = ""
     Settings: ClassVar[type] = EnsembleSettings
@@ -53,12 +56,19 @@ class EnsembleJudge:
     def __init__(
         self,
         metrics: Metrics,
+        rule: str,
         accept: Mapping[str, float],
-        spread: Mapping[str, float] | None,
+        spread: Mapping[str, float],
     ) -> None:
         self.metrics = metrics
+        self.rule = rule
         self.accept = accept
         self.spread = spread
+
+    @classmethod
+    def has_scale(cls, settings: Mapping[str, Setting]) -> bool:
+        """Return False for mean ranks (see `harness.models.base.JudgeFactory`)."""
+        return settings.get("rule") != "mean-rank"
 
     @classmethod
     def complete(cls, spec: ModelSpec, reference: str, metrics: ModelSpec) -> ModelSpec:
@@ -110,16 +120,16 @@ class EnsembleJudge:
         """
         built = _own(settings)
         if built.rule not in RULES:
-            seen = ", which would need the other images of the search: a judge is shown one"
             raise UsageError(
-                f"the judge 'ensemble' has no rule '{built.rule}'"
-                f"{seen if built.rule == 'mean-rank' else ''}",
-                did_you_mean(built.rule, RULES),
+                f"the judge 'ensemble' has no rule '{built.rule}'", did_you_mean(built.rule, RULES)
             )
         names = _listed(built.members)
-        _numbers(built.accept, "accept", names)
-        if built.rule == "minimum":
-            _numbers(built.spread, "spread", names)
+        _thresholds(built, names)
+        if built.spread and built.rule != "minimum":
+            raise UsageError(
+                f"-J spread is of the rule 'minimum', and the rule is '{built.rule}'",
+                "leave it out",
+            )
         for name in names:
             check(name, own(dict.fromkeys(parts), name), own(settings, name), benchmark)
 
@@ -134,9 +144,7 @@ class EnsembleJudge:
         cls.check(loading.checkpoints, loading.settings, benchmark)
         built = _own(loading.settings)
         names = _listed(built.members)
-        spread = _numbers(built.spread, "spread", names) if built.rule == "minimum" else None
-        accept = _numbers(built.accept, "accept", names)
-        return cls(Metrics.load(loading, names), accept, spread)
+        return cls(Metrics.load(loading, names), built.rule, *_thresholds(built, names))
 
     def judge(
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
@@ -153,12 +161,13 @@ class EnsembleJudge:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise BadAnswer(Failure.BAD_NUMBER, f"the ensemble's '{name}' gave {value}")
-        margins = {name: value - self.accept[name] for name, value in values.items()}
-        if self.spread is None:
-            share = sum(margin >= 0 for margin in margins.values()) / len(margins)
-            return Verdict(share > 0.5, share)
-        least = min(margin / self.spread[name] for name, margin in margins.items())
-        return Verdict(least >= 0, least)
+        margins = {name: values[name] - least for name, least in self.accept.items()}
+        if self.rule == "minimum":
+            worst = min(margin / self.spread[name] for name, margin in margins.items())
+            return Verdict(worst >= 0, worst)
+        share = sum(margin >= 0 for margin in margins.values()) / len(values)
+        members = tuple(values.values()) if self.rule == "mean-rank" else ()
+        return Verdict(share > 0.5, share, members=members)
 
 
 def _own(settings: Mapping[str, Setting]) -> EnsembleSettings:
@@ -166,6 +175,20 @@ def _own(settings: Mapping[str, Setting]) -> EnsembleSettings:
     given = {name: value for name, value in settings.items() if "." not in name}
     built: EnsembleSettings = build(EnsembleSettings, given, flag="-J", title="judge ensemble")
     return built
+
+
+def _thresholds(
+    settings: EnsembleSettings, names: Sequence[str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return what members accept, and their spreads; empty where the rule does without.
+
+    Raises:
+        UsageError: As of `_numbers`.
+    """
+    needed = settings.accept or settings.rule != "mean-rank"
+    accept = _numbers(settings.accept, "accept", names) if needed else {}
+    is_minimum = settings.rule == "minimum"
+    return accept, _numbers(settings.spread, "spread", names) if is_minimum else {}
 
 
 def _listed(text: str) -> list[str]:
