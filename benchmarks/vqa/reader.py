@@ -35,7 +35,7 @@ MAX_TOKENS = 4096
 
 _UNHEEDED = (
     "bad_words_ids",
-    "encoder_repetition_penalty",
+    "encoderrepetition_penalty",
     "exponential_decay_length_penalty",
     "forced_bos_token_id",
     "guidance_scale",
@@ -87,7 +87,7 @@ class Reader:
         self.batch_size = batch_size
         self.questions = questions
         self._weights = count_weights(model)
-        self._penalty = _repetition_penalty(model.generation_config)
+        self._penalty = repetition_penalty(model.generation_config)
         self._image_token = int(model.config.image_token_id)
         self._merge = int(model.config.vision_config.spatial_merge_size)
 
@@ -107,7 +107,9 @@ class Reader:
         rows = [self._encode(image, each) for image, each in zip(images, asked, strict=True)]
         answers: list[list[FirstToken]] = [[FirstToken("", 0.0)] * len(each) for each in asked]
         for number, question, distribution in self.distributions(rows):
-            answers[number][question] = self._first_token(distribution, asked[number][question])
+            answers[number][question] = first_token(
+                self.processor.tokenizer, distribution, asked[number][question]
+            )
         return [(each, self._cost(row)) for row, each in zip(rows, answers, strict=True)]
 
     def encode(self, image: Image, messages: Sequence[str]) -> _Row:
@@ -257,34 +259,12 @@ class Reader:
 
     def _softmax(self, logits: Tensor, chosen: Sequence[tuple[_Row, int]]) -> Tensor:
         """Return the scores after some questions as greedy decoding changes them."""
-        import torch
-
         check_finite(logits)
-        if self._penalty != 1.0:
-            for place, (row, question) in enumerate(chosen):
-                read = sorted({*row.prefix, *row.suffixes[question]})
-                scores = logits[place, read]
-                logits[place, read] = torch.where(
-                    scores < 0, scores * self._penalty, scores / self._penalty
-                )
+        for place, (row, question) in enumerate(chosen):
+            read = [*row.prefix, *row.suffixes[question]]
+            logits[place] = penalised(logits[place], read, self._penalty)
         distributions: Tensor = logits.softmax(-1)
         return distributions
-
-    def _first_token(self, distribution: Tensor, asked: Asked) -> FirstToken:
-        tokenizer = self.processor.tokenizer
-        tokens = [
-            encoded[0]
-            for spelling in asked.spellings
-            if (encoded := tokenizer.encode(spelling, add_special_tokens=False))
-        ]
-        if asked.mended:
-            tokens = [t for t in dict.fromkeys(tokens) if tokenizer.decode([t]).strip()]
-        text = tokenizer.decode(
-            [int(distribution.argmax())],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        return FirstToken(str(text), sum(distribution[tokens].tolist()) if tokens else 0.0)
 
     def _cost(self, row: _Row) -> Cost:
         read = len(row.prefix) + sum(map(len, row.suffixes))
@@ -294,12 +274,39 @@ class Reader:
         return Cost(flops=2.0 * (flops + weights.head * len(row.suffixes)), tokens=read)
 
 
+def first_token(tokenizer: Any, distribution: Tensor, asked: Asked) -> FirstToken:
+    """Return the likeliest first token, and what the right answer's spellings have together."""
+    tokens = [
+        encoded[0]
+        for spelling in asked.spellings
+        if (encoded := tokenizer.encode(spelling, add_special_tokens=False))
+    ]
+    if asked.mended:
+        tokens = [t for t in dict.fromkeys(tokens) if tokenizer.decode([t]).strip()]
+    text = tokenizer.decode(
+        [int(distribution.argmax())], skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return FirstToken(str(text), sum(distribution[tokens].tolist()) if tokens else 0.0)
+
+
+def penalised(logits: Tensor, read: Sequence[int], penalty: float) -> Tensor:
+    """Return the scores after some tokens as greedy decoding's repetition penalty changes them."""
+    import torch
+
+    if penalty == 1.0:
+        return logits
+    places = sorted({*read})
+    scores, changed = logits[places], logits.clone()
+    changed[places] = torch.where(scores < 0, scores * penalty, scores / penalty)
+    return changed
+
+
 def _batched(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _repetition_penalty(config: Any) -> float:
-    """The effect of greedy decoding on the scores of tokens that were read.
+def repetition_penalty(config: Any) -> float:
+    """Return the effect of greedy decoding on the scores of tokens that were read.
 
     Raises:
         HarnessError: The checkpoint asks for something else that changes scores.

@@ -15,7 +15,7 @@ from harness.models.dtypes import resolve_dtype
 from harness.records import Cost, Loading, Look, Setting
 
 if TYPE_CHECKING:
-    from benchmarks.vqa.reader import Reader
+    from benchmarks.vqa.asking import Answerer
 
 QUESTION = 'Does this figure show "{prompt}"? Please answer yes or no.'
 
@@ -39,7 +39,8 @@ class VQAScore:
 
     Source: Lin et al., "Evaluating Text-to-Visual Generation with Image-to-Text Generation",
     arXiv 2404.01291, section 3, whose question it is. The paper's own model is CLIP-FlanT5; this
-    asks any model of the Qwen-VL families, with a softmax over the whole vocabulary.
+    asks any image-text-to-text model of transformers, with a softmax over the whole vocabulary;
+    those of the Qwen-VL families in batches, others a question at a time.
 
     Checkpoints: `model`, and `processor` where tokenizer and image processor lie elsewhere.
     """
@@ -48,7 +49,7 @@ class VQAScore:
     checkpoints: ClassVar[Mapping[str, str]] = {"model": "Qwen/Qwen2.5-VL-7B-Instruct"}
     Settings: ClassVar[type] = VQAScoreSettings
 
-    def __init__(self, reader: Reader, question: str) -> None:
+    def __init__(self, reader: Answerer, question: str) -> None:
         self.reader = reader
         self.question = question
 
@@ -70,12 +71,15 @@ class VQAScore:
         """Load the model (see `harness.models.base.MetricFactory`)."""
         built: Any = options.build(cls.Settings, loading.settings, flag="metric setting")
         from benchmarks.vqa.reader import Reader
-        from harness.models.vlm_loading import load_vlm
+        from benchmarks.vqa.whole import WholeReader
+        from harness.models.vlm_loading import QWEN, load_vlm
 
         place = prepare(loading.device)
         folder = loading.checkpoints["model"]
         dtype = resolve_dtype(loading.dtype, loading.device)
         model, processor = load_vlm(folder, loading.checkpoints.get("processor", folder), dtype)
+        if model.config.model_type not in QWEN:
+            return cls(WholeReader(model.to(place), processor), built.question)
         size = loading.batch_size
         reader = Reader(model.to(place), processor, batch_size=size, questions=size)
         return cls(reader, built.question)

@@ -33,7 +33,7 @@ from harness.records import Cost, Image, Loading, Look, Prompt, Setting, Verdict
 from harness.registry import METRICS
 from harness.testing.judges import JudgeContract
 from harness.testing.metrics import MetricContract
-from tests.models.tiny_vlm import make_qwen
+from tests.models.tiny_vlm import make_llava, make_qwen
 from tests.tiny import make_colors, make_detector
 
 TEXTS = ("a red cat", "two dogs", "a photo of a bench", "x", "a red cat")
@@ -364,6 +364,29 @@ def test_vqa_score_is_the_probability_that_a_whole_pass_gives_to_yes(qwen: Path)
         assert values(metric) == pytest.approx(expected, rel=1e-4)
     with pytest.raises(UsageError, match="does not mention"):
         check("vqa-score", {"model": ""}, {"question": "Is it good?"}, GenEval())
+
+
+def test_vqa_score_asks_other_families_too(tmp_path: Path) -> None:
+    make_llava(tmp_path)
+    metric, (one, *others) = load(VQAScore, tmp_path), looks()
+    rows = metric.measure([one, *others])
+    model, processor = load_vlm(tmp_path, tmp_path, "float32")
+    for look, (value, cost) in zip([one, *others], rows, strict=True):
+        content = [
+            {"type": "image", "image": Pillow.fromarray(look.image)},
+            {"type": "text", "text": QUESTION.replace("{prompt}", look.prompt.text)},
+        ]
+        inputs = processor.apply_chat_template(
+            [[{"role": "user", "content": content}]], add_generation_prompt=True,
+            tokenize=True, return_dict=True, return_tensors="pt",
+        )  # fmt: skip
+        with torch.no_grad():
+            chances = model(**inputs).logits[0, -1].softmax(-1)
+        # Its few words have none for Yes: all four spellings are the unknown word, counted once.
+        unknown = processor.tokenizer.unk_token_id
+        assert value == pytest.approx(float(chances[unknown]), rel=1e-5) and value > 0
+        assert (cost.flops, cost.tokens) == (None, inputs["input_ids"].numel())
+    assert metric.measure(others) == rows[1:]
 
 
 @pytest.mark.parametrize("widths", [(16, 1), (16, 12, 8, 6, 4, 1)])

@@ -22,11 +22,10 @@ from harness.models.judges.vlm import VLMJudge, feedback
 from harness.models.judges.vlm_sampler import Sampler, Sampling
 from harness.models.judges.vlm_settings import QUESTION, Asked
 from harness.models.judges.vlm_transformers import LENGTH_STEP, TransformersWriter
-from harness.models.loading import quiet
 from harness.records import Cost, Image, Inquiry, Loading, Prompt, Verdict
 from harness.registry import JUDGES
 from harness.testing.judges import JudgeContract
-from tests.models.tiny_vlm import TEMPLATE, WORDS, make_qwen, make_tokenizer
+from tests.models.tiny_vlm import TEMPLATE, WORDS, make_llava, make_qwen
 
 Pairs = list[tuple[Prompt, Image]]
 
@@ -361,34 +360,7 @@ def test_a_published_image_processor_sees_as_many_patches(folder: Path, tmp_path
 
 
 def test_another_family_may_take_its_place(pairs: Pairs, tmp_path: Path) -> None:
-    from transformers import (
-        CLIPImageProcessorPil,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-        LlavaProcessor,
-    )
-
-    sizes = {"intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    sizes["hidden_size"] = 16
-    vision = {"model_type": "clip_vision_model", "image_size": 16, "patch_size": 8, **sizes}
-    text = {"model_type": "llama", "vocab_size": len(WORDS), "num_key_value_heads": 2, **sizes}
-    text |= {"bos_token_id": 1, "eos_token_id": 3, "pad_token_id": 0}
-    config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=6, vision_feature_layer=-1
-    )
-    side = {"height": 16, "width": 16}
-    image_processor = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=side)
-    with torch.random.fork_rng(devices=[]), quiet():
-        LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
-        LlavaProcessor(
-            image_processor,
-            make_tokenizer(),
-            patch_size=8,
-            vision_feature_select_strategy="default",
-            num_additional_image_tokens=1,
-            image_token="<|image_pad|>",
-            chat_template=TEMPLATE,
-        ).save_pretrained(tmp_path)
+    make_llava(tmp_path)
     judge = load(tmp_path)
     answers = ask(judge, pairs, [1, 2, 3, 4])
     assert [verdict for verdict, _ in answers][::-1] == [

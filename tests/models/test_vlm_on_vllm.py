@@ -17,8 +17,10 @@ import pytest
 import torch
 
 from benchmarks.geneval.benchmark import GenEval
+from benchmarks.geneval2.benchmark import GenEval2
 from harness.errors import BadAnswer, HarnessError, UsageError
 from harness.models.judges.vlm import VLMJudge
+from harness.models.metrics.together import check
 from harness.models.vlm_loading import load_vlm
 from harness.records import Image, Inquiry, Loading, Prompt
 from tests.models.tiny_vlm import make_qwen
@@ -203,3 +205,12 @@ def test_nothing_takes_its_place(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UsageError, match="vllm, which is not installed") as caught:
         VLMJudge.check(["model"], {"backend": "vllm"}, GenEval())
     assert "[vllm]" in caught.value.hint
+
+
+def test_where_a_zero_would_spoil_a_mean_it_is_refused() -> None:
+    for refuse in (
+        lambda: check("vqa-score", {"model": ""}, {"backend": "vllm"}, GenEval()),
+        lambda: GenEval2().scorer_settings({"backend": "vllm"}),
+    ):
+        with pytest.raises(UsageError, match="would spoil a geometric mean"):
+            refuse()

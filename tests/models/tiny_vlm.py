@@ -88,3 +88,35 @@ def make_qwen(folder: Path, *, tied: bool = False) -> None:
         make_tokenizer().save_pretrained(folder)
         size = {"shortest_edge": 64, "longest_edge": 4096}
         Qwen2VLImageProcessorPil(patch_size=4, size=size).save_pretrained(folder)
+
+
+def make_llava(folder: Path) -> None:
+    """Write a LLaVA of one layer and its processor."""
+    from transformers import (
+        CLIPImageProcessorPil,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    sizes = {"intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes["hidden_size"] = 16
+    vision = {"model_type": "clip_vision_model", "image_size": 16, "patch_size": 8, **sizes}
+    text = {"model_type": "llama", "vocab_size": len(WORDS), "num_key_value_heads": 2, **sizes}
+    text |= {"bos_token_id": 1, "eos_token_id": 3, "pad_token_id": 0}
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=6, vision_feature_layer=-1
+    )
+    side = {"height": 16, "width": 16}
+    image_processor = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=side)
+    with torch.random.fork_rng(devices=[]), quiet():
+        LlavaForConditionalGeneration(config).save_pretrained(folder)
+        LlavaProcessor(
+            image_processor,
+            make_tokenizer(),
+            patch_size=8,
+            vision_feature_select_strategy="default",
+            num_additional_image_tokens=1,
+            image_token="<|image_pad|>",
+            chat_template=TEMPLATE,
+        ).save_pretrained(folder)
