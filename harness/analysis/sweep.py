@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import combinations, product
 from typing import Any
 
@@ -20,15 +20,15 @@ import pyarrow.compute as pc
 
 from harness.abilities import has_scale
 from harness.analysis.logged_run import LoggedRun
+from harness.analysis.missing_draws import LacksDraws
 from harness.analysis.pairs import difference
 from harness.analysis.pooling import pool
 from harness.analysis.rejudged import ORACLE, judge_name
 from harness.analysis.resampling import Floats
 from harness.analysis.statistics import mean_interval
-from harness.analysis.what_if import Bank, LacksDraws
+from harness.analysis.what_if import Bank
 from harness.config import RunConfig, read_config
 from harness.errors import UsageError
-from harness.options import resolved
 from harness.records import Ability, whole_steps
 from harness.registry import GENERATORS, STRATEGIES
 
@@ -231,7 +231,7 @@ def _answered(
 def _point_of(run: LoggedRun, own: RunConfig) -> Point:
     """Return the point that a run is, beside those of banks with another config."""
     config = read_config(run.manifest.config)
-    usual = resolved(STRATEGIES.get(config.strategy.name)())
+    usual = {field.name: field.default for field in fields(STRATEGIES.get(config.strategy.name))}
     options = config.strategy.options.items()
     changed = {key: str(value) for key, value in options if value != usual.get(key)}
     judge = None if config.judge == own.judge else judge_name(config.judge)

@@ -24,11 +24,11 @@ from harness.abilities import check_abilities
 from harness.analysis.loading import assemble, ended
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.logged_trajectories import (
-    RENOISED,
     Joined,
     LoggedTrajectories,
     TrajectoryAnswers,
 )
+from harness.analysis.missing_draws import check_complete
 from harness.analysis.rejudged import (
     ORACLE,
     chosen,
@@ -57,11 +57,8 @@ from harness.models.base import CostOf
 from harness.options import build, resolved
 from harness.records import Ability, Role
 from harness.registry import GENERATORS, STRATEGIES
-from harness.replay import COLUMNS, MissingDraw, Replayed, replay
+from harness.replay import COLUMNS, Replayed, replay
 from strategies.base import Strategy
-
-LISTED = 3
-"""Missing draws that a message names."""
 
 _COST = tuple(f"generator_{unit}" for unit in UNITS)
 _PLACE = "place"
@@ -69,10 +66,6 @@ _PLACE = "place"
 
 _COLUMNS = (*COLUMNS, *GRADE, "reason", "metrics", _PLACE)
 """What replays read of a row."""
-
-
-class LacksDraws(HarnessError):
-    """The log does not hold all draws that a strategy asks for."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +192,7 @@ class Bank:
                 joined += [(search.key, answers.joined[i]) for i in sorted(answers.joined)]
                 if is_hasty and results[search.key].missing:
                     break
-        _check_complete(self.folder, strategy, budget, results)
+        check_complete(self.folder, strategy, budget, results)
         candidates = self._candidates(joined)
         fields = {
             **self.manifest.config,
@@ -315,34 +308,6 @@ def _cost_of(config: RunConfig) -> CostOf | None:
     except HarnessError:  # without the checkpoints' configuration FLOPs are unknown, and said to be
         return None
     return result
-
-
-def _check_complete(
-    folder: RunFolder, strategy: str, budget: int, results: Mapping[SearchKey, Replayed]
-) -> None:
-    missing_draws = {key: result.missing for key, result in results.items() if result.missing}
-    if not missing_draws:
-        return
-    draws = [(key, draw) for key, missing in missing_draws.items() for draw in missing]
-    listed = "; ".join(_sentence(key, draw) for key, draw in draws[:LISTED])
-    more = f"; and {len(draws) - LISTED} more" if len(draws) > LISTED else ""
-    if any(RENOISED in draw.differing for _, draw in draws):
-        raise UsageError(
-            f"strategy '{strategy}' takes trajectories back in noise on their way; such branches "
-            f"hang on its own choices, and those of {folder.path} are others: {listed}{more}",
-            "run it, with --reuse for the draws that it has in common with a run",
-        )
-    raise LacksDraws(
-        f"the log of {folder.path} cannot say: in {len(missing_draws)} of {len(results)} searches "
-        f"'{strategy}' with a budget of {budget} asks for draws that it lacks: {listed}{more}",
-        f"make those draws: python -m harness run --strategy {strategy} --budget {budget} "
-        f"--reuse {folder.path}, with the run's other options",
-    )
-
-
-def _sentence(key: SearchKey, draw: MissingDraw) -> str:
-    name = f"{draw.kind} {draw.index} of prompt {key.prompt_id}, replicate {key.replicate}"
-    return f"{name} ({draw.differing})" if draw.differing else name
 
 
 def _searches(

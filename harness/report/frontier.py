@@ -22,7 +22,7 @@ HOW = (
     "between the two), paired over prompts.",
 )
 
-HEADINGS = {**AXES, "draws": "images judged"}
+HEADINGS = {"draws": "images judged", "nfe": AXES["nfe"], **AXES}
 
 
 def table(sweep: Sweep, notes: Sequence[str] = ()) -> Table:
@@ -35,7 +35,7 @@ def table(sweep: Sweep, notes: Sequence[str] = ()) -> Table:
             "score": [_interval(row, "score", "", score) for _, row in rows.iterrows()],
             **{
                 heading: [_cost(row, axis) for _, row in rows.iterrows()]
-                for axis, heading in reversed(HEADINGS.items())
+                for axis, heading in HEADINGS.items()
             },
             **{
                 f"at equal {HEADINGS[axis]}": [
@@ -81,7 +81,8 @@ def _draw(panel: Axes, points: pd.DataFrame, axis: str) -> None:
     kinds = {name: number for number, name in enumerate(dict.fromkeys(map(_kind, points["curve"])))}
     for kind, number in kinds.items():
         own = points[points["curve"].map(_kind) == kind]
-        color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+        color = COLORS[number % len(COLORS)]
+        marker = MARKERS[(number + number // len(COLORS)) % len(MARKERS)]  # no pair twice
         if own["curve"].nunique() == 1:
             ends = [(own[a] - own[b]).clip(0) for a, b in (("score", "low"), ("high", "score"))]
             panel.errorbar(own[axis], own["score"], ends, color=color, fmt="none", elinewidth=0.7,
