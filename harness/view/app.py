@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -150,8 +151,10 @@ class _Explorer:
         order = request.query_params.get("sort", "date")
         if order not in SORTED_BY:
             raise HTTPException(404)
+        folders = {os.path.dirname(line.path) for _, line in lines}
+        root = f"{os.path.commonpath(folders)}/" if len({*map(os.path.isabs, folders)}) == 1 else ""
         lines.sort(key=lambda line: SORTED_BY[order](line[1]))
-        return self._render("index.html", lines=lines, order=order)
+        return self._render("index.html", lines=lines, order=order, root=root.lstrip("/") and root)
 
     async def run(self, request: Request) -> Response:
         number = request.path_params["number"]

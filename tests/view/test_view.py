@@ -113,6 +113,27 @@ def test_all_runs_are_listed_with_their_scores(client: Client, folders: list[Pat
     assert re.search(r"\d\.\d{3} \(", text) and "finished" in text
 
 
+def test_the_list_is_sorted_and_its_links_lead_to_the_same_runs(
+    client: Client, folders: list[Path]
+) -> None:
+    for order in ("name", "score", "cost", "date"):
+        _, text, _ = client.ask(f"/?sort={order}")
+        links = re.findall(r'href="/run/(\d)" title="([^"]+)">([^<]+)<', text)
+        assert {(int(n), path) for n, path, _ in links} == {
+            (n, str(folder)) for n, folder in enumerate(folders)
+        }
+        assert {name for *_, name in links} == {folder.name for folder in folders}
+        if order == "name":
+            assert [path for _, path, _ in links] == sorted(map(str, folders))
+    assert client.ask("/?sort=nothing")[0] == 404
+
+
+def test_a_run_says_how_it_was_made_and_what_it_spent(client: Client) -> None:
+    _, text, _ = client.ask("/run/0")
+    assert "How it was made" in text and "device-hours" in text and "budget" in text
+    assert "device-hours" in json.loads(client.ask("/run/0/progress")[1])["spent"]
+
+
 def test_a_run_shows_its_chains_and_its_progress(client: Client) -> None:
     code, text, _ = client.ask("/run/1")
     assert code == 200 and "judge: rejects" in text and "feedback on 0" in text

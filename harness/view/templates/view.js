@@ -18,13 +18,14 @@
   const number = (value, digits = 0) => value === null ? "unknown" : value.toLocaleString("en", { maximumFractionDigits: digits });
   const duration = (seconds) => seconds > 5400 ? `${number(seconds / 3600, 1)} h` : seconds > 90 ? `${number(seconds / 60)} min` : `${number(seconds)} s`;
   const show = (state) => {
+    const soFar = state.state === "finished" ? "" : " so far";
     const rows = [
       ["state", state.state],
       ["searches", `${number(state.searches)} of ${number(state.searches_total)}`],
       ["draws", `${number(state.draws)}, ${number(state.draws_failed)} failed`],
     ];
-    if (state.micro) rows.push(["micro so far", `${state.micro[0].toFixed(3)} (${state.micro[1].toFixed(3)}–${state.micro[2].toFixed(3)})`]);
-    rows.push(["cost so far", `${number(state.cost.nfe)} NFE, ${state.cost.flops === null ? "FLOPs not counted" : `${number(state.cost.flops / 1e12, 2)} TFLOPs`}, ${number(state.cost.device_seconds, 1)} device-seconds`]);
+    if (state.micro) rows.push([`micro${soFar}`, `${state.micro[0].toFixed(3)} (${state.micro[1].toFixed(3)}–${state.micro[2].toFixed(3)})`]);
+    rows.push([`cost${soFar}`, `${number(state.cost.nfe)} NFE, ${state.cost.flops === null ? "FLOPs not counted" : `${number(state.cost.flops / 1e12, 2)} TFLOPs`}, ${number(state.cost.device_seconds, 1)} device-seconds`]);
     rows.push(["spent", state.spent]);
     if (state.fill !== null) rows.push(["fill of batches", `${number(100 * state.fill)}%`]);
     if (state.retries) rows.push(["failed tries", number(state.retries)]);
