@@ -45,19 +45,6 @@ def check_abilities(
         UsageError: They lack something, nobody judges what the strategy chooses among, or its
             options do not fit.
     """
-    try:
-        strategy.check(whole_steps(generator.settings))
-    except ValueError as error:
-        raise UsageError(
-            f"strategy '{strategy.name}' cannot search so: {error}",
-            f"its options: {describe(type(strategy))}",
-        ) from error
-    if strategy.needs_scale and not has_scale(judge):
-        raise UsageError(
-            f"strategy '{strategy.name}' reads scores, and this --judge {judge.kind} only ranks "
-            "the images of a search",
-            "choose -J rule=vote or -J rule=minimum, or another --strategy",
-        )
     makers = abilities_of(generator)
     factory = GENERATORS.get(generator.kind)
     judges = getattr(JUDGES.get(judge.kind), "abilities", frozenset({Ability.FEEDBACK}))
@@ -75,6 +62,20 @@ def check_abilities(
                 "says nothing",
                 "leave --judge out, name another, or choose another --strategy",
             )
+    steps = whole_steps(generator.settings)
+    if Ability.PARTIAL in strategy.needs() and steps < 2:
+        raise UsageError(
+            f"strategy '{strategy.name}' {_OF_GENERATORS[Ability.PARTIAL]}, and a draw of this "
+            "run has no more than one",
+            "give it more: -G num_inference_steps=20",
+        )
+    try:
+        strategy.check(steps)
+    except ValueError as error:
+        raise UsageError(
+            f"strategy '{strategy.name}' cannot search so: {error}",
+            f"its options: {describe(type(strategy))}",
+        ) from error
     if strategy.needs_judge and budget > 1 and judge.kind == "none":
         raise UsageError(
             f"strategy '{strategy.name}' keeps the draw that the judge prefers, and --judge none "

@@ -31,6 +31,11 @@ class DraftThenRefine(Strategy):
     drafts: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     draft_steps: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
 
+    def check(self, steps: int) -> None:
+        """Refuse drafts that have as many steps as a whole draw."""
+        if step_at(self.draft_steps, steps) == steps:
+            raise ValueError(f"a draft of {self.draft_steps:g} of {steps} step(s) is a whole draw")
+
     def search(self, task: Task) -> Rounds:
         """Draw drafts, then their best noises in full; return the best whole image."""
         allowed, cost = task.budget * task.steps, step_at(self.draft_steps, task.steps)

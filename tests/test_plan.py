@@ -125,6 +125,24 @@ def test_a_strategy_that_chooses_needs_a_judge_that_prefers(suite: Path, select:
     assert stub_plan(suite, **ask, budget=1)
 
 
+@pytest.mark.parametrize(
+    ("strategy", "options", "steps", "says"),
+    [
+        ("prune", {}, "1", "a draw of this run has no more than one"),
+        ("bank", {"previews": "3,8"}, "8", "no preview after step 8 of 8"),
+        ("particle-steering", {"begin": "0.8", "end": "0.2"}, "8", "is before the first"),
+        ("particle-steering", {"particles": "1"}, "8", "one particle has no others"),
+        ("draft-then-refine", {"draft_steps": "0.9"}, "4", "is a whole draw"),
+    ],
+)
+def test_options_that_do_not_fit_a_draw_s_steps_are_refused(
+    strategy: str, options: dict[str, str], steps: str, says: str, suite: Path
+) -> None:
+    settings = {"num_inference_steps": steps}
+    with pytest.raises(UsageError, match=says):
+        stub_plan(suite, strategy=strategy, strategy_options=options, generator_settings=settings)
+
+
 def test_every_built_in_suite_has_a_judge() -> None:
     for name in SUITES.names():
         assert load_suite(name).judge.kind != "none"
