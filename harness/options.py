@@ -135,7 +135,8 @@ def parse(pairs: tuple[str, ...], *, flag: str) -> dict[str, str]:
     options: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        name = name.strip().replace("-", "_")
+        owner, dot, name = name.strip().rpartition(".")  # of an ensemble's member, whose name stays
+        name = f"{owner}{dot}{name.replace('-', '_')}"
         if not equals or not name:
             example = f"such as {flag} {EXAMPLES.get(flag, 'name=value')}"
             raise UsageError(f"{flag} takes name=value, got '{pair}'", example)

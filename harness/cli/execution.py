@@ -24,8 +24,17 @@ _NAMES = ("executor", "workers", "gpu_share", "address", "device", "deadline")
 
 def metrics_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--metrics`, which the command gets as a tuple of "NAME" or "NAME=REF"."""
+
+    def named(
+        context: click.Context, parameter: click.Parameter, given: str | None
+    ) -> tuple[str, ...]:
+        names = words(context, parameter, given)
+        if given is not None and not names:
+            raise UsageError("--metrics names none", "leave it out; `ls metrics` lists them")
+        return names
+
     return click.option(
-        "--metrics", callback=words, metavar="NAME[=REF],…",
+        "--metrics", callback=named, metavar="NAME[=REF],…",
         help="Measure every image by these too; they never steer a search. `ls metrics` lists "
         "them.",
     )(command)  # fmt: skip

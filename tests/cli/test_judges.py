@@ -129,10 +129,12 @@ def test_members_that_rank_decide_within_each_search(harness: Terminal, clip: Pa
     """A run, its resumption, reuse, audit, other budgets and tables: one choice in all of them."""
     metrics = ["--metrics", f"clip-score,{METRIC}=faults"]
     whole = ["--budget", "5", "--limit", "4"]
-    assert harness(*RUN, *RANKS, *metrics, *whole, "--out", "r") == 0, harness.err
+    ranks_by = [*RANKS, "-J", "clip-score.weight=2.5"]
+    assert harness(*RUN, *ranks_by, *metrics, *whole, "--out", "r") == 0, harness.err
     frame = package.load("r")
     members = frame["judge_members"].map(list).tolist()
-    assert members == [[row["clip-score"], row[METRIC]] for row in frame["metrics"]]
+    values = [(2.5 * row["clip-score"], row[METRIC]) for row in frame["metrics"]]
+    assert [tuple(each) for each in members] == [pytest.approx(each) for each in values]
     assert not frame["accepted"].any() and (frame["judge_score"] == 0).all()
     measured = pd.DataFrame(members, index=frame.index)
     ranks = measured.groupby(frame["prompt_id"]).rank().mean(axis=1)
@@ -148,7 +150,7 @@ def test_members_that_rank_decide_within_each_search(harness: Terminal, clip: Pa
     assert [t.drop_columns("run") for t in contents(Path("parts"))] == [
         t.drop_columns("run") for t in contents(Path("r"))
     ]
-    small = [*RUN, *RANKS, *metrics, "--limit", "4", "--budget", "3"]
+    small = [*RUN, *ranks_by, *metrics, "--limit", "4", "--budget", "3"]
     assert harness(*small, "--out", "small") == harness(*small, "--reuse", "r", "--out", "reused")
     other = Bank.open("r").replayed("best-of-n", budget=3)
     for searches in (contents(Path("reused"))[1], other.searches):
@@ -188,6 +190,10 @@ def test_members_that_rank_decide_within_each_search(harness: Terminal, clip: Pa
         ([*BOTH, *ACCEPT, "-J", "rule=minimum"], "lacks -J spread of 'clip-score'"),
         ([*BOTH, *ACCEPT, "-J", "spread=clip-score:1"], "is of the rule 'minimum'"),
         ([*RANKS, "--strategy", "particle-steering"], "only ranks the images of a search"),
+        ([*RANKS, "-J", "clip-score.weight=x"], "cannot take metric setting weight=x"),
+        ([*RANKS, "-J", "clip-scor.weight=2"], "no member that -J clip-scor.weight"),
+        ([*JUDGE, "-J", "name=pick-score"], "is to be clip-score and pick-score"),
+        (["--metrics", ","], "--metrics names none"),
         ([*RANKS, "-J", "accept=clip-score:0.1"], "-J accept of 'tests.stubs:StubMetric'"),
         ([*BOTH, *ACCEPT, "-J", "rule=votes"], "did you mean 'vote'"),
         ([*BOTH, *ACCEPT, "-J", "rules=vote"], "did you mean 'rule'"),

@@ -442,6 +442,8 @@ def test_only_whole_checkpoints_of_two_towers_are_loaded(clip: Path, tmp_path: P
                 (folder / file.name).write_bytes(file.read_bytes())
         return folder
 
+    with pytest.raises(HarnessError, match="is no SigLIP"):
+        load(SiglipScore, clip)
     wordless = copy("wordless", "tokenizer.json", "vocab.json", "merges.txt")
     with pytest.raises(HarnessError, match="no tokenizer"):
         load(ClipScore, wordless)

@@ -130,6 +130,12 @@ class EnsembleJudge:
                 f"-J spread is of the rule 'minimum', and the rule is '{built.rule}'",
                 "leave it out",
             )
+        for option in settings:
+            if "." in option and not option.startswith(tuple(f"{name}." for name in names)):
+                raise UsageError(
+                    f"the ensemble has no member that -J {option} could be for",
+                    f"its members are {', '.join(names)}",
+                )
         for name in names:
             check(name, own(dict.fromkeys(parts), name), own(settings, name), benchmark)
 

@@ -65,6 +65,11 @@ class MetricJudge:
                 "`python -m harness ls metrics` lists them",
             )
         name, references, settings = single(named, metrics)
+        if spec.settings.get("name", name) != name:
+            raise UsageError(
+                f"the judge 'metric' is to be {name} and {spec.settings['name']}",
+                "leave -J name out, or say --judge metric",
+            )
         return spec.model_copy(
             update={
                 "checkpoints": references if reference else {**references, **spec.checkpoints},

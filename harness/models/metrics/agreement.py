@@ -12,7 +12,7 @@ from pydantic import Field
 
 from benchmarks.base import Benchmark
 from harness import options
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.records import Cost, Loading, Look, Setting
 
 if TYPE_CHECKING:
@@ -107,6 +107,16 @@ class SiglipScore(Agreement):
     """
 
     checkpoints: ClassVar[Mapping[str, str]] = {"model": "google/siglip-so400m-patch14-384"}
+
+    @classmethod
+    def _load_towers(cls, loading: Loading) -> Towers:
+        towers = super()._load_towers(loading)
+        if towers.model.config.model_type != "siglip":
+            raise HarnessError(
+                f"{loading.checkpoints['model']} is no SigLIP, and has no bias for siglip-score",
+                "name a SigLIP checkpoint, or measure by clip-score",
+            )
+        return towers
 
     def _values(self, cosines: Tensor) -> Tensor:
         model = self.towers.model
