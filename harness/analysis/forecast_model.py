@@ -25,11 +25,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit, ndtri
-from scipy.stats import qmc, rankdata
 
 from harness.analysis import subsets
 from harness.analysis.logged_run import LoggedRun
@@ -44,7 +44,7 @@ from harness.analysis.mixtures import (
     logistic,
     normal_lines,
 )
-from harness.analysis.resampling import Floats
+from harness.analysis.resampling import Floats, ranks
 from harness.errors import UsageError
 
 Bools = npt.NDArray[np.bool_]
@@ -180,7 +180,7 @@ class Model:
         mixtures = (self._fits[name] for name in ("rates", "true", "false"))
         p, t, f = (
             mixture.quantiles(shares)[..., None]
-            for mixture, shares in zip(mixtures, _POINTS, strict=True)
+            for mixture, shares in zip(mixtures, _points(), strict=True)
         )
         a = np.clip(p * t + (1 - p) * f, 1e-12, 1 - 1e-12)
         none = (1 - a) ** n
@@ -203,14 +203,21 @@ class Model:
 _LEVELS: Floats = (np.arange(48) + 0.5) / 48
 _STEP = 0.25
 _HEIGHTS: Floats = np.arange(-6.0, 9.0, _STEP)
-_POINTS: Floats = qmc.Sobol(3, scramble=True, rng=0).random(64).T
-"""Points of the unit cube, evenly spread: one draw of p, t and f each, (3, 64)."""
+
+
+@cache
+def _points() -> Floats:
+    """Return points of the unit cube, evenly spread: one draw of p, t and f each, (3, 64)."""
+    from scipy.stats import qmc  # half a second of imports, for forecasts of this kind alone
+
+    points: Floats = qmc.Sobol(3, scramble=True, rng=0).random(64).T
+    return points
 
 
 def normal_scores(score: Floats, known: Bools) -> Floats:
     """Return scores as normal deviates by their rank among all; 0 where unknown."""
     deviates = np.zeros(score.shape)
-    deviates[known] = ndtri((rankdata(score[known]) - 0.5) / known.sum())
+    deviates[known] = ndtri((ranks(score[known]) - 0.5) / known.sum())
     return deviates
 
 

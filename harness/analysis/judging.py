@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from harness.analysis.curves import RunCurves
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.resampling import LEVEL, Floats
+from harness.analysis.resampling import LEVEL, Floats, ranks
 from harness.analysis.statistics import mean_interval, measure_interval
 from harness.analysis.transfer import JUDGE, SCORER
 
@@ -82,8 +81,8 @@ def area(score: Floats, right: Any) -> float:
     positive, negative = int(right.sum()), int((~right).sum())
     if not positive or not negative or np.ptp(score) == 0:
         return float("nan")
-    ranks = rankdata(score)[right].sum() - positive * (positive + 1) / 2
-    return float(ranks / (positive * negative))
+    above = ranks(score)[right].sum() - positive * (positive + 1) / 2
+    return float(above / (positive * negative))
 
 
 def roc_table(runs: Sequence[LoggedRun], names: Sequence[str]) -> pd.DataFrame:

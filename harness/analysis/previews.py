@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from harness.analysis.logged_run import LoggedRun, Part
-from harness.analysis.resampling import LEVEL, Floats, Ints, resamples
+from harness.analysis.resampling import LEVEL, Floats, Ints, ranks, resamples
 from harness.analysis.transfer import JUDGE, SCORER
 from harness.log import store
 from harness.log.grades import GRADE, graded
@@ -121,7 +120,7 @@ def correlation(one: Floats, other: Floats, prompts: Ints, *, seed: int = 0) -> 
 
 
 def _ranked(one: Floats, other: Floats) -> float:
-    return _pearson(rankdata(one), rankdata(other), np.ones(len(one)))
+    return _pearson(ranks(one), ranks(other), np.ones(len(one)))
 
 
 def _weighted(first: Ints, second: Ints, weights: Floats) -> float:
