@@ -20,6 +20,7 @@ from harness.analysis.skills import scoring_benchmark
 from harness.analysis.statistics import measure_interval
 from harness.engine.rows import logged_score
 from harness.log import store
+from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS, SCORE
 from harness.records import Score
 
@@ -88,9 +89,10 @@ def failing_draws(run: LoggedRun) -> Mapping[str, Floats]:
         benchmark = scoring_benchmark(part)
         if benchmark is None:
             return {}
-        table = store.read(part.folder.log, "candidates", [*KEYS["candidates"], *SCORE])
+        columns = [*KEYS["candidates"], "reason", "answers"]  # detections are most of a log
+        table = store.read(part.folder.log, "candidates", columns)
         search, column = run.place(number, table)
-        for row, kinds in enumerate(_kinds(benchmark, table)):
+        for row, kinds in enumerate(_kinds(benchmark, table, part.folder)):
             if search[row] >= 0:
                 for kind in kinds:
                     of_kind = failing.setdefault(kind, np.zeros(run.index.shape))
@@ -98,10 +100,10 @@ def failing_draws(run: LoggedRun) -> Mapping[str, Floats]:
     return failing
 
 
-def _kinds(benchmark: Benchmark, table: pa.Table) -> Iterator[Sequence[str]]:
+def _kinds(benchmark: Benchmark, table: pa.Table, folder: RunFolder) -> Iterator[Sequence[str]]:
     """Yield each row's kinds of failures."""
     if table["answers"].null_count < len(table):
-        for row in table.to_pylist():
+        for row in store.read(folder.log, "candidates", SCORE).to_pylist():
             score = logged_score(row)
             yield benchmark.failure_kinds(score) if score is not None else ()
         return

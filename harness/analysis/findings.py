@@ -33,7 +33,6 @@ from harness.analysis.reprs import findings_html, findings_text
 from harness.analysis.run_table import runs_table
 from harness.analysis.skills import dpg_table, skill_table
 from harness.analysis.transfer import transfer_table
-from harness.analysis.truncated import logged_truncation
 from harness.errors import UsageError
 from harness.log import store
 from harness.log.location import Location
@@ -86,17 +85,14 @@ class Findings:
     def _repr_html_(self) -> str:
         return findings_html(self)
 
-    @property
+    @cached_property
     def captions(self) -> list[str]:
         """A caption for each run: how it was measured, how complete it is, what is not computed."""
         lines = [caption(name, run) for name, run in zip(self.names, self.runs, strict=True)]
         for name, of in zip(self.names, self.curves, strict=True):
-            lines += [f"{name}: {note}" for note in [*of.notes, *self._truncated(of.run)]]
+            cut = dict.fromkeys(text for part in of.run.parts for text in part.truncated.sentences)
+            lines += [f"{name}: {note}" for note in [*of.notes, *cut]]
         return lines
-
-    def _truncated(self, run: LoggedRun) -> list[str]:
-        by_part = [logged_truncation(part.folder, part.manifest).sentences for part in run.parts]
-        return list(dict.fromkeys(sentence for sentences in by_part for sentence in sentences))
 
     @property
     def unscored(self) -> list[str]:

@@ -22,11 +22,13 @@ from harness.analysis import prompt_sets
 from harness.analysis.measurement import measurement
 from harness.analysis.prompt_sets import Coverage
 from harness.analysis.resampling import Floats, Ints
+from harness.analysis.truncated import logged_truncation
 from harness.config import RECORDED_IMAGES
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS, ROLES
 from harness.records import Prompt
+from harness.truncation import Truncated
 
 Bools = npt.NDArray[np.bool_]
 Number = TypeVar("Number", np.bool_, np.int64, np.float64)
@@ -90,6 +92,11 @@ class Part:
     def seed(self) -> int:
         """The run's seed."""
         return int(self.manifest.config["seed"])
+
+    @cached_property
+    def truncated(self) -> Truncated:
+        """The prompts that the text encoder cut: `harness.analysis.truncated`."""
+        return logged_truncation(self.folder, self.manifest)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis.comparison import common
+from harness.analysis.comparison import Common, common
 from harness.analysis.curves import AXES, Curve, RunCurves
 from harness.analysis.pairs import difference
 from harness.analysis.resampling import Floats
@@ -54,8 +54,9 @@ def matched_table(
         score; NaN if it never does), `prompts`, `kind`, `note` (why a row has no numbers).
     """
     rows = [
-        _row(curves[i], names[i], curves[j], names[j], axis, seed)
+        _row(curves[i], names[i], curves[j], names[j], shared, axis, seed)
         for i, j in permutations(range(len(curves)), 2)
+        for shared in [common(curves[i].run, curves[j].run)]
         for axis in axes
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -92,9 +93,14 @@ def equal_cost(matched: pd.DataFrame, run: str, other: str, axis: str) -> dict[s
 
 
 def _row(
-    run: RunCurves, name: str, other: RunCurves, other_name: str, axis: str, seed: int
+    run: RunCurves,
+    name: str,
+    other: RunCurves,
+    other_name: str,
+    shared: Common,
+    axis: str,
+    seed: int,
 ) -> dict[str, Any]:
-    shared = common(run.run, other.run)
     score = run.own.scores[shared.first, -1]
     costs, budgets, scores = _line(other.own, axis, shared.second)
     # Over the prompts that both have scores of, as every paired difference.

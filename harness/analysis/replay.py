@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -88,21 +89,24 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
             )
             columns = {int(i): c for c, i in enumerate(run.index[number]) if i >= 0}
             columns[-1] = -1
-            result: Replayed | None = None
-            for k in reversed(range(len(grid))):
-                if result is None or not _holds_at(grid[k], result, strategy):
-                    search = Search(
-                        strategy,
-                        prompt,
-                        replicate,
-                        budget=grid[k],
-                        run_seed=part.seed,
-                        settings=config["generator"].get("settings", {}),
-                    )
-                    result = replay_search(search, answers)
-                missing[k, number] = bool(result.missing)
-                asked[k, number, [columns[index] for index in result.asked]] = True
-                selected[k, number] = columns[-1 if result.selected is None else result.selected]
+            above = len(grid)
+            while above:
+                search = Search(
+                    strategy,
+                    prompt,
+                    replicate,
+                    budget=grid[above - 1],
+                    run_seed=part.seed,
+                    settings=config["generator"].get("settings", {}),
+                )
+                result = replay_search(search, answers)
+                alike = slice(_holds_from(result, strategy, grid[:above]), above)
+                missing[alike, number] = bool(result.missing)
+                asked[alike, number, [columns[index] for index in result.asked]] = True
+                selected[alike, number] = columns[
+                    -1 if result.selected is None else result.selected
+                ]
+                above = alike.start
             if grid[-1] != config["budget"]:
                 continue
             if timed_out(errors[number]):
@@ -118,12 +122,19 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
     return Replay(np.array(grid), asked, selected, missing)
 
 
-def _holds_at(budget: int, result: Replayed, strategy: Strategy) -> bool:
-    """Return whether a search would have gone as at a larger budget, by its strategy's own word."""
+def _holds_from(result: Replayed, strategy: Strategy, budgets: Sequence[int]) -> int:
+    """Return the place of the least budget under which a search would have gone the same way.
+
+    Args:
+        result: How it went under the last of the budgets.
+        strategy: Whose own word it is.
+        budgets: Ascending.
+    """
     # A subclass has another search, perhaps, and has promised nothing of it.
     only_limits = vars(type(strategy)).get("budget_only_limits", False)
-    whole = not (result.missing or result.error or result.questions)
-    return bool(only_limits and whole and len(result.asked) <= budget)
+    if not only_limits or result.missing or result.error or result.questions:
+        return len(budgets) - 1
+    return bisect_left(budgets, len(result.asked))
 
 
 def missing_table(replayed: Replay) -> pd.DataFrame:

@@ -21,7 +21,6 @@ from markupsafe import Markup
 
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.money import Spending
-from harness.analysis.truncated import logged_truncation
 from harness.models import leakage, provenance
 from harness.models.bundled import is_miniature, suite_name
 from harness.report.chains import OUTCOMES, PAIRS, Card
@@ -173,14 +172,7 @@ def run_facts(label: str, run: LoggedRun, spent: Spending, notes: Sequence[str])
         ("judge", f"{config['judge']['kind']}{' (ORACLE)' if config['oracle'] else shared}"),
         ("scorer", scorer),
         *((f"{n} trained on", c.line) for n, c in provenance.cards(config).items()),
-        (
-            "truncated",
-            "; ".join(
-                dict.fromkeys(
-                    logged_truncation(part.folder, part.manifest).summary for part in run.parts
-                )
-            ),
-        ),
+        ("truncated", "; ".join(dict.fromkeys(part.truncated.summary for part in run.parts))),
         ("command", "; ".join(part.manifest.command for part in run.parts)),
         ("commit", f"{git.get('commit', 'unknown')}{' (dirty)' if git.get('dirty') else ''}"),
         *(("note", note) for note in notes),

@@ -353,5 +353,5 @@ def test_a_strategy_that_the_budget_only_limits_is_replayed_once(
     promise = {"budget_only_limits": True}
     other = type("Other", (type("Promising", (Reflect,), promise),), {})
     result = Replayed((0,), (), (), 1, 0, None)
-    assert module._holds_at(1, result, other.__mro__[1]())
-    assert not module._holds_at(1, result, other())
+    assert module._holds_from(result, other.__mro__[1](), [1, 2, 3]) == 0
+    assert module._holds_from(result, other(), [1, 2, 3]) == 2
