@@ -159,4 +159,5 @@ def quantiles(ordered: npt.NDArray[np.float32], shares: Floats) -> Floats:
 def ranks(values: Floats) -> Floats:
     """Return the rank of each value among all, from 1; equal values share their mean rank."""
     # Importing scipy.stats for this would take half a second.
-    return pd.Series(values).rank().to_numpy()
+    ordered: Floats = pd.Series(values).rank().to_numpy()
+    return ordered
