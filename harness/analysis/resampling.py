@@ -159,5 +159,4 @@ def quantiles(ordered: npt.NDArray[np.float32], shares: Floats) -> Floats:
 def ranks(values: Floats) -> Floats:
     """Return the rank of each value among all, from 1; equal values share their mean rank."""
     # Importing scipy.stats for this would take half a second.
-    ordered: Floats = pd.Series(values).rank().to_numpy()
-    return ordered
+    return np.asarray(pd.Series(values).rank(), dtype=np.float64)
