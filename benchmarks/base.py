@@ -106,6 +106,10 @@ class Benchmark(ABC):
     """Whether images from elsewhere are matched to its own prompts, by text, id or number. Else
     metadata beside them say what they were made for."""
 
+    drops_alpha: ClassVar[bool] = False
+    """Whether a transparent image from elsewhere has its alpha channel dropped, as the official
+    program does. Else it is refused."""
+
     notice: ClassVar[str] = ""
     """What must be said whenever it is used, such as its data's licence."""
 

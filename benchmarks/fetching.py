@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError, UsageError, first_line
-from harness.text import read_text
+from harness.text import expanded, read_text
 
 MAX_BYTES = 64 * 2**20
 """Of a published file."""
@@ -56,7 +56,7 @@ def read_published(file: Published, path: str, *, fetch: bool) -> str:
         UsageError: It is nowhere, or what is there is not it.
         HarnessError: It cannot be fetched.
     """
-    place = Path(path).expanduser() if path else cache() / file.name
+    place = expanded(path) if path else cache() / file.name
     if not place.exists():
         if not fetch:
             looked = f"there is no file {place}" if path else f"{file.name} is not on this machine"
@@ -76,8 +76,8 @@ def read_published(file: Published, path: str, *, fetch: bool) -> str:
 
 def cache() -> Path:
     """Return the folder that fetched files are kept in."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "inference-scaling-harness"
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return expanded(base) / "inference-scaling-harness"
 
 
 def _fetch(file: Published, place: Path) -> None:

@@ -17,7 +17,7 @@ from benchmarks.vqa.base import OFFICIAL, VLM, QuestionBenchmark
 from benchmarks.vqa.own_questions import ONE_WORD, grade, parse_questions, read_questions, spellings
 from harness.errors import HarnessError, UsageError, did_you_mean, shortened
 from harness.records import Answer, Evidence, Loading, Prompt
-from harness.text import json_lines, parse_json, read_text
+from harness.text import expanded, json_lines, parse_json, read_text
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PLAIN = ".txt"
@@ -113,7 +113,7 @@ class PromptFile(QuestionBenchmark):
             UsageError: The file is missing, unreadable, not text, empty or not in the format
                 its name promises; a row has no text; two rows share an id.
         """
-        file = Path(self.path)
+        file = expanded(self.path)
         text = _read(file)
         delimiter = _DELIMITERS.get(file.suffix.lower())
         rows: Iterator[_Row]

@@ -24,7 +24,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from harness.errors import UsageError, did_you_mean
+from harness.errors import UsageError, did_you_mean, first_line
 
 _allowed: ContextVar[bool] = ContextVar("_allowed", default=False)
 
@@ -109,9 +109,9 @@ class Registry:
             value: Any = import_module(module)
             for part in attribute.split(".") if attribute else ():
                 value = getattr(value, part)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # whatever a package's own code raises when it is imported
             raise UsageError(
-                f"{self.kind} '{name}' ({target}) cannot be imported: {error}",
+                f"{self.kind} '{name}' ({target}) cannot be imported: {first_line(error)}",
                 "check that its package and what it depends on are installed",
             ) from error
         return value
@@ -155,6 +155,7 @@ BENCHMARKS = Registry(
         "geneval": "benchmarks.geneval.benchmark:GenEval",
         "geneval2": "benchmarks.geneval2.benchmark:GenEval2",
         "geneval2-miniature": "harness.miniature.geneval2:MiniatureGenEval2",
+        "dpg-bench-miniature": "harness.miniature.dpg_bench:MiniatureDPGBench",
         "dpg-bench": "benchmarks.dpg_bench.benchmark:DPGBench",
         "prompt-file": "benchmarks.prompt_file:PromptFile",
     },

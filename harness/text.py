@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _BOM = "\ufeff"
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with its leading `~` replaced, or as it is where nobody has that home."""
+    return Path(os.path.expanduser(path))  # `Path.expanduser` would raise there
 
 
 def read_text(path: Path, *, limit: int = MAX_BYTES) -> str:

@@ -6,9 +6,9 @@ other and never with published ones.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -29,7 +29,7 @@ from benchmarks.vqa.asking import Asked, Question
 from benchmarks.vqa.base import OFFICIAL, VLM, QuestionBenchmark
 from harness.errors import HarnessError, UsageError
 from harness.records import Answer, Evidence, Image, Prompt
-from harness.text import read_text
+from harness.text import expanded, read_text
 
 DATA = Published(
     name="dpg_bench.csv",
@@ -42,16 +42,10 @@ _SPELLINGS = ("yes", "Yes", " yes", " Yes")
 
 
 @dataclass(frozen=True)
-class DPGBench(QuestionBenchmark):
-    """The 1,065 published prompts with a graph of questions each.
-
-    Source: Hu et al., "ELLA: Equip Diffusion Models with LLM for Enhanced Semantic Alignment",
-    arXiv 2403.05135. The official score is the mean over prompts (micro).
+class GraphBenchmark(QuestionBenchmark):
+    """Prompts with a graph of questions each, in DPG-Bench's format and graded as there.
 
     Attributes:
-        path: The published file of questions, dpg_bench.csv, or with `own` one in its format.
-        fetch: Get the published file from the official repository, if it is not here yet.
-        own: The file is not the published one.
         variant: "official" with the official program's faults: the first row of questions is lost,
             and categories are of a grid's last image only. "patched" without these two.
         images_per_file: Images of a file: 1, or a grid of 4.
@@ -59,17 +53,6 @@ class DPGBench(QuestionBenchmark):
             it is, and takes a grid for two by two equal squares.
     """
 
-    name: ClassVar[str] = "dpg-bench"
-    parts: ClassVar[Mapping[str, str]] = {VLM: OFFICIAL}
-    prompt_options: ClassVar[frozenset[str]] = frozenset({"path", "fetch", "own"})
-    notice: ClassVar[str] = (
-        "these DPG-Bench scores come from another VQA model than the official mPLUG: never compare "
-        "them with published ones without saying so"
-    )
-
-    path: str = ""
-    fetch: bool = False
-    own: bool = False
     variant: Literal["official", "patched"] = "patched"
     images_per_file: int = 1
     resolution: Annotated[int, Field(ge=0, le=16384)] = 0
@@ -81,24 +64,13 @@ class DPGBench(QuestionBenchmark):
                 "a file is one image, or a grid of two by two",
             )
 
-    @property
-    def external(self) -> bool:  # type: ignore[override]
-        """True if the questions are of the user's own."""
-        return self.own
-
+    @abstractmethod
     def read(self) -> QuestionFile:
-        """Read the file of questions.
+        """Read the questions, as the variant does.
 
         Raises:
-            UsageError: There is none, it is not the published one, or not in its format.
+            UsageError: There are none, or not in DPG-Bench's format.
         """
-        text = (
-            read_text(Path(self.path).expanduser())
-            if self.own
-            else read_published(DATA, self.path, fetch=self.fetch)
-        )
-        source = self.path or DATA.name
-        return parse_questions(text, source, skip_first=self.variant == "official")
 
     def prompts(self) -> list[Prompt]:
         """All prompts that have questions, in the order of the file.
@@ -225,6 +197,51 @@ class DPGBench(QuestionBenchmark):
         own = totals(items, answers, patched=self.variant == "patched")
         summary = [f"Variant: {self.variant}", *own.lines()]
         return {"dpg-bench_results.txt": "\n".join([*lines, *summary]) + "\n"}
+
+
+@dataclass(frozen=True)
+class DPGBench(GraphBenchmark):
+    """The 1,065 published prompts with a graph of questions each.
+
+    Source: Hu et al., "ELLA: Equip Diffusion Models with LLM for Enhanced Semantic Alignment",
+    arXiv 2403.05135. The official score is the mean over prompts (micro).
+
+    Attributes:
+        path: The published file of questions, dpg_bench.csv, or with `own` one in its format.
+        fetch: Get the published file from the official repository, if it is not here yet.
+        own: The file is not the published one.
+    """
+
+    name: ClassVar[str] = "dpg-bench"
+    parts: ClassVar[Mapping[str, str]] = {VLM: OFFICIAL}
+    prompt_options: ClassVar[frozenset[str]] = frozenset({"path", "fetch", "own"})
+    notice: ClassVar[str] = (
+        "these DPG-Bench scores come from another VQA model than the official mPLUG: never compare "
+        "them with published ones without saying so"
+    )
+
+    path: str = ""
+    fetch: bool = False
+    own: bool = False
+
+    @property
+    def external(self) -> bool:  # type: ignore[override]
+        """True if the questions are of the user's own."""
+        return self.own
+
+    def read(self) -> QuestionFile:
+        """Read the file of questions.
+
+        Raises:
+            UsageError: There is none, it is not the published one, or not in its format.
+        """
+        text = (
+            read_text(expanded(self.path))
+            if self.own
+            else read_published(DATA, self.path, fetch=self.fetch)
+        )
+        source = self.path or DATA.name
+        return parse_questions(text, source, skip_first=self.variant == "official")
 
 
 def propositions(prompt: Prompt) -> list[Proposition]:

@@ -24,6 +24,19 @@ _ID, _NUMBER, _PARENTS, _TUPLE = "item_id", "proposition_id", "dependency", "tup
 _QUESTION, _TEXT = "question_natural_language", "text"
 _NEEDED = (_ID, _TEXT, _NUMBER, _PARENTS, _TUPLE, _QUESTION)
 
+COLUMNS = (
+    _ID,
+    _TEXT,
+    "keywords",
+    _NUMBER,
+    _PARENTS,
+    "category_broad",
+    "category_detailed",
+    _TUPLE,
+    _QUESTION,
+)
+"""Of the official file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proposition:

@@ -56,6 +56,7 @@ class AtomBenchmark(QuestionBenchmark):
     """Prompts in GenEval 2's format, graded by Soft-TIFA GM of their atoms."""
 
     Settings: ClassVar[type[Options]] = GenEval2Options
+    drops_alpha: ClassVar[bool] = True
 
     def questions(self, prompt: Prompt, settings: Mapping[str, Any]) -> Sequence[Question]:
         """Return a question for each atom, and perhaps that of VQAScore, which counts nothing.

@@ -102,6 +102,8 @@ def _question(value: Any, number: int) -> dict[str, Any]:
     for key in value:
         if key not in _KEYS:
             raise ValueError(f"number {number} has no key '{key}'; {did_you_mean(key, _KEYS)}")
+    # Tables write null for what a row lacks.
+    value = {key: each for key, each in value.items() if each is not None}
     texts = {}
     for key, default in (("text", ""), ("expected", "yes"), ("skill", "")):
         text = value.get(key, default)

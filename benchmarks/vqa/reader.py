@@ -35,9 +35,10 @@ MAX_TOKENS = 4096
 
 _UNHEEDED = (
     "bad_words_ids",
-    "encoderrepetition_penalty",
+    "encoder_repetition_penalty",
     "exponential_decay_length_penalty",
     "forced_bos_token_id",
+    "forced_eos_token_id",
     "guidance_scale",
     "min_length",
     "min_new_tokens",
@@ -45,6 +46,7 @@ _UNHEEDED = (
     "sequence_bias",
     "suppress_tokens",
     "begin_suppress_tokens",
+    "watermarking_config",
 )
 """Settings of a generation config that would change the first token and are not followed here."""
 
@@ -275,7 +277,11 @@ class Reader:
 
 
 def first_token(tokenizer: Any, distribution: Tensor, asked: Asked) -> FirstToken:
-    """Return the likeliest first token, and what the right answer's spellings have together."""
+    """Return the likeliest first token, and what the right answer's spellings have together.
+
+    Raises:
+        HarnessError: No token begins it.
+    """
     tokens = [
         encoded[0]
         for spelling in asked.spellings
@@ -283,10 +289,15 @@ def first_token(tokenizer: Any, distribution: Tensor, asked: Asked) -> FirstToke
     ]
     if asked.mended:
         tokens = [t for t in dict.fromkeys(tokens) if tokenizer.decode([t]).strip()]
+    if not tokens:
+        raise HarnessError(
+            f"the model has no token that begins the answer {asked.spellings[0]!r}",
+            "expect an answer in letters or digits",
+        )
     text = tokenizer.decode(
         [int(distribution.argmax())], skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
-    return FirstToken(str(text), sum(distribution[tokens].tolist()) if tokens else 0.0)
+    return FirstToken(str(text), sum(distribution[tokens].tolist()))
 
 
 def penalised(logits: Tensor, read: Sequence[int], penalty: float) -> Tensor:

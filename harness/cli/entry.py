@@ -11,7 +11,7 @@ import click
 from harness.cli import cli
 from harness.cli.terminal import guarded, printable
 from harness.engine.threads import patient_threads
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 
 
 def run() -> NoReturn:
@@ -27,6 +27,7 @@ def run() -> NoReturn:
 def _status() -> int:
     try:
         status = cli.main(standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written is to fail here, not when Python ends
     except HarnessError as error:
         if os.environ.get("HARNESS_TRACEBACK"):
             raise
@@ -42,6 +43,21 @@ def _status() -> int:
         return 130
     except BrokenPipeError:
         # The reader of our output went away (`… | head`): not our error, and nothing to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         return 0
+    except OSError as error:  # such as a name that no file system takes
+        if os.environ.get("HARNESS_TRACEBACK"):
+            raise
+        _mute()
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {printable(f'{place}{error.strerror or first_line(error)}')}", err=True)
+        return 1
     return status if isinstance(status, int) else 0
+
+
+def _mute() -> None:
+    """Let what cannot be written to standard output go nowhere, so that Python ends in peace."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

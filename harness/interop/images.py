@@ -7,6 +7,7 @@ What is done with each kind of file, and why:
 - 16 bits a channel become 8 by their high byte, which is what libpng and Pillow do.
 - An alpha channel that is opaque everywhere is dropped. Real transparency is refused: such an
   image has no definite pixels, and whoever ignores the channel sees colours that were hidden.
+  Only a benchmark whose official program is known to drop it has it dropped.
 - Any size from 1×1 is an image, up to `MAX_PIXELS`; larger ones are refused before they are
   unpacked, so that a small file cannot fill the memory.
 - Damaged, truncated and empty files, formats other than PNG and JPEG (by content, whatever the
@@ -73,19 +74,20 @@ class Picture:
     source: str
 
 
-def read(path: Path, root: Path | None = None) -> Picture:
+def read(path: Path, root: Path | None = None, *, drop_alpha: bool = False) -> Picture:
     """Read an image file.
 
     Args:
         path: The file.
         root: The folder that a link must not lead out of; None allows any regular file.
+        drop_alpha: Drop real transparency instead of refusing it.
 
     Raises:
         BadImage: It is refused; the message names it and says why.
     """
     try:
         data = _bytes(path, root)
-        pixels, plain = decode(data)
+        pixels, plain = decode(data, drop_alpha=drop_alpha)
     except BadImage as error:
         raise BadImage(f"{path}: {error.message}", error.hint) from error
     except _DAMAGED as error:
@@ -110,8 +112,12 @@ def size_of(path: Path) -> tuple[int, int] | None:
     return (width, height) if turned else (height, width)
 
 
-def decode(data: bytes) -> tuple[Image, bool]:
+def decode(data: bytes, *, drop_alpha: bool = False) -> tuple[Image, bool]:
     """The RGB pixels of a PNG or JPEG file.
+
+    Args:
+        data: The file's.
+        drop_alpha: As for `read`.
 
     Returns:
         The pixels, and whether the bytes are those of a plain RGB image, which anybody who
@@ -145,13 +151,13 @@ def decode(data: bytes) -> tuple[Image, bool]:
             and orientation == 1
         )
         upright = ImageOps.exif_transpose(image)
-        return np.asarray(_as_rgb(upright)), plain
+        return np.asarray(_as_rgb(upright, drop_alpha)), plain
 
 
-def _as_rgb(image: Pillow.Image) -> Pillow.Image:
+def _as_rgb(image: Pillow.Image, drop_alpha: bool) -> Pillow.Image:
     if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
         with_alpha = image.convert("RGBA")
-        if with_alpha.getchannel("A").getextrema() != (255, 255):
+        if not drop_alpha and with_alpha.getchannel("A").getextrema() != (255, 255):
             raise BadImage(
                 "partly transparent, so its colours depend on what lies behind",
                 "save it without an alpha channel, over the background it was meant for",

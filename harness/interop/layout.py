@@ -31,7 +31,7 @@ MAX_METADATA_BYTES = 16 * 2**20
 
 _IMAGE = re.compile(r"(\d+)\.(?:png|jpe?g)", re.IGNORECASE)
 _LAYOUT = f"expected folders like 00000/{METADATA} and 00000/{SAMPLES}/0000.png"
-_NO_IMAGES = (".json", ".jsonl", ".txt")
+NO_IMAGES = (".json", ".jsonl", ".txt")
 """Suffixes of notes about images, which nobody would take for one."""
 _LISTED = 5
 
@@ -81,13 +81,22 @@ def numbered_folders(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}", _LAYOUT)
-    try:
-        folders = [path for path in root.iterdir() if path.is_dir() and path.name.isdecimal()]
-    except OSError as error:
-        raise _unreadable(root, error) from error
+    folders = [path for path in listed(root) if path.name.isdecimal() and path.is_dir()]
     if not folders:
         raise UsageError(f"{root} holds no prompts' folders", _LAYOUT)
     return sorted(folders, key=lambda path: (int(path.name), path.name))
+
+
+def listed(root: Path) -> list[Path]:
+    """Return what is directly in a folder.
+
+    Raises:
+        UsageError: It cannot be listed.
+    """
+    try:
+        return list(root.iterdir())
+    except OSError as error:
+        raise _unreadable(root, error) from error
 
 
 def read_prompt(folder: Path, validate: Validate, *, nan_is_null: bool = False) -> Prompt:
@@ -233,7 +242,7 @@ def passed_over(folders: Sequence[PromptFolder]) -> list[str]:
     kinds: Counter[str] = Counter()
     for name in (name for folder in folders for name in folder.passed_over):
         suffix = Path(name).suffix.lower()
-        if not name.startswith(".") and suffix not in _NO_IMAGES:
+        if not name.startswith(".") and suffix not in NO_IMAGES:
             # What has an image's suffix has no number for a name.
             kinds[name if _IMAGE.fullmatch(f"0{suffix}") or not suffix else suffix] += 1
     sentences = []

@@ -3,7 +3,8 @@
 Three forms are known. GenEval 2's official dictionary: a JSON object from prompts' texts to files.
 GenEval's folder layout, whose metadata say each prompt's text. And one folder of files that are
 named by prompt: by its id, up to the first dot, as DPG-Bench's are, or by its number in the
-benchmark's order. A prompt without an image is in no score, and said to be missing.
+benchmark's order, where no id is another number. A prompt without an image is in no score, and said
+to be missing; what is passed over is said too.
 """
 
 from __future__ import annotations
@@ -13,8 +14,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import UsageError, shortened
-from harness.interop.layout import has_text, read_layout
+from harness.errors import UsageError, first_line, shortened
+from harness.interop.layout import (
+    NO_IMAGES,
+    PromptFolder,
+    has_text,
+    listed,
+    passed_over,
+    read_layout,
+)
 from harness.records import Prompt
 from harness.text import parse_json, read_text
 
@@ -46,9 +54,14 @@ def match(images: Path, prompts: Sequence[Prompt]) -> Matched:
     Raises:
         UsageError: It is in none of the forms, or nothing in it is of these prompts.
     """
+    notes: list[str] = []
     if images.is_dir():
-        nested = any(path.is_dir() and path.name.isdecimal() for path in images.iterdir())
-        pairs = _of_layout(images, prompts) if nested else _of_folder(images, prompts)
+        entries = listed(images)
+        if any(path.name.isdecimal() and path.is_dir() for path in entries):
+            folders = read_layout(images, has_text)
+            pairs, notes = _of_layout(folders, prompts), passed_over(folders)
+        else:
+            pairs = _of_folder(entries, prompts)
     elif images.suffix.lower() == ".json":
         pairs = _of_dictionary(images, prompts)
     else:
@@ -63,7 +76,6 @@ def match(images: Path, prompts: Sequence[Prompt]) -> Matched:
     known = [(prompt, path) for prompt in prompts for path in files[prompt.id]]
     if not known:
         raise UsageError(f"nothing in {images} is an image of the benchmark's prompts", _FORMS)
-    notes = []
     if strangers:
         notes.append(f"{len(strangers)} of no prompt passed over: {shortened(strangers, 3)}")
     if missing := [prompt.id for prompt in prompts if not files[prompt.id]]:
@@ -90,32 +102,52 @@ def _of_dictionary(file: Path, prompts: Sequence[Prompt]) -> _Pairs:
         raise UsageError(f"{file} is no JSON object from prompts' texts to files", _FORMS)
     texts = _by_text(prompts)
     for text, name in value.items():
-        path = Path(name).expanduser()
         # Officially from the working directory; a dictionary that travels lies beside its images.
-        beside = file.parent / path
-        yield texts.get(text.strip(), f"'{text[:60]}'"), path if path.exists() else beside
+        here, beside = Path(name), file.parent / name
+        try:
+            path = here if here.exists() else beside
+            path.lstat()
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{file}: there is no image {name[:80]!r}: {first_line(error)}",
+                "leave prompts without an image out",
+            ) from None
+        known = texts.get(text.strip(), [])
+        for prompt in known:  # prompts of one text share its image, as officially
+            yield prompt, path
+        if not known:
+            yield f"'{text[:60]}'", path
 
 
-def _of_layout(root: Path, prompts: Sequence[Prompt]) -> _Pairs:
+def _of_layout(folders: Sequence[PromptFolder], prompts: Sequence[Prompt]) -> _Pairs:
     texts = _by_text(prompts)
-    for folder in read_layout(root, has_text):
+    for folder in folders:
+        of_text = texts.get(folder.prompt.text.strip())
+        why = f"{folder.path.name}{f' ({folder.refusal})' if folder.refusal else ''}"
         for path in folder.images:
-            yield texts.get(folder.prompt.text.strip(), folder.path.name), path
+            yield of_text[0] if of_text else why, path
 
 
-def _of_folder(root: Path, prompts: Sequence[Prompt]) -> _Pairs:
+def _of_folder(paths: Sequence[Path], prompts: Sequence[Prompt]) -> _Pairs:
     ids = {prompt.id: prompt for prompt in prompts}
-    for path in sorted(root.iterdir(), key=lambda path: path.name):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+    # Where ids are numbers of their own, as most of DPG-Bench's, a number can only be an id.
+    numbered = all(int(p.id) == n for n, p in enumerate(prompts) if p.id.isdecimal())
+    for path in sorted(paths, key=lambda path: path.name):
+        if path.name.startswith(".") or path.suffix.lower() in NO_IMAGES:
             continue
         name = path.name.split(".")[0]
-        if name in ids:
+        if path.suffix.lower() not in SUFFIXES or path.is_dir():
+            yield path.name, path
+        elif name in ids:
             yield ids[name], path
-        elif name.isdecimal() and len(name) < 10 and int(name) < len(prompts):
+        elif numbered and name.isdecimal() and len(name) < 10 and int(name) < len(prompts):
             yield prompts[int(name)], path
         else:
             yield path.name, path
 
 
-def _by_text(prompts: Sequence[Prompt]) -> dict[str, Prompt]:
-    return {prompt.text.strip(): prompt for prompt in reversed(prompts)}
+def _by_text(prompts: Sequence[Prompt]) -> dict[str, list[Prompt]]:
+    texts: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        texts.setdefault(prompt.text.strip(), []).append(prompt)
+    return texts

@@ -98,6 +98,7 @@ class ScoringPlan:
         files: The images, in order.
         refusals: Prompts whose metadata is no good: why, naming file, line and key.
         warnings: What has to be said before anything is scored.
+        drops_alpha: Whether transparency is dropped, not refused.
     """
 
     plan: Plan
@@ -105,6 +106,7 @@ class ScoringPlan:
     files: tuple[ImageFile, ...]
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    drops_alpha: bool = False
 
 
 class NothingToScore(HarnessError):
@@ -214,6 +216,7 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         files,
         tuple(refusals),
         tuple(notes),
+        benchmark.drops_alpha,
     )
 
 

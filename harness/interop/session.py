@@ -129,7 +129,8 @@ class ImageFolder:
         """
         while True:
             while len(self._reading) < self._ahead and (file := next(self._unread, None)):
-                self._reading.append((file, self._readers.submit(_read, file)))
+                reading = self._readers.submit(_read, file, self._ready.drops_alpha)
+                self._reading.append((file, reading))
             file, future = self._reading.popleft()
             if (file.prompt.id, file.replicate) == (prompt.id, replicate):
                 return self._known(file, future)
@@ -169,8 +170,8 @@ class ImageFolder:
         return sizes
 
 
-def _read(file: ImageFile) -> Picture:
+def _read(file: ImageFile, drop_alpha: bool) -> Picture:
     if file.refusal:
         raise BadImage(file.refusal)
     # The folder is the user's own, so that links may lead anywhere: a hub's cache is made of them.
-    return read(file.path)
+    return read(file.path, drop_alpha=drop_alpha)

@@ -1,15 +1,12 @@
 """GenEval 2's task on the miniature: own prompts in its format, answered by reading the scene.
 
-The miniature has no vision-language model: what answers its questions is the bundled detector and
-colour classifier behind the same interface, labelled as such. It knows four of GenEval 2's five
-skills (objects, counts, attributes, positions; no verbs) and nothing else. Prompts carry GenEval's
-requirements too, so that the miniature's judge, which has eyes of its own, can look at the images.
+Four of GenEval 2's five skills: objects, counts, attributes, positions; no verbs. Prompts carry
+GenEval's requirements too, so that the miniature's judge, which has eyes of its own, can look at
+the images.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -17,30 +14,16 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from benchmarks.geneval import rules
 from benchmarks.geneval.classes import CLASSES, COLORS, RELATIONS
-from benchmarks.geneval.colors import ColorClassifier, Crop
-from benchmarks.geneval.detectors.base import Detections, Detector
 from benchmarks.geneval2.benchmark import AtomBenchmark, GenEval2Options
-from benchmarks.vqa.asking import Answerer, Asked, FirstToken
+from benchmarks.vqa.asking import Answerer
 from benchmarks.vqa.base import Options
 from harness import options as plugin_options
-from harness.errors import HarnessError
-from harness.records import LARGEST_SEED, Cost, Image, Loading, Prompt
-
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+from harness.miniature.scene_reader import NUMBERS, PARTS, load_scene_reader, plural
+from harness.records import LARGEST_SEED, Loading, Prompt
 
 FEWEST, MOST = 3, 7
 """Atomicities."""
-
-SUREST = 0.99
-"""No answer is surer than this, nor its contrary less than the rest: a reader that errs now and
-then must not make a geometric mean 0."""
-
-
-def plural(name: str) -> str:
-    """Return the mechanical plural of a class, as GenEval 2 forms them."""
-    return f"{name}es" if name.endswith(("s", "sh", "ch")) else f"{name}s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +129,7 @@ class MiniatureGenEval2(AtomBenchmark):
     Settings: ClassVar[type[Options]] = GenEval2Options
 
     name: ClassVar[str] = "geneval2-miniature"
-    parts: ClassVar[Mapping[str, str]] = {
-        "detector": "bundled:detector",
-        "colors": "bundled:colors",
-    }
+    parts: ClassVar[Mapping[str, str]] = PARTS
     prompt_options: ClassVar[frozenset[str]] = frozenset({"size", "seed"})
     notice: ClassVar[str] = (
         "geneval2-miniature: its questions are answered by a detector and a colour classifier that "
@@ -186,172 +166,5 @@ class MiniatureGenEval2(AtomBenchmark):
         return plugin_options.resolved(built)
 
     def load_answerer(self, loading: Loading, settings: Mapping[str, Any]) -> Answerer:
-        """Load detector and colour classifier, which have passed their self-test."""
-        from dataclasses import replace
-
-        from benchmarks.geneval.loading import load_scorer
-
-        scorer = load_scorer(replace(loading, settings={}))
-        return SceneReader(scorer.detector, scorer.classifier)
-
-
-class SceneReader:
-    """Answers questions in the benchmark's own words from detections.
-
-    Confidences count as probabilities of objects, independent of each other. Of a colour or a
-    position the answer is yes where it holds for every object that is seen (`rules` says when a
-    position holds), as probable as the least sure of them.
-
-    Attributes:
-        detector: Finds objects.
-        classifier: Names their colours.
-    """
-
-    def __init__(self, detector: Detector, classifier: ColorClassifier) -> None:
-        self.detector = detector
-        self.classifier = classifier
-
-    def ask(
-        self, images: Sequence[Image], asked: Sequence[Sequence[Asked]]
-    ) -> list[tuple[list[FirstToken], Cost]]:
-        """Answer the questions of each image, in order.
-
-        Raises:
-            HarnessError: A question is none of the benchmark's kinds.
-        """
-        results = []
-        questions = [[parse(each.message) for each in own] for own in asked]
-        for image, detections, parsed, messages in zip(
-            images, self.detector.detect(images), questions, asked, strict=True
-        ):
-            named = {each.name for each in parsed if each.kind == "attribute"}
-            looked = [index for name in sorted(named) for index in _objects(detections, name)]
-            crops = [
-                Crop(
-                    image,
-                    detections.masks[index],
-                    detections.boxes[index],
-                    detections.labels[index],
-                )
-                for index in looked
-            ]
-            colors = dict(zip(looked, self.classifier.classify(crops), strict=True))
-            tokens = [
-                _first_token(detections, colors, question, each)
-                for question, each in zip(parsed, messages, strict=True)
-            ]
-            flops = self.detector.flops(*image.shape[:2])
-            flops += len(crops) * self.classifier.flops_per_crop if crops else 0.0
-            results.append((tokens, Cost(flops=flops)))
-        return results
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """A question of one of the kinds that can be answered.
-
-    Attributes:
-        kind: A skill.
-        name: The class that it is about.
-        color: The colour it asks about, or "".
-        relation: The relation it asks about, or "".
-        other: The class that the relation refers to, or "".
-    """
-
-    kind: str
-    name: str
-    color: str = ""
-    relation: str = ""
-    other: str = ""
-
-
-_SINGULAR = {form: name for name in CLASSES for form in (name, plural(name))}
-_NOUN = "|".join(sorted(map(re.escape, _SINGULAR), key=len, reverse=True))
-_KINDS = (
-    ("count", re.compile(rf"How many (?P<name>{_NOUN}) are in the image\?")),
-    ("object", re.compile(rf"Are there any (?P<name>{_NOUN}) in the image\?")),
-    (
-        "attribute",
-        re.compile(rf"(?:Is|Are) the (?P<name>{_NOUN}) (?P<color>{'|'.join(COLORS)})\?"),
-    ),
-    (
-        "position",
-        re.compile(
-            rf"(?:Is|Are) the (?P<name>{_NOUN}) (?P<relation>{'|'.join(RELATIONS)}) "
-            rf"the (?P<other>{_NOUN})\?"
-        ),
-    ),
-)
-
-
-def parse(message: str) -> Parsed:
-    """Return what a message asks.
-
-    Raises:
-        HarnessError: It is none of the benchmark's kinds of questions.
-    """
-    question = message.removesuffix(" Answer in one word.")
-    for kind, pattern in _KINDS:
-        if match := pattern.fullmatch(question):
-            parts = match.groupdict()
-            nouns = {key: _SINGULAR[parts[key]] for key in ("name", "other") if key in parts}
-            return Parsed(kind, **(parts | nouns))
-    raise HarnessError(
-        f"the scene reader cannot answer {question[:80]!r}",
-        "it answers the questions of geneval2-miniature; a vision-language model answers others",
-    )
-
-
-def _objects(detections: Detections, name: str) -> list[int]:
-    """Detections of a class that count as objects, best first."""
-    confident = detections.scores > np.float32(rules.SCORE_THRESHOLD)
-    return [i for i, label in enumerate(detections.labels) if label == name and confident[i]]
-
-
-def _first_token(
-    detections: Detections, colors: Mapping[int, str], question: Parsed, asked: Asked
-) -> FirstToken:
-    if question.kind == "count":
-        chances = _count_chances(detections, question.name)
-        number = max(range(len(chances)), key=chances.__getitem__)
-        expected = [NUMBERS.index(each) for each in asked.spellings if each in NUMBERS]
-        chance = sum(chances[each] for each in expected if each < len(chances))
-        text = NUMBERS[number] if number < len(NUMBERS) else str(number)
-        return FirstToken(text, min(max(chance, 1 - SUREST), SUREST))
-    chance = min(max(_chance(detections, colors, question), 1 - SUREST), SUREST)
-    return FirstToken("Yes" if chance > 0.5 else "No", chance)
-
-
-def _count_chances(detections: Detections, name: str) -> list[float]:
-    """The probability of each number of objects of a class."""
-    chances = [1.0]
-    for label, score in zip(detections.labels, detections.scores, strict=True):
-        if label == name:
-            confidence = float(score)
-            stay, more = ([c * p for c in chances] for p in (1 - confidence, confidence))
-            chances = [a + b for a, b in zip([*stay, 0.0], [0.0, *more], strict=True)]
-    return chances
-
-
-def _chance(detections: Detections, colors: Mapping[int, str], question: Parsed) -> float:
-    """The probability of yes."""
-    if question.kind == "object":
-        missing = (1 - float(s) for n, s in zip(detections.labels, detections.scores, strict=True)
-                   if n == question.name)  # fmt: skip
-        return 1 - math.prod(missing)
-    own = _objects(detections, question.name)
-    confidence = min((float(detections.scores[index]) for index in own), default=0.0)
-    if question.kind == "attribute":
-        return (
-            confidence
-            if own and all(colors[index] == question.color for index in own)
-            else 1 - SUREST
-        )
-    others = _objects(detections, question.other)
-    confidence = min([confidence, *(float(detections.scores[index]) for index in others)])
-    holds = bool(own and others) and all(
-        question.relation in rules.relative_position(detections.boxes[one], detections.boxes[other])
-        for one in own
-        for other in others
-    )
-    return confidence if holds else 1 - SUREST
+        """Load who reads the scene."""
+        return load_scene_reader(loading)

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.geneval.classes import CLASSES
 from harness.errors import HarnessError
+from harness.text import expanded
 
 _GLYPHS = (
     "\U0001f9cd\U0001f6b2\U0001f697\U0001f3cd\u2708\U0001f68c\U0001f686\U0001f69a\u26f5"
@@ -76,7 +77,7 @@ def font_path() -> Path:
     named = os.environ.get(FONT_ENV)
     places = (named,) if named else _FONT_PLACES
     for place in places:
-        path = Path(place).expanduser()
+        path = expanded(place)
         if path.is_file():
             return path
     raise FontMissingError(

@@ -23,17 +23,16 @@ from benchmarks.geneval2.scoring import spellings
 from benchmarks.vqa.asking import Asked
 from harness.errors import HarnessError
 from harness.miniature import WEIGHTS
-from harness.miniature.geneval2 import (
-    FEWEST,
-    MOST,
+from harness.miniature.geneval2 import FEWEST, MOST, draw_row
+from harness.miniature.prompts import place
+from harness.miniature.scene_reader import (
     NUMBERS,
-    MiniatureGenEval2,
     Parsed,
     SceneReader,
-    draw_row,
+    load_scene_reader,
     parse,
+    plural,
 )
-from harness.miniature.prompts import place
 from harness.miniature.scenes import Rendered, Scene, SceneObject, draw_background, render
 from harness.records import Image, Loading
 
@@ -45,14 +44,9 @@ Tally = dict[str, tuple[int, int]]
 
 
 def load_reader(weights: Path = WEIGHTS) -> SceneReader:
-    """Load the reader that scores `geneval2-miniature`."""
-    benchmark = MiniatureGenEval2()
+    """Load the reader that answers the miniature's questions."""
     parts = {"detector": weights / "detector", "colors": weights / "colors"}
-    answerer = benchmark.load_answerer(
-        Loading(parts, dtype="float32", batch_size=8), benchmark.scorer_settings({})
-    )
-    assert isinstance(answerer, SceneReader)
-    return answerer
+    return load_scene_reader(Loading(parts, dtype="float32", batch_size=8))
 
 
 def measure(reader: SceneReader, scenes: int, seed: int = SEED) -> Tally:
@@ -103,13 +97,11 @@ def _about(rng: np.random.Generator, names: Sequence[str]) -> list[list[str]]:
         if parsed.kind == "position" and name == other:
             continue
         text = {
-            "count": f"How many {name}s are in the image?",
-            "object": f"Are there any {name}s in the image?",
+            "count": f"How many {plural(name)} are in the image?",
+            "object": f"Are there any {plural(name)} in the image?",
             "attribute": f"Is the {name} {parsed.color}?",
             "position": f"Is the {name} {parsed.relation} the {other}?",
         }[parsed.kind]
-        if parsed.kind in ("count", "object") and name.endswith(("s", "sh", "ch")):
-            text = text.replace(f"{name}s", f"{name}es")
         questions.append([text, answer])
     return questions
 

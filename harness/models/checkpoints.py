@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError, UsageError, did_you_mean, first_line
+from harness.text import expanded
 
 BUNDLED = Path(__file__).resolve().parent.parent / "miniature" / "weights"
 """The checkpoints that come with the package, one folder each."""
@@ -104,7 +105,7 @@ def resolve(ref: str) -> Path:
     if located.path is not None:
         return located.path
     # Before the hub is asked: `models/FILE.pth` has the form of a hub id, too.
-    if Path(ref).expanduser().is_file():
+    if expanded(ref).is_file():
         raise UsageError(f"checkpoint '{ref}' is a file, expected a folder", _FORMS)
     hub = _hub_id(ref)
     if hub is None:
@@ -129,7 +130,7 @@ def resolve(ref: str) -> Path:
 
 def is_pipeline(ref: str) -> bool:
     """Tell whether a word names a pipeline of diffusers: its folder, or a hub id."""
-    folder = Path(ref).expanduser()
+    folder = expanded(ref)
     if (folder / "model_index.json").is_file():
         return True
     return not folder.exists() and ":" not in ref and not ref.startswith(".") and bool(_hub_id(ref))
@@ -173,7 +174,7 @@ _GET = "get the whole checkpoint, e.g. `hf download ORG/NAME --local-dir FOLDER`
 
 def _folders(ref: str) -> list[Path]:
     """The local folders a reference may mean, in the order they are looked at."""
-    folders = [Path(ref).expanduser()]
+    folders = [expanded(ref)]
     root = os.environ.get(ENVIRONMENT)
     if root and not folders[0].is_absolute() and ".." not in folders[0].parts:
         hub = _hub_id(ref)
@@ -183,7 +184,7 @@ def _folders(ref: str) -> list[Path]:
             mark = f"@{hub.revision.replace('/', '_')}" if hub.revision else ""
             name = f"{hub.repo}{mark}/{hub.inside}"
             names = [name.partition("/")[2], name]
-        folders += [Path(root).expanduser() / name for name in dict.fromkeys(names)]
+        folders += [expanded(root) / name for name in dict.fromkeys(names)]
     return folders
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.models.contents import SUFFIXES, model_files
 from harness.seeds import digest
+from harness.text import expanded
 
 REMEMBER_FROM = 1 << 20
 """Smaller files (bytes) are hashed anew each time; it is as quick as asking the cache."""
@@ -68,7 +69,7 @@ def folder_digest(folder: Path) -> str:
 def cache_file() -> Path:
     """Return the file in which the digests of large files are remembered."""
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "inference-scaling-harness" / "digests.json"
+    return expanded(root) / "inference-scaling-harness" / "digests.json"
 
 
 def _file_digest(path: Path) -> str:

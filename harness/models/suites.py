@@ -22,7 +22,7 @@ from harness.models.dtypes import Dtype, resolve_dtype
 from harness.records import LARGEST_BATCH, Loading, Role, Setting
 from harness.registry import GENERATORS, SUITES
 from harness.seeds import digest
-from harness.text import read_text
+from harness.text import expanded, read_text
 
 _MAX_BYTES = 2**20
 _FOLDER = Path(__file__).resolve().parent / "suite_files"
@@ -131,7 +131,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
         UsageError: Unknown name, unreadable file, or a key or value that does not belong there.
     """
     if isinstance(name_or_path, Path) or str(name_or_path).endswith(".toml"):
-        return _from_file(Path(name_or_path).expanduser())
+        return _from_file(expanded(name_or_path))
     name = str(name_or_path)
     if is_pipeline(name) and name not in SUITES.names():
         return _of_pipeline(name)
@@ -152,7 +152,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
     if isinstance(entry, Mapping):
         return _validate(dict(entry), f"suite '{name}'")
     if isinstance(entry, str | Path):
-        return _from_file(Path(entry).expanduser())
+        return _from_file(expanded(entry))
     raise UsageError(
         f"suite '{name}' is a {type(entry).__name__}",
         "an entry point gives a Suite, a mapping, or the path of a TOML file",
@@ -248,7 +248,7 @@ def _from_file(path: Path) -> Suite:
 
 def _of_pipeline(reference: str) -> Suite:
     """Return the suite of a pipeline's folder or hub id: without a judge, run by diffusers."""
-    local = Path(reference).expanduser()
+    local = expanded(reference)
     name = local.resolve().name if local.is_dir() else reference.partition("@")[0].split("/")[1]
     checkpoints = {"pipeline": str(local.resolve()) if local.is_dir() else reference}
     generator = ModelSpec(kind="diffusers", checkpoints=checkpoints, batch_size=4)

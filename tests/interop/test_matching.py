@@ -21,7 +21,7 @@ from tests.benchmarks.test_vqa_benchmarks import dpg_file
 from tests.models.tiny_vlm import make_qwen
 from tests.terminal import Terminal
 
-PROMPTS = [Prompt("a1", "a red cat"), Prompt("b2", "two dogs"), Prompt("10", "ten cows")]
+PROMPTS = [Prompt("a1", "a red cat"), Prompt("b2", "two dogs"), Prompt("0002", "ten cows")]
 
 
 def draw(path: Path, side: int = 64) -> Path:
@@ -37,30 +37,44 @@ def ids(files: Sequence[tuple[Prompt, Path]]) -> list[tuple[str, str]]:
 
 
 def test_files_are_named_by_id_up_to_the_first_dot_or_by_number(tmp_path: Path) -> None:
-    for name in ("b2.png", "b2.0.jpg", "0.png", "10.png", "99.png", "cat.png", "notes.txt"):
+    for name in ("b2.png", "b2.0.jpg", "0.png", "2.png", "99.png", "cat.png", "1.webp", "a.txt"):
         (tmp_path / name).touch()
+    (tmp_path / "more.png").mkdir()
     matched = match(tmp_path, PROMPTS)
-    # "10" is an id before it is a number.
     assert ids(matched.files) == [
-        ("a1", "0.png"), ("b2", "b2.0.jpg"), ("b2", "b2.png"), ("10", "10.png"),
+        ("a1", "0.png"), ("b2", "b2.0.jpg"), ("b2", "b2.png"), ("0002", "2.png"),
     ]  # fmt: skip
-    assert "2 of no prompt passed over: 99.png, cat.png" in matched.notes[0]
+    assert "4 of no prompt passed over: 1.webp, 99.png, cat.png and 1 more" in matched.notes[0]
+
+
+def test_where_ids_are_numbers_of_their_own_no_file_is_named_by_a_place(tmp_path: Path) -> None:
+    for name in ("0.png", "7.png", "8.png"):
+        (tmp_path / name).touch()
+    matched = match(tmp_path, [Prompt("7", "a"), Prompt("x", "b"), Prompt("0", "c")])
+    assert ids(matched.files) == [("7", "7.png"), ("0", "0.png")]
+    assert "1 of no prompt passed over: 8.png" in matched.notes[0]
 
 
 def test_the_official_dictionary_goes_from_texts_to_files(tmp_path: Path) -> None:
     paths = {"two dogs": "x/7.png", "a red cat": "x/1.png", "a blue cat": "x/2.png"}
+    for name in paths.values():
+        draw(tmp_path / name, 8)
     (tmp_path / "paths.json").write_text(json.dumps(paths))
-    matched = match(tmp_path / "paths.json", PROMPTS)
-    assert ids(matched.files) == [("a1", "1.png"), ("b2", "7.png")]
+    matched = match(tmp_path / "paths.json", [*PROMPTS, Prompt("again", "two dogs")])
+    assert ids(matched.files) == [("a1", "1.png"), ("b2", "7.png"), ("again", "7.png")]
     assert "'a blue cat'" in matched.notes[0]
-    assert "1 of 3 prompts have no image" in matched.notes[1] and "10" in matched.notes[1]
+    assert "1 of 4 prompts have no image" in matched.notes[1] and "0002" in matched.notes[1]
 
 
 def test_geneval_folders_are_matched_by_text(tmp_path: Path) -> None:
-    for number, text in enumerate(("two dogs", "a blue cat")):
+    for number, text in enumerate(("two dogs", "a blue cat", None)):
         draw(tmp_path / f"{number:05d}" / "samples" / "0000.png", 8)
         (tmp_path / f"{number:05d}" / "metadata.jsonl").write_text(json.dumps({"prompt": text}))
-    assert [prompt.id for prompt, _ in match(tmp_path, PROMPTS).files] == ["b2"]
+    (tmp_path / "00000" / "samples" / "0001.webp").touch()
+    matched = match(tmp_path, PROMPTS)
+    assert [prompt.id for prompt, _ in matched.files] == ["b2"]
+    assert "1 file passed over" in matched.notes[0] and ".webp" in matched.notes[0]
+    assert "lacks the text of a prompt" in matched.notes[1]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +83,10 @@ def test_geneval_folders_are_matched_by_text(tmp_path: Path) -> None:
         ("x.json", "[1]", "no JSON object"),
         ("x.json", "{", "cannot be read as JSON"),
         ("x.json", '{"a": 1}', "no JSON object"),
-        ("x.json", '{"unknown": "a.png"}', "nothing in"),
+        ("x.json", '{"unknown": "x.json"}', "nothing in"),
+        ("x.json", '{"a red cat": "none.png"}', "no image 'none.png'"),
+        ("x.json", json.dumps({"a red cat": "n" * 5000}), "no image 'nnn.*too long"),
+        ("x.json", '{"a red cat": "a\\u0000b"}', "no image 'a"),
         ("x.txt", "", "neither a folder"),
         ("y/cat.png", "", "nothing in"),
     ],

@@ -10,9 +10,10 @@ from benchmarks.geneval2.benchmark import validated
 from benchmarks.geneval2.scoring import spellings
 from benchmarks.vqa.asking import Asked
 from harness.errors import HarnessError
-from harness.miniature.geneval2 import SUREST, Group, MiniatureGenEval2, SceneReader, parse, row
+from harness.miniature.geneval2 import Group, MiniatureGenEval2, row
 from harness.miniature.prompts import RELATIONS
 from harness.miniature.reading import load_reader, measure
+from harness.miniature.scene_reader import SUREST, SceneReader, parse
 from harness.miniature.words import unknown_words
 from harness.records import Image
 from harness.testing.benchmarks import BenchmarkContract

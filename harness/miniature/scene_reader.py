@@ -1,0 +1,219 @@
+"""Reading a scene of the miniature: who answers questions about it, since there is no VLM.
+
+The bundled detector and colour classifier stand behind the interface of a vision-language model,
+labelled as such wherever they answer. They know objects, counts, colours and positions, asked in
+the words of the miniature's own benchmarks, and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmarks.geneval import rules
+from benchmarks.geneval.classes import CLASSES, COLORS, RELATIONS
+from benchmarks.geneval.colors import ColorClassifier, Crop
+from benchmarks.geneval.detectors.base import Detections, Detector
+from benchmarks.vqa.asking import Asked, FirstToken
+from harness.errors import HarnessError
+from harness.records import Cost, Image, Loading
+
+PARTS = {"detector": "bundled:detector", "colors": "bundled:colors"}
+"""The checkpoints of a scene reader."""
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+SUREST = 0.99
+"""No answer is surer than this, nor its contrary less than the rest: a reader that errs now and
+then must not make a geometric mean 0."""
+
+
+def plural(name: str) -> str:
+    """Return the mechanical plural of a class, as GenEval 2 forms them."""
+    return f"{name}es" if name.endswith(("s", "sh", "ch")) else f"{name}s"
+
+
+def load_scene_reader(loading: Loading) -> SceneReader:
+    """Load detector and colour classifier, which have passed their self-test."""
+    from benchmarks.geneval.loading import load_scorer
+
+    scorer = load_scorer(replace(loading, settings={}))
+    return SceneReader(scorer.detector, scorer.classifier)
+
+
+class SceneReader:
+    """Answers questions in the words of the miniature's benchmarks from detections.
+
+    Confidences count as probabilities of objects, independent of each other. Of a colour or a
+    position the answer is yes where it holds for every object that is seen (`rules` says when a
+    position holds), as probable as the least sure of them.
+
+    Attributes:
+        detector: Finds objects.
+        classifier: Names their colours.
+    """
+
+    def __init__(self, detector: Detector, classifier: ColorClassifier) -> None:
+        self.detector = detector
+        self.classifier = classifier
+
+    def ask(
+        self, images: Sequence[Image], asked: Sequence[Sequence[Asked]]
+    ) -> list[tuple[list[FirstToken], Cost]]:
+        """Answer the questions of each image, in order.
+
+        Raises:
+            HarnessError: A question is none of these kinds.
+        """
+        results = []
+        questions = [[parse(each.message) for each in own] for own in asked]
+        for image, detections, parsed, messages in zip(
+            images, self.detector.detect(images), questions, asked, strict=True
+        ):
+            named = {each.name for each in parsed if each.kind == "attribute"}
+            looked = [index for name in sorted(named) for index in _objects(detections, name)]
+            crops = [
+                Crop(
+                    image,
+                    detections.masks[index],
+                    detections.boxes[index],
+                    detections.labels[index],
+                )
+                for index in looked
+            ]
+            colors = dict(zip(looked, self.classifier.classify(crops), strict=True))
+            tokens = [
+                _first_token(detections, colors, question, each)
+                for question, each in zip(parsed, messages, strict=True)
+            ]
+            flops = self.detector.flops(*image.shape[:2])
+            flops += len(crops) * self.classifier.flops_per_crop if crops else 0.0
+            results.append((tokens, Cost(flops=flops)))
+        return results
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A question of one of the kinds that can be answered.
+
+    Attributes:
+        kind: A skill of GenEval 2's, or "number": yes or no to so many.
+        name: The class that it is about.
+        color: The colour it asks about, or "".
+        relation: The relation it asks about, or "".
+        other: The class that the relation refers to, or "".
+        number: The number it asks about, or "".
+    """
+
+    kind: str
+    name: str
+    color: str = ""
+    relation: str = ""
+    other: str = ""
+    number: str = ""
+
+
+_SINGULAR = {form: name for name in CLASSES for form in (name, plural(name))}
+_NOUN = "|".join(sorted(map(re.escape, _SINGULAR), key=len, reverse=True))
+_KINDS = (
+    ("count", re.compile(rf"How many (?P<name>{_NOUN}) are in the image\?")),
+    (
+        "number",
+        re.compile(
+            rf"(?:Is|Are) there (?P<number>{'|'.join(NUMBERS[1:])}) (?P<name>{_NOUN}) "
+            r"in the image\?"
+        ),
+    ),
+    ("object", re.compile(rf"Are there any (?P<name>{_NOUN}) in the image\?")),
+    (
+        "attribute",
+        re.compile(rf"(?:Is|Are) the (?P<name>{_NOUN}) (?P<color>{'|'.join(COLORS)})\?"),
+    ),
+    (
+        "position",
+        re.compile(
+            rf"(?:Is|Are) the (?P<name>{_NOUN}) (?P<relation>{'|'.join(RELATIONS)}) "
+            rf"the (?P<other>{_NOUN})\?"
+        ),
+    ),
+)
+
+
+def parse(message: str) -> Parsed:
+    """Return what a message asks.
+
+    Raises:
+        HarnessError: It is of none of the kinds that can be answered.
+    """
+    question = re.sub(r" Answer (?:in one word|with yes or no)\.$", "", message)
+    for kind, pattern in _KINDS:
+        if match := pattern.fullmatch(question):
+            parts = match.groupdict()
+            nouns = {key: _SINGULAR[parts[key]] for key in ("name", "other") if key in parts}
+            return Parsed(kind, **(parts | nouns))
+    raise HarnessError(
+        f"the scene reader cannot answer {question[:80]!r}",
+        "it answers the miniature's own questions; a vision-language model answers others",
+    )
+
+
+def _objects(detections: Detections, name: str) -> list[int]:
+    """Detections of a class that count as objects, best first."""
+    confident = detections.scores > np.float32(rules.SCORE_THRESHOLD)
+    return [i for i, label in enumerate(detections.labels) if label == name and confident[i]]
+
+
+def _first_token(
+    detections: Detections, colors: Mapping[int, str], question: Parsed, asked: Asked
+) -> FirstToken:
+    if question.kind == "count":
+        chances = _count_chances(detections, question.name)
+        number = max(range(len(chances)), key=chances.__getitem__)
+        expected = [NUMBERS.index(each) for each in asked.spellings if each in NUMBERS]
+        chance = sum(chances[each] for each in expected if each < len(chances))
+        text = NUMBERS[number] if number < len(NUMBERS) else str(number)
+        return FirstToken(text, min(max(chance, 1 - SUREST), SUREST))
+    chance = min(max(_chance(detections, colors, question), 1 - SUREST), SUREST)
+    return FirstToken("Yes" if chance > 0.5 else "No", chance)
+
+
+def _count_chances(detections: Detections, name: str) -> list[float]:
+    """The probability of each number of objects of a class."""
+    chances = [1.0]
+    for label, score in zip(detections.labels, detections.scores, strict=True):
+        if label == name:
+            confidence = float(score)
+            stay, more = ([c * p for c in chances] for p in (1 - confidence, confidence))
+            chances = [a + b for a, b in zip([*stay, 0.0], [0.0, *more], strict=True)]
+    return chances
+
+
+def _chance(detections: Detections, colors: Mapping[int, str], question: Parsed) -> float:
+    """The probability of yes."""
+    if question.kind == "number":
+        chances = _count_chances(detections, question.name)
+        return dict(enumerate(chances)).get(NUMBERS.index(question.number), 0.0)
+    if question.kind == "object":
+        missing = (1 - float(s) for n, s in zip(detections.labels, detections.scores, strict=True)
+                   if n == question.name)  # fmt: skip
+        return 1 - math.prod(missing)
+    own = _objects(detections, question.name)
+    confidence = min((float(detections.scores[index]) for index in own), default=0.0)
+    if question.kind == "attribute":
+        return (
+            confidence
+            if own and all(colors[index] == question.color for index in own)
+            else 1 - SUREST
+        )
+    others = _objects(detections, question.other)
+    confidence = min([confidence, *(float(detections.scores[index]) for index in others)])
+    holds = bool(own and others) and all(
+        question.relation in rules.relative_position(detections.boxes[one], detections.boxes[other])
+        for one in own
+        for other in others
+    )
+    return confidence if holds else 1 - SUREST
