@@ -97,6 +97,9 @@ class Benchmark(ABC):
     """Options that decide over the prompts and nothing else. Whether two runs have the same prompts
     is seen from these themselves."""
 
+    file_options: ClassVar[frozenset[str]] = frozenset()
+    """Options about files of images from elsewhere, which a run that makes its own has none of."""
+
     parts: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Its scorer's checkpoints: for each part the reference that is loaded where neither a suite
     nor --scorer names one; "" where one of them has to. They are in a run's identity, and no other

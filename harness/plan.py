@@ -169,6 +169,11 @@ def plan(ask: Ask) -> Plan:
     _check_sizes(ask)
     strategy = build(STRATEGIES.get(ask.strategy), ask.strategy_options or {}, flag="-S")
     benchmark = build(BENCHMARKS.get(ask.benchmark), ask.benchmark_options or {}, flag="-B")
+    for name in benchmark.file_options.intersection(ask.benchmark_options or {}):
+        raise UsageError(
+            f"-B {name} is about files of images from elsewhere, and a run makes its own",
+            "leave it out; `score` takes it",
+        )
     prompts = select_prompts(benchmark.prompts(), ask.tags, ask.limit)
     suite = override(load_suite(ask.model), ask)
     scorer = scorer_spec(benchmark, suite.scorer, ask.scorer or {}) if benchmark.scored else None

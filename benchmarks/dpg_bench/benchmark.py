@@ -53,6 +53,8 @@ class GraphBenchmark(QuestionBenchmark):
             it is, and takes a grid for two by two equal squares.
     """
 
+    file_options: ClassVar[frozenset[str]] = frozenset({"images_per_file", "resolution"})
+
     variant: Literal["official", "patched"] = "patched"
     images_per_file: int = 1
     resolution: Annotated[int, Field(ge=0, le=16384)] = 0
@@ -160,18 +162,31 @@ class GraphBenchmark(QuestionBenchmark):
     def variants(self, scored: Sequence[Scored]) -> Sequence[VariantScore]:
         """Return both variants of what the images of a run of the patched one come to.
 
+        Four images of a prompt are one file, as `export` writes them; else each is one.
+
         Raises:
             HarnessError: The file of questions is not here.
         """
         if self.variant != "patched":
             return ()
+        by_prompt: dict[str, list[Scored]] = {}
+        for each in sorted(scored, key=lambda each: each.replicate):
+            if each.score is not None:
+                by_prompt.setdefault(each.prompt.id, []).append(each)
         items: dict[str, Item] = {}
         answers: dict[str, list[list[str]]] = {}
-        for place, each in enumerate(scored):
-            if each.score is not None:
-                known = propositions(each.prompt)
-                items[str(place)] = Item(each.prompt.id, each.prompt.text, tuple(known))
-                answers[str(place)] = list(_by_image(known, each.score.answers))
+        for prompt in {each.prompt.id: each.prompt for each in scored}.values():
+            known = propositions(prompt)
+            own = by_prompt.get(prompt.id, [])
+            files = [
+                list(_by_image(known, each.score.answers)) for each in own if each.score is not None
+            ]
+            if sum(map(len, files)) == GRID:  # which the official program is given as one file
+                files = [[image for file in files for image in file]]
+            for number, file in enumerate(files):
+                name = f"{prompt.id}/{number}"
+                items[name] = Item(prompt.id, prompt.text, tuple(known))
+                answers[name] = file
         return compare(replace(self, variant="official").read(), items, answers)
 
     def result_files(

@@ -228,11 +228,11 @@ def dpg_table(runs: Sequence[LoggedRun], names: Sequence[str]) -> pd.DataFrame:
     Returns:
         One row a run and measure ("score", then categories, times 100 as published): `run`,
         `measure`, `official`, `patched`, `difference` (patched minus official), `items` and
-        `official_items` (images with a score in each), `lost_rows` (rows of questions that the
-        official program does not read), `replaced_items` (whose rows are not together, so that
-        later ones replace the earlier), `lost_items` (images that the official program leaves out
-        of its means in silence). No rows of a run of the variant "official", which did not ask the
-        lost question, or where the file of questions is not here.
+        `official_items` (files with a score in each, an image or a grid of four), `lost_rows`
+        (rows of questions that the official program does not read), `replaced_items` (whose rows
+        are not together, so that later ones replace the earlier), `lost_items` (files that it
+        leaves out of its means in silence). No rows of a run of the variant "official", which did
+        not ask the lost question, or where the file of questions is not here.
     """
     rows = [row for run, name in zip(runs, names, strict=True) for row in _variant_rows(run, name)]
     return pd.DataFrame(rows, columns=list(DPG_COLUMNS))

@@ -139,7 +139,7 @@ def dpg(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
             "official": frame["official"].astype(float).map(score),
             "patched": frame["patched"].astype(float).map(score),
             "difference": frame["difference"].astype(float).map(score),
-            "images": [n_of(row["official_items"], row["items"]) for row in rows],
+            "files": [n_of(row["official_items"], row["items"]) for row in rows],
             "rows lost": frame["lost_rows"],
             "items replaced": frame["replaced_items"],
             "items lost": frame["lost_items"],
@@ -148,6 +148,6 @@ def dpg(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
     how = (
         "The official program loses the first row of questions, zeroes dependent answers in the "
         "order of the file and leaves items out in silence; both are computed from the same "
-        "answers. Images: those that it takes in, of all."
+        "answers. Files: those that it takes in, of all; four images of a prompt are one."
     )
     return Table("dpg", "DPG-Bench, official and patched", frame, shown, [how, *notes])
