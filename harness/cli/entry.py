@@ -20,6 +20,7 @@ def run() -> NoReturn:
     Set `HARNESS_TRACEBACK=1` to see where an error came from.
     """
     patient_threads()
+    _fill_streams()
     with guarded():
         sys.exit(_status())
 
@@ -53,6 +54,16 @@ def _status() -> int:
         click.echo(f"error: {printable(f'{place}{error.strerror or first_line(error)}')}", err=True)
         return 1
     return status if isinstance(status, int) else 0
+
+
+def _fill_streams() -> None:
+    """Give closed standard streams to nobody, so that no file of a run gets their numbers."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _mute() -> None:

@@ -38,6 +38,9 @@ LARGEST, LARGEST_FOOTER = 2**30, 64 * 2**20
 """Bytes of the largest shard and of the largest footer that are read; a merged one has about a
 megabyte."""
 
+_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The years 1 to 9999 in microseconds: what Python has for times."""
+
 LARGEST_UNPACKED, MOST_ROWS = 4 * 2**30, 10_000_000
 """Bytes that a shard's rows may unpack to, and their largest number."""
 
@@ -236,7 +239,15 @@ def _rows(
 
 
 def _keyed(rows: pa.Table, table: str) -> pa.Table:
-    """Return rows whose names can be names of rows: what is counted by them stays small."""
+    """Return rows whose names can be names of rows, and whose times can be times.
+
+    What is counted by names stays small, and no reader meets a time that Python does not have.
+    """
+    for name in rows.column_names:
+        if pa.types.is_timestamp(rows[name].type) and len(rows):
+            times = pc.min_max(rows[name].cast(pa.int64())).as_py()
+            if times["min"] is not None and not _FIRST <= times["min"] <= times["max"] <= _LAST:
+                raise _NoShard(f"column '{name}' has a time beyond the years 1 to 9999")
     for name in KEYS[table]:
         if name not in rows.column_names:
             continue

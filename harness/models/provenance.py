@@ -74,7 +74,7 @@ def cards(config: Mapping[str, Any]) -> dict[str, Card]:
 
 @cache
 def _cards() -> Mapping[str, Card]:
-    fields = tomllib.loads(_FILE.read_text())
+    fields = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     return {
         key: Card(**{**values, "data": tuple(values.get("data", ()))})
         for key, values in fields.items()

@@ -119,3 +119,35 @@ def test_an_encoding_that_lacks_a_character_is_no_traceback(encoding: str) -> No
         check=True,
     )
     assert b"macro" in done.stdout and not done.stderr
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_stream_that_is_closed_takes_nothing_and_stops_nobody(stream: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "ls", "strategies"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: os.close(stream),
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert ("best-of-n" in done.stdout) is (stream == 2)
+
+
+def test_an_output_that_cannot_be_written_is_a_sentence() -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", "ls", "strategies"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+def test_a_name_that_no_file_system_takes_is_a_sentence(harness: Terminal) -> None:
+    path = f"{'n' * 5000}.jsonl"
+    options = ("--benchmark", "prompt-file", "-B", f"path={path}", "--judge", "none")
+    assert harness("run", *options) == 1
+    assert harness.err.startswith("error: nnn") and "File name too long" in harness.err

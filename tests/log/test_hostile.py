@@ -329,9 +329,11 @@ def test_looking_through_a_folder_is_quick_for_many_images(tmp_path: Path) -> No
         ("draw_index", 2_000_000_000),
         ("prompt_id", None),
         ("replicate", None),
+        ("time", 2**62),
+        ("time", -(2**62)),
     ],
 )
-def test_a_shard_whose_rows_have_no_names_of_rows_is_refused_by_reader_and_check(
+def test_a_shard_whose_rows_have_no_names_of_rows_or_times_is_refused_by_reader_and_check(
     tmp_path: Path, column: str, value: object
 ) -> None:
     row = {"prompt_id": "p", "replicate": 0, "draw_index": 0, column: value}
@@ -348,7 +350,7 @@ def test_a_shard_of_other_columns_is_damage_for_repair_and_audit_too(tmp_path: P
     assert "has no column 'draw_index'" in shards.verify(found)
 
 
-def test_no_image_is_opened_without_naming_its_formats() -> None:
+def test_no_image_is_opened_without_its_formats_and_no_text_without_its_encoding() -> None:
     root, calls = Path(__file__).resolve().parents[2], 0
     for file in (path for name in PACKAGES for path in (root / name).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -356,6 +358,8 @@ def test_no_image_is_opened_without_naming_its_formats() -> None:
                 continue
             name = ast.unparse(node.func)
             assert name not in ("cv2.imread", "cv2.imdecode", "plt.imread"), file
+            if name.endswith((".read_text", ".write_text")):  # else it is the machine's affair
+                assert "encoding" in {keyword.arg for keyword in node.keywords}, file
             if name in ("Pillow.open", "Image.open", "PIL.Image.open"):
                 calls += 1
                 assert "formats" in {keyword.arg for keyword in node.keywords}, file

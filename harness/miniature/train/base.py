@@ -184,7 +184,7 @@ def export(model: Denoiser, setting: TrainConfig) -> None:
             return
     vae_folder = folder / "vae"
     vae = AutoencoderDC.from_pretrained(vae_folder, torch_dtype=torch.float16)
-    recipe = (vae_folder / "recipe.json").read_text()
+    recipe = (vae_folder / "recipe.json").read_text(encoding="utf-8")
     pipeline = SanaPipeline(
         tokenizer=make_tokenizer(),
         text_encoder=model.text_encoder.to(torch.float16),
@@ -193,9 +193,9 @@ def export(model: Denoiser, setting: TrainConfig) -> None:
         scheduler=DPMSolverMultistepScheduler(**SCHEDULER),
     )
     pipeline.save_pretrained(folder)
-    (folder / "vae" / "recipe.json").write_text(recipe)
+    (folder / "vae" / "recipe.json").write_text(recipe, encoding="utf-8")
     # The autoencoder remembers where it was loaded from, which is nobody's business.
-    config = json.loads((folder / "vae" / "config.json").read_text())
+    config = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
     (folder / "vae" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
@@ -263,7 +263,7 @@ def resumed_from(model: Denoiser, folder: Path) -> list[dict[str, Any]]:
         HarnessError: There is no such pipeline, or it has other sizes.
     """
     try:
-        recipe: dict[str, Any] = json.loads((folder / "recipe.json").read_text())
+        recipe: dict[str, Any] = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
         model.text_encoder.load_state_dict(load_file(folder / "text_encoder/model.safetensors"))
         weights = load_file(folder / "transformer/diffusion_pytorch_model.safetensors")
         model.transformer.load_state_dict(weights)
