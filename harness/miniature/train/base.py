@@ -197,7 +197,9 @@ def export(model: Denoiser, setting: TrainConfig) -> None:
     # The autoencoder remembers where it was loaded from, which is nobody's business.
     config = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
-    (folder / "vae" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "vae" / "config.json").write_text(
+        json.dumps(config, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def train(

@@ -304,4 +304,4 @@ def write_recipe(
         "losses": [round(loss, 5) for loss in result.losses], **facts,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
+    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
