@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from harness.analysis.findings import Findings, analyse
     from harness.analysis.loading import load_run
     from harness.analysis.logged_run import LoggedRun
-    from harness.analysis.pooling import pool
+    from harness.analysis.protocol import pool
     from harness.analysis.statistics import Estimate, macro_interval, mean_interval, wilson
     from harness.analysis.summary import Summary, summarise
 

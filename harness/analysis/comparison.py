@@ -1,29 +1,39 @@
-"""Runs against each other, prompt by prompt, as frames."""
+"""Runs against each other, prompt by prompt: at their own budgets, and at equal cost.
+
+Budgets are whole numbers and realised costs are not, so at equal cost a curve is read between two
+of its budgets. Reading on the straight line is no approximation: a search that flips a coin between
+the two budgets has exactly that mean cost and exactly that mean score.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.analysis.curves import AXES, Curve, RunCurves
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.pairs import (
-    detectable,
-    difference,
-    holm,
-    macro_difference,
-    macro_test,
-    paired_test,
-)
+from harness.analysis.pairs import detectable, difference, holm, paired_test
 from harness.analysis.protocol import protocol_differences
-from harness.analysis.resampling import Floats, Ints
+from harness.analysis.statistics import Floats, Ints
 from harness.config import RECORDED_IMAGES
 from harness.errors import UsageError
 from harness.seeds import digest
+
+COLUMNS = ["first", "second", "kind", "tag", "prompts", "score_first", "score_second",
+           "difference", "low", "high", "interval", "wins", "losses", "p", "p_holm", "test",
+           "detectable", "same_noise", "protocol_differences", "images_per_prompt"]  # fmt: skip
+MATCHED = ["run", "cost_axis", "cost", "score", "other", "other_budget", "other_score",
+           "difference", "low", "high", "interval", "other_needs", "prompts", "kind",
+           "note"]  # fmt: skip
+
+_NO_COST, _NO_SCORE = "this cost was not recorded", "no prompt has a score in both runs"
+NO_NUMBERS = (_NO_COST, _NO_SCORE)
+"""Notes of rows of `matched_table` that say nothing of what the other run needs."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +117,9 @@ def comparison_table(
         seed: Of bootstrap and sign flips.
 
     Returns:
-        One row a pair and group: `first`, `second`, `kind`, `tag`, `prompts`, `score_first`,
-        `score_second`, `difference`, `low`, `high`, `interval` (its method), `wins`, `losses`,
-        `p`, `p_holm`, `test`, `detectable` (the smallest difference that
-        this pair's design finds with 80% power), `same_noise`, `protocol_differences` (parts of
-        the protocol that differ; "" where runs may be compared), `images_per_prompt`.
+        One row a pair and group, `COLUMNS`: `interval` and `test` are methods, `detectable` is the
+        smallest difference that this pair's design finds with 80% power, `protocol_differences`
+        names parts of the protocol that differ ("" where runs may be compared).
 
     Raises:
         UsageError: Two runs have no prompt in common.
@@ -124,28 +132,9 @@ def comparison_table(
     ]
     frame = pd.DataFrame(rows, columns=COLUMNS)
     for kind in ("micro", "macro", "tag"):
-        family = frame["kind"] == kind
-        family &= frame["p"].notna()
+        family = (frame["kind"] == kind) & frame["p"].notna()
         frame.loc[family, "p_holm"] = holm(frame.loc[family, "p"].tolist())
     return frame
-
-
-COLUMNS = ["first", "second", "kind", "tag", "prompts", "score_first", "score_second",
-           "difference", "low", "high", "interval", "wins", "losses", "p", "p_holm", "test",
-           "detectable", "same_noise", "protocol_differences", "images_per_prompt"]  # fmt: skip
-
-
-_UNKNOWN = {
-    "prompts": 0,
-    **dict.fromkeys(
-        ("score_first", "score_second", "difference", "low", "high", "wins", "losses", "p",
-         "detectable"),
-        float("nan"),
-    ),
-    "interval": "none: no prompt has a score in both",
-    "test": "none: no prompt has a score in both",
-}  # fmt: skip
-"""Numbers of a pair that has no scores in common."""
 
 
 def _pair_rows(
@@ -166,46 +155,31 @@ def _pair_rows(
         "protocol_differences": ", ".join(protocol_differences(first, second)),
         "images_per_prompt": " and ".join(map(str, images)),
     }
-    if not len(one):
-        yield {"kind": "micro", "tag": "", **_UNKNOWN, **facts}
-        yield {"kind": "macro", "tag": "", **_UNKNOWN, **facts}
-        return
-    yield {"kind": "micro", "tag": "", **_tested(one, other, seed), **facts}
     strata = list(tags.values())
-    estimate = macro_difference(one, other, strata, seed=seed)
-    test = macro_test(one, other, strata, seed=seed)
-    spread = _macro_spread(other - one, strata)
-    yield {
-        "kind": "macro",
-        "tag": "",
-        "prompts": len(one),
-        "score_first": float(np.mean([one[rows].mean() for rows in strata])),
-        "score_second": float(np.mean([other[rows].mean() for rows in strata])),
-        "difference": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "interval": estimate.method,
-        "wins": test.wins,
-        "losses": test.losses,
-        "p": test.p,
-        "test": test.method,
-        # The standard error of a stratified mean, as that of a mean of as many prompts.
-        "detectable": detectable(spread, len(one)) if spread > 0 else float("nan"),
-        **facts,
-    }
+    yield {"kind": "micro", "tag": "", **_tested(one, other, None, seed), **facts}
+    yield {"kind": "macro", "tag": "", **_tested(one, other, strata, seed), **facts}
     if len(strata) > 1:
         for tag, rows in tags.items():
-            yield {"kind": "tag", "tag": tag, **_tested(one[rows], other[rows], seed), **facts}
+            tested = _tested(one[rows], other[rows], None, seed)
+            yield {"kind": "tag", "tag": tag, **tested, **facts}
 
 
-def _tested(one: Floats, other: Floats, seed: int) -> dict[str, Any]:
-    estimate = difference(one, other, seed=seed)
-    test = paired_test(one, other, seed=seed)
-    spread = float((other - one).std(ddof=1)) if len(one) > 1 else float("nan")
+def _tested(one: Floats, other: Floats, strata: Sequence[Ints] | None, seed: int) -> dict[str, Any]:
+    """Return the numbers of a pair over some prompts; with strata, of the means over these."""
+    if not len(one):
+        nothing = "none: no prompt has a score in both"
+        return {"prompts": 0, "interval": nothing, "test": nothing}
+    estimate = difference(one, other, strata, seed=seed)
+    test = paired_test(one, other, strata, seed=seed)
+    means = [
+        scores.mean() if strata is None else np.mean([scores[rows].mean() for rows in strata])
+        for scores in (one, other)
+    ]
+    spread = _spread(other - one, strata)
     return {
         "prompts": len(one),
-        "score_first": float(one.mean()),
-        "score_second": float(other.mean()),
+        "score_first": float(means[0]),
+        "score_second": float(means[1]),
         "difference": estimate.value,
         "low": estimate.low,
         "high": estimate.high,
@@ -219,8 +193,151 @@ def _tested(one: Floats, other: Floats, seed: int) -> dict[str, Any]:
     }
 
 
-def _macro_spread(gaps: Floats, strata: Sequence[Ints]) -> float:
-    if min(map(len, strata)) < 2:
+def _spread(gaps: Floats, strata: Sequence[Ints] | None) -> float:
+    """Return the deviation of gaps; with strata, that of a mean of as many with their error."""
+    if min(map(len, [gaps] if strata is None else strata)) < 2:
         return float("nan")
+    if strata is None:
+        return float(gaps.std(ddof=1))
     errors = [gaps[rows].var(ddof=1) / len(rows) for rows in strata]
     return float(np.sqrt(sum(errors) * len(gaps)) / len(strata))
+
+
+def matched_table(
+    curves: Sequence[RunCurves],
+    names: Sequence[str],
+    *,
+    seed: int = 0,
+    axes: Iterable[str] = AXES,
+) -> pd.DataFrame:
+    """For each run and each other run: what the other reaches at the run's cost.
+
+    All scores are micro, over the prompts both have; costs are over all roles, a prompt's one
+    image, each run's own mean. The interval is of the run's score minus the other's, paired
+    over prompts; the costs are taken as measured, without an interval of their own.
+
+    Args:
+        curves: Of each run; the run is taken at its largest budget, the other along its curve.
+        names: What to call each.
+        seed: Of the bootstrap.
+        axes: Cost axes of the own curves.
+
+    Returns:
+        One row a run, other run and cost axis, `MATCHED`: `other_budget` lies between whole
+        budgets, `interval` is a method, `other_needs` the cost at which the other's curve first
+        reaches the run's score (NaN if it never does), `note` says why a row has no numbers.
+    """
+    rows = [
+        row
+        for i, j in permutations(range(len(curves)), 2)
+        for row in _matched_rows(curves[i], names[i], curves[j], names[j], axes, seed)
+    ]
+    return pd.DataFrame(rows, columns=MATCHED)
+
+
+def equal_cost(matched: pd.DataFrame, run: str, other: str, axis: str) -> dict[str, Any]:
+    """Return the difference of two runs at the end of the cheaper one, whichever that is.
+
+    Args:
+        matched: As `matched_table` returns it.
+        run: Whose score is the first term.
+        other: Whose score is taken from it.
+        axis: Cost axis.
+
+    Returns:
+        `difference`, `low`, `high`; `end`, the run whose cost it is at; and `note`, why there are
+        no numbers, where neither curve can be read at the other's end.
+    """
+    of_pair = matched["run"].isin((run, other)) & matched["other"].isin((run, other))
+    rows = {
+        (row["run"], row["other"]): row
+        for row in matched[of_pair & (matched["cost_axis"] == axis)].to_dict("records")
+    }
+    own, turned = rows[run, other], rows[other, run]
+    if pd.isna(own["difference"]) and not pd.isna(turned["difference"]):
+        return {
+            "difference": -turned["difference"],
+            "low": -turned["high"],
+            "high": -turned["low"],
+            "end": other,
+            "note": "",
+        }
+    return {name: own[name] for name in ("difference", "low", "high", "note")} | {"end": run}
+
+
+def _matched_rows(
+    run: RunCurves, name: str, other: RunCurves, other_name: str, axes: Iterable[str], seed: int
+) -> Iterator[dict[str, Any]]:
+    shared = common(run.run, other.run)
+    for axis in axes:
+        score = run.own.scores[shared.first, -1]
+        costs, budgets, scores = _line(other.own, axis, shared.second)
+        # Over the prompts that both have scores of, as every paired difference.
+        known = np.isfinite(score) & np.isfinite(scores).all(axis=1)
+        if not known.all():
+            score, scores = score[known], scores[known]
+        cost = float(run.own.costs[axis][0, -1])
+        row = {
+            "run": name,
+            "cost_axis": axis,
+            "cost": cost,
+            "score": float(score.mean()) if len(score) else float("nan"),
+            "other": other_name,
+            "prompts": len(score),
+            "kind": "micro",
+            "note": "",
+        }
+        if not len(score) or not np.isfinite(other.own.scores).any():
+            yield row | {"note": _NO_SCORE}
+        elif not np.isfinite(cost) or cost <= 0 or not len(costs) or costs[-1] <= 0:
+            yield row | {"note": _NO_COST}
+        else:
+            row["other_needs"] = _needs(costs, scores.mean(axis=0), float(score.mean()))
+            yield row | _at_cost(cost, score, (costs, budgets, scores), other_name, seed)
+
+
+def _at_cost(
+    cost: float, score: Floats, line: tuple[Floats, Any, Floats], name: str, seed: int
+) -> dict[str, Any]:
+    """Return what another run's curve has at a cost, beside a score of each prompt."""
+    costs, budgets, scores = line
+    if cost < costs[0] * (1 - 1e-9):
+        return {"note": f"below the cost of one budget step of {name}: {costs[0]:.4g}"}
+    if cost > costs[-1] * (1 + 1e-9):
+        reached = float(scores[:, -1].mean())
+        return {"note": f"beyond the log of {name}, which ends at {costs[-1]:.4g} ({reached:.3f})"}
+    place = float(np.interp(cost, costs, np.arange(len(costs))))
+    low = min(int(place), len(costs) - 1)
+    share = place - low
+    high = min(low + 1, len(costs) - 1)
+    mixed = (1 - share) * scores[:, low] + share * scores[:, high]
+    estimate = difference(mixed, score, seed=seed)
+    return {
+        "other_budget": float((1 - share) * budgets[low] + share * budgets[high]),
+        "other_score": float(mixed.mean()),
+        "difference": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "interval": estimate.method,
+    }
+
+
+def _line(curve: Curve, axis: str, prompts: Any) -> tuple[Floats, Any, Floats]:
+    """A curve's answered budgets at which its cost rises."""
+    costs = curve.costs[axis][0]
+    known = np.isfinite(costs) & np.isfinite(curve.scores).any(axis=0)
+    # Where a larger budget costs nothing more (all searches had ended), the last one stands.
+    places = np.flatnonzero(known)
+    places = places[np.append(np.diff(costs[places]) > 0, True)] if len(places) else places
+    return costs[places], curve.budgets[places], curve.scores[prompts][:, places]
+
+
+def _needs(costs: Floats, means: Floats, score: float) -> float:
+    reached = np.flatnonzero(means >= score - 1e-12)
+    if not len(reached):
+        return float("nan")
+    at = int(reached[0])
+    if at == 0:
+        return float(costs[0])
+    share = (score - means[at - 1]) / (means[at] - means[at - 1])
+    return float(costs[at - 1] + share * (costs[at] - costs[at - 1]))

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from harness.analysis import subsets
-from harness.analysis.logged_run import LoggedRun, known_mean
+from harness.analysis.logged_run import LoggedRun
 from harness.analysis.replay import Replay, missing_table, replay
-from harness.analysis.resampling import Floats, Ints
+from harness.analysis.statistics import Floats, Ints, known_mean
 from harness.errors import UsageError
 
 STRATEGY, SCORE, ACCEPTED, ORACLE, RANDOM = "strategy", "score", "accepted", "oracle", "random"
@@ -136,15 +136,15 @@ def run_curves(run: LoggedRun) -> RunCurves:
         exact = _from_subsets(run)
         if _selects_by_score(run) and not run.ranks_within:
             return RunCurves(run, exact, _tied(run, exact[0]))
-        others = [Curve(c.selector, False, c.basis, c.budgets, c.scores, c.costs) for c in exact]
+        others = [replace(curve, own=False) for curve in exact]
         if run.ranks_within:  # among other images it would have ranked otherwise
             others = [curve for curve in others if curve.selector != SCORE]
         replayed, notes = _try_replay(run)
-        own = [c for c in _from_replay(run, replayed) if c.own] if replayed else [_as_run(run)]
+        own = [c for c in _from_replay(run, replayed) if c.own] if replayed else [as_run(run)]
         return RunCurves(run, [*own, *others], notes, replayed)
     replayed, notes = _try_replay(run)
     if replayed is None:
-        return RunCurves(run, [_as_run(run)], notes)
+        return RunCurves(run, [as_run(run)], notes)
     return RunCurves(run, _from_replay(run, replayed), notes, replayed)
 
 
@@ -265,8 +265,8 @@ def _replayed_costs(run: LoggedRun, replayed: Replay, spent: Floats) -> Floats:
     return means
 
 
-def _as_run(run: LoggedRun) -> Curve:
-    """The one point that needs no replay: the run's own budget."""
+def as_run(run: LoggedRun) -> Curve:
+    """Return the one point that needs no replay: the run's own budget."""
     costs = {name: run.mean_cost(spent)[:, None] for name, spent in run.spending()}
     budget = np.array([run.manifest.config["budget"]])
     return Curve(STRATEGY, True, "run", budget, run.scores()[:, None], costs)

@@ -8,12 +8,11 @@ from functools import cached_property
 
 import pandas as pd
 
-from harness.analysis.comparison import comparison_table
-from harness.analysis.curve_tables import curve_table, gap_table
+from harness.analysis.comparison import comparison_table, matched_table
 from harness.analysis.curves import AXES, RunCurves, run_curves
-from harness.analysis.failures import failures_table
+from harness.analysis.evidence import dpg_table, failures_table, skill_table
 from harness.analysis.forecast import continuations
-from harness.analysis.judging import agreement_table, peaks_table, roc_table
+from harness.analysis.judging import agreement_table, peaks_table, roc_table, transfer_table
 from harness.analysis.ledger import (
     disagreements_table,
     known_axes,
@@ -22,17 +21,13 @@ from harness.analysis.ledger import (
 )
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.matched import matched_table
 from harness.analysis.money import UNPRICED, Price, Spending, spent_by
-from harness.analysis.pooling import pool, seeds_table
 from harness.analysis.previews import previews_table
-from harness.analysis.protocol import caption, check_comparable, labels, warnings
+from harness.analysis.protocol import caption, check_comparable, labels, pool, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
-from harness.analysis.reprs import findings_html, findings_text
-from harness.analysis.run_table import runs_table
-from harness.analysis.skills import dpg_table, skill_table
-from harness.analysis.transfer import transfer_table
+from harness.analysis.tables import curve_table, gap_table, runs_table, seeds_table
+from harness.analysis.wording import as_html, described, findings_text
 from harness.errors import UsageError
 from harness.log import store
 from harness.log.location import Location
@@ -83,7 +78,7 @@ class Findings:
         return findings_text(self)
 
     def _repr_html_(self) -> str:
-        return findings_html(self)
+        return as_html(list(map(described, self.runs, self.names)), self.warnings)
 
     @cached_property
     def captions(self) -> list[str]:
@@ -105,22 +100,22 @@ class Findings:
 
     @cached_property
     def results(self) -> pd.DataFrame:
-        """Scores and costs of each run: `harness.analysis.run_table.runs_table`."""
+        """Scores and costs of each run: `harness.analysis.tables.runs_table`."""
         return runs_table(self.runs, self.names, seed=self.seed)
 
     @cached_property
     def scaling(self) -> pd.DataFrame:
-        """Every curve: `harness.analysis.curve_tables.curve_table`."""
+        """Every curve: `harness.analysis.tables.curve_table`."""
         return curve_table(self.curves, self.names, seed=self.seed)
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
-        """Oracle minus own selection: `harness.analysis.curve_tables.gap_table`."""
+        """Oracle minus own selection: `harness.analysis.tables.gap_table`."""
         return gap_table(self.curves, self.names, seed=self.seed)
 
     @cached_property
     def seeds(self) -> pd.DataFrame:
-        """Seeds of pooled runs one by one: `harness.analysis.pooling.seeds_table`."""
+        """Seeds of pooled runs one by one: `harness.analysis.protocol.seeds_table`."""
         return seeds_table(self.runs, self.names)
 
     @cached_property
@@ -147,7 +142,7 @@ class Findings:
 
     @cached_property
     def transfer(self) -> pd.DataFrame:
-        """Gains by measures that did not steer: `harness.analysis.transfer.transfer_table`."""
+        """Gains by measures that did not steer: `harness.analysis.judging.transfer_table`."""
         return transfer_table(self.runs, self.names, seed=self.seed)
 
     @cached_property
@@ -157,7 +152,7 @@ class Findings:
 
     @cached_property
     def matched(self) -> pd.DataFrame:
-        """Runs at equal cost: `harness.analysis.matched.matched_table`."""
+        """Runs at equal cost: `harness.analysis.comparison.matched_table`."""
         axes = dict.fromkeys((*AXES, *known_axes(self._ledger)))
         return matched_table(self._ledger, self.names, seed=self.seed, axes=axes)
 
@@ -178,12 +173,12 @@ class Findings:
 
     @cached_property
     def skills(self) -> pd.DataFrame:
-        """Scores by skill over budget and cost: `harness.analysis.skills.skill_table`."""
+        """Scores by skill over budget and cost: `harness.analysis.evidence.skill_table`."""
         return skill_table(self._ledger, self.names, seed=self.seed)
 
     @cached_property
     def failures(self) -> pd.DataFrame:
-        """Failures by kind, at first and in the end: `harness.analysis.failures`."""
+        """Failures by kind, at first and in the end: `harness.analysis.evidence`."""
         return failures_table(self.runs, self.names, seed=self.seed)
 
     @cached_property
@@ -193,7 +188,7 @@ class Findings:
 
     @cached_property
     def dpg(self) -> pd.DataFrame:
-        """Both programs of DPG-Bench: `harness.analysis.skills.dpg_table`."""
+        """Both programs of DPG-Bench: `harness.analysis.evidence.dpg_table`."""
         return dpg_table(self.runs, self.names)
 
     @cached_property

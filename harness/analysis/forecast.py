@@ -20,7 +20,7 @@ from harness.analysis.forecast_model import (
 )
 from harness.analysis.ledger import LEDGER
 from harness.analysis.mixtures import RATES, fit_rates
-from harness.analysis.resampling import LEVEL
+from harness.analysis.statistics import LEVEL
 from harness.errors import UsageError
 
 RESAMPLES = 100

@@ -44,7 +44,7 @@ from harness.analysis.mixtures import (
     logistic,
     normal_lines,
 )
-from harness.analysis.resampling import Floats, ranks
+from harness.analysis.statistics import Floats, ranks
 from harness.errors import UsageError
 
 Bools = npt.NDArray[np.bool_]

@@ -1,4 +1,10 @@
-"""What a judge is worth: its verdicts against scores, and where selecting by it stops paying."""
+"""What a judge is worth: its verdicts against scores, and what selecting by it gains.
+
+A search that selects by a judge's score gains by that score whatever it is worth. What the same
+choice gains by the scorer and by metrics that never steered it is its use; the ratio of the two,
+each in standard deviations of its measure, is the transfer: 1 if all of the gain is real, 0 if the
+judge was merely exploited.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +16,23 @@ import pandas as pd
 
 from harness.analysis.curves import RunCurves
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.resampling import LEVEL, Floats, ranks
-from harness.analysis.statistics import mean_interval, measure_interval
-from harness.analysis.transfer import JUDGE, SCORER
+from harness.analysis.statistics import (
+    LEVEL,
+    Floats,
+    mean_interval,
+    measure_interval,
+    ranks,
+    resampled_means,
+)
 
-AGREEMENT = ("run", "tag", "right_accepted", "right_rejected", "wrong_accepted", "wrong_rejected",
-             "agreement", "low", "high", "method", "auc", "prompts")  # fmt: skip
-ROC = ("run", "threshold", "right_above", "wrong_above")
-PEAKS = ("run", "measure", "peak_budget", "peak", "budget", "end", "change", "low", "high",
-         "interval", "over_optimised", "prompts")  # fmt: skip
+JUDGE, SCORER = "judge's score", "scorer"
+
+AGREEMENT = ["run", "tag", "right_accepted", "right_rejected", "wrong_accepted", "wrong_rejected",
+             "agreement", "low", "high", "method", "auc", "prompts"]  # fmt: skip
+ROC = ["run", "threshold", "right_above", "wrong_above"]
+PEAKS = ["run", "measure", "peak_budget", "peak", "budget", "end", "change", "low", "high",
+         "interval", "over_optimised", "prompts"]  # fmt: skip
+TRANSFER = ["run", "measure", "gain", "low", "high", "deviation", "transfer", "least", "most"]
 
 ROC_POINTS = 101
 
@@ -27,11 +41,6 @@ def agreement_table(
     runs: Sequence[LoggedRun], names: Sequence[str], *, seed: int = 0
 ) -> pd.DataFrame:
     """Hold the judge's verdicts against the scorer's, over all draws and by tag.
-
-    Args:
-        runs: The runs.
-        names: What to call each.
-        seed: Of the bootstrap over prompts.
 
     Returns:
         One row a run with a judge and tag ("" for all prompts, first): counts of draws by the
@@ -51,7 +60,7 @@ def agreement_table(
             of_tag = known & ((tag_of == tag) | (tag == ""))[:, None]
             if of_tag.any():
                 rows.append({"run": name, "tag": tag, **_agreement(run, of_tag, seed)})
-    return pd.DataFrame(rows, columns=list(AGREEMENT))
+    return pd.DataFrame(rows, columns=AGREEMENT)
 
 
 def _agreement(run: LoggedRun, known: Any, seed: int) -> Mapping[str, Any]:
@@ -114,7 +123,7 @@ def roc_table(runs: Sequence[LoggedRun], names: Sequence[str]) -> pd.DataFrame:
                 }
             )
         )
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(ROC))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=ROC)
 
 
 def _judged(run: LoggedRun) -> Any:
@@ -132,11 +141,6 @@ def peaks_table(
     The peak is chosen after the fact among all budgets, so the interval is widened for as many
     (Bonferroni).
 
-    Args:
-        curves: Of each run.
-        names: What to call each.
-        seed: Of the bootstrap over prompts.
-
     Returns:
         One row a run and measure (the scorer, the judge's score, metrics) of runs with at least two
         budgets: `run`, `measure`, `peak_budget`, `peak`, the last `budget` and its value `end`,
@@ -144,10 +148,10 @@ def peaks_table(
         `over_optimised` (whether the measure falls past its peak), `prompts`.
     """
     rows = [row for of, name in zip(curves, names, strict=True) for row in _peaks(of, name, seed)]
-    return pd.DataFrame(rows, columns=list(PEAKS))
+    return pd.DataFrame(rows, columns=PEAKS)
 
 
-def _peaks(of: RunCurves, name: str, seed: int) -> Iterator[dict[str, Any]]:
+def _peaks(of: RunCurves, name: str, seed: int) -> Iterator[tuple[Any, ...]]:
     run = of.run
     measures = {SCORER: np.where(run.scored, run.value, np.nan)}
     if run.manifest.config["judge"]["kind"] != "none":
@@ -167,9 +171,74 @@ def _peaks(of: RunCurves, name: str, seed: int) -> Iterator[dict[str, Any]]:
             (scores[:, -1] - scores[:, peak]).tolist(), seed=seed, level=level
         )
         falls = peak < len(budgets) - 1 and change.high < 0
-        values_of_row = (
+        yield (
             name, measure, int(budgets[peak]), float(means[peak]), int(budgets[-1]),
             float(means[-1]), change.value, change.low, change.high, change.method, falls,
             len(scores),
         )  # fmt: skip
-        yield dict(zip(PEAKS, values_of_row, strict=True))
+
+
+def transfer_table(
+    runs: Sequence[LoggedRun], names: Sequence[str], *, seed: int = 0
+) -> pd.DataFrame:
+    """Gains of selection by every measure, of runs that have metrics and a judge.
+
+    Returns:
+        One row a run and measure (`JUDGE` first, then `SCORER`, then metrics by name), `TRANSFER`:
+        `gain`, what selected images have over the mean draw of their searches, a mean over
+        prompts on the measure's own scale with its interval; `deviation`, the measure's standard
+        deviation over draws; `transfer`, its gain over the judge's, each in deviations, with a
+        percentile interval over prompts. NaN where it cannot be told: the judge's own gain is not
+        clear of 0, or a measure is the same for all draws.
+    """
+    named = zip(runs, names, strict=True)
+    rows = [row for run, name in named for row in _gain_rows(run, name, seed)]
+    return pd.DataFrame(rows, columns=TRANSFER)
+
+
+def _gain_rows(run: LoggedRun, name: str, seed: int) -> Iterator[tuple[Any, ...]]:
+    judged = np.where(np.isfinite(run.judge_score) & run.answered, run.judge_score, np.nan)
+    if not run.metrics or run.manifest.config["judge"]["kind"] == "none":
+        return
+    scored = np.where(run.scored & run.answered, run.value, np.nan)
+    measures = {JUDGE: judged, SCORER: scored}
+    measures |= {key: np.where(run.answered, run.metrics[key], np.nan) for key in run.metrics}
+    gains = {key: _gains(run, values) for key, values in measures.items()}
+    known = np.isfinite(np.stack(list(gains.values()))).all(axis=0)
+    if not known.any():
+        return
+    for key, values in measures.items():
+        interval = measure_interval(gains[key][known].tolist(), seed=seed)
+        transfer = _transfer(gains, measures, key, known, seed)
+        deviation = float(np.nanstd(values))
+        yield (
+            name, key, interval.value, interval.low, interval.high, deviation, *transfer
+        )  # fmt: skip
+
+
+def _gains(run: LoggedRun, values: Floats) -> Floats:
+    """Return the gain of selected images over the mean draw of their searches, by prompt, (P,)."""
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    mean = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / count
+    return run.measured(values - mean)
+
+
+def _transfer(
+    gains: dict[str, Floats], measures: dict[str, Floats], key: str, known: Any, seed: int
+) -> tuple[float, float, float]:
+    deviations = [float(np.nanstd(measures[name])) for name in (key, JUDGE)]
+    nothing = (float("nan"),) * 3
+    if key == JUDGE or min(deviations) == 0:
+        return nothing
+    pairs = np.stack(
+        [gains[name][known] / d for name, d in zip((key, JUDGE), deviations, strict=True)], axis=1
+    )
+    resampled = resampled_means(pairs, seed).astype(float)
+    tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(resampled[1], tails)
+    if low <= 0 <= high:
+        return nothing
+    ratios = np.quantile(resampled[0] / resampled[1], tails)
+    own, judge = pairs.mean(axis=0)
+    return float(own / judge), float(ratios[0]), float(ratios[1])

@@ -15,9 +15,9 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
+from harness.analysis.comparison import equal_cost
 from harness.analysis.curves import AXES, RunCurves
 from harness.analysis.logged_run import PADDED, LoggedRun, Part
-from harness.analysis.matched import equal_cost
 from harness.analysis.money import Price, by_draw
 
 LEDGER = {
@@ -86,7 +86,7 @@ def ledger_table(scaling: pd.DataFrame, curves: Sequence[RunCurves]) -> pd.DataF
     """Return the runs' own curves over every cost axis.
 
     Args:
-        scaling: `harness.analysis.curve_tables.curve_table` of the same runs.
+        scaling: `harness.analysis.tables.curve_table` of the same runs.
         curves: As `ledger_curves` returns them.
 
     Returns:
@@ -102,7 +102,7 @@ def disagreements_table(matched: pd.DataFrame) -> pd.DataFrame:
     """Find pairs of runs that one cost axis orders one way and another axis the other way.
 
     Args:
-        matched: `harness.analysis.matched.matched_table` over some axes.
+        matched: `harness.analysis.comparison.matched_table` over some axes.
 
     Returns:
         One row a pair and two axes, on each at the end of the cheaper run: at equal `axis` `run` is

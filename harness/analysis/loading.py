@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,10 @@ from harness.analysis.logged_run import (
     COST_AXES,
     FILLS,
     PADDED,
-    SEARCH_COLUMNS,
-    Bools,
     LoggedRun,
-    Number,
     Part,
 )
-from harness.analysis.resampling import Ints
+from harness.analysis.statistics import Bools, Ints
 from harness.config import read_config
 from harness.errors import HarnessError, UsageError
 from harness.log import store
@@ -37,26 +35,13 @@ from harness.models.metrics.together import metric_names
 from harness.prompts import read_prompts
 
 _COLUMNS = (
-    "prompt_id",
-    "prompt",
-    "tag",
-    "replicate",
-    "draw_index",
-    "text",
-    "settings",
-    "feedback",
-    "noise_turns",
-    "stop",
-    "round",
-    "accepted",
-    "judge_score",
-    "judge_members",
-    *GRADE,
-    "metrics",
-    "image",
-    "error_role",
-    *(f"{role}_{unit}" for role in ROLES for unit in UNITS),
-)
+    "prompt_id", "prompt", "tag", "replicate", "draw_index", "text", "settings", "feedback",
+    "noise_turns", "stop", "round", "accepted", "judge_score", "judge_members", *GRADE, "metrics",
+    "image", "error_role", *(f"{role}_{unit}" for role in ROLES for unit in UNITS),
+)  # fmt: skip
+_SEARCHES = ["prompt", "part", "replicate", "draws", "rounds", "selected", "error"]
+
+Number = TypeVar("Number", np.bool_, np.int64, np.float64)
 
 MOST_PLACES = 50_000_000
 """Searches times draws of the longest that are read into arrays."""
@@ -160,7 +145,7 @@ def assemble(
     return LoggedRun(
         parts=(Part(folder, manifest),),
         prompts=prompts,
-        searches=searches.assign(part=0)[list(SEARCH_COLUMNS)],
+        searches=searches.assign(part=0)[_SEARCHES],
         index=index,
         costs={name: matrix(values, 0.0) for name, values in _costs(table, replies, judged)},
         metrics={
@@ -255,19 +240,10 @@ def _rows_of(
     order = order[row[order] >= 0]
     first = np.full(len(ids), -1)
     first[prompt[order][::-1]] = order[::-1]
-    texts = {
-        name: [
-            value if there else ""
-            for value, there in zip(
-                table[name].take(pa.array(np.maximum(first, 0))).to_pylist()
-                if len(table)
-                else [""] * len(ids),
-                first >= 0,
-                strict=True,
-            )
-        ]
-        for name in ("prompt", "tag")
-    }
+    texts = {}
+    for name in ("prompt", "tag"):
+        texts[name] = np.full(len(ids), "", dtype=object)
+        texts[name][first >= 0] = table[name].take(pa.array(first[first >= 0])).to_pylist()
     # A search that failed before its first draw has no row to name its prompt. Without its name it
     # would make a tag of its own and be missing from comparisons, which would reward failing.
     unnamed = np.flatnonzero(first < 0)
@@ -276,7 +252,8 @@ def _rows_of(
     for number in unnamed:
         if (prompt_of := without_draws.get(str(ids[number]))) is not None:
             texts["prompt"][number], texts["tag"][number] = prompt_of.text, prompt_of.tag
-    return row[order], order, pd.DataFrame({"prompt_id": ids, **texts})
+    names_of = {name: column.tolist() for name, column in texts.items()}
+    return row[order], order, pd.DataFrame({"prompt_id": ids, **names_of})
 
 
 def _dependence(searches: pd.DataFrame, counts: Ints, table: pa.Table) -> str:

@@ -1,6 +1,6 @@
 """A run's log as arrays: one row a search, one column a draw, ready for vectorised arithmetic.
 
-Several runs that differ only in their seed may be one `LoggedRun` (`harness.analysis.pooling`).
+Several runs that differ only in their seed may be one `LoggedRun` (`harness.analysis.protocol`).
 
 Only searches that ended are in it. A score over searches under way would favour those that end
 early; how many are missing is kept, and every table and figure says it.
@@ -11,27 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from harness.analysis import prompt_sets
-from harness.analysis.measurement import measurement
-from harness.analysis.prompt_sets import Coverage
-from harness.analysis.resampling import Floats, Ints
-from harness.analysis.truncated import logged_truncation
+from harness.analysis import measurement
+from harness.analysis.measurement import Coverage
+from harness.analysis.statistics import Bools, Floats, Ints, mean_of
 from harness.config import RECORDED_IMAGES
+from harness.log import store
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
-from harness.log.schema import KEYS, ROLES
+from harness.log.schema import ROLES
 from harness.records import Prompt
 from harness.truncation import Truncated
-
-Bools = npt.NDArray[np.bool_]
-Number = TypeVar("Number", np.bool_, np.int64, np.float64)
 
 COST_AXES = {
     "nfe": ("nfe", 1.0),
@@ -63,8 +60,6 @@ FILLS = {
 }
 """Arrays of a `LoggedRun` with a place a draw, and what stands where a search drew less."""
 
-SEARCH_COLUMNS = ("prompt", "part", "replicate", "draws", "rounds", "selected", "error")
-
 
 @dataclass(frozen=True)
 class Group:
@@ -95,8 +90,9 @@ class Part:
 
     @cached_property
     def truncated(self) -> Truncated:
-        """The prompts that the text encoder cut: `harness.analysis.truncated`."""
-        return logged_truncation(self.folder, self.manifest)
+        """Which of its prompts the text encoder cut."""
+        columns = ["prompt_id", "truncated"]
+        return truncation_in(store.read(self.folder.log, "candidates", columns), self.manifest)
 
 
 @dataclass(frozen=True)
@@ -145,14 +141,14 @@ class LoggedRun:
     ranks_within: bool = False
 
     def __repr__(self) -> str:
-        from harness.analysis.reprs import run_text
+        from harness.analysis.wording import run_text
 
         return run_text(self)
 
     def _repr_html_(self) -> str:
-        from harness.analysis.reprs import run_html
+        from harness.analysis.wording import as_html, described
 
-        return run_html(self)
+        return as_html([described(self)])
 
     @property
     def folder(self) -> RunFolder:
@@ -186,18 +182,18 @@ class LoggedRun:
 
     @cached_property
     def prompt_set(self) -> Mapping[str, Prompt] | None:
-        """Its prompts by content, ended or not: `harness.analysis.prompt_sets.by_content`."""
-        return prompt_sets.by_content(self.folder, self.manifest)
+        """Its prompts by content, ended or not: `harness.analysis.measurement.by_content`."""
+        return measurement.by_content(self.folder, self.manifest)
 
     @cached_property
     def coverage(self) -> Coverage | None:
         """The share of GenEval's prompt set that it is over, if GenEval is its benchmark."""
-        return prompt_sets.coverage(self.folder, self.manifest)
+        return measurement.coverage(self.folder, self.manifest)
 
     @cached_property
     def measurement(self) -> Mapping[str, Any]:
         """The conditions of its scores: `harness.analysis.measurement.measurement`."""
-        return measurement(self.manifest, self.prompt_set)
+        return measurement.measurement(self.manifest, self.prompt_set)
 
     @property
     def draws_failed(self) -> int:
@@ -217,11 +213,6 @@ class LoggedRun:
             Group("macro", "", everything),
             *(tags if len(tags) > 1 else []),
         ]
-
-    def rows_by_tag(self) -> dict[str, Ints]:
-        """Return the row numbers of each tag's prompts, tags in order of their first prompt."""
-        tags = self.prompts["tag"].to_numpy()
-        return {str(tag): np.flatnonzero(tags == tag) for tag in dict.fromkeys(tags)}
 
     @cached_property
     def strata(self) -> list[Ints]:
@@ -280,42 +271,15 @@ class LoggedRun:
         sums: Floats = np.add.reduceat(values, starts, axis=0)
         return sums
 
-    def by_group(self, values: Floats) -> Floats:
-        """Mean of each of `groups`: (P, K) to (groups, K); NaN where a part is unknown."""
-        macro = np.mean([values[rows].mean(axis=0) for rows in self.strata], axis=0)
-        return np.stack(
-            [macro if g.kind == "macro" else values[g.rows].mean(axis=0) for g in self.groups]
-        )
-
-    def scores_by_group(self, values: Floats) -> Floats:
-        """Mean of each of `groups` over the prompts whose scores are known: (P, K) to (groups, K).
-
-        The mean over tags is one over the tags in which any is.
-        """
-        macro = known_mean(np.stack([known_mean(values[rows]) for rows in self.strata]))
-        return np.stack(
-            [macro if g.kind == "macro" else known_mean(values[g.rows]) for g in self.groups]
-        )
-
-    def place(self, part: int, table: pa.Table) -> tuple[Ints, Ints]:
-        """Return the place of each row of a part's log among the arrays: its search and column.
+    def by_group(self, values: Floats, mean: Callable[[Floats], Floats] = mean_of) -> Floats:
+        """Mean of each of `groups`: (P, K) to (groups, K).
 
         Args:
-            part: Number of the part in `parts`.
-            table: Rows of its candidates, with the columns that name a draw.
-
-        Returns:
-            Both -1 for draws of searches that have not ended.
+            values: By prompt, (P, K).
+            mean: Over rows: `mean_of` is NaN where a part is unknown, `known_mean` leaves it out.
         """
-        rows = np.flatnonzero(self.searches["part"].to_numpy() == part)
-        prompts = self.prompts["prompt_id"].to_numpy()[self.searches["prompt"].to_numpy()[rows]]
-        keys = pd.MultiIndex.from_arrays([prompts, self.searches["replicate"].to_numpy()[rows]])
-        prompt_id, replicate, index = (table[name].to_numpy() for name in KEYS["candidates"])
-        ended = keys.get_indexer(pd.MultiIndex.from_arrays([prompt_id, replicate]))
-        search = np.where(ended >= 0, rows[ended], -1)
-        hits = (self.index[search] == index[:, None]) & (search >= 0)[:, None]
-        drawn = hits.any(axis=1)
-        return np.where(drawn, search, -1), np.where(drawn, hits.argmax(axis=1), -1)
+        macro = mean(np.stack([mean(values[rows]) for rows in self.strata]))
+        return np.stack([macro if g.kind == "macro" else mean(values[g.rows]) for g in self.groups])
 
     def spent(self, axis: str, roles: Sequence[str] = ROLES) -> Floats:
         """Return what each draw cost on an axis (see `costs`) over some roles, (S, N)."""
@@ -392,11 +356,12 @@ def searches_total(manifest: Manifest, ended: int) -> int:
     return int(manifest.prompt_set.count * manifest.config["replicates"])
 
 
-def known_mean(values: Floats) -> Floats:
-    """Mean over the rows that are known (not NaN), (n, K) to (K,); NaN where none is."""
-    known = np.isfinite(values)
-    if known.all():
-        return np.asarray(values.mean(axis=0))
-    with np.errstate(invalid="ignore"):
-        means: Floats = np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)
-    return means
+def truncation_in(table: pa.Table, manifest: Manifest) -> Truncated:
+    """Return which prompts of a run had texts cut, of those with draws in a table of candidates."""
+    known = table.filter(pc.is_valid(table["truncated"]))
+    cut = known.filter(pc.greater(pc.list_value_length(known["truncated"]), 0))
+    texts: list[tuple[str, list[str]]] = [
+        (prompt_id, []) for prompt_id in known["prompt_id"].unique().to_pylist()
+    ]
+    texts += zip(cut["prompt_id"].to_pylist(), cut["truncated"].to_pylist(), strict=True)
+    return Truncated.of(manifest.prompt_set.count, texts)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.resampling import Floats
+from harness.analysis.statistics import Floats
 from harness.analysis.summary import logged_cost
 from harness.log.manifest import Manifest
 from harness.log.schema import ROLES

@@ -14,8 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr, ndtri
 
-from harness.analysis.resampling import LEVEL, Floats, Ints, bca
-from harness.analysis.statistics import BCA, STRATIFIED, Estimate, wilson
+from harness.analysis.statistics import (
+    BCA,
+    LEVEL,
+    STRATIFIED,
+    Estimate,
+    Floats,
+    Ints,
+    bca,
+    wilson,
+)
 
 NEWCOMBE = "Newcombe, paired"
 MCNEMAR = "exact McNemar"
@@ -41,15 +49,24 @@ class PairedTest:
     method: str
 
 
-def difference(first: Floats, second: Floats, *, seed: int = 0, level: float = LEVEL) -> Estimate:
-    """Mean of second minus first over prompts, with a BCa bootstrap interval over prompts.
+def difference(
+    first: Floats,
+    second: Floats,
+    tags: Sequence[Ints] | None = None,
+    *,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Estimate:
+    """Mean of second minus first, with a BCa bootstrap interval over prompts.
 
     Where BCa does not exist (all differences equal, or fewer than three prompts) the interval
-    is Newcombe's for paired proportions, and the method says so.
+    is Newcombe's for paired proportions over prompts, and the method says so.
 
     Args:
         first: Scores between 0 and 1, one a prompt.
         second: The other run's, in the same order.
+        tags: Row numbers of each tag's prompts, for the difference of the means over tags; prompts
+            are resampled within each.
         seed: Of the resampling.
         level: Nominal coverage.
 
@@ -58,32 +75,10 @@ def difference(first: Floats, second: Floats, *, seed: int = 0, level: float = L
     """
     if first.size == 0:
         raise ValueError("no common prompts to compare")
-    bands = bca((second - first)[:, None], seed=seed, level=level)
-    value, low, high = (float(x[0]) for x in (bands.value, bands.low, bands.high))
-    if np.isfinite(low) and np.isfinite(high):
-        return Estimate(value, low, high, BCA)
-    return Estimate(value, *newcombe(first, second, level=level), NEWCOMBE)
-
-
-def macro_difference(
-    first: Floats, second: Floats, tags: Sequence[Ints], *, seed: int = 0, level: float = LEVEL
-) -> Estimate:
-    """Difference of the means over tags, with a BCa interval, prompts resampled within each tag.
-
-    Where BCa does not exist the interval is Newcombe's for the means over prompts.
-
-    Args:
-        first: Scores, one a prompt.
-        second: The other run's, in the same order.
-        tags: Row numbers of each tag's prompts.
-        seed: Of the resampling.
-        level: Nominal coverage.
-    """
     bands = bca((second - first)[:, None], tags, seed=seed, level=level)
-    value, low, high = (float(x[0]) for x in (bands.value, bands.low, bands.high))
-    if np.isfinite(low) and np.isfinite(high):
-        return Estimate(value, low, high, STRATIFIED)
-    return Estimate(value, *newcombe(first, second, level=level), NEWCOMBE)
+    if bands.exists[0]:
+        return bands.first(BCA if tags is None else STRATIFIED)
+    return Estimate(float(bands.value[0]), *newcombe(first, second, level=level), NEWCOMBE)
 
 
 def newcombe(first: Floats, second: Floats, *, level: float = LEVEL) -> tuple[float, float]:
@@ -114,7 +109,9 @@ def newcombe(first: Floats, second: Floats, *, level: float = LEVEL) -> tuple[fl
     return gap - reach(p2 - l2, u1 - p1), gap + reach(u2 - p2, p1 - l1)
 
 
-def paired_test(first: Floats, second: Floats, *, seed: int = 0) -> PairedTest:
+def paired_test(
+    first: Floats, second: Floats, tags: Sequence[Ints] | None = None, *, seed: int = 0
+) -> PairedTest:
     """Test of no difference between two runs over the same prompts, two-sided.
 
     With one search a prompt every score is 0 or 1 and the test is McNemar's, exact (McNemar
@@ -125,35 +122,22 @@ def paired_test(first: Floats, second: Floats, *, seed: int = 0) -> PairedTest:
     Args:
         first: Scores, one a prompt.
         second: The other run's, in the same order.
+        tags: Row numbers of each tag's prompts, for a test of the means over tags, in which a
+            prompt of a small tag weighs more; always by sign flips.
         seed: Of the sign flips.
     """
     gaps = second - first
     wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
-    if np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all():
+    if tags is not None:
+        weights = np.zeros_like(gaps)
+        for rows in tags:
+            weights[rows] = gaps.size / (len(tags) * len(rows))
+        gaps = weights * gaps
+    elif np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all():
         # Under no difference the discordant pairs are tosses of a fair coin: twice the tail.
         p = min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
         return PairedTest(wins, losses, p, MCNEMAR)
     return PairedTest(wins, losses, _flipped(gaps, seed), SIGN_FLIP)
-
-
-def macro_test(first: Floats, second: Floats, tags: Sequence[Ints], *, seed: int = 0) -> PairedTest:
-    """Test of no difference between two runs' means over tags, two-sided.
-
-    Prompts' differences change sign at random, as in `paired_test`; the statistic is the mean
-    over tags of the mean difference, so a prompt of a small tag weighs more.
-
-    Args:
-        first: Scores, one a prompt.
-        second: The other run's, in the same order.
-        tags: Row numbers of each tag's prompts.
-        seed: Of the sign flips.
-    """
-    gaps = second - first
-    weights = np.zeros_like(gaps)
-    for rows in tags:
-        weights[rows] = gaps.size / (len(tags) * len(rows))
-    wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
-    return PairedTest(wins, losses, _flipped(weights * gaps, seed), SIGN_FLIP)
 
 
 def _flipped(gaps: Floats, seed: int) -> float:

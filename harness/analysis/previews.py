@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.analysis.judging import JUDGE, SCORER
 from harness.analysis.logged_run import LoggedRun, Part
-from harness.analysis.resampling import LEVEL, Floats, Ints, ranks, resamples
-from harness.analysis.transfer import JUDGE, SCORER
+from harness.analysis.statistics import LEVEL, Floats, Ints, ranks, resamples
 from harness.log import store
 from harness.log.grades import GRADE, graded
 from harness.records import whole_steps

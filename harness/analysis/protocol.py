@@ -1,21 +1,108 @@
-"""The protocol of a run, and whether two runs may be compared.
+"""Which runs are one experiment, which may be compared, and what must be said of each.
 
-Two scores are comparable where the prompts, the resolution and the scorer are the same. What is
-being compared (strategy, budget, judge, generator) may differ; how it is measured may not.
+Runs that differ in nothing but their seed are one experiment, repeated: pooled, the searches of a
+prompt under all seeds are that prompt's searches, as its replicates are. Two scores are comparable
+where the prompts, the resolution and the scorer are the same. What is being compared (strategy,
+budget, judge, generator) may differ; how it is measured may not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from harness.analysis.logged_run import LoggedRun
-from harness.analysis.prompt_sets import listed
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from harness.analysis.logged_run import FILLS, LoggedRun
+from harness.analysis.measurement import listed
+from harness.config import read_config
 from harness.errors import UsageError
 from harness.models import leakage
 from harness.models.bundled import is_miniature, label, suite_name
+from harness.seeds import digest
 
 ORACLE = "ORACLE run: the judge is the scorer, so its score is an upper bound"
+
+
+def pool(runs: Sequence[LoggedRun]) -> list[LoggedRun]:
+    """The runs, those that differ in nothing but their seed as one.
+
+    Runs of one seed are never pooled: the same searches twice would look like more evidence.
+
+    Returns:
+        One a kind of run, in order of first appearance; seeds ascend inside.
+    """
+    kinds: dict[str, list[LoggedRun]] = {}
+    for run in runs:
+        kinds.setdefault(_kind(run), []).append(run)
+    pooled: list[LoggedRun] = []
+    for group in kinds.values():
+        seeds = [seed for run in group for seed in run.seeds]
+        if len(group) > 1 and len(set(seeds)) == len(seeds):
+            pooled.append(_merged(sorted(group, key=lambda run: run.seeds)))
+        else:
+            pooled += group
+    return pooled
+
+
+def only(run: LoggedRun, part: int) -> LoggedRun:
+    """One of the runs that a pooled run is made of."""
+    rows = np.flatnonzero(run.searches["part"].to_numpy() == part)
+    searches = run.searches.iloc[rows].reset_index(drop=True)
+    prompts, searches["prompt"] = np.unique(searches["prompt"], return_inverse=True)
+    return run.with_arrays(
+        lambda values, fill: values[rows],
+        parts=(run.parts[part],),
+        prompts=run.prompts.iloc[prompts].reset_index(drop=True),
+        searches=searches.assign(part=0),
+    )
+
+
+def _kind(run: LoggedRun) -> str:
+    identity = read_config(run.manifest.config).identity()
+    del identity["seed"]
+    return digest([identity, run.manifest.prompt_set.digest])
+
+
+def _merged(runs: Sequence[LoggedRun]) -> LoggedRun:
+    prompts = pd.concat([run.prompts for run in runs]).drop_duplicates("prompt_id")
+    prompts = prompts.sort_values("prompt_id", ignore_index=True)
+    place = pd.Index(prompts["prompt_id"])
+    frames = []
+    for number, run in enumerate(runs):
+        rows = place.get_indexer(pd.Index(run.prompts["prompt_id"]))
+        frames.append(run.searches.assign(part=number, prompt=rows[run.searches["prompt"]]))
+    searches = pd.concat(frames, ignore_index=True)
+    order = np.lexsort([searches[name] for name in ("replicate", "part", "prompt")])
+    width = max(run.index.shape[1] for run in runs)
+
+    wide = [run.with_arrays(partial(_padded, width=width)) for run in runs]
+    dependent = next((run.dependent for run in runs if run.dependent), "")
+    if not dependent and len({run.index.shape[1] for run in runs}) > 1:
+        dependent = "searches made different numbers of draws"
+    joined = {name: np.concatenate([getattr(run, name) for run in wide])[order] for name in FILLS}
+    return LoggedRun(
+        parts=tuple(part for run in runs for part in run.parts),
+        prompts=prompts,
+        searches=searches.iloc[order].reset_index(drop=True),
+        costs={
+            name: np.concatenate([run.costs[name] for run in wide])[order] for name in runs[0].costs
+        },
+        metrics={
+            name: np.concatenate([run.metrics[name] for run in wide])[order]
+            for name in runs[0].metrics
+        },
+        dependent=dependent,
+        ranks_within=any(run.ranks_within for run in runs),
+        **joined,
+    )
+
+
+def _padded(values: npt.NDArray[Any], fill: float, *, width: int) -> npt.NDArray[Any]:
+    return np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=fill)
 
 
 def protocol_differences(first: LoggedRun, second: LoggedRun) -> list[str]:
@@ -51,26 +138,20 @@ def labels(runs: Sequence[LoggedRun]) -> list[str]:
         for c in configs
     ]
 
-    def extend(describe: Any) -> None:
+    def extend(words: Sequence[str], *, always: bool = False) -> None:
         for name in {n for n in names if names.count(n) > 1}:
             rows = [i for i, n in enumerate(names) if n == name]
-            if len({describe(configs[i]) for i in rows}) > 1:
+            if always or len({words[i] for i in rows}) > 1:
                 for i in rows:
-                    names[i] = f"{name} {describe(configs[i])}"
+                    names[i] = f"{name} {words[i]}"
 
-    extend(lambda c: ", ".join(f"{k}={v}" for k, v in sorted(c["strategy"]["options"].items())))
-    extend(lambda c: suite_name(c).partition(" with another ")[0])
-    extend(lambda c: f"judge {c['judge']['kind']}")
-    seeds = [run.seeds for run in runs]
-    for name in {n for n in names if names.count(n) > 1}:
-        rows = [i for i, n in enumerate(names) if n == name]
-        if len({tuple(seeds[i]) for i in rows}) > 1:
-            for i in rows:
-                plural = "s" if len(seeds[i]) > 1 else ""
-                names[i] = f"{name} seed{plural} {', '.join(map(str, seeds[i]))}"
-    for name in {n for n in names if names.count(n) > 1}:
-        for i in [i for i, n in enumerate(names) if n == name]:
-            names[i] = f"{name} [{runs[i].manifest.run[:8]}]"
+    options = [sorted(c["strategy"]["options"].items()) for c in configs]
+    extend([", ".join(f"{k}={v}" for k, v in of) for of in options])
+    extend([suite_name(c).partition(" with another ")[0] for c in configs])
+    extend([f"judge {c['judge']['kind']}" for c in configs])
+    seeds = [", ".join(map(str, run.seeds)) for run in runs]
+    extend([f"seed{'s' * (len(run.parts) > 1)} {of}" for run, of in zip(runs, seeds, strict=True)])
+    extend([f"[{run.manifest.run[:8]}]" for run in runs], always=True)
     # What is left is the same run given twice.
     return [f"{n} #{i + 1}" if names.count(n) > 1 else n for i, n in enumerate(names)]
 
@@ -88,7 +169,7 @@ def facts(run: LoggedRun) -> dict[str, Any]:
         "searches_failed": run.searches_failed,
         "searches_scored": run.searches_scored,
         "draws_failed": run.draws_failed,
-        "draws": int((run.index >= 0).sum()),
+        "draws_logged": int((run.index >= 0).sum()),
     }
 
 
@@ -113,7 +194,7 @@ def caption(label: str, run: LoggedRun) -> str:
         f"{images} image{'s' * (images != 1)} per prompt{pooled if len(run.parts) > 1 else ''}",
         f"{known['searches']} of {known['searches_total']} searches ended",
         f"{known['searches_failed']} failed",
-        f"{known['draws_failed']} of {known['draws']} draws failed",
+        f"{known['draws_failed']} of {known['draws_logged']} draws failed",
         *remarks(run),
     ]
     return f"{label}: {', '.join(parts)}"

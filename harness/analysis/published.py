@@ -98,31 +98,19 @@ def published_points(frame: pd.DataFrame, runs: Sequence[LoggedRun]) -> pd.DataF
             "benchmark": entry["benchmark"],
         }
 
-        def add(
-            kind: str,
-            score: float,
-            *,
-            tag: str = "",
-            derived: bool = False,
-            base: dict[str, Any] = base,
-            why: str = why,
-        ) -> None:
-            point = {"kind": kind, "tag": tag, "score": score, "derived": derived, "reason": why}
-            rows.append(base | point)
-
         tags = {tag: float(entry[tag]) for tag in tag_names if pd.notna(entry[tag])}
-        overall = entry["overall_kind"]
+        overall, points = entry["overall_kind"], []
         if pd.notna(entry["overall_reported"]):
-            score = float(entry["overall_reported"])
-            if overall in ("micro", "macro"):
-                add(overall, score)
-            else:
+            kind, reason = overall, why
+            if overall not in ("micro", "macro"):
                 unsaid = "whether the printed overall is micro or macro is not known"
-                add("unknown", score, why=f"{unsaid}; {why}" if why else unsaid)
+                kind, reason = "unknown", f"{unsaid}; {why}" if why else unsaid
+            points.append((kind, "", float(entry["overall_reported"]), False, reason))
         if overall != "macro" and len(tags) == len(tag_names):
-            add("macro", sum(tags.values()) / len(tags), derived=True)
-        for tag, score in tags.items():
-            add("tag", score, tag=tag)
+            points.append(("macro", "", sum(tags.values()) / len(tags), True, why))
+        points += [("tag", tag, score, False, why) for tag, score in tags.items()]
+        names = ("kind", "tag", "score", "derived", "reason")
+        rows += [base | dict(zip(names, point, strict=True)) for point in points]
     columns = ["method", "generator", "selection", "n", "draws", "kind", "tag", "score", "source",
                "derived", "benchmark", "reason"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)

@@ -17,8 +17,7 @@ import pandas as pd
 from harness.analysis.comparison import common
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.pairs import difference
-from harness.analysis.resampling import Floats
-from harness.analysis.statistics import Estimate, mean_bands, mean_interval
+from harness.analysis.statistics import Estimate, Floats, mean_bands, mean_interval
 
 FEEDBACK, FRESH = "with feedback", "fresh"
 
@@ -63,17 +62,12 @@ def rejections_table(
 ) -> pd.DataFrame:
     """Success of a draw after k rejections, by run and kind of draw.
 
-    Args:
-        runs: The runs.
-        names: What to call each.
-        seed: Of the bootstrap over prompts.
-
     Returns:
         One row a run, kind of draw and k that any search reached: `run`, `draw`, `rejections`,
         `success` (mean over prompts) with `low`, `high` and `method`, `searches` and `prompts` that
         it is over.
     """
-    rows: list[dict[str, Any]] = []
+    parts = []
     for run, name in zip(runs, names, strict=True):
         for draw in (FEEDBACK, FRESH):
             outcomes = _outcomes(run, draw)
@@ -83,30 +77,16 @@ def rejections_table(
                 continue
             values = run.scores_by_prompt(outcomes[:, reached])
             bands, methods = mean_bands(values, seed=seed)
-            rows += [
-                {
-                    "run": name,
-                    "draw": draw,
-                    "rejections": int(k),
-                    "success": float(bands.value[place]),
-                    "low": float(bands.low[place]),
-                    "high": float(bands.high[place]),
-                    "method": str(methods[place]),
-                    "searches": int(searches[k]),
-                    "prompts": int(np.isfinite(values[:, place]).sum()),
-                }
-                for place, k in enumerate(reached)
-            ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+            columns = (
+                name, draw, reached, bands.value, bands.low, bands.high, methods,
+                searches[reached], np.isfinite(values).sum(axis=0),
+            )  # fmt: skip
+            parts.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
 def ends_table(runs: Sequence[LoggedRun], names: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
     """Count what keeps each run's score from 1: unsolved prompts and the judge's errors.
-
-    Args:
-        runs: The runs.
-        names: What to call each.
-        seed: Of the bootstrap over prompts.
 
     Returns:
         One row a run with scores: `run`, `prompts`, `unsolved` (share of prompts of which no draw
@@ -128,21 +108,13 @@ def ends_table(runs: Sequence[LoggedRun], names: Sequence[str], *, seed: int = 0
         known = np.isfinite(run.outcomes_of(selected))
         place = np.arange(len(selected)), np.maximum(selected, 0)
         wrong, accepted = known & ~run.correct[place], run.accepted[place]
+        reasons = wrong & accepted, wrong & ~accepted & right, wrong & ~accepted & ~right
         rows.append(
-            {
-                "run": name,
-                "prompts": len(solved),
-                "unsolved": unsolved.value,
-                "low": unsolved.low,
-                "high": unsolved.high,
-                "method": unsolved.method,
-                "searches": int(known.sum()),
-                "wrong": int(wrong.sum()),
-                "wrong_accepted": int((wrong & accepted).sum()),
-                "right_rejected": int((wrong & ~accepted & right).sum()),
-                "none_right": int((wrong & ~accepted & ~right).sum()),
-            }
-        )
+            (
+                name, len(solved), unsolved.value, unsolved.low, unsolved.high, unsolved.method,
+                *(int(these.sum()) for these in (known, wrong, *reasons)),
+            )
+        )  # fmt: skip
     return pd.DataFrame(rows, columns=ENDS)
 
 
@@ -173,11 +145,6 @@ def payoffs(runs: Sequence[LoggedRun], names: Sequence[str], *, seed: int = 0) -
     After one rejection both have searched alike, so that what the next draw is worth hangs on
     nothing but the feedback (and the models, where these differ). After more, the one run is left
     with the prompts that feedback did not help.
-
-    Args:
-        runs: The runs.
-        names: What to call each.
-        seed: Of the bootstrap over prompts.
 
     Returns:
         One a run in which feedback comes after one rejection; none where no run draws anew, or

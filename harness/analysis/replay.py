@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from harness.analysis.logged_run import LoggedRun, Part
-from harness.analysis.resampling import Ints
+from harness.analysis.statistics import Ints
 from harness.engine.deadline import deadline
 from harness.engine.searches import Search, SearchKey, timed_out
 from harness.errors import HarnessError

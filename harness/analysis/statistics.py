@@ -1,5 +1,8 @@
-"""Intervals for scores. Prompts are the resampling unit: images of one prompt are not independent.
+"""Scores with intervals: the bootstrap over prompts, for one mean or for thousands at once.
 
+Prompts are the resampling unit, since images of one prompt are not independent. Resampling them
+once, as counts, turns the bootstrap of all points of a curve into one matrix product: `counts @
+values`. The resamples are the same for every point, so neighbouring intervals do not jitter apart.
 Every interval says which method made it, because the usual one does not always exist.
 """
 
@@ -7,27 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+import pandas as pd
+from scipy.special import ndtr, ndtri
 
-from harness.analysis.resampling import LEVEL, RESAMPLES, Bands, Floats, Ints, bca
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
-__all__ = [
-    "LEVEL",
-    "RESAMPLES",
-    "Estimate",
-    "filled",
-    "macro_bands",
-    "macro_interval",
-    "mean_bands",
-    "mean_interval",
-    "measure_interval",
-    "wilson",
-]
+RESAMPLES = 2000
+LEVEL = 0.95
 
 BCA, STRATIFIED, WILSON = "BCa bootstrap", "BCa bootstrap, by tag", "Wilson"
+
+_EQUAL = 1e-6
+"""Resampled means (single precision) closer than this to the mean count as equal to it."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,152 @@ class Estimate:
         value: The score.
         low: Lower end of the interval.
         high: Upper end.
-        method: "BCa bootstrap", "BCa bootstrap, by tag" (prompts resampled within tags), or
-            "Wilson".
+        method: `BCA`, `STRATIFIED` (prompts resampled within tags), or `WILSON`.
     """
 
     value: float
     low: float
     high: float
     method: str
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Means of some columns with their intervals.
+
+    Attributes:
+        value: Mean of each column, shape (columns,).
+        low: Lower ends; NaN where the method does not exist.
+        high: Upper ends; NaN likewise.
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+    def first(self, method: str) -> Estimate:
+        """Return the first column's, whose interval is by a method."""
+        return Estimate(float(self.value[0]), float(self.low[0]), float(self.high[0]), method)
+
+    @property
+    def exists(self) -> npt.NDArray[np.bool_]:
+        """True for the columns that have an interval, (columns,)."""
+        return np.isfinite(self.low) & np.isfinite(self.high)
+
+
+@lru_cache(maxsize=64)
+def resamples(prompts: int, seed: int, stratum: int = 0) -> npt.NDArray[np.float32]:
+    """Weights of `RESAMPLES` resamples of some prompts with replacement.
+
+    Args:
+        prompts: How many there are.
+        seed: Of the resampling.
+        stratum: Strata of one seed are resampled independently.
+
+    Returns:
+        Shape (RESAMPLES, prompts); every row sums to 1. Read-only, since it is shared.
+    """
+    rng = np.random.default_rng([seed, stratum])
+    picks = rng.integers(0, prompts, (RESAMPLES, prompts))
+    flat = (picks + np.arange(RESAMPLES)[:, None] * prompts).ravel()
+    counts = np.bincount(flat, minlength=RESAMPLES * prompts).reshape(RESAMPLES, prompts)
+    weights = (counts / prompts).astype(np.float32)
+    weights.setflags(write=False)
+    return weights
+
+
+def resampled_means(values: Floats, seed: int, stratum: int = 0) -> npt.NDArray[np.float32]:
+    """Means of every column over every resample.
+
+    Args:
+        values: Shape (prompts, columns).
+        seed: Of the resampling.
+        stratum: See `resamples`.
+
+    Returns:
+        Shape (columns, RESAMPLES): a column's resamples lie together, as sorting likes them.
+    """
+    weights = resamples(len(values), seed, stratum)
+    product: npt.NDArray[np.float32] = values.T.astype(np.float32) @ weights.T
+    return product
+
+
+def bca(values: Floats, strata: Sequence[Ints] | None = None, *, seed: int, level: float) -> Bands:
+    """Mean of every column, or of its strata's means, with the BCa bootstrap interval.
+
+    Efron (1987), "Better bootstrap confidence intervals", JASA 82:171. Prompts are resampled
+    within their strata. The acceleration is the jackknife's over prompts; for several samples it
+    is that of Efron and Tibshirani (1993), "An Introduction to the Bootstrap", eq. 14.15 summed
+    over samples, each prompt's influence being its deviation from its stratum's mean over the
+    stratum's size. Resamples equal to the mean count half in the bias correction. Both as in
+    `scipy.stats.bootstrap`.
+
+    Args:
+        values: Shape (prompts, columns).
+        strata: Row numbers of each stratum, whose means count alike, in order of the strata's names
+            (each is resampled by its place among them); by default one of all rows.
+        seed: Of the resampling.
+        level: Nominal coverage.
+
+    Returns:
+        Ends are NaN for columns where BCa does not exist: fewer than three prompts, all values of
+        each stratum equal, or every resample on one side of the mean.
+    """
+    # In order of value, so that an interval hangs on the scores and never on who listed them how.
+    parts = [np.sort(values[rows], axis=0) for rows in (strata or [np.arange(len(values))])]
+    centres = [part.mean(axis=0) for part in parts]
+    value: Floats = np.mean(centres, axis=0)
+    nothing = np.full_like(value, np.nan)
+    if sum(map(len, parts)) < 3:
+        return Bands(value, nothing, nothing.copy())
+    alone = len(parts) == 1
+    means = np.zeros((values.shape[1], RESAMPLES), np.float32)
+    squares, cubes = np.zeros_like(value), np.zeros_like(value)
+    for number, (part, centre) in enumerate(zip(parts, centres, strict=True)):
+        means += resampled_means(part, seed, 0 if alone else number + 1) / len(parts)
+        influence = (part - centre) / (len(part) * len(parts))
+        squared = influence * influence
+        squares += squared.sum(axis=0)
+        # A power of three would call the general power for every element.
+        cubes += np.einsum("ij,ij->j", squared, influence)
+    varied = squares * len(values) > 1e-18
+    means.sort(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        acceleration = cubes / (6 * squares**1.5)
+        below = np.count_nonzero(means < _single(value - _EQUAL), axis=1) / RESAMPLES
+        above = np.count_nonzero(means > _single(value + _EQUAL), axis=1) / RESAMPLES
+        bias = ndtri(below + (1 - below - above) / 2)
+        ends = np.array([[(1 - level) / 2], [(1 + level) / 2]])
+        z = np.asarray(ndtri(ends)) + bias
+        shares = ndtr(bias + z / (1 - acceleration * z))
+    shares[:, ~varied] = np.nan
+    low, high = quantiles(means, shares)
+    return Bands(value, low, high)
+
+
+def _single(values: Floats) -> npt.NDArray[np.float32]:
+    """A column in the resamples' precision, which compares twice as fast."""
+    column: npt.NDArray[np.float32] = values.astype(np.float32)[:, None]
+    return column
+
+
+def quantiles(ordered: npt.NDArray[np.float32], shares: Floats) -> Floats:
+    """Quantiles of sorted rows, each row at shares of its own, interpolated linearly.
+
+    Args:
+        ordered: Shape (rows, n), ascending along the rows.
+        shares: Shape (any, rows), between 0 and 1 or NaN.
+
+    Returns:
+        Shape (any, rows); NaN where the share is.
+    """
+    place = np.nan_to_num(shares) * (ordered.shape[1] - 1)
+    lower = np.floor(place).astype(np.int64)
+    upper = np.minimum(lower + 1, ordered.shape[1] - 1)
+    rows = np.arange(len(ordered))
+    left, right = ordered[rows, lower].astype(float), ordered[rows, upper].astype(float)
+    result: Floats = np.where(np.isnan(shares), np.nan, left + (right - left) * (place - lower))
+    return result
 
 
 def wilson(successes: float, n: int, level: float = LEVEL) -> tuple[float, float]:
@@ -81,25 +219,16 @@ def mean_interval(values: Sequence[float], *, seed: int = 0, level: float = LEVE
     if scores.size == 0:
         raise ValueError("no values to estimate a mean from")
     bands, methods = mean_bands(scores[:, None], seed=seed, level=level)
-    return Estimate(
-        float(bands.value[0]), float(bands.low[0]), float(bands.high[0]), str(methods[0])
-    )
+    return bands.first(str(methods[0]))
 
 
 def measure_interval(values: Sequence[float], *, seed: int = 0, level: float = LEVEL) -> Estimate:
-    """Mean over prompts of numbers on any scale, with a seeded BCa bootstrap interval.
+    """Return `mean_interval` for numbers on any scale: where BCa does not exist there is none.
 
-    Where BCa does not exist there is no interval: its ends are NaN and its method is "".
-
-    Args:
-        values: One number a prompt.
-        seed: Of the resampling.
-        level: Nominal coverage.
+    Its ends are then NaN and its method is "".
     """
     bands = bca(np.asarray(values, dtype=float)[:, None], seed=seed, level=level)
-    low, high = float(bands.low[0]), float(bands.high[0])
-    exists = bool(np.isfinite(low) and np.isfinite(high))
-    return Estimate(float(bands.value[0]), low, high, BCA if exists else "")
+    return bands.first(BCA if bands.exists[0] else "")
 
 
 def macro_interval(
@@ -123,34 +252,36 @@ def macro_interval(
         raise ValueError("every group needs at least one value")
     ends = np.cumsum([array.size for array in arrays])
     strata = [np.arange(end - a.size, end) for end, a in zip(ends, arrays, strict=True)]
-    bands, methods = macro_bands(np.concatenate(arrays)[:, None], strata, seed=seed, level=level)
-    return Estimate(
-        float(bands.value[0]), float(bands.low[0]), float(bands.high[0]), str(methods[0])
-    )
+    bands, methods = mean_bands(np.concatenate(arrays)[:, None], strata, seed=seed, level=level)
+    return bands.first(str(methods[0]))
 
 
 def mean_bands(
-    values: Floats, *, seed: int = 0, level: float = LEVEL
+    values: Floats, strata: Sequence[Ints] | None = None, *, seed: int = 0, level: float = LEVEL
 ) -> tuple[Bands, npt.NDArray[np.str_]]:
-    """`mean_interval` for many columns of scores at once.
+    """Return `mean_interval`, or with strata `macro_interval`, of many columns of scores at once.
 
     Args:
         values: Shape (prompts, columns), between 0 and 1. A column is over the prompts that are
             known in it (not NaN).
+        strata: Row numbers of each tag's prompts.
         seed: Of the resampling.
         level: Nominal coverage.
 
     Returns:
         The bands, and the method of each column's.
     """
-    return _over_known(values, None, seed, level)
-
-
-def macro_bands(
-    values: Floats, strata: Sequence[Ints], *, seed: int = 0, level: float = LEVEL
-) -> tuple[Bands, npt.NDArray[np.str_]]:
-    """`macro_interval` for many columns of scores at once; `strata` are the tags' row numbers."""
-    return _over_known(values, strata, seed, level)
+    bands, counts = known_bca(values, strata, seed=seed, level=level)
+    low, high = bands.low.copy(), bands.high.copy()
+    known = np.isfinite(bands.value)
+    methods = np.where(known, BCA if strata is None else STRATIFIED, "")
+    for column in np.flatnonzero(known & ~bands.exists):
+        # Means of replicates may overshoot 1 by a rounding error.
+        n = int(counts[column])
+        successes = float(np.clip(bands.value[column], 0.0, 1.0)) * n
+        low[column], high[column] = wilson(successes, n, level)
+        methods[column] = WILSON
+    return Bands(bands.value, low, high), methods
 
 
 def known_bca(
@@ -187,31 +318,22 @@ def known_bca(
     return Bands(*parts), counts
 
 
-def _over_known(
-    values: Floats, strata: Sequence[Ints] | None, seed: int, level: float
-) -> tuple[Bands, npt.NDArray[np.str_]]:
-    bands, counts = known_bca(values, strata, seed=seed, level=level)
-    return filled(bands, counts, BCA if strata is None else STRATIFIED, level)
+def mean_of(values: Floats) -> Floats:
+    """Mean over rows, (n, K) to (K,)."""
+    return np.asarray(values.mean(axis=0))
 
 
-def filled(
-    bands: Bands, counts: Ints, method: str, level: float
-) -> tuple[Bands, npt.NDArray[np.str_]]:
-    """Bands with Wilson's interval where the bootstrap has none, and the method of each.
+def known_mean(values: Floats) -> Floats:
+    """Mean over the rows that are known (not NaN), (n, K) to (K,); NaN where none is."""
+    known = np.isfinite(values)
+    if known.all():
+        return mean_of(values)
+    with np.errstate(invalid="ignore"):
+        means: Floats = np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)
+    return means
 
-    Args:
-        bands: The bands.
-        counts: Prompts that each column is over, (columns,).
-        method: The bootstrap's name.
-        level: Nominal coverage.
-    """
-    low, high = bands.low.copy(), bands.high.copy()
-    known = np.isfinite(bands.value)
-    methods = np.where(known, method, "")
-    for column in np.flatnonzero(known & ~(np.isfinite(low) & np.isfinite(high))):
-        # Means of replicates may overshoot 1 by a rounding error.
-        n = int(counts[column])
-        successes = float(np.clip(bands.value[column], 0.0, 1.0)) * n
-        low[column], high[column] = wilson(successes, n, level)
-        methods[column] = WILSON
-    return Bands(bands.value, low, high), methods
+
+def ranks(values: Floats) -> Floats:
+    """Return the rank of each value among all, from 1; equal values share their mean rank."""
+    # Importing scipy.stats for this would take half a second.
+    return np.asarray(pd.Series(values).rank(), dtype=np.float64)

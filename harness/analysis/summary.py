@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.analysis.loading import ended
-from harness.analysis.logged_run import LoggedRun, searches_total
+from harness.analysis.logged_run import LoggedRun, searches_total, truncation_in
 from harness.analysis.statistics import Estimate, macro_interval, mean_interval, measure_interval
-from harness.analysis.truncated import truncation_in
 from harness.log import store
 from harness.log.costs import COSTS, REPLIES, WORKED, sums
 from harness.log.frame import load_searches
@@ -128,7 +127,8 @@ def summary_of(
     if logged is not None and manifest.config["scorer"]:
         scored, least = logged.searches_scored, logged.least
         scores = logged.scores()
-        by_tag = {str(tag): scores[rows] for tag, rows in logged.rows_by_tag().items()}
+        tag_of = logged.prompts["tag"].to_numpy()
+        by_tag = {str(tag): scores[tag_of == tag] for tag in dict.fromkeys(tag_of)}
         known = {tag: of[np.isfinite(of)].tolist() for tag, of in by_tag.items()}
         tags = {
             tag: (mean_interval(known[tag]) if known[tag] else None, len(known[tag]), len(of))

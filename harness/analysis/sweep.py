@@ -2,7 +2,7 @@
 
 All points share their draws, so they are compared prompt by prompt. A point's cost is that of the
 search, verification included and the benchmark's own grading left out. Banks that differ in their
-seed alone are one, pooled as runs are (`harness.analysis.pooling`).
+seed alone are one, pooled as runs are (`harness.analysis.protocol`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from harness.abilities import has_scale
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.missing_draws import LacksDraws
 from harness.analysis.pairs import difference
-from harness.analysis.pooling import pool
+from harness.analysis.protocol import pool
 from harness.analysis.rejudged import ORACLE, judge_name
-from harness.analysis.resampling import Floats
-from harness.analysis.statistics import mean_interval
+from harness.analysis.statistics import Floats, mean_interval
 from harness.analysis.what_if import Bank
 from harness.config import RunConfig, read_config
 from harness.errors import UsageError

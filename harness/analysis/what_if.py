@@ -38,7 +38,7 @@ from harness.analysis.rejudged import (
     with_columns,
 )
 from harness.analysis.replay import logged_searches
-from harness.analysis.resampling import Floats
+from harness.analysis.statistics import Floats
 from harness.analysis.summary import Summary, summary_of
 from harness.config import RECORDED_IMAGES, RunConfig, read_config
 from harness.engine.deadline import deadline

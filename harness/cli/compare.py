@@ -131,8 +131,8 @@ def _score(row: Mapping[Hashable, Any]) -> str:
 
 def _pair(row: Mapping[Hashable, Any], findings: Findings | None) -> str:
     """Return the line about a pair: micro difference, and that at equal cost of known findings."""
+    from harness.analysis.comparison import equal_cost
     from harness.analysis.curves import AXES
-    from harness.analysis.matched import equal_cost
 
     names = f"{row['second']} minus {row['first']}: "
     if row["difference"] != row["difference"]:

@@ -34,8 +34,7 @@ def forecast(runs: tuple[Location, ...], budget: int, as_json: bool, seed: int) 
     prints how well smaller parts of the log predict the whole of it.
     """
     from harness.analysis.loading import load_run
-    from harness.analysis.pooling import pool
-    from harness.analysis.protocol import labels
+    from harness.analysis.protocol import labels, pool
 
     pooled = pool([load_run(place) for place in runs])
     results = {

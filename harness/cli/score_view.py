@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.analysis import skills
-from harness.analysis.prompt_sets import GENEVAL, covered
+from harness.analysis.evidence import skills_line
+from harness.analysis.measurement import GENEVAL, covered
 from harness.analysis.summary import summarise
 from harness.analysis.wording import n_of
 from harness.cli.tables import scores_table
@@ -56,7 +56,7 @@ def print_scores(folder: RunFolder, results: Sequence[Path]) -> Scores:
         f"models    {parts}{original}; {spec['dtype']}, batches of {spec['batch_size']}",
         f"images    {everything.scored} of {everything.images} scored, of {everything.prompts} "
         f"prompts{f'; {left_out} not scored, and in no score' if left_out else ''}",
-        *skills.line(skills.by_skill(folder, manifest, selected=False)),
+        *skills_line(folder, manifest, selected=False),
         *covered(folder, manifest),
         *measured,
         f"scorer    {seconds:.1f} device-s, {counted}{speed}",

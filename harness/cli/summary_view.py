@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.analysis import skills
+from harness.analysis.evidence import skills_line
+from harness.analysis.measurement import covered
 from harness.analysis.money import Price, spending
-from harness.analysis.prompt_sets import covered
 from harness.analysis.protocol import without_score
 from harness.analysis.summary import Summary, summarise
 from harness.analysis.wording import n_of
@@ -97,7 +97,7 @@ def _facts(summary: Summary, folder: RunFolder | None) -> list[str]:
     ]
     lines += notice_of(read_config(summary.manifest.config))
     if folder is not None:
-        lines += skills.line(skills.by_skill(folder, summary.manifest, selected=True))
+        lines += skills_line(folder, summary.manifest, selected=True)
     lines.append(f"truncated {summary.truncated.summary}")
     for run, count in summary.reused.items():
         lines.append(f"reused    {count} draws of run {run}, with what they cost there")

@@ -103,9 +103,8 @@ def _sweep(
 
     from harness.analysis import sweep as grid
     from harness.analysis.loading import load_run
-    from harness.analysis.pooling import pool
     from harness.analysis.previews import previews_table
-    from harness.analysis.protocol import caption, check_comparable, labels, warnings
+    from harness.analysis.protocol import caption, check_comparable, labels, pool, warnings
     from harness.analysis.rejudged import judge_name
     from harness.analysis.what_if import Bank
     from harness.cli.tables import print_table

@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.geneval import metadata
 from harness.analysis.curves import run_curves
 from harness.analysis.loading import load_run
-from harness.analysis.logged_run import known_mean
 from harness.analysis.measurement import sizes_total
+from harness.analysis.statistics import known_mean
 from harness.config import RECORDED_IMAGES, RECORDED_JUDGE, RECORDED_SCORER, Plugin, RunConfig
 from harness.engine.launch import Execution, work
 from harness.engine.sources import Known

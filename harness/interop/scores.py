@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from harness.analysis.resampling import Floats
-from harness.analysis.statistics import Estimate, macro_interval, mean_interval
+from harness.analysis.statistics import Estimate, Floats, macro_interval, mean_interval
 from harness.errors import HarnessError
 from harness.log import integrity, store
 from harness.log.costs import WORKED, spent

@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis import rejections
+from harness.analysis.comparison import equal_cost
 from harness.analysis.findings import Findings
 from harness.analysis.ledger import LEDGER
 from harness.analysis.logged_run import PADDED
-from harness.analysis.matched import equal_cost
 from harness.analysis.money import UNPRICED
 from harness.report.tables import Table
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.analysis.comparison import NO_NUMBERS
 from harness.analysis.curves import SELECTORS
 from harness.analysis.ledger import LEDGER
-from harness.analysis.matched import NO_NUMBERS
 from harness.analysis.rejections import ending
 from harness.analysis.wording import UNKNOWN, n_of, score
 from harness.report.tables import Table

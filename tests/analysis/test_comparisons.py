@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.geneval.classes import TAGS
-from harness.analysis.comparison import comparison_table
+from harness.analysis.comparison import comparison_table, matched_table
 from harness.analysis.curves import run_curves
-from harness.analysis.matched import matched_table
 from harness.analysis.protocol import (
     caption,
     check_comparable,

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 from harness.analysis.comparison import comparison_table
-from harness.analysis.curve_tables import curve_table, gap_table
 from harness.analysis.curves import ACCEPTED, ORACLE, RANDOM, SCORE, STRATEGY, run_curves
 from harness.analysis.loading import load_run
 from harness.analysis.protocol import caption
 from harness.analysis.replay import budget_grid, replay
 from harness.analysis.summary import summarise
+from harness.analysis.tables import curve_table, gap_table
 from harness.engine.searches import Search, timed_out
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.records import Candidate, Draw, Task

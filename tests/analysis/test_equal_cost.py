@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from harness.analysis.matched import COLUMNS, equal_cost
+from harness.analysis.comparison import MATCHED, equal_cost
 
 NAN = float("nan")
 BEYOND = "beyond the log of dear, which ends at 2 (0.5)"
@@ -15,7 +15,7 @@ BEYOND = "beyond the log of dear, which ends at 2 (0.5)"
 
 def table(*rows: dict[str, object]) -> pd.DataFrame:
     empty = {"difference": NAN, "low": NAN, "high": NAN, "note": "", "cost_axis": "nfe"}
-    return pd.DataFrame([empty | row for row in rows], columns=COLUMNS)
+    return pd.DataFrame([empty | row for row in rows], columns=MATCHED)
 
 
 @pytest.mark.parametrize(("run", "sign"), [("dear", -1), ("cheap", 1)])

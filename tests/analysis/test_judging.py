@@ -10,18 +10,26 @@ import pandas as pd
 import pytest
 
 from benchmarks.dpg_bench.benchmark import DPGBench
-from harness.analysis import skills
+from harness.analysis import evidence
 from harness.analysis.curves import AXES, run_curves
 from harness.analysis.findings import analyse
-from harness.analysis.judging import agreement_table, area, peaks_table, roc_table
+from harness.analysis.judging import (
+    JUDGE,
+    SCORER,
+    agreement_table,
+    area,
+    peaks_table,
+    roc_table,
+    transfer_table,
+)
 from harness.analysis.ledger import (
     LEDGER,
     disagreements_table,
     known_axes,
     ledger_curves,
 )
+from harness.analysis.logged_run import LoggedRun
 from harness.analysis.money import Price, by_draw
-from harness.analysis.transfer import SCORER
 from harness.log.frame import load
 from harness.records import Answer
 from tests.analysis.conftest import MakeRun
@@ -172,10 +180,10 @@ def test_both_programs_of_dpg_bench_are_computed_from_one_log(
         {"prompt_id": "a", "answers": answers("yes", "yes", "no", "yes"), **facts},
         {"prompt_id": "b", "answers": answers("yes", "no"), **facts},
     ]
-    monkeypatch.setattr(skills, "scoring_benchmark", lambda part: benchmark)
-    monkeypatch.setattr(skills, "read_prompts", lambda folder, manifest: benchmark.prompts())
-    monkeypatch.setattr(skills, "selected_rows", lambda folder: rows)
-    table = skills.dpg_table([run], ["r"]).set_index("measure")
+    monkeypatch.setattr(evidence, "scoring_benchmark", lambda part: benchmark)
+    monkeypatch.setattr(evidence, "read_prompts", lambda folder, manifest: benchmark.prompts())
+    monkeypatch.setattr(evidence, "selected_rows", lambda folder: rows)
+    table = evidence.dpg_table([run], ["r"]).set_index("measure")
     score = table.loc["score"]
     # a: images (1 + 1)/2 and (0 + 0)/2; b: 1 and 0. Officially a's first question is lost, and its
     # second depends on it, so that a has no score.
@@ -186,5 +194,48 @@ def test_both_programs_of_dpg_bench_are_computed_from_one_log(
     assert table.loc["entity", "official"] == 0  # of the last image only
     assert table.loc["entity", "patched"] == pytest.approx(50)
     assert pd.isna(table.loc["attribute", "official"])
-    monkeypatch.setattr(skills, "scoring_benchmark", lambda part: replace(benchmark, path="none"))
-    assert skills.dpg_table([run], ["r"]).empty
+    monkeypatch.setattr(evidence, "scoring_benchmark", lambda part: replace(benchmark, path="none"))
+    assert evidence.dpg_table([run], ["r"]).empty
+
+
+def selecting(found: LoggedRun, **metrics: np.ndarray) -> LoggedRun:
+    """The run as if it had selected the draw of the highest judge's score."""
+    searches = found.searches.assign(selected=found.judge_score.argmax(axis=1))
+    return replace(found, searches=searches, metrics=metrics)
+
+
+def test_a_measure_that_follows_the_judge_transfers_and_a_blind_one_does_not(
+    make_run: MakeRun,
+) -> None:
+    found = make_run("r", budget=6)
+    follows = 100 * found.judge_score - 7  # another scale, and the same order
+    constant = np.full(found.index.shape, 3.0)
+    opposite = -found.judge_score
+    run = selecting(found, follows=follows, constant=constant, opposite=opposite)
+    table = transfer_table([run], ["r"]).set_index("measure")
+    assert list(table.index) == [JUDGE, SCORER, "follows", "constant", "opposite"]
+    gain = (found.judge_score.max(axis=1) - found.judge_score.mean(axis=1)).mean()
+    assert table.loc[JUDGE, "gain"] == pytest.approx(gain)
+    assert table.loc["follows", "gain"] == pytest.approx(100 * gain)
+    for name, transfer in (("follows", 1.0), ("opposite", -1.0)):
+        row = table.loc[name, ["transfer", "least", "most"]].tolist()
+        assert row == pytest.approx([transfer] * 3, rel=1e-4)
+    assert table.loc["constant", "gain"] == 0
+    assert table.loc["constant", ["transfer"]].isna().all()
+    assert table.loc[JUDGE, ["transfer", "least", "most"]].isna().all()
+    chosen = run.searches["selected"].to_numpy()
+    scorer = found.value[np.arange(len(chosen)), chosen] - found.value.mean(axis=1)
+    assert table.loc[SCORER, "gain"] == pytest.approx(scorer.mean())
+
+
+def test_without_a_gain_by_the_judge_there_is_no_transfer(make_run: MakeRun) -> None:
+    found = make_run("r", budget=6)
+    metric = found.judge_score.copy()
+    first = replace(selecting(found, own=metric), searches=found.searches.assign(selected=0))
+    flat = replace(first, judge_score=np.zeros(found.index.shape))
+    table = transfer_table([flat], ["r"]).set_index("measure")
+    assert table.loc[JUDGE, "gain"] == 0 and table["transfer"].isna().all()
+
+
+def test_runs_without_metrics_have_no_rows(make_run: MakeRun) -> None:
+    assert transfer_table([make_run("r", budget=4)], ["r"]).empty

@@ -13,8 +13,6 @@ from harness.analysis.pairs import (
     detectable,
     difference,
     holm,
-    macro_difference,
-    macro_test,
     newcombe,
     paired_test,
 )
@@ -56,11 +54,11 @@ def test_the_macro_test_weighs_tags_alike() -> None:
     large = first.copy()
     large[10:20] = 1.0  # … weigh more than ten of a large one beside the same noise
     noise = np.where(np.arange(90) % 3 == 0, 0.25, -0.25) * (np.arange(90) >= 30)
-    found = macro_test(first + noise, small, tags), macro_test(first + noise, large, tags)
+    found = paired_test(first + noise, small, tags), paired_test(first + noise, large, tags)
     assert found[0].p < found[1].p and found[0].method == SIGN_FLIP
     equal = [np.arange(45), np.arange(45, 90)]
-    assert macro_test(first + noise, small, equal).p == paired_test(first + noise, small).p
-    assert macro_test(first, first, tags).p == 1.0
+    assert paired_test(first + noise, small, equal).p == paired_test(first + noise, small).p
+    assert paired_test(first, first, tags).p == 1.0
 
 
 @pytest.mark.slow
@@ -70,7 +68,7 @@ def test_the_macro_test_rejects_as_often_as_it_says() -> None:
     p_values = []
     for _ in range(300):
         first, second = rng.integers(0, 4, (2, 120)) / 3
-        p_values.append(macro_test(first, second, tags).p)
+        p_values.append(paired_test(first, second, tags).p)
     # Three standard errors of 0.05 over 300 trials are 0.038.
     assert np.mean(np.array(p_values) <= 0.05) <= 0.088 and np.mean(p_values) > 0.4
 
@@ -90,7 +88,7 @@ def test_equal_runs_have_an_interval_with_width_and_its_method() -> None:
     ones = np.ones(30)
     estimate = difference(ones, ones)
     assert estimate.method == NEWCOMBE and estimate.low < 0 < estimate.high
-    assert macro_difference(ones, ones, [np.arange(15), np.arange(15, 30)]).method == NEWCOMBE
+    assert difference(ones, ones, [np.arange(15), np.arange(15, 30)]).method == NEWCOMBE
     with pytest.raises(ValueError, match="common prompts"):
         difference(np.array([]), np.array([]))
 

@@ -9,8 +9,8 @@ import pytest
 
 from harness.analysis import analyse
 from harness.analysis.curves import run_curves
-from harness.analysis.pooling import only, pool, seeds_table
-from harness.analysis.protocol import caption, facts, labels
+from harness.analysis.protocol import caption, facts, labels, only, pool
+from harness.analysis.tables import seeds_table
 from harness.errors import Interrupted
 from tests.analysis.conftest import MakeRun
 from tests.runs import run, stub_plan

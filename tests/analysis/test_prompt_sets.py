@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.geneval.benchmark import GenEval
 from harness.analysis.comparison import common, comparison_table
-from harness.analysis.prompt_sets import content, coverage_of
+from harness.analysis.measurement import content, coverage_of
 from harness.analysis.protocol import check_comparable, protocol_differences
 from harness.errors import UsageError
 from harness.records import Prompt

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.analysis.pairs import difference, macro_difference
-from harness.analysis.resampling import bca, quantiles, resamples
-from harness.analysis.statistics import STRATIFIED, macro_bands, mean_bands, wilson
+from harness.analysis.pairs import difference
+from harness.analysis.statistics import (
+    STRATIFIED,
+    bca,
+    mean_bands,
+    quantiles,
+    resamples,
+    wilson,
+)
 
 PROMPTS = 553
 TRIALS = 2000
@@ -51,7 +57,7 @@ def test_an_interval_does_not_hang_on_the_order_of_prompts() -> None:
     others = [rng.permutation(np.flatnonzero(tags[shuffled] == tag)) for tag in range(3)]
     for bands, other in (
         (mean_bands(values)[0], mean_bands(values[shuffled])[0]),
-        (macro_bands(values, strata)[0], macro_bands(values[shuffled], others)[0]),
+        (mean_bands(values, strata)[0], mean_bands(values[shuffled], others)[0]),
     ):
         assert np.array_equal(bands.low, other.low) and np.array_equal(bands.high, other.high)
     first, second = values[:, 0], values[:, 1]
@@ -90,7 +96,7 @@ def test_macro_and_replicates_cover_as_often_as_they_say() -> None:
     spread = np.minimum(tags, 1 - tags)[:, None] * rng.uniform(-0.9, 0.9, (PROMPTS, TRIALS))
     values = rng.binomial(4, tags[:, None] + spread) / 4
     macro, micro = rates.mean(), tags.mean()
-    bands, _ = macro_bands(values, strata)
+    bands, _ = mean_bands(values, strata)
     assert 0.93 <= ((bands.low <= macro) & (macro <= bands.high)).mean() <= 0.97
     bands, _ = mean_bands(values)
     # Micro intervals treat the tags' shares as drawn too, so they may be wider than needed.
@@ -119,7 +125,7 @@ def test_macro_differences_cover_as_often_as_they_say() -> None:
     gaps += (rng.random(noise.shape) < 0.05) * rng.choice([-1.0, 1.0], noise.shape)
     bands = bca(gaps, strata, seed=0, level=0.95)
     assert 0.93 <= ((bands.low <= 0.06) & (bands.high >= 0.06)).mean() <= 0.97
-    single = macro_difference(np.zeros(PROMPTS), gaps[:, 0], strata)
+    single = difference(np.zeros(PROMPTS), gaps[:, 0], strata)
     assert (single.low, single.method) == (pytest.approx(bands.low[0], abs=1e-6), STRATIFIED)
 
 

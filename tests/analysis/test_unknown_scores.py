@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis.comparison import comparison_table
+from harness.analysis.comparison import comparison_table, matched_table
 from harness.analysis.curves import ORACLE, RANDOM, SCORE, run_curves
 from harness.analysis.findings import analyse
-from harness.analysis.logged_run import LoggedRun, known_mean
-from harness.analysis.matched import matched_table
-from harness.analysis.statistics import known_bca, macro_bands, mean_bands, wilson
+from harness.analysis.logged_run import LoggedRun
+from harness.analysis.statistics import known_bca, known_mean, mean_bands, wilson
 from tests.analysis.conftest import MakeRun
 from tests.reference.test_report import differences
 from tests.runs import run, stub_plan
@@ -69,7 +68,7 @@ def test_columns_over_their_known_rows_are_as_if_the_others_were_not_there() -> 
         parts = [np.flatnonzero(np.isin(rest, rows)) for rows in strata]
         for (bands, methods), (other, method) in (
             (mean_bands(values), mean_bands(alone)),
-            (macro_bands(values, strata), macro_bands(alone, parts)),
+            (mean_bands(values, strata), mean_bands(alone, parts)),
         ):
             assert methods[column] == method[0]
             for whole, single in zip(

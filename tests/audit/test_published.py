@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from harness.analysis.loading import load_run
 from harness.analysis.published import load_published, published_points
-from harness.analysis.run_table import runs_table
+from harness.analysis.tables import runs_table
 from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.checks import published
 from harness.audit.result import CannotCheck, Result, Status

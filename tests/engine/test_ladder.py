@@ -10,7 +10,7 @@ import pytest
 
 import harness
 from harness.analysis.loading import load_run
-from harness.analysis.run_table import runs_table
+from harness.analysis.tables import runs_table
 from harness.audit.audit import audit
 from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.result import Status

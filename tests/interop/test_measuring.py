@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import harness as package
+from harness.analysis.judging import transfer_table
 from harness.analysis.loading import load_run
-from harness.analysis.transfer import transfer_table
 from harness.engine.executors.inline import InlineExecutor
 from harness.log.run_folder import find_runs
 from tests.terminal import STUB, Terminal

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.analysis.evidence import DPG
 from harness.analysis.judging import AGREEMENT, PEAKS
-from harness.analysis.skills import DPG_COLUMNS
 from harness.report import measures
 
 NAN = float("nan")
@@ -47,7 +47,7 @@ def test_a_peak_and_what_follows_it(falls: bool, word: str) -> None:
 
 def test_both_programs_of_dpg_bench() -> None:
     score, lost = cells(
-        measures.dpg, DPG_COLUMNS,
+        measures.dpg, DPG,
         ("r", "score", 80.0, 82.5, 2.5, 10, 9, 1, 0, 1),
         ("r", "entity", None, 50.0, None, 4, 0, 1, 0, 4),
     )  # fmt: skip

@@ -21,7 +21,7 @@ from harness.analysis.published import (
     published_points,
     stops_early,
 )
-from harness.analysis.run_table import runs_table
+from harness.analysis.tables import runs_table
 from harness.audit.audited_run import AuditedRun
 from harness.audit.result import CannotCheck, Problems, Result, Status, checkable, concluded
 from harness.errors import UsageError, did_you_mean

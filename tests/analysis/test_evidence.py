@@ -11,9 +11,8 @@ import pytest
 
 from benchmarks.geneval.rules import Failure, FailureKind, kinds_in
 from harness.analysis.curves import AXES, run_curves
-from harness.analysis.failures import failures_table
+from harness.analysis.evidence import by_skill, failures_table, skill_table
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.skills import by_skill, skill_table
 from harness.log.frame import load
 from harness.records import Answer, Evidence, Prompt, Score
 from tests.analysis.conftest import MakeRun
@@ -55,13 +54,13 @@ def test_a_skills_curve_ends_at_its_mean_and_begins_at_one_draw(
 ) -> None:
     run = make_run("r", benchmark=ASKING, strategy=strategy, budget=4)
     table = skill_table([run_curves(run)], ["r"])
-    whole = {skill.name: skill for skill in by_skill(run.folder, run.manifest, selected=True)}
+    whole = by_skill(run.folder, run.manifest, selected=True)
     assert set(table["tag"]) == set(whole) and len(whole) > 1
     for skill, of in table.groupby("tag"):
         assert of["budget"].tolist() == [1, 2, 3, 4]
         end = of.iloc[-1]
-        assert end["score"] == pytest.approx(whole[str(skill)].mean)
-        assert end["questions"] == whole[str(skill)].questions
+        assert end["score"] == pytest.approx(np.mean(whole[str(skill)]))
+        assert end["questions"] == len(whole[str(skill)])
         assert (of["low"] <= of["score"] + 1e-6).all() and (of["score"] <= of["high"] + 1e-6).all()
         if strategy == "best-of-n":  # one draw of four: the mean over all of them
             every = [np.mean(of) for of in grades(run, str(skill), selected=False).values()]

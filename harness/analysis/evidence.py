@@ -1,24 +1,26 @@
-"""Means by skill: of the questions that a benchmark asks about images, by what they test.
+"""What scores rest on: answers by skill, failures by kind, DPG-Bench's two programs.
 
-A prompt has one tag and questions of several skills, so these means are over questions, not over
-prompts. What a question adds is the benchmark's affair (`Benchmark.by_skill`).
+A prompt has one tag and questions of several skills, so means by skill are over questions, not over
+prompts. What a question adds (`Benchmark.by_skill`) and what kinds of failures there are
+(`Benchmark.failure_kinds`) is the benchmark's affair: GenEval's are missing objects, counts, colors
+and positions, those of benchmarks that ask questions are skills.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from benchmarks.base import Benchmark, Scored
 from harness.analysis.curves import AXES, RunCurves
 from harness.analysis.ledger import LEDGER
 from harness.analysis.logged_run import LoggedRun, Part
-from harness.analysis.resampling import LEVEL, Floats, resampled_means
+from harness.analysis.statistics import LEVEL, Floats, Ints, measure_interval, resampled_means
 from harness.config import RECORDED_SCORER, read_config
 from harness.engine.rows import logged_score
 from harness.errors import HarnessError
@@ -27,25 +29,18 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS, SCORE
 from harness.prompts import benchmark_of, read_prompts
+from harness.records import Score
+
+SKILLS = ["run", "kind", "tag", "budget", "score", "low", "high", "method", "questions",
+          "prompts", *AXES]  # fmt: skip
+FAILURES = ["run", "kind", "feedback", "before", "after", "difference", "low", "high", "interval",
+            "searches", "prompts"]  # fmt: skip
+DPG = ["run", "measure", "official", "patched", "difference", "items", "official_items",
+       "lost_rows", "replaced_items", "lost_items"]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Skill:
-    """The mean of one skill.
-
-    Attributes:
-        name: The skill.
-        mean: Over its questions.
-        questions: How many there are.
-    """
-
-    name: str
-    mean: float
-    questions: int
-
-
-def by_skill(folder: RunFolder, manifest: Manifest, *, selected: bool) -> list[Skill]:
-    """Return the means by skill over a run's scored images; none where nobody asks questions.
+def by_skill(folder: RunFolder, manifest: Manifest, *, selected: bool) -> dict[str, list[float]]:
+    """Return the grades of all questions by skill over a run's scored images; none without any.
 
     Args:
         folder: The run's folder.
@@ -58,12 +53,20 @@ def by_skill(folder: RunFolder, manifest: Manifest, *, selected: bool) -> list[S
     part = Part(folder, manifest)
     benchmark = _asking_benchmark(part)
     if benchmark is None:
-        return []
+        return {}
     grades: defaultdict[str, list[float]] = defaultdict(list)
-    for _, skills in _graded_rows(benchmark, part, _rows(folder, selected)):
+    rows = selected_rows(folder) if selected else _scores(folder).to_pylist()
+    for _, skills in _graded_rows(benchmark, part, rows):
         for skill, grade in skills:
             grades[skill].append(grade)
-    return [Skill(name, sum(values) / len(values), len(values)) for name, values in grades.items()]
+    return grades
+
+
+def skills_line(folder: RunFolder, manifest: Manifest, *, selected: bool) -> list[str]:
+    """Return the line about skills, as `by_skill`, beside a run's scores, if there are any."""
+    grades = by_skill(folder, manifest, selected=selected)
+    means = [f"{name} {sum(of) / len(of):.3f} of {len(of)}" for name, of in grades.items()]
+    return [f"skills    {', '.join(means)}"] if means else []
 
 
 def scoring_benchmark(part: Part) -> Benchmark | None:
@@ -102,19 +105,10 @@ def _graded_rows(
             yield place, benchmark.by_skill(prompts[row["prompt_id"]], score.evidence, settings)
 
 
-SKILL_COLUMNS = ("run", "kind", "tag", "budget", "score", "low", "high", "method", "questions",
-                 "prompts", *AXES)  # fmt: skip
-
-
 def skill_table(
     curves: Sequence[RunCurves], names: Sequence[str], *, seed: int = 0
 ) -> pd.DataFrame:
     """Score by skill at every budget and its cost, of runs over benchmarks that ask questions.
-
-    Args:
-        curves: Of each run.
-        names: What to call each.
-        seed: Of the bootstrap over prompts.
 
     Returns:
         One row a run, skill and budget of the run's own curve: `run`, `kind` ("skill"), `tag` (the
@@ -130,7 +124,7 @@ def skill_table(
     ]
     if parts:
         return pd.concat(parts, ignore_index=True)
-    return pd.DataFrame(columns=list(SKILL_COLUMNS))
+    return pd.DataFrame(columns=SKILLS)
 
 
 def _skill_curves(of: RunCurves, name: str, seed: int) -> Iterator[pd.DataFrame]:
@@ -178,8 +172,8 @@ def question_grades(run: LoggedRun) -> dict[str, tuple[Floats, Floats]]:
         benchmark = _asking_benchmark(part)
         if benchmark is None:
             return {}
-        table = store.read(part.folder.log, "candidates", [*KEYS["candidates"], *SCORE])
-        search, column = run.place(number, table)
+        table = _scores(part.folder)
+        search, column = _places(run, number, table)
         for row, skills in _graded_rows(benchmark, part, table.to_pylist()):
             if search[row] < 0:
                 continue
@@ -191,35 +185,43 @@ def question_grades(run: LoggedRun) -> dict[str, tuple[Floats, Floats]]:
     return grades
 
 
-def line(skills: Sequence[Skill]) -> list[str]:
-    """Return the line about skills beside a run's scores, if there is anything to say."""
-    if not skills:
-        return []
-    listed = ", ".join(f"{each.name} {each.mean:.3f} of {each.questions}" for each in skills)
-    return [f"skills    {listed}"]
+def _scores(folder: RunFolder) -> pa.Table:
+    return store.read(folder.log, "candidates", [*KEYS["candidates"], *SCORE])
+
+
+def _places(run: LoggedRun, part: int, table: pa.Table) -> tuple[Ints, Ints]:
+    """Return the place of each row of a part's log among a run's arrays: its search and column.
+
+    Args:
+        run: The run.
+        part: Number of the part in `run.parts`.
+        table: Rows of its candidates, with the columns that name a draw.
+
+    Returns:
+        Both -1 for draws of searches that have not ended.
+    """
+    rows = np.flatnonzero(run.searches["part"].to_numpy() == part)
+    prompts = run.prompts["prompt_id"].to_numpy()[run.searches["prompt"].to_numpy()[rows]]
+    keys = pd.MultiIndex.from_arrays([prompts, run.searches["replicate"].to_numpy()[rows]])
+    prompt_id, replicate, index = (table[name].to_numpy() for name in KEYS["candidates"])
+    ended = keys.get_indexer(pd.MultiIndex.from_arrays([prompt_id, replicate]))
+    search = np.where(ended >= 0, rows[ended], -1)
+    hits = (run.index[search] == index[:, None]) & (search >= 0)[:, None]
+    drawn = hits.any(axis=1)
+    return np.where(drawn, search, -1), np.where(drawn, hits.argmax(axis=1), -1)
 
 
 def selected_rows(folder: RunFolder) -> Iterable[Mapping[str, Any]]:
     """Return the scores of the images that a run's searches selected, as logged."""
-    return _rows(folder, True)
-
-
-def _rows(folder: RunFolder, selected: bool) -> Iterable[Mapping[str, Any]]:
-    columns = ["prompt_id", "replicate", "draw_index", *SCORE]
-    rows: list[dict[str, Any]] = store.read(folder.log, "candidates", columns).to_pylist()
-    if not selected:
-        return rows
-    searches = store.read(
-        folder.log, "searches", ["prompt_id", "replicate", "selected_index"]
+    names = ["prompt_id", "replicate", "selected_index"]
+    searches = store.read(folder.log, "searches", names).to_pylist()
+    chosen = {tuple(row[name] for name in names) for row in searches}
+    table = _scores(folder)
+    keys = zip(*(table[name].to_pylist() for name in KEYS["candidates"]), strict=True)
+    rows: list[dict[str, Any]] = table.filter(
+        pa.array([key in chosen for key in keys], pa.bool_())
     ).to_pylist()
-    chosen = {(row["prompt_id"], row["replicate"], row["selected_index"]) for row in searches}
-    return [
-        row for row in rows if (row["prompt_id"], row["replicate"], row["draw_index"]) in chosen
-    ]
-
-
-DPG_COLUMNS = ("run", "measure", "official", "patched", "difference", "items", "official_items",
-           "lost_rows", "replaced_items", "lost_items")  # fmt: skip
+    return rows
 
 
 def dpg_table(runs: Sequence[LoggedRun], names: Sequence[str]) -> pd.DataFrame:
@@ -235,7 +237,7 @@ def dpg_table(runs: Sequence[LoggedRun], names: Sequence[str]) -> pd.DataFrame:
         not ask the lost question, or where the file of questions is not here.
     """
     rows = [row for run, name in zip(runs, names, strict=True) for row in _variant_rows(run, name)]
-    return pd.DataFrame(rows, columns=list(DPG_COLUMNS))
+    return pd.DataFrame(rows, columns=DPG)
 
 
 def _variant_rows(run: LoggedRun, name: str) -> Iterator[dict[str, Any]]:
@@ -258,3 +260,81 @@ def _variant_rows(run: LoggedRun, name: str) -> Iterator[dict[str, Any]]:
         gap = each.patched - each.official if known else None  # type: ignore[operator]
         numbers = {"official": each.official, "patched": each.patched, "difference": gap}
         yield {"run": name, "measure": each.measure, **numbers, **each.counts}
+
+
+def failures_table(
+    runs: Sequence[LoggedRun], names: Sequence[str], *, seed: int = 0
+) -> pd.DataFrame:
+    """Hold the failures of first images against those of selected ones.
+
+    Only searches that drew again are counted, of runs that give feedback those that gave any: what
+    was right at once says nothing about reflection.
+
+    Returns:
+        One row a run and kind, the most frequent first: `run`, `kind`, `feedback` (whether the run
+        gives any), `before` and `after` (shares of first and of selected images that fail by this
+        kind, means over prompts), `difference` with `low`, `high` and `interval` (its method, ""
+        where there is none), `searches` and `prompts` that these are over.
+    """
+    named = zip(runs, names, strict=True)
+    rows = [row for run, name in named for row in _failure_rows(run, name, seed)]
+    return pd.DataFrame(rows, columns=FAILURES)
+
+
+def _failure_rows(run: LoggedRun, name: str, seed: int) -> Iterator[tuple[Any, ...]]:
+    selected = run.searches["selected"].to_numpy()
+    width = (run.index >= 0).sum(axis=1)
+    drew_again = run.with_feedback.any(axis=1) if run.with_feedback.any() else width > 1
+    place = np.arange(len(selected))
+    known = run.scored & run.answered
+    counted = drew_again & (selected >= 0) & known[:, 0] & known[place, np.maximum(selected, 0)]
+    if not counted.any():
+        return
+    table = []
+    for kind, failing in failing_draws(run).items():
+        before, after = (
+            run.scores_by_prompt(np.where(counted, failing[place, column], np.nan))
+            for column in (np.zeros_like(selected), np.maximum(selected, 0))
+        )
+        there = np.isfinite(before)
+        change = measure_interval((after - before)[there].tolist(), seed=seed)
+        table.append(
+            (
+                name, kind, bool(run.with_feedback.any()), float(before[there].mean()),
+                float(after[there].mean()), change.value, change.low, change.high, change.method,
+                int(counted.sum()), int(there.sum()),
+            )
+        )  # fmt: skip
+    yield from sorted(table, key=lambda row: (-row[3], row[1]))
+
+
+def failing_draws(run: LoggedRun) -> Mapping[str, Floats]:
+    """Return which draws fail, by kind of failure, (S, N); empty where the benchmark says none."""
+    failing: dict[str, Floats] = {}
+    for number, part in enumerate(run.parts):
+        benchmark = scoring_benchmark(part)
+        if benchmark is None:
+            return {}
+        columns = [*KEYS["candidates"], "reason", "answers"]
+        table = store.read(part.folder.log, "candidates", columns)
+        search, column = _places(run, number, table)
+        for row, kinds in enumerate(_kinds(benchmark, table, part.folder)):
+            if search[row] >= 0:
+                for kind in kinds:
+                    of_kind = failing.setdefault(kind, np.zeros(run.index.shape))
+                    of_kind[search[row], column[row]] = 1.0
+    return failing
+
+
+def _kinds(benchmark: Benchmark, table: pa.Table, folder: RunFolder) -> Iterator[Sequence[str]]:
+    """Yield each row's kinds of failures."""
+    if table["answers"].null_count < len(table):
+        for row in _scores(folder).to_pylist():
+            score = logged_score(row)
+            yield benchmark.failure_kinds(score) if score is not None else ()
+        return
+    of_reason: dict[str | None, Sequence[str]] = {None: (), "": ()}
+    for reason in table["reason"].to_pylist():
+        if reason not in of_reason:
+            of_reason[reason] = benchmark.failure_kinds(Score(0.0, False, reason))
+        yield of_reason[reason]
