@@ -55,7 +55,7 @@ def test_a_report_says_it_in_its_captions_and_for_each_run(tmp_path: Path) -> No
         found = analyse([tmp_path / "run"])
     sentence = "the text encoder cuts the text of 1 of 9 prompts, by id: 00003"
     assert f"{found.names[0]}: {sentence}" in found.captions
-    [facts] = [dict(run_facts("x", of, ())["facts"]) for of in found.runs]
+    facts = dict(run_facts("x", found.runs[0], found.spending[0], ())["facts"])
     assert facts["truncated"] == f"{sentence}; 1 not recorded"
 
 
