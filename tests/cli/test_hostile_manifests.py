@@ -246,6 +246,8 @@ def test_no_command_breaks_on_what_passes_the_reader(
     turn = list(commands(Path(), Path(), Path("x"))).index(name)
     thirds = list(passing.values())[turn % 3 :: 3]
     some = [each[turn % len(each)] for each in thirds]
+    if name in ("report", "compare"):  # which take seconds
+        some = some[::4]
     end = time.monotonic() + 600
     for change in some:
         text = changed(fields, change)
