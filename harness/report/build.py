@@ -37,6 +37,9 @@ PUBLISHED_ON_MINIATURE = (
     "resolution and scorer differ; the distance between them means nothing."
 )
 
+_SHOWN = "backslashreplace"
+"""Bytes of a folder's name that are no text are shown as what they are."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -132,8 +135,8 @@ def report(
     progress("writing the page", "")
     for table in content.tables:
         for suffix, write in _FORMATS.items():
-            files[f"tables/{table.name}.{suffix}"] = write(table).encode()
-    files["index.html"] = _page(content, drawings, options).encode()
+            files[f"tables/{table.name}.{suffix}"] = write(table).encode(errors=_SHOWN)
+    files["index.html"] = _page(content, drawings, options).encode(errors=_SHOWN)
     written = []
     for name, data in files.items():
         path = out / name
@@ -200,7 +203,7 @@ def draw(content: Content) -> tuple[list[Drawing], dict[str, bytes]]:
     def add(name: str, figure: Figure, words: str) -> None:
         style.settle(figure)
         drawing = style.svg(figure)
-        files[f"figures/{name}.svg"] = drawing.encode()
+        files[f"figures/{name}.svg"] = drawing.encode(errors=_SHOWN)
         files[f"figures/{name}.png"] = style.png(figure)
         width, height = (round(96 * inches * 1.35) for inches in figure.get_size_inches())
         alt = f"{words} {_ends(table)}"
