@@ -156,6 +156,19 @@ def test_a_forged_report_is_caught(name: str, wounded: Wounded, tmp_path: Path) 
     assert found.outcome is Status.FAIL, found.evidence
 
 
+def test_an_answer_that_was_not_checked_is_not_passed_over(
+    wounded: Wounded, tmp_path: Path
+) -> None:
+    shutil.copytree(wounded("first-accepted") / "report", tmp_path / "report")
+    text("index.html", lambda t: t.replace("&#34;price&#34;", "&#34;cost&#34;", 1))(
+        tmp_path / "report"
+    )
+    result = check(wounded("first-accepted"), report=tmp_path / "report")
+    assert any("were NOT held to the log" in line for line in result.evidence), result.evidence
+    whole = check(wounded("first-accepted"))
+    assert not any("NOT" in line for line in whole.evidence), whole.evidence
+
+
 @pytest.mark.slow
 def test_another_seed_gives_other_intervals(wounded: Wounded, tmp_path: Path) -> None:
     options = build.Options(gallery=("none",), seed=3)
