@@ -77,15 +77,13 @@ def gap_table(curves: Sequence[RunCurves], names: Sequence[str], *, seed: int = 
         budgets, left, right = np.intersect1d(own.budgets, oracle.budgets, return_indices=True)
         pair = np.isfinite(own.scores[:, left]) & np.isfinite(oracle.scores[:, right])
         answered = pair.any(axis=0)
-        budgets, pair = budgets[answered], pair[:, answered]
-        first, second = (
-            np.where(pair, scores[:, places[answered]], np.nan)
-            for scores, places in ((own.scores, left), (oracle.scores, right))
-        )
+        budgets, left, right = budgets[answered], left[answered], right[answered]
         for group in of.run.groups:
             if group.kind == "macro" or not len(budgets):
                 continue
-            one, other = first[group.rows], second[group.rows]
+            one, other = own.scores[group.rows][:, left], oracle.scores[group.rows][:, right]
+            pair = np.isfinite(one) & np.isfinite(other)
+            one, other = np.where(pair, one, np.nan), np.where(pair, other, np.nan)
             bands, counts = known_bca(other - one, seed=seed, level=LEVEL)
             method = np.where(np.isfinite(bands.low), BCA, "none: all gaps equal")
             columns = (
