@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment
 from starlette.applications import Starlette
@@ -49,6 +50,9 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+LONGEST_PATH = 200
+"""Of an address in characters: a number of thousands of digits is not even read as one."""
 
 STATIC = {
     "page.css": ("harness.report", "text/css"),
@@ -105,10 +109,14 @@ class _Guard:
             return PlainTextResponse("This address is not mine.\n", 400)
         if request.method not in ("GET", "HEAD"):
             return PlainTextResponse("The explorer changes nothing.\n", 405)
+        if len(request.scope["path"]) > LONGEST_PATH:
+            return PlainTextResponse("Nothing has an address this long.\n", 404)
         given = request.query_params.get("token")
         if given is not None and self._holds(given):
-            rest = "&".join(f"{k}={v}" for k, v in request.query_params.items() if k != "token")
-            response = RedirectResponse(f"{request.url.path}{f'?{rest}' if rest else ''}", 303)
+            pairs = [(k, v) for k, v in request.query_params.multi_items() if k != "token"]
+            # One slash in front and all else quoted: what follows two, a browser takes for a host.
+            here = f"/{quote(request.scope['path'].lstrip('/'))}"
+            response = RedirectResponse(f"{here}{f'?{urlencode(pairs)}' if pairs else ''}", 303)
             response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
             return response
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")

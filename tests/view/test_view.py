@@ -6,10 +6,11 @@ import itertools
 import json
 import re
 import shutil
+import socket
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,79 @@ def test_a_token_in_the_address_becomes_a_cookie_that_no_script_reads(client: Cl
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie
     name = cookie.partition(";")[0]
     assert client.ask("/run/0", token=None, headers={"Cookie": name})[0] == 200
+
+
+def raw(port: int, target: str, *lines: str) -> str:
+    """Return the head of the answer to a request that no client would write."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        host = (
+            ()
+            if any(line.lower().startswith("host:") for line in lines)
+            else (f"Host: 127.0.0.1:{port}",)
+        )
+        head = "\r\n".join([f"GET {target} HTTP/1.1", *host, "Connection: close", *lines])
+        connection.sendall(f"{head}\r\n\r\n".encode("latin-1"))
+        answer = b"".join(iter(lambda: connection.recv(2**16), b""))
+    return answer.partition(b"\r\n\r\n")[0].decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "//evil.example",
+            "///evil.example/",
+            "/\\evil.example",
+            "/%5Cevil.example",
+            "\\\\evil.example",
+        ),
+        *("/%2F%2Fevil.example", "%2F%2Fevil.example", "/%2Fevil.example", "/.//evil.example"),
+        *("http://evil.example/", "https:evil.example", "@evil.example/", ":80@evil.example/"),
+        *("/%09/evil.example", "/%0D%0ALocation:%20http://evil.example", "javascript:alert(1)"),
+        *("/x%3Ftoken=a", "/%23", "/run/0/../..//evil.example", "*", "/%00", "/%ff%fe"),
+    ],
+)
+def test_a_token_leads_nowhere_else(client: Client, path: str) -> None:
+    site = f"http://127.0.0.1:{client.port}"
+    head = raw(client.port, f"{path}?a=%0D%0AX:&a=%26token%3Dx&token={TOKEN}")
+    status = int(head.split()[1])
+    assert status in (303, 400), head
+    locations = [line for line in head.split("\r\n") if line.lower().startswith("location:")]
+    assert len(locations) == (status == 303)
+    for location in locations:
+        where = urllib.parse.urljoin(f"{site}/", location.partition(":")[2].strip())
+        assert where.startswith(f"{site}/") and "\\" not in where
+        assert where.endswith("?a=%0D%0AX%3A&a=%26token%3Dx")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Host: evil.example",),
+        ("Host: 127.0.0.1:{port}@evil.example",),
+        ("Host: 127.0.0.1:{port}", "Host: evil.example"),
+        ("Host: evil.example", "Host: 127.0.0.1:{port}"),
+        ("Host:",),
+    ],
+)
+def test_a_foreign_host_is_not_led_anywhere(client: Client, lines: Sequence[str]) -> None:
+    head = raw(client.port, f"/?token={TOKEN}", *(line.format(port=client.port) for line in lines))
+    assert head.split()[1] == "400"
+
+
+def test_an_answer_names_no_host_but_its_own(client: Client) -> None:
+    lines = ["X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "Forwarded: host=evil"]
+    assert "evil" not in raw(client.port, f"/run/0?token={TOKEN}", *lines)
+    for path in ("//evil.example/", "//evil.example/run/0/", "/run/0/", "//static/page.css/"):
+        head = raw(client.port, path, f"Authorization: Bearer {TOKEN}")
+        assert "location: " not in head or f"location: http://127.0.0.1:{client.port}/" in head
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-1", "1e3", "٣", "99999999999999999999"])
+def test_a_number_that_no_run_has(client: Client, number: str) -> None:
+    number = urllib.parse.quote(number)
+    for path in (f"/run/{number}", f"/run/{number}/progress", f"/compare/0/{number}"):
+        assert client.ask(path)[0] == 404
 
 
 def test_another_name_for_this_machine_is_refused(client: Client) -> None:
