@@ -27,6 +27,10 @@ ENVIRONMENT = "HARNESS_CHECKPOINTS"
 PICKLED = (".bin", ".ckpt", ".h5", ".msgpack", ".pkl", ".pt", ".pth")
 """Weight files that can hold code, or another framework's weights; never read."""
 
+_LONGEST = 4096
+"""Of a reference, in characters."""
+_SHOWN = 80
+
 _PATH = r"[\w.-]+(?:/[\w.-]+)*"
 _HUB_ID = re.compile(
     rf"(?P<org>[\w.-]+)/(?P<name>[\w.-]+)(?:@(?P<revision>{_PATH}))?(?://(?P<inside>{_PATH}))?"
@@ -74,6 +78,9 @@ def look(ref: str) -> Located:
     """
     if not ref.strip():
         raise UsageError("an empty checkpoint reference", _FORMS)
+    if len(ref) > _LONGEST or "\0" in ref:  # no file system takes it
+        shown = f"{ref[:_SHOWN]}…" if len(ref) > _SHOWN else ref
+        raise UsageError(f"'{shown}' is no checkpoint reference", _FORMS)
     if ref.startswith("bundled:"):
         name = ref.removeprefix("bundled:")
         if not name or name != Path(name).name:
@@ -83,7 +90,7 @@ def look(ref: str) -> Located:
     looked: list[str] = []
     for folder in _folders(ref):
         looked.append(str(folder))
-        if folder.is_dir():
+        if os.path.isdir(folder):  # where `Path.is_dir` would raise over a name that is too long
             return Located(ref, folder.resolve(), tuple(looked))
     hub = _hub_id(ref)
     if hub is not None:

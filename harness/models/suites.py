@@ -6,6 +6,7 @@ given by path: `--model my_suite.toml`. Reading one imports no model library.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections import ChainMap
 from collections.abc import Mapping
@@ -16,15 +17,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness import options
-from harness.errors import UsageError, did_you_mean
+from harness.errors import UsageError, did_you_mean, first_line
 from harness.models.checkpoints import is_pipeline, look
 from harness.models.dtypes import Dtype, resolve_dtype
 from harness.records import LARGEST_BATCH, Loading, Role, Setting
 from harness.registry import GENERATORS, SUITES
 from harness.seeds import digest
-from harness.text import expanded, read_text
+from harness.text import MAX_DEPTH, expanded, read_text
 
-_MAX_BYTES = 2**20
+_MAX_BYTES = 2**18
+_SHOWN = 80
+_EXAMPLES = "write it like those in harness/models/suite_files"
 _FOLDER = Path(__file__).resolve().parent / "suite_files"
 MINIATURE = _FOLDER / "miniature.toml"
 MINIATURE_EVEN = _FOLDER / "miniature-even.toml"
@@ -232,10 +235,20 @@ def overview(suite: Suite) -> list[Part]:
 
 
 def _from_file(path: Path) -> Suite:
+    text = read_text(path, limit=_MAX_BYTES)
+    for number, line in enumerate(text.split("\n"), 1):
+        # Of a key of n parts the parser keeps all n prefixes, and that for every key.
+        if line.count(".") > MAX_DEPTH:
+            raise UsageError(
+                f"suite {path}, line {number}: more than {MAX_DEPTH} dots, so nested too deeply",
+                _EXAMPLES,
+            )
     try:
-        data = tomllib.loads(read_text(path, limit=_MAX_BYTES))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"suite {path} is no TOML file: {error}") from error
+        data = tomllib.loads(text)
+    except RecursionError:
+        raise UsageError(f"suite {path} is nested too deeply", _EXAMPLES) from None
+    except ValueError as error:  # also of a number of thousands of digits
+        raise UsageError(f"suite {path} is no TOML file: {first_line(error)}", _EXAMPLES) from error
     suite = _validate(data, f"suite {path}")
     base = path.resolve().parent
     specs = {}
@@ -256,10 +269,10 @@ def _of_pipeline(reference: str) -> Suite:
 
 
 def _anchored(ref: str, base: Path) -> str:
-    if ref.startswith(("bundled:", "~", "/")):
+    if ref.startswith(("bundled:", "~", "/")) or "\0" in ref:
         return ref
     inside = base / ref
-    return str(inside.resolve()) if ref.startswith(".") or inside.is_dir() else ref
+    return str(inside.resolve()) if ref.startswith(".") or os.path.isdir(inside) else ref
 
 
 def _validate(data: dict[str, Any], source: str) -> Suite:
@@ -274,7 +287,16 @@ def _validate(data: dict[str, Any], source: str) -> Suite:
             hint = did_you_mean(where[-1], known)
             raise UsageError(f"{source}: unknown key '{key}'", hint) from error
         if first["type"] == "missing":
-            raise UsageError(f"{source}: '{key}' is missing") from error
+            raise UsageError(f"{source}: '{key}' is missing", _EXAMPLES) from error
         # A union reports one error per member; the key it concerns comes before the member.
-        got = f"got {first['input']!r}"
-        raise UsageError(f"{source}: {key}: {first['msg'].lower()}, {got}") from error
+        message = f"{first['msg'].lower()}, got {_spelled(first['input'])}"
+        raise UsageError(f"{source}: {key}: {message}", _EXAMPLES) from error
+
+
+def _spelled(value: Any) -> str:
+    """Return a value for a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
+    return f"{text[:_SHOWN]}…" if len(text) > _SHOWN else text

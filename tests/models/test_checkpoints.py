@@ -63,10 +63,19 @@ def test_a_bundled_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "did you mean 'base'" in caught.value.hint
 
 
-@pytest.mark.parametrize("ref", ["bundled:", "bundled:../secrets", "bundled:a/b", "", "  "])
+@pytest.mark.parametrize(
+    "ref",
+    ["bundled:", "bundled:../secrets", "bundled:a/b", "", "  ", "./\0", "~\0", "a/b\0", "x" * 5000],
+)
 def test_what_is_no_reference(ref: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         look(ref)
+    assert len(caught.value.message) < 200 and "FOLDER" in caught.value.hint
+
+
+@pytest.mark.parametrize("ref", ["x" * 300, f"./{'x' * 300}", f"a/{'x' * 300}"])
+def test_a_name_that_no_file_system_takes_is_not_there(ref: str) -> None:
+    assert look(ref).path is None
 
 
 @pytest.mark.parametrize("where", ["some-model", "some-org/some-model"])

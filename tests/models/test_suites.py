@@ -117,6 +117,36 @@ def test_a_bad_file(tmp_path: Path, text: str | None, message: str) -> None:
         load_suite(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"a = {'[' * 100_000}", "nested too deeply"),
+        (f"a{'.a' * 100_000} = 1", "line 1: more than 100 dots"),
+        (f"[{'a . ' * 50_000}a]", "line 1: more than 100 dots"),
+        (f"a = {'9' * 5000}", "no TOML"),
+        (f"{MINIMAL}[judge]\nbatch_size = 0x{'f' * 50_000}", "judge.batch_size"),
+        (f"{MINIMAL}[judge]\nbatch_size = '{'9' * 5000}'", "judge.batch_size"),
+        (f"{MINIMAL}[judge]\nsettings = '{'x' * 50_000}'", "judge.settings"),
+        ("#" * 2**19, "larger than"),
+        ("a = 9999-99-99", "no TOML"),
+    ],
+    ids=["deep", "keys", "table", "digits", "hex", "string", "text", "large", "date"],
+)
+def test_a_file_made_to_exhaust_its_reader(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(UsageError, match=message) as caught:
+        load_suite(path)
+    assert len(caught.value.message) < len(str(path)) + 300 and caught.value.hint
+
+
+@pytest.mark.parametrize("ref", ["./\\u0000", "\\u0000", "x" * 300, f"./{'x' * 300}"])
+def test_a_reference_that_is_no_name_of_a_folder_is_kept_for_its_refusal(
+    tmp_path: Path, ref: str
+) -> None:
+    text = f'{MINIMAL}[judge]\ncheckpoints = {{ vlm = "{ref}" }}\n'
+    assert load_suite(write(tmp_path, text)).judge.checkpoints["vlm"]
+
+
 def test_third_parties_may_give_a_suite_a_mapping_a_path_or_a_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
