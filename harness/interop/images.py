@@ -43,8 +43,8 @@ MAX_BYTES = 512 * 2**20
 FORMATS = ("PNG", "JPEG")
 
 _ORIENTATION = 0x0112
-_LAST_UPRIGHT = 4
-"""From the next EXIF orientation on, height and width are exchanged."""
+_LYING = (5, 6, 7, 8)
+"""EXIF orientations that exchange height and width. Anything else may stand there, text too."""
 _TRANSPARENT_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """All that Pillow's readers raise over bytes that are not what they should be."""
@@ -103,10 +103,12 @@ def read(path: Path, root: Path | None = None, *, drop_alpha: bool = False) -> P
 
 def size_of(path: Path) -> tuple[int, int] | None:
     """Return an image file's height and width, as its header tells; None if it tells none."""
+    if not path.is_file():  # by now: a pipe would be waited for without end
+        return None
     try:
         with Pillow.open(path, formats=FORMATS) as image:
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION, 1) > _LAST_UPRIGHT
+            turned = image.getexif().get(_ORIENTATION, 1) in _LYING
     except (*_DAMAGED, Pillow.DecompressionBombError):
         return None
     return (width, height) if turned else (height, width)

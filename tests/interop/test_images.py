@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,29 @@ def test_rotation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> N
         8: stored.transpose(1, 0, 2)[::-1],
     }[orientation]
     assert np.array_equal(pixels_of(path), turned)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "value"),
+    [
+        *((3, 1, b"\6\0\0\0"), (3, 1, b"c\0\0\0"), (3, 2, b"\6\0\6\0"), (3, 0, b"\0\0\0\0")),
+        *((2, 2, b"6\0\0\0"), (7, 4, b"6666"), (1, 1, b"\6\0\0\0"), (11, 1, b"\0\0\xc0@")),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_orientation_of_any_type_is_read_as_one_size(
+    tmp_path: Path, kind: int, count: int, value: bytes, suffix: str
+) -> None:
+    entry = struct.pack("<HHHI", 1, 0x0112, kind, count) + value
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + entry + bytes(4)
+    path = saved(tmp_path, Pillow.fromarray(PIXELS), f"0000.{suffix}", exif=exif)
+    assert images.size_of(path) == pixels_of(path).shape[:2]
+
+
+def test_what_is_no_file_any_more_has_no_size(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "0000.png")
+    assert images.size_of(tmp_path / "0000.png") is images.size_of(tmp_path / "gone.png") is None
 
 
 def test_opaque_alpha_is_dropped_and_transparency_refused(tmp_path: Path) -> None:
