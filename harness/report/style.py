@@ -130,19 +130,20 @@ def log_axis(axes: Axes, values: npt.ArrayLike, *, whole: bool = False) -> None:
 
 
 def legend(panels: Sequence[Axes]) -> None:
-    """One legend for all panels, below them."""
+    """One legend for all panels, below them, in as many columns as the figure is wide for."""
     entries: dict[str, Any] = {}
     for axes in panels:
         handles, names = axes.get_legend_handles_labels()
         for handle, name in zip(handles, names, strict=True):
             entries.setdefault(name, handle)
-    if entries:
-        panels[0].figure.legend(
-            list(entries.values()),
-            list(entries),
-            loc="outside lower center",
-            ncols=min(3, len(entries)),
+    figure = panels[0].figure
+    for columns in range(min(3, len(entries)), 0, -1):
+        drawn = figure.legend(
+            list(entries.values()), list(entries), loc="outside lower center", ncols=columns
         )
+        if columns == 1 or drawn.get_window_extent().width <= figure.bbox.width:
+            return
+        drawn.remove()
 
 
 def settle(figure: Figure) -> None:

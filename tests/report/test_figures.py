@@ -130,3 +130,17 @@ def test_one_run_alone_has_its_selectors_and_its_gap() -> None:
     left, right = shown(figure)
     assert len(left.get_lines()) == 3 and left.get_title(loc="left") == RUNS[0]
     assert right.get_title(loc="left") == "oracle minus as selected"
+
+
+@pytest.mark.parametrize(("length", "columns"), [(20, 3), (32, 2), (60, 1)])
+def test_a_legend_of_long_names_has_fewer_columns(length: int, columns: int) -> None:
+    figure = Figure(figsize=(7.2, 4), layout="constrained")
+    axes = figure.subplots()
+    for number in range(7):
+        axes.plot([0, 1], [number, 0], label=f"{number} ".ljust(length, "n"))
+    style.legend([axes])
+    FigureCanvasAgg(figure).draw()
+    (legend,) = figure.legends
+    assert legend._ncols == columns
+    extent = legend.get_window_extent()
+    assert figure.bbox.x0 <= extent.x0 and extent.x1 <= figure.bbox.x1
