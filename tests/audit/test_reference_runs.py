@@ -27,7 +27,7 @@ from tests.audit.forging import Forger
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 WORLDS = [
     [folder.path for folder in find_runs(RESULTS / name)]
-    for name in ("reference", "reference-habits")
+    for name in ("reference", "reference-habits", "reference-search", "reference-control")
 ]
 RUNS = [path for runs in WORLDS for path in runs]
 
