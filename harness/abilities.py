@@ -76,6 +76,12 @@ def check_abilities(
             f"strategy '{strategy.name}' cannot search so: {error}",
             f"its options: {describe(type(strategy))}",
         ) from error
+    if strategy.needs_scale and not has_scale(judge):
+        raise UsageError(
+            f"strategy '{strategy.name}' reads scores, and this --judge {judge.kind} only ranks "
+            "the images of a search",
+            "choose -J rule=vote or -J rule=minimum, or another --strategy",
+        )
     if strategy.needs_judge and budget > 1 and judge.kind == "none":
         raise UsageError(
             f"strategy '{strategy.name}' keeps the draw that the judge prefers, and --judge none "

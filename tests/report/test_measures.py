@@ -54,5 +54,5 @@ def test_both_programs_of_dpg_bench() -> None:
     assert (score["official"], score["patched"], score["difference"]) == (
         "80.000", "82.500", "2.500",
     )  # fmt: skip
-    assert score["images"] == "9 of 10" and score["items lost"] == 1
+    assert score["files"] == "9 of 10" and score["items lost"] == 1
     assert (lost["official"], lost["difference"]) == ("–", "–")

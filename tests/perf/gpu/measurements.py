@@ -108,7 +108,7 @@ def generation(record: Recorder, scale: Scale, device: str, feedbacks: Sequence[
     settings = gpu_models.settings_of(scale)
     for context in feedbacks:
         for size in BATCHES if context == feedbacks[0] else (1, FULL_BATCH):
-            model.batch_size = size
+            model.batch_size = model.writer.batch_size = size
             requests = made_up(settings, size, context)
             named = {"what": "whole batches", "feedbacks": context, "batch": size}
             with record.guarded(**named) as row, peak(device, row):
@@ -167,13 +167,13 @@ def judging(record: Recorder, scale: Scale, device: str) -> None:
     ways = (("sdpa", BATCHES), ("eager", (FULL_BATCH,)))
     for way, sizes in ways:
         for size in sizes:
-            model.batch_size = size
+            model.batch_size = model.writer.batch_size = size
             asked = [Prompt(f"{n}", f"a photo of {n} dogs") for n in range(size)]
             with (
                 record.guarded(what="judging", way=f"attention {way}", batch=size) as row,
                 peak(device, row),
             ):
-                model.model.set_attn_implementation(way)
+                model.writer.model.set_attn_implementation(way)
                 call = bound(model.judge, asked, [picture] * size, list(range(size)))
                 timed(row, call, device, size, repeats=1)
 
@@ -223,7 +223,7 @@ def invariance(record: Recorder, scale: Scale, device: str) -> None:
         rows = [brief(request) for request in made_up(settings, FULL_BATCH, context)]
 
         def pictures(requests: Sequence[Any], size: int) -> list[Image]:
-            model.batch_size = size
+            model.batch_size = model.writer.batch_size = size
             return [made.image for made in model.generate(requests)]
 
         with record.guarded(what=f"generator, {context} feedbacks", batch=FULL_BATCH) as row:
@@ -293,7 +293,7 @@ def _role(connection: Any, role: str, scale: Scale, device: str, seconds: float)
         call = bound(generator.generate, requests)
     elif role == "judge":
         judge = gpu_models.judge(scale, device)
-        judge.batch_size = size
+        judge.batch_size = judge.writer.batch_size = size
         prompts = [Prompt(f"{n}", "a photo of a dog") for n in range(size)]
         call = bound(judge.judge, prompts, [picture] * size, list(range(size)))
     else:
