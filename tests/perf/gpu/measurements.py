@@ -108,7 +108,7 @@ def generation(record: Recorder, scale: Scale, device: str, feedbacks: Sequence[
     settings = gpu_models.settings_of(scale)
     for context in feedbacks:
         for size in BATCHES if context == feedbacks[0] else (1, FULL_BATCH):
-            model.batch_size = model.writer.batch_size = size
+            model.batch_size = size
             requests = made_up(settings, size, context)
             named = {"what": "whole batches", "feedbacks": context, "batch": size}
             with record.guarded(**named) as row, peak(device, row):
@@ -223,7 +223,7 @@ def invariance(record: Recorder, scale: Scale, device: str) -> None:
         rows = [brief(request) for request in made_up(settings, FULL_BATCH, context)]
 
         def pictures(requests: Sequence[Any], size: int) -> list[Image]:
-            model.batch_size = model.writer.batch_size = size
+            model.batch_size = size
             return [made.image for made in model.generate(requests)]
 
         with record.guarded(what=f"generator, {context} feedbacks", batch=FULL_BATCH) as row:
