@@ -100,13 +100,11 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
                     settings=config["generator"].get("settings", {}),
                 )
                 result = replay_search(search, answers)
-                alike = slice(_holds_from(result, strategy, grid[:above]), above)
-                missing[alike, number] = bool(result.missing)
-                asked[alike, number, [columns[index] for index in result.asked]] = True
-                selected[alike, number] = columns[
-                    -1 if result.selected is None else result.selected
-                ]
-                above = alike.start
+                span = slice(_holds_from(result, strategy, grid[:above]), above)
+                missing[span, number] = bool(result.missing)
+                asked[span, number, [columns[index] for index in result.asked]] = True
+                selected[span, number] = columns[-1 if result.selected is None else result.selected]
+                above = span.start
             if grid[-1] != config["budget"]:
                 continue
             if timed_out(errors[number]):

@@ -179,11 +179,11 @@ def _metrics(run: LoggedRun) -> dict[str, Estimate]:
 def _unmeasured(run: LoggedRun) -> dict[str, int]:
     columns = run.searches["selected"].to_numpy()
     rows = np.flatnonzero(columns >= 0)
-    lacking = {
+    missing = {
         name: int(np.isnan(values[rows, columns[rows]]).sum())
         for name, values in run.metrics.items()
     }
-    return {name: count for name, count in lacking.items() if count}
+    return {name: count for name, count in missing.items() if count}
 
 
 def _counts(manifest: Manifest, name: str) -> dict[str, dict[str, int]]:

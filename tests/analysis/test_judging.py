@@ -198,23 +198,23 @@ def test_both_programs_of_dpg_bench_are_computed_from_one_log(
     assert evidence.dpg_table([run], ["r"]).empty
 
 
-def selecting(found: LoggedRun, **metrics: np.ndarray) -> LoggedRun:
+def selecting(logged: LoggedRun, **metrics: np.ndarray) -> LoggedRun:
     """The run as if it had selected the draw of the highest judge's score."""
-    searches = found.searches.assign(selected=found.judge_score.argmax(axis=1))
-    return replace(found, searches=searches, metrics=metrics)
+    searches = logged.searches.assign(selected=logged.judge_score.argmax(axis=1))
+    return replace(logged, searches=searches, metrics=metrics)
 
 
 def test_a_measure_that_follows_the_judge_transfers_and_a_blind_one_does_not(
     make_run: MakeRun,
 ) -> None:
-    found = make_run("r", budget=6)
-    follows = 100 * found.judge_score - 7  # another scale, and the same order
-    constant = np.full(found.index.shape, 3.0)
-    opposite = -found.judge_score
-    run = selecting(found, follows=follows, constant=constant, opposite=opposite)
+    logged = make_run("r", budget=6)
+    follows = 100 * logged.judge_score - 7  # another scale, and the same order
+    constant = np.full(logged.index.shape, 3.0)
+    opposite = -logged.judge_score
+    run = selecting(logged, follows=follows, constant=constant, opposite=opposite)
     table = transfer_table([run], ["r"]).set_index("measure")
     assert list(table.index) == [JUDGE, SCORER, "follows", "constant", "opposite"]
-    gain = (found.judge_score.max(axis=1) - found.judge_score.mean(axis=1)).mean()
+    gain = (logged.judge_score.max(axis=1) - logged.judge_score.mean(axis=1)).mean()
     assert table.loc[JUDGE, "gain"] == pytest.approx(gain)
     assert table.loc["follows", "gain"] == pytest.approx(100 * gain)
     for name, transfer in (("follows", 1.0), ("opposite", -1.0)):
@@ -224,15 +224,15 @@ def test_a_measure_that_follows_the_judge_transfers_and_a_blind_one_does_not(
     assert table.loc["constant", ["transfer"]].isna().all()
     assert table.loc[JUDGE, ["transfer", "least", "most"]].isna().all()
     chosen = run.searches["selected"].to_numpy()
-    scorer = found.value[np.arange(len(chosen)), chosen] - found.value.mean(axis=1)
+    scorer = logged.value[np.arange(len(chosen)), chosen] - logged.value.mean(axis=1)
     assert table.loc[SCORER, "gain"] == pytest.approx(scorer.mean())
 
 
 def test_without_a_gain_by_the_judge_there_is_no_transfer(make_run: MakeRun) -> None:
-    found = make_run("r", budget=6)
-    metric = found.judge_score.copy()
-    first = replace(selecting(found, own=metric), searches=found.searches.assign(selected=0))
-    flat = replace(first, judge_score=np.zeros(found.index.shape))
+    logged = make_run("r", budget=6)
+    metric = logged.judge_score.copy()
+    first = replace(selecting(logged, own=metric), searches=logged.searches.assign(selected=0))
+    flat = replace(first, judge_score=np.zeros(logged.index.shape))
     table = transfer_table([flat], ["r"]).set_index("measure")
     assert table.loc[JUDGE, "gain"] == 0 and table["transfer"].isna().all()
 

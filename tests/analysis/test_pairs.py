@@ -26,10 +26,10 @@ def table(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray,
 
 def test_mcnemar_counts_discordant_prompts_only() -> None:
     first, second = table(59, 6, 16, 80)
-    found = paired_test(first, second)
-    assert (found.wins, found.losses, found.method) == (16, 6, MCNEMAR)
+    result = paired_test(first, second)
+    assert (result.wins, result.losses, result.method) == (16, 6, MCNEMAR)
     # The binomial tail by hand: twice the chance of at most 6 of 22.
-    assert found.p == pytest.approx(2 * stats.binom.cdf(6, 22, 0.5))
+    assert result.p == pytest.approx(2 * stats.binom.cdf(6, 22, 0.5))
     assert paired_test(first, first).p == 1.0
 
 
@@ -54,8 +54,8 @@ def test_the_macro_test_weighs_tags_alike() -> None:
     large = first.copy()
     large[10:20] = 1.0  # … weigh more than ten of a large one beside the same noise
     noise = np.where(np.arange(90) % 3 == 0, 0.25, -0.25) * (np.arange(90) >= 30)
-    found = paired_test(first + noise, small, tags), paired_test(first + noise, large, tags)
-    assert found[0].p < found[1].p and found[0].method == SIGN_FLIP
+    results = paired_test(first + noise, small, tags), paired_test(first + noise, large, tags)
+    assert results[0].p < results[1].p and results[0].method == SIGN_FLIP
     equal = [np.arange(45), np.arange(45, 90)]
     assert paired_test(first + noise, small, equal).p == paired_test(first + noise, small).p
     assert paired_test(first, first, tags).p == 1.0

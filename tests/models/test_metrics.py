@@ -39,6 +39,21 @@ from tests.tiny import make_colors, make_detector
 TEXTS = ("a red cat", "two dogs", "a photo of a bench", "x", "a red cat")
 
 
+def next_token(model: Any, processor: Any, look: Look, question: str) -> tuple[torch.Tensor, int]:
+    """Probabilities of an answer's first token by a forward pass, and the question's tokens."""
+    content = [
+        {"type": "image", "image": Pillow.fromarray(look.image)},
+        {"type": "text", "text": question.replace("{prompt}", look.prompt.text)},
+    ]
+    inputs = processor.apply_chat_template(
+        [[{"role": "user", "content": content}]], add_generation_prompt=True,
+        tokenize=True, return_dict=True, return_tensors="pt",
+    )  # fmt: skip
+    with torch.no_grad():
+        chances = model(**inputs).logits[0, -1].softmax(-1)
+    return chances, inputs["input_ids"].numel()
+
+
 def looks() -> list[Look]:
     """Images of several sizes, the last one for the same prompt as the first."""
     random = np.random.default_rng(0)
@@ -348,16 +363,7 @@ def test_vqa_score_is_the_probability_that_a_whole_pass_gives_to_yes(qwen: Path)
     for question in ("Is it {prompt}?", QUESTION):
         expected = []
         for look in looks():
-            content = [
-                {"type": "image", "image": Pillow.fromarray(look.image)},
-                {"type": "text", "text": question.replace("{prompt}", look.prompt.text)},
-            ]
-            inputs = processor.apply_chat_template(
-                [[{"role": "user", "content": content}]], add_generation_prompt=True,
-                tokenize=True, return_dict=True, return_tensors="pt",
-            )  # fmt: skip
-            with torch.no_grad():
-                chances = model(**inputs).logits[0, -1].softmax(-1)
+            chances, _ = next_token(model, processor, look, question)
             expected.append(float(chances[sorted(first)].sum()))
         assert len(set(expected)) == 5
         metric = load(VQAScore, qwen, question=question)
@@ -372,20 +378,11 @@ def test_vqa_score_asks_other_families_too(tmp_path: Path) -> None:
     rows = metric.measure([one, *others])
     model, processor = load_vlm(tmp_path, tmp_path, "float32")
     for look, (value, cost) in zip([one, *others], rows, strict=True):
-        content = [
-            {"type": "image", "image": Pillow.fromarray(look.image)},
-            {"type": "text", "text": QUESTION.replace("{prompt}", look.prompt.text)},
-        ]
-        inputs = processor.apply_chat_template(
-            [[{"role": "user", "content": content}]], add_generation_prompt=True,
-            tokenize=True, return_dict=True, return_tensors="pt",
-        )  # fmt: skip
-        with torch.no_grad():
-            chances = model(**inputs).logits[0, -1].softmax(-1)
+        chances, tokens = next_token(model, processor, look, QUESTION)
         # Its few words have none for Yes: all four spellings are the unknown word, counted once.
         unknown = processor.tokenizer.unk_token_id
         assert value == pytest.approx(float(chances[unknown]), rel=1e-5) and value > 0
-        assert (cost.flops, cost.tokens) == (None, inputs["input_ids"].numel())
+        assert (cost.flops, cost.tokens) == (None, tokens)
     assert metric.measure(others) == rows[1:]
 
 
