@@ -12,7 +12,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +21,6 @@ from pydantic import Field, FiniteFloat
 from harness.errors import HarnessError, UsageError
 from harness.models.checkpoints import require
 from harness.models.loading import explained, load_strictly, quiet, read_json
-from harness.models.sana_loading import load_diffusers
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +36,9 @@ _GIVEN = ("prompt", "generator", "latents", "output_type", "return_dict", "num_i
 
 _SIDE = 1024
 """Pixels of a side where neither the call nor the configuration says how many."""
+
+_NETWORKS = ("text_encoder", "transformer", "unet", "vae")
+"""How the names of parts begin that are networks."""
 
 _LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that no text-to-image draw needs. A safety checker makes images black, which would be
@@ -154,14 +156,8 @@ def load_any_pipeline(folder: Path, *, device: torch.device, dtype: str) -> Any:
         HarnessError: A file is missing, unreadable, or does not fit the class that reads it; or
             a part is of a class that is not diffusers' or transformers' own.
     """
-
-    def load(cls: Any, path: Path) -> Any:
-        if _is_model(cls, "diffusers"):
-            return load_diffusers(cls, path, dtype)
-        return load_strictly(cls, path, dtype=dtype)
-
     cls, index = pipeline_class(folder), read_json(folder / "model_index.json")
-    return _assembled(cls, folder, index, {}, load).to(device)
+    return assembled(cls, folder, index, partial(load_strictly, dtype=dtype)).to(device)
 
 
 def weightless_pipeline(
@@ -192,15 +188,17 @@ def weightless_pipeline(
     cls = pipeline_class(folder)
     here = {"device": torch.device("cpu"), "_execution_device": torch.device("cpu")}
     index = {**read_json(folder / "model_index.json"), **(classes or {})}
-    return _assembled(type(cls.__name__, (cls,), here), folder, index, places or {}, build)
+    return assembled(type(cls.__name__, (cls,), here), folder, index, build, places=places)
 
 
-def _assembled(
+def assembled(
     cls: Any,
     folder: Path,
     index: Mapping[str, Any],
-    places: Mapping[str, Path],
     load: Callable[[Any, Path], Any],
+    *,
+    places: Mapping[str, Path] | None = None,
+    ready: Mapping[str, Any] | None = None,
 ) -> Any:
     """Return a pipeline of its parts.
 
@@ -208,20 +206,25 @@ def _assembled(
         cls: Its class.
         folder: Its folder.
         index: What `model_index.json` says of its parts.
-        places: Folders of parts that lie elsewhere.
         load: Returns a network, given its class and its folder.
+        places: Folders of parts that lie elsewhere.
+        ready: Parts that are there already.
+
+    Raises:
+        HarnessError: As of `load_any_pipeline`.
     """
     accepted = inspect.signature(cls.__init__).parameters
-    parts: dict[str, Any] = {}
+    parts: dict[str, Any] = dict(ready or {})
     for name, entry in index.items():
-        if name.startswith("_") or name not in accepted:
+        if name.startswith("_") or name not in accepted or name in parts:
             continue
-        if not isinstance(entry, list):
-            parts[name] = entry  # a plain option of the pipeline
-        elif name in _LEFT_OUT or entry[:2] == [None, None]:
+        is_option = accepted[name].default is not inspect.Parameter.empty
+        if is_option and not isinstance(entry, list):
+            parts[name] = entry
+        elif name in _LEFT_OUT or entry == [None, None]:
             parts[name] = None
         else:
-            own, path = _part_class(folder, name, entry), places.get(name, folder / name)
+            own, path = _part_class(folder, name, entry), (places or {}).get(name, folder / name)
             if not path.is_dir():
                 raise HarnessError(f"{folder} has no folder {name}", "it is incomplete")
             if _is_model(own, "diffusers") or _is_model(own, "transformers"):
@@ -239,27 +242,26 @@ def _assembled(
     return pipeline
 
 
-def _part_class(folder: Path, name: str, entry: list[Any]) -> Any:
-    """Return the class of a part, which must be one of the two libraries' own."""
+def _part_class(folder: Path, name: str, entry: Any) -> Any:
+    """Return the class of a part, which must be one of the two libraries' own, and of its kind."""
     import diffusers
     import transformers
 
-    kinds: dict[str, tuple[Any, tuple[type, ...]]] = {
-        "diffusers": (diffusers, (diffusers.ModelMixin, diffusers.SchedulerMixin)),
-        "transformers": (
-            transformers,
-            (
-                transformers.PreTrainedModel,
-                transformers.PreTrainedTokenizerBase,
-                transformers.ProcessorMixin,
-                transformers.ImageProcessingMixin,
-            ),
-        ),
-    }
-    is_pair = len(entry) == 2 and all(isinstance(word, str) for word in entry)
-    library, bases = kinds.get(entry[0], (None, ())) if is_pair else (None, ())
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    bases: tuple[type, ...] = (diffusers.ModelMixin, transformers.PreTrainedModel)
+    if name == "scheduler":
+        bases = (diffusers.SchedulerMixin,)
+    elif not name.startswith(_NETWORKS):
+        bases = (
+            *bases,
+            transformers.PreTrainedTokenizerBase,
+            transformers.ProcessorMixin,
+            transformers.ImageProcessingMixin,
+        )
+    is_pair = isinstance(entry, list) and len(entry) == 2
+    library, kind = entry if is_pair and all(isinstance(e, str) for e in entry) else ("", "")
     with quiet():
-        cls = getattr(library, entry[1], None) if is_pair else None
+        cls = getattr(libraries.get(library), kind, None)
     if not (isinstance(cls, type) and issubclass(cls, bases)):
         raise HarnessError(
             f"{folder}/model_index.json names {entry!r} as its {name}",

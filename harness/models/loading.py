@@ -7,6 +7,7 @@ the class that reads it stops the load, by name.
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import sys
@@ -26,7 +27,14 @@ _DERIVED = ("empty_weight", "relative_position_index", "position_ids")
 """Buffers that some versions of the libraries store and others compute."""
 
 
-def load_strictly(cls: Any, folder: Path, *, dtype: str, ignore: tuple[str, ...] = ()) -> Any:
+def load_strictly(
+    cls: Any,
+    folder: Path,
+    *,
+    dtype: str,
+    ignore: tuple[str, ...] = (),
+    ignore_fields: tuple[str, ...] = (),
+) -> Any:
     """Load a model of diffusers or transformers whose weights fit its class exactly.
 
     Args:
@@ -34,17 +42,20 @@ def load_strictly(cls: Any, folder: Path, *, dtype: str, ignore: tuple[str, ...]
         folder: `config.json` and safetensors weights.
         dtype: Number format to load it in, by torch's name.
         ignore: Parts of the names of weights that one side has and the other does without.
+        ignore_fields: Fields of a diffusers config that its class need not know.
 
     Returns:
         The model in evaluation mode, on the CPU.
 
     Raises:
-        HarnessError: A weight is missing, surplus or misshapen, or a file is damaged.
+        HarnessError: A weight is missing, surplus or misshapen, a diffusers config has a field that
+            its class does not know, or a file is damaged.
     """
     import torch
 
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "ignore_mismatched_sizes": True}
     if any(base.__module__.startswith("diffusers.") for base in cls.__mro__):
+        _check_fields(cls, folder, ignore_fields)
         options = {"torch_dtype": getattr(torch, dtype)}
     with quiet(), explained(folder.parent, folder.name):
         model, report = cls.from_pretrained(
@@ -55,6 +66,16 @@ def load_strictly(cls: Any, folder: Path, *, dtype: str, ignore: tuple[str, ...]
             f"the weights in {folder} do not fit {cls.__name__}: {shortened(names)}", HINT
         )
     return model.eval()
+
+
+def _check_fields(cls: Any, folder: Path, ignore: tuple[str, ...]) -> None:
+    known = {*inspect.signature(cls.__init__).parameters, *ignore}
+    config = read_json(folder / "config.json")
+    if surplus := [name for name in config if not name.startswith("_") and name not in known]:
+        raise HarnessError(
+            f"{folder}/config.json has fields {cls.__name__} does not know: {', '.join(surplus)}",
+            "it is another model, or needs a newer diffusers",
+        )
 
 
 def misfits(report: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> list[str]:
@@ -97,9 +118,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise HarnessError(f"cannot read {path}: {error}", HINT) from error
+        raise HarnessError(f"{path} cannot be read: {error}", HINT) from error
     if not isinstance(content, dict):
-        raise HarnessError(f"{path} holds no JSON object", HINT)
+        raise HarnessError(f"{path} is not a JSON object", HINT)
     return content
 
 
@@ -107,25 +128,17 @@ def read_config(folder: Path, expected: str) -> dict[str, Any]:
     """Read a checkpoint folder's config.json.
 
     Raises:
-        HarnessError: The folder or the file is missing, or the file is not a JSON object.
+        HarnessError: As of `read_json`; of a folder without the file, with what was expected.
     """
     file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not file.exists():
         what = "no such folder" if not folder.is_dir() else "no config.json in it"
         raise HarnessError(
             f"{folder} is not a checkpoint folder ({what}), expected {expected}",
             "check the path; a converted (`python -m harness convert-detector`) or downloaded "
             "folder holds config.json and model.safetensors",
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise HarnessError(
-            f"{file} cannot be read: {error}", "restore it from where the checkpoint came from"
-        ) from None
-    if not isinstance(config, dict):
-        raise HarnessError(f"{file} is not a JSON object", "it should be a model's configuration")
-    return config
+        )
+    return read_json(file)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from harness.models.devices import prepare
 from harness.models.diffusers_loading import weightless_pipeline
 from harness.models.dtypes import resolve_dtype
 from harness.models.pipeline_generator import PipelineGenerator
-from harness.models.sana_loading import component, load_pipeline
+from harness.models.sana_loading import REPLACED, component, load_pipeline
 from harness.models.sana_text import EncodedTexts, instruction, text_truncation
 from harness.records import Loading, Request
 from harness.truncation import Truncation
@@ -91,9 +91,7 @@ class SanaGenerator(PipelineGenerator):
     def _weightless(cls, loading: Loading) -> SanaGenerator:
         parts = loading.checkpoints
         folder, components = parts["pipeline"], parts.get("components")
-        names = ("transformer", "text_encoder")
-        places = {name: component(folder, components, name) for name in names}
-        places |= {name: parts[name] for name in names if name in parts}
+        places = {n: parts.get(n, component(folder, components, n)) for n in REPLACED}
         # A Reflect-DiT's further parts are at work only where there is feedback.
         plain = {"transformer": ["diffusers", "SanaTransformer2DModel"]}
         pipeline = weightless_pipeline(folder, places=places, classes=plain)

@@ -7,13 +7,13 @@ when it is to run without feedback.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.models.checkpoints import require
+from harness.models.diffusers_loading import assembled
 from harness.models.loading import explained, load_strictly, quiet, read_json
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ _FILES = ("model_index.json", "scheduler/scheduler_config.json", "text_encoder/c
           "text_encoder/model.safetensors", "tokenizer/tokenizer_config.json",
           "transformer/config.json", f"transformer/{_WEIGHTS}", "vae/config.json",
           f"vae/{_WEIGHTS}")  # fmt: skip
-_REPLACED = ("text_encoder", "transformer")
+REPLACED = ("text_encoder", "transformer")
+"""Parts that another folder may have in the place of a pipeline's own."""
+
 _PLAIN_TRANSFORMERS = ("SanaTransformer2DModel", "SanaTransformer2DModelWithContext", None)
 
 
@@ -54,44 +56,25 @@ def load_pipeline(
         dtype: Of all parts; with float16 only the transformer gets it, the text encoder and the
             autoencoder bfloat16 (they overflow in float16, says SANA's model card).
         transformer: A loaded transformer to use in place of the folder's own.
-        components: A folder whose text encoder and transformer take the place of the folder's own,
-            as far as it has them.
+        components: A folder whose `REPLACED` take the place of the folder's own, as far as it has
+            them.
 
     Raises:
         HarnessError: A file is missing, unreadable, or does not fit the class that reads it.
     """
-    import diffusers
-    import transformers
+    from diffusers import SanaPipeline
 
     index = read_index(folder)
+    places = {name: component(folder, components, name) for name in REPLACED}
     for name in _FILES:
         part = name.partition("/")[0]
         if part != "transformer" or transformer is None:
             require(component(folder, components, part).parent, [name])
-    side = "bfloat16" if dtype == "float16" else dtype
-    scheduler_class = _class(folder, index, "scheduler", diffusers, diffusers.SchedulerMixin)
-    encoder_class = _class(
-        folder, index, "text_encoder", transformers, transformers.PreTrainedModel
-    )
-    with quiet(), explained(folder, "scheduler"):
-        scheduler = scheduler_class.from_pretrained(folder / "scheduler", local_files_only=True)
-    tokenizer = load_tokenizer(folder)
-    text_encoder = load_strictly(
-        encoder_class, component(folder, components, "text_encoder"), dtype=side
-    )
-    vae = load_diffusers(diffusers.AutoencoderDC, folder / "vae", side)
     if transformer is None:
-        own = component(folder, components, "transformer")
-        transformer = load_plain(own.parent, dtype)
-    pipeline = diffusers.SanaPipeline(
-        tokenizer=tokenizer,
-        text_encoder=text_encoder,
-        vae=vae,
-        transformer=transformer,
-        scheduler=scheduler,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+        transformer = load_plain(places["transformer"].parent, dtype)
+    ready = {"transformer": transformer, "tokenizer": load_tokenizer(folder)}
+    load = partial(load_strictly, dtype="bfloat16" if dtype == "float16" else dtype)
+    return assembled(SanaPipeline, folder, index, load, places=places, ready=ready).to(device)
 
 
 def load_plain(folder: Path, dtype: str) -> Any:
@@ -107,18 +90,18 @@ def load_plain(folder: Path, dtype: str) -> Any:
     from diffusers import SanaTransformer2DModel
 
     require(folder, ["transformer/config.json", f"transformer/{_WEIGHTS}"])
-    return load_diffusers(
+    return load_strictly(
         SanaTransformer2DModel,
         folder / "transformer",
-        dtype,
-        drop_weights=CONTEXT_WEIGHTS,
-        drop_config=CONTEXT_CONFIG,
+        dtype=dtype,
+        ignore=CONTEXT_WEIGHTS,
+        ignore_fields=CONTEXT_CONFIG,
     )
 
 
 def component(folder: Path, components: Path | None, name: str) -> Path:
     """Return where a pipeline's part lies that another folder may have in its place."""
-    own = components / name if components and name in _REPLACED else None
+    own = components / name if components and name in REPLACED else None
     return own if own is not None and own.is_dir() else folder / name
 
 
@@ -135,41 +118,6 @@ def load_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(
             folder / "tokenizer", local_files_only=True, trust_remote_code=False
         )
-
-
-def load_diffusers(
-    cls: Any,
-    folder: Path,
-    dtype: str,
-    *,
-    drop_weights: tuple[str, ...] = (),
-    drop_config: tuple[str, ...] = (),
-) -> Any:
-    """Load a diffusers model, strictly.
-
-    Args:
-        cls: Its class.
-        folder: `config.json` and safetensors weights.
-        dtype: Number format to load it in, by torch's name.
-        drop_weights: Parts of the names of surplus weights that are expected, and left out.
-        drop_config: Config fields that are expected though the class does not know them.
-
-    Raises:
-        HarnessError: A weight or a config field is missing or surplus, or the file is damaged.
-    """
-    config = read_json(folder / "config.json")
-    known = inspect.signature(cls.__init__).parameters
-    surplus = [
-        name
-        for name in config
-        if not name.startswith("_") and name not in known and name not in drop_config
-    ]
-    if surplus:
-        raise HarnessError(
-            f"{folder}/config.json has fields {cls.__name__} does not know: {', '.join(surplus)}",
-            "it is another model, or needs a newer diffusers",
-        )
-    return load_strictly(cls, folder, dtype=dtype, ignore=drop_weights)
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -193,16 +141,3 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"expected {_PLAIN_TRANSFORMERS[0]}",
         )
     return index
-
-
-def _class(folder: Path, index: Mapping[str, Any], part: str, library: Any, base: type) -> Any:
-    """The class a part is read with: it must come from the library itself, not the checkpoint."""
-    entry = index.get(part)
-    name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-    value = getattr(library, name, None) if isinstance(name, str) else None
-    if not (isinstance(value, type) and issubclass(value, base)):
-        raise HarnessError(
-            f"{folder}/model_index.json names {entry!r} as its {part}",
-            f"expected a {base.__name__} of {library.__name__}",
-        )
-    return value

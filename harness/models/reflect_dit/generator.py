@@ -113,9 +113,10 @@ class ReflectDiTGenerator(SanaGenerator):
             if part not in checkpoints:
                 raise UsageError(f"the reflect-dit generator needs a checkpoint named '{part}'")
 
+        from harness.models.loading import load_strictly
         from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
         from harness.models.reflect_dit.vision import VisionEncoder
-        from harness.models.sana_loading import component, load_diffusers, load_pipeline, load_plain
+        from harness.models.sana_loading import component, load_pipeline, load_plain
 
         place = prepare(loading.device)
         number = resolve_dtype(loading.dtype, loading.device)
@@ -123,7 +124,7 @@ class ReflectDiTGenerator(SanaGenerator):
         own = component(checkpoints["pipeline"], components, "transformer")
         folder = checkpoints.get("transformer", own)
         require(folder, ["config.json", "diffusion_pytorch_model.safetensors"])
-        transformer = load_diffusers(SanaTransformer2DModelWithContext, folder, number)
+        transformer = load_strictly(SanaTransformer2DModelWithContext, folder, dtype=number)
         pipeline = load_pipeline(
             checkpoints["pipeline"],
             device=place,
