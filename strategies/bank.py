@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator
-
 from harness.records import Ability, Candidate, Draw, Noise, Task
 from strategies.base import Rounds, Strategy, best
-from strategies.trajectories import continued, step_at, stop_at
+from strategies.trajectories import continued, readable_by, step_at, stop_at
 
 
 def steps_of(text: str, steps: int) -> list[int]:
@@ -40,11 +38,6 @@ def _places(text: str) -> list[float]:
     return places
 
 
-def _previews(text: str) -> str:
-    _places(text)
-    return text
-
-
 @dataclass(frozen=True)
 class Bank(Strategy):
     """Draws as many trajectories as the budget holds, each to its end, and keeps their previews.
@@ -59,7 +52,7 @@ class Bank(Strategy):
     """
 
     name: ClassVar[str] = "bank"
-    previews: Annotated[str, AfterValidator(_previews)] = "0.25,0.5"
+    previews: Annotated[str, readable_by(_places)] = "0.25,0.5"
 
     def needs(self) -> frozenset[Ability]:
         """Return the ability to stop on the way and to go on."""

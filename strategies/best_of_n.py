@@ -33,12 +33,14 @@ class BestOfN(Strategy):
         if self.select == "score":
             candidates = yield [Draw(index) for index in range(task.budget)]
             return best(candidates)
-        return (yield from self._first_accepted(task))
+        return (yield from first_accepted(task))
 
-    def _first_accepted(self, task: Task) -> Rounds:
-        seen: list[Candidate] = []
-        for index in range(task.budget):
-            seen += yield [Draw(index)]
-            if seen[-1].accepted:
-                break
-        return last(seen)
+
+def first_accepted(task: Task) -> Rounds:
+    """Draw one image after the other until one is accepted; return it, or else the last."""
+    seen: list[Candidate] = []
+    for index in range(task.budget):
+        seen += yield [Draw(index)]
+        if seen[-1].accepted:
+            break
+    return last(seen)

@@ -25,6 +25,7 @@ class NoiseSearch(Strategy):
         first: Independent draws among which the first pivot is chosen.
         neighbours: Neighbours a round.
         cosine: Of the angle between a pivot and its neighbours: nearer to 1 is nearer.
+        rounds: Rounds of neighbours; 0 is as many as the budget holds.
     """
 
     name: ClassVar[str] = "noise-search"
@@ -32,14 +33,17 @@ class NoiseSearch(Strategy):
     first: Annotated[int, Field(ge=1)] = 4
     neighbours: Annotated[int, Field(ge=1)] = 4
     cosine: Annotated[float, Field(gt=-1.0, lt=1.0)] = 0.9
+    rounds: Annotated[int, Field(ge=0)] = 0
 
     def search(self, task: Task) -> Rounds:
-        """Draw a first round, then neighbours of the best, until the budget is spent."""
+        """Draw a first round, then rounds of neighbours of the best."""
         seen: list[Candidate] = []
         seen += yield [Draw(index) for index in range(min(self.first, task.budget))]
-        while len(seen) < task.budget:
-            pivot = best(seen)
+        for _ in range(self.rounds or task.budget):
             indices = range(len(seen), min(len(seen) + self.neighbours, task.budget))
+            if not indices:
+                break
+            pivot = best(seen)
             if pivot is None:  # all failed: there is nothing to be near to
                 seen += yield [Draw(index) for index in indices]
                 continue

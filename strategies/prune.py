@@ -6,25 +6,12 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator
-
 from harness.records import Ability, Candidate, Draw, Task
 from strategies.base import Rounds, Strategy, best, ranked
-from strategies.schedules import parse, planned
-from strategies.trajectories import continued, stop_at
+from strategies.schedules import parse, plan
+from strategies.trajectories import continued, readable_by, stop_at
 
-
-def schedule(text: str) -> str:
-    """Return a schedule as it was given.
-
-    Raises:
-        ValueError: It is none.
-    """
-    parse(text)
-    return text
-
-
-Schedule = Annotated[str, AfterValidator(schedule)]
+Schedule = Annotated[str, readable_by(parse)]
 
 
 @dataclass(frozen=True)
@@ -67,25 +54,22 @@ def pruned(
     Returns:
         The finished candidates and the previews, failed ones included.
     """
-    number, cuts = planned(text, task.steps, allowed)
+    number, cuts = plan(text, task.steps, allowed)
     ends = [*(cut.step for cut in cuts), task.steps]
     previews: list[Candidate] = []
-    latest: list[Candidate] = list(
-        (yield [Draw(index, stop=stop_at(ends[0], task.steps)) for index in range(number)])
-    )
+    latest: list[Candidate] = [
+        *(yield [Draw(index, stop=stop_at(ends[0], task.steps)) for index in range(number)])
+    ]
     index = number
     for cut, end in zip(cuts, ends[1:], strict=True):
         previews += latest
         survivors = ranked(latest)[: cut.survivors]
         if not survivors:
             return [], previews
-        latest = list(
-            (
-                yield [
-                    continued(candidate, index + place, end, task.steps)
-                    for place, candidate in enumerate(survivors)
-                ]
-            )
-        )
+        going = [
+            continued(candidate, index + place, end, task.steps)
+            for place, candidate in enumerate(survivors)
+        ]
+        latest = [*(yield going)]
         index += len(survivors)
     return latest, previews

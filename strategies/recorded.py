@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.records import Candidate, Draw, Task
-from strategies.base import Rounds, Strategy, last
+from harness.records import Task
+from strategies.base import Rounds, Strategy
+from strategies.best_of_n import first_accepted
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,4 @@ class Recorded(Strategy):
 
     def search(self, task: Task) -> Rounds:
         """Ask for one image after the other until one is accepted or the budget is spent."""
-        seen: list[Candidate] = []
-        for index in range(task.budget):
-            seen += yield [Draw(index)]
-            if seen[-1].accepted:
-                break
-        return last(seen)
+        return (yield from first_accepted(task))

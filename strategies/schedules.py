@@ -12,12 +12,7 @@ from strategies.trajectories import step_at
 
 @dataclass(frozen=True)
 class Cut:
-    """A place on the trajectory at which draws are pruned.
-
-    Attributes:
-        step: After which step.
-        survivors: How many go on.
-    """
+    """A place on the trajectory at which draws are pruned."""
 
     step: int
     survivors: int
@@ -46,17 +41,12 @@ def parse(text: str) -> list[tuple[float, float]]:
     return pairs
 
 
-@lru_cache(maxsize=64)
-def planned(text: str, steps: int, allowed: int) -> tuple[int, list[Cut]]:
-    """Return what `plan` does of a schedule as it was given; every search of a run asks for it."""
-    return plan(parse(text), steps, allowed)
-
-
-def plan(pairs: Sequence[tuple[float, float]], steps: int, allowed: int) -> tuple[int, list[Cut]]:
+@lru_cache(maxsize=64)  # every search of a run asks for the same
+def plan(text: str, steps: int, allowed: int) -> tuple[int, list[Cut]]:
     """Return how many draws can be begun, and where how many of them go on.
 
     Args:
-        pairs: The schedule.
+        text: The schedule.
         steps: Of a whole draw.
         allowed: Steps that may be made in all.
 
@@ -64,6 +54,7 @@ def plan(pairs: Sequence[tuple[float, float]], steps: int, allowed: int) -> tupl
         The most draws whose steps are allowed, at least 1, and the cuts. Places that fall on the
         same step are one cut; a cut that would come after the last step but one is none.
     """
+    pairs = parse(text)
 
     def cost(number: int) -> int:
         return _cost(_cuts(pairs, steps, number), number, steps)

@@ -27,9 +27,6 @@ class Population:
     """Has state: rewards remembered and products of weights, one of each a particle.
 
     Attributes:
-        size: Particles.
-        potential: See the module.
-        temperature: λ.
         first_reward: What R is before anything was seen.
         adaptive: Whether resampling waits until the effective sample size, 1 / Σ (w / Σ w)², falls
             below half the particles; at the last step it always does.
@@ -79,12 +76,7 @@ class Population:
         return weights
 
     def draw(self, indices: Sequence[int], weights: Sequence[float]) -> None:
-        """Take notice of which particles the next ones go on from.
-
-        Args:
-            indices: Of each new particle's ancestor.
-            weights: As `look` returned them.
-        """
+        """Take notice of the ancestor of each new particle, drawn with the weights of `look`."""
         products = [p * w for p, w in zip(self.products, weights, strict=True)]
         if self.official:
             products = list(map(_single, products))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from harness.records import Ability, Candidate, Draw, Task
 from strategies.base import Rounds, Strategy, best, ranked
-from strategies.trajectories import continued, step_at, stop_at
+from strategies.trajectories import continued, readable_by, step_at, stop_at
 
 
 def places(text: str) -> list[float]:
@@ -24,11 +24,6 @@ def places(text: str) -> list[float]:
     if not all(0 < share < 1 for share in shares) or sorted(set(shares)) != shares:
         raise ValueError("looks are shares of the steps between 0 and 1, ascending")
     return shares
-
-
-def _looks(text: str) -> str:
-    places(text)
-    return text
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class Threshold(Strategy):
     needs_judge: ClassVar[bool] = True
     needs_scale: ClassVar[bool] = True
     bar: float = 0.5
-    looks: Annotated[str, AfterValidator(_looks)] = "0.25,0.5"
+    looks: Annotated[str, readable_by(places)] = "0.25,0.5"
     at_once: Annotated[int, Field(ge=1)] = 1
 
     def needs(self) -> frozenset[Ability]:

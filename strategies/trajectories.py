@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from pydantic import AfterValidator
+
 from harness.records import Candidate, Draw, Start
 
 
-def step_at(share: float, steps: int) -> int:
-    """Return the step that a share of a trajectory ends with, at least the first.
+def readable_by(parse: Callable[[str], object]) -> AfterValidator:
+    """Return the check of an option's text, which is kept as given: a function can read it."""
 
-    Args:
-        share: Of the steps, above 0.
-        steps: Of a whole draw.
-    """
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
+def step_at(share: float, steps: int) -> int:
+    """Return the step, at least the first, that a share above 0 of a trajectory ends with."""
     return min(max(1, round(share * steps)), steps)
 
 
@@ -23,7 +32,7 @@ def stop_at(step: int, steps: int) -> int | None:
 def continued(
     candidate: Candidate, index: int, step: int, steps: int, renoise: int | None = None
 ) -> Draw:
-    """Return the draw that goes on from where a candidate stopped.
+    """Return the draw that goes on from a candidate's stop to a step.
 
     Args:
         candidate: A preview.

@@ -26,9 +26,8 @@ from harness.engine.jobs import (
     Drawn,
     Item,
     Job,
-    Judged,
     Png,
-    Scored,
+    Response,
 )
 from harness.log import images
 from harness.models.suites import ModelSpec
@@ -153,7 +152,7 @@ class FakeExecutor(InDriver):
         if role is Role.JUDGE:
             accepted = item.seed % self.accept == 0
             sentence = "" if accepted else f"There is no thing in image {item.seed % 997}."
-            return Judged(Verdict(accepted, item.seed % 1000 / 1000, sentence), cost)
+            return Response(Verdict(accepted, item.seed % 1000 / 1000, sentence), cost)
         box = (1.0, 2.0, 30.0, 40.0)
         found = tuple(Detection(label, box, 0.75, "red") for label in ("cat", "dog", "bench"))
-        return Scored(Score.of(False, "expected thing>=1, found 0", found), cost)
+        return Response(Score.of(False, "expected thing>=1, found 0", found), cost)

@@ -45,7 +45,6 @@ class Size:
     """The measurement of one batch size.
 
     Attributes:
-        batch_size: Rows.
         images_per_second: In the median batch.
         memory_bytes: The most memory held so far: of the GPU, or of the process on a CPU.
     """
@@ -60,8 +59,6 @@ class Calibration:
     """The choice and its grounds.
 
     Attributes:
-        batch_size: The generator's.
-        sizes: What was measured.
         stopped: Why no larger size was tried.
     """
 
@@ -84,13 +81,7 @@ def choose(sizes: Sequence[Size]) -> int:
 
 
 def quickest(rounds: Sequence[Round], is_laddered: bool, sizes: Sequence[Size]) -> int:
-    """The smallest batch size with which a run comes close to the least time it can take.
-
-    Args:
-        rounds: What its searches will ask for.
-        is_laddered: Whether late rounds run at fewer rows.
-        sizes: What was measured.
-    """
+    """The smallest batch size with which a run of these rounds comes close to its least time."""
     rates = {size.batch_size: size.images_per_second for size in sizes}
 
     def seconds(most: int) -> float:
@@ -255,7 +246,7 @@ def measure_size(
         size: Rows of a batch.
         generator: Gives a generator of a batch size.
         requests: Gives a full batch of so many.
-        memory: The most memory held so far.
+        memory: The most memory held so far, in bytes.
         limit: The most it may hold.
         clock: Seconds.
 

@@ -26,9 +26,6 @@ def memory_limit(device: str, share: float) -> float:
     Args:
         device: A torch device.
         share: Of the GPU's memory; on a CPU of what is free now, beside what is held already.
-
-    Returns:
-        Bytes.
     """
     if device.startswith("cuda"):
         import torch

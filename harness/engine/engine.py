@@ -26,7 +26,7 @@ from harness.engine.restore import Restored, restore
 from harness.engine.rows import candidate_row, reply_row, search_row
 from harness.engine.scheduler import Work
 from harness.engine.searches import Search, SearchKey, drive
-from harness.engine.sources import Known, ReplySource, Source
+from harness.engine.sources import Known, Source
 from harness.errors import Failure, HarnessError, Interrupted
 from harness.identity import Resolver
 from harness.log.images import ImageStore
@@ -205,12 +205,7 @@ class Engine:
     def _question(self, open: OpenSearch, question: Question) -> PendingQuestion:
         search = open.search
         pending = PendingQuestion(open, question, round=search.rounds)
-        answers = (
-            source.reply(search.prompt, search.replicate, question)
-            for source in self._sources
-            if isinstance(source, ReplySource)
-        )
-        known = next((known for known in answers if known is not None), None)
+        known = self._known(lambda s: s.reply(search.prompt, search.replicate, question))
         if known is not None and known.logged:
             pending.known = known
             self.progress.replayed += 1
@@ -231,7 +226,7 @@ class Engine:
             search.prompt, search.replicate, draw, search.rounds, open.requests
         )
         pending = PendingDraw(open, draw, request, round=search.rounds)
-        known = self._known(pending)
+        known = self._known(lambda s: s.answer(search.prompt, search.replicate, draw, request.id))
         if known is None:
             open.unlogged += 1
             self._queue(pending, Role.GENERATOR)
@@ -270,13 +265,9 @@ class Engine:
         elif self._stores_images:
             self._images.write(known.image, known.png)
 
-    def _known(self, pending: PendingDraw) -> Known | None:
-        search, id = pending.open.search, pending.request.id
-        for source in self._sources:
-            known = source.answer(search.prompt, search.replicate, pending.draw, id)
-            if known is not None:
-                return known
-        return None
+    def _known(self, ask: Callable[[Source], Known | None]) -> Known | None:
+        """Return what the first source says that knows something; the others are not asked."""
+        return next((known for known in map(ask, self._sources) if known is not None), None)
 
     def _deliver(self, pending: Pending) -> Candidate | Reply:
         """Return the answer to what a search asked for, to be sent to it now."""

@@ -11,12 +11,7 @@ from harness.records import Role
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A failed try as a value; it travels where the exception's class may be unknown.
-
-    Attributes:
-        failure: Of which kind.
-        error: One line.
-    """
+    """A failed try, its error one line; it travels where the exception's class may be unknown."""
 
     failure: Failure
     error: str

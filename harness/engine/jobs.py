@@ -56,8 +56,6 @@ class Drawn:
 
     Attributes:
         png: The image, of `Pixels`; a worker in this process makes a `Png`.
-        digest: Digest of its pixels.
-        cost: What it took.
         state: Where the draw stopped, if it has a stop.
     """
 
@@ -68,38 +66,18 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """The judge's answer for one image."""
+class Response:
+    """What is said of one image, or to one question, and its cost.
 
-    verdict: Verdict
+    Attributes:
+        value: The judge's verdict, the scorer's score, the metrics by name, or the judge's reply.
+    """
+
+    value: Verdict | Score | dict[str, float] | str
     cost: Cost
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """The scorer's answer for one image."""
-
-    score: Score
-    cost: Cost
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The metrics' answers for one image, by name, and what they cost together."""
-
-    metrics: dict[str, float]
-    cost: Cost
-
-
-@dataclass(frozen=True, slots=True)
-class Replied:
-    """The judge's answer to one question."""
-
-    text: str
-    cost: Cost
-
-
-Answer = Drawn | Judged | Scored | Measured | Replied
+Answer = Drawn | Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +94,8 @@ class BatchResult:
     """The result of a job: answers, one an item, or an error, as values.
 
     Attributes:
-        job: The job.
-        worker: Which worker had it.
         answers: In the items' order; empty if it failed.
         error: What went wrong, in one line, or None.
-        failure: Of which kind that is, or None.
         crashed: Whether the worker died of it (and is being replaced).
     """
 
@@ -149,12 +124,7 @@ def without_pixels(items: Sequence[Item]) -> tuple[tuple[Any, ...], list[Pixels]
 
 
 def with_pixels(items: Sequence[Any], pixels: Sequence[Any]) -> tuple[Any, ...]:
-    """Return items with their images again.
-
-    Args:
-        items: As `without_pixels` returns them.
-        pixels: The images, in the order in which it returns them.
-    """
+    """Return items of `without_pixels` with their images again, which are in its order."""
     rest = iter(pixels)
     return tuple(_with_images(item, lambda _: next(rest)) for item in items)
 

@@ -95,11 +95,7 @@ class Round:
 def ladder(rounds: Sequence[Round], most: int) -> tuple[int, ...]:
     """Return the rows of a batch, round by round; the last holds for all later rounds.
 
-    Empty if every round has the most.
-
-    Args:
-        rounds: Those of the plan (`rehearsed`).
-        most: Rows of the largest batch.
+    Empty if every round of the plan (`rehearsed`) has the most.
     """
     rungs: list[int] = []
     for expected in (round.draws for round in rounds):
@@ -123,9 +119,7 @@ def ladder(rounds: Sequence[Round], most: int) -> tuple[int, ...]:
 def batches(rounds: Sequence[Round], rungs: Sequence[int]) -> Counter[int]:
     """Return how many batches of each number of rows are to be expected.
 
-    Args:
-        rounds: Those of the plan.
-        rungs: Rows of a batch, round by round; the last holds for all later rounds.
+    The last of the rungs, the rows of a batch by round, holds for all later rounds.
     """
     counts: Counter[int] = Counter()
     for number, round in enumerate(rounds):

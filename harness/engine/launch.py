@@ -234,12 +234,9 @@ def folder_for(path: Location) -> Iterator[None]:
 
 
 def make_executor(plan: Plan, execution: Execution, images: Location | None = None) -> Executor:
-    """The executor an execution describes.
+    """Return the executor that an execution describes.
 
-    Args:
-        plan: What it will do.
-        execution: Where.
-        images: The run's folder of images. Without it, images travel through the driver.
+    Without the run's folder of images, images travel through the driver.
     """
     roles = list(plan.config.specs)
     setup = Setup(plan.config, plan.paths, execution.device)

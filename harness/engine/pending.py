@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.engine.jobs import BatchResult, Drawn, Judged, Measured, Replied, Scored
+from harness.engine.jobs import BatchResult, Drawn
 from harness.engine.searches import Search
 from harness.engine.sources import Known
 from harness.errors import Failure
 from harness.identity import Earlier
-from harness.records import Candidate, Draw, Question, Reply, Request, Role
+from harness.records import Candidate, Draw, Question, Reply, Request, Role, Score, Verdict
 
 
 @dataclass
@@ -19,7 +19,6 @@ class OpenSearch:
     """A search that has not been closed. Has state: all that belongs to it.
 
     Attributes:
-        search: The strategy's side of it.
         images: Digest of each answered draw's image, by the draw's id; None without one.
         requests: The draws that later ones may start from, resolved, by id.
         values: The scorer's grade of each scored draw, by its index.
@@ -50,11 +49,8 @@ class Pending:
     """A draw or a question on its way. Has state: what came back so far.
 
     Attributes:
-        open: The search it belongs to.
-        known: What came back.
         waiting: Roles that still have to answer before the row can be written.
         strikes: Failed tries that may have been its own fault, by role.
-        is_sent: Whether its search has been sent the answer.
         round: In which of its search's rounds it was asked for, from 1; None if nobody knows.
     """
 
@@ -72,17 +68,18 @@ class Pending:
         known.costs[role] = answer.cost
         known.workers[role] = result.worker
         known.batches[role] = str(result.job.id)
-        match answer:
-            case Drawn():
-                known.png, known.image = answer.png, answer.digest
-            case Judged():
-                known.verdict = answer.verdict
-            case Scored():
-                known.score = answer.score
-            case Measured():
-                known.metrics = answer.metrics
-            case Replied():
-                known.reply = answer.text
+        if isinstance(answer, Drawn):
+            known.png, known.image = answer.png, answer.digest
+            return
+        match answer.value:
+            case Verdict() as verdict:
+                known.verdict = verdict
+            case Score() as score:
+                known.score = score
+            case str() as reply:
+                known.reply = reply
+            case metrics:
+                known.metrics = metrics
 
     @property
     def is_answered(self) -> bool:
@@ -109,12 +106,7 @@ class Pending:
 
 @dataclass
 class PendingDraw(Pending):
-    """A draw on its way through generator, judge, scorer and metrics.
-
-    Attributes:
-        draw: What the strategy asked for.
-        request: The draw, resolved.
-    """
+    """A draw on its way through generator, judge, scorer and metrics."""
 
     draw: Draw
     request: Request[Any]
@@ -133,11 +125,7 @@ class PendingDraw(Pending):
 
 @dataclass
 class PendingQuestion(Pending):
-    """A question on its way to the judge.
-
-    Attributes:
-        question: What the strategy asks.
-    """
+    """A question on its way to the judge."""
 
     question: Question
 

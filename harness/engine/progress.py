@@ -15,10 +15,8 @@ class Progress:
     """Counts since the run (`…_total`, `searches_…`) or this session of it (the others) began.
 
     Attributes:
-        searches_total: Searches the run consists of.
         searches_ended: Searches that ended, failed ones included.
         searches_failed: Searches that ended without a selected image.
-        draws: Draws made in this session.
         draws_failed: Of these, draws that failed for good.
         replayed: Draws answered from the log.
         reused: Draws answered from another run's log, by that run's id.

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.engine.rows import logged_reply, logged_value, logged_verdict
 from harness.engine.searches import SearchKey
-from harness.engine.sources import Known
+from harness.engine.sources import Known, Source
 from harness.errors import HarnessError
 from harness.log import store
 from harness.log.grades import GRADE
@@ -23,12 +23,10 @@ _REPLY = ["prompt_id", "replicate", *QUESTION, "reply", "error"]
 
 
 @dataclass
-class Restored:
+class Restored(Source):
     """The state of a log; a source of answers. Has state: rows that were asked for leave it.
 
     Attributes:
-        ended: Searches that are over.
-        failed: How many of these selected nothing.
         rows: Rows of the other searches' draws, by search and draw index.
         replies: Rows of their questions, by search and question index.
         outcomes: The scorer's grades of the selected images, by tag.

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from harness.config import RECORDED_IMAGES, RunConfig, differences, read_config
 from harness.engine.rows import logged_reply, logged_score, logged_verdict
-from harness.engine.sources import Known
+from harness.engine.sources import Known, Source
 from harness.errors import HarnessError, UsageError
 from harness.log import images, integrity, store
 from harness.log.environment import NUMERIC, device_names, other_versions
@@ -48,12 +48,10 @@ _REPLY = ["prompt_id", "replicate", *QUESTION, "reply", "error", *_costs(Role.JU
 
 
 @dataclass(frozen=True)
-class Source:
+class RunDraws:
     """A run whose draws may be taken.
 
     Attributes:
-        folder: Where it lives.
-        run: Its id.
         keep_images: Which images it kept ("all", "selected", "none").
         measured: Whether it measured all images by the plan's own metrics, and no others.
         devices: Names of the devices it ran on.
@@ -138,7 +136,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(Source):
     """The draws of some runs.
 
     Attributes:
@@ -146,7 +144,7 @@ class Pool:
         with_images: Whether a draw's image is needed, to be kept or looked at again.
     """
 
-    sources: Sequence[Source] = ()
+    sources: Sequence[RunDraws] = ()
     with_images: bool = True
 
     @classmethod
@@ -157,7 +155,7 @@ class Pool:
             UsageError: A run's draws are not what the plan's would be.
             HarnessError: A run is damaged.
         """
-        sources = [Source.open(folder, plan) for folder in folders]
+        sources = [RunDraws.open(folder, plan) for folder in folders]
         with_images = plan.stores_images or not all(source.measured for source in sources)
         for source in sources:
             if with_images and source.keep_images == "none":
@@ -232,7 +230,7 @@ def _charge(known: Known, role: Role, row: Mapping[str, Any]) -> None:
         known.workers[role] = reused_from(known.run)
 
 
-def _needed(plan: Plan, source: Source) -> str:
+def _needed(plan: Plan, source: RunDraws) -> str:
     """Return the reason that a draw's image is needed."""
     if plan.looks_again:
         return "they are needed for feedback"

@@ -24,8 +24,6 @@ class Work(Generic[Payload]):
     """One row to be run.
 
     Attributes:
-        role: Who runs it.
-        payload: What it is about; the caller's own.
         shape: Only work of equal role and shape can share a batch.
         alone: Runs in a batch of its own: after a failure, so that one bad row cannot take
             its neighbours down with it again.

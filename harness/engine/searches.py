@@ -52,9 +52,6 @@ class Search:
     """Drives one strategy's generator. Has state: what was asked, what came back.
 
     Attributes:
-        prompt: What it searches for.
-        replicate: Which independent search of the prompt.
-        ended: Whether it is over.
         selected: What it selected, once ended; None if nothing.
         error: Why it failed, once ended; None if it did not.
         rounds: Rounds of draws and questions asked for.
@@ -73,14 +70,8 @@ class Search:
     ) -> None:
         """Prepare it; nothing runs before `start`.
 
-        Args:
-            strategy: Who searches.
-            prompt: What for.
-            replicate: Which independent search of the prompt.
-            budget: Whole draws that it may spend.
-            run_seed: The run's seed.
-            settings: The run's sampler settings, which say how many steps a whole draw has.
-            step_seconds: The longest that the strategy may think between two rounds.
+        The settings are the run's, which say how many steps a whole draw of the budget has;
+        `step_seconds` is the longest that the strategy may think between two rounds.
         """
         self.prompt = prompt
         self.replicate = replicate
@@ -223,11 +214,7 @@ def drive(
 ) -> None:
     """Answer what a search asks for, and what it asks for next, as far as answers are known.
 
-    Args:
-        search: The search.
-        items: Draws and questions of its current round.
-        answer: Returns the candidate of a draw or the reply to a question, or None where nobody
-            knows it yet.
+    `answer` returns None where nobody knows an item's answer yet.
     """
     waiting = deque(items)
     while waiting:

@@ -6,10 +6,10 @@ behind (`import`): the engine asks them in this order, and models for what none 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 from harness.engine.jobs import Remote
 from harness.records import Cost, Draw, Prompt, Question, Role, Score, Verdict
@@ -24,14 +24,7 @@ class Known:
         png: The image, until the row is written: encoded, or a reference to where it lies.
         image: Digest of its pixels.
         shape: Batch shape of the image: only images of equal shape are looked at together.
-        verdict: The judge's.
-        score: The scorer's.
-        reply: The judge's answer, of a question.
-        metrics: Further measures, by name.
         errors: Why a role gave up on it.
-        costs: What each role spent.
-        workers: Who did it.
-        batches: In which batch.
         attempts: Failed tries, by role.
         logged: Whether the run's own log holds it already.
         run: The other run whose log it is from; "" for this run's.
@@ -67,21 +60,16 @@ class Known:
         return self.png is not None and answers[role] is None and role not in self.errors
 
 
-class Source(Protocol):
-    """May know what became of a draw, so that no model need be asked."""
+class Source(ABC):
+    """May know what became of a draw, or of a question, so that no model need be asked."""
 
+    @abstractmethod
     def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Known | None:
         """Return what is known of a draw, or None.
 
         Raises:
             HarnessError: What is known cannot be of this draw, or is damaged.
         """
-        ...
-
-
-@runtime_checkable
-class ReplySource(Protocol):
-    """May know what the judge replied to a question, as a source of draws' answers does."""
 
     def reply(self, prompt: Prompt, replicate: int, question: Question) -> Known | None:
         """Return what is known of a question, or None.
@@ -89,4 +77,4 @@ class ReplySource(Protocol):
         Raises:
             HarnessError: What is known cannot be of this question.
         """
-        ...
+        return None

@@ -26,14 +26,10 @@ def check_length(role: Role, asked: int, answered: int) -> None:
 
 
 def check_image(image: Image, settings: Mapping[str, Any]) -> None:
-    """Refuse what cannot be a picture.
+    """Refuse what cannot be a picture, bytes of shape (height, width, 3) as the settings have them.
 
     Numbers other than bytes are refused, NaN among them. So is pure black, which is what NaN
     becomes as bytes. Any other picture of one colour is a bad picture, and judged as one.
-
-    Args:
-        image: Meant to be bytes, shape (height, width, 3).
-        settings: The sampler's; `height` and `width` count if both are there.
     """
     if image.dtype != np.uint8:
         if np.issubdtype(image.dtype, np.inexact) and not np.isfinite(image).all():

@@ -14,17 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from harness.config import RunConfig
-from harness.engine.jobs import (
-    Answer,
-    Drawn,
-    Item,
-    Judged,
-    Measured,
-    Pixels,
-    Png,
-    Replied,
-    Scored,
-)
+from harness.engine.jobs import Answer, Drawn, Item, Pixels, Png, Response
 from harness.engine.threads import patient_threads
 from harness.engine.validate import (
     check_cost,
@@ -49,12 +39,12 @@ from harness.seeds import pixel_digest
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
-_ANSWERS: Mapping[Role, tuple[Callable[[Any], None], Callable[[Any, Cost], Answer]]] = {
-    Role.JUDGE: (check_verdict, Judged),
-    Role.SCORER: (check_score, Scored),
-    Role.METRIC: (check_metrics, Measured),
+_CHECKS: Mapping[Role, Callable[[Any], None]] = {
+    Role.JUDGE: check_verdict,
+    Role.SCORER: check_score,
+    Role.METRIC: check_metrics,
 }
-"""By role: the check of an answer about an image, and what it becomes."""
+"""By role: the check of an answer about an image."""
 
 CODERS = min(8, os.cpu_count() or 1)
 """Threads that encode and decode a batch's images."""
@@ -67,7 +57,6 @@ class Setup:
     Attributes:
         config: The run's config.
         paths: Local folder of each checkpoint, by role and part.
-        device: A torch device.
         plugins: Import models that the config names by import path. Whoever plans a run has asked
             for them, or has been asked about them.
     """
@@ -92,11 +81,7 @@ class Worker:
         self._shape = shape_of(type(self.model))
 
     def run(self, items: Sequence[Item], *, encode: bool = True) -> list[Answer]:
-        """Run one batch.
-
-        Args:
-            items: Its rows. Images are PNGs or, where they have travelled by reference, pixels.
-            encode: Whether new images are to be PNGs, too.
+        """Run one batch; images are PNGs or pixels, new ones PNGs if they are to be encoded.
 
         Raises:
             BadAnswer: The model answered what cannot be right.
@@ -165,12 +150,7 @@ class Worker:
         ]
         started = time.perf_counter()
         replies = self.model.reply(inquiries)
-        share = (time.perf_counter() - started) / len(items)
-        check_length(self.role, len(items), len(replies))
-        for text, cost in replies:
-            check_reply(text)
-            check_cost(self.role, cost)
-        return [Replied(text, self._shared(cost, share, len(items))) for text, cost in replies]
+        return self._checked(replies, check_reply, time.perf_counter() - started, len(items))
 
     def _look(self, items: Sequence[Look[Pixels]]) -> list[Answer]:
         prompts = [item.prompt for item in items]
@@ -182,13 +162,24 @@ class Worker:
             answers = self.model.score(prompts, pixels)
         else:
             answers = self.model.measure([Look(*row) for row in zip(prompts, pixels, strict=True)])
-        share = (time.perf_counter() - started) / len(items)
-        check_length(self.role, len(items), len(answers))
-        check, kind = _ANSWERS[self.role]
+        seconds = time.perf_counter() - started
+        return self._checked(answers, _CHECKS[self.role], seconds, len(items))
+
+    def _checked(
+        self,
+        answers: Sequence[tuple[Any, Cost]],
+        check: Callable[[Any], None],
+        seconds: float,
+        asked: int,
+    ) -> list[Answer]:
+        """Return a batch's answers, held against what they can be, with shares of its time."""
+        check_length(self.role, asked, len(answers))
         for answer, cost in answers:
             check(answer)
             check_cost(self.role, cost)
-        return [kind(answer, self._shared(cost, share, len(items))) for answer, cost in answers]
+        return [
+            Response(answer, self._shared(cost, seconds / asked, asked)) for answer, cost in answers
+        ]
 
     def _shared(self, cost: Cost, seconds: float, items: int, rows: int = 0) -> Cost:
         """Return a row's cost with its share of the batch's time and of its padding.

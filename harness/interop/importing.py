@@ -20,7 +20,7 @@ from harness.analysis.measurement import sizes_total
 from harness.analysis.statistics import known_mean
 from harness.config import RECORDED_IMAGES, RECORDED_JUDGE, RECORDED_SCORER, Plugin, RunConfig
 from harness.engine.launch import Execution, work
-from harness.engine.sources import Known
+from harness.engine.sources import Known, Source
 from harness.errors import UsageError
 from harness.interop.images import BadImage, Picture, read
 from harness.interop.layout import hub_store
@@ -165,7 +165,7 @@ def _config(output: Output, budget: int, keep_images: bool) -> RunConfig:
     )
 
 
-class ScriptOutput:
+class ScriptOutput(Source):
     """A source that answers draws with what the script left. Has state: what went wrong.
 
     Attributes:

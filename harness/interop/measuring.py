@@ -11,7 +11,7 @@ from typing import ClassVar
 from benchmarks.base import Benchmark
 from harness.config import RECORDED_IMAGES, Plugin, RunConfig, read_config
 from harness.engine.launch import Execution, work
-from harness.engine.sources import Known
+from harness.engine.sources import Known, Source
 from harness.errors import UsageError
 from harness.locating import digests, locate
 from harness.log import images, integrity, store
@@ -46,7 +46,7 @@ class RunPrompts(Benchmark):
 
 
 @dataclass(frozen=True)
-class RunImages:
+class RunImages(Source):
     """A source that answers each draw with an image of a run.
 
     Attributes:

@@ -18,7 +18,7 @@ from harness.engine.engine import BATCHES_A_JOB
 from harness.engine.executors.base import Executor
 from harness.engine.launch import Execution, check_folder, work
 from harness.engine.progress import Progress
-from harness.engine.sources import Known
+from harness.engine.sources import Known, Source
 from harness.errors import UsageError
 from harness.interop.files import write_files
 from harness.interop.images import BadImage, Picture, read, size_of
@@ -94,7 +94,7 @@ def check_out(folder: RunFolder, ready: ScoringPlan) -> Manifest | None:
         raise UsageError(error.message, hint) from error
 
 
-class ImageFolder:
+class ImageFolder(Source):
     """A source that answers each draw with an image. Has state: files that are being read.
 
     Args:

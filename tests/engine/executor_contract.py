@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness.engine.executors.base import Executor
-from harness.engine.jobs import BatchResult, Drawn, Job, Png, Scored
+from harness.engine.jobs import BatchResult, Drawn, Job, Png, Response
 from harness.errors import HarnessError
 from harness.plan import Plan
-from harness.records import Look, Prompt, Request, Role
+from harness.records import Look, Prompt, Request, Role, Score
 from tests.runs import stub_plan
 from tests.stubs import Faults, make_stub_suite
 from tests.terminal import wait_until
@@ -77,7 +77,8 @@ class ExecutorContract:
         look = (Look(Prompt("0", "thing 0"), made.png),)
         executor.submit(Job(2, Role.SCORER, look))
         (scored,) = finish(executor, 1)[0].answers
-        assert isinstance(scored, Scored) and scored.score.detections
+        assert isinstance(scored, Response) and isinstance(scored.value, Score)
+        assert scored.value.detections
 
     def test_an_exception_is_an_outcome_and_the_worker_goes_on(
         self, executor: Executor, faults: Faults

@@ -15,14 +15,14 @@ from ray.exceptions import ObjectLostError
 
 from harness.engine.executors.actor import Slot
 from harness.engine.executors.ray import Placement, RayExecutor
-from harness.engine.jobs import Drawn, Job, Remote, Scored, with_pixels, without_pixels
+from harness.engine.jobs import Drawn, Job, Remote, Response, with_pixels, without_pixels
 from harness.engine.launch import Execution
 from harness.engine.worker import Setup
 from harness.errors import Failure, HarnessError
 from harness.log import images
 from harness.log.images import ImageStore
 from harness.log.run_folder import RunFolder
-from harness.records import Feedback, Inquiry, Look, Prompt, Request, Role
+from harness.records import Feedback, Inquiry, Look, Prompt, Request, Role, Score
 from harness.seeds import pixel_digest
 from tests.engine.executor_contract import draws, finish
 from tests.runs import contents, run, stub_plan
@@ -112,7 +112,7 @@ def test_an_image_goes_from_generator_to_scorer_and_disk(
     assert np.array_equal(images.decode(png), pixels)
     executor.submit(Job(2, Role.SCORER, (Look(Prompt("0", "thing 1"), answer.png),)))
     (scored,) = finish(executor, 1)[0].answers
-    assert isinstance(scored, Scored)
+    assert isinstance(scored, Response) and isinstance(scored.value, Score)
 
 
 def test_an_image_outlives_the_actor_that_made_it(executor: RayExecutor) -> None:

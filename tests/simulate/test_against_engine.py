@@ -16,7 +16,7 @@ import pytest
 
 from harness.engine import engine
 from harness.engine.dispatch import Dispatcher
-from harness.engine.jobs import Answer, BatchResult, Item, Job, Judged
+from harness.engine.jobs import Answer, BatchResult, Item, Job, Response
 from harness.engine.scheduler import Work
 from harness.records import Draw, Look, Role, Task, Verdict
 from harness.seeds import digest
@@ -71,10 +71,10 @@ class VirtualExecutor(FakeExecutor):
 
     def _answer(self, role: Role, item: Item, seconds: float) -> Answer:
         answer = super()._answer(role, item, seconds)
-        if isinstance(answer, Judged) and isinstance(item, Look):
+        if role is Role.JUDGE and isinstance(answer, Response) and isinstance(item, Look):
             # No complaint twice, as in the simulation: contexts drop repeated ones.
             verdict = Verdict(item.prompt.id in self.good, 0.5, f"wrong in way {item.seed}")
-            return replace(answer, verdict=verdict)
+            return replace(answer, value=verdict)
         return answer
 
 

@@ -42,6 +42,19 @@ class TestNoiseSearch(StrategyContract):
             assert draw.noise.turns[:-1] == (again.noise.turns if again.noise else ())
 
 
+class TestNoiseSearchOfTwoRounds(StrategyContract):
+    def strategy(self) -> Strategy:
+        return NoiseSearch(first=2, neighbours=3, rounds=2)
+
+    @pytest.mark.parametrize(("budget", "number"), [(4, 4), (8, 8), (20, 8)])
+    def test_ends_after_its_rounds_and_draws_the_same_until_then(
+        self, budget: int, number: int
+    ) -> None:
+        _, draws, _ = play(self.strategy(), budget, world(1))
+        _, endless, _ = play(NoiseSearch(first=2, neighbours=3), budget, world(1))
+        assert draws == endless[:number] and len(endless) == budget
+
+
 class TestParticleSteering(StrategyContract):
     def strategy(self) -> Strategy:
         return ParticleSteering()
@@ -168,7 +181,7 @@ class TestFunnel(StrategyContract):
 def test_a_schedule_begins_as_many_as_its_steps_allow(
     text: str, steps: int, budget: int, expected: int
 ) -> None:
-    number, cuts = plan(parse(text), steps, budget * steps)
+    number, cuts = plan(text, steps, budget * steps)
     assert number == expected
     cost, at, alive = 0, 0, number
     for cut in cuts:
@@ -193,7 +206,8 @@ def test_no_schedule_costs_more_than_allowed(
 ) -> None:
     places = sorted({round(p, 3) for p, _ in pairs})
     shares = sorted((s for _, s in pairs[: len(places)]), reverse=True)
-    number, cuts = plan(list(zip(places, shares, strict=False)), steps, budget * steps)
+    text = ",".join(f"{p}:{s}" for p, s in zip(places, shares, strict=False))
+    number, cuts = plan(text, steps, budget * steps)
     cost, at, alive = 0, 0, number
     for cut in cuts:
         assert at < cut.step < steps and 1 <= cut.survivors <= alive

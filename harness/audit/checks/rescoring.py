@@ -28,13 +28,13 @@ from harness.audit.regenerator import (
 )
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.tolerance import machine_differences
-from harness.engine.jobs import Item, Judged, Measured, Png, Scored
+from harness.engine.jobs import Answer, Drawn, Item, Png
 from harness.engine.rows import logged_answers, logged_value
 from harness.identity import judge_seed
 from harness.log.images import image_path
 from harness.log.location import local
 from harness.models.judges.chosen import is_remote
-from harness.records import Look, Role, Score
+from harness.records import Look, Role, Score, Verdict
 
 TOLERANCE = 0.01
 """On scores and grades, and of the size of metrics above 1, on another device or version."""
@@ -143,11 +143,16 @@ def _made(
     return [(maker.rows[name], maker.made[name].png) for name in taken]
 
 
-def _differences(row: Any, answer: Any, tolerance: float) -> Iterator[str]:
+def _differences(row: Any, answer: Answer | str, tolerance: float) -> Iterator[str]:
     if isinstance(answer, str):
         yield f"no verdict now: {answer}"
-    if isinstance(answer, Judged) and row["accepted"] is not None:
-        verdict = answer.verdict
+    elif not isinstance(answer, Drawn):
+        yield from _value_differences(row, answer.value, tolerance)
+
+
+def _value_differences(row: Any, value: Any, tolerance: float) -> Iterator[str]:
+    if isinstance(value, Verdict):
+        verdict = value
         if verdict.accepted != row["accepted"]:
             yield f"the judge says {verdict.accepted}, logged is {row['accepted']}"
         if abs(verdict.score - row["judge_score"]) > tolerance:
@@ -160,22 +165,22 @@ def _differences(row: Any, answer: Any, tolerance: float) -> Iterator[str]:
             yield f"the judge's members give {list(verdict.members)}, logged is {logged_members}"
         if verdict.sentence != row["judge_sentence"] and not tolerance:
             yield f"the judge says '{verdict.sentence}', logged is '{row['judge_sentence']}'"
-    if isinstance(answer, Scored) and row["correct"] is not None:
-        score = answer.score
+    elif isinstance(value, Score):
+        score = value
         if score.correct != row["correct"]:
             yield f"the scorer says {score.correct}, logged is {row['correct']}"
-        value = logged_value(row)
-        if value is not None and abs(score.value - value) > tolerance:
-            yield f"the scorer's grade is {score.value:.6g}, logged is {value:.6g}"
+        grade = logged_value(row)
+        if grade is not None and abs(score.value - grade) > tolerance:
+            yield f"the scorer's grade is {score.value:.6g}, logged is {grade:.6g}"
         if score.reason != row["reason"] and not (tolerance and score.answers):
             yield f"the scorer's reason is '{score.reason}', logged is '{row['reason']}'"
         if not _same_detections(_detected(score), _logged(row), tolerance):
             yield "the scorer's detections are others"
         if score.answers != logged_answers(row) and not tolerance:
             yield "the scorer's answers are others"
-    if isinstance(answer, Measured) and row["metrics"] is not None:
+    else:
         logged = dict(row["metrics"])
-        for name, measure in answer.metrics.items():
+        for name, measure in value.items():
             if name not in logged:
                 yield f"the metric '{name}' is not logged"
             elif abs(measure - logged[name]) > tolerance * max(1.0, abs(logged[name])):

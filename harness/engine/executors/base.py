@@ -29,8 +29,6 @@ class Patience:
     """Seconds for which workers are waited for; infinity is for ever.
 
     Attributes:
-        batch: For a batch.
-        first: For a worker's first batch.
         load: For a worker to load its model (Ray only).
         place: For the first worker of a role to get a place in the cluster (Ray only).
     """
@@ -77,12 +75,7 @@ class Executor(Protocol):
         """
 
     def free(self, role: Role, *, idle: bool = True) -> int:
-        """Return how many jobs a role can take now.
-
-        Args:
-            role: Which role.
-            idle: Count idle workers only; else also places queued behind a running job.
-        """
+        """Return how many jobs a role can take: idle workers only, or places in queues too."""
 
     def submit(self, job: Job) -> None:
         """Hand over a job for a role that is free."""
@@ -98,9 +91,7 @@ class Executor(Protocol):
     def image(self, digest: str, *, check: bool) -> Remote | None:
         """Return a reference to a stored image; None where images travel through the driver.
 
-        Args:
-            digest: Which.
-            check: Have its pixels held to the digest before anybody works on them.
+        If it is to be checked, its pixels are held to the digest before anybody works on them.
         """
 
     def write(self, digest: str, image: Remote) -> None:

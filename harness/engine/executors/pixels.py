@@ -70,7 +70,6 @@ class Writers:
     """The actors that write and read a run's images. Has state: what they are writing.
 
     Attributes:
-        folder: The run's images.
         number: How many actors; they restart by themselves, for all they do can be done again.
     """
 
@@ -139,11 +138,9 @@ class Writers:
             raise harness_error(error, "an image cannot be written") from error
 
     def read(self, digest: str, *, check: bool = False) -> Remote:
-        """Return a reference to a stored image; that it cannot be read shows where it is used.
+        """Return a reference to a stored image, whose pixels are held to the digest if asked for.
 
-        Args:
-            digest: Which.
-            check: Hold its pixels to the digest.
+        That it cannot be read shows where it is used.
         """
         return Remote(self._next().read.remote(digest, check))
 

@@ -49,7 +49,6 @@ class Placement:
     """The actors of a role: their number and what each holds.
 
     Attributes:
-        workers: Number of actors.
         gpus: GPUs each holds; a fraction lets actors share one.
         cpus: CPU cores each holds.
     """
@@ -132,10 +131,8 @@ class RayExecutor:
         """Give the job to the role's least busy actor.
 
         Among equals, to one that has encoded the images its feedback is about, then to the least
-        used.
-
-        Judges and scorers are rarely all busy. Were it always the first idle one, the
-        generators on its GPU would get less of it than the others of theirs.
+        used: were it always the first idle one, the generators on its GPU would get less of it
+        than the others of theirs, since judges and scorers are rarely all busy.
         """
         min(
             self._ready(job.role),
