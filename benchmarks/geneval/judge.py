@@ -9,7 +9,10 @@ told what a prompt asks for in structured form, which GenEval's prompts state in
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from benchmarks.base import Benchmark, GradingPasses
 from benchmarks.geneval.rules import Failure, FailureKind
@@ -28,6 +31,19 @@ _STAGE = {FailureKind.MISSING: 0, FailureKind.TOO_FEW: 0, FailureKind.WRONG_COLO
 """The rules ask for number, then colour, then place, and stop at the first that fails."""
 
 
+@dataclass(frozen=True, slots=True)
+class JudgeOptions(Options):
+    """The settings of the scorer that it looks with, and how sure it wants to be.
+
+    Attributes:
+        accept: Least score (see `rank`) of an image that is accepted. A bar near 1 trades right
+            images that are sent back for wrong ones that are let through; 0 accepts whatever
+            breaks none of GenEval's rules.
+    """
+
+    accept: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
 class DetectorJudge:
     """Accepts what its own detector finds right, ranks by `rank`, says what is wrong."""
 
@@ -35,10 +51,11 @@ class DetectorJudge:
     samples: ClassVar[bool] = False
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     main_part: ClassVar[str] = "detector"
-    Settings: ClassVar[type] = Options
+    Settings: ClassVar[type] = JudgeOptions
 
-    def __init__(self, examiner: GenEvalScorer) -> None:
+    def __init__(self, examiner: GenEvalScorer, accept: float = 0.0) -> None:
         self.examiner = examiner
+        self.accept = accept
 
     @classmethod
     def check(
@@ -53,7 +70,7 @@ class DetectorJudge:
                 f"the judge 'detector' cannot tell what the prompts of {benchmark.name} ask for",
                 "it judges GenEval's prompts; choose another judge, e.g. 'none'",
             )
-        options.build(Options, settings, flag="judge setting")
+        options.build(JudgeOptions, settings, flag="judge setting")
         check_parts(parts, owner="the judge 'detector'")
 
     @classmethod
@@ -68,7 +85,9 @@ class DetectorJudge:
         from benchmarks.geneval.loading import load_scorer
 
         prepare(loading.device)
-        return cls(load_scorer(loading))
+        settings = asdict(options.build(JudgeOptions, loading.settings, flag="judge setting"))
+        accept = settings.pop("accept")
+        return cls(load_scorer(replace(loading, settings=settings)), accept)
 
     @classmethod
     def grading_passes(
@@ -95,11 +114,10 @@ class DetectorJudge:
         for label, score in zip(seen.detections.labels, seen.detections.scores, strict=True):
             confidences.setdefault(label, []).append(float(score))
         failures = seen.outcome.failures
-        return Verdict(
-            accepted=seen.outcome.correct,
-            score=rank(prompt.metadata, confidences, failures),
-            sentence=sentences(failures),
-        )
+        score = rank(prompt.metadata, confidences, failures)
+        if not failures and score < self.accept:
+            failures = (doubt(prompt.metadata, confidences),)
+        return Verdict(not failures, score, sentences(failures))
 
 
 def rank(
@@ -133,8 +151,7 @@ def rank(
         if failure is not None:
             open_failures.remove(failure)
         stage = 3 if failure is None else _STAGE[failure.kind]
-        best = sorted(confidences.get(entry["class"], ()), reverse=True)[: entry["count"]]
-        worth.append(((stage > 0) + sum(best) / entry["count"]) / 2)
+        worth.append(((stage > 0) + _presence(entry, confidences)) / 2)
         if "color" in entry:
             share = 0.0 if stage < 1 else 1.0
             if stage == 1 and failure is not None:
@@ -143,12 +160,51 @@ def rank(
         if "position" in entry:
             worth.append(float(stage > 2))
     for limit in metadata.get("exclude", ()):
-        ordered = sorted(confidences.get(limit["class"], ()), reverse=True)
-        surplus = ordered[limit["count"] - 1] if len(ordered) >= limit["count"] else 0.0
         met = (limit["class"], limit["count"]) not in too_many
-        worth.append((met + 1 - surplus) / 2)
+        worth.append((met + 1 - _surplus(limit, confidences)) / 2)
     mean = sum(worth) / len(worth) if worth else 1.0
     return ((not failures) + mean) / 2
+
+
+def doubt(metadata: Mapping[str, Any], confidences: Mapping[str, Sequence[float]]) -> Failure:
+    """Return the failure that an image with none comes nearest to.
+
+    Its least certain number, taken for what it would be without the object in doubt (or with it,
+    where the doubt is about one too many).
+
+    Args: as `rank`.
+    """
+    doubts = [
+        (
+            _presence(entry, confidences),
+            Failure(
+                FailureKind.MISSING if entry["count"] == 1 else FailureKind.TOO_FEW,
+                entry["class"],
+                entry["count"],
+                entry["count"] - 1,
+            ),
+        )
+        for entry in metadata["include"]
+    ] + [
+        (
+            1 - _surplus(limit, confidences),
+            Failure(FailureKind.TOO_MANY, limit["class"], limit["count"], limit["count"]),
+        )
+        for limit in metadata.get("exclude", ())
+    ]
+    return min(doubts, key=lambda pair: pair[0])[1]
+
+
+def _presence(entry: Mapping[str, Any], confidences: Mapping[str, Sequence[float]]) -> float:
+    """Mean confidence of the best so many detections; 0 for each that is not there."""
+    best = sorted(confidences.get(entry["class"], ()), reverse=True)[: entry["count"]]
+    return sum(best) / int(entry["count"])
+
+
+def _surplus(limit: Mapping[str, Any], confidences: Mapping[str, Sequence[float]]) -> float:
+    """Confidence of the first object too many; 0 if there is none."""
+    ordered = sorted(confidences.get(limit["class"], ()), reverse=True)
+    return ordered[limit["count"] - 1] if len(ordered) >= limit["count"] else 0.0
 
 
 def _failure_of(entry: Mapping[str, Any], failures: Sequence[Failure]) -> Failure | None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.geneval import rules
 from benchmarks.geneval.benchmark import GenEval
-from benchmarks.geneval.judge import DetectorJudge, rank
+from benchmarks.geneval.judge import DetectorJudge, doubt, rank
 from benchmarks.geneval.rules import Failure, FailureKind
 from benchmarks.geneval.sentences import sentence, sentences
 from benchmarks.prompt_file import PromptFile
@@ -96,6 +96,52 @@ class TestDetectorJudge(JudgeContract):
 
     def test_what_it_rejects_it_explains(self, answers: list[tuple[Verdict, Cost]]) -> None:
         assert all(verdict.accepted != bool(verdict.sentence) for verdict, _ in answers)
+
+
+class TestStrictDetectorJudge(TestDetectorJudge):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def judge(cls, tiny_suite: Suite) -> Judge:
+        return load("detector", tiny_suite.judge, settings={"accept": 1.0})  # type: ignore[no-any-return]
+
+    def test_it_is_never_sure_enough(self, answers: list[tuple[Verdict, Cost]]) -> None:
+        assert not any(verdict.accepted for verdict, _ in answers)
+
+
+SURE = {"cat": [0.99, 0.9, 0.2], "bed": [0.95]}
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "words"),
+    [
+        ([("cat", 2), ("bed", 1)], [], "There should be 2 cat, but only 1 exists in image."),
+        ([("cat", 1), ("bed", 1)], [], "There is no bed in image."),
+        ([("cat", 2)], [("cat", 3)], "There should be 2 cat, but 3 exists in image."),
+    ],
+)
+def test_a_doubt_is_about_the_least_certain_number(
+    include: list[tuple[str, int]], exclude: list[tuple[str, int]], words: str
+) -> None:
+    metadata = {
+        "include": [{"class": label, "count": count} for label, count in include],
+        "exclude": [{"class": label, "count": count} for label, count in exclude],
+    }
+    assert sentence(doubt(metadata, SURE)) == words
+
+
+def test_a_bar_sends_back_only_what_is_below_it(tiny_suite: Suite, pairs: Pairs) -> None:
+    prompts, images = [p for p, _ in pairs], [i for _, i in pairs]
+    lenient = load("detector", tiny_suite.judge)
+    scores = [verdict.score for verdict, _ in lenient.judge(prompts, images, [0] * len(pairs))]
+    bar = sorted(scores)[len(scores) // 2]
+    strict = load("detector", tiny_suite.judge, settings={"accept": bar})
+    for (before, _), (after, _) in zip(
+        lenient.judge(prompts, images, [0] * len(pairs)),
+        strict.judge(prompts, images, [0] * len(pairs)),
+        strict=True,
+    ):
+        assert after.score == before.score
+        assert after.accepted == (before.accepted and before.score >= bar)
 
 
 def test_only_the_oracle_knows_the_answers() -> None:
