@@ -274,7 +274,26 @@ def analyse(
     for path in paths:
         progress("reading logs", str(path))
         loaded.append(load_run(path))
-    runs = loaded if separate_seeds else pool(loaded)
+    return findings_of(
+        loaded if separate_seeds else pool(loaded),
+        force=force, seed=seed, price=price, progress=progress,
+    )  # fmt: skip
+
+
+def findings_of(
+    runs: list[LoggedRun],
+    *,
+    force: bool = False,
+    seed: int = 0,
+    price: Price = UNPRICED,
+    progress: Progress = silent,
+) -> Findings:
+    """Find out what some runs say that were read: see `analyse`.
+
+    Raises:
+        UsageError: Protocols differ and were not forced.
+        HarnessError: The strategy installed here is not the one that ran.
+    """
     heeded = [*warnings(runs), *check_comparable(runs, force=force)]
     names, curves = labels(runs), []
     for name, run in zip(names, runs, strict=True):

@@ -8,7 +8,7 @@ budget, judge, generator) may differ; how it is measured may not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -215,11 +215,16 @@ def remarks(run: LoggedRun) -> list[str]:
 
 def warnings(runs: Sequence[LoggedRun]) -> list[str]:
     """Return what a reader must know before the first number."""
-    labels = list(dict.fromkeys(filter(None, (label(run.manifest.config) for run in runs))))
-    if any(run.manifest.config["oracle"] for run in runs):
+    return warnings_of([run.manifest.config for run in runs])
+
+
+def warnings_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the warnings that follow from configs alone."""
+    labels = list(dict.fromkeys(filter(None, map(label, configs))))
+    if any(config["oracle"] for config in configs):
         labels.append(ORACLE)
-    labels += dict.fromkeys(filter(None, (leakage.warning(run.manifest.config) for run in runs)))
-    labels += dict.fromkeys(text for run in runs for text in leakage.notices(run.manifest.config))
+    labels += dict.fromkeys(filter(None, map(leakage.warning, configs)))
+    labels += dict.fromkeys(text for config in configs for text in leakage.notices(config))
     return labels
 
 

@@ -262,14 +262,10 @@ def _page(content: Content, drawings: Sequence[Drawing], options: Options) -> st
     )
     most = options.gallery_searches
     shown = chains.cards(found.runs, found.names, chosen, searches=most) if chosen else []
-    drawn = chart.chart(found)
     return page(
         title="What did the compute buy?",
-        answer=answer.sentences(found),
+        section=chart.section(found),
         reasons=answer.reasons(found),
-        chart=drawn,
-        overviews={axis: answer.overview(found, axis) for axis in drawn["axes"]},
-        captions=found.captions,
         warnings=content.warnings,
         drawings=drawings,
         tables=content.tables,

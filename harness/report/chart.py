@@ -1,7 +1,11 @@
-"""The data of the page's chart: every run's own curve over each cost axis, by score."""
+"""The head of a page about runs: the answer, its chart, and one line a run.
+
+The chart's data are every run's own curve over each cost axis, by score.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +15,27 @@ import pandas as pd
 from harness.analysis.curves import AXES
 from harness.analysis.findings import Findings
 from harness.analysis.ledger import LEDGER
+from harness.report import answer
+from harness.report.page import grid
 from harness.report.style import COLORS, thin
 
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
 
 _KEYS = ("run", "kind", "tag")
 _COLUMNS = ("budget", "score", "low", "high")
+
+
+def section(findings: Findings) -> dict[str, Any]:
+    """Return what the head of a page shows: the values of `cost` in `parts.html`."""
+    drawn = chart(findings)
+    return {
+        "answer": answer.sentences(findings),
+        "chart": drawn,
+        "chart_json": json.dumps(drawn, allow_nan=False, separators=(",", ":")),
+        "has_forecast": any(run["forecast"]["budget"] for run in drawn["runs"]),
+        "overviews": {axis: grid(answer.overview(findings, axis)) for axis in drawn["axes"]},
+        "captions": findings.captions,
+    }
 
 
 def chart(findings: Findings) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -57,11 +56,8 @@ class Drawing:
 def page(
     *,
     title: str,
-    answer: Sequence[str],
+    section: Mapping[str, Any],
     reasons: Sequence[str],
-    chart: Mapping[str, Any],
-    overviews: Mapping[str, Table],
-    captions: Sequence[str],
     warnings: Sequence[str],
     drawings: Sequence[Drawing],
     tables: Sequence[Table],
@@ -72,11 +68,8 @@ def page(
 
     Args:
         title: Of the page.
-        answer: What the runs show, in sentences.
-        reasons: Why, in sentences; folded.
-        chart: Data of the chart: `harness.report.chart.chart`.
-        overviews: One row a run, by cost axis.
-        captions: How each run was measured, a line each.
+        section: Its head, with the chart: `harness.report.chart.section`.
+        reasons: Why the answer is so, in sentences; folded.
         warnings: What must be read first.
         drawings: The figures, in order.
         tables: The tables, in order.
@@ -91,13 +84,8 @@ def page(
         .get_template("page.html")
         .render(
             title=title,
-            answer=answer,
+            section=section,
             reasons=reasons,
-            chart=chart,
-            has_forecast=any(run["forecast"]["budget"] for run in chart["runs"]),
-            chart_json=json.dumps(chart, allow_nan=False, separators=(",", ":")),
-            overviews={axis: _grid(table, ()) for axis, table in overviews.items()},
-            captions=captions,
             warnings=warnings,
             figures=[
                 {
@@ -109,7 +97,7 @@ def page(
                 }
                 for drawing in drawings
             ],
-            tables=[_grid(table, (*captions, *warnings)) for table in tables],
+            tables=[grid(table, (*section["captions"], *warnings)) for table in tables],
             cards=cards,
             tags=sorted({card.tag for card in cards}),
             outcomes=OUTCOMES,
@@ -131,7 +119,7 @@ def environment(*packages: str) -> Environment:
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
 
 
-def _grid(table: Table, elsewhere: Collection[str]) -> dict[str, Any]:
+def grid(table: Table, elsewhere: Collection[str] = ()) -> dict[str, Any]:
     """Return a table's cells as text, without the notes that the page has in another place."""
     return {
         "title": table.title,

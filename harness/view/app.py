@@ -30,12 +30,12 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
+from harness.analysis.protocol import warnings_of
 from harness.analysis.run_line import SORTED_BY
 from harness.errors import HarnessError
 from harness.log.files import read_file
 from harness.log.images import MAX_BYTES, image_path, verify
 from harness.log.manifest import Manifest
-from harness.models.bundled import MODELS, is_miniature
 from harness.report.chains import OUTCOMES, PAIRS
 from harness.report.page import environment
 from harness.view.metrics import MEDIA_TYPE, exposition
@@ -56,7 +56,9 @@ LONGEST_PATH = 200
 
 STATIC = {
     "page.css": ("harness.report", "text/css"),
+    "chart.js": ("harness.report", "text/javascript"),
     "gallery.js": ("harness.report", "text/javascript"),
+    "plotly-basic.min.js": ("harness.report", "text/javascript"),
     "view.css": ("harness.view", "text/css"),
     "view.js": ("harness.view", "text/javascript"),
 }
@@ -76,9 +78,11 @@ def make_app(library: Library, token: str, port: int) -> Starlette:
         routes=[
             Route("/", explorer.index),
             Route("/run/{number:int}", explorer.run),
+            Route("/run/{number:int}/chart", explorer.chart),
             Route("/run/{number:int}/progress", explorer.progress),
             Route("/run/{number:int}/image/{digest}", explorer.image),
             Route("/compare/{first:int}/{second:int}", explorer.compare),
+            Route("/compare/{first:int}/{second:int}/chart", explorer.chart),
             Route("/metrics", explorer.metrics),
             Route("/static/{name}", explorer.static),
         ],
@@ -197,6 +201,14 @@ class _Explorer:
             notes=self._notes(numbers), facts_of=[],
         )  # fmt: skip
 
+    async def chart(self, request: Request) -> Response:
+        """Answer with score over cost of one run or two, as a part of their page."""
+        numbers = list(request.path_params.values())
+        notes = self._notes(numbers)
+        section = await run_in_threadpool(self._library.section, numbers)
+        notes = [text for text in section["warnings"] if text not in notes]
+        return self._render("chart.html", section=section, notes=notes)
+
     async def progress(self, request: Request) -> Response:
         folder = self._folder(request.path_params["number"])
         return JSONResponse(asdict(await run_in_threadpool(progress, folder, self._library.price)))
@@ -237,8 +249,9 @@ class _Explorer:
 
     def _notes(self, numbers: Sequence[int]) -> list[str]:
         """Return what must be read before any number."""
-        configs = [Manifest.read(self._folder(number).manifest).config for number in numbers]
-        return [MODELS] if any(map(is_miniature, configs)) else []
+        return warnings_of(
+            [Manifest.read(self._folder(number).manifest).config for number in numbers]
+        )
 
     def _others(self, number: int) -> list[tuple[int, str]]:
         return [

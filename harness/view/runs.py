@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.comparison import prompt_keys
+from harness.analysis.findings import findings_of
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.money import UNPRICED, Price, spending, spent_by
@@ -24,12 +25,15 @@ from harness.analysis.summary import Summary, summarise
 from harness.log import store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.report import chains
+from harness.report import chains, chart
 from harness.report.chains import Card
 from harness.report.page import run_facts
 
 PAGE = 25
 """Searches on one page."""
+
+KEPT = 8
+"""Runs, and charts, that stay in memory."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,9 @@ class Library:
 
     def __init__(self, folders: Sequence[RunFolder], price: Price = UNPRICED) -> None:
         self.folders, self.price = tuple(folders), price
-        self._lock = Lock()
+        self._lock, self._drawing = Lock(), Lock()
         self._loaded: dict[int, tuple[Any, LoggedRun]] = {}
+        self._sections: dict[tuple[int, ...], tuple[list[LoggedRun], dict[str, Any]]] = {}
 
     def lines(self) -> list[RunLine]:
         """Return a line for every run."""
@@ -163,9 +168,28 @@ class Library:
             loaded = self._loaded.get(number)
             if loaded is None or loaded[0] != mark:
                 loaded = self._loaded[number] = (mark, load_run(folder.path))
-                if len(self._loaded) > 8:
-                    self._loaded.pop(next(iter(self._loaded)))
+                _shorten(self._loaded)
         return loaded[1]
+
+    def section(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """Return the chart of some runs: `harness.report.chart.section`, and its `warnings`.
+
+        It is computed one at a time, and again only where a log has grown.
+
+        Raises:
+            KeyError: There is no run of this number.
+            HarnessError: One cannot be read, or they were not measured alike.
+        """
+        key, runs = tuple(numbers), [self.run(number) for number in numbers]
+        with self._drawing:
+            known = self._sections.get(key)
+            # A run that was read again is another object.
+            if known is None or [*map(id, known[0])] != [*map(id, runs)]:
+                findings = findings_of(runs, price=self.price)
+                made = {**chart.section(findings), "warnings": findings.warnings}
+                known = self._sections[key] = (runs, made)
+                _shorten(self._sections)
+        return known[1]
 
     def facts(self, number: int) -> dict[str, Any]:
         """Return how a run was made: `harness.report.page.run_facts`.
@@ -213,6 +237,12 @@ class Library:
         part = {key: ("shown",) for key in chosen[page * PAGE : (page + 1) * PAGE]}
         cards = chains.cards(runs, labels(runs), part) if part else []
         return cards, len(chosen)
+
+
+def _shorten(memory: dict[Any, Any]) -> None:
+    """Forget what was remembered first, beyond `KEPT`."""
+    if len(memory) > KEPT:
+        memory.pop(next(iter(memory)))
 
 
 def _outcome_test(runs: Sequence[LoggedRun], outcome: str) -> Callable[[Sequence[int]], bool]:

@@ -74,6 +74,9 @@ def test_a_run_that_is_being_written_is_followed(
         assert "device-seconds" in state["cost so far"] and "–" in state["micro so far"]
         sentence = browser.evaluate("document.querySelector('.sentence').textContent")
         assert any(text in sentence for text in HOSTILE)
+        ended = "document.querySelector('#over-cost details .notes')?.textContent"
+        until(lambda: browser.evaluate("document.querySelectorAll('#chart .trace').length"))
+        assert "of 8 searches" in until(lambda: browser.evaluate(ended))
         # The page goes on by itself.
         until(lambda: browser.evaluate(fields)["state"] == "finished")
         assert browser.evaluate(fields)["searches"] == "8 of 8"

@@ -19,6 +19,7 @@ import pytest
 from harness.errors import Interrupted
 from harness.log.images import image_path
 from harness.log.run_folder import RunFolder
+from harness.report.build import Options, report
 from harness.view.metrics import exposition
 from harness.view.runs import Progress, progress
 from tests.runs import run, stub_plan
@@ -75,7 +76,10 @@ def client(folders: list[Path]) -> Iterator[Client]:
         yield Client(port)
 
 
-@pytest.mark.parametrize("path", ["/", "/run/0", "/run/0/progress", "/metrics", "/static/page.css"])
+PATHS = ("/", "/run/0", "/run/0/progress", "/run/0/chart", "/metrics", "/static/page.css")
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_nobody_is_answered_without_the_token(client: Client, path: str) -> None:
     for token in (None, "", TOKEN[:-1], TOKEN + "x", "ünicode"[1:]):
         code, text, _ = client.ask(path, token=token)
@@ -161,7 +165,7 @@ def test_an_answer_names_no_host_but_its_own(client: Client) -> None:
 def test_a_number_that_no_run_has(client: Client, number: str) -> None:
     number = urllib.parse.quote(number)
     for path in (f"/run/{number}", f"/run/{number}/progress", f"/compare/0/{number}"):
-        assert client.ask(path)[0] == 404
+        assert client.ask(path)[0] == client.ask(f"{path}/chart")[0] == 404
 
 
 def test_another_name_for_this_machine_is_refused(client: Client) -> None:
@@ -242,6 +246,19 @@ def test_two_runs_stand_beside_each_other(client: Client) -> None:
     ]
 
 
+def test_a_chart_is_that_of_a_report(client: Client, folders: list[Path], tmp_path: Path) -> None:
+    for path, sides in (("/run/1", folders[1:2]), ("/compare/0/1", folders[:2])):
+        report(sides, tmp_path, Options(gallery=("none",)))
+        page = (tmp_path / "index.html").read_text()
+        part = client.ask(f"{path}/chart")[1]
+        for pattern in (r'data-chart="([^"]+)"', r'(?s)<ul class="answer">.*?</ul>',
+                        r"(?s)<div data-axis=.*?</table>"):  # fmt: skip
+            assert re.findall(pattern, part)[0] == re.findall(pattern, page)[0]
+    # Another benchmark's prompts are no comparison.
+    code, text, _ = client.ask("/compare/0/2/chart")
+    assert code == 422 and "not measured alike" in text
+
+
 def test_images_are_those_of_the_run_alone(client: Client, folders: list[Path]) -> None:
     images = RunFolder(folders[0]).images
     digest = next(images.glob("*/*.png")).stem  # type: ignore[union-attr]
@@ -271,7 +288,9 @@ def test_an_image_that_is_another_is_not_shown(client: Client, folders: list[Pat
 def test_hostile_texts_are_text(client: Client) -> None:
     text = client.ask("/run/2")[1]
     assert "<script>alert" not in text and "&lt;script&gt;alert(1)" in text
-    assert text.count("<script") == 2
+    assert text.count("<script") == text.count('<script src="/static/')
+    text = client.ask("/run/2/chart")[1]
+    assert "<script" not in text and "&lt;script&gt;" in text
 
 
 def test_metrics_are_gauges(client: Client, folders: list[Path]) -> None:

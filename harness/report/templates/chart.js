@@ -1,6 +1,9 @@
 // The chart at the head of the page: score over realised cost, drawn by Plotly.
 // Without scripts the static figure stands in its place.
-(() => {
+// Called again where a page has another chart in the place of the first.
+let redrawChart = () => {};
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redrawChart());
+const drawChart = () => {
   const host = document.getElementById("chart");
   const form = document.getElementById("chart-form");
   if (!host || !form || typeof Plotly === "undefined") return;
@@ -111,6 +114,7 @@
   document.getElementById("static-chart")?.setAttribute("hidden", "");
   form.addEventListener("change", draw);
   form.addEventListener("submit", (event) => event.preventDefault());
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  redrawChart = draw;
   draw();
-})();
+};
+drawChart();

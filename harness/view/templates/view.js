@@ -12,9 +12,35 @@
   };
   if (table) setTimeout(reload, 5000);
 
+  // The chart of a run that is going on is asked for again where searches ended, at most a tenth of the time.
+  const place = document.getElementById("over-cost");
+  let [drawn, next] = [-1, 0];
+  const chart = async (searches, isLast) => {
+    if (!place || searches === drawn || !isLast && (performance.now() < next || place.querySelector("select:focus"))) return;
+    const begun = performance.now();
+    next = Infinity;
+    try {
+      const answer = await fetch(place.dataset.address);
+      const text = await answer.text();
+      const fresh = new DOMParser().parseFromString(answer.ok ? text : "<p class=warning></p>", "text/html");
+      if (!answer.ok) fresh.body.firstChild.textContent = text;
+      for (const field of place.querySelectorAll("[name]")) {
+        const same = fresh.getElementsByName(field.name)[0];
+        if (same) [same.value, same.checked, same.autofocus] = [field.value, field.checked, field === document.activeElement];
+      }
+      place.replaceChildren(place.firstElementChild, ...fresh.body.childNodes);
+      place.querySelector("[autofocus]")?.focus();
+      drawChart();
+      drawn = searches;
+    } catch { /* as above */ }
+    next = performance.now() + Math.max(5000, 9 * (performance.now() - begun));
+  };
 
   const list = document.getElementById("progress");
-  if (!list) return;
+  if (!list) {
+    chart(0, true);
+    return;
+  }
   const number = (value, digits = 0) => value === null ? "unknown" : value.toLocaleString("en", { maximumFractionDigits: digits });
   const duration = (seconds) => seconds > 5400 ? `${number(seconds / 3600, 1)} h` : seconds > 90 ? `${number(seconds / 60)} min` : `${number(seconds)} s`;
   const show = (state) => {
@@ -44,6 +70,7 @@
       if (answer.ok) {
         const state = await answer.json();
         show(state);
+        chart(state.searches, state.state !== "running");
         if (state.state !== "running") return;
       }
     } catch { /* as above, but it may be started again at this port */ }
