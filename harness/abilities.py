@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.errors import UsageError
+from harness.models.remote_code import remote_code
 from harness.models.suites import ModelSpec
 from harness.options import describe
 from harness.records import Ability, whole_steps
@@ -26,7 +27,8 @@ def abilities_of(generator: ModelSpec) -> frozenset[Ability]:
     """Return what a generator can do of what a strategy may need."""
     factory = GENERATORS.get(generator.kind)
     own = getattr(factory, "abilities_for", None)
-    abilities: frozenset[Ability] = own(generator.checkpoints) if own else factory.abilities
+    with remote_code(trusted=generator.trust_remote_code):
+        abilities: frozenset[Ability] = own(generator.checkpoints) if own else factory.abilities
     return abilities
 
 

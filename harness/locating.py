@@ -38,7 +38,8 @@ def located_here(config: RunConfig, role: Role) -> dict[str, Path]:
         path = checkpoints.look(reference).path
         if path is None:
             raise HarnessError(f"checkpoint '{reference}' of the {role} is not here")
-        if folder_digest(path) != config.digests.get(f"{role}.{part}"):
+        code = config.specs[role].trust_remote_code
+        if folder_digest(path, code=code) != config.digests.get(f"{role}.{part}"):
             raise HarnessError(f"checkpoint '{reference}' here is not the one of the run")
         paths[part] = path
     return paths
@@ -58,10 +59,10 @@ def _located(part: str, ref: str) -> Path:
         raise type(error)(error.message, f"{error.hint}; {convert}") from error
 
 
-def digests(paths: Paths) -> dict[str, str]:
+def digests(specs: Mapping[Role, ModelSpec], paths: Paths) -> dict[str, str]:
     """Content digest of every checkpoint, by "role.part"."""
     return {
-        f"{role}.{part}": folder_digest(path)
+        f"{role}.{part}": folder_digest(path, code=specs[role].trust_remote_code)
         for role, parts in paths.items()
         for part, path in parts.items()
     }

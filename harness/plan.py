@@ -22,6 +22,7 @@ from harness.models.bundled import loads_miniature
 from harness.models.dtypes import resolve_dtype
 from harness.models.judges.chosen import check_judge, chosen_judge, is_remote
 from harness.models.metrics.together import chosen, metric_names
+from harness.models.remote_code import remote_code
 from harness.models.suites import ModelSpec, Suite, load_suite, sampler_settings
 from harness.options import build, resolved
 from harness.prompts import select_prompts
@@ -65,6 +66,7 @@ class Ask:
     generator_settings: Mapping[str, str] | None = None
     checkpoint: str | None = None
     loras: tuple[str, ...] = ()
+    trust_remote_code: bool = False
     judge: str | None = None
     judge_settings: Mapping[str, str] | None = None
     scorer: Mapping[str, str] | None = None
@@ -143,7 +145,9 @@ class Plan:
         Raises:
             HarnessError: The generator's checkpoint is damaged.
         """
-        return truncation_of(self._factory, self.paths.get(Role.GENERATOR, {}))
+        trusted = self.config.generator.trust_remote_code
+        with import_paths(allowed=True), remote_code(trusted=trusted):  # as of the factory
+            return truncation_of(self._factory, self.paths.get(Role.GENERATOR, {}))
 
     def truncated(self) -> Truncated:
         """Return whose prompts are longer than the text encoder takes, before anything is drawn.
@@ -205,7 +209,12 @@ def plan(ask: Ask) -> Plan:
         specs[Role.SCORER] = scorer
     if (metrics := chosen(ask.metrics, suite.metric, benchmark)) is not None:
         specs[Role.METRIC] = metrics
-    specs = {role: with_dtype(spec, ask) for role, spec in specs.items()}
+    specs = {role: _trusting(with_dtype(spec, ask)) for role, spec in specs.items()}
+    if ask.trust_remote_code and not any(spec.trust_remote_code for spec in specs.values()):
+        raise UsageError(
+            "--trust-remote-code, and no model of this run has a checkpoint that could bring code",
+            "leave it out",
+        )
     paths = locate(specs)
     config = RunConfig(
         benchmark=Plugin(name=ask.benchmark, options=resolved(benchmark)),
@@ -222,7 +231,7 @@ def plan(ask: Ask) -> Plan:
         scorer=specs.get(Role.SCORER),
         metric=specs.get(Role.METRIC),
         oracle=oracle,
-        digests=digests(paths),
+        digests=digests(specs, paths),
         threads=ask.threads,
         keep_images=ask.keep_images,
     )
@@ -279,7 +288,10 @@ def replan(config: RunConfig, stored: Sequence[Prompt] = ()) -> Plan:
         for name in metric_names(config.metric):
             METRICS.get(name)
     paths = locate(specs)
-    actual = digests(paths)
+    for spec in specs.values():
+        with remote_code(trusted=spec.trust_remote_code):  # refused unless it is allowed
+            pass
+    actual = digests(specs, paths)
     for name, expected in config.digests.items():
         if actual.get(name) != expected:
             raise HarnessError(
@@ -301,6 +313,13 @@ def override(suite: Suite, ask: Ask) -> Suite:
     Raises:
         UsageError: A part the suite does not have, or a setting the generator does not know.
     """
+    if ask.trust_remote_code:
+        # Not of the scorer: how a run is measured is a suite's to say.
+        of = {name: getattr(suite, name) for name in ("generator", "judge", "metric")}
+        trusted = {"trust_remote_code": True}
+        suite = suite.model_copy(
+            update={name: spec.model_copy(update=trusted) for name, spec in of.items()}
+        )
     generator = suite.generator
     updates: dict[str, Any] = {}
     if ask.checkpoint is not None:
@@ -319,6 +338,12 @@ def override(suite: Suite, ask: Ask) -> Suite:
     generator = generator.model_copy(update={"settings": settings})
     judge = chosen_judge(suite.judge, ask.judge, ask.judge_settings or {}, suite.metric)
     return suite.model_copy(update={"generator": generator, "judge": judge})
+
+
+def _trusting(spec: ModelSpec) -> ModelSpec:
+    """Return a spec that is trusted only where its checkpoints can bring code."""
+    bundled = all(ref.startswith("bundled:") for ref in spec.checkpoints.values())
+    return spec.model_copy(update={"trust_remote_code": spec.trust_remote_code and not bundled})
 
 
 def _check_adapters(generator: ModelSpec) -> None:

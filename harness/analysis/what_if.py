@@ -54,6 +54,7 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import DRAW, KEYS, TABLES, UNITS
 from harness.models.base import CostOf
+from harness.models.remote_code import remote_code
 from harness.options import build, resolved
 from harness.records import Ability, Role
 from harness.registry import GENERATORS, STRATEGIES
@@ -304,7 +305,8 @@ def _cost_of(config: RunConfig) -> CostOf | None:
         return None
     try:
         loading = config.generator.loading(located_here(config, Role.GENERATOR))
-        result: CostOf | None = build_cost(loading)
+        with remote_code(trusted=config.generator.trust_remote_code):
+            result: CostOf | None = build_cost(loading)
     except HarnessError:  # without the checkpoints' configuration FLOPs are unknown, and said to be
         return None
     return result

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ from harness.log.manifest import Manifest
 from harness.log.prompts import prompts_path, stored_prompts
 from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS
+from harness.models.remote_code import remote_code
+from harness.models.suites import ModelSpec
 from harness.options import build
 from harness.prompts import select_prompts
 from harness.records import Prompt
@@ -143,6 +146,19 @@ class AuditedRun:
         except HarnessError as error:
             message = "; ".join(filter(None, (error.message, error.hint)))
             raise CannotCheck(message) from error
+
+    @contextmanager
+    def trusting(self, spec: ModelSpec) -> Iterator[None]:
+        """Run code beside a model's checkpoints within it, as far as spec and options have it.
+
+        Raises:
+            ImportRefused: The spec has it run, and the options do not.
+        """
+        with (
+            import_paths(allowed=self.options.plugins),
+            remote_code(trusted=spec.trust_remote_code),
+        ):
+            yield
 
     def _built(self, registry: Registry, plugin: Plugin, flag: str) -> Any:
         cls = self.plugin(registry, plugin.name)

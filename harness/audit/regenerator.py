@@ -90,6 +90,8 @@ def setup(run: AuditedRun, role: Role) -> Setup:
             run.plugin(METRICS, name)
     if role in (Role.JUDGE, Role.SCORER):
         _ = run.benchmark
+    with checkable(), run.trusting(config.specs[role]):
+        pass
     return Setup(
         config,
         {role: checkpoints_here(run, role)},

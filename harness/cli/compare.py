@@ -59,6 +59,7 @@ def compare(
     from harness.analysis.findings import analyse
     from harness.cli.display import stage_display
     from harness.errors import UsageError
+    from harness.models import provenance
 
     if len(runs) < 2:
         raise UsageError("one run alone cannot be compared", "name two, or `show` this one")
@@ -86,6 +87,8 @@ def compare(
         )
     for line in findings.bills:
         click.echo(printable(line))
+    for line in provenance.lines(*(run.manifest.config for run in findings.runs)):
+        click.echo(printable(f"verifier  {line}"))
     for sentence in findings.unscored:
         click.echo(printable(sentence), err=True)
     return 1 if findings.unscored else 0

@@ -52,7 +52,10 @@ def plugins_option(command: Callable[..., Any]) -> Callable[..., Any]:
         with import_paths(allowed=plugins):
             return command(**options)
 
-    text = "Import code that a manifest names by import path, and ask the endpoint that it names."
+    text = (
+        "Import code that a manifest names by import path, run what it trusts beside checkpoints, "
+        "and ask the endpoint that it names."
+    )
     return click.option("--plugins", is_flag=True, help=text)(guarded)
 
 
@@ -76,10 +79,11 @@ def price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def resume_command(folder: Location, config: Mapping[str, Any]) -> str:
     """Return the command that carries on with a run, with all that it needs."""
     from harness.models.judges.chosen import is_remote
+    from harness.models.remote_code import trusting
 
     named = [config["strategy"]["name"], config["benchmark"]["name"]]
     named += [config[role]["kind"] for role in ("generator", "judge")]
-    asks = any(":" in str(name) for name in named) or is_remote(str(named[-1]))
+    asks = any(":" in str(name) for name in named) or is_remote(str(named[-1])) or trusting(config)
     flag = " --plugins" if asks else ""
     return f"python -m harness resume {shlex.quote(str(folder))}{flag}"
 

@@ -51,6 +51,9 @@ class BatchSize(click.ParamType[int | str]):
 @click.option("--lora", "loras", multiple=True, metavar="[NAME[@WEIGHT]=]REF",
               help="LoRA adapter for the generator: a folder or hub id, merged when it is "
               "loaded.")  # fmt: skip
+@click.option("--trust-remote-code", is_flag=True,
+              help="Run code that lies beside the checkpoints of generator, judge and metrics; the "
+              "manifest says so.")  # fmt: skip
 @pairs("-G", "generator_settings", "Sampler setting, such as guidance_scale=4.5.")
 @click.option("--judge", metavar="KIND[=REF]", help="Another judge, or judge and checkpoint.")
 @pairs("-J", "judge_settings", "Option of the judge.")

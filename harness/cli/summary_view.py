@@ -20,7 +20,7 @@ from harness.cli.terminal import printable
 from harness.config import read_config
 from harness.log.manifest import FINISHED
 from harness.log.run_folder import RunFolder
-from harness.models import bundled, leakage
+from harness.models import bundled, leakage, provenance
 from harness.prompts import notice_of
 
 
@@ -52,8 +52,8 @@ def print_result(summary: Summary, folder: RunFolder | None = None) -> None:
         console.print(Text(text))
     if config["oracle"]:
         console.print("ORACLE run: the judge is the scorer, so the score is an upper bound")
-    if text := leakage.warning(config):
-        console.print(Text(text))
+    for text in filter(None, [leakage.warning(config), *leakage.notices(config)]):
+        console.print(Text(printable(text)))
     if summary.tags:
         console.print(_scores(summary))
     elif config["scorer"] is None:
@@ -101,6 +101,7 @@ def _facts(summary: Summary, folder: RunFolder | None) -> list[str]:
     lines.append(f"truncated {summary.truncated.summary}")
     for run, count in summary.reused.items():
         lines.append(f"reused    {count} draws of run {run}, with what they cost there")
+    lines += [f"verifier  {line}" for line in provenance.lines(summary.manifest.config)]
     if summary.accepted is not None:
         lines.append(f"judge     accepts {summary.accepted:.3f} of the selected images")
     if total := sum(summary.agreement.values()):

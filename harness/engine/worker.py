@@ -31,6 +31,7 @@ from harness.identity import shape_of
 from harness.log import images
 from harness.models.devices import prepare
 from harness.models.metrics.together import Metrics, metric_names
+from harness.models.remote_code import remote_code
 from harness.options import build
 from harness.records import Cost, Image, Inquiry, Look, Request, Role
 from harness.registry import BENCHMARKS, GENERATORS, JUDGES, import_paths
@@ -226,10 +227,12 @@ def load(role: Role, setup: Setup) -> Any:
     """Load a role's model from its checkpoints.
 
     Raises:
-        ImportRefused: It is named by import path, and the setup does not allow that.
+        ImportRefused: It is named by import path, or brings code, and the setup allows neither.
         HarnessError: A checkpoint is missing or wrong, or a plug-in is unknown.
     """
-    with import_paths(allowed=setup.plugins):
+    spec = setup.config.specs.get(role)
+    trusted = spec is not None and spec.trust_remote_code
+    with import_paths(allowed=setup.plugins), remote_code(trusted=trusted):
         model = _load(role, setup)
     if "torch" in sys.modules:  # it may have come with the model
         prepare_process(setup)

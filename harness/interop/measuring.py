@@ -141,7 +141,7 @@ def measure(
         judge=ModelSpec(dtype="float32", kind="none"),
         scorer=None,
         metric=spec,
-        digests=digests(paths),
+        digests=digests({Role.METRIC: spec}, paths),
         threads=threads,
         keep_images="none",
     )

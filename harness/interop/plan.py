@@ -204,7 +204,7 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         judge=ModelSpec(dtype="float32", kind="none"),
         scorer=spec,
         metric=specs.get(Role.METRIC),
-        digests=digests(paths),
+        digests=digests(specs, paths),
         threads=ask.threads,
         keep_images="none",
     )

@@ -84,6 +84,7 @@ class _Model(_Open):
     checkpoints: dict[str, str]
     settings: dict[str, Any] = {}
     batch_size: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] = 1
+    trust_remote_code: bool = False
 
 
 class _Config(_Open):

@@ -3,8 +3,8 @@
 A reference is a string: `bundled:NAME` (shipped with the package), a local folder (`~` allowed),
 or a Hugging Face hub id `org/name[@revision][//folder]`, where `//folder` names a folder inside
 the repository. Looking never touches the network; only `resolve` downloads, and only what is
-nowhere on this machine. Pickled weights are neither downloaded nor loaded, and no checkpoint's
-own code is ever run.
+nowhere on this machine. Pickled weights are neither downloaded nor loaded; a checkpoint's own code
+is run only where somebody asks for it (`harness.models.remote_code`).
 """
 
 from __future__ import annotations

@@ -18,6 +18,9 @@ SUFFIXES = (".bpe", ".jinja", ".json", ".model", ".safetensors", ".spm", ".tikto
             ".vocab")  # fmt: skip
 """Files that determine a model: configurations, vocabularies, chat templates, weights."""
 
+CODE = (".py", ".pyc", ".so")
+"""Files that determine a model whose code is run (`harness.models.remote_code`)."""
+
 WEIGHTS = ".safetensors"
 _INDEX = f"{WEIGHTS}.index.json"
 
@@ -30,25 +33,35 @@ _MAX_JSON = 1 << 26
 _GET = "get the checkpoint anew, e.g. `hf download ORG/NAME --local-dir FOLDER`"
 
 
-def model_files(folder: Path) -> list[str]:
+def model_files(folder: Path, *, code: bool = False) -> list[str]:
     """List the files that determine the model in a folder, sorted by name.
 
     README, LICENSE and NOTICE, images, pickled weights (never loaded) and hidden files do not
     count, so that a copy made with or without them is the same model; unless another file of the
     model names them for loading.
 
+    Args:
+        folder: The folder.
+        code: Count the code in it, which is run.
+
     Returns:
         Names relative to the folder, with forward slashes.
 
     Raises:
-        HarnessError: A file names one outside of its own folder, or one that is no safetensors
-            file as weights; there is an adapter, which a loader would put on other weights; or
-            there are more files than any model has.
+        HarnessError: A file names one outside of its own folder, one that is no safetensors
+            file as weights, or code of another repository that is run; there is an adapter, which
+            a loader would put on other weights; or there are more files than any model has.
     """
-    names = {name for name in _walk(folder) if _counts(name)}
+    names = {
+        name
+        for name in _walk(folder)
+        if _counts(name) or (code and PurePosixPath(name).suffix in CODE)
+    }
     waiting = sorted(names)
     while waiting:
         name = waiting.pop()
+        if code and name.endswith("config.json"):
+            _check_code(folder / name)
         for named in _named(folder, name):
             if named not in names and _is_file(folder / named):
                 names.add(named)
@@ -126,6 +139,16 @@ def _named(folder: Path, name: str) -> Iterator[str]:
                 f"{folder / name} names '{entry}' as weights, which is no {WEIGHTS} file", _GET
             )
         yield (file.parent / path).as_posix()
+
+
+def _check_code(file: Path) -> None:
+    """Refuse code of another repository, of which the folder's digest says nothing."""
+    entries = _read(file).get("auto_map")
+    if isinstance(entries, dict) and (elsewhere := [e for e in entries.values() if "--" in str(e)]):
+        raise HarnessError(
+            f"{file} names code of another repository: {elsewhere[0]}",
+            "put the code beside the checkpoint, and name it there",
+        )
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -1,14 +1,16 @@
 """Load any text-to-image pipeline of diffusers from a local folder, strictly.
 
 A folder's `model_index.json` says of which classes it consists. They must be diffusers' and
-transformers' own: code beside a checkpoint, a pipeline of somebody's own and pickled weights are
-refused. Weights must fit their classes exactly (`harness.models.loading`).
+transformers' own, or be written beside the checkpoint where such code is trusted
+(`harness.models.remote_code`). Pickled weights are refused, and weights must fit their classes
+exactly (`harness.models.loading`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -20,7 +22,8 @@ from pydantic import Field, FiniteFloat
 
 from harness.errors import HarnessError, UsageError
 from harness.models.checkpoints import require
-from harness.models.loading import explained, load_strictly, quiet, read_json
+from harness.models.loading import explained, load_strictly, own_class, quiet, read_json
+from harness.models.remote_code import is_trusted
 
 if TYPE_CHECKING:
     import torch
@@ -55,20 +58,19 @@ def pipeline_class(folder: Path) -> Any:
     import diffusers
 
     require(folder, ["model_index.json"])
-    name = read_json(folder / "model_index.json").get("_class_name")
-    if not isinstance(name, str):
-        raise HarnessError(
-            f"{folder} is a pipeline with code of its own ({name!r}), which is not run",
-            "convert it to one of diffusers' own pipelines",
-        )
-    with quiet():
-        cls = getattr(diffusers, name, None)
+    name: Any = read_json(folder / "model_index.json").get("_class_name")
+    if _is_pair(name):  # a file beside it, and the class in it
+        cls = own_class(folder, *name)
+    else:
+        with quiet():
+            cls = getattr(diffusers, name, None) if isinstance(name, str) else None
     if not (isinstance(cls, type) and issubclass(cls, diffusers.DiffusionPipeline)):
         raise HarnessError(
             f"{folder}/model_index.json names the pipeline {name!r}, which diffusers "
             f"{diffusers.__version__} does not have",
             "it is no diffusers pipeline, or needs a newer diffusers",
         )
+    name = cls.__name__
     given = inspect.signature(cls.__call__).parameters
     needed = {
         argument
@@ -230,7 +232,7 @@ def assembled(
             if _is_model(own, "diffusers") or _is_model(own, "transformers"):
                 parts[name] = load(own, path)
             else:
-                options = {"trust_remote_code": False} if entry[0] == "transformers" else {}
+                options = {"trust_remote_code": is_trusted()} if entry[0] == "transformers" else {}
                 with quiet(), explained(folder, name):
                     parts[name] = own.from_pretrained(path, local_files_only=True, **options)
     for option in ("requires_safety_checker", "add_watermarker"):
@@ -243,7 +245,7 @@ def assembled(
 
 
 def _part_class(folder: Path, name: str, entry: Any) -> Any:
-    """Return the class of a part, which must be one of the two libraries' own, and of its kind."""
+    """Return the class of a part: one of the two libraries' own, or beside it, and of its kind."""
     import diffusers
     import transformers
 
@@ -258,16 +260,22 @@ def _part_class(folder: Path, name: str, entry: Any) -> Any:
             transformers.ProcessorMixin,
             transformers.ImageProcessingMixin,
         )
-    is_pair = isinstance(entry, list) and len(entry) == 2
-    library, kind = entry if is_pair and all(isinstance(e, str) for e in entry) else ("", "")
+    library, kind = entry if _is_pair(entry) else ("", "")
     with quiet():
         cls = getattr(libraries.get(library), kind, None)
+    if library not in libraries and os.path.isfile(folder / name / f"{library}.py"):
+        cls = own_class(folder / name, library, kind)
     if not (isinstance(cls, type) and issubclass(cls, bases)):
         raise HarnessError(
             f"{folder}/model_index.json names {entry!r} as its {name}",
-            "expected a class of diffusers or transformers; code beside a checkpoint is not run",
+            "expected a class of diffusers or transformers, or code in the part's own folder",
         )
     return cls
+
+
+def _is_pair(entry: Any) -> bool:
+    pair = isinstance(entry, list) and len(entry) == 2
+    return pair and all(isinstance(word, str) for word in entry)
 
 
 def _is_model(cls: Any, library: str) -> bool:

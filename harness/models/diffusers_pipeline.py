@@ -89,7 +89,7 @@ class DiffusersGenerator(PipelineGenerator):
             batch_size=loading.batch_size,
             settings=loading.settings,
             settings_type=kind,
-            sharing=ROWS.get(type(pipeline).__name__, "alone"),
+            sharing=_sharing(type(pipeline)) or "alone",
         )
         generator.abilities = _abilities(folder)
         return generator
@@ -114,10 +114,20 @@ class DiffusersGenerator(PipelineGenerator):
         )
 
 
+def _sharing(pipeline: type) -> Rows | None:
+    """Return which rows of a pipeline may share a batch; None if that is not known.
+
+    Of one with a known name that is somebody's own nothing is.
+    """
+    is_own = not pipeline.__module__.startswith("diffusers.")
+    return None if is_own else ROWS.get(pipeline.__name__)
+
+
 def _abilities(folder: Path) -> frozenset[Ability]:
     """Return what a pipeline can do by its solver; of one that is not listed nothing is known."""
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-    is_known = pipeline_class(folder).__name__ in ROWS
-    if is_known and not why_whole(str(scheduler.get("_class_name")), scheduler):
+    if _sharing(pipeline_class(folder)) and not why_whole(
+        str(scheduler.get("_class_name")), scheduler
+    ):
         return frozenset({Ability.PARTIAL})
     return frozenset()

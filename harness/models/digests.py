@@ -28,10 +28,12 @@ _KEY_FIELDS = 5  # beside the path; keys of older programs have fewer, and fall 
 _CHUNK = 1 << 22
 
 
-def folder_digest(folder: Path) -> str:
+def folder_digest(folder: Path, *, code: bool = False) -> str:
     """SHA-256 over the names and contents of the files that determine the model in a folder.
 
-    `harness.models.contents` says which these are.
+    Args:
+        folder: The folder; `harness.models.contents` says which of its files these are.
+        code: Count the code in it, which is run.
 
     Returns:
         64 hex characters.
@@ -41,7 +43,7 @@ def folder_digest(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise HarnessError(f"checkpoint folder {folder} does not exist")
-    files = model_files(folder)
+    files = model_files(folder, code=code)
     if not files:
         raise HarnessError(f"{folder} holds no checkpoint: no {', '.join(SUFFIXES)} file in it")
     remembered = _read_cache()

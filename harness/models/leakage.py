@@ -17,7 +17,8 @@ from typing import Any
 from harness.errors import HarnessError, UsageError
 from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
-from harness.models.provenance import ROLES, cards
+from harness.models.provenance import ROLES, cards, is_processor
+from harness.models.remote_code import trusting
 from harness.models.weights import HALF, overlap
 from harness.registry import JUDGES
 
@@ -63,13 +64,19 @@ def warning(config: Mapping[str, Any]) -> str:
 def notices(config: Mapping[str, Any]) -> list[str]:
     """Return what must be said of a run's judge and the measures that are to check on it.
 
-    That it has a metric's weights, or learnt from data that a metric or the scorer learnt from: a
-    gain there is then partly the judge's own. Nothing is concluded from data that is not public.
+    That code beside checkpoints may have run; and that the judge has a metric's weights, or learnt
+    from data that a metric or the scorer learnt from: a gain there is then partly the judge's own.
+    Nothing is concluded from data that is not public.
     """
-    if config["oracle"]:
-        return []
     sentences = []
-    weights = dict.fromkeys(theirs for _, theirs in _common(config, "judge", "metric"))
+    if roles := trusting(config):
+        sentences.append(
+            f"code beside the checkpoints of {' and '.join(roles)} was trusted, and may have run"
+        )
+    if config["oracle"]:
+        return sentences
+    common = _common(config, "judge", "metric")
+    weights = dict.fromkeys(b for a, b in common if not (is_processor(a) or is_processor(b)))
     if weights:
         sentences.append(
             f"the judge shares weights with what measures it held out ({', '.join(weights)}): its "
@@ -147,7 +154,10 @@ def _own(config: Mapping[str, Any], name: str) -> bool:
     """Return whether a checkpoint here is the one that the run had."""
     folder = _folder(config, name)
     try:
-        return folder is not None and folder_digest(folder) == config["digests"].get(name)
+        if folder is None:
+            return False
+        code = bool(config[name.partition(".")[0]].get("trust_remote_code"))
+        return bool(folder_digest(folder, code=code) == config["digests"].get(name))
     except HarnessError:
         return False
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, first_line, shortened
+from harness.models.remote_code import HINT as CODE_HINT
+from harness.models.remote_code import is_trusted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +56,11 @@ def load_strictly(
     """
     import torch
 
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "ignore_mismatched_sizes": True}
+    options: dict[str, Any] = {
+        "dtype": getattr(torch, dtype),
+        "ignore_mismatched_sizes": True,
+        "trust_remote_code": is_trusted(),  # left open, it would be asked on the terminal
+    }
     if any(base.__module__.startswith("diffusers.") for base in cls.__mro__):
         _check_fields(cls, folder, ignore_fields)
         options = {"torch_dtype": getattr(torch, dtype)}
@@ -76,6 +83,29 @@ def _check_fields(cls: Any, folder: Path, ignore: tuple[str, ...]) -> None:
             f"{folder}/config.json has fields {cls.__name__} does not know: {', '.join(surplus)}",
             "it is another model, or needs a newer diffusers",
         )
+
+
+def own_class(folder: Path, module: str, name: str) -> Any:
+    """Import a class from a Python file of a checkpoint.
+
+    Args:
+        folder: Where the file lies.
+        module: Its name without `.py`.
+        name: Of the class.
+
+    Raises:
+        HarnessError: Nobody has asked for it, or the file is missing, or fails to import.
+    """
+    if not is_trusted():
+        raise HarnessError(
+            f"{folder} has code of its own ({module}.py), which is not run", CODE_HINT
+        )
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+    with explained(folder, f"{module}.py"):
+        if not (module.isidentifier() and os.path.isfile(folder / f"{module}.py")):
+            raise FileNotFoundError(f"there is no such file in {folder}")
+        return get_class_from_dynamic_module(f"{module}.{name}", folder, local_files_only=True)
 
 
 def misfits(report: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> list[str]:
@@ -149,6 +179,9 @@ def explained(folder: Path, part: str) -> Iterator[None]:
     except HarnessError:
         raise
     except Exception as error:
+        if "trust_remote_code" in str(error):  # as transformers refuses it
+            message = f"the {part} of {folder} has code of its own, which is not run"
+            raise HarnessError(message, CODE_HINT) from error
         # The libraries raise anything from OSError to their Rust readers' own types here.
         raise HarnessError(
             f"cannot load the {part} of {folder}: {first_line(error)}", HINT

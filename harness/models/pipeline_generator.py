@@ -40,6 +40,9 @@ Rows = Literal["any", "equal lengths", "alone"]
 _ANY = "a photo"
 """A text for all, where what a draw takes does not depend on it."""
 
+_NEEDED, _NETWORK = ("encode_prompt", "prepare_latents", "vae"), "transformer or unet"
+"""What of a pipeline is called here."""
+
 _ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
@@ -74,6 +77,13 @@ class PipelineGenerator:
     ) -> None:
         from harness.models.metering import Meter
 
+        network = getattr(pipeline, "transformer", None) or getattr(pipeline, "unet", None)
+        parts = {name: getattr(pipeline, name, None) for name in _NEEDED}
+        if lacking := [name for name, part in {**parts, _NETWORK: network}.items() if part is None]:
+            raise HarnessError(
+                f"{type(pipeline).__name__} has no {' and no '.join(lacking)}",
+                "such a pipeline takes a plug-in of its own: docs/plugins.md",
+            )
         self.pipeline = pipeline
         self.settings_type = settings_type or self.Settings
         self.batch_size = batch_size
@@ -82,7 +92,7 @@ class PipelineGenerator:
         # A batch finds all its prompts again, and the empty one of guidance.
         self._prompts: LRUCache[Hashable, Any] = LRUCache(max(remembered_prompts, batch_size + 1))
         self._meter = Meter()
-        self._meter.watch(getattr(pipeline, "transformer", None) or pipeline.unet, denoises=True)
+        self._meter.watch(network, denoises=True)
         self._meter.watch(pipeline.vae, "decode")
         for name in _ENCODERS:
             if getattr(pipeline, name, None) is not None:

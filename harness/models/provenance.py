@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,23 @@ class Card:
         )
 
 
+def is_processor(part: str) -> bool:
+    """Tell whether a part, maybe of one of several metrics, is a tokenizer and image settings."""
+    return part.rpartition(".")[2] == "processor"
+
+
 UNKNOWN = Card("no card", "what is unknown here")
 
 
 def card(reference: str) -> Card:
     """Return the card of a checkpoint by its reference, `UNKNOWN` without one.
 
-    A folder's name says nothing of what is in it, so only hub ids and bundled names have cards.
+    A folder's name says nothing of what is in it, so only hub ids and bundled names have cards. A
+    model at an endpoint may be what it is called, so it shares that model's data.
     """
     name = reference.partition("@")[0]
+    if (called := name.removeprefix("endpoint:")) != name:
+        return replace(_cards()["endpoint:*"], data=card(called).data)
     fits = [
         key for key in _cards() if name == key or (key[-1] == "*" and name.startswith(key[:-1]))
     ]
@@ -62,7 +70,11 @@ def cards(config: Mapping[str, Any]) -> dict[str, Card]:
     for role in ROLES:
         spec = config.get(role) or {}
         parts = spec.get("checkpoints", {})
-        references |= {f"{role}.{part}": ref for part, ref in parts.items() if part != "processor"}
+        references |= {
+            f"{role}.{part}": reference
+            for part, reference in parts.items()
+            if not is_processor(part)
+        }
     judge = config["judge"]
     if "base_url" in judge.get("settings", {}) or judge.get("kind") == "openai":
         references["judge.model"] = f"endpoint:{judge.get('settings', {}).get('model')}"
@@ -70,6 +82,16 @@ def cards(config: Mapping[str, Any]) -> dict[str, Card]:
         references["scorer.rules"] = f"benchmark:{config['benchmark']['name']}"
     known = {name: card(reference) for name, reference in references.items()}
     return {n: c for n, c in known.items() if n != "scorer.rules" or c is not UNKNOWN}
+
+
+def lines(*configs: Mapping[str, Any]) -> list[str]:
+    """Return the cards of some runs' verifiers, a line each, with whose they are."""
+    named: dict[str, list[str]] = {}
+    for config in configs:
+        for name, known in cards(config).items():
+            if name not in named.setdefault(known.line, []):
+                named[known.line].append(name)
+    return [f"{', '.join(names)}: {line}" for line, names in named.items()]
 
 
 @cache

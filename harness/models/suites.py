@@ -20,6 +20,7 @@ from harness import options
 from harness.errors import UsageError, did_you_mean, first_line
 from harness.models.checkpoints import is_pipeline, look
 from harness.models.dtypes import Dtype, resolve_dtype
+from harness.models.remote_code import remote_code
 from harness.records import LARGEST_BATCH, Loading, Role, Setting
 from harness.registry import GENERATORS, SUITES
 from harness.seeds import digest
@@ -51,6 +52,8 @@ class ModelSpec(BaseModel):
         settings: Further settings; a generator's are its sampler settings.
         compile: Compile its blocks (`harness.models.compiling`). Spelled out only where it is
             true, since specs did not always have it.
+        trust_remote_code: Run code beside its checkpoints (`harness.models.remote_code`). Spelled
+            out likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +64,7 @@ class ModelSpec(BaseModel):
     batch_size: int = Field(default=1, ge=1, le=LARGEST_BATCH)
     settings: dict[str, Setting] = Field(default_factory=dict)
     compile: bool = Field(default=False, exclude_if=lambda compiled: not compiled)
+    trust_remote_code: bool = Field(default=False, exclude_if=lambda trusted: not trusted)
 
     def loading(self, checkpoints: Mapping[str, Path], device: str = "cpu") -> Loading:
         """Return what the model is loaded from, with its number format settled."""
@@ -179,10 +183,13 @@ def sampler_settings(
     """
     merged = dict(ChainMap(*map(dict, reversed(overrides))))
     factory = GENERATORS.get(spec.kind)
-    own = hasattr(factory, "settings_for")
+    kind = factory.Settings
+    if hasattr(factory, "settings_for"):
+        with remote_code(trusted=spec.trust_remote_code):
+            kind = factory.settings_for(spec.checkpoints)
     return options.resolved(
         options.build(
-            factory.settings_for(spec.checkpoints) if own else factory.Settings,
+            kind,
             merged,
             flag=flag,
             title=f"generator {spec.kind}",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from harness.errors import BadAnswer, Failure
 from harness.models.checkpoints import require
 from harness.models.loading import explained, load_strictly, quiet
+from harness.models.remote_code import is_trusted
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +95,7 @@ def load_processor(folder: Path, model_type: str, *, resize: Resize = "pillow") 
             processor = _load_qwen(folder, resize)
         else:
             processor = AutoProcessor.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
+                folder, local_files_only=True, trust_remote_code=is_trusted()
             )
         if processor.tokenizer.pad_token_id is None:
             raise ValueError("its tokenizer has no padding token")
@@ -117,7 +118,7 @@ def _load_qwen(folder: Path, resize: Resize) -> Any:
             ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
     tokenizer = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
+        folder, local_files_only=True, trust_remote_code=is_trusted()
     )
     stored, _ = Qwen2_5_VLProcessor.get_processor_dict(folder, local_files_only=True)
     return StillImageProcessor(

@@ -75,9 +75,13 @@ def test_what_a_judge_shares_with_a_metric_is_said(harness: Terminal, clip: Path
     assert "warning: the judge shares weights with what measures it" in harness.err
     assert harness("report", "r", "--out", "page") == 0 and "shares weights" in harness.err
     assert "judge.model trained on" in Path("page/index.html").read_text()
+    assert harness("show", "r") == 0 and "the judge shares weights" in harness.out
+    assert "verifier  judge.model, " in harness.out and "no card: trained on" in harness.out
     assert harness("show", "r", "--json") == 0
     assert "unknown here" in json.loads(harness.out)["provenance"]["judge.model"]
     assert harness(*RUN, *JUDGE, "--out", "alone") == 0 and "shares weights" not in harness.err
+    assert harness("compare", "r", "alone", "--force") == 0 and "shares weights" in harness.err
+    assert "verifier  judge.model, " in harness.out
 
 
 @pytest.mark.parametrize(

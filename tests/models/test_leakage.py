@@ -113,6 +113,7 @@ def test_what_is_not_here_is_compared_by_digest(tmp_path: Path) -> None:
     assert unread(fields) == ["judge.detector", "judge.colors", "scorer.detector", "scorer.colors"]
 
 
+QWEN = "Qwen/Qwen2.5-VL-7B-Instruct"
 CLIP, OTHER = "openai/clip-vit-large-patch14", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 
 
@@ -130,6 +131,9 @@ def measured(judge: str, metric: str, benchmark: str = "prompt-file", **values: 
         (CLIP, OTHER, []),
         (OTHER, "yuvalkirstain/PickScore_v1@main", ["trained on the same data (LAION-2B)"]),
         ("google/siglip-so400m-patch14-384", "google/siglip-large-patch16-384", ["(WebLI)"]),
+        ("jacklishufan/reflect-dit//vlm", QWEN, ["trained on the same data (Qwen2.5-VL's data)"]),
+        (CLIP, "xswu/HPSv2", []),
+        ("xswu/HPSv2", "yuvalkirstain/PickScore_v1", ["(LAION-2B)"]),
         # What a folder of one's own was trained on is unknown, and so is what it shares.
         ("/mine/clip-vit-large-patch14", CLIP, []),
         ("bundled:judge", "bundled:detector", []),
@@ -144,12 +148,41 @@ def test_what_a_judge_shares_with_what_measures_it(
     assert not notices(measured(judge, metric, oracle=True))
 
 
-def test_a_judge_taught_by_the_benchmark_s_own_kind_of_labels_is_named() -> None:
+@pytest.mark.parametrize("name", METRICS.names())
+def test_a_metric_that_judges_and_measures_shares_all_but_its_processor(name: str) -> None:
+    parts = dict(METRICS.get(name).checkpoints)
+    fields = measured("a/b", "a/b") | {
+        "judge": {"kind": "metric", "checkpoints": {**parts, "processor": "some/words"}},
+        "metric": {
+            "kind": name,
+            "checkpoints": {
+                f"{name}.{part}": ref for part, ref in {**parts, "processor": "some/words"}.items()
+            },
+        },
+    }
+    main, *data = notices(fields)
+    assert f"it held out ({name}." in main and "processor" not in main
+    assert "trained on the same data" in data[0]
+    assert not any("processor" in part for part in cards(fields))
+
+
+def test_a_judge_that_borrows_a_metric_s_processor_shares_no_weights() -> None:
+    parts = {"model": "mine/tuned", "processor": QWEN}
+    fields = measured("", QWEN) | {"judge": {"kind": "vlm", "checkpoints": parts}}
+    assert notices(fields) == []
+    named = {"kind": "openai", "settings": {"model": QWEN, "base_url": "http://x"}}
+    assert "same data" in notices(fields | {"judge": named})[0]
+
+
+@pytest.mark.parametrize(
+    "verifier", ["jacklishufan/reflect-dit//vlm", "Efficient-Large-Model/NVILA-Lite-2B-Verifier"]
+)
+def test_a_judge_taught_by_the_benchmark_s_own_kind_of_labels_is_named(verifier: str) -> None:
     spec = {"kind": "", "checkpoints": {"detector": "mask2former-swin-s-coco"}}
-    fields = measured("jacklishufan/reflect-dit//vlm", CLIP, "geneval", scorer=spec)
+    fields = measured(verifier, CLIP, "geneval", scorer=spec)
     [sentence] = notices(fields)
     assert "judge and scorer" in sentence and "GenEval's kind" in sentence
-    assert not notices(measured("jacklishufan/reflect-dit//vlm", CLIP, scorer=spec))
+    assert not notices(measured(verifier, CLIP, scorer=spec))
 
 
 def test_every_default_verifier_has_a_card() -> None:

@@ -46,7 +46,7 @@ def _checkpoints(run: AuditedRun, problems: Problems) -> list[str]:
                 continue
             if path is None:
                 missing.append(reference)
-            elif folder_digest(path) != config.digests[name]:
+            elif folder_digest(path, code=spec.trust_remote_code) != config.digests[name]:
                 problems.add(f"checkpoint {name} ('{reference}') has other content here")
             else:
                 same += 1

@@ -76,7 +76,7 @@ def _generator(run: AuditedRun) -> Test:
     """Of a generator that computes what a request takes."""
     spec = run.config.generator
     build = getattr(run.plugin(GENERATORS, spec.kind), "expected_cost", _unknown)
-    with checkable():
+    with checkable(), run.trusting(spec):
         cost_of = build(spec.loading(checkpoints_here(run, Role.GENERATOR)))
     if cost_of is None:
         raise CannotCheck(f"what a generator '{spec.kind}' takes is not known without running it")

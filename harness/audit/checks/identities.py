@@ -68,7 +68,8 @@ def _truncation(run: AuditedRun) -> Truncation | None:
         return None
     try:
         factory = run.plugin(GENERATORS, run.config.generator.kind)
-        return truncation_of(factory, checkpoints_here(run, Role.GENERATOR))
+        with run.trusting(run.config.generator):
+            return truncation_of(factory, checkpoints_here(run, Role.GENERATOR))
     except (CannotCheck, HarnessError):
         return None  # checkpoints that are not here, or not the run's, are another check's matter
 

@@ -19,6 +19,7 @@ from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
 from harness.models.judges.vlm_settings import Asked, VLMSettings, Written, messages, sampling_of
 from harness.models.loading import explained, read_config
+from harness.models.remote_code import is_trusted
 from harness.models.vlm_loading import load_processor
 from harness.records import Cost, Loading
 
@@ -81,7 +82,7 @@ class VLLMWriter:
                 model=str(_joined(folder, processor_folder, Path(place.name))),
                 dtype=resolve_dtype(loading.dtype, loading.device),
                 load_format="safetensors",
-                trust_remote_code=False,
+                trust_remote_code=is_trusted(),
                 enable_prefix_caching=True,
                 limit_mm_per_prompt={"image": MOST_IMAGES},
                 max_num_seqs=loading.batch_size,
