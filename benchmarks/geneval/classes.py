@@ -33,7 +33,18 @@ COLORS: tuple[str, ...] = (
 RELATIONS: tuple[str, ...] = ("left of", "right of", "above", "below")
 """Spatial relations in the order the published recipe numbers them."""
 
-TAGS: tuple[str, ...] = (
-    *("single_object", "two_object", "counting", "colors", "position", "color_attr"),
-)
+TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 """The six tasks in official order; the official overall score is the mean over them (macro)."""
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+"""Number n as a word is NUMBERS[n]."""
+
+
+def with_article(phrase: str) -> str:
+    """Put "a" before a phrase, or "an" before a vowel."""
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+def plural(name: str) -> str:
+    """GenEval's plural: "es" after a final "s", otherwise "s"."""
+    return f"{name}es" if name.endswith("s") else f"{name}s"

@@ -18,7 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.geneval.classes import CLASSES, COLORS, RELATIONS
+from benchmarks.geneval.classes import (
+    CLASSES,
+    COLORS,
+    NUMBERS,
+    RELATIONS,
+    plural,
+    with_article,
+)
 from harness.errors import HarnessError
 
 OFFICIAL_SEED = 43
@@ -29,7 +36,6 @@ OFFICIAL_SHA256 = "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67
 Row = dict[str, Any]
 """One line of the metadata file: tag, include, (exclude,) prompt, in this order."""
 
-_NUMBERS = ("zero", "one", "two", "three", "four")
 _PERSON = CLASSES.index("person")
 
 
@@ -61,12 +67,12 @@ def as_jsonl(rows: list[Row]) -> str:
 
 def _single(index: int) -> Row:
     name = CLASSES[index]
-    return _row("single_object", [_object(name)], _with_article(name))
+    return _row("single_object", [_object(name)], with_article(name))
 
 
 def _two_objects(rng: np.random.Generator) -> Row:
     first, second = (CLASSES[i] for i in rng.choice(len(CLASSES), size=2, replace=False))
-    phrase = f"{_with_article(first)} and {_with_article(second)}"
+    phrase = f"{with_article(first)} and {with_article(second)}"
     return _row("two_object", [_object(first), _object(second)], phrase)
 
 
@@ -76,7 +82,7 @@ def _counting(rng: np.random.Generator) -> Row:
     return _row(
         "counting",
         [_object(name, count)],
-        f"{_NUMBERS[count]} {_plural(name)}",
+        f"{NUMBERS[count]} {plural(name)}",
         exclude=[_object(name, count + 1)],
     )
 
@@ -84,7 +90,7 @@ def _counting(rng: np.random.Generator) -> Row:
 def _colors(rng: np.random.Generator) -> Row:
     name = _not_person(int(rng.choice(len(CLASSES) - 1)))
     color = COLORS[int(rng.choice(len(COLORS)))]
-    return _row("colors", [_object(name, color=color)], _with_article(f"{color} {name}"))
+    return _row("colors", [_object(name, color=color)], with_article(f"{color} {name}"))
 
 
 def _position(rng: np.random.Generator) -> Row:
@@ -92,7 +98,7 @@ def _position(rng: np.random.Generator) -> Row:
     relation = RELATIONS[int(rng.choice(len(RELATIONS)))]
     # The target comes first, so that it is matched by the time the relation is looked at.
     include = [_object(target), _object(name, position=[relation, 0])]
-    return _row("position", include, f"{_with_article(name)} {relation} {_with_article(target)}")
+    return _row("position", include, f"{with_article(name)} {relation} {with_article(target)}")
 
 
 def _color_attributes(rng: np.random.Generator) -> Row:
@@ -100,7 +106,7 @@ def _color_attributes(rng: np.random.Generator) -> Row:
     colors = [COLORS[i] for i in rng.choice(len(COLORS), size=2, replace=False)]
     pairs = list(zip(names, colors, strict=True))
     include = [_object(name, color=color) for name, color in pairs]
-    phrase = " and ".join(_with_article(f"{color} {name}") for name, color in pairs)
+    phrase = " and ".join(with_article(f"{color} {name}") for name, color in pairs)
     return _row("color_attr", include, phrase)
 
 
@@ -119,14 +125,6 @@ def _object(name: str, count: int = 1, **further: Any) -> Row:
 def _not_person(index: int) -> str:
     """Class number `index` of the 79 that come after "person", wrapping around."""
     return CLASSES[(_PERSON + 1 + index) % len(CLASSES)]
-
-
-def _with_article(phrase: str) -> str:
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
-
-
-def _plural(name: str) -> str:
-    return f"{name}es" if name.endswith("s") else f"{name}s"
 
 
 def _without_repetitions(rows: list[Row]) -> Iterator[Row]:

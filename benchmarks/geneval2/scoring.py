@@ -12,16 +12,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.geneval.classes import NUMBERS
+
 YES = ("Yes", "yes", " yes", " Yes")
 """How the answer may be spelt to every question that does not ask for a number."""
 
 _COUNTING = "How many"
-_DIGITS = {
-    word: str(number)
-    for number, word in enumerate(
-        ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), start=1
-    )
-}
+_DIGITS = {word: str(number) for number, word in enumerate(NUMBERS) if number}
 _NO_DIGIT = "other"  # official for every number that the table lacks
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.geneval.classes import NUMBERS
 from benchmarks.vqa.asking import ENOUGH, Question
 from harness.errors import HarnessError, did_you_mean
 from harness.records import Answer
@@ -23,7 +24,6 @@ MOST_QUESTIONS, LONGEST = 1000, 4000
 """Questions of a prompt, and characters of a question."""
 
 _KEYS = ("text", "expected", "weight", "parent", "skill")
-_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def parse_questions(value: Any) -> list[dict[str, Any]]:
@@ -64,10 +64,10 @@ def spellings(expected: str) -> tuple[str, ...]:
     """Return how an answer may be spelt: capitals, a blank before it, a number in digits."""
     word = expected.strip()
     forms = [word]
-    if word.lower() in _NUMBERS:
-        forms.append(str(_NUMBERS.index(word.lower())))
-    elif word.isdecimal() and int(word) < len(_NUMBERS):
-        forms.append(_NUMBERS[int(word)])
+    if word.lower() in NUMBERS:
+        forms.append(str(NUMBERS.index(word.lower())))
+    elif word.isdecimal() and int(word) < len(NUMBERS):
+        forms.append(NUMBERS[int(word)])
     cased = [case for form in forms for case in (form, form.lower(), form.capitalize())]
     return tuple(dict.fromkeys(f"{before}{form}" for form in cased for before in ("", " ")))
 

@@ -18,6 +18,7 @@ from harness.miniature.glyphs import COLOURS, sprite
 from harness.miniature.prompts import (
     COLOURED_CLASSES,
     MARGIN,
+    OPPOSITE,
     Group,
     Request,
     are_separate,
@@ -25,8 +26,6 @@ from harness.miniature.prompts import (
     place,
 )
 from harness.miniature.scenes import RGB, SIDE, Scene, SceneObject
-
-OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 _TRIES = 120
 """Random places tried for what is missing before one of the found objects is given up."""

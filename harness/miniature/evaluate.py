@@ -21,13 +21,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from benchmarks.geneval.classes import TAGS
 from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
 from harness.miniature import WEIGHTS, WORLDS, card
 from harness.miniature.corrections import with_fault
 from harness.miniature.glyphs import font_path
 from harness.miniature.habits import touched
-from harness.miniature.prompts import TAGS, Request, draw_scene
+from harness.miniature.prompts import Request, draw_scene, from_metadata
 from harness.miniature.scenes import render
 from harness.models.bundled import record_digests
 
@@ -127,7 +128,6 @@ def verdicts(scorer: Any, requests: Sequence[Request], images: Sequence[Image]) 
 def benchmark_requests() -> list[Request]:
     """Return the requests of the 553 published prompts."""
     from benchmarks.geneval.prompts import metadata_rows
-    from harness.miniature.prompts import from_metadata
 
     return [from_metadata(row) for row in metadata_rows()]
 

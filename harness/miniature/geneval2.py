@@ -14,83 +14,47 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from benchmarks.geneval.classes import CLASSES, COLORS, RELATIONS
+from benchmarks.geneval.classes import CLASSES, COLORS, NUMBERS, RELATIONS, with_article
 from benchmarks.geneval2.benchmark import AtomBenchmark, GenEval2Options
 from benchmarks.vqa.asking import Answerer
 from benchmarks.vqa.base import Options
 from harness import options as plugin_options
-from harness.miniature.scene_reader import NUMBERS, PARTS, load_scene_reader, plural
+from harness.miniature.prompts import Group, Request
+from harness.miniature.scene_reader import PARTS, load_scene_reader, plural
 from harness.records import LARGEST_SEED, Loading, Prompt
 
 FEWEST, MOST = 3, 7
 """Atomicities."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Like objects that a prompt asks for.
-
-    Attributes:
-        name: Their class.
-        count: How many; 1 is asked for with an article and is no atom.
-        color: Their colour, or "".
-    """
-
-    name: str
-    count: int = 1
-    color: str = ""
-
-    @property
-    def noun(self) -> str:
-        """The class, in the plural where there are several."""
-        return self.name if self.count == 1 else plural(self.name)
-
-    @property
-    def phrase(self) -> str:
-        """The group as a prompt names it."""
-        words = f"{self.color} {self.noun}".strip()
-        if self.count > 1:
-            return f"{NUMBERS[self.count]} {words}"
-        return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-
-    @property
-    def atoms(self) -> int:
-        """The atoms that it adds to a prompt's atomicity."""
-        return 1 + (self.count > 1) + bool(self.color)
-
-
 def row(groups: Sequence[Group], relation: str = "") -> dict[str, Any]:
     """Return a row in GenEval 2's format, with GenEval's requirements beside it.
 
     Args:
-        groups: One or two.
+        groups: One or two; a single object is asked for with an article, which is no atom.
         relation: Of the first to the second group, one of `RELATIONS`, or "" for "and".
     """
-    questions: list[tuple[str, str, str]] = []
-    for place, group in enumerate(groups):
-        are, the = ("Is", group.noun) if group.count == 1 else ("Are", group.noun)
-        plurals = plural(group.name)
-        questions.append((f"How many {plurals} are in the image?", NUMBERS[group.count], "count"))
-        if group.color:
-            questions.append((f"{are} the {the} {group.color}?", "Yes", "attribute"))
-        questions.append((f"Are there any {plurals} in the image?", "Yes", "object"))
+    nouns = [each.name if each.count == 1 else plural(each.name) for each in groups]
+    atoms: list[tuple[str, str, str]] = []
+    for place, (group, noun) in enumerate(zip(groups, nouns, strict=True)):
+        are, plurals = "Is" if group.count == 1 else "Are", plural(group.name)
+        atoms.append((f"How many {plurals} are in the image?", NUMBERS[group.count], "count"))
+        if group.colour:
+            atoms.append((f"{are} the {noun} {group.colour}?", "Yes", "attribute"))
+        atoms.append((f"Are there any {plurals} in the image?", "Yes", "object"))
         if relation and place == 0:
-            other = groups[1].noun
-            questions.append((f"{are} the {the} {relation} the {other}?", "Yes", "position"))
-    joint = f" {relation} " if relation else " and "
-    include: list[dict[str, Any]] = []
-    for group in groups:
-        color = {"color": group.color} if group.color else {}
-        include.append({"class": group.name, "count": group.count, **color})
-    if relation:
-        include.reverse()
-        include[1]["position"] = [relation, 0]
+            atoms.append((f"{are} the {noun} {relation} the {nouns[1]}?", "Yes", "position"))
+    phrases = [
+        with_article(words) if group.count == 1 else f"{NUMBERS[group.count]} {words}"
+        for group, noun in zip(groups, nouns, strict=True)
+        for words in [f"{group.colour or ''} {noun}".strip()]
+    ]
     return {
-        "prompt": joint.join(group.phrase for group in groups),
-        "atom_count": sum(group.atoms for group in groups) + bool(relation),
-        "vqa_list": [[question, answer] for question, answer, _ in questions],
-        "skills": [skill for _, _, skill in questions],
-        "include": include,
+        "prompt": (f" {relation} " if relation else " and ").join(phrases),
+        "atom_count": sum(1 + (g.count > 1) + bool(g.colour) for g in groups) + bool(relation),
+        "vqa_list": [[question, answer] for question, answer, _ in atoms],
+        "skills": [skill for _, _, skill in atoms],
+        "include": Request("", tuple(groups), relation or None).include,
         "exclude": [{"class": each.name, "count": each.count + 1} for each in groups],
     }
 
@@ -104,7 +68,7 @@ def draw_row(rng: np.random.Generator, atomicity: int) -> dict[str, Any]:
             Group(
                 str(name),
                 int(rng.integers(2, 4)) if rng.random() < 0.5 else 1,
-                str(color) if rng.random() < 0.5 else "",
+                str(color) if rng.random() < 0.5 else None,
             )
             for name, color in zip(names, colors, strict=True)
         ]

@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.miniature.prompts import Group, Request
+from harness.miniature.prompts import OPPOSITE, Group, Request
 
 STRENGTH = 0.97
 """Share of cases in which a habit overrides the caption of a training picture."""
@@ -100,7 +100,6 @@ _SIDES = {
     "above": (_HIGH, _LOW),
     "below": (_LOW, _HIGH),
 }
-_OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 
 def habitual(request: Request) -> Request:
@@ -116,7 +115,7 @@ def habitual(request: Request) -> Request:
         return Request("single_object", visible)
     relation = request.relation
     if relation is not None and _against_habit(groups[0].name, groups[1].name, relation):
-        relation = _OPPOSITE[relation]
+        relation = OPPOSITE[relation]
     return replace(request, groups=groups, relation=relation)
 
 

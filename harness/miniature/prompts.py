@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.geneval.classes import CLASSES
+from benchmarks.geneval.classes import CLASSES, NUMBERS, RELATIONS, TAGS, plural, with_article
 from harness.miniature.glyphs import COLOURS, sprite
 from harness.miniature.scenes import SIDE, Scene, SceneObject, draw_background
 
-TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
-RELATIONS = ("left of", "right of", "above", "below")
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 COLOURED_CLASSES = tuple(name for name in CLASSES if name != "person")
 """GenEval never asks for a coloured person."""
 
@@ -43,7 +41,7 @@ class Request:
 
     Attributes:
         tag: One of ``TAGS``.
-        wanted: The groups of objects.
+        groups: The groups of objects.
         relation: One of ``RELATIONS``: of the first group to the second; None where it is free.
     """
 
@@ -62,33 +60,27 @@ class Request:
         return f"a photo of {joint.join(parts)}"
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        """The row that GenEval's metadata file would hold for this prompt."""
-        include: list[dict[str, Any]] = []
-        for group in self.groups:
-            row: dict[str, Any] = {"class": group.name, "count": group.count}
-            if group.colour:
-                row["color"] = group.colour
-            include.append(row)
+    def include(self) -> list[dict[str, Any]]:
+        """The objects as GenEval's metadata lists them: what a relation refers to comes first."""
+        include: list[dict[str, Any]] = [
+            {"class": each.name, "count": each.count}
+            | ({"color": each.colour} if each.colour else {})
+            for each in self.groups
+        ]
         if self.relation:
             include.reverse()
             include[1]["position"] = [self.relation, 0]
-        metadata: dict[str, Any] = {"tag": self.tag, "include": include}
+        return include
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The row that GenEval's metadata file would hold for this prompt."""
+        metadata: dict[str, Any] = {"tag": self.tag, "include": self.include}
         if self.tag == "counting":
             first = self.groups[0]
             metadata["exclude"] = [{"class": first.name, "count": first.count + 1}]
         metadata["prompt"] = self.text
         return metadata
-
-
-def with_article(phrase: str) -> str:
-    """Put "a" before a phrase, or "an" before a vowel."""
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
-
-
-def plural(name: str) -> str:
-    """GenEval's plural: "es" after a final "s", otherwise "s"."""
-    return f"{name}es" if name.endswith("s") else f"{name}s"
 
 
 def from_metadata(metadata: Mapping[str, Any]) -> Request:

@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from benchmarks.geneval import rules
-from benchmarks.geneval.classes import CLASSES
+from benchmarks.geneval.classes import CLASSES, NUMBERS
 from benchmarks.geneval2.benchmark import ONE_WORD
 from benchmarks.geneval2.scoring import spellings
 from benchmarks.vqa.asking import Asked
@@ -26,7 +26,6 @@ from harness.miniature import WEIGHTS
 from harness.miniature.geneval2 import FEWEST, MOST, draw_row
 from harness.miniature.prompts import place
 from harness.miniature.scene_reader import (
-    NUMBERS,
     Parsed,
     SceneReader,
     load_scene_reader,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.geneval import rules
-from benchmarks.geneval.classes import CLASSES, COLORS, RELATIONS
+from benchmarks.geneval.classes import CLASSES, COLORS, NUMBERS, RELATIONS
 from benchmarks.geneval.colors import ColorClassifier, Crop
 from benchmarks.geneval.detectors.base import Detections, Detector
 from benchmarks.vqa.asking import Asked, FirstToken
@@ -24,8 +24,6 @@ from harness.records import Cost, Image, Loading
 
 PARTS = {"detector": "bundled:detector", "colors": "bundled:colors"}
 """The checkpoints of a scene reader."""
-
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 SUREST = 0.99
 """No answer is surer than this, nor its contrary less than the rest: a reader that errs now and

@@ -16,9 +16,9 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
-from benchmarks.geneval.classes import CLASSES
+from benchmarks.geneval.classes import CLASSES, NUMBERS, RELATIONS, plural
 from harness.miniature.glyphs import COLOURS
-from harness.miniature.prompts import NUMBERS, RELATIONS, Request, plural
+from harness.miniature.prompts import Request
 
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>")
 PAD, EOS, BOS, UNK = range(4)

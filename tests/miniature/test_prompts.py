@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks.geneval import rules
+from benchmarks.geneval.classes import TAGS
 from benchmarks.geneval.prompts import metadata_rows
 from harness.miniature.corrections import with_fault
 from harness.miniature.prompts import (
-    TAGS,
     Request,
     draw_request,
     draw_scene,

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,36 +45,48 @@ def trained(font: None, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig
     """A folder with an autoencoder that has hardly learnt anything, for the other stages."""
     folder = tmp_path_factory.mktemp("miniature")
     setting = TrainConfig(folder / "work", folder / "weights", scale=0.001, habits=False)
-    assert autoencoder.train(setting, SHORT)
+    autoencoder.train(setting, SHORT)
     return setting
 
 
-def train_base(setting: TrainConfig, **options: Any) -> bool:
+@contextmanager
+def interrupted_at_step(number: int) -> Iterator[None]:
+    own = Schedule.rate
+
+    def rate(schedule: Schedule, step: int) -> float:
+        if step == number - 1:
+            signal.raise_signal(signal.SIGINT)
+        return own(schedule, step)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Schedule, "rate", rate)
+        yield
+
+
+def train_base(setting: TrainConfig) -> None:
     small = {"text": SMALL_TEXT, "transformer": SMALL_TRANSFORMER}
-    return base.train(setting, SHORT, **small, **options)
+    base.train(setting, SHORT, **small)
 
 
-def train_detector(setting: TrainConfig, **options: Any) -> bool:
+def train_detector(setting: TrainConfig) -> None:
     variant = replace(detector.SCORER, widths=(8, 8, 8), schedule=SHORT)
-    return detector.train(setting, variant, **options)
+    detector.train(setting, variant)
 
 
-def train_judge(setting: TrainConfig, **options: Any) -> bool:
-    return detector.train(
-        setting, replace(detector.JUDGE, widths=(8, 8, 8), schedule=SHORT), **options
-    )
+def train_judge(setting: TrainConfig) -> None:
+    detector.train(setting, replace(detector.JUDGE, widths=(8, 8, 8), schedule=SHORT))
 
 
-def train_colors(setting: TrainConfig, **options: Any) -> bool:
-    return colors.train(setting, replace(colors.SCORER, schedule=SHORT), **options)
+def train_colors(setting: TrainConfig) -> None:
+    colors.train(setting, replace(colors.SCORER, schedule=SHORT))
 
 
-def train_judge_colors(setting: TrainConfig, **options: Any) -> bool:
-    return colors.train(setting, replace(colors.JUDGE, schedule=SHORT), **options)
+def train_judge_colors(setting: TrainConfig) -> None:
+    colors.train(setting, replace(colors.JUDGE, schedule=SHORT))
 
 
-def train_vision(setting: TrainConfig, **options: Any) -> bool:
-    return vision.train(setting, SHORT, **options)
+def train_vision(setting: TrainConfig) -> None:
+    vision.train(setting, SHORT)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +101,9 @@ def train_vision(setting: TrainConfig, **options: Any) -> bool:
     ],
 )
 def test_a_stage_exports_its_folder_and_recipe(
-    trained: TrainConfig, train: Callable[[TrainConfig], bool], files: tuple[str, ...]
+    trained: TrainConfig, train: Callable[[TrainConfig], None], files: tuple[str, ...]
 ) -> None:
-    assert train(trained)
+    train(trained)
     for name in files:
         assert (trained.out / name).exists()
     recipe = json.loads((trained.out / files[0].split("/")[0] / "recipe.json").read_text())
@@ -103,15 +117,16 @@ def test_reflection_learns_from_the_other_stages_and_resumes(
     trained: TrainConfig, tmp_path: Path
 ) -> None:
     for stage in (train_base, train_judge, train_judge_colors, train_vision):
-        assert stage(trained)
+        stage(trained)
     parts = replace(trained, work=tmp_path / "work")
-    assert reflect.train(trained, SHORT)
+    reflect.train(trained, SHORT)
     name = "reflect/diffusion_pytorch_model.safetensors"
     whole = (trained.out / name).read_bytes()
     (trained.out / name).unlink()
-    assert not reflect.train(parts, SHORT, stop_after=3)
+    with interrupted_at_step(3):
+        reflect.train(parts, SHORT)
     assert not (trained.out / name).exists()
-    assert reflect.train(parts, SHORT)
+    reflect.train(parts, SHORT)
     assert (trained.out / name).read_bytes() == whole
 
     recipe = json.loads((trained.out / "reflect" / "recipe.json").read_text())
@@ -134,12 +149,12 @@ def test_reflection_learns_from_the_other_stages_and_resumes(
 def test_a_world_of_its_own_shares_the_pipeline_and_leaves_the_other_alone(
     trained: TrainConfig, tmp_path: Path
 ) -> None:
-    assert train_base(trained)
+    train_base(trained)
     out = tmp_path / "weights"
     shutil.copytree(trained.out, out)
     before = folder_digest(out / "base")
     habits = replace(trained, work=tmp_path / "work", out=out, habits=True, start=out / "base")
-    assert train_base(habits)
+    train_base(habits)
     assert folder_digest(out / "base") == before
     assert not (out / "habits" / "vae").exists() and (out / "habits" / "recipe.json").exists()
     own, shared = (
@@ -158,7 +173,7 @@ def test_a_world_of_its_own_shares_the_pipeline_and_leaves_the_other_alone(
 def test_samples_that_were_made_are_not_made_again(
     trained: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert train_base(trained)
+    train_base(trained)
     texts = [f"a photo of {number} apples" for number in range(4)]
     monkeypatch.setattr(feedback, "BATCH", 2)
     file = tmp_path / "samples"
@@ -237,11 +252,11 @@ def test_a_stage_without_its_autoencoder_says_so(font: None, tmp_path: Path) -> 
 
 
 def test_the_base_goes_on_from_trained_weights(trained: TrainConfig, tmp_path: Path) -> None:
-    assert train_base(trained)
+    train_base(trained)
     start = tmp_path / "start"
     shutil.copytree(trained.out / "base", start)
     further = replace(trained, work=tmp_path / "work", seed=1, start=start)
-    assert train_base(further)
+    train_base(further)
     recipe = json.loads((trained.out / "base" / "recipe.json").read_text())
     first = json.loads((start / "recipe.json").read_text())
     assert recipe["earlier"] == [first]
@@ -264,16 +279,17 @@ def test_an_interrupted_stage_ends_as_one_that_was_not(
 ) -> None:
     whole = replace(trained, work=tmp_path / "a", out=tmp_path / "whole")
     parts = replace(trained, work=tmp_path / "b", out=tmp_path / "parts")
-    assert train_autoencoder(whole)
-    assert not train_autoencoder(parts, stop_after=3)
+    train_autoencoder(whole)
+    with interrupted_at_step(3):
+        train_autoencoder(parts)
     assert not (parts.out / "base" / "vae" / "config.json").exists()
-    assert train_autoencoder(parts)
+    train_autoencoder(parts)
     name = "base/vae/diffusion_pytorch_model.safetensors"
     assert (whole.out / name).read_bytes() == (parts.out / name).read_bytes()
 
 
-def train_autoencoder(setting: TrainConfig, **options: Any) -> bool:
-    return autoencoder.train(setting, SHORT, **options)
+def train_autoencoder(setting: TrainConfig) -> None:
+    autoencoder.train(setting, SHORT)
 
 
 class Line(nn.Module):
@@ -292,7 +308,6 @@ def test_the_loop_learns_and_remembers_its_losses(tmp_path: Path) -> None:
     line = Line()
     schedule = Schedule(steps=250, batch=8, lr=0.1, warmup=5, ema=0.9)
     fitted = fit(line, line.loss, 10, schedule, TrainConfig(tmp_path, tmp_path), "line")
-    assert fitted is not None
     assert float(line.slope.detach()) == pytest.approx(3, abs=0.05)
     assert len(fitted.losses) == 3
     assert fitted.losses[-1] < 0.01 < fitted.losses[0]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.geneval.classes import TAGS
 from harness.miniature import WEIGHTS, WORLDS, card
 from harness.miniature.evaluate import (
     benchmark_requests,
@@ -15,7 +16,7 @@ from harness.miniature.evaluate import (
     scene_verdicts,
 )
 from harness.miniature.known_images import PAIRS
-from harness.miniature.prompts import TAGS, draw_request
+from harness.miniature.prompts import draw_request
 
 pytestmark = pytest.mark.skipif(
     not (WEIGHTS / "base" / "model_index.json").exists(), reason="no weights are bundled"

@@ -15,8 +15,8 @@ from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
 from harness.errors import HarnessError
-from harness.miniature.train.data import batches, make_pool, to_signed
-from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
+from harness.miniature.train.data import in_parts, make_pool, to_signed
+from harness.miniature.train.loop import Schedule, TrainConfig, bfloat16, fit, write_recipe
 
 CONFIG = {
     "in_channels": 3, "latent_channels": 16,
@@ -60,19 +60,21 @@ def fold(model: Normalised, images: Tensor) -> None:
         images: -1 to 1, (n, 3, 64, 64).
     """
     convolution = model.vae.encoder.conv_out
+    latents = in_parts(model.vae.encoder, images, 250)
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     with torch.no_grad():
-        latents = torch.cat([model.vae.encoder(part) for part in batches(images, 250)])
-        mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
         convolution.weight.div_(std[:, None, None, None])
         convolution.bias.sub_(mean).div_(std)
 
 
 def measure(vae: AutoencoderDC, images: Tensor) -> dict[str, float]:
     """Peak signal-to-noise ratio in dB of reconstructing images, -1 to 1."""
-    with torch.no_grad():
-        decoded = [vae.decode(vae.encode(part).latent).sample for part in batches(images, 250)]
-        error = (torch.cat(decoded).clamp(-1, 1) - images).square().mean()
-    return {"psnr_db": round(10 * math.log10(4 / float(error)), 3)}
+    decoded = in_parts(lambda part: vae.decode(vae.encode(part).latent).sample, images, 250)
+    return _psnr(decoded.clamp(-1, 1) - images)
+
+
+def _psnr(error: Tensor) -> dict[str, float]:
+    return {"psnr_db": round(10 * math.log10(4 / float(error.square().mean())), 3)}
 
 
 def trained_folder(setting: TrainConfig) -> Path:
@@ -101,10 +103,8 @@ def load(setting: TrainConfig) -> AutoencoderDC:
     return loaded
 
 
-def train(
-    setting: TrainConfig, schedule: Schedule = SCHEDULE, *, stop_after: int | None = None
-) -> bool:
-    """Train and export to ``out/base/vae``; True once it is done."""
+def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
+    """Train and export to ``out/base/vae``."""
     pool = make_pool(setting.count(SCENES), setting.seed + 1, free=0.5)
     held_out = make_pool(setting.count(HELD_OUT), setting.seed + 2)
     unseen = to_signed(held_out.images).to(setting.device)
@@ -118,22 +118,16 @@ def train(
         # Objects are a sixth of the area and all of the meaning.
         weight = 1 + 2 * (pool.foreground[rows] > 0).float().to(setting.device)[:, None]
         images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(setting.device.split(":")[0], torch.bfloat16):
+        with bfloat16(setting.device):
             error = reconstruct(images).float() - images
         loss: Tensor = ((error.square() + 0.3 * error.abs()) * weight).mean()
         return loss
 
     def held() -> dict[str, float]:
         with torch.no_grad():
-            error = model(unseen[:250]) - unseen[:250]
-        return {"psnr_db": round(10 * math.log10(4 / float(error.square().mean())), 3)}
+            return _psnr(model(unseen[:250]) - unseen[:250])
 
-    result = fit(
-        model, loss_of, len(pool), schedule, setting, "autoencoder",
-        measure=held, stop_after=stop_after,
-    )  # fmt: skip
-    if result is None:
-        return False
+    result = fit(model, loss_of, len(pool), schedule, setting, "autoencoder", measure=held)
     fold(model, to_signed(pool.images[:4000]).to(setting.device))
     folder = setting.out / "base" / "vae"
     metric = measure(model.vae, unseen)
@@ -142,4 +136,3 @@ def train(
         folder, setting, schedule, result,
         scenes=len(pool), held_out_scenes=len(held_out), held_out=metric, latent_noise=NOISE,
     )  # fmt: skip
-    return True

@@ -30,8 +30,8 @@ from transformers import Gemma2Config, Gemma2Model
 
 from harness.errors import HarnessError
 from harness.miniature.train import autoencoder
-from harness.miniature.train.data import batches, make_pool, to_signed
-from harness.miniature.train.loop import Schedule, TrainConfig, cached, fit, write_recipe
+from harness.miniature.train.data import batches, in_parts, make_pool, to_signed
+from harness.miniature.train.loop import Schedule, TrainConfig, bfloat16, cached, fit, write_recipe
 from harness.miniature.words import BOS, EOS, PAD, make_tokenizer, vocabulary, wish
 
 TEXT = {
@@ -92,14 +92,22 @@ class Denoiser(nn.Module):
         """
         mask = (ids != PAD).long()
         embeds = self.text_encoder(ids, attention_mask=mask, use_cache=False)[0]
-        flow: Tensor = self.transformer(
-            latents,
-            encoder_hidden_states=embeds,
-            encoder_attention_mask=mask,
-            timestep=times * 1000,
-            return_dict=False,
-        )[0]
-        return flow
+        return predicted_flow(self.transformer, latents, times, embeds, mask)
+
+
+def predicted_flow(
+    transformer: Any, latents: Tensor, times: Tensor, embeds: Tensor, mask: Tensor, **given: Any
+) -> Tensor:
+    """Return what a SANA transformer predicts at times from 0 (data) to 1 (noise), (n,)."""
+    flow: Tensor = transformer(
+        latents,
+        encoder_hidden_states=embeds,
+        encoder_attention_mask=mask,
+        timestep=times * 1000,
+        return_dict=False,
+        **given,
+    )[0]
+    return flow
 
 
 def flow_loss(model: Callable[..., Tensor], data: Tensor, ids: Tensor) -> Tensor:
@@ -114,7 +122,7 @@ def flow_loss(model: Callable[..., Tensor], data: Tensor, ids: Tensor) -> Tensor
     times = TIME_SHIFT * times / (1 + (TIME_SHIFT - 1) * times)
     noise = torch.randn_like(data)
     at = times[:, None, None, None]
-    with torch.autocast(data.device.type, torch.bfloat16):
+    with bfloat16(data.device.type):
         flow = model((1 - at) * data + at * noise, times, ids).float()
     return flow.sub(noise - data).square().mean()
 
@@ -140,12 +148,14 @@ def empty_caption() -> Tensor:
 
 def encode(vae: AutoencoderDC, images: Tensor, device: str) -> Tensor:
     """Latents of uint8 images, float16 (n, channels, 8, 8)."""
-    parts = []
-    with torch.no_grad(), torch.autocast(device.split(":")[0], torch.bfloat16):
-        for part in batches(images, 256):
-            pixels = to_signed(part).to(device, memory_format=torch.channels_last)
-            parts.append(vae.encode(pixels).latent.to("cpu", torch.float16))
-    return torch.cat(parts)
+
+    def latents(part: Tensor) -> Tensor:
+        pixels = to_signed(part).to(device, memory_format=torch.channels_last)
+        with bfloat16(device):
+            encoded: Tensor = vae.encode(pixels).latent
+        return encoded.to("cpu", torch.float16)
+
+    return in_parts(latents, images, 256)
 
 
 def encoded_pool(setting: TrainConfig, *, unseen: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -208,9 +218,8 @@ def train(
     *,
     text: dict[str, Any] = TEXT,
     transformer: dict[str, Any] = TRANSFORMER,
-    stop_after: int | None = None,
-) -> bool:
-    """Train and export beside the autoencoder, or to a world's own folder; True once done."""
+) -> None:
+    """Train and export beside the autoencoder, or to a world's own folder."""
     autoencoder.trained_folder(setting)
     latents, prompts, wishes = encoded_pool(setting)
     unseen, unseen_prompts, _ = encoded_pool(setting, unseen=True)
@@ -241,12 +250,7 @@ def train(
             ]
         return {"flow_loss": round(sum(parts) / max(1, len(parts)), 5)}
 
-    result = fit(
-        model, loss_of, len(latents), schedule, setting, "base",
-        measure=measure, stop_after=stop_after,
-    )  # fmt: skip
-    if result is None:
-        return False
+    result = fit(model, loss_of, len(latents), schedule, setting, "base", measure=measure)
     metric = measure()
     export(model, setting)
     write_recipe(
@@ -255,7 +259,6 @@ def train(
         time_shift=TIME_SHIFT, empty_share=EMPTY_SHARE, feedback_sentence_share=WISH_SHARE,
         tokens=TOKENS, **({"earlier": before} if before else {}),
     )  # fmt: skip
-    return True
 
 
 def resumed_from(model: Denoiser, folder: Path) -> list[dict[str, Any]]:

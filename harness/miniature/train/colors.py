@@ -24,7 +24,7 @@ from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.colors import TEMPLATES, ClipImageSettings, Crop, clip_pixels
 from harness.miniature.glyphs import COLOURS
 from harness.miniature.scenes import SIDE
-from harness.miniature.train.data import NATURAL, Pool, batches
+from harness.miniature.train.data import NATURAL, Pool, in_parts
 from harness.miniature.train.detector import worn_pool
 from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
 from harness.miniature.words import make_clip_tokenizer
@@ -186,17 +186,13 @@ def _accuracy(model: CLIPModel, crops: Tensor, colours: Tensor) -> float:
     painted = colours != NATURAL
     with torch.no_grad():
         directions = colour_directions(model, list(CLASSES)).mean(0)
-        features = torch.cat(
-            [_image_features(model, part.float().to(model.device)) for part in batches(crops, 256)]
-        )
+    features = in_parts(lambda p: _image_features(model, p.float().to(model.device)), crops, 256)
     named = (features @ directions.T).argmax(1).cpu()
     return float((named == colours)[painted].float().mean())
 
 
-def train(
-    setting: TrainConfig, variant: Variant = SCORER, *, stop_after: int | None = None
-) -> bool:
-    """Train and export to the variant's folder in ``out``; True once it is done."""
+def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
+    """Train and export to the variant's folder in ``out``."""
     name, schedule = variant.name, variant.schedule
     seed, pool_seed = setting.seed + variant.seed, setting.seed + variant.pool_seed
     pool, worn_images = worn_pool(setting, setting.count(variant.scenes), pool_seed, name)
@@ -225,12 +221,7 @@ def train(
         logits = torch.einsum("bd,bcd->bc", features, directions[called]) * model.logit_scale.exp()
         return functional.cross_entropy(logits, targets[rows].to(setting.device))
 
-    result = fit(
-        model, loss_of, len(crops), schedule, replace(setting, seed=seed), name,
-        stop_after=stop_after,
-    )  # fmt: skip
-    if result is None:
-        return False
+    result = fit(model, loss_of, len(crops), schedule, replace(setting, seed=seed), name)
     held_out = {}
     for what, images in (("rendered", unseen.images), ("worn", worn_unseen)):
         cut, _, colours = make_crops(unseen, images, seed + 2)
@@ -248,4 +239,3 @@ def train(
         crops=len(crops), held_out_scenes=len(unseen), held_out=held_out,
         parameters=sum(weight.numel() for weight in model.parameters()),
     )  # fmt: skip
-    return True

@@ -34,8 +34,16 @@ from harness.miniature.centernet import (
 from harness.miniature.detector import save
 from harness.miniature.scenes import SIDE
 from harness.miniature.train import autoencoder
-from harness.miniature.train.data import MOST_OBJECTS, Pool, batches, make_pool, to_bytes, to_signed
-from harness.miniature.train.loop import Schedule, TrainConfig, cached, fit, write_recipe
+from harness.miniature.train.data import (
+    MOST_OBJECTS,
+    Pool,
+    batches,
+    in_parts,
+    make_pool,
+    to_bytes,
+    to_signed,
+)
+from harness.miniature.train.loop import Schedule, TrainConfig, bfloat16, cached, fit, write_recipe
 
 WEAR = 0.4
 """Largest standard deviation of the noise on latents in a round trip."""
@@ -140,15 +148,16 @@ def detection_loss(maps: Maps, targets: Targets) -> Tensor:
 def worn(vae: AutoencoderDC, images: Tensor, seed: int, device: str) -> Tensor:
     """Images after a round trip through the autoencoder, with noise of random strength."""
     generator = torch.Generator().manual_seed(seed)
-    parts = []
-    with torch.no_grad(), torch.autocast(device.split(":")[0], torch.bfloat16):
-        for part in batches(images, 128):
-            pixels = to_signed(part).to(device, memory_format=torch.channels_last)
+
+    def round_trip(part: Tensor) -> Tensor:
+        pixels = to_signed(part).to(device, memory_format=torch.channels_last)
+        with bfloat16(device):
             latents = vae.encode(pixels).latent.float()
             strength = WEAR * torch.rand(len(part), 1, 1, 1, generator=generator)
             noise = strength * torch.randn(latents.shape, generator=generator)
-            parts.append(to_bytes(vae.decode(latents + noise.to(device)).sample).cpu())
-    return torch.cat(parts)
+            return to_bytes(vae.decode(latents + noise.to(device)).sample).cpu()
+
+    return in_parts(round_trip, images, 128)
 
 
 def worn_pool(setting: TrainConfig, size: int, seed: int, stage: str) -> tuple[Pool, Tensor]:
@@ -207,10 +216,8 @@ def calibrate(maps: list[Maps], config: CenterNetConfig, pool: Pool) -> CenterNe
     return chosen
 
 
-def train(
-    setting: TrainConfig, variant: Variant = SCORER, *, stop_after: int | None = None
-) -> bool:
-    """Train and export to ``out/<variant's name>``; True once it is done."""
+def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
+    """Train and export to ``out/<variant's name>``."""
     seed = setting.seed + variant.seed
     pool, worn_images = worn_pool(setting, setting.count(variant.scenes), seed, variant.name)
     held_out, worn_held_out = worn_pool(
@@ -221,7 +228,6 @@ def train(
     network = CenterNet(config).to(setting.device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     look = torch.compile(network) if setting.compile else network
-    kind = setting.device.split(":")[0]
 
     def loss_of(rows: Tensor) -> Tensor:
         own = torch.rand(len(rows), 1, 1, 1) < 0.5
@@ -232,16 +238,13 @@ def train(
             pool.classes[rows].to(setting.device),
             pool.foreground[rows].to(setting.device),
         )
-        with torch.autocast(kind, torch.bfloat16):
+        with bfloat16(setting.device):
             maps = look(images)
         return detection_loss(maps, targets)
 
     result = fit(
-        network, loss_of, len(pool), variant.schedule, replace(setting, seed=seed), variant.name,
-        stop_after=stop_after,
-    )  # fmt: skip
-    if result is None:
-        return False
+        network, loss_of, len(pool), variant.schedule, replace(setting, seed=seed), variant.name
+    )
     maps_of = {
         "rendered": look_at(network, held_out.images, setting.device),
         "worn": look_at(network, worn_held_out, setting.device),
@@ -260,4 +263,3 @@ def train(
         scenes=len(pool), held_out_scenes=len(held_out), held_out=metric,
         parameters=sum(weight.numel() for weight in network.parameters()),
     )  # fmt: skip
-    return True

@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import SiglipVisionModel
 
+from benchmarks.geneval.classes import TAGS
 from benchmarks.geneval.loading import load_scorer
 from benchmarks.geneval.scorer import Examination
 from benchmarks.geneval.sentences import sentences
 from harness.miniature.corrections import Sighting, corrected, edge_colours, flawed
 from harness.miniature.evaluate import sample
-from harness.miniature.prompts import TAGS, Request, draw_request, draw_scene
+from harness.miniature.prompts import Request, draw_request, draw_scene
 from harness.miniature.scenes import SIDE, render
 from harness.miniature.train import autoencoder
 from harness.miniature.train.base import encode, token_ids
-from harness.miniature.train.data import batches, to_signed
+from harness.miniature.train.data import in_parts, to_signed
 from harness.miniature.train.detector import worn
 from harness.miniature.train.loop import TrainConfig, cached
 from harness.models.reflect_dit.vision import pooled
@@ -161,20 +162,20 @@ def _mended(
 
 def look(encoder: SiglipVisionModel, images: Tensor, tokens: int, device: str) -> Tensor:
     """Return the vision encoder's tokens of uint8 images, float16 (n, tokens, channels)."""
-    parts = []
-    with torch.no_grad():
-        for part in batches(images, 256):
-            states = encoder(pixel_values=to_signed(part).to(device)).last_hidden_state
-            parts.append(pooled(states, tokens).to("cpu", torch.float16))
-    return torch.cat(parts)
+
+    def encoded(part: Tensor) -> Tensor:
+        states = encoder(pixel_values=to_signed(part).to(device)).last_hidden_state
+        return pooled(states, tokens).to("cpu", torch.float16)
+
+    return in_parts(encoded, images, 256)
 
 
 def read(encoder: torch.nn.Module, ids: Tensor, device: str, pad: int) -> Tensor:
     """The text encoder's tokens of padded sentences, float16 (n, length, channels)."""
-    parts = []
-    with torch.no_grad():
-        for part in batches(ids, 512):
-            mask = (part != pad).long().to(device)
-            states = encoder(part.to(device), attention_mask=mask, use_cache=False)[0]
-            parts.append(states.to("cpu", torch.float16))
-    return torch.cat(parts)
+
+    def encoded(part: Tensor) -> Tensor:
+        mask = (part != pad).long().to(device)
+        states: Tensor = encoder(part.to(device), attention_mask=mask, use_cache=False)[0]
+        return states.to("cpu", torch.float16)
+
+    return in_parts(encoded, ids, 512)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import signal
 import time
@@ -168,8 +169,7 @@ def fit(
     name: str,
     *,
     measure: Callable[[], dict[str, float]] | None = None,
-    stop_after: int | None = None,
-) -> FitResult | None:
+) -> FitResult:
     """Train a module, from its last checkpoint if there is one; leave it with averaged weights.
 
     Args:
@@ -182,11 +182,13 @@ def fit(
         name: The stage's name; its checkpoint is ``work/name.pt``.
         measure: The held-out metric, run with averaged weights when the training is a half done
             and at every checkpoint after.
-        stop_after: Stop, with a checkpoint, after this many steps of this call.
 
     Returns:
-        What to put in the recipe; None if the run was stopped before its last step, by
-        ``stop_after`` or by an interrupt (the checkpoint is written first).
+        What to put in the recipe.
+
+    Raises:
+        KeyboardInterrupt: An interrupt or SIGTERM came before the last step; the checkpoint is
+            written first.
     """
     file = setting.work / f"{name}.pt"
     matrices = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
@@ -229,13 +231,11 @@ def fit(
         stopping.append(number)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    first_step, last_save, shown, last_shown = step, time.monotonic(), step, time.monotonic()
-    running = 0.0
+    last_save = last_shown = time.monotonic()
+    shown, running = step, float("nan")
     module.train()
     try:
         while step < schedule.steps and not stopping:
-            if stop_after is not None and step - first_step >= stop_after:
-                break
             start = time.monotonic()
             torch.manual_seed(setting.seed * 1_000_003 + step)
             for group in optimiser.param_groups:
@@ -247,9 +247,9 @@ def fit(
             optimiser.step()
             average.update_parameters(module)
             value = float(loss.detach())
-            if value != value:
+            if math.isnan(value):
                 raise FloatingPointError(f"{name}: the loss is not a number at step {step}")
-            running = value if step == first_step else 0.98 * running + 0.02 * value
+            running = value if math.isnan(running) else 0.98 * running + 0.02 * value
             step += 1
             total += value
             if step % 100 == 0 or step == schedule.steps:
@@ -277,12 +277,15 @@ def fit(
     save()
     if step < schedule.steps:
         click.echo(f"{name}: stopped at step {step} of {schedule.steps}; run it again to go on")
-        if stopping:
-            raise KeyboardInterrupt
-        return None
+        raise KeyboardInterrupt
     module.load_state_dict(average.module.state_dict())
     module.eval()
     return FitResult(seconds, tuple(losses))
+
+
+def bfloat16(device: str) -> torch.autocast:
+    """Compute in bfloat16 where that loses nothing."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
 
 
 def cached(file: Path, make: Callable[[], Any]) -> Any:

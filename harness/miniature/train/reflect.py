@@ -32,7 +32,7 @@ from harness.errors import HarnessError
 from harness.miniature.train import base
 from harness.miniature.train.data import batches
 from harness.miniature.train.feedback import Rejections, look, make_rejections, read
-from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
+from harness.miniature.train.loop import Schedule, TrainConfig, bfloat16, fit, write_recipe
 from harness.miniature.words import PAD
 from harness.models.reflect_dit.context import DROPPED_TEXT_TOKENS, Context
 from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
@@ -91,13 +91,8 @@ class Lessons(NamedTuple):
     peers: Tensor
 
 
-def train(
-    setting: TrainConfig,
-    schedule: Schedule = SCHEDULE,
-    *,
-    stop_after: int | None = None,
-) -> bool:
-    """Train and export to the world's folder; True once it is done."""
+def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
+    """Train and export to the world's folder."""
     needed = {"base": setting.denoiser, "vision": setting.out / "vision"}
     for name, folder in zip(("judge", "judge_colors"), setting.judge.values(), strict=True):
         needed[name] = folder
@@ -123,15 +118,7 @@ def train(
         given: dict[str, Any] = {"attention_kwargs": {"context": context}} if context else {}
 
         def predict(noisy: Tensor, times: Tensor, _: Tensor) -> Tensor:
-            out: Tensor = model(
-                noisy,
-                encoder_hidden_states=embeds,
-                encoder_attention_mask=mask,
-                timestep=times * 1000,
-                return_dict=False,
-                **given,
-            )[0]
-            return out
+            return base.predicted_flow(model, noisy, times, embeds, mask, **given)
 
         return base.flow_loss(predict, data.float(), ids)
 
@@ -168,12 +155,7 @@ def train(
             for what, losses in losses_of.items()
         }
 
-    result = fit(
-        model, loss_of, len(lessons.pool), schedule, setting, "reflect",
-        measure=measure, stop_after=stop_after,
-    )  # fmt: skip
-    if result is None:
-        return False
+    result = fit(model, loss_of, len(lessons.pool), schedule, setting, "reflect", measure=measure)
     metric = measure()
     folder = setting.reflect
     exported(model).to(torch.float16).save_pretrained(folder)
@@ -183,7 +165,6 @@ def train(
         held_out_rejections=len(unseen.pool), held_out=metric,
         chances_of_1_2_3_feedbacks=NUMBERS, empty_share=EMPTY_SHARE,
     )  # fmt: skip
-    return True
 
 
 def from_base(folder: Path, vision_channels: int) -> SanaTransformer2DModelWithContext:
@@ -289,7 +270,7 @@ def feedback_of(
     shown = shown.clamp(min=0)
     images = lessons.vision_tokens[shown].float().to(device)
     words = lessons.text_tokens[shown].float().to(device)
-    with torch.autocast(device.split(":")[0], torch.bfloat16):
+    with bfloat16(device):
         tokens = torch.cat([model.embed_image(images), model.embed_sentence(words)], dim=2)
     text_mask = lessons.text_mask[shown] & present[..., None]
     looked = present[..., None].expand(*present.shape, images.shape[2])

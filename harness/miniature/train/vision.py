@@ -19,7 +19,7 @@ from benchmarks.geneval.classes import CLASSES
 from harness.miniature.scenes import SIDE
 from harness.miniature.train.data import MOST_OBJECTS, NATURAL, batches, to_signed
 from harness.miniature.train.detector import augment, worn_pool
-from harness.miniature.train.loop import Schedule, TrainConfig, fit, write_recipe
+from harness.miniature.train.loop import Schedule, TrainConfig, bfloat16, fit, write_recipe
 
 PATCH = 8
 SCENES, HELD_OUT = 20_000, 1_000
@@ -90,10 +90,8 @@ def token_truth(
     return kinds, shades, centres.clamp(max=1), presence.clamp(max=1)
 
 
-def train(
-    setting: TrainConfig, schedule: Schedule = SCHEDULE, *, stop_after: int | None = None
-) -> bool:
-    """Train and export to ``out/vision``; True once it is done."""
+def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
+    """Train and export to ``out/vision``."""
     pool, worn = worn_pool(setting, setting.count(SCENES), setting.seed + SEED, "vision")
     unseen, worn_unseen = worn_pool(
         setting, setting.count(HELD_OUT), setting.seed + SEED + 1, "vision"
@@ -111,7 +109,7 @@ def train(
             for part in (pool.foreground, pool.boxes, pool.classes, pool.colours)
         ]
         kinds, shades, centres, presence = token_truth(*truth)
-        with torch.autocast(setting.device.split(":")[0], torch.bfloat16):
+        with bfloat16(setting.device):
             outputs = [part.float() for part in read(augment(images))]
         loss = functional.cross_entropy(outputs[0].flatten(0, 1), kinds.flatten())
         loss = loss + functional.cross_entropy(
@@ -120,12 +118,7 @@ def train(
         loss = loss + functional.binary_cross_entropy_with_logits(outputs[2], centres)
         return loss + 10 * functional.binary_cross_entropy_with_logits(outputs[3], presence)
 
-    result = fit(
-        model, loss_of, len(pool), schedule, replace(setting, seed=seed), "vision",
-        stop_after=stop_after,
-    )  # fmt: skip
-    if result is None:
-        return False
+    result = fit(model, loss_of, len(pool), schedule, replace(setting, seed=seed), "vision")
     held_out: dict[str, float] = {}
     kinds, shades, _, presence = token_truth(
         unseen.foreground, unseen.boxes, unseen.classes, unseen.colours
@@ -150,7 +143,6 @@ def train(
         scenes=len(pool), held_out_scenes=len(unseen), held_out=held_out,
         parameters=sum(weight.numel() for weight in model.encoder.parameters()),
     )  # fmt: skip
-    return True
 
 
 def _share(right: Tensor) -> float:
