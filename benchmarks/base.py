@@ -28,14 +28,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An image from elsewhere and what a scorer said of it.
-
-    Attributes:
-        prompt: What it was made for.
-        replicate: Its place among the prompt's images.
-        file: Its name.
-        score: None if it could not be scored.
-    """
+    """An image file from elsewhere, its place among its prompt's images, and its score, if any."""
 
     prompt: Prompt
     replicate: int
@@ -127,9 +120,7 @@ class Benchmark(ABC):
     def scorer_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the scorer's settings with defaults filled in, by which runs are compared.
 
-        Args:
-            settings: As a suite or a run's config gives them: without `dtype` and `batch_size`,
-                which have places of their own there.
+        `dtype` and `batch_size` are not among them: they have places of their own.
 
         Raises:
             harness.errors.UsageError: A setting is unknown or its value is no good.
@@ -141,13 +132,8 @@ class Benchmark(ABC):
     ) -> Score | None:
         """Grade an image anew from what its score put on record, without any model.
 
-        Args:
-            prompt: What the image was made for.
-            evidence: Of its score, as it is logged.
-            settings: Complete, as `scorer_settings` returns them.
-
-        Returns:
-            None: scores of this benchmark do not follow from what is logged.
+        The settings are complete, as `scorer_settings` returns them. None: scores of this benchmark
+        do not follow from what is logged.
 
         Raises:
             harness.errors.HarnessError: No image of this prompt can have a score, or not enough
@@ -160,10 +146,7 @@ class Benchmark(ABC):
     ) -> Sequence[tuple[str, float]]:
         """Return what an image adds to the means by skill: a skill and a grade for each question.
 
-        Args:
-            prompt: What the image was made for.
-            evidence: Of its score, as it is logged.
-            settings: Complete, as `scorer_settings` returns them.
+        Arguments are those of `rescore`.
         """
         return ()
 
@@ -174,11 +157,7 @@ class Benchmark(ABC):
     def variants(self, scored: Sequence[Scored]) -> Sequence[VariantScore]:
         """Return how an official program with known faults differs from its patched variant.
 
-        Args:
-            scored: Selected images of a run.
-
-        Returns:
-            Nothing where there is no such program, or these answers do not say.
+        Nothing where there is no such program, or these answers do not say.
 
         Raises:
             harness.errors.HarnessError: The benchmark's data are not here.
@@ -190,33 +169,21 @@ class Benchmark(ABC):
     ) -> Mapping[str, str]:
         """Return what the official program would write of scored images: texts by file name.
 
-        Args:
-            scored: Every image, by prompt in the benchmark's order; a prompt without any is absent.
-            settings: Complete, as `scorer_settings` returns them.
+        They come by prompt in the benchmark's order; a prompt without any is absent.
         """
         return {}
 
     def grading_passes(self, loading: Loading, height: int, width: int) -> GradingPasses | None:
         """Build what the scorer runs for one image from configuration files, to count its FLOPs.
 
-        Args:
-            loading: As `load_scorer` gets it.
-            height: Of the image, in pixels.
-            width: Of the image, in pixels.
-
-        Returns:
-            None: what this benchmark's scorer takes is not known without running it.
+        Height and width are in pixels. None: what the scorer takes is not known without running it.
         """
         return None
 
     def metadata(self, row: Any) -> Mapping[str, Any]:
         """Return what somebody wrote beside an image of theirs as a prompt's metadata.
 
-        Args:
-            row: What was read, of any type.
-
-        Returns:
-            The row as the scorer reads it, with the prompt's text as `prompt`.
+        That is as the scorer reads it, with the prompt's text as `prompt`.
 
         Raises:
             harness.errors.UsageError: No prompt of this benchmark has such metadata.

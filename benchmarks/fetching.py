@@ -45,12 +45,7 @@ class Published:
 
 
 def read_published(file: Published, path: str, *, fetch: bool) -> str:
-    """Return the text of a published file.
-
-    Args:
-        file: Which one.
-        path: Where it lies; "" for where `fetch` puts it.
-        fetch: Get it, if it is not there.
+    """Return the text of a published file at a path, or where `fetch` puts it.
 
     Raises:
         UsageError: It is nowhere, or what is there is not it.

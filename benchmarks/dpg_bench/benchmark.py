@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -87,12 +87,7 @@ class GraphBenchmark(QuestionBenchmark):
                 item.text.strip(),
                 metadata={
                     "questions": [
-                        {
-                            "number": each.number,
-                            "question": each.question,
-                            "category": each.category,
-                            "parents": list(each.parents),
-                        }
+                        {**asdict(each), "parents": list(each.parents)}
                         for each in item.propositions
                     ]
                 },
@@ -104,18 +99,13 @@ class GraphBenchmark(QuestionBenchmark):
         """Return the item's questions in the order of the file."""
         known = propositions(prompt)
         places = {each.number: place for place, each in enumerate(known)}
-        return [
-            Question(
-                each.question,
-                YES,
-                each.category,
-                parents=tuple(
-                    places.get(parent, -1 - abs(parent))
-                    for parent in each.parents
-                    if parent != NO_PARENT
-                ),
-            )
+        parents = [
+            tuple(places.get(n, -1 - abs(n)) for n in each.parents if n != NO_PARENT)
             for each in known
+        ]
+        return [
+            Question(each.question, YES, each.category, parents=own)
+            for each, own in zip(known, parents, strict=True)
         ]
 
     def asked(self, question: Question, settings: Mapping[str, Any]) -> Asked:

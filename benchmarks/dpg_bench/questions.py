@@ -62,13 +62,7 @@ class Proposition:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One prompt with its propositions.
-
-    Attributes:
-        id: Its `item_id`.
-        text: The prompt.
-        propositions: In the order of the file, each number once.
-    """
+    """One prompt with its propositions in the order of the file, each number once."""
 
     id: str
     text: str
@@ -91,29 +85,21 @@ class QuestionFile:
 
 
 def read_questions(path: Path, *, skip_first: bool) -> QuestionFile:
-    """Read a file of questions.
-
-    Args:
-        path: A CSV file with the official columns, one question a row.
-        skip_first: Lose the first row of questions, as the official program does.
-
-    Raises:
-        UsageError: The file cannot be read, lacks a column, or a row holds what no proposition can
-            be. The message names the line.
-    """
+    """Read a CSV file of questions (see `parse_questions`)."""
     return parse_questions(read_text(path), str(path), skip_first=skip_first)
 
 
 def parse_questions(text: str, source: str, *, skip_first: bool) -> QuestionFile:
-    """Read the text of a file of questions.
+    """Read the text of a file with the official columns, one question a row.
 
     Args:
         text: The file's.
         source: Its name, for messages.
-        skip_first: As for `read_questions`.
+        skip_first: Lose the first row of questions, as the official program does.
 
     Raises:
-        UsageError: As there.
+        UsageError: It lacks a column, or a row holds what no proposition can be. The message names
+            the line.
     """
     items: dict[str, tuple[str, dict[int, Proposition]]] = {}
     replaced: list[str] = []

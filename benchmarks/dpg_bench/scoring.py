@@ -17,11 +17,7 @@ YES = "yes"
 
 
 class Unscorable(Exception):
-    """An item has no score, since a proposition depends on one that is not there.
-
-    Attributes:
-        number: Of the missing one.
-    """
+    """An item has no score, since a proposition depends on one (`number`) that is not there."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"a question depends on proposition {number}, which the item lacks")

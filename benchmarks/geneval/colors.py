@@ -123,14 +123,7 @@ class ClipImageSettings:
 
 
 class ClipColorClassifier:
-    """CLIP as a zero-shot colour classifier.
-
-    Attributes:
-        model: A transformers `CLIPModel`, in evaluation mode.
-        tokenizer: The tokenizer that belongs to it.
-        settings: How it wants its images.
-        batch_size: Objects of the one batch shape it runs at; smaller batches are padded.
-    """
+    """CLIP as a zero-shot colour classifier; smaller batches are padded to `batch_size` objects."""
 
     def __init__(
         self, model: Any, tokenizer: Any, settings: ClipImageSettings, *, batch_size: int = 1
@@ -140,22 +133,6 @@ class ClipColorClassifier:
         self.settings = settings
         self.batch_size = batch_size
         self._directions = functools.cache(self._embed_colors)
-
-    @classmethod
-    def from_folder(
-        cls, folder: Path, *, device: str = "cpu", dtype: str = "float32", batch_size: int = 1
-    ) -> ClipColorClassifier:
-        """Load a folder with a CLIP model, its tokenizer and its image settings.
-
-        Raises:
-            HarnessError: A part is missing or damaged.
-        """
-        from transformers import CLIPModel
-
-        model = load_strictly(CLIPModel, folder, dtype=dtype).to(device).requires_grad_(False)
-        tokenizer = _load_tokenizer(folder, model.config.text_config.vocab_size)
-        settings = ClipImageSettings.from_folder(folder)
-        return cls(model, tokenizer, settings, batch_size=batch_size)
 
     @classmethod
     def forward_pass(cls, folder: Path) -> Callable[[], Any]:
@@ -292,25 +269,22 @@ def _load_tokenizer(folder: Path, vocabulary: int) -> Any:
 
 
 def load_colors(
-    folder: Path, device: str, dtype: str = "float32", batch_size: int = 1
-) -> ColorClassifier:
-    """Load the kind of colour classifier that a folder's config.json names.
-
-    Args:
-        folder: A checkpoint folder.
-        device: A torch device.
-        dtype: Number format of the network: "float32", "bfloat16" or "float16".
-        batch_size: Objects of the one batch shape it runs at.
+    folder: Path, device: str = "cpu", dtype: str = "float32", batch_size: int = 1
+) -> ClipColorClassifier:
+    """Load the colour classifier in a folder: a CLIP model, its tokenizer and its image settings.
 
     Raises:
-        HarnessError: The folder holds no colour classifier that can be loaded.
+        HarnessError: It holds another kind of model, or a part is missing or damaged.
     """
+    from transformers import CLIPModel
+
     kind = read_config(folder, "a CLIP model").get("model_type")
     if kind != "clip":
         raise HarnessError(
             f"{folder / 'config.json'} has model_type {kind!r}, expected 'clip'",
             "GenEval's colour classifier is openai/clip-vit-large-patch14",
         )
-    return ClipColorClassifier.from_folder(
-        folder, device=device, dtype=dtype, batch_size=batch_size
-    )
+    model = load_strictly(CLIPModel, folder, dtype=dtype).to(device)
+    tokenizer = _load_tokenizer(folder, model.config.text_config.vocab_size)
+    settings = ClipImageSettings.from_folder(folder)
+    return ClipColorClassifier(model, tokenizer, settings, batch_size=batch_size)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.base import Benchmark
-from benchmarks.geneval.metadata import requirements
+from benchmarks.geneval.metadata import require_metadata, requirements
 from harness import options
-from harness.errors import UsageError
 from harness.models.devices import prepare
 from harness.records import Cost, Loading, Look, Setting
 
@@ -49,15 +48,8 @@ class ObjectConfidence:
         Raises:
             UsageError: They are another benchmark's.
         """
-        if not all(
-            isinstance(prompt.metadata.get("include"), list | tuple)
-            for prompt in benchmark.prompts()
-        ):
-            raise UsageError(
-                "the metric 'object-confidence' cannot tell what the prompts of "
-                f"{benchmark.name} ask for",
-                "it measures images for GenEval's prompts; leave it out",
-            )
+        hint = "it measures images for GenEval's prompts; leave it out"
+        require_metadata(benchmark, "the metric 'object-confidence'", hint)
 
     @classmethod
     def load(cls, loading: Loading) -> ObjectConfidence:
@@ -82,12 +74,7 @@ class ObjectConfidence:
 
 
 def confidence(requirements: Mapping[str, Any], detections: Detections) -> float:
-    """Return the least confidence that the rules for objects and their number rest on.
-
-    Args:
-        requirements: A prompt's requirements, `include` and perhaps `exclude`.
-        detections: What a detector reported.
-    """
+    """Return the least confidence that the rules for objects and their number rest on."""
 
     def nth_best(item: Mapping[str, Any]) -> float:
         pairs = zip(detections.labels, detections.scores.tolist(), strict=True)

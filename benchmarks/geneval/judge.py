@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from benchmarks.base import Benchmark, GradingPasses
+from benchmarks.geneval.metadata import require_metadata
 from benchmarks.geneval.rules import Failure, FailureKind
 from benchmarks.geneval.sentences import sentences
 from benchmarks.geneval.settings import Options, check_parts
 from harness import options
-from harness.errors import UsageError
 from harness.models.devices import prepare
 from harness.records import Ability, Cost, Image, Loading, Prompt, Setting, Verdict
 
@@ -62,25 +62,14 @@ class DetectorJudge:
         cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
         """Look at parts, settings and prompts (see `harness.models.base.JudgeFactory`)."""
-        if not all(
-            isinstance(prompt.metadata.get("include"), list | tuple)
-            for prompt in benchmark.prompts()
-        ):
-            raise UsageError(
-                f"the judge 'detector' cannot tell what the prompts of {benchmark.name} ask for",
-                "it judges GenEval's prompts; choose another judge, e.g. 'none'",
-            )
+        hint = "it judges GenEval's prompts; choose another judge, e.g. 'none'"
+        require_metadata(benchmark, "the judge 'detector'", hint)
         options.build(JudgeOptions, settings, flag="judge setting")
         check_parts(parts, owner="the judge 'detector'")
 
     @classmethod
     def load(cls, loading: Loading, benchmark: Benchmark) -> DetectorJudge:
-        """Load the judge's own detector and colours (see `harness.models.base.JudgeFactory`).
-
-        Args:
-            loading: `detector` and `colors`, and settings, as GenEval's scorer takes them.
-            benchmark: Its prompts must say in GenEval's form what they ask for.
-        """
+        """Load the judge's own detector and colours (see `harness.models.base.JudgeFactory`)."""
         cls.check(loading.checkpoints, loading.settings, benchmark)
         from benchmarks.geneval.loading import load_scorer
 

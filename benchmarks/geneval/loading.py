@@ -32,9 +32,7 @@ def load_scorer(loading: Loading) -> GenEvalScorer:
 
 
 def self_test(loading: Loading) -> SelfTest:
-    """Load a scorer and make all checks, whatever the device.
-
-    Args: as `load_scorer`.
+    """Load a scorer as `load_scorer` does and make all checks, whatever the device.
 
     Raises:
         HarnessError: They answer differently, or a checkpoint is not what it should be.
@@ -43,10 +41,7 @@ def self_test(loading: Loading) -> SelfTest:
 
 
 def grading_passes(loading: Loading, height: int, width: int) -> GradingPasses | None:
-    """Build what grading one image takes from configuration files (see `Benchmark.grading_passes`).
-
-    Args: as there.
-    """
+    """Build both networks from configuration files (see `Benchmark.grading_passes`)."""
     folder = loading.checkpoints["detector"]
     kind = factory_of(folder, str(loading.settings.get("backend", DEFAULT_BACKEND)))
     image = kind.forward_pass(folder, height, width)

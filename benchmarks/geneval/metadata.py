@@ -22,6 +22,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks.base import Benchmark
 from benchmarks.geneval.classes import CLASSES, COLORS, RELATIONS, TAGS
 from benchmarks.geneval.rules import COUNTING_THRESHOLD, MAX_OBJECTS, SCORE_THRESHOLD
 from harness.errors import UsageError
@@ -72,6 +73,18 @@ def validated(row: Any) -> dict[str, Any]:
     _text(present, "tag", "", _TAG_HINT, empty=True)
     _text(present, "prompt", "", "the text that the image was made for")
     return present | asked
+
+
+def require_metadata(benchmark: Benchmark, what: str, hint: str) -> None:
+    """Refuse a benchmark whose prompts do not say in GenEval's form what they ask for.
+
+    Raises:
+        UsageError: They do not; the message says what cannot do without.
+    """
+    if not all(
+        isinstance(prompt.metadata.get("include"), list | tuple) for prompt in benchmark.prompts()
+    ):
+        raise UsageError(f"{what} cannot tell what the prompts of {benchmark.name} ask for", hint)
 
 
 def requirements(row: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

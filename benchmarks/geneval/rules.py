@@ -117,11 +117,7 @@ def kinds_in(reason: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict on one image.
-
-    Attributes:
-        failures: Everything that is wrong, in the order the prompt asks for it.
-    """
+    """The verdict on one image: everything that is wrong, in the order the prompt asks for it."""
 
     failures: tuple[Failure, ...] = ()
 

@@ -52,10 +52,8 @@ class Examination:
 class GenEvalScorer:
     """Grades images for GenEval prompts.
 
-    Attributes:
-        detector: Finds objects.
-        classifier: Names their colours; asked only about objects that the prompt gives a colour.
-        max_overlap: IoU from which the worse of two objects of a class is dropped.
+    The classifier is asked only about objects that the prompt gives a colour; an object that
+    overlaps a better one of its class by `max_overlap` (IoU) is dropped.
     """
 
     def __init__(
@@ -74,10 +72,9 @@ class GenEvalScorer:
         return [(seen.score(), seen.cost) for seen in self.examine(prompts, images)]
 
     def examine(self, prompts: Sequence[Prompt], images: Sequence[Image]) -> list[Examination]:
-        """Look at image i with prompt i in mind, in order.
+        """Look at image i with prompt i in mind, in order, in batches over all images.
 
-        A row's result depends on its own prompt and image only. Detection and colours each run
-        in batches over all images.
+        A row's result depends on its own prompt and image only.
 
         Raises:
             HarnessError: A prompt does not ask for objects, or not as GenEval's do.

@@ -60,18 +60,13 @@ class SelfTest:
 
 
 def compare(scorer: GenEvalScorer, reference: GenEvalScorer, tolerance: float) -> dict[str, float]:
-    """Compare a scorer's networks with the same on the CPU.
-
-    Args:
-        scorer: As it will work.
-        reference: The same checkpoints on the CPU, in float32.
-        tolerance: The largest accepted distance.
+    """Compare a scorer's networks with the same checkpoints on the CPU, in float32.
 
     Returns:
         By part: how far the answers are apart, relative to the length of the reference's.
 
     Raises:
-        HarnessError: One of them is further apart, or is not finite.
+        HarnessError: One of them is further apart than the tolerance, or is not finite.
     """
     picture = fixed_picture()
     answers = {
@@ -93,11 +88,7 @@ def compare(scorer: GenEvalScorer, reference: GenEvalScorer, tolerance: float) -
 
 
 def check_known_images(scorer: GenEvalScorer, checkpoints: Mapping[str, Path]) -> int:
-    """Judge the known images of a scorer's checkpoints.
-
-    Args:
-        scorer: As it will work; its own overlap setting does not count.
-        checkpoints: Local folders of `detector` and `colors`.
+    """Judge the known images of a scorer's checkpoints; its own overlap setting does not count.
 
     Returns:
         How many questions were answered, all rightly.

@@ -157,11 +157,7 @@ class GenEval2(AtomBenchmark):
 
 
 def read_prompts(text: str, source: str) -> list[Prompt]:
-    """Read prompts in GenEval 2's format, JSON lines.
-
-    Args:
-        text: The lines.
-        source: What they come from, for messages.
+    """Read prompts in GenEval 2's format, JSON lines, of a source that messages name.
 
     Raises:
         UsageError: A line is no row of such a file.

@@ -70,13 +70,7 @@ def geometric_mean(scores: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """One prompt with the scores of its atoms.
-
-    Attributes:
-        atomicity: The prompt's `atom_count`, which counts no articles.
-        skills: Skill of each atom.
-        scores: Score of each atom, in the same order.
-    """
+    """One prompt: its `atom_count`, which counts no articles, and each atom's skill and score."""
 
     atomicity: int
     skills: tuple[str, ...]

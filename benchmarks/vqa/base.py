@@ -130,13 +130,7 @@ class QuestionBenchmark(Benchmark):
         )
 
     def load_scorer(self, loading: Loading) -> Scorer:
-        """Load who answers, and check that it works here (see `Benchmark.load_scorer`).
-
-        Raises:
-            UsageError: A setting is unknown.
-            HarnessError: A checkpoint is missing, not what it should be, or answers wrongly what
-                is known.
-        """
+        """Load who answers, and check that it works here (see `Benchmark.load_scorer`)."""
         settings = self.scorer_settings(loading.settings)
         return QuestionScorer(self, self.load_answerer(loading, settings), settings)
 
@@ -153,13 +147,7 @@ class QuestionBenchmark(Benchmark):
 
 
 class QuestionScorer:
-    """Asks a benchmark's questions about images. Has state: who answers.
-
-    Attributes:
-        benchmark: What is asked, and what follows.
-        answerer: Who answers.
-        settings: The scorer's, complete.
-    """
+    """Asks a benchmark's questions about images, with complete settings. Has state: who answers."""
 
     def __init__(
         self, benchmark: QuestionBenchmark, answerer: Answerer, settings: Mapping[str, Any]

@@ -28,10 +28,10 @@ _HINT = "no score of this scorer can be trusted here: try --dtype float32, or an
 
 
 def load_reader(folder: Path, loading: Loading, *, questions: int, resize: Resize) -> Reader:
-    """Load a vision-language model onto a device.
+    """Load a vision-language model with its tokenizer, chat template and image processor.
 
     Args:
-        folder: The model's, with its tokenizer, chat template and image processor.
+        folder: Where all of it lies.
         loading: Device, number format and batch size.
         questions: Questions that are answered together.
         resize: Whose resampling images get.

@@ -69,11 +69,7 @@ class _Row:
 class Reader:
     """A vision-language model of the Qwen families on one device. Has state: the weights.
 
-    Attributes:
-        model: The model.
-        processor: Its tokenizer, template and image processor.
-        batch_size: Images that are encoded together.
-        questions: Questions that are answered together.
+    It encodes `batch_size` images together and answers `questions` questions together.
     """
 
     def __init__(

@@ -117,11 +117,7 @@ def _duration(seconds: float) -> str:
 
 
 def write(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: str) -> None:
-    """Keep the verdicts beside the weights, and put the figures into the card.
-
-    Raises:
-        ValueError: The card has no place marked for them.
-    """
+    """Keep the verdicts beside the weights, and put the figures into the card (see `rewrite`)."""
     suffix = WORLDS[world].suffix
     table.to_parquet(weights / TABLE.format(suffix), index=False, compression="zstd")
     file = weights / FACTS.format(suffix)

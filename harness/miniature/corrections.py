@@ -37,12 +37,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Sighting:
-    """An object that was found.
-
-    Attributes:
-        name: Class name.
-        box: x0, y0, x1, y1 in pixels.
-    """
+    """An object that was found: its class and its x0, y0, x1, y1 in pixels."""
 
     name: str
     box: Box

@@ -43,7 +43,7 @@ class CenterNetDetector:
         dtype: str = "float32",
         batch_size: int = 8,
     ) -> None:
-        """Take a network; it is put into evaluation mode on the device.
+        """Put a network into evaluation mode on the device.
 
         Raises:
             UsageError: ``dtype`` or ``batch_size`` is none that it could run at.

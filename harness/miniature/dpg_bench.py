@@ -25,12 +25,7 @@ from harness.records import LARGEST_SEED, Loading, Prompt
 
 @dataclass(frozen=True)
 class MiniatureDPGBench(GraphBenchmark):
-    """Prompts over the miniature's vocabulary with a graph of questions each.
-
-    Attributes:
-        size: Prompts.
-        seed: Of the prompts.
-    """
+    """``size`` prompts over the miniature's vocabulary with a graph of questions each."""
 
     name: ClassVar[str] = "dpg-bench-miniature"
     parts: ClassVar[Mapping[str, str]] = PARTS

@@ -62,8 +62,7 @@ def sample(
         components: Folder whose text encoder and transformer take the place of the pipeline's.
         steps: Inference steps.
         device: Torch device.
-        first: Number of the first image to make, at the start of a batch: those before it are
-            there already.
+        first: Number of the first image to make, at the start of a batch.
     """
     import torch
     from diffusers import SanaPipeline, SanaTransformer2DModel
@@ -135,11 +134,7 @@ def benchmark_requests() -> list[Request]:
 def scene_verdicts(
     scorers: Mapping[str, Any], requests: Sequence[Request], seed: int
 ) -> list[pd.DataFrame]:
-    """Verdicts on scenes that show what is asked for, and on scenes with one planted error.
-
-    Returns:
-        Two tables as `rows` makes them, "true_scene" and "planted_error".
-    """
+    """Rows of scenes that show what is asked for, and of scenes with one planted error."""
     rng = np.random.default_rng(seed)
     true = [render(draw_scene(rng, request)).image for request in requests]
     false = [render(draw_scene(rng, with_fault(rng, request))).image for request in requests]
@@ -177,11 +172,7 @@ def measure_speed(weights: Path, batches: Sequence[int], repeats: int = 3) -> di
 
 
 def grid(requests: Sequence[Request], images: Sequence[Image], columns: int = 10) -> Image:
-    """One row of images a tag, evenly spread over its prompts and not chosen by hand.
-
-    Returns:
-        uint8, at twice the images' size.
-    """
+    """A row of images a tag, evenly spread over its prompts and not chosen, at twice their size."""
     rows = []
     for tag in TAGS:
         own = [image for r, image in zip(requests, images, strict=True) if r.tag == tag]

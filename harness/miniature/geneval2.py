@@ -83,12 +83,7 @@ def draw_row(rng: np.random.Generator, atomicity: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class MiniatureGenEval2(AtomBenchmark):
-    """Prompts of atomicity 3 to 7 over the miniature's vocabulary, in GenEval 2's format.
-
-    Attributes:
-        size: Prompts of each atomicity.
-        seed: Of the prompts.
-    """
+    """Prompts of atomicity 3 to 7 over the miniature's vocabulary, ``size`` of each."""
 
     Settings: ClassVar[type[Options]] = GenEval2Options
 
@@ -119,11 +114,7 @@ class MiniatureGenEval2(AtomBenchmark):
         return list(prompts.values())
 
     def scorer_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the scorer's settings; nobody here can say whether an image shows its prompt.
-
-        Raises:
-            harness.errors.UsageError: A setting is unknown or its value is no good.
-        """
+        """Return the scorer's settings; nobody here can say whether an image shows its prompt."""
         built = plugin_options.build(
             GenEval2Options, {"vqascore": False, **settings}, flag="-O", title=self.name
         )

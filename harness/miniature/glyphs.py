@@ -105,15 +105,7 @@ def _glyph(name: str) -> Image.Image:
 
 
 def recolour(pixels: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:
-    """Paint a glyph in one colour, keeping its shading.
-
-    Args:
-        pixels: RGBA, shape (h, w, 4).
-        colour: One of ``COLOURS``.
-
-    Returns:
-        RGBA of the same shape; alpha is kept.
-    """
+    """Paint a glyph, RGBA (h, w, 4), in one of ``COLOURS``, keeping its shading and its alpha."""
     opaque = pixels[..., 3] > 64
     luminance = pixels[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     low, high = np.percentile(luminance[opaque], (3, 97))

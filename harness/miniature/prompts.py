@@ -128,12 +128,8 @@ def component(
     """Return how clearly box ``a`` stands in a relation to ``b``; GenEval's rule passes above 0.5.
 
     The centre offset, each axis shrunk by a tenth of the summed sizes, over the unshrunk offset's
-    norm, along the relation's direction (djghosh13/geneval, ``relative_position``).
-
-    Args:
-        a: x0, y0, x1, y1.
-        b: x0, y0, x1, y1.
-        relation: One of ``RELATIONS``.
+    norm, along the relation's direction (djghosh13/geneval, ``relative_position``). A box is
+    x0, y0, x1, y1.
     """
     offset = np.array([a[0] + a[2] - b[0] - b[2], a[1] + a[3] - b[1] - b[3]]) / 2
     sizes = np.array([a[2] - a[0] + b[2] - b[0], a[3] - a[1] + b[3] - b[1]])
@@ -149,12 +145,9 @@ def place(
     objects: Sequence[tuple[str, str | None]],
     relation: str | None = None,
 ) -> tuple[SceneObject, ...]:
-    """Give objects sizes and places: apart from each other, wholly inside, related if asked.
+    """Give objects (class and colour) sizes and places: apart, wholly inside, related if asked.
 
-    Args:
-        rng: Source of randomness.
-        objects: Class name and colour of each.
-        relation: Of the first object to the second; None where it is free.
+    A relation is the first object's to the second.
     """
     crowded = len(objects) > 3
     for attempt in range(10_000):

@@ -49,10 +49,6 @@ class SceneReader:
     Confidences count as probabilities of objects, independent of each other. Of a colour or a
     position the answer is yes where it holds for every object that is seen (`rules` says when a
     position holds), as probable as the least sure of them.
-
-    Attributes:
-        detector: Finds objects.
-        classifier: Names their colours.
     """
 
     def __init__(self, detector: Detector, classifier: ColorClassifier) -> None:
@@ -96,16 +92,7 @@ class SceneReader:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A question of one of the kinds that can be answered.
-
-    Attributes:
-        kind: A skill of GenEval 2's, or "number": yes or no to so many.
-        name: The class that it is about.
-        color: The colour it asks about, or "".
-        relation: The relation it asks about, or "".
-        other: The class that the relation refers to, or "".
-        number: The number it asks about, or "".
-    """
+    """A question of one of the kinds that can be answered: a skill of GenEval 2's, or "number"."""
 
     kind: str
     name: str

@@ -21,14 +21,9 @@ RGB = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object in its place.
+    """One object in its place; x and y are its left and top edge, size its longer side, in pixels.
 
-    Attributes:
-        name: Class name.
-        colour: One of GenEval's ten colours, or None for the natural one.
-        x: Left edge in pixels.
-        y: Top edge in pixels.
-        size: Longer side in pixels.
+    ``colour`` is one of GenEval's ten, or None for the natural one.
     """
 
     name: str
@@ -40,13 +35,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """Objects in front of a vertical colour gradient.
-
-    Attributes:
-        objects: What is shown, drawn in this order.
-        top: Background RGB at the top edge.
-        bottom: Background RGB at the bottom edge.
-    """
+    """Objects, drawn in this order, in front of a vertical gradient of colours."""
 
     objects: tuple[SceneObject, ...]
     top: RGB

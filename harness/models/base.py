@@ -59,12 +59,9 @@ class Judge(Protocol):
     def judge(
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
     ) -> list[tuple[Verdict, Cost]]:
-        """Look at up to `batch_size` images.
+        """Look at up to `batch_size` images, each with what it was made for.
 
-        Args:
-            prompts: What each image was made for.
-            images: The images.
-            seeds: One a row, derived from the draw's identity, for a judge that samples.
+        The seeds, one a row and derived from the draw's identity, are for a judge that samples.
         """
         ...
 
@@ -74,11 +71,7 @@ class Replying(Protocol):
     """Answers questions in words: what a judge with `Ability.REPLY` does besides judging."""
 
     def reply(self, inquiries: Sequence[Inquiry]) -> list[tuple[str, Cost]]:
-        """Answer up to `batch_size` questions.
-
-        Args:
-            inquiries: Each with its text and images; their numbers of images may differ.
-        """
+        """Answer up to `batch_size` questions; their numbers of images may differ."""
         ...
 
 
@@ -118,9 +111,6 @@ class GeneratorFactory(Protocol):
         For one whose settings depend on what it loads; no weights are loaded for this (a
         classmethod of the plug-in).
 
-        Args:
-            references: Checkpoint references (`harness.models.checkpoints`) by part.
-
         Raises:
             harness.errors.HarnessError: A checkpoint is missing or damaged.
         """
@@ -135,9 +125,6 @@ class GeneratorFactory(Protocol):
 
         For one whose abilities depend on what it loads, whose instances then have `abilities` of
         their own; a plug-in may leave this out (a classmethod of the plug-in).
-
-        Args:
-            references: As of `settings_for`.
         """
         ...
 
@@ -167,13 +154,7 @@ class GeneratorFactory(Protocol):
         """Return what computes a request's cost from configuration; a plug-in may leave this out.
 
         An audit holds logged costs against it, so it loads no weights (a classmethod of the
-        plug-in). Requests come without images.
-
-        Args:
-            loading: As `load` gets it.
-
-        Returns:
-            The function; None where a request's cost is not known without running it.
+        plug-in). Requests come without images. None: the cost is not known without running it.
 
         Raises:
             harness.errors.HarnessError: A checkpoint is missing or damaged.
@@ -185,13 +166,8 @@ class GeneratorFactory(Protocol):
 
         A text is cut if what stands behind some place in it makes no difference. Asked for every
         prompt before anything is loaded and for every draw, so that only what splits texts into
-        tokens is loaded for it (a classmethod of the plug-in). Requests come without images.
-
-        Args:
-            checkpoints: As `load` will get them.
-
-        Returns:
-            The function; None where nobody can tell.
+        tokens is loaded for it (a classmethod of the plug-in). Requests come without images. None:
+        nobody can tell.
 
         Raises:
             harness.errors.HarnessError: A checkpoint is missing or damaged.
@@ -223,9 +199,6 @@ class JudgeFactory(Protocol):
 
         False where its verdicts have `members`, by which images of one search are ranked against
         each other (a classmethod of the plug-in).
-
-        Args:
-            settings: As `load` will get them.
         """
         ...
 
@@ -283,14 +256,7 @@ class JudgeFactory(Protocol):
     ) -> GradingPasses | None:
         """Build what one verdict takes, for an audit of its FLOPs; a plug-in may leave this out.
 
-        Args:
-            loading: As `load` gets it.
-            benchmark: What the images are made for.
-            height: Of the image, in pixels.
-            width: Of the image, in pixels.
-
-        Returns:
-            As `benchmarks.base.Benchmark.grading_passes`.
+        Arguments and result are those of `benchmarks.base.Benchmark.grading_passes`.
         """
         ...
 

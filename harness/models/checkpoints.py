@@ -53,13 +53,7 @@ class _Hub:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """The result of looking for a reference.
-
-    Attributes:
-        ref: The reference.
-        path: Its local folder, or None if it is not on this machine.
-        looked: Every place looked at, in order.
-    """
+    """A reference's local folder, or None, and every place looked at, in order."""
 
     ref: str
     path: Path | None

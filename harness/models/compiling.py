@@ -49,10 +49,10 @@ def repeated(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def check_compiler(device: str) -> None:
-    """Find the compiler of kernels for a kind of device.
+    """Refuse a kind of device for which no compiler of kernels is installed.
 
     Raises:
-        HarnessError: It is not installed.
+        HarnessError: There is none.
     """
     if device == "cuda":
         from torch.utils._triton import has_triton

@@ -147,12 +147,9 @@ def _side(folder: Path) -> int:
 
 
 def load_any_pipeline(folder: Path, *, device: torch.device, dtype: str) -> Any:
-    """Load a pipeline without its progress bar and safety checker.
+    """Load a pipeline, as `DiffusionPipeline.save_pretrained` writes it, without its progress bar.
 
-    Args:
-        folder: As `DiffusionPipeline.save_pretrained` writes it.
-        device: Where to put it.
-        dtype: Of all parts, by torch's name.
+    And without a safety checker; all parts in one number format, by torch's name.
 
     Raises:
         HarnessError: A file is missing, unreadable, or does not fit the class that reads it; or

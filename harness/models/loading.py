@@ -109,11 +109,9 @@ def own_class(folder: Path, module: str, name: str) -> Any:
 
 
 def misfits(report: Mapping[str, Any], ignore: tuple[str, ...] = ()) -> list[str]:
-    """Parameters without weights, weights without parameters and ill-fitting ones.
+    """List what `from_pretrained(output_loading_info=True)` reports, less names with ignored parts.
 
-    Args:
-        report: What `from_pretrained(output_loading_info=True)` reports.
-        ignore: Parts of the names of weights that do not matter.
+    These are parameters without weights, weights without parameters and ill-fitting ones.
     """
     names = []
     for kind, what in (

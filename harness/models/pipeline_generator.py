@@ -148,13 +148,9 @@ class PipelineGenerator:
         size: int,
         condition: Callable[[Sequence[int]], Mapping[str, Any]] | None = None,
     ) -> list[Made]:
-        """Fill one batch with the requests, run it, and say what each cost.
+        """Fill one batch of `size` rows with the requests, run it, and say what each cost.
 
-        Args:
-            requests: What was asked for.
-            settings: Of all of them.
-            size: Rows of the batch.
-            condition: Makes further arguments of the pipeline, given which request each row is.
+        Given which request each row is, `condition` makes further arguments of the pipeline.
         """
         places = [row % len(requests) for row in range(size)]
         rows = [requests[place] for place in places]
@@ -342,11 +338,9 @@ class PipelineGenerator:
         return tuple(joined(list(parts)) for parts in zip(*rows, strict=True))
 
     def _encode_row(self, text: str, arguments: dict[str, Any]) -> Any:
-        """Encode what belongs to one row.
+        """Encode what belongs to one row, given the arguments of the pipeline's `encode_prompt`.
 
-        Args:
-            text: Whose draw bears the cost.
-            arguments: Of the pipeline's `encode_prompt`.
+        The draws of `text` bear the cost.
         """
         arguments = {**arguments, **arguments.pop("kwargs", {})}
         key = repr(sorted(arguments.items(), key=lambda item: item[0]))

@@ -81,11 +81,7 @@ class _Encoding:
 
 
 def pipeline_truncation(generator: type, checkpoints: Mapping[str, Path]) -> Truncation:
-    """Return what tells which texts of a request are cut.
-
-    Args:
-        generator: Class of the pipeline's generator.
-        checkpoints: `pipeline` is its folder.
+    """Return what tells which texts of a request are cut, by the class of the pipeline's generator.
 
     Raises:
         HarnessError: Its configuration is missing or damaged.

@@ -101,11 +101,7 @@ class SanaGenerator(PipelineGenerator):
 
     @classmethod
     def truncation(cls, checkpoints: Mapping[str, Path]) -> Truncation | None:
-        """Load the tokenizer alone (see `harness.models.base.GeneratorFactory`).
-
-        Args:
-            checkpoints: As `load` takes them.
-        """
+        """Load the tokenizer alone (see `harness.models.base.GeneratorFactory`)."""
         if "pipeline" not in checkpoints:
             return None
 

@@ -78,11 +78,7 @@ def load_pipeline(
 
 
 def load_plain(folder: Path, dtype: str) -> Any:
-    """Load the transformer of a folder, without the weights that feedback needs.
-
-    Args:
-        folder: A pipeline's, or another folder with a `transformer/`.
-        dtype: Number format to load it in, by torch's name.
+    """Load the transformer in a folder's `transformer/`, without the weights that feedback needs.
 
     Raises:
         HarnessError: It is missing, damaged or another model's.

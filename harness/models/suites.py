@@ -104,16 +104,7 @@ class Suite(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One checkpoint of a suite, for `ls models`.
-
-    Attributes:
-        role: Whose it is.
-        kind: The model's registry name.
-        name: The part's name ("pipeline", "detector").
-        ref: Its checkpoint reference.
-        path: Where it lies, or None if it is not on this machine.
-        looked: Every place looked at.
-    """
+    """One checkpoint of a suite, for `ls models`; ``path`` is None if it is not on this machine."""
 
     role: Role
     kind: str
@@ -171,12 +162,8 @@ def sampler_settings(
 ) -> dict[str, Setting]:
     """A generator's complete sampler settings: its defaults, the suite's, then the overrides.
 
-    Complete, because they are part of every draw's identity. Nothing is loaded for this.
-
-    Args:
-        spec: The suite's generator.
-        overrides: Later ones win; strings are converted to the setting's type.
-        flag: How such settings are given, for messages.
+    Complete, because they are part of every draw's identity. Nothing is loaded for this. Of
+    overrides later ones win; strings are converted to the setting's type.
 
     Raises:
         UsageError: Unknown generator, unknown setting, or a value it does not take.

@@ -285,13 +285,7 @@ def renoised(
     """Return latents taken back to a higher level of noise, as the forward process goes there.
 
     ``x' = (a' / a) x + sqrt(s'^2 - (a' / a)^2 s^2) z``: where x has the schedule's distribution at
-    the lower level, x' has it at the higher one.
-
-    Args:
-        latents: At the lower level.
-        noise: Standard normal, of the same shape.
-        before: The lower level.
-        after: The higher one.
+    the lower level, x' has it at the higher one. The noise z is standard normal, of x's shape.
     """
     (alpha, sigma), (lower_alpha, higher_sigma) = before, after
     ratio = lower_alpha / alpha

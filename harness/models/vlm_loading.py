@@ -34,10 +34,10 @@ Resize = Literal["torchvision", "pillow"]
 def load_vlm(
     model_folder: Path, processor_folder: Path, dtype: str, *, resize: Resize = "pillow"
 ) -> tuple[Any, Any]:
-    """Load a model and its processor, on the CPU.
+    """Load an image-text-to-text model of transformers and its processor, on the CPU.
 
     Args:
-        model_folder: Any image-text-to-text model of transformers.
+        model_folder: The model's.
         processor_folder: Its tokenizer, chat template and image processor; may be the same.
         dtype: Number format, by torch's name.
         resize: Of images; families other than `QWEN` have their own way.
@@ -78,12 +78,7 @@ def count_weights(model: Any) -> Weights:
 
 
 def load_processor(folder: Path, model_type: str, *, resize: Resize = "pillow") -> Any:
-    """Load the processor of a family of models.
-
-    Args:
-        folder: Tokenizer, chat template, image processor.
-        model_type: The `model_type` of the model's config.
-        resize: Of images, in the families of `QWEN`.
+    """Load tokenizer, chat template and image processor of a family (the config's `model_type`).
 
     Raises:
         HarnessError: A file is missing or damaged.
@@ -164,10 +159,7 @@ def _image_processor(resize: Resize) -> Any:
 def pad(inputs: Mapping[str, torch.Tensor], length: int, pad_token: int) -> Inputs:
     """Pad a single row's inputs on the left, so that all rows end, and go on, together.
 
-    Args:
-        inputs: Of one row; what has one value a token is padded, the rest (pixels) stays.
-        length: Tokens to pad to.
-        pad_token: What fills `input_ids`; everything else is filled with 0.
+    What has one value a token is padded (`input_ids` with a token, all else with 0); pixels stay.
     """
     import torch
 

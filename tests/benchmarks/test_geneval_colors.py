@@ -90,7 +90,7 @@ def evenly_cut(crop: Crop) -> bool:
 
 @pytest.mark.slow
 def test_agrees_with_a_plain_computation(tiny_clip: Path) -> None:
-    classifier = load_colors(tiny_clip, "cpu", batch_size=3)
+    classifier = load_colors(tiny_clip, batch_size=3)
     assert isinstance(classifier, ClipColorClassifier)
     compared = [crop for crop in crops(16) if evenly_cut(crop)]
     assert len(compared) >= 8
@@ -126,7 +126,7 @@ def test_the_middle_of_an_odd_margin_is_torchvisions(
 
 
 def test_a_rows_bits_depend_on_the_row_alone(tiny_clip: Path) -> None:
-    classifier = ClipColorClassifier.from_folder(tiny_clip, batch_size=4)
+    classifier = load_colors(tiny_clip, batch_size=4)
     batch = crops(6)
     together = classifier.similarities(batch)
     backwards = classifier.similarities(batch[::-1])[::-1]
@@ -136,7 +136,7 @@ def test_a_rows_bits_depend_on_the_row_alone(tiny_clip: Path) -> None:
 
 
 def test_what_surrounds_the_object_does_not_matter(tiny_clip: Path) -> None:
-    classifier = ClipColorClassifier.from_folder(tiny_clip)
+    classifier = load_colors(tiny_clip)
     [crop] = crops(1)
     painted = np.where(crop.mask[..., None], crop.image, np.uint8(7))
     [one], [other] = (classifier.similarities([c]) for c in (crop, crop._replace(image=painted)))
@@ -146,11 +146,11 @@ def test_what_surrounds_the_object_does_not_matter(tiny_clip: Path) -> None:
 def test_a_box_thinner_than_a_pixel_is_looked_at(tiny_clip: Path) -> None:
     [crop] = crops(1)
     thin = crop._replace(box=np.array([5.1, 5, 5.2, 9], np.float32))
-    assert ClipColorClassifier.from_folder(tiny_clip).classify([thin])[0] in COLORS
+    assert load_colors(tiny_clip).classify([thin])[0] in COLORS
 
 
 def test_output_that_is_not_finite_stops_the_run(tiny_clip: Path) -> None:
-    classifier = ClipColorClassifier.from_folder(tiny_clip)
+    classifier = load_colors(tiny_clip)
     classifier.model.visual_projection.weight[0, 0] = float("nan")
     with pytest.raises(BadAnswer, match="not finite") as caught:
         classifier.classify(crops(1))
@@ -158,14 +158,14 @@ def test_output_that_is_not_finite_stops_the_run(tiny_clip: Path) -> None:
 
 
 def test_no_crops_and_flops(tiny_clip: Path) -> None:
-    classifier = load_colors(tiny_clip, "cpu")
+    classifier = load_colors(tiny_clip)
     assert isinstance(classifier, ColorClassifier)
     assert classifier.classify([]) == []
     assert classifier.flops_per_crop == classifier.flops_per_crop > 1e5
 
 
 def test_activation_comes_from_the_config(tiny_clip: Path) -> None:
-    classifier = ClipColorClassifier.from_folder(tiny_clip)
+    classifier = load_colors(tiny_clip)
     assert classifier.model.config.vision_config.hidden_act == "quick_gelu"
 
 
@@ -194,14 +194,14 @@ def test_a_folder_that_lacks_a_part_is_named(tiny_clip: Path, tmp_path: Path) ->
         ClipImageSettings.from_folder(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "siglip"}')
     with pytest.raises(HarnessError, match="'siglip', expected 'clip'"):
-        load_colors(tmp_path, "cpu")
+        load_colors(tmp_path)
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((tiny_clip / name).read_bytes())
     with pytest.raises(HarnessError, match="has no tokenizer"):
-        load_colors(tmp_path, "cpu")
+        load_colors(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(HarnessError, match=r"cannot load the tokenizer"):
-        load_colors(tmp_path, "cpu")
+        load_colors(tmp_path)
 
 
 def test_a_tokenizer_of_another_model_is_refused(tiny_clip: Path, tmp_path: Path) -> None:
@@ -213,4 +213,4 @@ def test_a_tokenizer_of_another_model_is_refused(tiny_clip: Path, tmp_path: Path
     config.text_config.eos_token_id = config.text_config.pad_token_id = 39
     CLIPModel(config).save_pretrained(tmp_path)
     with pytest.raises(HarnessError, match="56 tokens, its model 40"):
-        load_colors(tmp_path, "cpu")
+        load_colors(tmp_path)

@@ -99,8 +99,7 @@ class DetectorFactory(Protocol):
     def forward_pass(self, folder: Path, height: int, width: int) -> Callable[[], Any] | None:
         """Build the network from config.json alone, to count operations (a classmethod).
 
-        Returns:
-            One forward pass for one image of this size, with arbitrary weights. None: the kind
-            cannot be built without its weights.
+        The pass is one image's, of this size, with arbitrary weights. None: the kind cannot be
+        built without its weights.
         """
         ...

@@ -68,6 +68,22 @@ class FramedDetector:
         self.floor = floor
         self._flops = functools.cache(self._count_flops)
 
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Find the objects of each image; images may differ in size.
+
+        Raises:
+            BadAnswer: The network's output is not finite.
+        """
+        results: dict[int, Detections] = {}
+        for indices in batches(images, self.batch_size):
+            detections = self._detect([images[index] for index in indices])
+            results.update(zip(indices, detections, strict=True))
+        return [results[index] for index in range(len(images))]
+
+    def _detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Find the objects of at most a batch of images of one size."""
+        raise NotImplementedError
+
     def flops(self, height: int, width: int) -> float:
         """FLOPs of the network for one image, counted once for each input shape.
 
@@ -80,10 +96,7 @@ class FramedDetector:
         return class_probabilities(lambda pixels: self.forward(pixels)[0], image, self.batch_size)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the network.
-
-        Args:
-            pixels: What `mmdet.pipeline.preprocess` makes, shape (batch, 3, height, width).
+        """Run the network on what `mmdet.pipeline.preprocess` makes, (batch, 3, height, width).
 
         Returns:
             Class logits (batch, queries, classes + 1) and mask logits (batch, queries, height
@@ -143,24 +156,12 @@ class Mask2FormerDetector(FramedDetector):
         pixels = torch.zeros(1, 3, *read_frame(folder).padded(height, width))
         return lambda: network(pixels)
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Find the objects of each image; images may differ in size.
-
-        Raises:
-            BadAnswer: The network's output is not finite.
-        """
-        results: dict[int, Detections] = {}
-        for indices in batches(images, self.batch_size):
-            rows = self._run([images[index] for index in indices])
-            for index, (class_logits, mask_logits) in zip(indices, rows, strict=True):
-                results[index] = postprocess(
-                    class_logits,
-                    mask_logits,
-                    image_size=_size(images[index]),
-                    frame=self.frame,
-                    floor=self.floor,
-                )
-        return [results[index] for index in range(len(images))]
+    def _detect(self, images: Sequence[Image]) -> list[Detections]:
+        size = _size(images[0])
+        return [
+            postprocess(classes, masks, image_size=size, frame=self.frame, floor=self.floor)
+            for classes, masks in self._run(images)
+        ]
 
     def logits(self, images: Sequence[Image]) -> list[tuple[Tensor, Tensor]]:
         """The network's raw output for images of one size: (class, mask) logits of each."""

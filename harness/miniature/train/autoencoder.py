@@ -53,11 +53,9 @@ class Normalised(nn.Module):
 
 
 def fold(model: Normalised, images: Tensor) -> None:
-    """Fold the latents' normalisation, as measured on some images, into the encoder.
+    """Fold the latents' normalisation, measured on images (-1 to 1), into the encoder, in place.
 
-    Args:
-        model: Changed in place; its ``vae`` then gives unit-variance latents by itself.
-        images: -1 to 1, (n, 3, 64, 64).
+    The model's ``vae`` then gives latents of unit variance by itself.
     """
     convolution = model.vae.encoder.conv_out
     latents = in_parts(model.vae.encoder, images, 250)
@@ -92,11 +90,7 @@ def trained_folder(setting: TrainConfig) -> Path:
 
 
 def load(setting: TrainConfig) -> AutoencoderDC:
-    """Load the trained autoencoder in float32.
-
-    Raises:
-        HarnessError: It is not trained yet.
-    """
+    """Load the trained autoencoder in float32 (see `trained_folder`)."""
     folder = trained_folder(setting)
     vae = AutoencoderDC.from_pretrained(folder, torch_dtype=torch.float32)
     loaded: AutoencoderDC = vae.to(setting.device, memory_format=torch.channels_last).eval()

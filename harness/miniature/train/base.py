@@ -159,11 +159,9 @@ def encode(vae: AutoencoderDC, images: Tensor, device: str) -> Tensor:
 
 
 def encoded_pool(setting: TrainConfig, *, unseen: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents, prompts and feedback sentences of the scenes; kept in the work folder once made.
+    """Latents, prompts and feedback sentences of the scenes, or of those held out.
 
-    Args:
-        setting: Sizes, seed and folders; the autoencoder is taken from ``out``.
-        unseen: The scenes held out rather than those to learn from.
+    They are kept in the work folder once made; the autoencoder is taken from ``out``.
     """
     size = setting.count(HELD_OUT if unseen else SCENES)
     seed = setting.seed + (12 if unseen else 11)

@@ -97,12 +97,7 @@ def colour_shares(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[
 
 
 def make_crops(pool: Pool, images: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut every object of a pool out of some version of its images.
-
-    Args:
-        pool: Scenes and their truth.
-        images: What to cut from, uint8 (n, 3, 64, 64); the pool's first n scenes.
-        seed: Seed of the masks' imperfections.
+    """Cut every object of a pool out of some version of its first n images, uint8 (n, 3, 64, 64).
 
     Returns:
         CLIP's inputs (m, 3, 32, 32) in float16; the colours' target shares (m, 10); the colour

@@ -51,15 +51,7 @@ WEAR = 0.4
 
 @dataclass(frozen=True)
 class Variant:
-    """The differences between the scorer's detector and the judge's.
-
-    Attributes:
-        name: Name of the stage and of its folder.
-        widths: Channels of the network's levels.
-        scenes: Scenes in the pool.
-        seed: Added to the setting's seed.
-        schedule: How long and how fast.
-    """
+    """The differences between the scorer's detector and the judge's."""
 
     name: str
     widths: tuple[int, int, int]
@@ -161,11 +153,7 @@ def worn(vae: AutoencoderDC, images: Tensor, seed: int, device: str) -> Tensor:
 
 
 def worn_pool(setting: TrainConfig, size: int, seed: int, stage: str) -> tuple[Pool, Tensor]:
-    """A pool and its worn images, uint8 (n, 3, 64, 64); half of the pool is scenes for prompts.
-
-    Raises:
-        HarnessError: The autoencoder is not trained yet.
-    """
+    """A pool and its worn images, uint8 (n, 3, 64, 64); half of the pool is scenes for prompts."""
     vae = autoencoder.load(setting)
     click.echo(f"{stage}: rendering {size} scenes, and again through the autoencoder")
     pool = make_pool(size, seed, free=0.5)

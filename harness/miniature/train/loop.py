@@ -118,12 +118,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished training, as its recipe records it.
-
-    Attributes:
-        seconds: Time spent in training steps, over all interruptions.
-        losses: Mean loss over every hundred steps.
-    """
+    """A finished training: seconds over all interruptions, and the mean loss of each 100 steps."""
 
     seconds: float
     losses: tuple[float, ...]
@@ -182,9 +177,6 @@ def fit(
         name: The stage's name; its checkpoint is ``work/name.pt``.
         measure: The held-out metric, run with averaged weights when the training is a half done
             and at every checkpoint after.
-
-    Returns:
-        What to put in the recipe.
 
     Raises:
         KeyboardInterrupt: An interrupt or SIGTERM came before the last step; the checkpoint is

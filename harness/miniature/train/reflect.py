@@ -227,12 +227,7 @@ def make_lessons(setting: TrainConfig, text: Gemma2Model, size: int, seed: int) 
 
 
 def peers_of(prompts: Tensor, kinds: Tensor) -> Tensor:
-    """Up to two other rejections of each one's prompt, all with sentences of their own.
-
-    Args:
-        prompts: Prompt of each rejection, ascending, (n,).
-        kinds: Number of each rejection's sentence, (n,).
-    """
+    """Up to two others of each rejection's prompt (ascending), with sentences of their own."""
     groups: dict[int, dict[int, int]] = {}
     for row, (prompt, kind) in enumerate(zip(prompts.tolist(), kinds.tolist(), strict=True)):
         groups.setdefault(prompt, {}).setdefault(kind, row)

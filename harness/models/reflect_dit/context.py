@@ -39,12 +39,9 @@ class Context(NamedTuple):
 
 
 def pair_length(sentence_lengths: Sequence[int], image_tokens: int, *, guided: bool) -> int:
-    """The span of a draw's guidance pair.
+    """The span of a draw's guidance pair, given the tokens of each feedback's sentence.
 
-    Args:
-        sentence_lengths: Tokens of each feedback's sentence; at least one feedback.
-        image_tokens: Tokens of one image.
-        guided: Whether the unconditional row is in the pair.
+    If it is guided, the unconditional row is in the pair. At least one feedback is needed.
     """
     own = sum(image_tokens + length for length in sentence_lengths)
     return max(own, image_tokens + DROPPED_TEXT_TOKENS) if guided else own

@@ -84,11 +84,9 @@ class VisionEncoder:
 
 
 def pooled(patches: torch.Tensor, tokens: int) -> torch.Tensor:
-    """Average the patches of a square grid to fewer tokens, (n, tokens, channels).
+    """Average the patches of a square grid, (n, patches, channels), to (n, tokens, channels).
 
-    Args:
-        patches: (n, patches, channels).
-        tokens: The square of a divisor of the grid's side.
+    The tokens are the square of a divisor of the grid's side.
 
     Raises:
         HarnessError: The patches form no square.

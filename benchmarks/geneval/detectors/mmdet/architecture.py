@@ -23,16 +23,10 @@ _POINTS = 4
 
 
 def infer_config(state: Mapping[str, Tensor]) -> Any:
-    """The transformers configuration of a checkpoint.
+    """Return the `transformers.Mask2FormerConfig` of a checkpoint's tensors by mmdet 3.x key.
 
     The heads of the transformer decoder show in no shape; mmdet's configs and transformers give
     it as many as the pixel decoder has, which does show.
-
-    Args:
-        state: Tensors by mmdet 3.x key.
-
-    Returns:
-        A `transformers.Mask2FormerConfig`.
 
     Raises:
         KeyError: A tensor is missing that every Mask2Former with a Swin backbone has.

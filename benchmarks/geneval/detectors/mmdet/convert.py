@@ -113,11 +113,7 @@ def convert(checkpoint: Path, out: Path, frame: Frame | None = None) -> Conversi
 
 
 def translate(state: Mapping[str, Tensor], source: str = "the checkpoint") -> dict[str, Tensor]:
-    """Give every tensor its transformers name and form.
-
-    Args:
-        state: Tensors by mmdet 3.x key.
-        source: What they come from, for messages.
+    """Give every tensor of mmdet 3.x its transformers name and form; messages name the source.
 
     Raises:
         HarnessError: A tensor has no place, or two claim the same.

@@ -26,12 +26,7 @@ from torch import Tensor
 
 from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.detectors.base import Detections
-from benchmarks.geneval.detectors.mask2former import (
-    UNUSED,
-    FramedDetector,
-    batches,
-    read_frame,
-)
+from benchmarks.geneval.detectors.mask2former import UNUSED, FramedDetector, read_frame
 from benchmarks.geneval.detectors.mmdet.convert import translate
 from benchmarks.geneval.detectors.mmdet.pipeline import Frame, Resize
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError, first_line, shortened
@@ -82,26 +77,17 @@ class MmdetDetector(FramedDetector):
         """Return nothing: mmdet's own network takes its weights' shapes to be built."""
 
     @torch.no_grad()
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Find the objects of each image; images may differ in size.
-
-        Raises:
-            BadAnswer: The network's output is not finite.
-        """
-        results: dict[int, Detections] = {}
-        for indices in batches(images, self.batch_size):
-            # mmdet reads images with OpenCV, so it expects blue before red.
-            rows = [self._prepare({"img": images[index][..., ::-1]}) for index in indices]
-            rows += [rows[-1]] * (self.batch_size - len(rows))
-            samples = self.network.test_step(
-                {
-                    "inputs": [row["inputs"] for row in rows],
-                    "data_samples": [row["data_samples"].clone() for row in rows],
-                }
-            )
-            for index, sample in zip(indices, samples, strict=False):
-                results[index] = self._read(sample.pred_instances)
-        return [results[index] for index in range(len(images))]
+    def _detect(self, images: Sequence[Image]) -> list[Detections]:
+        # mmdet reads images with OpenCV, so it expects blue before red.
+        rows = [self._prepare({"img": image[..., ::-1]}) for image in images]
+        rows += [rows[-1]] * (self.batch_size - len(rows))
+        samples = self.network.test_step(
+            {
+                "inputs": [row["inputs"] for row in rows],
+                "data_samples": [row["data_samples"].clone() for row in rows],
+            }
+        )
+        return [self._read(sample.pred_instances) for sample in samples[: len(images)]]
 
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,10 +182,9 @@ def _without_compiled_operators() -> None:
 
 
 def build_network(config: Any) -> Any:
-    """Build mmdet's network of a given size; its weights are still to come.
+    """Build mmdet's network, its weights still to come, by a `transformers.Mask2FormerConfig`.
 
-    Args:
-        config: A `transformers.Mask2FormerConfig`. What it does not say is as in `CONFIG`.
+    What that does not say is as in `CONFIG`.
     """
     import mmdet
     from mmdet.registry import MODELS
@@ -265,10 +250,7 @@ def original_weights(
 ) -> dict[str, Tensor]:
     """Put converted weights back into mmdet's form: `translate` backwards, every number moved once.
 
-    Args:
-        weights: Tensors by the name they have in a converted folder.
-        state: mmdet's tensors, of which only names and shapes count (and buffers that are
-            derived are kept).
+    Of mmdet's own state only names and shapes count, and buffers that are derived are kept.
 
     Raises:
         HarnessError: The two do not belong together.

@@ -77,14 +77,8 @@ def class_probabilities(
 ) -> Tensor:
     """Ask a network about an image at its own size, a batch full of it.
 
-    Args:
-        class_logits: Network input, shape (batch, 3, height, width), to class logits, shape
-            (batch, queries, classes + 1).
-        image: Any.
-        batch_size: Rows of the batch, of which the last one's answer is returned.
-
-    Returns:
-        Class probabilities, float32 on the CPU, shape (queries, classes + 1).
+    Its input is (batch, 3, height, width), its class logits (batch, queries, classes + 1), of
+    which the last row is returned as probabilities, float32 on the CPU, (queries, classes + 1).
     """
     pixels = torch.from_numpy(preprocess(image, Frame(*image.shape[:2]), "float32"))
     logits = class_logits(pixels[None].repeat(batch_size, 1, 1, 1))[-1]
