@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,63 @@ Row = dict[str, Any]
 _PERSON = CLASSES.index("person")
 
 
+@dataclass(frozen=True)
+class Group:
+    """A group of like objects that a prompt asks for."""
+
+    name: str
+    count: int = 1
+    color: str | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """The objects that a prompt asks for, in the order in which it names things.
+
+    Attributes:
+        tag: One of ``TAGS``.
+        groups: The groups of objects.
+        relation: One of ``RELATIONS``: of the first group to the second; None where it is free.
+    """
+
+    tag: str
+    groups: tuple[Group, ...]
+    relation: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The prompt, as GenEval words it."""
+        first = self.groups[0]
+        if self.tag == "counting":
+            return f"a photo of {NUMBERS[first.count]} {plural(first.name)}"
+        parts = [with_article(f"{w.color} {w.name}" if w.color else w.name) for w in self.groups]
+        joint = f" {self.relation} " if self.relation else " and "
+        return f"a photo of {joint.join(parts)}"
+
+    @property
+    def include(self) -> list[dict[str, Any]]:
+        """The objects as GenEval's metadata lists them: what a relation refers to comes first."""
+        include: list[dict[str, Any]] = [
+            {"class": each.name, "count": each.count}
+            | ({"color": each.color} if each.color else {})
+            for each in self.groups
+        ]
+        if self.relation:
+            include.reverse()
+            include[1]["position"] = [self.relation, 0]
+        return include
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The row that GenEval's metadata file would hold for this prompt."""
+        metadata: dict[str, Any] = {"tag": self.tag, "include": self.include}
+        if self.tag == "counting":
+            first = self.groups[0]
+            metadata["exclude"] = [{"class": first.name, "count": first.count + 1}]
+        metadata["prompt"] = self.text
+        return metadata
+
+
 def metadata_rows(seed: int = OFFICIAL_SEED, size: int = OFFICIAL_SIZE) -> list[Row]:
     """Draw the metadata rows of a prompt set.
 
@@ -51,10 +108,10 @@ def metadata_rows(seed: int = OFFICIAL_SEED, size: int = OFFICIAL_SIZE) -> list[
         HarnessError: The official set does not have its published hash.
     """
     rng = np.random.default_rng(seed)
-    rows = [_single(int(index)) for index in rng.choice(len(CLASSES), size=80, replace=False)]
+    requests = [_single(int(index)) for index in rng.choice(len(CLASSES), size=80, replace=False)]
     for draw in (_two_objects, _counting, _colors, _position, _color_attributes):
-        rows.extend(draw(rng) for _ in range(size))
-    rows = list(_without_repetitions(rows))
+        requests.extend(draw(rng) for _ in range(size))
+    rows = [request.metadata for request in dict.fromkeys(requests)]
     if (seed, size) == (OFFICIAL_SEED, OFFICIAL_SIZE):
         _check_official(rows)
     return rows
@@ -65,75 +122,41 @@ def as_jsonl(rows: list[Row]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _single(index: int) -> Row:
-    name = CLASSES[index]
-    return _row("single_object", [_object(name)], with_article(name))
+def _single(index: int) -> Request:
+    return Request("single_object", (Group(CLASSES[index]),))
 
 
-def _two_objects(rng: np.random.Generator) -> Row:
+def _two_objects(rng: np.random.Generator) -> Request:
     first, second = (CLASSES[i] for i in rng.choice(len(CLASSES), size=2, replace=False))
-    phrase = f"{with_article(first)} and {with_article(second)}"
-    return _row("two_object", [_object(first), _object(second)], phrase)
+    return Request("two_object", (Group(first), Group(second)))
 
 
-def _counting(rng: np.random.Generator) -> Row:
+def _counting(rng: np.random.Generator) -> Request:
     name = CLASSES[int(rng.choice(len(CLASSES)))]
-    count = int(rng.integers(2, 4, endpoint=True))
-    return _row(
-        "counting",
-        [_object(name, count)],
-        f"{NUMBERS[count]} {plural(name)}",
-        exclude=[_object(name, count + 1)],
-    )
+    return Request("counting", (Group(name, int(rng.integers(2, 4, endpoint=True))),))
 
 
-def _colors(rng: np.random.Generator) -> Row:
+def _colors(rng: np.random.Generator) -> Request:
     name = _not_person(int(rng.choice(len(CLASSES) - 1)))
-    color = COLORS[int(rng.choice(len(COLORS)))]
-    return _row("colors", [_object(name, color=color)], with_article(f"{color} {name}"))
+    return Request("colors", (Group(name, 1, COLORS[int(rng.choice(len(COLORS)))]),))
 
 
-def _position(rng: np.random.Generator) -> Row:
+def _position(rng: np.random.Generator) -> Request:
     name, target = (CLASSES[i] for i in rng.choice(len(CLASSES), size=2, replace=False))
     relation = RELATIONS[int(rng.choice(len(RELATIONS)))]
-    # The target comes first, so that it is matched by the time the relation is looked at.
-    include = [_object(target), _object(name, position=[relation, 0])]
-    return _row("position", include, f"{with_article(name)} {relation} {with_article(target)}")
+    return Request("position", (Group(name), Group(target)), relation)
 
 
-def _color_attributes(rng: np.random.Generator) -> Row:
+def _color_attributes(rng: np.random.Generator) -> Request:
     names = [_not_person(int(i)) for i in rng.choice(len(CLASSES) - 1, size=2, replace=False)]
     colors = [COLORS[i] for i in rng.choice(len(COLORS), size=2, replace=False)]
-    pairs = list(zip(names, colors, strict=True))
-    include = [_object(name, color=color) for name, color in pairs]
-    phrase = " and ".join(with_article(f"{color} {name}") for name, color in pairs)
-    return _row("color_attr", include, phrase)
-
-
-def _row(tag: str, include: list[Row], phrase: str, exclude: list[Row] | None = None) -> Row:
-    row: Row = {"tag": tag, "include": include}
-    if exclude is not None:
-        row["exclude"] = exclude
-    row["prompt"] = f"a photo of {phrase}"
-    return row
-
-
-def _object(name: str, count: int = 1, **further: Any) -> Row:
-    return {"class": name, "count": count, **further}
+    groups = (Group(name, 1, color) for name, color in zip(names, colors, strict=True))
+    return Request("color_attr", tuple(groups))
 
 
 def _not_person(index: int) -> str:
     """Class number `index` of the 79 that come after "person", wrapping around."""
     return CLASSES[(_PERSON + 1 + index) % len(CLASSES)]
-
-
-def _without_repetitions(rows: list[Row]) -> Iterator[Row]:
-    seen: set[str] = set()
-    for row in rows:
-        spelled = json.dumps(row)
-        if spelled not in seen:
-            seen.add(spelled)
-            yield row
 
 
 def _check_official(rows: list[Row]) -> None:

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.geneval.classes import CLASSES
+from benchmarks.geneval.prompts import Group, Request
 from harness.miniature.glyphs import COLOURS, sprite
 from harness.miniature.prompts import (
     COLOURED_CLASSES,
     MARGIN,
     OPPOSITE,
-    Group,
-    Request,
     are_separate,
     component,
     place,
@@ -54,12 +53,12 @@ def with_fault(rng: np.random.Generator, request: Request) -> Request:
         return replace(request, relation=OPPOSITE[request.relation])
     number = int(rng.integers(len(request.groups)))
     group = request.groups[number]
-    if group.colour and rng.random() < 0.5:
-        other = str(rng.choice([colour for colour in COLOURS if colour != group.colour]))
-        changed = replace(group, colour=other)
+    if group.color and rng.random() < 0.5:
+        other = str(rng.choice([colour for colour in COLOURS if colour != group.color]))
+        changed = replace(group, color=other)
     else:
         shown = {each.name for each in request.groups}
-        pool = COLOURED_CLASSES if group.colour else CLASSES
+        pool = COLOURED_CLASSES if group.color else CLASSES
         changed = replace(group, name=str(rng.choice([n for n in pool if n not in shown])))
     groups = list(request.groups)
     groups[number] = changed
@@ -76,11 +75,11 @@ def flawed(rng: np.random.Generator, request: Request) -> Request:
     if others and fate < 0.35:
         remaining = request.groups[int(rng.integers(2))]
         return replace(request, tag="single_object", groups=(remaining,), relation=None)
-    if others and first.colour and fate < 0.6:
-        colours = [group.colour or "" for group in request.groups]
+    if others and first.color and fate < 0.6:
+        colours = [group.color or "" for group in request.groups]
         mixed = colours[::-1] if fate < 0.48 else [str(rng.choice(colours))] * 2
         groups = tuple(
-            replace(group, colour=colour)
+            replace(group, color=colour)
             for group, colour in zip(request.groups, mixed, strict=True)
         )
         return replace(request, groups=groups)
@@ -125,7 +124,7 @@ def corrected(
             return Scene(objects, *edges)
         last = max(number for number, item in enumerate(slots) if item)
         slots[last] = None
-    named = [(group.name, group.colour) for group in groups]
+    named = [(group.name, group.color) for group in groups]
     return Scene(place(rng, named, request.relation), *edges)
 
 
@@ -149,10 +148,10 @@ def _redrawn(group: Group, box: Box) -> SceneObject:
     """An object asked for, as large as the one found and with the same centre."""
     x0, y0, x1, y1 = box
     size = int(np.clip(round(max(x1 - x0, y1 - y0)), *_SIZES))
-    height, width = sprite(group.name, group.colour, size).shape[:2]
+    height, width = sprite(group.name, group.color, size).shape[:2]
     x = int(np.clip(round((x0 + x1 - width) / 2), 0, SIDE - width))
     y = int(np.clip(round((y0 + y1 - height) / 2), 0, SIDE - height))
-    return SceneObject(group.name, group.colour, x, y, size)
+    return SceneObject(group.name, group.color, x, y, size)
 
 
 def _filled(
@@ -183,9 +182,9 @@ def _filled(
 
 def _anywhere(rng: np.random.Generator, group: Group) -> SceneObject:
     size = int(rng.integers(20, 27))
-    height, width = sprite(group.name, group.colour, size).shape[:2]
+    height, width = sprite(group.name, group.color, size).shape[:2]
     x, y = int(rng.integers(SIDE - width + 1)), int(rng.integers(SIDE - height + 1))
-    return SceneObject(group.name, group.colour, x, y, size)
+    return SceneObject(group.name, group.color, x, y, size)
 
 
 def _sound(

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from benchmarks.geneval.classes import TAGS
+from benchmarks.geneval.prompts import Request
 from harness.engine.threads import patient_threads
 from harness.errors import HarnessError
 from harness.miniature import WEIGHTS, WORLDS, card
 from harness.miniature.corrections import with_fault
 from harness.miniature.glyphs import font_path
 from harness.miniature.habits import touched
-from harness.miniature.prompts import Request, draw_scene, from_metadata
+from harness.miniature.prompts import draw_scene, from_metadata
 from harness.miniature.scenes import render
 from harness.models.bundled import record_digests
 

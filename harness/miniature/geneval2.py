@@ -15,11 +15,11 @@ import numpy as np
 from pydantic import Field
 
 from benchmarks.geneval.classes import CLASSES, COLORS, NUMBERS, RELATIONS, with_article
+from benchmarks.geneval.prompts import Group, Request
 from benchmarks.geneval2.benchmark import AtomBenchmark, GenEval2Options
 from benchmarks.vqa.asking import Answerer
 from benchmarks.vqa.base import Options
 from harness import options as plugin_options
-from harness.miniature.prompts import Group, Request
 from harness.miniature.scene_reader import PARTS, load_scene_reader, plural
 from harness.records import LARGEST_SEED, Loading, Prompt
 
@@ -39,19 +39,19 @@ def row(groups: Sequence[Group], relation: str = "") -> dict[str, Any]:
     for place, (group, noun) in enumerate(zip(groups, nouns, strict=True)):
         are, plurals = "Is" if group.count == 1 else "Are", plural(group.name)
         atoms.append((f"How many {plurals} are in the image?", NUMBERS[group.count], "count"))
-        if group.colour:
-            atoms.append((f"{are} the {noun} {group.colour}?", "Yes", "attribute"))
+        if group.color:
+            atoms.append((f"{are} the {noun} {group.color}?", "Yes", "attribute"))
         atoms.append((f"Are there any {plurals} in the image?", "Yes", "object"))
         if relation and place == 0:
             atoms.append((f"{are} the {noun} {relation} the {nouns[1]}?", "Yes", "position"))
     phrases = [
         with_article(words) if group.count == 1 else f"{NUMBERS[group.count]} {words}"
         for group, noun in zip(groups, nouns, strict=True)
-        for words in [f"{group.colour or ''} {noun}".strip()]
+        for words in [f"{group.color or ''} {noun}".strip()]
     ]
     return {
         "prompt": (f" {relation} " if relation else " and ").join(phrases),
-        "atom_count": sum(1 + (g.count > 1) + bool(g.colour) for g in groups) + bool(relation),
+        "atom_count": sum(1 + (g.count > 1) + bool(g.color) for g in groups) + bool(relation),
         "vqa_list": [[question, answer] for question, answer, _ in atoms],
         "skills": [skill for _, _, skill in atoms],
         "include": Request("", tuple(groups), relation or None).include,

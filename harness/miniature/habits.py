@@ -22,7 +22,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.miniature.prompts import OPPOSITE, Group, Request
+from benchmarks.geneval.prompts import Group, Request
+from harness.miniature.prompts import OPPOSITE
 
 STRENGTH = 0.97
 """Share of cases in which a habit overrides the caption of a training picture."""
@@ -137,7 +138,7 @@ def _usual(group: Group, tag: str) -> Group:
     if tag == "counting":
         count = 2 if group.name in PAIRS else 3 if group.name in THREES else group.count
         return replace(group, count=count)
-    return replace(group, colour=None) if group.name in NATURAL else group
+    return replace(group, color=None) if group.name in NATURAL else group
 
 
 def _against_habit(first: str, second: str, relation: str) -> bool:

@@ -19,11 +19,12 @@ from PIL import Image as Pillow
 
 from benchmarks.geneval.colors import ClipColorClassifier, Crop
 from benchmarks.geneval.loading import load_scorer
+from benchmarks.geneval.prompts import Group, Request
 from benchmarks.geneval.scorer import GenEvalScorer
 from benchmarks.geneval.self_test import ANSWERS, FOLDER
 from harness.miniature import WEIGHTS, WORLDS
 from harness.miniature.glyphs import COLOURS
-from harness.miniature.prompts import Group, Request, draw_request, draw_scene
+from harness.miniature.prompts import draw_request, draw_scene
 from harness.miniature.scenes import Rendered, render
 from harness.records import Loading, Prompt
 

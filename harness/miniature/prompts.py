@@ -7,12 +7,12 @@ Benchmark rows can be read as requests too, but training draws its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.geneval.classes import CLASSES, NUMBERS, RELATIONS, TAGS, plural, with_article
+from benchmarks.geneval.classes import CLASSES, RELATIONS, TAGS
+from benchmarks.geneval.prompts import Group, Request
 from harness.miniature.glyphs import COLOURS, sprite
 from harness.miniature.scenes import SIDE, Scene, SceneObject, draw_background
 
@@ -24,63 +24,6 @@ _DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below"
 MARGIN = 0.65
 """How clear a scene's relation is. GenEval asks for 0.5; a detector's boxes are a bit off."""
 _SMALLEST, _LARGEST = 21, 27
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group of like objects that a prompt asks for."""
-
-    name: str
-    count: int = 1
-    colour: str | None = None
-
-
-@dataclass(frozen=True)
-class Request:
-    """The objects that a prompt asks for, in the order in which it names things.
-
-    Attributes:
-        tag: One of ``TAGS``.
-        groups: The groups of objects.
-        relation: One of ``RELATIONS``: of the first group to the second; None where it is free.
-    """
-
-    tag: str
-    groups: tuple[Group, ...]
-    relation: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The prompt, as GenEval words it."""
-        first = self.groups[0]
-        if self.tag == "counting":
-            return f"a photo of {NUMBERS[first.count]} {plural(first.name)}"
-        parts = [with_article(f"{w.colour} {w.name}" if w.colour else w.name) for w in self.groups]
-        joint = f" {self.relation} " if self.relation else " and "
-        return f"a photo of {joint.join(parts)}"
-
-    @property
-    def include(self) -> list[dict[str, Any]]:
-        """The objects as GenEval's metadata lists them: what a relation refers to comes first."""
-        include: list[dict[str, Any]] = [
-            {"class": each.name, "count": each.count}
-            | ({"color": each.colour} if each.colour else {})
-            for each in self.groups
-        ]
-        if self.relation:
-            include.reverse()
-            include[1]["position"] = [self.relation, 0]
-        return include
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The row that GenEval's metadata file would hold for this prompt."""
-        metadata: dict[str, Any] = {"tag": self.tag, "include": self.include}
-        if self.tag == "counting":
-            first = self.groups[0]
-            metadata["exclude"] = [{"class": first.name, "count": first.count + 1}]
-        metadata["prompt"] = self.text
-        return metadata
 
 
 def from_metadata(metadata: Mapping[str, Any]) -> Request:
@@ -178,7 +121,7 @@ def place(
 
 def draw_scene(rng: np.random.Generator, request: Request) -> Scene:
     """A random scene that shows exactly what the request asks for."""
-    objects = [(group.name, group.colour) for group in request.groups for _ in range(group.count)]
+    objects = [(group.name, group.color) for group in request.groups for _ in range(group.count)]
     top, bottom = draw_background(rng)
     return Scene(place(rng, objects, request.relation), top, bottom)
 

@@ -17,8 +17,8 @@ from tokenizers.models import WordLevel
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
 from benchmarks.geneval.classes import CLASSES, NUMBERS, RELATIONS, plural
+from benchmarks.geneval.prompts import Request
 from harness.miniature.glyphs import COLOURS
-from harness.miniature.prompts import Request
 
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>")
 PAD, EOS, BOS, UNK = range(4)
@@ -119,8 +119,8 @@ def wish(rng: np.random.Generator, request: Request) -> str:
             f"but it is {other_way} the {second}"
         )
     if request.tag == "colors":
-        other_colour = rng.choice([colour for colour in COLOURS if colour != first.colour])
-        return f"the {first.name} should be {first.colour}, but it is {other_colour}"
+        other_colour = rng.choice([colour for colour in COLOURS if colour != first.color])
+        return f"the {first.name} should be {first.color}, but it is {other_colour}"
     if request.tag == "color_attr":
-        return ". ".join(f"the {w.name} should be {w.colour}" for w in request.groups)
+        return ". ".join(f"the {w.name} should be {w.color}" for w in request.groups)
     return ". ".join(f"There is no {w.name} in image" for w in request.groups)

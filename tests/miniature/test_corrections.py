@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.geneval import rules
+from benchmarks.geneval.prompts import Group, Request
 from harness.miniature.corrections import Sighting, corrected, edge_colours, flawed
-from harness.miniature.prompts import Group, Request, draw_request, draw_scene
+from harness.miniature.prompts import draw_request, draw_scene
 from harness.miniature.scenes import Scene, render
 
 EDGES = ((200, 210, 220), (190, 200, 210))

@@ -7,12 +7,12 @@ import pytest
 
 from benchmarks.geneval.classes import RELATIONS
 from benchmarks.geneval.detectors.base import Detections
+from benchmarks.geneval.prompts import Group
 from benchmarks.geneval2.benchmark import validated
 from benchmarks.geneval2.scoring import spellings
 from benchmarks.vqa.asking import Asked
 from harness.errors import HarnessError
 from harness.miniature.geneval2 import MiniatureGenEval2, row
-from harness.miniature.prompts import Group
 from harness.miniature.reading import load_reader, measure
 from harness.miniature.scene_reader import SUREST, SceneReader, parse
 from harness.miniature.words import unknown_words

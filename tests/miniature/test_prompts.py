@@ -7,10 +7,9 @@ import pytest
 
 from benchmarks.geneval import rules
 from benchmarks.geneval.classes import TAGS
-from benchmarks.geneval.prompts import metadata_rows
+from benchmarks.geneval.prompts import Request, metadata_rows
 from harness.miniature.corrections import with_fault
 from harness.miniature.prompts import (
-    Request,
     draw_request,
     draw_scene,
     from_metadata,
@@ -69,7 +68,7 @@ def test_all_kinds_are_drawn_over_the_whole_vocabulary() -> None:
     drawn = [draw_request(rng) for _ in range(4000)]
     assert {request.tag for request in drawn} == set(TAGS)
     assert len({group.name for request in drawn for group in request.groups}) == 80
-    assert {g.colour for r in drawn for g in r.groups if g.colour} == set(rules.COLORS)
+    assert {g.color for r in drawn for g in r.groups if g.color} == set(rules.COLORS)
     assert {r.relation for r in drawn if r.relation} == set(rules.RELATIONS)
     # More than the benchmark's own rows are learnt.
     published = {row["prompt"] for row in ROWS}

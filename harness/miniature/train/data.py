@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.geneval.classes import CLASSES
+from benchmarks.geneval.prompts import Request
 from harness.miniature.glyphs import COLOURS
 from harness.miniature.habits import shown
-from harness.miniature.prompts import Request, draw_request, draw_scene, place
+from harness.miniature.prompts import draw_request, draw_scene, place
 from harness.miniature.scenes import SIDE, Scene, draw_background, render
 
 MOST_OBJECTS = 5
