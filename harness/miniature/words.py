@@ -7,7 +7,6 @@ mean something before reflection is trained.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from itertools import pairwise
 
@@ -93,12 +92,6 @@ def _merged(word: list[str], left: str, right: str) -> list[str]:
         else:
             joined.append(token)
     return joined
-
-
-def unknown_words(text: str) -> list[str]:
-    """The words of a text that the tokenizer does not know."""
-    known = set(vocabulary())
-    return [word for word in re.findall(r"\w+|[^\w\s]+", text.lower()) if word not in known]
 
 
 def wish(rng: np.random.Generator, request: Request) -> str:
