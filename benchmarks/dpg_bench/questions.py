@@ -24,17 +24,8 @@ _ID, _NUMBER, _PARENTS, _TUPLE = "item_id", "proposition_id", "dependency", "tup
 _QUESTION, _TEXT = "question_natural_language", "text"
 _NEEDED = (_ID, _TEXT, _NUMBER, _PARENTS, _TUPLE, _QUESTION)
 
-COLUMNS = (
-    _ID,
-    _TEXT,
-    "keywords",
-    _NUMBER,
-    _PARENTS,
-    "category_broad",
-    "category_detailed",
-    _TUPLE,
-    _QUESTION,
-)
+COLUMNS = (_ID, _TEXT, "keywords", _NUMBER, _PARENTS, "category_broad", "category_detailed",
+           _TUPLE, _QUESTION)  # fmt: skip
 """Of the official file."""
 
 

@@ -91,17 +91,18 @@ class QuestionBenchmark(Benchmark):
     ) -> Score:
         """Return the score that follows from the answers about an image."""
         value, correct = self.grade(prompt, answers, settings)
-        wrong = [each for each in answers if each.weight > 0 and not self.is_right(each)]
         reason = "\n".join(
             f"{each.question} expected {each.expected}, answered {each.answer.strip() or 'nothing'}"
-            for each in wrong
+            for each in self._wrong(answers)
         )
         return Score(value, correct, reason, tuple(answers))
 
     def failure_kinds(self, score: Score) -> Sequence[str]:
         """Return the skills of the questions that are answered otherwise than expected."""
-        wrong = [each for each in score.answers if each.weight > 0 and not self.is_right(each)]
-        return tuple(dict.fromkeys(each.skill or "question" for each in wrong))
+        return tuple(dict.fromkeys(each.skill or "question" for each in self._wrong(score.answers)))
+
+    def _wrong(self, answers: Sequence[Answer]) -> list[Answer]:
+        return [each for each in answers if each.weight > 0 and not self.is_right(each)]
 
     def rescore(self, prompt: Prompt, evidence: Evidence, settings: Mapping[str, Any]) -> Score:
         """Grade logged answers again (see `Benchmark.rescore`).

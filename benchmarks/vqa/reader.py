@@ -34,20 +34,11 @@ MAX_TOKENS = 4096
 """Of the longest question."""
 
 _UNHEEDED = (
-    "bad_words_ids",
-    "encoder_repetition_penalty",
-    "exponential_decay_length_penalty",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "guidance_scale",
-    "min_length",
-    "min_new_tokens",
-    "no_repeat_ngram_size",
-    "sequence_bias",
-    "suppress_tokens",
-    "begin_suppress_tokens",
+    "bad_words_ids", "encoder_repetition_penalty", "exponential_decay_length_penalty",
+    "forced_bos_token_id", "forced_eos_token_id", "guidance_scale", "min_length", "min_new_tokens",
+    "no_repeat_ngram_size", "sequence_bias", "suppress_tokens", "begin_suppress_tokens",
     "watermarking_config",
-)
+)  # fmt: skip
 """Settings of a generation config that would change the first token and are not followed here."""
 
 

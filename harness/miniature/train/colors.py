@@ -198,6 +198,7 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
     worn = make_crops(pool, worn_images[:used], seed + 1)
     crops = torch.cat([clean[0], worn[0]])
     targets = torch.cat([clean[1], worn[1]])
+    setting = replace(setting, seed=seed)
     torch.manual_seed(seed)
     model = make_model().to(setting.device)
     tokenizer = make_clip_tokenizer(POSITIONS)
@@ -216,7 +217,7 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
         logits = torch.einsum("bd,bcd->bc", features, directions[called]) * model.logit_scale.exp()
         return functional.cross_entropy(logits, targets[rows].to(setting.device))
 
-    result = fit(model, loss_of, len(crops), schedule, replace(setting, seed=seed), name)
+    result = fit(model, loss_of, len(crops), schedule, setting, name)
     held_out = {}
     for what, images in (("rendered", unseen.images), ("worn", worn_unseen)):
         cut, _, colours = make_crops(unseen, images, seed + 2)
@@ -230,7 +231,7 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
     )
     processor.save_pretrained(folder)
     write_recipe(
-        folder, replace(setting, seed=seed), schedule, result,
+        folder, setting, schedule, result,
         crops=len(crops), held_out_scenes=len(unseen), held_out=held_out,
         parameters=sum(weight.numel() for weight in model.parameters()),
     )  # fmt: skip

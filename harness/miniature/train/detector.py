@@ -211,6 +211,7 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
     held_out, worn_held_out = worn_pool(
         setting, setting.count(HELD_OUT), setting.seed + 22, variant.name
     )
+    setting = replace(setting, seed=seed)
     torch.manual_seed(seed)
     config = CenterNetConfig(CLASSES, variant.widths, SIDE, Thresholds())
     network = CenterNet(config).to(setting.device)
@@ -221,18 +222,13 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
         own = torch.rand(len(rows), 1, 1, 1) < 0.5
         images = to_signed(torch.where(own, pool.images[rows], worn_images[rows]))
         images = augment(images.to(setting.device)).contiguous(memory_format=torch.channels_last)
-        targets = make_targets(
-            pool.boxes[rows].to(setting.device),
-            pool.classes[rows].to(setting.device),
-            pool.foreground[rows].to(setting.device),
-        )
+        truth = (pool.boxes, pool.classes, pool.foreground)
+        targets = make_targets(*(part[rows].to(setting.device) for part in truth))
         with bfloat16(setting.device):
             maps = look(images)
         return detection_loss(maps, targets)
 
-    result = fit(
-        network, loss_of, len(pool), variant.schedule, replace(setting, seed=seed), variant.name
-    )
+    result = fit(network, loss_of, len(pool), variant.schedule, setting, variant.name)
     maps_of = {
         "rendered": look_at(network, held_out.images, setting.device),
         "worn": look_at(network, worn_held_out, setting.device),
@@ -247,7 +243,7 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
     folder = setting.out / variant.name
     save(network, config, folder)
     write_recipe(
-        folder, replace(setting, seed=seed), variant.schedule, result,
+        folder, setting, variant.schedule, result,
         scenes=len(pool), held_out_scenes=len(held_out), held_out=metric,
         parameters=sum(weight.numel() for weight in network.parameters()),
     )  # fmt: skip

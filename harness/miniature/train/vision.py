@@ -96,8 +96,8 @@ def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
     unseen, worn_unseen = worn_pool(
         setting, setting.count(HELD_OUT), setting.seed + SEED + 1, "vision"
     )
-    seed = setting.seed + 51
-    torch.manual_seed(seed)
+    setting = replace(setting, seed=setting.seed + 51)
+    torch.manual_seed(setting.seed)
     model = Reader().to(setting.device)
     read = torch.compile(model) if setting.compile else model
 
@@ -118,7 +118,7 @@ def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
         loss = loss + functional.binary_cross_entropy_with_logits(outputs[2], centres)
         return loss + 10 * functional.binary_cross_entropy_with_logits(outputs[3], presence)
 
-    result = fit(model, loss_of, len(pool), schedule, replace(setting, seed=seed), "vision")
+    result = fit(model, loss_of, len(pool), schedule, setting, "vision")
     held_out: dict[str, float] = {}
     kinds, shades, _, presence = token_truth(
         unseen.foreground, unseen.boxes, unseen.classes, unseen.colours
@@ -139,7 +139,7 @@ def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
     model.encoder.to(torch.float16).save_pretrained(folder)
     SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
     write_recipe(
-        folder, replace(setting, seed=seed), schedule, result,
+        folder, setting, schedule, result,
         scenes=len(pool), held_out_scenes=len(unseen), held_out=held_out,
         parameters=sum(weight.numel() for weight in model.encoder.parameters()),
     )  # fmt: skip
