@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from benchmarks.base import Benchmark, GradingPasses
 from benchmarks.geneval import metadata, rules
 from benchmarks.geneval.prompts import OFFICIAL_SEED, OFFICIAL_SIZE, metadata_rows
 from benchmarks.geneval.settings import OFFICIAL_PARTS, Options
 from harness import options as plugin_options
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.records import LARGEST_SEED, Detection, Evidence, Loading, Prompt, Score
 
 if TYPE_CHECKING:
@@ -41,8 +40,18 @@ class GenEval(Benchmark):
     prompt_options: ClassVar[frozenset[str]] = frozenset({"seed", "size"})
     parts: ClassVar[Mapping[str, str]] = OFFICIAL_PARTS
 
-    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = OFFICIAL_SEED
-    size: Annotated[int, Field(ge=0, le=MOST_PROMPTS)] = OFFICIAL_SIZE
+    seed: int = OFFICIAL_SEED
+    size: int = OFFICIAL_SIZE
+
+    def __post_init__(self) -> None:
+        for option, value in (("seed", self.seed), ("size", self.size)):
+            most = MOST_PROMPTS if option == "size" else LARGEST_SEED
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+                raise UsageError(
+                    f"GenEval's {option} is {value!r}, expected a whole number from 0 to {most}",
+                    f"leave it out for the published prompts ({option}="
+                    f"{OFFICIAL_SEED if option == 'seed' else OFFICIAL_SIZE})",
+                )
 
     def prompts(self) -> list[Prompt]:
         """All prompts in official order.

@@ -205,25 +205,34 @@ class ClipColorClassifier:
         return features
 
     def _embed_colors(self, name: str) -> Tensor:
-        """One direction for each colour: normalised, averaged over templates, normalised again."""
-        texts = [form.format(color=color, name=name) for color in COLORS for form in TEMPLATES]
         tokens = self.tokenizer(
-            texts,
+            color_texts(name),
             padding="max_length",
             truncation=True,
             max_length=self.model.config.text_config.max_position_embeddings,
             return_tensors="pt",
         ).to(self.model.device)
         with torch.inference_mode():
-            pooled = self.model.text_model(
-                input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
-            ).pooler_output
-            features = functional.normalize(self.model.text_projection(pooled).float(), dim=-1)
-            mean = features.unflatten(0, (len(COLORS), len(TEMPLATES))).mean(dim=1)  # type: ignore[no-untyped-call]
-            return functional.normalize(mean, dim=-1)
+            return color_directions(self.model, tokens["input_ids"], tokens["attention_mask"])[0]
 
     def _to_device(self, pixels: npt.NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(pixels).to(self.model.device, self.model.dtype)
+
+
+def color_texts(name: str) -> list[str]:
+    """Return what CLIP compares an object of a class with, all templates of a colour together."""
+    return [form.format(color=color, name=name) for color in COLORS for form in TEMPLATES]
+
+
+def color_directions(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return each colour's direction by a CLIP, (n, 10, projection), from n names' `color_texts`.
+
+    Normalised, averaged over templates, normalised again; ids and mask are (n x 30, tokens).
+    """
+    pooled = model.text_model(input_ids=ids, attention_mask=mask).pooler_output
+    features = functional.normalize(model.text_projection(pooled).float(), dim=-1)
+    grouped = features.reshape(-1, len(COLORS), len(TEMPLATES), features.shape[-1])
+    return functional.normalize(grouped.mean(2), dim=-1)
 
 
 def clip_pixels(crop: Crop, settings: ClipImageSettings) -> npt.NDArray[np.float32]:

@@ -43,6 +43,9 @@ _ANY = "a photo"
 _NEEDED, _NETWORK = ("encode_prompt", "prepare_latents", "vae"), "transformer or unet"
 """What of a pipeline is called here."""
 
+PROMPTS = 128
+"""Encoded prompts that are remembered."""
+
 _ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
@@ -55,7 +58,6 @@ class PipelineGenerator:
         settings: Sampler settings that a request need not repeat.
         settings_type: Names, types and defaults of all; that of the class by default.
         sharing: Which rows may share a batch without a bit of one depending on another.
-        remembered_prompts: Encoded prompts in the cache.
     """
 
     Settings: ClassVar[type]
@@ -73,7 +75,6 @@ class PipelineGenerator:
         settings: Mapping[str, Setting] | None = None,
         settings_type: type | None = None,
         sharing: Rows = "any",
-        remembered_prompts: int = 128,
     ) -> None:
         from harness.models.metering import Meter
 
@@ -90,7 +91,7 @@ class PipelineGenerator:
         self.sharing = sharing
         self.defaults = dict(settings or {})
         # A batch finds all its prompts again, and the empty one of guidance.
-        self._prompts: LRUCache[Hashable, Any] = LRUCache(max(remembered_prompts, batch_size + 1))
+        self._prompts: LRUCache[Hashable, Any] = LRUCache(max(PROMPTS, batch_size + 1))
         self._meter = Meter()
         self._meter.watch(network, denoises=True)
         self._meter.watch(pipeline.vae, "decode")

@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
+from harness.models import pipeline_generator
 from harness.models.base import Generator
 from harness.models.noise import noise_tensor
 from harness.models.sana import SanaGenerator, SanaSettings
@@ -181,8 +182,11 @@ def test_a_prompt_is_encoded_once_and_charged_once(
     assert paid == [2 * paid[1], paid[1], 0, paid[1]] and paid[1] > 0
 
 
-def test_forgotten_prompts_are_encoded_anew(tiny_pipeline: Path, requests: list[Request]) -> None:
-    generator = SanaGenerator(load(tiny_pipeline).pipeline, batch_size=1, remembered_prompts=1)
+def test_forgotten_prompts_are_encoded_anew(
+    tiny_pipeline: Path, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_generator, "PROMPTS", 1)
+    generator = SanaGenerator(load(tiny_pipeline).pipeline, batch_size=1)
     images = [generator.generate([request])[0].image for request in requests]
     assert len(generator._prompts) == 2
     whole = [generator.generate([request])[0].image for request in requests]

@@ -21,7 +21,13 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from benchmarks.geneval.classes import CLASSES
-from benchmarks.geneval.colors import TEMPLATES, ClipImageSettings, Crop, clip_pixels
+from benchmarks.geneval.colors import (
+    ClipImageSettings,
+    Crop,
+    clip_pixels,
+    color_directions,
+    color_texts,
+)
 from harness.miniature.glyphs import COLOURS
 from harness.miniature.scenes import SIDE
 from harness.miniature.train.data import NATURAL, Pool, in_parts
@@ -142,20 +148,9 @@ def _imperfect(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.
     return mask
 
 
-def colour_directions(model: CLIPModel, names: list[str]) -> Tensor:
-    """The text direction of each colour for each class name, (names, 10, projection)."""
-    ids, mask = (part.to(model.device) for part in _tokens(make_clip_tokenizer(POSITIONS), names))
-    return _directions(model, ids.flatten(0, 1), mask.flatten(0, 1))
-
-
 def _tokens(tokenizer: CLIPTokenizer, names: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Token numbers and mask of each class name's texts, (names, texts, positions) each."""
-    texts = [
-        template.format(color=colour, name=name)
-        for name in names
-        for colour in COLOURS
-        for template in TEMPLATES
-    ]
+    texts = [text for name in names for text in color_texts(name)]
     tokens = tokenizer(
         texts, padding="max_length", truncation=True, max_length=POSITIONS, return_tensors="pt"
     )
@@ -163,24 +158,17 @@ def _tokens(tokenizer: CLIPTokenizer, names: Sequence[str]) -> tuple[Tensor, Ten
     return ids.reshape(len(names), -1, POSITIONS), mask.reshape(len(names), -1, POSITIONS)
 
 
-def _directions(model: CLIPModel, ids: Tensor, mask: Tensor) -> Tensor:
-    """Normalised, averaged over templates, normalised again: (names, 10, projection)."""
-    pooled = model.text_model(input_ids=ids, attention_mask=mask).pooler_output
-    features = functional.normalize(model.text_projection(pooled).float(), dim=-1)
-    grouped = features.reshape(-1, len(COLOURS), len(TEMPLATES), features.shape[-1])
-    return functional.normalize(grouped.mean(2), dim=-1)
-
-
 def _image_features(model: CLIPModel, crops: Tensor) -> Tensor:
     pooled = model.vision_model(pixel_values=crops).pooler_output
     return functional.normalize(model.visual_projection(pooled).float(), dim=-1)
 
 
-def _accuracy(model: CLIPModel, crops: Tensor, colours: Tensor) -> float:
+def _accuracy(model: CLIPModel, tokenizer: CLIPTokenizer, crops: Tensor, colours: Tensor) -> float:
     """Share of the objects that were painted one colour whose colour is named right."""
     painted = colours != NATURAL
+    tokens = (part.flatten(0, 1).to(model.device) for part in _tokens(tokenizer, CLASSES))
     with torch.no_grad():
-        directions = colour_directions(model, list(CLASSES)).mean(0)
+        directions = color_directions(model, *tokens).mean(0)
     features = in_parts(lambda p: _image_features(model, p.float().to(model.device)), crops, 256)
     named = (features @ directions.T).argmax(1).cpu()
     return float((named == colours)[painted].float().mean())
@@ -208,7 +196,7 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
         names = torch.randint(len(CLASSES), (NAMES,))
         ids = all_ids[names].flatten(0, 1).to(setting.device)
         masks = all_masks[names].flatten(0, 1).to(setting.device)
-        directions = _directions(model, ids, masks)
+        directions = color_directions(model, ids, masks)
         pixels = crops[rows].float().to(setting.device)
         strength = 0.3 * torch.rand(len(rows), 1, 1, 1, device=pixels.device)
         pixels = pixels + strength * torch.randn_like(pixels)
@@ -221,7 +209,7 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
     held_out = {}
     for what, images in (("rendered", unseen.images), ("worn", worn_unseen)):
         cut, _, colours = make_crops(unseen, images, seed + 2)
-        held_out[f"{what}_painted_accuracy"] = round(_accuracy(model, cut, colours), 4)
+        held_out[f"{what}_painted_accuracy"] = round(_accuracy(model, tokenizer, cut, colours), 4)
     click.echo(f"{name}: held out {held_out}")
     folder = setting.out / name
     model.to(torch.float16).save_pretrained(folder)

@@ -71,8 +71,7 @@ class TrainConfig:
         scale: Factor on every stage's steps and pool sizes; below 1 for a trial run.
         compile: Whether to compile the heavy stages while they train (needs a C++ compiler).
         checkpoint_seconds: Time between checkpoints.
-        start: Folder of a trained text encoder and transformer that the base goes on from instead
-            of starting at random. None for a fresh start.
+        start: Folder of a trained text encoder and transformer that the base goes on from.
         habits: Whether the base's pictures have habits (`harness.miniature.habits`).
     """
 

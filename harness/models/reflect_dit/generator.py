@@ -79,7 +79,6 @@ class ReflectDiTGenerator(SanaGenerator):
         batch_size: int,
         settings: Mapping[str, Setting] | None = None,
         plain: SanaPipeline | None = None,
-        remembered_feedbacks: int = 512,
     ) -> None:
         super().__init__(pipeline, batch_size=batch_size, settings=settings)
         self.vision = vision
@@ -92,8 +91,8 @@ class ReflectDiTGenerator(SanaGenerator):
             self.plain = type(self)(plain, vision, batch_size=batch_size, settings=settings)
             # The text encoder is one: a prompt that either has encoded is encoded.
             self.plain._prompts = self._prompts
-        self._images: LRUCache[Hashable, torch.Tensor] = LRUCache(remembered_feedbacks)
-        self._sentences: LRUCache[Hashable, torch.Tensor] = LRUCache(remembered_feedbacks)
+        self._images: LRUCache[Hashable, torch.Tensor] = LRUCache(512)
+        self._sentences: LRUCache[Hashable, torch.Tensor] = LRUCache(512)
 
     @classmethod
     def load(cls, loading: Loading) -> ReflectDiTGenerator:
