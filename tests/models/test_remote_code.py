@@ -52,6 +52,12 @@ class OwnModel(LlavaForConditionalGeneration):
 '''  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that is run writes into the directory that it is run in."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_family("SD 3.5", tmp_path_factory.mktemp("stock") / "mine")
