@@ -64,7 +64,10 @@ class VQAScore:
         """
         check_backend(settings)
         if "{prompt}" not in str(settings.get("question", QUESTION)):
-            raise UsageError("the question of 'vqa-score' does not mention {prompt}")
+            raise UsageError(
+                "the question of 'vqa-score' does not mention {prompt}",
+                "write {prompt} where it stands",
+            )
 
     @classmethod
     def load(cls, loading: Loading) -> VQAScore:

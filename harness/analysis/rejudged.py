@@ -18,7 +18,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import CANDIDATES, UNITS
 from harness.models.judges import verdicts
 from harness.models.judges.chosen import chosen_judge
-from harness.models.metrics.together import metric_names
+from harness.models.metrics.together import metric_names, own
 from harness.models.suites import ModelSpec
 from harness.records import Role, Score, Verdict
 from harness.registry import JUDGES
@@ -51,7 +51,15 @@ def chosen(
     names = metric_names(config.metric)
     if spec.kind == ORACLE and config.scorer is not None:
         return config.scorer.model_copy(update={"kind": ORACLE})
-    if spec.kind == "metric" and spec.settings.get("name") in names:
+    if spec.kind == "metric" and (name := str(spec.settings.get("name"))) in names:
+        logged = own((config.metric or ModelSpec()).settings, name)
+        for option, value in spec.settings.items():
+            if option not in ("name", "accept") and value != logged.get(option):
+                raise UsageError(
+                    f"{folder.path} has no values of the metric '{name}' with {option}={value}",
+                    f"leave -J {option} out; it was measured with "
+                    f"{', '.join(f'{n}={v}' for n, v in logged.items()) or 'no options'}",
+                )
         return spec
     can = [judge_name(config.judge), *(f"metric={name}" for name in names)]
     can += [ORACLE] if config.scorer else []

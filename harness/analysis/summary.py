@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,9 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import METERED, UNITS, origin
 from harness.truncation import Truncated
+
+ONE_PROCESS = "inline"
+"""The worker that has all roles."""
 
 _COLUMNS = (*WORKED, *COSTS, "prompt_id", "truncated", "error", "attempts", "generator_worker")
 
@@ -51,7 +54,8 @@ class Summary:
         reused: Of the candidates, those that other runs made, by the run's id.
         retries: Failed tries that later succeeded or gave up, over all draws.
         cost: By role, by unit (nfe, flops, device_seconds, tokens, rows, padded_flops): sums over
-            the log, None where a part is unknown; a run without a judge has none of it.
+            the log, None where a part is unknown; a run without a judge has none of it. Beside them
+            `memory_bytes`: `peak_memory`.
         errors: Distinct errors and how often each occurred.
         failures: Failed tries of batches by role, by kind, over all sessions.
         deaths: Workers lost by role, by kind, over all sessions.
@@ -216,7 +220,50 @@ def _cost(
     worked = [role for role in METERED if f"{role}_flops" in total]
     roles = [role for role in worked if role != "judge" or judged]
     units = (*UNITS, "padded_flops")
-    return {role: {unit: total[f"{role}_{unit}"] for unit in units} for role in roles}
+    return {
+        role: {**{unit: total[f"{role}_{unit}"] for unit in units},
+               "memory_bytes": peak_memory([manifest], role)}
+        for role in roles
+    }  # fmt: skip
+
+
+def peak_memory(manifests: Iterable[Manifest], role: str) -> int | None:
+    """Return the most bytes that a worker of a role held, on its GPU or as a process.
+
+    As far as sessions say: a worker's last word may be lost with it. Where one process did all the
+    work (`ONE_PROCESS`), what it held is every role's.
+
+    Args:
+        manifests: Of a run, or of its seeds.
+        role: Whose.
+
+    Returns:
+        None where nothing is on record.
+    """
+    held = (
+        worker.get("memory_bytes")
+        for manifest in manifests
+        for session in manifest.sessions
+        for name, worker in session.get("workers", {}).items()
+        if name == ONE_PROCESS or name.rpartition("-")[0] == role
+    )
+    return max((bytes for bytes in held if bytes is not None), default=None)
+
+
+def memory_words(manifests: Sequence[Manifest]) -> str:
+    """Return the peak memory of each role in words."""
+    config = manifests[0].config
+    specs = {role: config.get(role) for role in METERED}
+    known = {
+        role: held
+        for role, spec in specs.items()
+        if spec and spec.get("kind") != "none" and (held := peak_memory(manifests, role))
+    }
+    shared = any(ONE_PROCESS in s.get("workers", {}) for m in manifests for s in m.sessions)
+    parts = [f"{role} {held / 2**30:.3g} GiB" for role, held in known.items()]
+    if not parts:
+        return "not recorded"
+    return f"{', '.join(parts)} at most{' (one process for all)' if shared else ''}"
 
 
 def _reused(draws: pa.Table) -> dict[str, int]:

@@ -85,6 +85,8 @@ def compare(
         click.echo(
             "Micro, over common prompts; p by Holm over all pairs. --verbose shows the rest."
         )
+    for row in findings.transfer.to_dict("records"):
+        click.echo(printable(_gain(row)))
     for line in findings.bills:
         click.echo(printable(line))
     for line in provenance.lines(*(run.manifest.config for run in findings.runs)):
@@ -168,8 +170,6 @@ def _print_details(findings: Findings, table: pd.DataFrame, *, with_costs: bool)
         print_table(list(shown.columns), shown.to_numpy())
     for note in paired.notes:
         click.echo(printable(note))
-    for row in findings.transfer.to_dict("records"):
-        click.echo(printable(_gain(row)))
     if not with_costs:
         return
     equal = matched(findings.matched, [])

@@ -12,7 +12,7 @@ from harness.analysis.evidence import skills_line
 from harness.analysis.measurement import covered
 from harness.analysis.money import Price, spending
 from harness.analysis.protocol import without_score
-from harness.analysis.summary import Summary, summarise
+from harness.analysis.summary import Summary, memory_words, summarise
 from harness.analysis.wording import n_of
 from harness.cli.places import resume_command
 from harness.cli.tables import scores_table
@@ -132,6 +132,8 @@ def _facts(summary: Summary, folder: RunFolder | None) -> list[str]:
         if cost["tokens"]:
             parts.append(f"{cost['tokens']:.0f} tokens")
         lines.append(f"{role:<9} {', '.join(parts)}")
+    if folder is not None:
+        lines.append(f"memory    {memory_words([summary.manifest])}")
     for name, counts in (("tries", summary.failures), ("workers", summary.deaths)):
         for role, kinds in counts.items():
             listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())

@@ -106,6 +106,7 @@ class _Config(_Open):
 class _Worker(_Open):
     device: str | None = None
     device_name: str | None = None
+    memory_bytes: Annotated[int, Field(gt=0)] | None = None
 
 
 class _Session(_Open):

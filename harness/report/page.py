@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.money import Spending
+from harness.analysis.summary import memory_words
 from harness.models import leakage, provenance
 from harness.models.bundled import is_miniature, suite_name
 from harness.report.chains import OUTCOMES, PAIRS, Card
@@ -152,6 +153,7 @@ def run_facts(label: str, run: LoggedRun, spent: Spending, notes: Sequence[str])
         ("budget", f"{config['budget']} draws a prompt"),
         ("benchmark", f"{benchmark['name']}, {manifest.prompt_set.count} prompts"),
         ("spent", str(spent)),
+        ("memory", memory_words([part.manifest for part in run.parts])),
         ("prompt set", manifest.prompt_set.digest[:16]),
         ("images per prompt", run.images_per_prompt),
         ("seeds" if len(run.parts) > 1 else "seed", ", ".join(map(str, run.seeds))),

@@ -30,6 +30,7 @@ JUDGE = ["--judge", "metric=clip-score"]
 METRIC = "tests.stubs:StubMetric"
 BOTH = ["--judge", "ensemble", "-J", f"members=clip-score,{METRIC}=faults"]
 RANKS = [*BOTH, "-J", "rule=mean-rank"]
+VQA = ["--judge", "ensemble=clip-score,vqa-score", "-J", "rule=mean-rank"]
 ACCEPT = ["-J", f"accept=clip-score:0.1,{METRIC}:5"]
 
 
@@ -136,6 +137,7 @@ def test_members_that_rank_decide_within_each_search(harness: Terminal, clip: Pa
     ranks_by = [*RANKS, "-J", "clip-score.weight=2.5"]
     assert harness(*RUN, *ranks_by, *metrics, *whole, "--out", "r") == 0, harness.err
     frame = package.load("r")
+    assert judge_of("r")["settings"]["clip-score.weight"] == 2.5
     members = frame["judge_members"].map(list).tolist()
     values = [(2.5 * row["clip-score"], row[METRIC]) for row in frame["metrics"]]
     assert [tuple(each) for each in members] == [pytest.approx(each) for each in values]
@@ -194,7 +196,13 @@ def test_members_that_rank_decide_within_each_search(harness: Terminal, clip: Pa
         ([*BOTH, *ACCEPT, "-J", "rule=minimum"], "lacks -J spread of 'clip-score'"),
         ([*BOTH, *ACCEPT, "-J", "spread=clip-score:1"], "is of the rule 'minimum'"),
         ([*RANKS, "--strategy", "particle-steering"], "only ranks the images of a search"),
-        ([*RANKS, "-J", "clip-score.weight=x"], "cannot take metric setting weight=x"),
+        ([*RANKS, "-J", "clip-score.weight=x"], "cannot take -J weight=x"),
+        ([*RANKS, "-J", "clip-score.wieght=2"], "did you mean 'weight'?"),
+        ([*JUDGE, "-J", "weight=x"], "cannot take -J weight=x"),
+        (["--judge", "metric=vqa-score", "-J", "backend=vllm"], "not asked through vLLM"),
+        (["--judge", "metric=vqa-score", "-J", "question=Good?"], "does not mention {prompt}"),
+        ([*VQA, "-J", "vqa-score.backend=vllm"], "not asked through vLLM"),
+        ([*VQA, "-J", "vqa-score.question=Good?"], "does not mention {prompt}"),
         ([*RANKS, "-J", "clip-scor.weight=2"], "no member that -J clip-scor.weight"),
         ([*JUDGE, "-J", "name=pick-score"], "is to be clip-score and pick-score"),
         (["--metrics", ","], "--metrics names none"),

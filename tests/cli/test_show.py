@@ -53,6 +53,32 @@ def test_what_nobody_knows_is_null(harness: Terminal, suite: Path) -> None:
     assert all(of["score"] is None for of in fields["scores"]["tags"].values())
 
 
+def test_peak_memory_is_told_by_role_and_never_a_zero(harness: Terminal, suite: Path) -> None:
+    assert harness("run", "--model", suite, *STUB, "--budget", "2", "--out", "r") == 0
+    assert re.search(
+        r"^memory    generator [\d.]+ GiB, .* \(one process for all\)$", harness.out, re.M
+    )
+    path = Path("r/manifest.json")
+    manifest = json.loads(path.read_text())
+
+    def cost(entry: object, code: int = 0) -> dict[str, dict[str, object]]:
+        manifest["sessions"][0]["workers"] = {"generator-0": {"memory_bytes": entry},
+                                              "generator-1": {}, "scorer-0": {}}  # fmt: skip
+        path.write_text(json.dumps(manifest))
+        assert harness("show", "r", "--json") == code
+        return dict(json.loads(harness.out)["cost"]) if not code else {}
+
+    own = manifest["sessions"][0]["workers"]["inline"]["memory_bytes"]
+    assert 2**20 < own < 2**40
+    assert cost(7 * 2**30)["generator"]["memory_bytes"] == 7 * 2**30
+    assert cost(7 * 2**30)["scorer"]["memory_bytes"] is None
+    assert harness("show", "r") == 0 and "memory    generator 7 GiB at most\n" in harness.out
+    assert cost(None)["generator"]["memory_bytes"] is None
+    assert harness("show", "r") == 0 and "memory    not recorded" in harness.out
+    for bad in (0, -1, "7", 7.5):
+        assert cost(bad, 1) == {} and "is damaged: sessions.0.workers" in harness.err
+
+
 def test_scored_images_have_their_own_numbers(harness: Terminal, images: Path) -> None:
     code = harness("score", images, "--out", "s", "--threads", "1")
     text = harness.out

@@ -76,8 +76,10 @@ class ExecutorContract:
         assert isinstance(made, Drawn)
         look = (Look(Prompt("0", "thing 0"), made.png),)
         executor.submit(Job(2, Role.SCORER, look))
-        (scored,) = finish(executor, 1)[0].answers
+        [outcome] = finish(executor, 1)
+        (scored,) = outcome.answers
         assert isinstance(scored, Response) and isinstance(scored.value, Score)
+        assert executor.describe()["workers"][outcome.worker]["memory_bytes"] > 2**20
         assert scored.value.detections
 
     def test_an_exception_is_an_outcome_and_the_worker_goes_on(

@@ -43,6 +43,12 @@ def test_built_in_suites_load_and_their_settings_are_valid(name: str) -> None:
     assert {part.role for part in overview(suite)} >= {Role.GENERATOR, Role.SCORER}
 
 
+@pytest.mark.parametrize("name", [n for n in SUITES.names() if not n.startswith("miniature")])
+def test_a_suite_of_full_size_names_its_judge_and_its_licence(name: str) -> None:
+    title = load_suite(name).title.lower()
+    assert "judged by" in title and ("licence" in title or "license" in title)
+
+
 def test_the_two_worlds_share_all_but_what_draws_and_judges() -> None:
     worlds = [load_suite(name) for name in ("miniature", "miniature-even")]
     own, even = ({r: s.spec(r).checkpoints for r in Role} for s in worlds)

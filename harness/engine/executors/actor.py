@@ -14,6 +14,7 @@ import ray
 from cachetools import LRUCache
 from ray.exceptions import RayError
 
+from harness.engine.device_memory import memory_held
 from harness.engine.devices import device_name
 from harness.engine.executors.base import Patience
 from harness.engine.failures import Failed
@@ -63,8 +64,8 @@ class Actor:
         """Run one batch. A failure is told apart here, where its class is known.
 
         Returns:
-            The answers or a failure; where images go by reference, new ones' pixels follow it, as
-            many values as there are items.
+            The answers with the most memory held so far, or a failure; where images go by
+            reference, new ones' pixels follow it, as many values as there are items.
         """
         assert self.worker is not None
         draws = self._by_reference and self._role is Role.GENERATOR
@@ -73,10 +74,11 @@ class Actor:
         except Exception as error:
             failed = Failed.of(error)
             return (failed, *(None for _ in items)) if draws else failed
+        memory = memory_held(self._setup.device)
         if not draws:
-            return answers
+            return answers, memory
         bare = [replace(answer, png=b"") for answer in answers if isinstance(answer, Drawn)]
-        return (bare, *(answer.png for answer in answers if isinstance(answer, Drawn)))
+        return ((bare, memory), *(answer.png for answer in answers if isinstance(answer, Drawn)))
 
 
 @dataclass
@@ -107,6 +109,8 @@ class Slot:
     given: int = 0
     node: str = ""
     where: dict[str, Any] = field(default_factory=dict)
+    memory: int = 0
+    """The most bytes that an actor in this place has held."""
 
     @property
     def ready(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.engine.deadline import watched
+from harness.engine.device_memory import memory_held
 from harness.engine.devices import device_name
 from harness.engine.executors.base import InDriver, Patience
 from harness.engine.failures import Failed
@@ -88,9 +89,10 @@ class InlineExecutor(InDriver):
         return [BatchResult(job, "inline", answers=tuple(answers))]
 
     def describe(self) -> dict[str, Any]:
-        """The device everything runs on, if anybody works."""
+        """The device everything runs on, if anybody works, and the most memory held so far."""
         device = self._setup.device
-        worker = {"inline": {"device": device, "device_name": device_name(device)}}
+        where = {"device": device, "device_name": device_name(device)}
+        worker = {"inline": {**where, "memory_bytes": memory_held(device) or None}}
         return {"executor": "inline", "workers": worker if self._roles else {}}
 
     def close(self) -> None:

@@ -192,7 +192,10 @@ class RayExecutor:
         """Describe which actor is where, on which GPUs, and which were lost."""
         return {
             "executor": "ray",
-            "workers": {slot.name: slot.where for slot in self._slots},
+            "workers": {
+                slot.name: {**slot.where, "memory_bytes": slot.memory or None}
+                for slot in self._slots
+            },
             "deaths": by_role(self._deaths.items()),
             "given_up": dict(self._given_up),
         }
@@ -274,9 +277,11 @@ class RayExecutor:
         if isinstance(answer, Failed):
             return BatchResult.failed(job, slot.name, answer)
         slot.warm = True
+        answers, memory = answer
+        slot.memory = max(slot.memory, memory)
         if made:
-            answer = [replace(a, png=Remote(ref)) for a, ref in zip(answer, made, strict=True)]
-        return BatchResult(job, slot.name, answers=tuple(answer))
+            answers = [replace(a, png=Remote(ref)) for a, ref in zip(answers, made, strict=True)]
+        return BatchResult(job, slot.name, answers=tuple(answers))
 
     def _died(self, slot: Slot, job: Job, failed: Failed) -> BatchResult:
         self._deaths[slot.role, failed.failure] += 1

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from benchmarks.base import Benchmark
 from harness.errors import BadAnswer, Failure, UsageError, did_you_mean
-from harness.models.metrics.together import Metrics, check, own, single
+from harness.models.metrics.together import Metrics, check, own, single, typed
 from harness.models.suites import ModelSpec
 from harness.options import build, resolved
 from harness.records import Ability, Cost, Image, Loading, Look, Prompt, Setting, Verdict
@@ -104,9 +104,14 @@ class EnsembleJudge:
         """Return options with their types (see `harness.models.base.JudgeFactory`).
 
         Raises:
-            UsageError: An unknown option, or a value that it does not take.
+            UsageError: An unknown option, or a value that one does not take.
         """
-        return resolved(_own(given)) | {name: given[name] for name in given if "." in name}
+        mine = _own(given)
+        settings = resolved(mine) | {name: given[name] for name in given if "." in name}
+        for name in _listed(mine.members):
+            members = typed(name, own(given, name))
+            settings |= {f"{name}.{option}": value for option, value in members.items()}
+        return settings
 
     @classmethod
     def check(
@@ -137,7 +142,8 @@ class EnsembleJudge:
                     f"its members are {', '.join(names)}",
                 )
         for name in names:
-            check(name, own(dict.fromkeys(parts), name), own(settings, name), benchmark)
+            theirs = own(dict.fromkeys(parts), name)
+            check(name, theirs, own(settings, name), benchmark, flag="-J")
 
     @classmethod
     def load(cls, loading: Loading, benchmark: Benchmark) -> EnsembleJudge:

@@ -7,16 +7,16 @@ and serves as judge, as held-out metric and for images from elsewhere.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from benchmarks.base import Benchmark
-from harness.errors import UsageError, did_you_mean
+from harness.errors import UsageError
 from harness.models.base import Metric
 from harness.models.judges.verdicts import of_metric
-from harness.models.metrics.together import check, single
+from harness.models.metrics.together import check, single, typed
 from harness.models.suites import ModelSpec
 from harness.options import build, resolved
 from harness.records import Ability, Cost, Image, Loading, Look, Prompt, Setting, Verdict
@@ -82,16 +82,10 @@ class MetricJudge:
         """Return options with their types (see `harness.models.base.JudgeFactory`).
 
         Raises:
-            UsageError: An unknown option, or a value that it does not take.
+            UsageError: A value that an option does not take.
         """
         mine, rest = _split(given)
-        settings = METRICS.get(mine.name).Settings
-        if strange := [name for name in rest if name not in settings.__dataclass_fields__]:
-            raise UsageError(
-                f"the judge metric={mine.name} has no option '{strange[0]}'",
-                did_you_mean(strange[0], ["accept", *settings.__dataclass_fields__]),
-            )
-        return resolved(mine) | resolved(build(settings, rest, flag="-J", title=mine.name))
+        return resolved(mine) | typed(mine.name, rest)
 
     @classmethod
     def check(
@@ -104,7 +98,7 @@ class MetricJudge:
                 checkpoint too few or too many.
         """
         own, rest = _split(settings)
-        check(own.name, dict.fromkeys(parts), rest, benchmark)
+        check(own.name, dict.fromkeys(parts), rest, benchmark, flag="-J", beside=["accept"])
 
     @classmethod
     def load(cls, loading: Loading, benchmark: Benchmark) -> MetricJudge:
@@ -116,10 +110,7 @@ class MetricJudge:
         """
         cls.check(loading.checkpoints, loading.settings, benchmark)
         own, rest = _split(loading.settings)
-        factory = METRICS.get(own.name)
-        metric = factory.load(
-            Loading(loading.checkpoints, loading.device, loading.dtype, loading.batch_size, rest)
-        )
+        metric = METRICS.get(own.name).load(replace(loading, settings=rest))
         return cls(metric, own.accept)
 
     def judge(

@@ -6,7 +6,7 @@ by "NAME.PART". So they are located, digested and compared as any other role's a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -131,13 +131,36 @@ def chosen(given: Sequence[str], base: ModelSpec, benchmark: Benchmark) -> Model
     )
 
 
+def typed(name: str, settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Return options of a metric with their types; what it does not have is for `check` to refuse.
+
+    Raises:
+        UsageError: An unknown metric, or a value that an option does not take.
+    """
+    kind = METRICS.get(name).Settings
+    known = {key: value for key, value in settings.items() if key in kind.__dataclass_fields__}
+    complete = options.resolved(options.build(kind, known, flag="-J", title=f"metric {name}"))
+    return {**settings, **{key: complete[key] for key in known}}
+
+
 def check(
     name: str,
     parts: Mapping[str, object],
     settings: Mapping[str, Setting],
     benchmark: Benchmark,
+    *,
+    flag: str = "metric setting",
+    beside: Collection[str] = (),
 ) -> None:
     """Refuse at planning time what a metric cannot be loaded with, or cannot measure.
+
+    Args:
+        name: The metric.
+        parts: Its checkpoints, by part.
+        settings: Its options.
+        benchmark: What the images are made for.
+        flag: How its options are given, for messages.
+        beside: Options of whoever is made of it, which a misspelt one may mean.
 
     Raises:
         UsageError: An unknown metric or option, a value that it does not take, a checkpoint too
@@ -146,7 +169,13 @@ def check(
     factory = METRICS.get(name)
     if own_check := getattr(factory, "check", None):
         own_check(parts, settings, benchmark)
-    options.build(factory.Settings, settings, flag="metric setting", title=f"metric {name}")
+    own_options = factory.Settings.__dataclass_fields__
+    if strange := [option for option in settings if option not in own_options]:
+        raise UsageError(
+            f"the metric '{name}' has no option '{strange[0]}'",
+            did_you_mean(strange[0], [*beside, *own_options]),
+        )
+    options.build(factory.Settings, settings, flag=flag, title=f"metric {name}")
     known = {*factory.checkpoints, factory.main_part, "processor"} - {""}
     for part in parts:
         if part not in known:
