@@ -39,18 +39,12 @@ class RunConfig(BaseModel):
     """One run.
 
     Attributes:
-        version: Of this record.
-        benchmark: Which prompts and scorer.
         tags: Only prompts of these tags; empty for all.
         limit: Only so many prompts, a stratified sample; None for all.
         replicates: Independent searches a prompt.
-        strategy: Which search.
         budget: The most draws a search may make.
-        seed: The run's seed.
-        suite: Name of the model suite.
         miniature: Whether the models are the bundled miniature, so that results say so.
         generator: The generator's spec, settings complete, dtype resolved.
-        judge: The judge's.
         scorer: The scorer's, or None for a benchmark without one.
         metric: That of the further metrics (`harness.models.metrics.together`), or None without.
         oracle: Whether the judge is the scorer itself.

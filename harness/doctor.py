@@ -29,10 +29,8 @@ class Check:
     """One check and what came of it.
 
     Attributes:
-        name: What was checked.
         ok: Whether it is well; None if it could not be made.
         detail: What was found, or what is missing.
-        hint: What to do if it is not well.
     """
 
     name: str
@@ -99,8 +97,7 @@ def check_mmdet() -> Check:
 def check_suites(devices: Sequence[str]) -> list[Check]:
     """For each suite: are its checkpoints here, and do its detectors and colours answer rightly?
 
-    Args:
-        devices: Torch devices; the questions are asked on each.
+    The questions are asked on each of the torch devices.
     """
     checks: list[Check] = []
     asked: list[tuple[ModelSpec, str]] = []  # suites may share a model

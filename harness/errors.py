@@ -65,11 +65,7 @@ class Failure(StrEnum):
 
 
 class BadAnswer(HarnessError):
-    """A model answered something that cannot be right.
-
-    Attributes:
-        failure: Of which kind.
-    """
+    """A model answered something that cannot be right."""
 
     def __init__(self, failure: Failure, message: str, hint: str = "") -> None:
         super().__init__(message, hint)

@@ -14,8 +14,7 @@ from typing import Any
 def count(forward: Callable[[], Any]) -> float:
     """FLOPs of one call, a multiply-add counted as two; elementwise work is not counted.
 
-    Args:
-        forward: Runs the pass to be counted. Gradients are off during the call.
+    Gradients are off during the call.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -35,7 +35,6 @@ class Resolver:
 
     Attributes:
         generators: The generator's identity, part of every draw's, by the rows of its batches.
-        seed: The run's seed.
         settings: The run's sampler settings, complete.
         kind: What requests must have in common to share a batch, beside its rows.
         rows: Rows of a batch, by round; the last holds for all later rounds.
@@ -49,12 +48,7 @@ class Resolver:
 
     @classmethod
     def of(cls, config: RunConfig, factory: Any = None) -> Resolver:
-        """Return the resolver of a run.
-
-        Args:
-            config: The run's.
-            factory: The generator's class; without it batches have the usual shapes.
-        """
+        """Return a run's resolver; without its generator's class batches have the usual shapes."""
         spec = config.generator
         rows = config.batch_rows or (spec.batch_size,)
         names = {size: generator_identity(config, size) for size in rows}
@@ -72,14 +66,9 @@ class Resolver:
         round: int = 1,
         earlier: Earlier | None = None,
     ) -> Request[Any]:
-        """Return a draw with its defaults filled in and its identity.
+        """Return a draw of a search's round, from 1, with its defaults filled in and its identity.
 
-        Args:
-            prompt: What is searched for.
-            replicate: Which independent search of the prompt.
-            draw: The strategy's request.
-            round: In which of its search's rounds, from 1.
-            earlier: Draws of the search that it may start from; it joins them if it has a stop.
+        It may start from earlier draws of the search, which it joins if it has a stop.
 
         Raises:
             ValueError: A setting is NaN or infinite, so that nothing can be hashed; or the draw
@@ -142,10 +131,8 @@ def judge_seed(draw_id: str) -> int:
 def generator_identity(config: RunConfig, rows: int | None = None) -> str:
     """Return the identity of a config's generator, part of every draw's.
 
-    Args:
-        config: The run's.
-        rows: Rows of the batch; None for the config's batch size. A draw is the same whether this
-            was one of a ladder's sizes or the run's only one.
+    For a batch of so many rows, or the config's batch size: a draw is the same whether this was
+    one of a ladder's sizes or the run's only one.
     """
     prefix = f"{Role.GENERATOR}."
     own = {

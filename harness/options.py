@@ -39,10 +39,10 @@ def build(
     title: str = "",
     defaults: Mapping[str, Any] | None = None,
 ) -> T:
-    """Make a plug-in from its options.
+    """Make a plug-in, a dataclass, from its options.
 
     Args:
-        plugin: A dataclass.
+        plugin: The class.
         options: Values by field name; strings are converted to the field's type.
         flag: How such options are given on the command line ("-S"), for messages.
         title: What the plug-in is called in messages; by default its name.
@@ -76,12 +76,7 @@ def build(
 
 
 def describe(plugin: type, defaults: Mapping[str, Any] = MappingProxyType({})) -> str:
-    """Return the options with their defaults and what they take, on one line.
-
-    Args:
-        plugin: A dataclass.
-        defaults: Values that hold where none is given, other than the plug-in's own.
-    """
+    """Return a dataclass's options with their defaults and what they take, on one line."""
     schema = TypeAdapter(plugin).json_schema()["properties"]
     parts = []
     for field in dataclasses.fields(plugin):

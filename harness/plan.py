@@ -25,7 +25,7 @@ from harness.models.metrics.together import chosen, metric_names
 from harness.models.remote_code import remote_code
 from harness.models.suites import ModelSpec, Suite, load_suite, sampler_settings
 from harness.options import build, resolved
-from harness.prompts import select_prompts
+from harness.prompts import benchmark_of, select_prompts
 from harness.records import (
     LARGEST_BATCH,
     LARGEST_SEED,
@@ -91,8 +91,6 @@ class Plan:
 
     Attributes:
         config: What determines its content.
-        prompts: The prompts, in order.
-        strategy: The search.
         paths: Where each checkpoint lies here.
         recorded: Prompt and replicate of each search, in order, where images are there already
             and prompts may have different numbers of them.
@@ -239,11 +237,7 @@ def plan(ask: Ask) -> Plan:
 
 
 def _check_sizes(ask: Ask) -> None:
-    """Refuse what no manifest may hold.
-
-    Raises:
-        UsageError: A number is too large.
-    """
+    """Refuse what no manifest may hold."""
     for flag, value, most in (
         ("--budget", ask.budget, MOST_DRAWS),
         ("--replicates", ask.replicates, MOST_REPLICATES),
@@ -258,10 +252,8 @@ def _check_sizes(ask: Ask) -> None:
 def replan(config: RunConfig, stored: Sequence[Prompt] = ()) -> Plan:
     """The plan of a run that was started before, from its manifest's config.
 
-    Args:
-        config: What it was started with.
-        stored: The prompts in its folder, for where their source is gone. One that gives others
-            than these is no reason to go on: whoever edited it expects to find the change.
+    The prompts in its folder are for where their source is gone. One that gives others than these
+    is no reason to go on: whoever edited it expects to find the change.
 
     Raises:
         ImportRefused: The config names code by import path, and that was not allowed.
@@ -269,7 +261,7 @@ def replan(config: RunConfig, stored: Sequence[Prompt] = ()) -> Plan:
         HarnessError: A checkpoint is missing here, or is not the one the run began with.
     """
     strategy = build(STRATEGIES.get(config.strategy.name), config.strategy.options, flag="-S")
-    benchmark = build(BENCHMARKS.get(config.benchmark.name), config.benchmark.options, flag="-B")
+    benchmark = benchmark_of(config)
     # Workers import them later, in processes of their own, and ask nobody.
     GENERATORS.get(config.generator.kind)
     JUDGES.get(config.judge.kind)
@@ -280,13 +272,9 @@ def replan(config: RunConfig, stored: Sequence[Prompt] = ()) -> Plan:
             "done with --plugins only",
             "add --plugins if the run is yours or you trust it",
         )
-    specs = {Role.GENERATOR: config.generator, Role.JUDGE: config.judge}
-    if config.scorer is not None:
-        specs[Role.SCORER] = config.scorer
-    if config.metric is not None:
-        specs[Role.METRIC] = config.metric
-        for name in metric_names(config.metric):
-            METRICS.get(name)
+    for name in metric_names(config.metric):
+        METRICS.get(name)
+    specs = config.specs
     paths = locate(specs)
     for spec in specs.values():
         with remote_code(trusted=spec.trust_remote_code):  # refused unless it is allowed
@@ -358,12 +346,8 @@ def _check_adapters(generator: ModelSpec) -> None:
 def scorer_spec(benchmark: Benchmark, suite: ModelSpec, given: Mapping[str, str]) -> ModelSpec:
     """Return the scorer of a benchmark: its own parts, with a suite's and the user's references.
 
-    Args:
-        benchmark: A benchmark with a scorer.
-        suite: The suite's scorer. If none of its parts is the benchmark's, it is another one's:
-            the benchmark's own references are taken, and of the suite's only its number format
-            and batch size.
-        given: The user's references, by part.
+    If none of the parts of the suite's scorer is the benchmark's, it is another one's: the
+    benchmark's own references are taken, and of the suite's only number format and batch size.
 
     Raises:
         UsageError: A part that the scorer does not have, or one that nobody names.

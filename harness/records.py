@@ -49,7 +49,6 @@ class Prompt:
 
     Attributes:
         id: Unique within the benchmark and stable between runs; noise seeds hang on it.
-        text: What the generator is asked for.
         tag: The group it is reported under (GenEval's task), or "" without groups.
         metadata: What the scorer needs to know, JSON-like. Strategies never see it.
     """
@@ -66,7 +65,6 @@ class Feedback:
 
     Attributes:
         draw_id: Identity of the draw whose image it is.
-        sentence: What was wrong with it.
     """
 
     draw_id: str
@@ -159,7 +157,6 @@ class Reply:
     """An answered question.
 
     Attributes:
-        question: What was asked.
         text: The judge's answer; "" if there is none.
         error: Why there is none, or None.
     """
@@ -182,7 +179,6 @@ class Request(Generic[Picture]):
 
     Attributes:
         id: The draw's identity, a hash of the other fields (`harness.identity`).
-        text: The prompt.
         noise: (seed, cosine) pairs: the first seed's noise is turned towards each further one's
             (`harness.models.noise` makes the tensor). The first cosine is 1.
         settings: Sampler settings, complete.
@@ -264,8 +260,6 @@ class Look(Generic[Picture]):
     """An image to be judged, scored or measured.
 
     Attributes:
-        prompt: What it was made for.
-        image: The image.
         seed: For a judge that samples its answer; derived from the draw's identity.
     """
 
@@ -281,7 +275,6 @@ class Loading:
     Attributes:
         checkpoints: Local folder of each part, by the part's name in the suite. An oracle gets the
             scorer's.
-        device: A torch device.
         dtype: "auto" (bfloat16 on a GPU, float32 on a CPU), "float32", "bfloat16" or "float16".
         batch_size: Rows of the one batch shape it runs at.
         settings: Further settings, as the suite gives them. A generator's are sampler settings
@@ -300,9 +293,6 @@ class Inquiry(Generic[Picture]):
     """A question resolved: what a judge that replies is asked.
 
     Attributes:
-        prompt: What the search is for.
-        text: The question.
-        images: The images that go along.
         seed: For a judge that samples its answer.
     """
 
@@ -337,8 +327,6 @@ class Candidate:
     """An answered draw, as a strategy sees it.
 
     Attributes:
-        draw: The request it answers.
-        id: The draw's identity.
         image: Digest of the pixels, or None if the draw failed.
         verdict: The judge's, or None if the draw failed.
         error: Why the draw failed, or None.
@@ -374,7 +362,6 @@ class Task:
     """A strategy's view of one search: the prompt's text, never its answer key.
 
     Attributes:
-        prompt: The prompt's text.
         budget: The most this search may spend, in whole draws. A draw of fewer steps than `steps`
             counts its share.
         seed: 64-bit seed for the strategy's own choices, derived from the run's seed, the
@@ -393,7 +380,6 @@ class Detection:
     """One object a detector found, as it is logged.
 
     Attributes:
-        label: Class name.
         box: x0, y0, x1, y1 in pixels.
         score: Confidence between 0 and 1.
         color: What the colour classifier calls it, or None if it was not asked.
@@ -410,7 +396,6 @@ class Answer:
     """One question about an image and how a model answered it, as it is logged.
 
     Attributes:
-        question: What was asked.
         expected: The answer that the prompt calls for.
         answer: The model's; "" where only a probability was taken.
         probability: That the model gave to the expected answer, as the benchmark counts it (a sum

@@ -35,10 +35,9 @@ class ImportRefused(UsageError):
 
 @contextmanager
 def import_paths(*, allowed: bool) -> Iterator[None]:
-    """Within it, what is named by import path is imported, or refused.
+    """Within it, what is named by import path is imported if allowed, or refused.
 
-    Args:
-        allowed: Which of the two; refused is also the rule outside of any such block.
+    Refused is also the rule outside of any such block.
     """
     before = _allowed.set(allowed)
     try:
@@ -63,7 +62,6 @@ class Registry:
 
     Attributes:
         kind: What one entry is called in messages ("strategy").
-        group: The entry-point group third parties use.
         builtins: Name to "module:attribute" of what ships with the project.
     """
 

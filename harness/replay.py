@@ -41,7 +41,6 @@ class MissingDraw:
     """A draw or a question that a strategy asked for and the log does not hold.
 
     Attributes:
-        index: Its index.
         differing: Fields in which the logged one of this index is another, or what the draw is
             that no logged one is; "" if nothing is to be said.
         kind: "draw" or "question".
@@ -61,10 +60,7 @@ class Replayed:
         missing: Draws that it asked for and the log does not hold. The search goes no further than
             the round that they belong to.
         surplus: Indices of logged draws that it never asked for.
-        rounds: Rounds in which it asked.
         selected: Index of the draw that it selected, or None.
-        error: Why it failed, or None.
-        questions: How many questions it asked.
     """
 
     asked: tuple[int, ...]
@@ -151,11 +147,9 @@ class Answers(Protocol):
 
 
 def replay(search: Search, answers: Answers) -> Replayed:
-    """Drive a search from its start, answered from a log.
+    """Drive a search that is not started yet, answered from a log.
 
-    Args:
-        search: Not started yet; its budget and strategy need not be the logged ones.
-        answers: What the log holds.
+    Its budget and strategy need not be the logged ones.
     """
     asked: list[int] = []
     missing: list[MissingDraw] = []
@@ -191,9 +185,7 @@ def replay(search: Search, answers: Answers) -> Replayed:
 def by_search(rows: pa.Table, name: str = "candidates") -> Iterator[tuple[SearchKey, list[Row]]]:
     """Yield the rows of each search, in order of their index; a few thousand rows at a time.
 
-    Args:
-        rows: Rows of a table of the log, with the columns that name a row.
-        name: Which table.
+    They are of the named table of the log, with the columns that name a row.
     """
     table = rows.sort_by([(key, "ascending") for key in KEYS[name]])
     listed = (row for piece in table.to_batches(max_chunksize=_PIECE) for row in piece.to_pylist())

@@ -72,18 +72,12 @@ def config_digest(config: Mapping[str, Any]) -> str:
 
 
 def seed(run_seed: int, prompt_id: str, replicate: int, index: int, purpose: str) -> int:
-    """A 63-bit seed for one purpose of one draw.
+    """A 63-bit seed for one purpose ("noise", "strategy", …) of one draw.
 
     The strategy's name is deliberately absent: strategies that draw the same index for the
     same prompt and replicate get the same noise, so their difference is measured pairwise.
-    (63 bits, since a signed 64-bit column and torch's generators both hold them.)
-
-    Args:
-        run_seed: The run's seed.
-        prompt_id: The prompt's id within its benchmark.
-        replicate: Which independent search of the prompt, from 0.
-        index: The draw's index in its search; -1 for what belongs to the search as a whole.
-        purpose: "noise", "strategy", "judge", …
+    (63 bits, since a signed 64-bit column and torch's generators both hold them.) The index is -1
+    for what belongs to the search as a whole.
     """
     name = canonical_json(["seed", run_seed, prompt_id, replicate, index, purpose])
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
@@ -129,12 +123,8 @@ def draw_id(
 def recorded_id(prompt_id: str, replicate: int, index: int, image: str | None) -> str:
     """A draw's identity where nobody knows what determined its pixels: its place and its image.
 
-    Args:
-        prompt_id: The prompt's id.
-        replicate: Which search of the prompt. The first has the ids that it had when an imported
-            prompt could have no other.
-        index: The draw's index in its search.
-        image: Digest of its pixels, or None if the image is not there.
+    The first replicate has the ids that it had when an imported prompt could have no other; the
+    image is the digest of its pixels, None without one.
 
     Returns:
         32 hex characters (128 bits).

@@ -45,10 +45,6 @@ def read_text(path: Path, *, limit: int = MAX_BYTES) -> str:
 
     Links are followed. Callers that confine a file to a folder resolve it first.
 
-    Args:
-        path: The file.
-        limit: The largest file to read, in bytes.
-
     Raises:
         UsageError: The file is missing, no regular file, larger than the limit, unreadable, or not
             text in the encoding that its mark says (UTF-8 without one). The message names the
@@ -101,11 +97,7 @@ def is_encodable(text: str) -> bool:
 
 
 def parse_json(text: str, *, nan_is_null: bool = False) -> Any:
-    """Parse one JSON value strictly.
-
-    Args:
-        text: The value's text.
-        nan_is_null: Read NaN and infinities, which Python writes and JSON has not, as null.
+    """Parse one JSON value strictly; NaN and infinities, which JSON has not, may be read as null.
 
     Raises:
         ValueError: The text is not one JSON value, is nested too deeply, has a key twice in one

@@ -187,12 +187,10 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def tracking(
     names: Sequence[str], folder: RunFolder, warn: Callable[[str], None]
 ) -> Iterator[Callable[[Progress], None]]:
-    """Feed trackers; yields what to call with the progress.
+    """Feed trackers named as in `TRACKERS`; yields what to call with the progress.
 
-    Args:
-        names: Of `TRACKERS`.
-        folder: The run's; its manifest is there with the first progress.
-        warn: Called once with a sentence for a tracker that fails.
+    The run's manifest is there with the first progress. `warn` is called once with a sentence for
+    a tracker that fails.
     """
     with ExitStack() as stack:
         feeds = [_Feed(name, TRACKERS[name](folder), folder, warn) for name in names]

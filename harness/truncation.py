@@ -27,10 +27,6 @@ MOST_NAMED = 5
 def truncation_of(factory: Any, checkpoints: Mapping[str, Path]) -> Truncation | None:
     """Return what tells which texts of a request a generator cuts; None if it cannot tell.
 
-    Args:
-        factory: The generator's class (`harness.models.base.GeneratorFactory`).
-        checkpoints: Local folder of each of its parts.
-
     Raises:
         HarnessError: A checkpoint is damaged.
     """
@@ -44,7 +40,6 @@ class Truncated:
     """The prompts of which texts are cut.
 
     Attributes:
-        prompts: How many there are.
         known: Of how many of them it is known whether texts are cut.
         ids: By text (of `TEXTS`), the ids of the prompts for which it is cut, in order.
     """
@@ -57,10 +52,8 @@ class Truncated:
     def of(cls, prompts: int, texts: Iterable[tuple[str, Collection[str] | None]]) -> Truncated:
         """Collect what is known of each prompt, or each draw.
 
-        Args:
-            prompts: How many prompts there are.
-            texts: Pairs of a prompt's id and which texts of a request for it are cut, None where
-                nobody knows.
+        `texts` are pairs of a prompt's id and which texts of a request for it are cut, None where
+        nobody knows.
         """
         known: set[str] = set()
         ids: dict[str, set[str]] = {text: set() for text in TEXTS}

@@ -52,11 +52,8 @@ class Bank(Strategy):
     """
 
     name: ClassVar[str] = "bank"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.PARTIAL})
     previews: Annotated[str, readable_by(_places)] = "0.25,0.5"
-
-    def needs(self) -> frozenset[Ability]:
-        """Return the ability to stop on the way and to go on."""
-        return frozenset({Ability.PARTIAL})
 
     def check(self, steps: int) -> None:
         """Refuse a preview that a draw has no step for."""

@@ -33,6 +33,9 @@ class Strategy(ABC):
     name: ClassVar[str]
     """What it is called on the command line and in the log."""
 
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
+    """What it asks of models that not every model can do, whatever its options: see `needs`."""
+
     can_rehearse: ClassVar[bool] = True
     """Whether a few dozen of its searches may be driven with made-up answers before a run, to see
     how many draws each round brings. False for one whose own work takes time or money."""
@@ -65,7 +68,7 @@ class Strategy(ABC):
         questions. A plan whose models lack one is refused; a search that does what its strategy
         does not name here fails.
         """
-        return frozenset()
+        return self.abilities
 
     def check(self, steps: int) -> None:
         """See that its options go together, and with draws of so many steps.

@@ -19,17 +19,11 @@ def feedback_on(candidates: Sequence[Candidate]) -> list[Feedback]:
 def choose(
     pairs: Sequence[Feedback], size: int, rng: random.Random, *, distinct: bool = True
 ) -> tuple[Feedback, ...]:
-    """The pairs that go into a context of limited size, as Reflect-DiT chooses them.
+    """The pairs, oldest first, that go into a context of limited size, as Reflect-DiT chooses them.
 
     All of them while they fit; afterwards a random sample, without replacement, of the pairs
     with distinct sentences (the first pair of each), so that a judge which repeats itself does
-    not fill the context with one complaint (arXiv 2503.12271 and its public script).
-
-    Args:
-        pairs: All feedback so far, oldest first.
-        size: The most pairs the generator is given.
-        rng: The search's own random numbers.
-        distinct: Whether a sentence counts once; otherwise the sample is of all pairs.
+    not fill the context with one complaint (arXiv 2503.12271 and its public script); or of all.
     """
     if len(pairs) <= size:
         return tuple(pairs)

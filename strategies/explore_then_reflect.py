@@ -29,13 +29,10 @@ class ExploreThenReflect(Strategy):
     """
 
     name: ClassVar[str] = "explore-then-reflect"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     budget_only_limits: ClassVar[bool] = True
     explore: Annotated[int, Field(ge=1)] = 4
     context: Annotated[int, Field(ge=1)] = 3
-
-    def needs(self) -> frozenset[Ability]:
-        """Return the ability to take and to give feedback."""
-        return frozenset({Ability.FEEDBACK})
 
     def search(self, task: Task) -> Rounds:
         """Explore in one round, then reflect one draw at a time."""

@@ -30,14 +30,11 @@ class Funnel(Strategy):
     """
 
     name: ClassVar[str] = "funnel"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.PARTIAL, Ability.FEEDBACK})
     needs_judge: ClassVar[bool] = True
     wide: Annotated[float, Field(gt=0.0, le=1.0)] = 0.4
     schedule: Schedule = "0.25:0.5,0.5:0.25"
     context: Annotated[int, Field(ge=1)] = 3
-
-    def needs(self) -> frozenset[Ability]:
-        """Return the abilities to stop on the way, and to take and give feedback."""
-        return frozenset({Ability.PARTIAL, Ability.FEEDBACK})
 
     def search(self, task: Task) -> Rounds:
         """Prune, then reflect until an image is accepted or the budget is spent."""

@@ -40,6 +40,7 @@ class ParticleSteering(Strategy):
     """
 
     name: ClassVar[str] = "particle-steering"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.PARTIAL})
     needs_judge: ClassVar[bool] = True
     needs_scale: ClassVar[bool] = True
     particles: Annotated[int, Field(ge=0)] = 0
@@ -51,10 +52,6 @@ class ParticleSteering(Strategy):
     adaptive: bool = True
     renoise: Annotated[int, Field(ge=0)] = 1
     official: bool = False
-
-    def needs(self) -> frozenset[Ability]:
-        """Return the ability to stop on the way and to go on."""
-        return frozenset({Ability.PARTIAL})
 
     def check(self, steps: int) -> None:
         """Refuse looks that end before they begin, and a population of one."""

@@ -28,12 +28,9 @@ class Prune(Strategy):
     """
 
     name: ClassVar[str] = "prune"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.PARTIAL})
     needs_judge: ClassVar[bool] = True
     schedule: Schedule = "0.25:0.5,0.5:0.25"
-
-    def needs(self) -> frozenset[Ability]:
-        """Return the ability to stop on the way and to go on."""
-        return frozenset({Ability.PARTIAL})
 
     def search(self, task: Task) -> Rounds:
         """Begin as many draws as the schedule allows; cut them down; return the best."""
@@ -44,12 +41,7 @@ class Prune(Strategy):
 def pruned(
     task: Task, text: str, allowed: int
 ) -> Generator[Sequence[Draw], Sequence[Any], tuple[list[Candidate], list[Candidate]]]:
-    """Prune by a schedule; a part of a search, with draw indices from 0.
-
-    Args:
-        task: The search's.
-        text: The schedule.
-        allowed: Steps that may be made.
+    """Prune by a schedule; a part of a search, of so many steps, with draw indices from 0.
 
     Returns:
         The finished candidates and the previews, failed ones included.

@@ -35,15 +35,12 @@ class Reflect(Strategy):
     """
 
     name: ClassVar[str] = "reflect"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     budget_only_limits: ClassVar[bool] = True
     context: Annotated[int, Field(ge=1)] = 3
     distinct: bool = True
     accept: Annotated[int, Field(ge=1)] = 1
     select: Literal["last", "best"] = "last"
-
-    def needs(self) -> frozenset[Ability]:
-        """Return the ability to take and to give feedback."""
-        return frozenset({Ability.FEEDBACK})
 
     def search(self, task: Task) -> Rounds:
         """Draw one at a time until enough is accepted or the budget is spent."""

@@ -29,14 +29,11 @@ class ReflectBeam(Strategy):
     """
 
     name: ClassVar[str] = "reflect-beam"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     budget_only_limits: ClassVar[bool] = True
     width: Annotated[int, Field(ge=1)] = 2
     branch: Annotated[int, Field(ge=1)] = 2
     context: Annotated[int, Field(ge=1)] = 3
-
-    def needs(self) -> frozenset[Ability]:
-        """Return the ability to take and to give feedback."""
-        return frozenset({Ability.FEEDBACK})
 
     def search(self, task: Task) -> Rounds:
         """Advance all chains a round at a time until one is accepted or the budget is spent."""

@@ -26,13 +26,10 @@ class ReflectOrRestart(Strategy):
     """
 
     name: ClassVar[str] = "reflect-or-restart"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     budget_only_limits: ClassVar[bool] = True
     patience: Annotated[int, Field(ge=1)] = 3
     context: Annotated[int, Field(ge=1)] = 3
-
-    def needs(self) -> frozenset[Ability]:
-        """Return the ability to take and to give feedback."""
-        return frozenset({Ability.FEEDBACK})
 
     def search(self, task: Task) -> Rounds:
         """Draw one at a time, restarting stuck chains, until accepted or out of budget."""

@@ -43,16 +43,11 @@ def parse(text: str) -> list[tuple[float, float]]:
 
 @lru_cache(maxsize=64)  # every search of a run asks for the same
 def plan(text: str, steps: int, allowed: int) -> tuple[int, list[Cut]]:
-    """Return how many draws can be begun, and where how many of them go on.
-
-    Args:
-        text: The schedule.
-        steps: Of a whole draw.
-        allowed: Steps that may be made in all.
+    """Return how many draws of so many steps can be begun, and where how many of them go on.
 
     Returns:
-        The most draws whose steps are allowed, at least 1, and the cuts. Places that fall on the
-        same step are one cut; a cut that would come after the last step but one is none.
+        The most draws whose steps are allowed in all, at least 1, and the cuts. Places that fall on
+        the same step are one cut; a cut that would come after the last step but one is none.
     """
     pairs = parse(text)
 

@@ -42,15 +42,12 @@ class Threshold(Strategy):
     """
 
     name: ClassVar[str] = "threshold"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.PARTIAL})
     needs_judge: ClassVar[bool] = True
     needs_scale: ClassVar[bool] = True
     bar: float = 0.5
     looks: Annotated[str, readable_by(places)] = "0.25,0.5"
     at_once: Annotated[int, Field(ge=1)] = 1
-
-    def needs(self) -> frozenset[Ability]:
-        """Return the ability to stop on the way and to go on."""
-        return frozenset({Ability.PARTIAL})
 
     def search(self, task: Task) -> Rounds:
         """Follow trajectories until one is accepted or the budget is spent."""

@@ -32,13 +32,8 @@ def stop_at(step: int, steps: int) -> int | None:
 def continued(
     candidate: Candidate, index: int, step: int, steps: int, renoise: int | None = None
 ) -> Draw:
-    """Return the draw that goes on from a candidate's stop to a step.
+    """Return the draw that goes on from where a candidate stopped to a step.
 
-    Args:
-        candidate: A preview.
-        index: Of the new draw.
-        step: Where it stops.
-        steps: Of a whole draw.
-        renoise: Step to whose noise level the state is taken back first, or None.
+    With `renoise`, its state is taken back first to the noise level of that step.
     """
     return Draw(index, start=Start(candidate.id, renoise), stop=stop_at(step, steps))

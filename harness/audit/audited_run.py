@@ -49,15 +49,9 @@ class Options:
     """Options of an audit.
 
     Attributes:
-        regenerate: How many draws to make again.
-        rescore: How many verdicts to ask for again.
-        seed: Of the choice of both.
-        against: Another run to hold it against.
         published: A published score to hold it against, in words of its row
             (`harness.audit.checks.published.select`).
         report: Folder of the report to check; the run's own `report` folder by default.
-        report_seed: Seed that the report was written with.
-        device: Where models run.
         plugins: Import plug-ins that the manifest names by import path. A stranger's manifest
             must not decide what code is imported here.
     """
@@ -78,8 +72,6 @@ class AuditedRun:
     """A run under audit. Has state: what was read of it so far.
 
     Attributes:
-        folder: Where it lies.
-        options: What to do with it.
         bundled_images: "all", "selected" or "none" where a bundle left images out; else None, and
             the config says it.
         loaded: Models that were loaded; several runs may share them.
@@ -114,12 +106,9 @@ class AuditedRun:
         return own if own == "none" else self.bundled_images or own
 
     def image(self, digest: str | None) -> bytes | None:
-        """An image of the run, encoded; None if it is not here, or shows other pixels.
+        """Return an image of the run, encoded; None if it is not here, or shows other pixels.
 
         Nobody judges what has not passed here.
-
-        Args:
-            digest: Of its pixels, as a row names it.
         """
         if digest is None or not _DIGEST.fullmatch(digest):
             return None
@@ -140,12 +129,8 @@ class AuditedRun:
 
     def plugin(self, registry: Registry, named: str) -> Any:
         """Return the plug-in that a name in the manifest stands for."""
-        try:
-            with import_paths(allowed=self.options.plugins):
-                return registry.get(named)
-        except HarnessError as error:
-            message = "; ".join(filter(None, (error.message, error.hint)))
-            raise CannotCheck(message) from error
+        with checkable(hints=True), import_paths(allowed=self.options.plugins):
+            return registry.get(named)
 
     @contextmanager
     def trusting(self, spec: ModelSpec) -> Iterator[None]:
@@ -162,10 +147,8 @@ class AuditedRun:
 
     def _built(self, registry: Registry, plugin: Plugin, flag: str) -> Any:
         cls = self.plugin(registry, plugin.name)
-        try:
+        with checkable(hints=True):
             return build(cls, plugin.options, flag=flag)
-        except HarnessError as error:
-            raise CannotCheck(f"{error.message}; {error.hint}") from error
 
     @cached_property
     def strategy(self) -> Strategy:

@@ -124,11 +124,7 @@ class _Bounded(io.BufferedReader):
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read bytes.
-
-        Raises:
-            ValueError: More are asked for than the list of a bundle's files may have.
-        """
+        """Read bytes, if no more are asked for than the list of a bundle's files may have."""
         if size is None or size < 0:
             size = os.fstat(self.fileno()).st_size - self.tell()
         if size > LARGEST_DIRECTORY:

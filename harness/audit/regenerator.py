@@ -53,13 +53,9 @@ def sample(
     purpose: str,
     among: Callable[[Row], bool] = lambda row: row["image"] is not None,
 ) -> list[Sampled]:
-    """A seeded choice of draws; those with feedback or a start come first by half.
+    """A seeded choice of draws for a purpose; those with feedback or a start come first by half.
 
-    Args:
-        run: The run.
-        number: How many.
-        purpose: Choices for different purposes are independent.
-        among: Which draws to choose from; all that have an image by default.
+    Choices for different purposes are independent; of all draws that have an image by default.
     """
     plain: list[Sampled] = []
     referring: list[Sampled] = []
@@ -93,10 +89,7 @@ def setup(run: AuditedRun, role: Role) -> Setup:
     with checkable(), run.trusting(config.specs[role]):
         pass
     return Setup(
-        config,
-        {role: checkpoints_here(run, role)},
-        run.options.device,
-        plugins=run.options.plugins,
+        config, {role: checkpoints_here(run, role)}, run.options.device, plugins=run.options.plugins
     )
 
 

@@ -28,8 +28,6 @@ class Result:
     """The result of one check.
 
     Attributes:
-        looked_at: What was looked at, and how much of it.
-        outcome: Pass, fail, not applicable or claimed.
         evidence: What was seen, or why nothing could be; the most important first.
         check: The check's name, once it is carried out.
     """
@@ -50,12 +48,13 @@ class CannotCheck(Exception):
 
 
 @contextmanager
-def checkable() -> Iterator[None]:
-    """Turn what the harness refuses into a check that does not apply."""
+def checkable(*, hints: bool = False) -> Iterator[None]:
+    """Turn what the harness refuses into a check that does not apply, for its reason."""
     try:
         yield
     except HarnessError as error:
-        raise CannotCheck(error.message) from error
+        parts = (error.message, error.hint if hints else "")
+        raise CannotCheck("; ".join(filter(None, parts))) from error
 
 
 class Problems:

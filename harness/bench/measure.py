@@ -86,7 +86,6 @@ class _Regime:
     """One run's work, as the engine did it once.
 
     Attributes:
-        plan: The run.
         items: What each role was asked, in this order.
         full: The same in batches as full as they can be.
         fill: Share of the rows of each role's batches that were asked for.
@@ -123,13 +122,8 @@ def measure(
 ) -> list[Measured]:
     """Do the work of each plan in every way, several times each, after one warm-up of all.
 
-    Args:
-        plans: Any runs of the same models.
-        rounds: How often.
-        device: A torch device.
-        workers: Measure the engine on so many Ray workers of each role, too, which share the
-            plan's threads; 0 leaves it out.
-        observe: Called with how many rounds are done, of how many.
+    The engine is measured on so many Ray workers of each role, too, which share the plan's
+    threads; 0 leaves that out. `observe` is called with how many rounds are done, of how many.
 
     Returns:
         One measurement a plan, in order.

@@ -21,7 +21,6 @@ class Round:
     """One round of one way.
 
     Attributes:
-        seconds: Wall time.
         models: Of these, seconds inside each role's model.
         busy: Processor cores that other processes kept busy meanwhile; None where other
             processes did the work.
@@ -34,13 +33,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Ratio:
-    """The speed relative to another way, round against round of the same number.
-
-    Attributes:
-        median: In the median round.
-        least: In the worst.
-        most: In the best.
-    """
+    """The speed relative to another way, round against round of the same number."""
 
     median: float
     least: float
@@ -62,7 +55,6 @@ class Side:
 
     Attributes:
         draws: Images a round.
-        rounds: What each took.
     """
 
     draws: int
@@ -136,9 +128,7 @@ class Measured:
     Attributes:
         sides: By name: `bare` (the fullest batches, nothing else), `engine`, `single` (one image
             at a time), and `workers` if it was asked for.
-        draws: Images of a round.
         fill: Share of the rows of each role's batches that were real, in the engine's run.
-        cores: Processor cores of the machine.
         memory_bytes: The most memory held on the device, all models together.
     """
 

@@ -34,11 +34,7 @@ if TYPE_CHECKING:
 @click.option("--plugins", is_flag=True,
               help="Import plug-ins that a manifest names by import path.")  # fmt: skip
 def audit(
-    runs: tuple[Path, ...],
-    published: str | None,
-    out: Path | None,
-    device: str,
-    **rest: Any,
+    runs: tuple[Path, ...], published: str | None, out: Path | None, device: str, **rest: Any
 ) -> int:
     """Check the runs in the folders or bundles RUN… and print a table for each.
 

@@ -19,10 +19,9 @@ def convert_detector(checkpoint: Path, out: Path) -> None:
     Neither mmdet nor the code that a pickle may carry is run. Every weight of the file is used
     exactly once and every parameter is filled exactly once, or nothing is written.
     """
-    from harness.errors import UsageError
+    from harness.interop.export import check_free
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists and is not an empty folder", "choose another --out")
+    check_free(out)
     click.echo(f"reading {checkpoint} …", err=True)
     from benchmarks.geneval.detectors.mmdet.convert import convert
 

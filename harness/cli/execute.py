@@ -77,13 +77,8 @@ def execute(
 ) -> int:
     """Work on a run until it is done or stopped; returns the exit code.
 
-    Args:
-        plan: What to run.
-        execution: Where to run it.
-        folder: Where it lives.
-        notes: What else the manifest's entry of this session is to say.
-        reuse: Runs whose draws are not made again.
-        track: Trackers that are shown the progress: `harness.tracking.TRACKERS`.
+    The manifest's entry of this session gets the notes, and what is to be reused and who is to
+    track the progress (`harness.tracking.TRACKERS`) come from the command line.
 
     Raises:
         HarnessError: The run cannot go on.

@@ -155,11 +155,7 @@ def _settle(
 ) -> tuple[Plan, dict[str, Any]]:
     """Fix the generator's batch size: an earlier run's of the same command, else by measuring.
 
-    Returns:
-        The plan, and what its manifest is to keep of the measurement.
-
-    Raises:
-        HarnessError: It cannot be measured, or the run not be written.
+    Returns the plan, and what its manifest is to keep of the measurement.
     """
     from harness.engine.calibration import calibrate, earlier, with_batch_size
     from harness.log.files import check_writable

@@ -15,7 +15,7 @@ from harness.analysis.evidence import skills_line
 from harness.analysis.measurement import GENEVAL, covered
 from harness.analysis.summary import summarise
 from harness.analysis.wording import n_of
-from harness.cli.tables import scores_table
+from harness.cli.tables import metric_line, scores_table
 from harness.interop.files import read_files
 from harness.interop.plan import MMDET
 from harness.interop.results import OFFICIAL
@@ -47,18 +47,13 @@ def print_scores(folder: RunFolder, results: Sequence[Path]) -> Scores:
     spec = config["scorer"]
     parts = ", ".join(f"{part} {ref}" for part, ref in spec["checkpoints"].items())
     original = " (run by mmdet)" if spec["settings"].get("backend") == MMDET else ""
-    measured = [
-        f"metric    {name} {mean.value:.4g}"
-        + (f" ({mean.low:.4g}–{mean.high:.4g})" if mean.method else "")
-        for name, mean in summarise(folder.path).metrics.items()
-    ]
     for line in (
         f"models    {parts}{original}; {spec['dtype']}, batches of {spec['batch_size']}",
         f"images    {everything.scored} of {everything.images} scored, of {everything.prompts} "
         f"prompts{f'; {left_out} not scored, and in no score' if left_out else ''}",
         *skills_line(folder, manifest, selected=False),
         *covered(folder, manifest),
-        *measured,
+        *(metric_line(*each) for each in summarise(folder.path).metrics.items()),
         f"scorer    {seconds:.1f} device-s, {counted}{speed}",
         f"results   {own}{folder.log} (Parquet)",
         *([] if everything.scored else [f"nothing could be scored: {scores.refused[0]}"]),
@@ -70,8 +65,7 @@ def print_scores(folder: RunFolder, results: Sequence[Path]) -> Scores:
 def show_scores(folder: RunFolder) -> int:
     """Print what a folder of scored images has come to, and how to go on if it is not finished.
 
-    Returns:
-        The exit code: 1 if there are images and none could be scored.
+    Returns the exit code: 1 if there are images and none could be scored.
     """
     manifest = Manifest.read(folder.manifest)
     done = store.read(folder.log, "candidates", ["prompt_id"]).num_rows

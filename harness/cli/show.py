@@ -63,8 +63,7 @@ def _print_json(folder: RunFolder) -> int:
 def show_run(folder: RunFolder, price: Price | None = None) -> int:
     """Print what a run, or a folder of scored images, came to.
 
-    Returns:
-        The exit code: 1 if nothing of it could be scored.
+    Returns the exit code: 1 if nothing of it could be scored.
     """
     from harness.cli.score_view import show_scores
     from harness.cli.summary_view import print_summary

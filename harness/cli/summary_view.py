@@ -15,7 +15,7 @@ from harness.analysis.protocol import without_score
 from harness.analysis.summary import Summary, memory_words, summarise
 from harness.analysis.wording import n_of
 from harness.cli.places import resume_command
-from harness.cli.tables import scores_table
+from harness.cli.tables import metric_line, scores_table
 from harness.cli.terminal import printable
 from harness.config import read_config
 from harness.log.manifest import FINISHED
@@ -39,12 +39,7 @@ def print_summary(folder: RunFolder, price: Price | None = None) -> Summary:
 
 
 def print_result(summary: Summary, folder: RunFolder | None = None) -> None:
-    """Print what a run came to, or would have.
-
-    Args:
-        summary: The run in numbers.
-        folder: Where it lies; None for one that was not made.
-    """
+    """Print what a run came to, or, without a folder, one that was not made would have."""
     config = summary.manifest.config
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(printable(_title(config))), style="bold")
@@ -112,8 +107,7 @@ def _facts(summary: Summary, folder: RunFolder | None) -> list[str]:
             f"{of['right rejected']} correct and {of['wrong rejected']} wrong rejected"
         )
     for name, mean in summary.metrics.items():
-        interval = f" ({mean.low:.4g}–{mean.high:.4g})" if mean.method else ""
-        lines.append(f"metric    {name} {mean.value:.4g}{interval} of the selected images")
+        lines.append(f"{metric_line(name, mean)} of the selected images")
     for name, count in summary.unmeasured.items():
         lines.append(f"metric    {name} has no value of {count} selected images")
     for role, cost in summary.cost.items():

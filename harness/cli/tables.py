@@ -14,12 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under headings, none of them cut.
-
-    Args:
-        headings: One a column.
-        rows: Cells; what they hold is shown as text.
-    """
+    """Print rows under headings, none of them cut; what cells hold is shown as text."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -49,3 +44,9 @@ def scores_table(
         value, interval, method = cells(estimate)
         table.add_row(Text(printable(name)), value, interval, *over, method, style=style)
     return table
+
+
+def metric_line(name: str, mean: Estimate) -> str:
+    """Return what is printed of the mean of a metric, with its interval if there is one."""
+    interval = f" ({mean.low:.4g}–{mean.high:.4g})" if mean.method else ""
+    return f"metric    {name} {mean.value:.4g}{interval}"

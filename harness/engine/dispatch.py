@@ -100,8 +100,7 @@ class Dispatcher(Generic[Payload]):
     def batches(self, free: Free) -> Iterator[list[Work[Payload]]]:
         """The batches to submit now, in this order; each is to be submitted before the next.
 
-        Args:
-            free: The executor's; asked anew after every batch.
+        The executor is asked anew who is free after every batch.
         """
         for role in (Role.JUDGE, *UNHURRIED):
             yield from self._all(role, free, full_only=True)

@@ -54,9 +54,6 @@ class Engine:
     """One session of work on one run. Has state: open searches, work under way, the log.
 
     Args:
-        plan: What to do.
-        executor: Who does it; started by the caller.
-        folder: Where the run lives.
         sources: Who else may know answers, besides the run's own log; asked in this order.
         observe: Called after every turn with the progress so far.
         stop: Asked before every turn whether to stop there.

@@ -28,12 +28,7 @@ class Items:
     """Builds what workers get. Has state: the states of open searches, images not yet proven."""
 
     def __init__(
-        self,
-        images: ImageStore,
-        executor: Executor,
-        seed: int,
-        *,
-        state_bytes: int = STATE_BYTES,
+        self, images: ImageStore, executor: Executor, seed: int, *, state_bytes: int = STATE_BYTES
     ) -> None:
         self._images = images
         self._executor = executor

@@ -48,7 +48,6 @@ class Execution:
         workers: Actors of each role (Ray only).
         gpu_share: GPUs an actor of a role holds; default 0.6, 0.2, 0.2 on "cuda", none on "cpu".
         address: An existing Ray cluster's.
-        device: A torch device ("cpu", "cuda").
         patience: How long batches, models and places in the cluster are waited for.
 
     Raises:

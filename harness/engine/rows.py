@@ -35,10 +35,7 @@ def candidate_row(
 ) -> dict[str, Any]:
     """Return the log row of a draw that is done, well or badly.
 
-    Args:
-        run: The run's id.
-        pending: The draw.
-        truncated: Which of its texts were cut; None if nobody knows.
+    Which of its texts were cut is None if nobody knows.
     """
     search, draw, known = pending.open.search, pending.draw, pending.known
     prompt, verdict, score = search.prompt, known.verdict, known.score

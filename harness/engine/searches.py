@@ -42,8 +42,7 @@ class SearchKey:
 def timed_out(error: object) -> bool:
     """Return whether a search failed by thinking too long, which a replay need not repeat.
 
-    Args:
-        error: As logged; where there is none, None or what a frame has for it.
+    Where it did not fail, its error is None or what a frame has for it.
     """
     return isinstance(error, str) and _TIMED_OUT in error
 

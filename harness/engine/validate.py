@@ -68,17 +68,15 @@ def check_score(score: Score) -> None:
             number = getattr(answer, name)
             if number is not None and not (_finite(number) and number >= 0):
                 raise _bad(
-                    f"the scorer gave the answer to '{answer.question}' a {name} of {number}",
+                    f"the scorer gave the answer to '{answer.question}' a {name} of {number}"
                 )
     for detection in score.detections:
         if not (_finite(detection.score) and 0 <= detection.score <= 1):
             raise _bad(
-                f"the scorer found '{detection.label}' with a confidence of {detection.score}",
+                f"the scorer found '{detection.label}' with a confidence of {detection.score}"
             )
         if len(detection.box) != 4 or not all(map(_finite, detection.box)):
-            raise _bad(
-                f"the scorer found '{detection.label}' in the box {detection.box}",
-            )
+            raise _bad(f"the scorer found '{detection.label}' in the box {detection.box}")
 
 
 def check_metrics(metrics: Mapping[str, float]) -> None:

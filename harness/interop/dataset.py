@@ -46,13 +46,10 @@ class _Image:
 def export_dataset(
     run: Path, out: Path, layout: str, *, observe: Observe = lambda done, total: None
 ) -> Export:
-    """Write all draws whose images were kept.
+    """Write all draws whose images were kept to a folder that is new or empty.
 
-    Args:
-        run: The run's folder.
-        out: The folder to write; must be new or empty.
-        layout: "hf-dataset" or "fiftyone".
-        observe: Called with how many draws are done, of how many.
+    The layout is "hf-dataset" or "fiftyone"; `observe` is called with how many draws are done, of
+    how many.
 
     Raises:
         UsageError: There is no such run, it kept no images, or `out` holds something.

@@ -39,8 +39,6 @@ class Export:
     """The files that were written.
 
     Attributes:
-        prompts: Prompts with images.
-        images: Images.
         missing: Searches or draws without an exported image, as "prompt 00012, replicate 0: why".
     """
 
@@ -54,12 +52,8 @@ class Choice:
     """One search and the image that it selected.
 
     Attributes:
-        prompt: The search's.
         name: Of the prompt among files: its id where that is a number, as GenEval's official ids
             are, else its place in the benchmark.
-        replicate: The search's.
-        png: The image, encoded; None without one.
-        pixels: The same, decoded.
         why: Why there is none.
     """
 
@@ -77,20 +71,13 @@ class Choice:
 
 
 def export(
-    run: Path,
-    out: Path,
-    layout: str = "geneval",
-    *,
-    observe: Observe = lambda done, total: None,
+    run: Path, out: Path, layout: str = "geneval", *, observe: Observe = lambda done, total: None
 ) -> Export:
-    """Write the image that each search selected.
+    """Write the image that each search selected to a folder that is new or empty.
 
-    Args:
-        run: The run's folder.
-        out: The folder to write; must be new or empty.
-        layout: "geneval", one sample a replicate; or "dpg-bench", a file for each prompt, named by
-            its id, that is the image of its one search or a grid of those of four.
-        observe: Called with how many searches are done, of how many.
+    The layout is "geneval", one sample a replicate; or "dpg-bench", a file for each prompt, named
+    by its id, that is the image of its one search or a grid of those of four. `observe` is called
+    with how many searches are done, of how many.
 
     Raises:
         UsageError: There is no such run, it kept no images, or `out` holds something.
@@ -193,10 +180,7 @@ def _choices(folder: RunFolder, manifest: Manifest, observe: Observe) -> Iterato
 def read_image(folder: Location, digest: Any, why: Any = None) -> tuple[bytes, Image]:
     """Return an image of a run, encoded and as pixels.
 
-    Args:
-        folder: The run's images.
-        digest: As the log has it; null without an image.
-        why: The reason why there is none, or null.
+    Its digest is as the log has it, null without an image; then a reason may say why.
 
     Raises:
         HarnessError: There is none, or it is missing or damaged.

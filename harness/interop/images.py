@@ -61,9 +61,6 @@ class Picture:
     Attributes:
         encoded: PNG or JPEG that decodes to exactly these pixels: the file's own bytes where
             nothing had to be done to them and they are PNG.
-        digest: Digest of the pixels.
-        height: In pixels.
-        width: In pixels.
         source: SHA-256 of the file's bytes, in hex.
     """
 
@@ -115,11 +112,7 @@ def size_of(path: Path) -> tuple[int, int] | None:
 
 
 def decode(data: bytes, *, drop_alpha: bool = False) -> tuple[Image, bool]:
-    """The RGB pixels of a PNG or JPEG file.
-
-    Args:
-        data: The file's.
-        drop_alpha: As for `read`.
+    """The RGB pixels of a PNG or JPEG file's bytes.
 
     Returns:
         The pixels, and whether the bytes are those of a plain RGB image, which anybody who

@@ -42,8 +42,6 @@ class Imported:
     """The result of an import.
 
     Attributes:
-        searches: Searches, one a folder.
-        budget: The most images of a search.
         refused: Searches without scores, since the metadata of their prompt is no good.
         shares: Draws whose scores are shares between 0 and 1, which are left unknown.
         problems: Metadata, feedback files or images that are missing or no good.
@@ -76,14 +74,6 @@ def import_reflect_dit(
     image is what it selected. A chain that breaks off before acceptance has failed draws for
     the rest, and its last image is carried forward all the same. A prompt whose metadata is no
     good is named, and its searches have verdicts and no scores.
-
-    Args:
-        source: The script's output folder, the one with `00000/`, `00001/` and so on.
-        folder: The run folder to make; must not hold anything.
-        command: The command line, for the manifest.
-        keep_images: Whether images are copied into the run.
-        observe: Called with how many prompts are done, of how many.
-        stop: Asked before every step whether to stop there.
 
     Raises:
         UsageError: `source` has not the layout or no feedback files, or `folder` is taken.

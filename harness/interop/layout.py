@@ -44,7 +44,6 @@ class PromptFolder:
     """One prompt's folder.
 
     Attributes:
-        path: The folder.
         prompt: What its images were made for; its id is the folder's name.
         images: Its images by ascending number.
         refusal: Why its metadata is no good, naming file, line and key; "" if it is.
@@ -63,9 +62,7 @@ class PromptFolder:
 def read_layout(root: Path, validate: Validate | None = None) -> list[PromptFolder]:
     """Read all prompts' folders, by ascending number, without reading an image.
 
-    Args:
-        root: The folder of these folders.
-        validate: What a row of metadata must pass; by default `has_text`.
+    Rows of metadata must pass `validate`, by default `has_text`.
 
     Raises:
         UsageError: There is no such folder, or nothing in it has the layout.
@@ -100,12 +97,9 @@ def listed(root: Path) -> list[Path]:
 
 
 def read_prompt(folder: Path, validate: Validate, *, nan_is_null: bool = False) -> Prompt:
-    """Read a prompt from its folder's metadata.
+    """Read a prompt from its folder's metadata, whose row must pass `validate`.
 
-    Args:
-        folder: The prompt's folder.
-        validate: What the row must pass.
-        nan_is_null: Read NaN, which programs write for empty cells of a table, as null.
+    NaN, which programs write for empty cells of a table, may be read as null.
 
     Raises:
         UsageError: The file is missing or is no good; the message names file, line and key.
@@ -171,9 +165,7 @@ def readable_prompt(folder: Path) -> Prompt:
 def group(prompts: Sequence[tuple[Prompt, str]]) -> list[Prompt]:
     """Replace prompts of equal metadata by the first of them, as the official summary counts them.
 
-    Args:
-        prompts: Prompts, and why the metadata of each is refused ("" if it is not). What is
-            refused equals nothing.
+    With each comes why its metadata is refused ("" if it is not); what is refused equals nothing.
     """
     first: dict[str, Prompt] = {}
     # The text that the official `summary_scores.py` groups by.
@@ -204,11 +196,7 @@ def write_prompt(folder: Path, metadata: Any) -> None:
 def numbered_files(
     folder: Path, pattern: re.Pattern[str]
 ) -> tuple[list[tuple[int, Path]], list[str]]:
-    """Find a prompt's files by number.
-
-    Args:
-        folder: The prompt's folder.
-        pattern: What their names match entirely; its first group is the number.
+    """Find a prompt's files by number, which is the first group of the pattern of their names.
 
     Returns:
         Numbers and files, by number and name, and the names of all others.

@@ -50,7 +50,6 @@ class RunImages(Source):
     """A source that answers each draw with an image of a run.
 
     Attributes:
-        folder: The run.
         images: Digests of the images of each prompt, in order.
     """
 
@@ -83,16 +82,7 @@ def measure(
 ) -> RunFolder:
     """Measure a run's images; nothing of the run itself is touched.
 
-    Args:
-        folder: The run.
-        metrics: Each NAME or NAME=REF.
-        execution: Where to do it.
-        command: The command line, for the manifest.
-        model: Suite that names references of metrics; None for the miniature.
-        threads: CPU threads of a worker.
-        batch_size: Images of a batch, or None for the suite's.
-        observe: Called with how many images are done, of how many.
-        stop: Asked before every step whether to stop there.
+    Metrics are NAME or NAME=REF; other references are the suite's, without one the miniature's.
 
     Returns:
         Where the values are: under the run's `metrics/`, by what measured them.

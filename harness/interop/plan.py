@@ -40,9 +40,7 @@ class ImageFile:
     """One image to be scored.
 
     Attributes:
-        prompt: What it was made for.
         replicate: Its place among the prompt's images, from 0.
-        path: The file.
         refusal: Why it cannot be scored whatever it shows; "" if it can.
     """
 
@@ -57,21 +55,15 @@ class ScoringAsk:
     """The request of the user, as given.
 
     Attributes:
-        images: The folder.
         prompts: A file of the prompts that the images of one flat folder were made for, with what
             the benchmark's metadata holds. None: metadata lie beside the images.
         model: Suite whose scorer is used. None: the miniature, or the official scorer where a
             part is given that is not bundled, since the miniature's parts go with no others.
         scorer: Other checkpoint references, by part. A detector "mmdet" or "mmdet:REF" is run by
             mmdet: the suite's own, or REF.
-        settings: Scorer settings, as the benchmark has them.
-        metrics: Further measures, each NAME or NAME=REF.
         dtype: Number type, or None for the suite's.
         batch_size: Images of the one batch shape, or None for the suite's.
-        threads: CPU threads of a worker.
-        device: A torch device.
         benchmark: Whose prompts the images were made for, and whose scorer grades them.
-        benchmark_options: Its options.
     """
 
     images: Path
@@ -94,8 +86,6 @@ class ScoringPlan:
 
     Attributes:
         plan: As of a run with one draw a search, whose images are there already.
-        root: The folder of images.
-        files: The images, in order.
         refusals: Prompts whose metadata is no good: why, naming file, line and key.
         warnings: What has to be said before anything is scored.
         drops_alpha: Whether transparency is dropped, not refused.

@@ -83,10 +83,7 @@ class Chain:
     """The images of one search, in the order in which they were made.
 
     Attributes:
-        folder: Name of its folder.
-        prompt: The prompt.
         replicate: Which search of the prompt it is: folders of equal metadata are one prompt.
-        attempts: By index.
         refusal: Why its metadata is no good, so that it has no scores, or "".
         problems: Files that were passed over.
     """
@@ -105,7 +102,6 @@ class Output:
 
     Attributes:
         chains: Its searches, by the numbers of their folders.
-        geneval: Whether the prompts are GenEval's.
     """
 
     chains: tuple[Chain, ...]

@@ -29,9 +29,6 @@ class Share:
 
     Attributes:
         estimate: The share over the images that were scored; None if none was.
-        scored: Images that were scored.
-        images: Images there are.
-        scored_prompts: Prompts with a scored image.
         prompts: Prompts with images.
     """
 
@@ -53,8 +50,6 @@ class Scores:
         micro: Mean over prompts of the share of correct images.
         per_prompt: Share of prompts with at least one correct image.
         refused: Images that were refused or could not be scored, with the reasons.
-        flops: Of scoring, over all images.
-        device_seconds: Likewise.
     """
 
     tags: Mapping[str, Share]

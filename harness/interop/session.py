@@ -46,14 +46,8 @@ def score(
 ) -> Progress | None:
     """Score the images that the folder's log does not hold yet.
 
-    Args:
-        ready: What to score, by what.
-        execution: Where to do it.
-        folder: Where log and manifest go; made if need be.
-        command: The command line, for the manifest.
-        observe: Called with how many images are done, of how many.
-        stop: Asked before every step whether to stop there.
-        executor: Used instead of the one that `execution` describes.
+    `observe` is called with how many images are done, of how many; the rest is as for
+    `harness.engine.launch.work`.
 
     Returns:
         The progress made, or None if all were scored already.
@@ -99,7 +93,6 @@ class ImageFolder(Source):
 
     Args:
         ready: The images, in the order in which they will be asked for.
-        folder: Where the log goes; the list of files is written beside it.
         workers: Scorers; for each so many files as one job holds are read ahead.
     """
 

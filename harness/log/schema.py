@@ -43,6 +43,9 @@ ROLES = ("generator", "judge", "scorer")
 METERED = (*ROLES, "metric")
 """Whoever has a cost: metrics are measured beside the search and the score."""
 
+ANSWER = {"generator": "image", "judge": "accepted", "scorer": "correct", "metric": "metrics"}
+"""The column that is not null where a role has answered."""
+
 UNITS = tuple(field.name for field in fields(Cost))
 """Units of each role's cost. Logs did not always say how many rows were computed."""
 

@@ -19,15 +19,7 @@ from harness.records import Role
 
 @dataclass(frozen=True)
 class Ran:
-    """One batch that was run.
-
-    Attributes:
-        gpu: Where.
-        role: By which role's model.
-        start: When it began, in seconds.
-        end: When it ended.
-        batch: Its rows.
-    """
+    """One batch that was run on a GPU, with the virtual seconds at which it began and ended."""
 
     gpu: int
     role: Role

@@ -22,18 +22,12 @@ class Simulated:
     """The result of one simulation. Times are virtual seconds.
 
     Attributes:
-        gpus: How many GPUs.
         makespan: From the start to the last batch's end.
         tail: When the last search was opened: from then on nothing new can fill a place.
-        searches: Searches that ended.
-        draws: Images made.
         busy: GPU-seconds at work.
         useful: Of these, the share that fell to rows and not to padding.
         useful_before_tail: Useful GPU-seconds before the tail began.
-        batches: Batches run, by role.
-        rows: Rows run, by role.
         computed: The same with padding.
-        most_open: The most searches that were open at once.
     """
 
     gpus: int
@@ -83,14 +77,7 @@ def simulate(
     gpus: int,
     observe: Callable[[Ran], None] = lambda ran: None,
 ) -> Simulated:
-    """Run it.
-
-    Args:
-        workload: Models and prompts.
-        strategy: The search.
-        budget: The most draws of a search.
-        gpus: How many GPUs, each with a worker of every role.
-        observe: Called with every batch that ended.
+    """Run a strategy's searches with a budget on GPUs that each hold a worker of every role.
 
     Raises:
         HarnessError: The strategy broke its protocol, so there is nothing to learn.
@@ -103,10 +90,7 @@ class _Row:
     """A draw or a question on its way.
 
     Attributes:
-        search: Whose it is.
-        item: What was asked for.
         earlier: Draws of the search that later ones may start from.
-        id: A draw's identity.
         share: The share of a whole draw's steps that a draw makes.
     """
 

@@ -272,10 +272,7 @@ class GeneratorContract:
         assert not np.array_equal(other, images[0])
 
     def test_mixed_settings_are_refused(
-        self,
-        generator: Generator,
-        requests: list[Request],
-        other_setting: Mapping[str, Setting],
+        self, generator: Generator, requests: list[Request], other_setting: Mapping[str, Setting]
     ) -> None:
         with pytest.raises(HarnessError):
             generator.generate([requests[0], _with(requests[1], **other_setting)])

@@ -21,14 +21,14 @@ from harness.audit.result import CannotCheck, Problems, Result, checkable, concl
 from harness.engine.rows import logged_draw
 from harness.errors import HarnessError, first_line
 from harness.identity import Earlier
-from harness.log.schema import DRAW
+from harness.log.schema import ANSWER, DRAW
 from harness.records import Prompt, Role
 from harness.registry import GENERATORS, JUDGES
 
-_ANSWER = {Role.GENERATOR: "image", Role.JUDGE: "accepted", Role.SCORER: "correct"}
+_ROLES = (Role.GENERATOR, Role.JUDGE, Role.SCORER)
 
-_COLUMNS = ("prompt", "round", *DRAW[1:], *_ANSWER.values(), "detections", "generator_nfe",
-            *(f"{role}_flops" for role in _ANSWER))  # fmt: skip
+_COLUMNS = ("prompt", "round", *DRAW[1:], "detections", "generator_nfe",
+            *(name for role in _ROLES for name in (ANSWER[role], f"{role}_flops")))  # fmt: skip
 
 Test = Callable[[Row], str]
 """Returns the fault of a row's FLOPs, or ""."""
@@ -42,7 +42,7 @@ def check(run: AuditedRun) -> Result:
     reasons = []
     if run.config.metric is not None:
         reasons.append("not of the metrics, whose passes nobody declares")
-    for role in _ANSWER:
+    for role in _ROLES:
         if role is Role.SCORER and run.config.scorer is None:
             continue
         if role is Role.JUDGE and not run.config.judged:
@@ -59,7 +59,7 @@ def check(run: AuditedRun) -> Result:
         for row in sorted(rows, key=lambda row: (row["round"] or 0, row["draw_index"])):
             for role, test in tests.items():
                 if row[f"{role}_flops"] is None:
-                    if row[_ANSWER[role]] is not None:
+                    if row[ANSWER[role]] is not None:
                         problems.add(f"{named(key, row['draw_index'])}: the {role} counted none")
                     continue
                 numbers += 1

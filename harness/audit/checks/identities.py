@@ -75,11 +75,7 @@ def _truncation(run: AuditedRun) -> Truncation | None:
 
 
 def _wrong(
-    row: Row,
-    key: SearchKey,
-    run: AuditedRun,
-    truncation: Truncation | None,
-    earlier: Earlier,
+    row: Row, key: SearchKey, run: AuditedRun, truncation: Truncation | None, earlier: Earlier
 ) -> list[str]:
     index = row["draw_index"]
     if run.imported:

@@ -99,11 +99,10 @@ _ROW = ["method", "n", "generator", "source"]
 
 
 def select(points: pd.DataFrame, words: str) -> pd.DataFrame:
-    """The published scores in whose row all of some words are: method, budget, generator.
+    """Return the published scores in whose row all of some words are: method, budget, generator.
 
-    Args:
-        points: With the columns `method`, `n` and `generator` or `base_model`.
-        words: E.g. "best-of-n 20 sana-1.0-1.6b"; whether letters are large does not matter.
+    The points have columns `method`, `n` and `generator` or `base_model`; in words such as
+    "best-of-n 20 sana-1.0-1.6b" it does not matter whether letters are large.
 
     Raises:
         UsageError: No row has them.

@@ -33,6 +33,7 @@ from harness.engine.rows import logged_answers, logged_value
 from harness.identity import judge_seed
 from harness.log.images import image_path
 from harness.log.location import local
+from harness.log.schema import ANSWER
 from harness.models.judges.chosen import is_remote
 from harness.records import Look, Role, Score, Verdict
 
@@ -41,8 +42,6 @@ TOLERANCE = 0.01
 
 BOX_TOLERANCE = 1.0
 """On a box's edges, in pixels, likewise."""
-
-_ANSWER = {Role.JUDGE: "accepted", Role.SCORER: "correct", Role.METRIC: "metrics"}
 
 Detections = list[tuple[Any, ...]]
 """Detections: label, box, score, colour."""
@@ -62,7 +61,7 @@ def check(run: AuditedRun) -> Result:
     tolerance = TOLERANCE if reasons else 0.0
     asked = 0
     problems = Problems()
-    for role in _ANSWER:
+    for role in (Role.JUDGE, Role.SCORER, Role.METRIC):
         spec = getattr(run.config, role.value)
         if spec is None or (role is Role.JUDGE and not run.config.judged):
             continue
@@ -79,7 +78,7 @@ def check(run: AuditedRun) -> Result:
             evidence.append(f"no verdicts of the {role}: {error}")
             continue
         # What a role failed on then, it has said nothing about.
-        answered = [(row, png) for row, png in shown if row[_ANSWER[role]] is not None]
+        answered = [(row, png) for row, png in shown if row[ANSWER[role]] is not None]
         asked += len(answered)
         for start in range(0, len(answered), spec.batch_size):
             batch = answered[start : start + spec.batch_size]

@@ -20,8 +20,6 @@ class InlineExecutor(InDriver):
     """All roles in this process. Has state: the models, and the job that is next.
 
     Args:
-        setup: What a worker needs to load its model.
-        roles: Who is to work.
         patience: How long a batch may take. A model that hangs here cannot be killed without the
             run, so passing the deadline ends the run; it can be resumed.
     """

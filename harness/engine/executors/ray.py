@@ -21,18 +21,8 @@ from ray.exceptions import NodeDiedError, RayError, RayTaskError
 
 from harness.engine.executors.actor import Slot
 from harness.engine.executors.base import QUEUE_DEPTH, Patience
-from harness.engine.executors.cluster import (
-    check_resources,
-    connect,
-    is_lost,
-    short_of_memory,
-)
-from harness.engine.executors.pixels import (
-    GENERATORS_A_WRITER,
-    LOST,
-    Writers,
-    is_lost_image,
-)
+from harness.engine.executors.cluster import check_resources, connect, is_lost, short_of_memory
+from harness.engine.executors.pixels import GENERATORS_A_WRITER, LOST, Writers, is_lost_image
 from harness.engine.failures import Failed, by_role
 from harness.engine.jobs import BatchResult, Job, Remote, without_pixels
 from harness.engine.worker import Setup
@@ -62,10 +52,7 @@ class RayExecutor:
     """Roles on Ray actors. Has state: the actors and the jobs they hold.
 
     Args:
-        setup: What a worker needs to load its model.
-        placement: Actors for each role.
         address: An existing cluster's, or None for one on this machine.
-        patience: How long batches, loading and places are waited for.
         images: The run's folder of images. If it is given they stay where they are made, are
             written from there, and the driver holds references; else they travel through it.
     """
