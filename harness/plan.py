@@ -309,18 +309,16 @@ def override(suite: Suite, ask: Ask) -> Suite:
             update={name: spec.model_copy(update=trusted) for name, spec in of.items()}
         )
     generator = suite.generator
-    updates: dict[str, Any] = {}
+    checkpoints = dict(generator.checkpoints)
     if ask.checkpoint is not None:
-        part = next(iter(generator.checkpoints), "pipeline")
-        updates["checkpoints"] = {**generator.checkpoints, part: ask.checkpoint}
-    if ask.loras:
-        checkpoints_so_far = updates.get("checkpoints", generator.checkpoints)
-        updates["checkpoints"] = {**checkpoints_so_far, **adapters(ask.loras)}
-    if ask.batch_size is not None:
-        updates["batch_size"] = ask.batch_size
-    if ask.compile:
-        updates["compile"] = True
-    generator = generator.model_copy(update=updates)
+        checkpoints[next(iter(checkpoints), "pipeline")] = ask.checkpoint
+    generator = generator.model_copy(
+        update={
+            "checkpoints": {**checkpoints, **adapters(ask.loras)},
+            "batch_size": ask.batch_size or generator.batch_size,
+            "compile": ask.compile or generator.compile,
+        }
+    )
     _check_adapters(generator)
     settings = sampler_settings(generator, ask.generator_settings or {})
     generator = generator.model_copy(update={"settings": settings})

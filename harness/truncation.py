@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.errors import shortened
 from harness.records import Request
 
 TEXTS = ("text", "feedback", "negative_prompt")
@@ -19,9 +20,6 @@ TEXTS = ("text", "feedback", "negative_prompt")
 
 Truncation = Callable[[Request[Any]], Collection[str]]
 """Return which of a request's texts (`TEXTS`) are longer than the text encoder takes."""
-
-MOST_NAMED = 5
-"""Prompts that are listed by id; of the others only the number is given."""
 
 
 def truncation_of(factory: Any, checkpoints: Mapping[str, Path]) -> Truncation | None:
@@ -69,8 +67,7 @@ class Truncated:
         """One for each text that is cut: of how many prompts, and the first of their ids."""
         return [
             f"the text encoder cuts the {text.replace('_', ' ')} of {len(ids)} of {self.known} "
-            f"prompts, by id: {', '.join(ids[:MOST_NAMED])}"
-            f"{f' and {len(ids) - MOST_NAMED} more' if len(ids) > MOST_NAMED else ''}"
+            f"prompts, by id: {shortened(list(ids))}"
             for text, ids in self.ids.items()
         ]
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from harness import replay
 from harness.audit.loaded import Loaded
-from harness.audit.result import CannotCheck, checkable
+from harness.audit.result import CannotCheck, checkable, readable_log
 from harness.config import RECORDED_IMAGES, Plugin, RunConfig, read_config
 from harness.engine.deadline import deadline
 from harness.engine.searches import Search, SearchKey
@@ -192,12 +192,8 @@ class AuditedRun:
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A table of the log, some columns of it."""
-        try:
+        with readable_log():
             return store.read(self.folder.log, name, columns)
-        except HarnessError as error:
-            raise CannotCheck(f"the log cannot be read: {error.message}") from error
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise CannotCheck(f"the log cannot be read: {error}") from error
 
     def rows(self, name: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Rows of a table in the log's own order, a few thousand at a time in memory."""

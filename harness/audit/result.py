@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
+import pyarrow as pa
+
 from harness.errors import HarnessError
 
 MOST_SHOWN = 5
@@ -55,6 +57,15 @@ def checkable(*, hints: bool = False) -> Iterator[None]:
     except HarnessError as error:
         parts = (error.message, error.hint if hints else "")
         raise CannotCheck("; ".join(filter(None, parts))) from error
+
+
+@contextmanager
+def readable_log() -> Iterator[None]:
+    """Turn a log that cannot be read into a check that cannot be made."""
+    try:
+        yield
+    except (HarnessError, pa.ArrowException, OSError, ValueError) as error:
+        raise CannotCheck(f"the log cannot be read: {error}") from error
 
 
 class Problems:

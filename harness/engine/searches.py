@@ -159,19 +159,17 @@ class Search:
         except StopIteration as stop:
             self._generator = None
             self._end(stop.value)
-            return ()
         except StrategyError as error:
             self._fail(str(error))
-            return ()
         except DeadlineExceeded:
             self._fail(f"{_TIMED_OUT} {self._step_seconds:g} s to ask for its next draws")
-            return ()
         except (Exception, SystemExit) as error:  # a plug-in's sys.exit is no reason to end
             self._fail(f"raised {type(error).__name__}: {error}")
-            return ()
-        self.rounds += 1
-        self._round = tuple(map(_place, items))
-        return items
+        else:
+            self.rounds += 1
+            self._round = tuple(map(_place, items))
+            return items
+        return ()
 
     def _end(self, selected: Candidate | None) -> None:
         if selected is not None:

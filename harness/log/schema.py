@@ -43,7 +43,7 @@ ROLES = ("generator", "judge", "scorer")
 METERED = (*ROLES, "metric")
 """Whoever has a cost: metrics are measured beside the search and the score."""
 
-ANSWER = {"generator": "image", "judge": "accepted", "scorer": "correct", "metric": "metrics"}
+ANSWERED = {"generator": "image", "judge": "accepted", "scorer": "correct", "metric": "metrics"}
 """The column that is not null where a role has answered."""
 
 UNITS = tuple(field.name for field in fields(Cost))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from harness.engine.dispatch import FOLLOWERS, UNHURRIED, Dispatcher
 from harness.engine.ladder import fake_reply
 from harness.engine.scheduler import Work
-from harness.engine.searches import Search
+from harness.engine.searches import Search, drive
 from harness.errors import HarnessError
 from harness.identity import Earlier
-from harness.records import Candidate, Draw, Prompt, Question, Reply, Role, whole_steps
+from harness.records import Candidate, Draw, Question, Reply, Role, whole_steps
 from harness.simulate.devices import Devices, Ran
 from harness.simulate.workload import Workload
 from strategies.base import Strategy
@@ -113,15 +114,13 @@ class _Simulation:
         observe: Callable[[Ran], None],
     ) -> None:
         self._workload = workload
-        self._strategy = strategy
-        self._budget = budget
         self._observe = observe
         self._devices = Devices(gpus, workload.seconds, self._seconds)
         self._dispatcher: Dispatcher[_Row] = Dispatcher(
             workload.batch_sizes, clock=lambda: self._devices.now
         )
         self._resolver = workload.resolver
-        self._unopened: Iterator[Search] | None = self._all_searches()
+        self._unopened: Iterator[Search] | None = _searches(workload, strategy, budget)
         self._open = 0
         self._done = Simulated(gpus)
         self._ran: list[tuple[float, float, float]] = []
@@ -142,11 +141,6 @@ class _Simulation:
             if start < done.tail:
                 done.useful_before_tail += useful * (min(end, done.tail) - start) / (end - start)
         return done
-
-    def _all_searches(self) -> Iterator[Search]:
-        for replicate in range(self._workload.replicates):
-            for prompt in self._workload.prompts:
-                yield _search(self._workload, self._strategy, self._budget, prompt, replicate)
 
     def _open_searches(self) -> None:
         while self._unopened and self._dispatcher.wants_search(self._devices.free):
@@ -226,39 +220,37 @@ def static_split(workload: Workload, strategy: Strategy, budget: int, gpus: int)
     a_draw = sum(workload.resized(1).seconds.values())
     loads = [0.0] * gpus
     done = Simulated(gpus, most_open=gpus)
-    number = 0
-    for replicate in range(workload.replicates):
-        for prompt in workload.prompts:
-            search = _search(workload, strategy, budget, prompt, replicate)
-            draws = list(search.start())
-            earlier: Earlier = {}
-            while draws:
-                asked, draws = draws, []
-                for draw in asked:
-                    if isinstance(draw, Question):
-                        draws += search.answer(fake_reply(draw))
-                        continue
-                    name = workload.resolver.resolve(prompt, replicate, draw, earlier=earlier).id
-                    draws += search.answer(workload.answer(prompt, replicate, draw, name))
-            if search.selected is None:
-                raise HarnessError(f"a search failed: {search.error}")
-            loads[number % gpus] += search.steps / whole_steps(workload.settings) * a_draw
-            done.draws += search.draws
-            done.searches += 1
-            number += 1
+    for number, search in enumerate(_searches(workload, strategy, budget)):
+        drive(search, search.start(), partial(_answered, workload, search, {}))
+        if search.selected is None:
+            raise HarnessError(f"a search failed: {search.error}")
+        loads[number % gpus] += search.steps / whole_steps(workload.settings) * a_draw
+        done.draws += search.draws
+        done.searches += 1
     done.makespan = max(loads)
     done.busy = done.useful = sum(loads)
     return done
 
 
-def _search(
-    workload: Workload, strategy: Strategy, budget: int, prompt: Prompt, replicate: int
-) -> Search:
-    return Search(
-        strategy,
-        prompt,
-        replicate,
-        budget=budget,
-        run_seed=workload.seed,
-        settings=workload.settings,
-    )
+def _answered(
+    workload: Workload, search: Search, earlier: Earlier, item: Draw | Question
+) -> Candidate | Reply:
+    if isinstance(item, Question):
+        return fake_reply(item)
+    resolve = workload.resolver.resolve
+    name = resolve(search.prompt, search.replicate, item, earlier=earlier).id
+    return workload.answer(search.prompt, search.replicate, item, name)
+
+
+def _searches(workload: Workload, strategy: Strategy, budget: int) -> Iterator[Search]:
+    """Yield all searches of a workload, in order."""
+    for replicate in range(workload.replicates):
+        for prompt in workload.prompts:
+            yield Search(
+                strategy,
+                prompt,
+                replicate,
+                budget=budget,
+                run_seed=workload.seed,
+                settings=workload.settings,
+            )

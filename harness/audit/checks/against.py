@@ -30,7 +30,10 @@ def check(run: AuditedRun) -> Result:
     if path is None or other is None:
         raise CannotCheck("no other run was given (--against)")
     fields = differences(run.config.identity(), other.config.identity())
-    same = all(_content(run, table) == _content(other, table) for table in TABLES)
+    same = all(
+        content(run.table(table)).to_pylist() == content(other.table(table)).to_pylist()
+        for table in TABLES
+    )
     evidence = [
         f"configs differ in {', '.join(fields)}" if fields else "the configs are the same",
         "identical, every row" if same else _compared(run.folder.path, path),
@@ -44,11 +47,6 @@ def check(run: AuditedRun) -> Result:
     elif not same:
         evidence.append("versions or devices differ, which can change last bits")
     return concluded(str(path), problems, evidence)
-
-
-def _content(run: AuditedRun, table: str) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = content(run.table(table)).to_pylist()
-    return rows
 
 
 def _machine(manifest: Manifest) -> tuple[object, ...]:

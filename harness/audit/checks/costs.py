@@ -17,10 +17,10 @@ from harness.config import RECORDED_SCORER
 from harness.engine.launch import totals
 from harness.errors import HarnessError
 from harness.log.manifest import FINISHED
-from harness.log.schema import ANSWER, METERED, UNITS, origin
+from harness.log.schema import ANSWERED, METERED, UNITS, origin
 
 _COLUMNS = [
-    *ANSWER.values(),
+    *ANSWERED.values(),
     "round",
     *(f"{role}_{unit}" for role in METERED for unit in (*UNITS, "worker", "batch")),
 ]
@@ -42,7 +42,7 @@ def check(run: AuditedRun) -> Result:
             reused += bool(origin(row["generator_worker"]))
             problems.extend(named_draw(row), _wrong(row, free, run.config.judged))
             for role in METERED:
-                if role not in free and row[ANSWER[role]] is not None:
+                if role not in free and row[ANSWERED[role]] is not None:
                     counted[role].add(row[f"{role}_flops"] is not None)
                 if one_session and row[f"{role}_batch"] is not None:
                     batches[role, row[f"{role}_batch"]].append(row)
@@ -76,7 +76,7 @@ def _wrong(row: Row, free: set[str], judged: bool) -> list[str]:
     problems = []
     for role in METERED:
         spent = {unit: row[f"{role}_{unit}"] for unit in UNITS}
-        answered = row[ANSWER[role]] is not None
+        answered = row[ANSWERED[role]] is not None
         for unit, value in spent.items():
             if value is not None and not (math.isfinite(value) and value >= 0):
                 problems.append(f"{role}_{unit} is {value}")

@@ -21,14 +21,14 @@ from harness.audit.result import CannotCheck, Problems, Result, checkable, concl
 from harness.engine.rows import logged_draw
 from harness.errors import HarnessError, first_line
 from harness.identity import Earlier
-from harness.log.schema import ANSWER, DRAW
+from harness.log.schema import ANSWERED, DRAW
 from harness.records import Prompt, Role
 from harness.registry import GENERATORS, JUDGES
 
 _ROLES = (Role.GENERATOR, Role.JUDGE, Role.SCORER)
 
 _COLUMNS = ("prompt", "round", *DRAW[1:], "detections", "generator_nfe",
-            *(name for role in _ROLES for name in (ANSWER[role], f"{role}_flops")))  # fmt: skip
+            *(name for role in _ROLES for name in (ANSWERED[role], f"{role}_flops")))  # fmt: skip
 
 Test = Callable[[Row], str]
 """Returns the fault of a row's FLOPs, or ""."""
@@ -59,7 +59,7 @@ def check(run: AuditedRun) -> Result:
         for row in sorted(rows, key=lambda row: (row["round"] or 0, row["draw_index"])):
             for role, test in tests.items():
                 if row[f"{role}_flops"] is None:
-                    if row[ANSWER[role]] is not None:
+                    if row[ANSWERED[role]] is not None:
                         problems.add(f"{named(key, row['draw_index'])}: the {role} counted none")
                     continue
                 numbers += 1

@@ -33,7 +33,7 @@ from harness.engine.rows import logged_answers, logged_value
 from harness.identity import judge_seed
 from harness.log.images import image_path
 from harness.log.location import local
-from harness.log.schema import ANSWER
+from harness.log.schema import ANSWERED
 from harness.models.judges.chosen import is_remote
 from harness.records import Look, Role, Score, Verdict
 
@@ -78,7 +78,7 @@ def check(run: AuditedRun) -> Result:
             evidence.append(f"no verdicts of the {role}: {error}")
             continue
         # What a role failed on then, it has said nothing about.
-        answered = [(row, png) for row, png in shown if row[ANSWER[role]] is not None]
+        answered = [(row, png) for row, png in shown if row[ANSWERED[role]] is not None]
         asked += len(answered)
         for start in range(0, len(answered), spec.batch_size):
             batch = answered[start : start + spec.batch_size]

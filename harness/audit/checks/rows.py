@@ -16,10 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.audit.audited_run import AuditedRun, Row, named, named_draw
-from harness.audit.result import CannotCheck, Problems, Result, concluded, count
+from harness.audit.result import Problems, Result, concluded, count, readable_log
 from harness.engine.engine import MAX_ATTEMPTS
 from harness.engine.searches import SearchKey
-from harness.errors import HarnessError
 from harness.log import shards
 from harness.log.schema import KEYS, LATER, METERED, SCORE, TABLES, VERDICT, WHOLE_VERDICT
 from harness.models.metrics.together import metric_names
@@ -34,10 +33,8 @@ def check(run: AuditedRun) -> Result:
     """Look at the schema of every shard, at the order of its rows, and at every value."""
     problems = Problems()
     for table in TABLES:
-        try:
+        with readable_log():
             parts = shards.discover(run.folder.log, table)
-        except HarnessError as error:
-            raise CannotCheck(f"the log cannot be read: {error.message}") from error
         for shard in parts:
             _schema(shard, table, problems)
             _order(shard, table, problems)
@@ -75,10 +72,8 @@ def _schema(shard: shards.Shard, table: str, problems: Problems) -> None:
 def _order(shard: shards.Shard, table: str, problems: Problems) -> None:
     """A merged shard is in order of its keys; one that was never merged, in order of time."""
     names = KEYS[table]
-    try:
+    with readable_log():
         read = shards.read(shard, table, [*names, "time"])
-    except (HarnessError, OSError, pa.ArrowException, ValueError) as error:
-        raise CannotCheck(f"the log cannot be read: {error}") from error
     keys = list(zip(*(read[name].to_pylist() for name in names), strict=True))
     times = read["time"].to_pylist()
     if None in times or any(None in key for key in keys):
