@@ -17,13 +17,21 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from harness.records import Ability, Candidate, Draw, Question, Task
 
 Rounds = Generator[Sequence[Draw | Question], Sequence[Any], Candidate | None]
 """Yields rounds of draws and questions, is sent a `Candidate` for each draw and a `Reply` for each
 question, in their order, and returns the selected candidate."""
+
+AtLeastOne = Annotated[int, Field(ge=1)]
+"""An option that is a whole number from 1 on."""
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+"""An option that is a share: neither nothing nor the whole."""
 
 
 @dataclass(frozen=True)

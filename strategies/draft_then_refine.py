@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from harness.records import Draw, Noise, Task
-from strategies.base import Rounds, Strategy, best, ranked
+from strategies.base import Rounds, Share, Strategy, best, ranked
 from strategies.trajectories import step_at
 
 
@@ -28,8 +26,8 @@ class DraftThenRefine(Strategy):
 
     name: ClassVar[str] = "draft-then-refine"
     needs_judge: ClassVar[bool] = True
-    drafts: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    draft_steps: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
+    drafts: Share = 0.5
+    draft_steps: Share = 0.25
 
     def check(self, steps: int) -> None:
         """Refuse drafts that have as many steps as a whole draw."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from harness.records import Ability, Candidate, Draw, Task
-from strategies.base import Rounds, Strategy, best
+from strategies.base import AtLeastOne, Rounds, Strategy, best
 from strategies.context import best_accepted, choose, feedback_on
 
 
@@ -31,8 +29,8 @@ class ExploreThenReflect(Strategy):
     name: ClassVar[str] = "explore-then-reflect"
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     budget_only_limits: ClassVar[bool] = True
-    explore: Annotated[int, Field(ge=1)] = 4
-    context: Annotated[int, Field(ge=1)] = 3
+    explore: AtLeastOne = 4
+    context: AtLeastOne = 3
 
     def search(self, task: Task) -> Rounds:
         """Explore in one round, then reflect one draw at a time."""

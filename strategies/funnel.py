@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from harness.records import Ability, Candidate, Draw, Task
-from strategies.base import Rounds, Strategy, best
+from strategies.base import AtLeastOne, Rounds, Strategy, best
 from strategies.context import best_accepted, choose, feedback_on
 from strategies.prune import Schedule, pruned
 
@@ -34,7 +34,7 @@ class Funnel(Strategy):
     needs_judge: ClassVar[bool] = True
     wide: Annotated[float, Field(gt=0.0, le=1.0)] = 0.4
     schedule: Schedule = "0.25:0.5,0.5:0.25"
-    context: Annotated[int, Field(ge=1)] = 3
+    context: AtLeastOne = 3
 
     def search(self, task: Task) -> Rounds:
         """Prune, then reflect until an image is accepted or the budget is spent."""

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from harness.records import Candidate, Draw, Noise, Task
-from strategies.base import Rounds, Strategy, best
+from strategies.base import AtLeastOne, Rounds, Strategy, best
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class NoiseSearch(Strategy):
 
     name: ClassVar[str] = "noise-search"
     needs_judge: ClassVar[bool] = True
-    first: Annotated[int, Field(ge=1)] = 4
-    neighbours: Annotated[int, Field(ge=1)] = 4
+    first: AtLeastOne = 4
+    neighbours: AtLeastOne = 4
     cosine: Annotated[float, Field(gt=-1.0, lt=1.0)] = 0.9
     rounds: Annotated[int, Field(ge=0)] = 0
 

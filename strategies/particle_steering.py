@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from harness.records import Ability, Candidate, Draw, Task
-from strategies.base import Rounds, Strategy, best
+from strategies.base import Rounds, Share, Strategy, best
 from strategies.steering import Population, Potential
 from strategies.trajectories import continued, step_at, stop_at
 
@@ -46,8 +46,8 @@ class ParticleSteering(Strategy):
     particles: Annotated[int, Field(ge=0)] = 0
     potential: Potential = "max"
     temperature: Annotated[float, Field(gt=0.0)] = 10.0
-    begin: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
-    end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
+    begin: Share = 0.2
+    end: Share = 0.8
     every: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
     adaptive: bool = True
     renoise: Annotated[int, Field(ge=0)] = 1

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import ClassVar, Literal
 
 from harness.records import Ability, Candidate, Draw, Task
-from strategies.base import Rounds, Strategy, best, last
+from strategies.base import AtLeastOne, Rounds, Strategy, best, last
 from strategies.context import choose, feedback_on
 
 
@@ -37,9 +35,9 @@ class Reflect(Strategy):
     name: ClassVar[str] = "reflect"
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     budget_only_limits: ClassVar[bool] = True
-    context: Annotated[int, Field(ge=1)] = 3
+    context: AtLeastOne = 3
     distinct: bool = True
-    accept: Annotated[int, Field(ge=1)] = 1
+    accept: AtLeastOne = 1
     select: Literal["last", "best"] = "last"
 
     def search(self, task: Task) -> Rounds:

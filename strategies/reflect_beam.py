@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from harness.records import Ability, Candidate, Draw, Task
-from strategies.base import Rounds, Strategy, best, ranked
+from strategies.base import AtLeastOne, Rounds, Strategy, best, ranked
 from strategies.context import best_accepted, choose, feedback_on
 
 
@@ -31,9 +29,9 @@ class ReflectBeam(Strategy):
     name: ClassVar[str] = "reflect-beam"
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     budget_only_limits: ClassVar[bool] = True
-    width: Annotated[int, Field(ge=1)] = 2
-    branch: Annotated[int, Field(ge=1)] = 2
-    context: Annotated[int, Field(ge=1)] = 3
+    width: AtLeastOne = 2
+    branch: AtLeastOne = 2
+    context: AtLeastOne = 3
 
     def search(self, task: Task) -> Rounds:
         """Advance all chains a round at a time until one is accepted or the budget is spent."""

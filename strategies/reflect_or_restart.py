@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from harness.records import Ability, Candidate, Draw, Task
-from strategies.base import Rounds, Strategy, best
+from strategies.base import AtLeastOne, Rounds, Strategy, best
 from strategies.context import choose, feedback_on
 
 
@@ -28,8 +26,8 @@ class ReflectOrRestart(Strategy):
     name: ClassVar[str] = "reflect-or-restart"
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.FEEDBACK})
     budget_only_limits: ClassVar[bool] = True
-    patience: Annotated[int, Field(ge=1)] = 3
-    context: Annotated[int, Field(ge=1)] = 3
+    patience: AtLeastOne = 3
+    context: AtLeastOne = 3
 
     def search(self, task: Task) -> Rounds:
         """Draw one at a time, restarting stuck chains, until accepted or out of budget."""

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
-from pydantic import Field
-
 from harness.records import Ability, Candidate, Draw, Task
-from strategies.base import Rounds, Strategy, best, ranked
+from strategies.base import AtLeastOne, Rounds, Strategy, best, ranked
 from strategies.trajectories import continued, readable_by, step_at, stop_at
 
 
@@ -47,7 +45,7 @@ class Threshold(Strategy):
     needs_scale: ClassVar[bool] = True
     bar: float = 0.5
     looks: Annotated[str, readable_by(places)] = "0.25,0.5"
-    at_once: Annotated[int, Field(ge=1)] = 1
+    at_once: AtLeastOne = 1
 
     def search(self, task: Task) -> Rounds:
         """Follow trajectories until one is accepted or the budget is spent."""

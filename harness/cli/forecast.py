@@ -52,6 +52,7 @@ def _result(run: LoggedRun, budget: int, seed: int) -> dict[str, Any]:
     from harness.analysis import forecast as analysis
     from harness.analysis.forecast_model import prompt_draws
     from harness.analysis.logged_run import COST_AXES
+    from harness.models.bundled import is_miniature
 
     draws = prompt_draws(run)
     budgets = budgets_up_to(budget, draws.number)
@@ -61,7 +62,7 @@ def _result(run: LoggedRun, budget: int, seed: int) -> dict[str, Any]:
     return {
         "prompts": len(run.prompts),
         "draws": draws.number,
-        "miniature": _is_miniature(run),
+        "miniature": is_miniature(run.manifest.config),
         "forecast": table.to_dict("records"),
         "held_out": analysis.held_out(draws, seed=seed).to_dict("records"),
         "tested_reach": analysis.REACH * draws.number,
@@ -70,12 +71,6 @@ def _result(run: LoggedRun, budget: int, seed: int) -> dict[str, Any]:
         "unsolved": spread.unsolved,
         "rate_below_one_in_a_thousand": spread.hopeless,
     }
-
-
-def _is_miniature(run: LoggedRun) -> bool:
-    from harness.models.bundled import is_miniature
-
-    return is_miniature(run.manifest.config)
 
 
 def budgets_up_to(budget: int, logged: int) -> list[int]:

@@ -157,6 +157,8 @@ def _settle(
 
     Returns the plan, and what its manifest is to keep of the measurement.
     """
+    from dataclasses import asdict
+
     from harness.engine.calibration import calibrate, earlier, with_batch_size
     from harness.log.files import check_writable
     from harness.log.run_folder import RunFolder, find_runs
@@ -177,4 +179,4 @@ def _settle(
         )
     click.echo(f"batch size: {calibration.batch_size} ({calibration.stopped})", err=True)
     settled = with_batch_size(plan, calibration.batch_size, is_laddered=is_laddered)
-    return settled, {"calibration": calibration.record()}
+    return settled, {"calibration": asdict(calibration)}

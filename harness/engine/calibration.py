@@ -14,7 +14,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -65,10 +65,6 @@ class Calibration:
     batch_size: int
     sizes: tuple[Size, ...]
     stopped: str
-
-    def record(self) -> dict[str, Any]:
-        """As the manifest keeps it."""
-        return asdict(self)
 
 
 Choice = Callable[[Sequence[Size]], int]

@@ -27,13 +27,11 @@ STATE_BYTES = 2**30
 class Items:
     """Builds what workers get. Has state: the states of open searches, images not yet proven."""
 
-    def __init__(
-        self, images: ImageStore, executor: Executor, seed: int, *, state_bytes: int = STATE_BYTES
-    ) -> None:
+    def __init__(self, images: ImageStore, executor: Executor, seed: int) -> None:
         self._images = images
         self._executor = executor
         self._seed = seed
-        self._states: LRUCache[str, Png] = LRUCache(state_bytes, getsizeof=len)
+        self._states: LRUCache[str, Png] = LRUCache(STATE_BYTES, getsizeof=len)
         # Images that an earlier session stored, as far as nobody has held them to their digests.
         # Those of this session are not decoded here: that would take more than all else it does.
         self._unproven: set[str] = set()

@@ -213,10 +213,7 @@ def search_row(run: str, search: Search) -> dict[str, Any]:
 
 def _score(score: Score) -> dict[str, Any]:
     answers = [asdict(answer) for answer in score.answers]
-    detections = [
-        {"label": d.label, "box": list(d.box), "score": d.score, "color": d.color}
-        for d in score.detections
-    ]
+    detections = [asdict(detection) for detection in score.detections]
     return {
         "value": score.value,
         "correct": score.correct,

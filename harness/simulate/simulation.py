@@ -28,7 +28,6 @@ class Simulated:
         busy: GPU-seconds at work.
         useful: Of these, the share that fell to rows and not to padding.
         useful_before_tail: Useful GPU-seconds before the tail began.
-        computed: The same with padding.
     """
 
     gpus: int
@@ -41,7 +40,6 @@ class Simulated:
     useful_before_tail: float = 0.0
     batches: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
     rows: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
-    computed: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
     most_open: int = 0
 
     @property
@@ -189,7 +187,6 @@ class _Simulation:
         self._done.useful += useful
         self._done.batches[role] += 1
         self._done.rows[role] += rows
-        self._done.computed[role] += size
         self._ran.append((ran.start, ran.end, useful))
         for work in ran.batch:
             row: _Row = work.payload

@@ -6,10 +6,7 @@ class TestMine(JudgeContract):
     def judge(cls):
         return MyJudge.load(Loading(...), benchmark)
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def pairs(cls):
-        return [(prompt, image), ...]
+and with `pairs`, as `harness.testing.looks` shows.
 """
 
 from __future__ import annotations

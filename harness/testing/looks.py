@@ -1,4 +1,11 @@
-"""The promises of all that looks at images: judges, scorers, metrics."""
+"""The promises of all that looks at images: judges, scorers, metrics.
+
+class TestMine(…):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def pairs(cls):
+        return [(prompt, image), ...]
+"""
 
 from __future__ import annotations
 

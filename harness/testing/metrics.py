@@ -6,10 +6,7 @@ class TestMine(MetricContract):
     def metric(cls):
         return MyMetric.load(Loading(...))
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def pairs(cls):
-        return [(prompt, image), ...]
+and with `pairs`, as `harness.testing.looks` shows.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def test_lost_states_are_made_again(
         return generate(self, requests)
 
     monkeypatch.setattr(StubGenerator, "generate", spy)
-    monkeypatch.setattr(items.Items.__init__, "__kwdefaults__", {"state_bytes": state_bytes})
+    monkeypatch.setattr(items, "STATE_BYTES", state_bytes)
     run(ready, tmp_path / "forgetful")
     assert contents(tmp_path / "whole") == contents(tmp_path / "forgetful")
     costs = ["generator_nfe", "generator_flops"]

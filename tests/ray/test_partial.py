@@ -59,7 +59,7 @@ def test_a_worker_lost_between_a_stop_and_its_continuation(
     run(ready, tmp_path / "whole")
     faults.add("generator", "kill", "once-thing 3")
     faults.add("generator", "exit", "once-thing 6")
-    monkeypatch.setattr(items.Items.__init__, "__kwdefaults__", {"state_bytes": 200})
+    monkeypatch.setattr(items, "STATE_BYTES", 200)
     progress = run(ready, tmp_path / "ray", execution=RAY)
     assert progress is not None and progress.failures == {(Role.GENERATOR, Failure.KILLED): 2}
     assert not faults.left()

@@ -86,10 +86,8 @@ class Slot:
     actor: Any = None
     placing: Any = None
     loading: Any = None
-    jobs: deque[Job] = field(default_factory=deque)
-    refs: deque[Any] = field(default_factory=deque)
-    made: deque[list[Any]] = field(default_factory=deque)
-    """References to the images that each job makes."""
+    jobs: deque[tuple[Job, Any, list[Any]]] = field(default_factory=deque)
+    """Each with the reference to its answer, and those to the images that it makes."""
     by_reference: bool = False
     seen: LRUCache[str, bool] = field(default_factory=lambda: LRUCache(REMEMBERED))
     """Draws whose images it was given as feedback: it has them encoded."""
@@ -117,7 +115,8 @@ class Slot:
     @property
     def awaited(self) -> list[Any]:
         """The references that it may answer next."""
-        return [ref for ref in (self.placing, self.loading) if ref is not None] + list(self.refs)
+        refs = [self.placing, self.loading, *(ref for _, ref, _ in self.jobs)]
+        return [ref for ref in refs if ref is not None]
 
     def fill(self, setup: Setup, *, cpus: float, gpus: float) -> None:
         """Put a new actor in and have it load."""
@@ -137,10 +136,8 @@ class Slot:
 
     def empty(self) -> list[Job]:
         """Kill the actor, whatever is left of it; returns the jobs it still had."""
-        left = list(self.jobs)
+        left = [job for job, _, _ in self.jobs]
         self.jobs.clear()
-        self.refs.clear()
-        self.made.clear()
         if self.actor is not None:
             # One that hangs or cannot be reached would hold its GPU for as long as it lives.
             with contextlib.suppress(RayError):
@@ -163,14 +160,12 @@ class Slot:
             answer, *made = run.remote(items, *given)
         else:
             answer, made = run.remote(items, *given), []
-        self.jobs.append(job)
-        self.refs.append(answer)
-        self.made.append(made)
+        self.jobs.append((job, answer, made))
 
     def take(self) -> tuple[Job, Any, list[Any]]:
         """The job that was running, its answer's and its images' references; the next runs now."""
         self.since = time.monotonic()
-        return self.jobs.popleft(), self.refs.popleft(), self.made.popleft()
+        return self.jobs.popleft()
 
     def has_seen(self, job: Job) -> int:
         """Return how many of the images that a job's feedback is about it has encoded."""

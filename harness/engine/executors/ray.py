@@ -163,7 +163,7 @@ class RayExecutor:
                 self._placed(slot)
             elif ref is slot.loading:
                 self._loaded(slot)
-            elif slot.refs and ref is slot.refs[0]:
+            elif slot.jobs and ref is slot.jobs[0][1]:
                 outcome = self._collect(slot)
                 is_new = outcome.error is None and slot.role is Role.GENERATOR
                 if self._writers is not None and is_new:
