@@ -7,7 +7,7 @@ the two budgets has exactly that mean cost and exactly that mean score.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import Any
@@ -235,11 +235,24 @@ def matched_table(
     return pd.DataFrame(rows, columns=MATCHED)
 
 
-def equal_cost(matched: pd.DataFrame, run: str, other: str, axis: str) -> dict[str, Any]:
+Pair = tuple[str, str, str]
+"""A run, another run, and a cost axis."""
+
+
+def by_pair(matched: pd.DataFrame) -> Mapping[Pair, Mapping[Any, Any]]:
+    """Return the rows of `matched_table` by what they are of, for `equal_cost` to look at."""
+    columns = ["run", "other", "cost_axis", "difference", "low", "high", "note"]
+    rows = matched[columns].to_dict("records")
+    return {(row["run"], row["other"], row["cost_axis"]): {**row} for row in rows}
+
+
+def equal_cost(
+    matched: Mapping[Pair, Mapping[Any, Any]], run: str, other: str, axis: str
+) -> dict[str, Any]:
     """Return the difference of two runs at the end of the cheaper one, whichever that is.
 
     Args:
-        matched: As `matched_table` returns it.
+        matched: As `by_pair` returns it.
         run: Whose score is the first term.
         other: Whose score is taken from it.
         axis: Cost axis.
@@ -248,12 +261,7 @@ def equal_cost(matched: pd.DataFrame, run: str, other: str, axis: str) -> dict[s
         `difference`, `low`, `high`; `end`, the run whose cost it is at; and `note`, why there are
         no numbers, where neither curve can be read at the other's end.
     """
-    of_pair = matched["run"].isin((run, other)) & matched["other"].isin((run, other))
-    rows = {
-        (row["run"], row["other"]): row
-        for row in matched[of_pair & (matched["cost_axis"] == axis)].to_dict("records")
-    }
-    own, turned = rows[run, other], rows[other, run]
+    own, turned = matched[run, other, axis], matched[other, run, axis]
     if pd.isna(own["difference"]) and not pd.isna(turned["difference"]):
         return {
             "difference": -turned["difference"],

@@ -259,8 +259,11 @@ def _replayed_scores(run: LoggedRun, replayed: Replay, values: Iterable[Floats])
 
 def _replayed_costs(run: LoggedRun, replayed: Replay, spent: Floats) -> Floats:
     """Return the mean cost of a search by group, (G, K), from that of each draw."""
-    costs = [run.mean_cost(np.where(asked, spent, 0.0)) for asked in replayed.asked]
-    means = np.stack(costs, axis=1)
+    of_search = np.where(replayed.asked, spent, 0.0).sum(axis=2)
+    of_prompt = np.ascontiguousarray(run.by_prompt(of_search.T).T)
+    # One column after the other, since a sum over many is rounded otherwise.
+    columns = [run.by_group(column[:, None]) for column in of_prompt]
+    means = np.concatenate(columns, axis=1)
     means[:, replayed.missing.any(axis=1)] = np.nan
     return means
 

@@ -318,11 +318,15 @@ def failing_draws(run: LoggedRun) -> Mapping[str, Floats]:
         columns = [*KEYS["candidates"], "reason", "answers"]
         table = store.read(part.folder.log, "candidates", columns)
         search, column = _places(run, number, table)
+        rows_of: defaultdict[str, list[int]] = defaultdict(list)
         for row, kinds in enumerate(_kinds(benchmark, table, part.folder)):
-            if search[row] >= 0:
-                for kind in kinds:
-                    of_kind = failing.setdefault(kind, np.zeros(run.index.shape))
-                    of_kind[search[row], column[row]] = 1.0
+            for kind in kinds:
+                rows_of[kind].append(row)
+        for kind, rows in rows_of.items():
+            ended = np.array(rows)[search[rows] >= 0]
+            if len(ended):
+                of_kind = failing.setdefault(kind, np.zeros(run.index.shape))
+                of_kind[search[ended], column[ended]] = 1.0
     return failing
 
 

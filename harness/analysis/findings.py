@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
-from harness.analysis.comparison import comparison_table, matched_table
+from harness.analysis.comparison import Pair, by_pair, comparison_table, matched_table
 from harness.analysis.curves import AXES, RunCurves, run_curves
 from harness.analysis.evidence import dpg_table, failures_table, skill_table
 from harness.analysis.forecast import continuations
@@ -157,6 +158,11 @@ class Findings:
         return matched_table(self._ledger, self.names, seed=self.seed, axes=axes)
 
     @cached_property
+    def matched_by_pair(self) -> Mapping[Pair, Mapping[Any, Any]]:
+        """The rows of `matched`, for `harness.analysis.comparison.equal_cost`."""
+        return by_pair(self.matched)
+
+    @cached_property
     def rejections(self) -> pd.DataFrame:
         """Success after k rejections: `harness.analysis.rejections.rejections_table`."""
         return rejections_table(self.runs, self.names, seed=self.seed)
@@ -231,7 +237,7 @@ class Findings:
     @cached_property
     def disagreements(self) -> pd.DataFrame:
         """Axes that order runs differently: `harness.analysis.ledger.disagreements_table`."""
-        return disagreements_table(self.matched)
+        return disagreements_table(self.matched_by_pair)
 
     @cached_property
     def published(self) -> pd.DataFrame:

@@ -44,10 +44,8 @@ from harness.analysis.mixtures import (
     logistic,
     normal_lines,
 )
-from harness.analysis.statistics import Floats, ranks
+from harness.analysis.statistics import Bools, Floats, Ints, ranks
 from harness.errors import UsageError
-
-Bools = npt.NDArray[np.bool_]
 
 ORACLE, FIRST_ACCEPTED, BY_SCORE = "oracle", "first accepted", "best by the judge's score"
 SELECTIONS = (ORACLE, FIRST_ACCEPTED, BY_SCORE)
@@ -155,6 +153,7 @@ class Model:
             likelihood = logistic(height, correct, known)
             self._fits["lines"] = fit(likelihood, normal_lines, (0.0, 0.5, 0.5, -1.0))
             self.centre, self.deviation = shrunken_moments(height, known)
+            self._places: dict[float, tuple[Ints, Floats]] = {}
 
     def refitted(self, weights: Floats) -> Model:
         """Return the model where prompts count otherwise, (P,)."""
@@ -188,21 +187,34 @@ class Model:
         return right.mean(axis=1), ((1 - none) / a).mean(axis=1)
 
     def _by_score(self, n: Floats) -> Floats:
-        chances = self._fits["lines"].means(expit(GRID[0][:, None] + GRID[1][:, None] * _HEIGHTS))
+        chances = self._fits["lines"].means(_LINES).ravel()
         columns = []
-        for largest in ndtri(_LEVELS ** (1 / n[:, None])):  # quantiles of the largest of n
+        for number in n.tolist():
+            left, share = self._largest(number)
+            low, high = chances[left], chances[left + 1]
+            columns.append((low + (high - low) * share).mean(axis=1))
+        return np.stack(columns, axis=1)
+
+    def _largest(self, number: float) -> tuple[Ints, Floats]:
+        """Return where quantiles of the largest of n scores lie among heights, (P, levels) each.
+
+        They do not hang on how prompts count, so they are kept for all refits: the places of the
+        next lower heights in a flat table of prompts by heights, and what they are above these.
+        """
+        if number not in self._places:
+            largest = ndtri(_LEVELS ** (1 / np.array([number])))
             heights = self.centre[:, None] + self.deviation[:, None] * largest
             place = np.clip((heights - _HEIGHTS[0]) / _STEP, 0, len(_HEIGHTS) - 1.001)
             left = place.astype(int)
-            low = np.take_along_axis(chances, left, axis=1)
-            high = np.take_along_axis(chances, left + 1, axis=1)
-            columns.append((low + (high - low) * (place - left)).mean(axis=1))
-        return np.stack(columns, axis=1)
+            rows = np.arange(len(heights))[:, None] * len(_HEIGHTS)
+            self._places[number] = left + rows, place - left
+        return self._places[number]
 
 
 _LEVELS: Floats = (np.arange(48) + 0.5) / 48
 _STEP = 0.25
 _HEIGHTS: Floats = np.arange(-6.0, 9.0, _STEP)
+_LINES: Floats = expit(GRID[0][:, None] + GRID[1][:, None] * _HEIGHTS)
 
 
 @cache

@@ -7,15 +7,16 @@ device-seconds; calls of language models and their tokens; and, where prices are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harness.analysis.comparison import equal_cost
+from harness.analysis.comparison import Pair, equal_cost
 from harness.analysis.curves import AXES, RunCurves
 from harness.analysis.logged_run import PADDED, LoggedRun, Part
 from harness.analysis.money import Price, by_draw
@@ -98,11 +99,11 @@ def ledger_table(scaling: pd.DataFrame, curves: Sequence[RunCurves]) -> pd.DataF
     return own.assign(**{axis: np.concatenate(parts) for axis, parts in costs.items()})
 
 
-def disagreements_table(matched: pd.DataFrame) -> pd.DataFrame:
+def disagreements_table(matched: Mapping[Pair, Mapping[Any, Any]]) -> pd.DataFrame:
     """Find pairs of runs that one cost axis orders one way and another axis the other way.
 
     Args:
-        matched: `harness.analysis.comparison.matched_table` over some axes.
+        matched: `harness.analysis.comparison.by_pair` over some axes.
 
     Returns:
         One row a pair and two axes, on each at the end of the cheaper run: at equal `axis` `run` is
@@ -110,8 +111,9 @@ def disagreements_table(matched: pd.DataFrame) -> pd.DataFrame:
         (`other_high` below 0).
     """
     numbers, rows = ("difference", "low", "high"), []
-    for pair in combinations(matched["run"].unique(), 2):
-        by_axis = {axis: equal_cost(matched, *pair, axis) for axis in matched["cost_axis"].unique()}
+    axes_here = dict.fromkeys(axis for _, _, axis in matched)
+    for pair in combinations(dict.fromkeys(run for run, _, _ in matched), 2):
+        by_axis = {axis: equal_cost(matched, *pair, axis) for axis in axes_here}
         above = [axis for axis, row in by_axis.items() if row["low"] > 0]
         below = [axis for axis, row in by_axis.items() if row["high"] < 0]
         for axes in product(above, below):

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.stats import rankdata
 
 from harness.analysis.logged_run import (
     COST_AXES,
@@ -34,11 +33,13 @@ from harness.log.schema import ROLES, UNITS
 from harness.models.metrics.together import metric_names
 from harness.prompts import read_prompts
 
-_COLUMNS = (
+COLUMNS = (
     "prompt_id", "prompt", "tag", "replicate", "draw_index", "text", "settings", "feedback",
     "noise_turns", "stop", "round", "accepted", "judge_score", "judge_members", *GRADE, "metrics",
     "image", "error_role", *(f"{role}_{unit}" for role in ROLES for unit in UNITS),
 )  # fmt: skip
+"""Columns of candidates that are read."""
+
 _SEARCHES = ["prompt", "part", "replicate", "draws", "rounds", "selected", "error"]
 
 Number = TypeVar("Number", np.bool_, np.int64, np.float64)
@@ -77,7 +78,7 @@ def ended(folder: RunFolder, manifest: Manifest) -> LoggedRun | None:
     searches = load_searches(folder.path)
     if searches.empty:
         return None
-    table = store.read(folder.log, "candidates", _COLUMNS)
+    table = store.read(folder.log, "candidates", COLUMNS)
     replies = store.read(folder.log, "replies", REPLIES)
     return assemble(folder, manifest, searches, table, replies)
 
@@ -168,6 +169,8 @@ def _standing(members: pa.ChunkedArray, row: Ints) -> npt.NDArray[np.float64]:
     Raises:
         HarnessError: Draws have different numbers of members.
     """
+    from scipy.stats import rankdata  # half a second of imports, for judges that rank alone
+
     standing = np.full(len(row), np.nan)
     known = np.flatnonzero(pc.is_valid(members).to_numpy())
     try:
@@ -189,12 +192,20 @@ def _metrics(
     names |= dict.fromkeys(sorted({name for values in later.values() for name in values}))
     if not names:
         return {}
-    shown = zip(table["prompt_id"].to_pylist(), table["image"].to_pylist(), strict=True)
-    rows = [
-        {**dict(pairs or ()), **later.get(each, {})}
-        for pairs, each in zip(table["metrics"].to_pylist(), shown, strict=True)
-    ]
-    return {name: np.array([row.get(name, np.nan) for row in rows], float) for name in names}
+    metrics = table["metrics"].combine_chunks()
+    ends = metrics.offsets.to_numpy()
+    row = np.repeat(np.arange(len(metrics)), np.diff(ends))
+    keys, items = (of.slice(ends[0], ends[-1] - ends[0]) for of in (metrics.keys, metrics.items))
+    values = {name: np.full(len(metrics), np.nan) for name in names}
+    for name, of in values.items():
+        own = np.asarray(pc.equal(keys, name))
+        of[row[own]] = pc.fill_null(items, float("nan")).to_numpy()[own]
+    if later:
+        shown = zip(table["prompt_id"].to_pylist(), table["image"].to_pylist(), strict=True)
+        for place, each in enumerate(shown):
+            for name, value in later.get(each, {}).items():
+                values[name][place] = value
+    return values
 
 
 def _costs(

@@ -188,7 +188,7 @@ class LoggedRun:
     @cached_property
     def coverage(self) -> Coverage | None:
         """The share of GenEval's prompt set that it is over, if GenEval is its benchmark."""
-        return measurement.coverage(self.folder, self.manifest)
+        return measurement.coverage(self.folder, self.manifest, self.prompt_set)
 
     @cached_property
     def measurement(self) -> Mapping[str, Any]:
@@ -278,8 +278,9 @@ class LoggedRun:
             values: By prompt, (P, K).
             mean: Over rows: `mean_of` is NaN where a part is unknown, `known_mean` leaves it out.
         """
-        macro = mean(np.stack([mean(values[rows]) for rows in self.strata]))
-        return np.stack([macro if g.kind == "macro" else mean(values[g.rows]) for g in self.groups])
+        tags = [mean(values[rows]) for rows in self.strata]
+        of_group = [mean(values[self.groups[0].rows]), mean(np.stack(tags)), *tags]
+        return np.stack(of_group[: len(self.groups)])  # a single tag is no group of its own
 
     def spent(self, axis: str, roles: Sequence[str] = ROLES) -> Floats:
         """Return what each draw cost on an axis (see `costs`) over some roles, (S, N)."""

@@ -118,9 +118,10 @@ class LoggedTrajectories:
         Returns:
             None where some of its parts are not logged.
         """
-        conditions = draw.start, draw.text, draw.feedback
-        is_plain = conditions == (None, None, ()) and not draw.settings
-        key = (draw.index, draw.noise, draw.stop) if is_plain else None
+        key = None
+        if (draw.text, draw.feedback) == (None, ()) and not draw.settings:
+            # All of it that identity and place hang on, since a start is named by identity.
+            key = draw.noise or Noise(draw.index), draw.start, draw.stop
         known = self._plain.get(key)
         if known is None:
             place = self._place(draw, {**self._points, **points} if draw.start else points)
@@ -131,7 +132,7 @@ class LoggedTrajectories:
                 self.prompt, self.replicate, draw, parts[-1]["round"] or 1, earlier
             )
             known = place, parts, request
-            if is_plain:  # what other strategies ask for, too
+            if key is not None:  # what other strategies ask for, too
                 self._plain[key] = known
         place, parts, request = known
         if draw.stop is not None:

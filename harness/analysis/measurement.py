@@ -205,10 +205,17 @@ def coverage_of(prompts: Iterable[Prompt]) -> Coverage:
     return Coverage(len(official), missing, present.total() - (len(official) - len(missing)))
 
 
-def coverage(folder: RunFolder, manifest: Manifest) -> Coverage | None:
+def coverage(
+    folder: RunFolder, manifest: Manifest, prompts: Mapping[str, Prompt] | None
+) -> Coverage | None:
     """Hold a run's prompts against GenEval's published ones.
 
     A prompt that came without images is none of those that images from elsewhere are of.
+
+    Args:
+        folder: The run's.
+        manifest: Its manifest.
+        prompts: Its prompts by content (`by_content`), if they are known.
 
     Returns:
         None where the benchmark is another, or nobody knows the prompts any more.
@@ -217,8 +224,7 @@ def coverage(folder: RunFolder, manifest: Manifest) -> Coverage | None:
         HarnessError: The log is damaged.
     """
     config = manifest.config
-    prompts = by_content(folder, manifest) if config["benchmark"]["name"] == GENEVAL else None
-    if prompts is None:
+    if config["benchmark"]["name"] != GENEVAL or prompts is None:
         return None
     if config["generator"]["kind"] == RECORDED_IMAGES and manifest.state == FINISHED:
         ended = set(store.read(folder.log, "searches", ["prompt_id"])["prompt_id"].to_pylist())
@@ -233,7 +239,7 @@ def covered(folder: RunFolder, manifest: Manifest) -> list[str]:
     Raises:
         HarnessError: The log is damaged.
     """
-    known = coverage(folder, manifest)
+    known = coverage(folder, manifest, by_content(folder, manifest))
     return [f"prompts   {known.sentence}"] if known is not None and known.sentence else []
 
 

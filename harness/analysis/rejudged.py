@@ -174,8 +174,10 @@ def rejudged(
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
-    """Return a table of candidates with some columns replaced."""
+    """Return a table of candidates with some columns replaced, those that it has."""
     for name, values in columns.items():
+        if name not in table.column_names:
+            continue
         field = CANDIDATES.field(name)
         place = table.column_names.index(name)
         is_array = isinstance(values, pa.Array)

@@ -102,7 +102,8 @@ def replay(run: LoggedRun, budgets: Sequence[int] | None = None) -> Replay:
                 result = replay_search(search, answers)
                 span = slice(_holds_from(result, strategy, grid[:above]), above)
                 missing[span, number] = bool(result.missing)
-                asked[span, number, [columns[index] for index in result.asked]] = True
+                for index in result.asked:
+                    asked[span, number, columns[index]] = True
                 selected[span, number] = columns[-1 if result.selected is None else result.selected]
                 above = span.start
             if grid[-1] != config["budget"]:

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from harness.abilities import check_abilities
+from harness.analysis.loading import COLUMNS as SCORED
 from harness.analysis.loading import assemble, ended
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.logged_trajectories import (
@@ -67,6 +68,11 @@ _PLACE = "place"
 
 _COLUMNS = (*COLUMNS, *GRADE, "reason", "metrics", _PLACE)
 """What replays read of a row."""
+
+SWEPT = tuple(
+    dict.fromkeys((*SCORED, *COLUMNS, *GRADE, "reason", *(f"metric_{unit}" for unit in UNITS)))
+)
+"""Columns that scores and costs of a replay are made of: all that a sweep needs."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +131,12 @@ class Bank:
     decoding: dict[Hashable, float] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: str | Location) -> Bank:
+    def open(cls, path: str | Location, columns: Sequence[str] | None = None) -> Bank:
         """Read a run.
+
+        Args:
+            path: Its folder.
+            columns: Of the rows that replays come to; all by default.
 
         Raises:
             UsageError: Its images were made elsewhere, or no search of it has ended.
@@ -146,7 +156,7 @@ class Bank:
             raise UsageError(f"no search of {folder.path} has ended yet", "let it run on first")
         searches = []
         resolver = Resolver.of(config)
-        config, table = measured(folder, config, store.read(folder.log, "candidates"))
+        config, table = measured(folder, config, store.read(folder.log, "candidates", columns))
         numbers = pa.array(range(len(table)), pa.int64())
         rows_of = table.append_column(_PLACE, numbers).select(_COLUMNS)
         for _, _, prompt, replicate, rows in logged_searches(run, lambda part: rows_of):

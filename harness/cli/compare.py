@@ -147,7 +147,7 @@ def _pair(row: Mapping[Hashable, Any], findings: Findings | None) -> str:
     if findings is None:
         return f"{names}{row['score_second']:.3f} − {row['score_first']:.3f} = {line}"
     first, second = str(row["first"]), str(row["second"])
-    equal = equal_cost(findings.matched, second, first, findings.axis)
+    equal = equal_cost(findings.matched_by_pair, second, first, findings.axis)
     if equal["difference"] != equal["difference"]:
         return f"{names}{line}; neither's log reaches the other's {AXES[findings.axis]}"
     return f"{names}{line}; at the {AXES[findings.axis]} of {equal['end']} {_signed(equal)}"

@@ -106,7 +106,7 @@ def _sweep(
     from harness.analysis.previews import previews_table
     from harness.analysis.protocol import caption, check_comparable, labels, pool, warnings
     from harness.analysis.rejudged import judge_name
-    from harness.analysis.what_if import Bank
+    from harness.analysis.what_if import SWEPT, Bank
     from harness.cli.tables import print_table
     from harness.errors import UsageError
     from harness.report import contents, frontier, tables
@@ -120,7 +120,7 @@ def _sweep(
             "the runs of a sweep have ended searches of different prompts", "let them all end"
         )
     pooled = pool(logged)
-    banks = [Bank.open(part.folder.path) for part in pooled[0].parts]
+    banks = [Bank.open(part.folder.path, SWEPT) for part in pooled[0].parts]
     config = banks[0].config
     judges = [
         None if judge == judge_name(config.judge) and not judging else judge

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -33,31 +34,40 @@ class deadline:
     and no generator, since a replay enters hundreds of thousands of such blocks.
 
     Args:
-        seconds: The limit. 0 is none, and spares blocks within the installing of a handler.
+        seconds: The limit. 0 is none, and spares blocks within the installing of a handler, and of
+            an alarm each: the first one's stays, and goes off where it is another's turn.
         error: What is raised instead.
     """
 
-    _limits: ClassVar[list[type[BaseException]]] = []
+    _limits: ClassVar[list[tuple[float, type[BaseException]]]] = []
+    _alarm: ClassVar[float] = math.inf
 
     def __init__(self, seconds: float, error: type[BaseException] = DeadlineExceeded) -> None:
         self._seconds = seconds
         self._error = error
 
     def __enter__(self) -> None:
-        self._is_timed = threading.current_thread() is threading.main_thread()
+        self._is_timed = threading.get_ident() == threading.main_thread().ident
         if not self._is_timed:
             return
-        self._previous = None if self._limits else signal.signal(signal.SIGALRM, _expire)
-        self._limits.append(self._error)
-        self._outer = signal.setitimer(signal.ITIMER_REAL, self._seconds)[0]
+        if not self._limits:
+            self._previous = signal.signal(signal.SIGALRM, _expire)
+            self._outer = signal.setitimer(signal.ITIMER_REAL, 0)[0]
+        due = time.monotonic() + self._seconds if self._seconds else math.inf
+        self._limits.append((due, self._error))
+        if due < deadline._alarm:
+            _set_alarm(due)
 
     def __exit__(self, *error: object) -> None:
         if not self._is_timed:
             return
-        signal.setitimer(signal.ITIMER_REAL, self._outer)
         self._limits.pop()
         if not self._limits:
+            deadline._alarm = math.inf
+            signal.setitimer(signal.ITIMER_REAL, self._outer)
             signal.signal(signal.SIGALRM, self._previous)
+        elif (due := self._limits[-1][0]) not in (math.inf, deadline._alarm):
+            _set_alarm(due)
 
 
 @contextmanager
@@ -84,8 +94,20 @@ def watched(seconds: float, error: HarnessError) -> Iterator[None]:
         guard.cancel()
 
 
+def _set_alarm(due: float) -> None:
+    deadline._alarm = due
+    # 0 would be none, and what is overdue is due in a moment.
+    seconds = 0.0 if math.isinf(due) else max(due - time.monotonic(), 1e-6)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 def _expire(_signal: int, _frame: FrameType | None) -> None:
-    raise deadline._limits[-1]
+    due, error = deadline._limits[-1]
+    if time.monotonic() < due:  # the alarm was that of a block which has ended
+        _set_alarm(due)
+        return
+    deadline._alarm = math.inf
+    raise error
 
 
 def _end(error: HarnessError) -> None:

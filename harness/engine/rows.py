@@ -134,7 +134,7 @@ def draw_columns(draw: Draw) -> dict[str, Any]:
     return {
         "draw_index": draw.index,
         "text": draw.text,
-        "settings": canonical_json(dict(draw.settings)),
+        "settings": canonical_json(dict(draw.settings)) if draw.settings else "{}",
         "feedback": [{"draw_id": f.draw_id, "sentence": f.sentence} for f in draw.feedback],
         "noise_index": noise.index if noise else None,
         "noise_turns": [{"index": i, "cosine": c} for i, c in turns] or None,

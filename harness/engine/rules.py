@@ -6,7 +6,7 @@ steps, and to what the log can hold and an identity be made of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from harness.records import (
     Ability,
@@ -34,6 +34,7 @@ QUESTIONS_A_DRAW = 8
 bound a search that only asks would never end."""
 
 Item = Draw | Question
+_ITEMS = (Draw, Question)  # which a replay's million looks find sooner than the union
 
 
 class StrategyError(Exception):
@@ -59,7 +60,7 @@ class Rules:
         self._needs = needs
         self._settings = settings
         self._by_id: dict[str, Candidate] = {}
-        self._contents: dict[str, int] = {}
+        self._contents: dict[Hashable, int] = {}
 
     def answered(self, candidate: Candidate) -> None:
         """Take notice of a draw that later ones may refer to."""
@@ -71,20 +72,22 @@ class Rules:
         Raises:
             StrategyError: They break the protocol.
         """
-        if not isinstance(asked, (list, tuple)) or not all(isinstance(i, Item) for i in asked):
+        if not isinstance(asked, (list, tuple)) or not all(isinstance(i, _ITEMS) for i in asked):
             raise StrategyError(f"yielded {type(asked).__name__} instead of a list of draws")
         if not asked:
             raise StrategyError("asked for no draws; return a candidate to end the search")
         draws = [item for item in asked if isinstance(item, Draw)]
-        questions = [item for item in asked if isinstance(item, Question)]
-        self._check_draws(draws)
-        self._check_questions(questions)
-        self.steps += sum(map(self._steps_of, draws))
+        steps = self._check_draws(draws)
+        if len(draws) < len(asked):
+            questions = [item for item in asked if isinstance(item, Question)]
+            self._check_questions(questions)
+            self.questions.update((question.index, question) for question in questions)
+        self.steps += steps
         self.draws.update((draw.index, draw) for draw in draws)
-        self.questions.update((question.index, question) for question in questions)
         return list(asked)
 
-    def _check_draws(self, draws: Sequence[Draw]) -> None:
+    def _check_draws(self, draws: Sequence[Draw]) -> int:
+        """Hold draws to the rules, and return the steps that they make."""
         indices = set()
         for draw in draws:
             _check_values(draw)
@@ -95,7 +98,7 @@ class Rules:
             if draw.start is not None or draw.stop is not None:
                 self._check_part(draw)
         self._check_repetition(draws)
-        self._check_budget(draws)
+        return self._check_budget(draws)
 
     def _check_questions(self, questions: Sequence[Question]) -> None:
         most = QUESTIONS_A_DRAW * self._task.budget
@@ -170,12 +173,13 @@ class Rules:
             if same != draw.index:
                 raise StrategyError(f"asked for draw {same} again, as draw {draw.index}")
 
-    def _check_budget(self, draws: Sequence[Draw]) -> None:
+    def _check_budget(self, draws: Sequence[Draw]) -> int:
         budget, a_draw = self._task.budget, self._task.steps
         steps = list(map(self._steps_of, draws))
-        over = self.steps + sum(steps) - budget * a_draw
+        total = sum(steps)
+        over = self.steps + total - budget * a_draw
         if over <= 0:
-            return
+            return total
         if set(steps) == {a_draw} and not over % a_draw:
             raise StrategyError(f"asked for {over // a_draw} draw(s) beyond its budget of {budget}")
         raise StrategyError(
@@ -209,15 +213,16 @@ def _check_values(draw: Draw) -> None:
         raise StrategyError(f"asked for draw {index!r}; indices are whole numbers of 32 bits")
     if index < 0:
         raise StrategyError(f"asked for draw {index}; indices start at 0")
-    if not all(isinstance(item, Feedback) for item in draw.feedback):
-        raise StrategyError(f"asked for draw {index} with feedback that is none")
     texts = [] if draw.text is None else [draw.text]
     for feedback in draw.feedback:
+        if not isinstance(feedback, Feedback):
+            raise StrategyError(f"asked for draw {index} with feedback that is none")
         texts += [feedback.draw_id, feedback.sentence]
     for text in texts:
         if not isinstance(text, str) or not is_encodable(text):
             raise StrategyError(f"asked for draw {index} with {text!r} for a text")
-    _check_trajectory(draw)
+    if draw.noise is not None or draw.start is not None or draw.stop is not None:
+        _check_trajectory(draw)
     try:
         if draw.settings != {}:
             canonical_json(dict(draw.settings))
@@ -246,16 +251,10 @@ def _check_trajectory(draw: Draw) -> None:
             raise StrategyError(f"{name} with {number!r} for an index or a step")
 
 
-def _content(draw: Draw) -> str:
+def _content(draw: Draw) -> Hashable:
     """Return what determines a draw's image within its search: no two draws may have it equal."""
-    noise, start = draw.noise or Noise(draw.index), draw.start
-    return canonical_json(
-        [
-            [noise.index, noise.turns],
-            draw.text,
-            dict(draw.settings),
-            [[f.draw_id, f.sentence] for f in draw.feedback],
-            [start.draw_id, start.renoise] if start else None,
-            draw.stop,
-        ]
-    )
+    noise = draw.noise or Noise(draw.index)
+    # Settings and cosines count by their spelling: 1, 1.0 and True are equal and not the same.
+    settings = canonical_json(dict(draw.settings)) if draw.settings else ""
+    turns = canonical_json(noise.turns) if noise.turns else ""
+    return noise.index, turns, draw.text, settings, draw.feedback, draw.start, draw.stop

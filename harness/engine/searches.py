@@ -220,7 +220,7 @@ def drive(
             waiting.extend(search.answer(answered))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=16384)  # a sweep comes back to every search of its banks
 def _strategy_seed(run_seed: int, prompt_id: str, replicate: int) -> int:
     return seed(run_seed, prompt_id, replicate, -1, "strategy")
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis import rejections
-from harness.analysis.comparison import equal_cost
+from harness.analysis.comparison import Pair, equal_cost
 from harness.analysis.findings import Findings
 from harness.analysis.ledger import LEDGER
 from harness.analysis.logged_run import PADDED
@@ -85,7 +85,9 @@ def _gain(findings: Findings, name: str) -> str:
 
 def _equal_cost(findings: Findings, axis: str) -> list[str]:
     against = reference(findings)
-    rows = {run: equal_cost(findings.matched, run, against, axis) for run in _others(findings)}
+    rows = {
+        run: equal_cost(findings.matched_by_pair, run, against, axis) for run in _others(findings)
+    }
     groups: dict[str, list[str]] = {"above": [], "below": [], "tied": [], "unknown": []}
     for run, row in rows.items():
         verdict = _verdict(row)
@@ -168,7 +170,7 @@ def overview(findings: Findings, axis: str) -> Table:
         row |= {kind: _interval(of_kind) for kind, of_kind in kinds.items()}
         if len(findings.runs) > 1:
             row[f"against {against} at equal {LEDGER[axis]}"] = _against(
-                findings.matched, str(run), against, axis
+                findings.matched_by_pair, str(run), against, axis
             )
         row["device-hours, whole run"] = _number(spent.hours)
         if is_priced:
@@ -183,7 +185,7 @@ def overview(findings: Findings, axis: str) -> Table:
     )
 
 
-def _against(matched: pd.DataFrame, run: str, against: str, axis: str) -> str:
+def _against(matched: Mapping[Pair, Mapping[Any, Any]], run: str, against: str, axis: str) -> str:
     if run == against:
         return "(reference)"
     row = equal_cost(matched, run, against, axis)

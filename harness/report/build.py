@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +31,7 @@ from harness.report import (
     style,
     tables,
 )
+from harness.report.aside import aside
 from harness.report.page import Drawing, page, run_facts
 from harness.report.tables import Table
 
@@ -129,14 +132,19 @@ def report(
         progress=progress,
     )
     progress("computing tables", "")
-    content = write_up(found, options)
+    points, warnings = notices(found, options)
+    for name in _DRAWN:
+        getattr(found, name)  # computed before there are two of them
+    drawn = aside(partial(draw, found, points, warnings))
+    content = Content(found, write_up(found, points, warnings), points, warnings)
+    parts = _page_parts(content, options)
     progress("drawing figures", "")
-    drawings, files = draw(content)
+    drawings, files = drawn()
     progress("writing the page", "")
     for table in content.tables:
         for suffix, write in _FORMATS.items():
             files[f"tables/{table.name}.{suffix}"] = write(table).encode(errors=_SHOWN)
-    files["index.html"] = _page(content, drawings, options).encode(errors=_SHOWN)
+    files["index.html"] = page(drawings=drawings, **parts).encode(errors=_SHOWN)
     written = []
     for name, data in files.items():
         path = out / name
@@ -153,8 +161,8 @@ _FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
-def write_up(found: Findings, options: Options) -> Content:
-    """Choose and word what a report holds of some findings."""
+def notices(found: Findings, options: Options) -> tuple[pd.DataFrame, list[str]]:
+    """Return the published points to be drawn, and what must be read first."""
     warnings, points = list(found.warnings), found.published
     configs = [run.manifest.config for run in found.runs]
     miniature = any(map(is_miniature, configs))
@@ -164,6 +172,20 @@ def write_up(found: Findings, options: Options) -> Content:
         benchmarks = {config["benchmark"]["name"] for config in configs}
         comparable = not miniature and len(benchmarks) == 1
         points = points[points["benchmark"].isin(benchmarks)] if comparable else points.iloc[:0]
+    return points, warnings
+
+
+_DRAWN = ("scaling", "seeds", "gaps", "roc", "agreement", "captions")
+
+
+def write_up(found: Findings, points: pd.DataFrame, warnings: Sequence[str]) -> list[Table]:
+    """Choose and word the tables of some findings.
+
+    Args:
+        found: What was computed.
+        points: Published points.
+        warnings: What must be read first.
+    """
     notes = [*found.captions, *warnings]
     made = [contents.results(found.results, notes)]
     if len(found.seeds):
@@ -189,15 +211,22 @@ def write_up(found: Findings, options: Options) -> Content:
     made += [contents.gaps(found.gaps, notes), contents.curves(found.scaling, notes)]
     if len(points):
         made.append(contents.published(points, notes))
-    return Content(found, made, points, warnings)
+    return made
 
 
-def draw(content: Content) -> tuple[list[Drawing], dict[str, bytes]]:
-    """Draw all figures: for the page, and as files by name."""
+def draw(
+    found: Findings, points: pd.DataFrame, warnings: Sequence[str]
+) -> tuple[list[Drawing], dict[str, bytes]]:
+    """Draw all figures: for the page, and as files by name.
+
+    Args:
+        found: What was computed.
+        points: Published points.
+        warnings: What must be read first.
+    """
     drawings: list[Drawing] = []
     files: dict[str, bytes] = {}
-    found, points = content.findings, content.points
-    labels = {"warnings": content.warnings, "captions": found.captions}
+    labels = {"warnings": warnings, "captions": found.captions}
     table = found.scaling
 
     def add(name: str, figure: Figure, words: str) -> None:
@@ -255,23 +284,22 @@ def _ends(table: pd.DataFrame) -> str:
     return f"Micro scores: {'; '.join(parts)}."
 
 
-def _page(content: Content, drawings: Sequence[Drawing], options: Options) -> str:
+def _page_parts(content: Content, options: Options) -> dict[str, Any]:
+    """Return what the page is made of beside its drawings."""
     found = content.findings
     chosen = gallery.choose(
         found.curves, options.gallery, size=options.gallery_size, seed=options.seed
     )
     most = options.gallery_searches
-    shown = chains.cards(found.runs, found.names, chosen, searches=most) if chosen else []
-    return page(
-        title="What did the compute buy?",
-        section=chart.section(found),
-        reasons=answer.reasons(found),
-        warnings=content.warnings,
-        drawings=drawings,
-        tables=content.tables,
-        cards=shown,
-        runs=[
+    return {
+        "title": "What did the compute buy?",
+        "section": chart.section(found),
+        "reasons": answer.reasons(found),
+        "warnings": content.warnings,
+        "tables": content.tables,
+        "cards": chains.cards(found.runs, found.names, chosen, searches=most) if chosen else [],
+        "runs": [
             run_facts(name, of.run, spent, of.notes)
             for name, of, spent in zip(found.names, found.curves, found.spending, strict=True)
         ],
-    )
+    }

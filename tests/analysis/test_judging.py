@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.dpg_bench.benchmark import DPGBench
 from harness.analysis import evidence
+from harness.analysis.comparison import by_pair
 from harness.analysis.curves import AXES, run_curves
 from harness.analysis.findings import analyse
 from harness.analysis.judging import (
@@ -126,7 +127,7 @@ def test_axes_that_order_runs_differently_are_found(make_run: MakeRun) -> None:
         ("r", "n", "tokens", -0.1, -0.3, 0.1, ""), ("n", "r", "tokens", 0.1, -0.1, 0.3, ""),
     ]  # fmt: skip
     columns = ["run", "other", "cost_axis", "difference", "low", "high", "note"]
-    (row,) = disagreements_table(pd.DataFrame(rows, columns=columns)).to_dict("records")
+    (row,) = disagreements_table(by_pair(pd.DataFrame(rows, columns=columns))).to_dict("records")
     assert (row["run"], row["other"], row["axis"], row["other_axis"]) == (
         "r", "n", "nfe", "device_seconds",
     )  # fmt: skip

@@ -88,6 +88,24 @@ def test_an_inner_deadline_raises_its_own_error_and_leaves_the_handler_to_the_ou
                 time.sleep(60)
 
 
+def test_an_alarm_that_an_earlier_block_left_cuts_none_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alarms: list[float] = []
+    set_alarm = signal.setitimer
+    with deadline(0):
+        monkeypatch.setattr(signal, "setitimer", lambda _, s: alarms.append(s) or set_alarm(_, s))
+        for _ in range(9):
+            with deadline(0.2):
+                pass
+        assert len(alarms) == 1
+        time.sleep(0.15)
+        with deadline(0.2):
+            time.sleep(0.1)  # past the alarm of the first
+        with pytest.raises(DeadlineExceeded), deadline(0.05):
+            time.sleep(60)
+
+
 def test_a_first_batch_may_take_longer_and_zero_is_no_limit() -> None:
     assert Patience.of(10.0) == Patience(batch=10.0, first=30.0, load=1800.0)
     assert Patience.of(1000.0).load == 3000.0
