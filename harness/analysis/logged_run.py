@@ -25,6 +25,7 @@ from harness.analysis.statistics import Bools, Floats, Ints, mean_of
 from harness.config import RECORDED_IMAGES
 from harness.log import store
 from harness.log.manifest import FINISHED, Manifest
+from harness.log.measured import verifying
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES
 from harness.records import Prompt
@@ -159,6 +160,11 @@ class LoggedRun:
     def manifest(self) -> Manifest:
         """The manifest; those of several runs differ in nothing but their seeds."""
         return self.parts[0].manifest
+
+    @property
+    def verifying(self) -> dict[str, Any]:
+        """The config, with metrics that measured its images afterwards."""
+        return verifying(self.folder, self.manifest)
 
     @property
     def seeds(self) -> list[int]:

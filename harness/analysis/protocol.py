@@ -215,7 +215,7 @@ def remarks(run: LoggedRun) -> list[str]:
 
 def warnings(runs: Sequence[LoggedRun]) -> list[str]:
     """Return what a reader must know before the first number."""
-    return warnings_of([run.manifest.config for run in runs])
+    return warnings_of([run.verifying for run in runs])
 
 
 def warnings_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from harness.log.costs import COSTS, REPLIES, WORKED, sums
 from harness.log.frame import load_searches
 from harness.log.location import Location
 from harness.log.manifest import Manifest
+from harness.log.measured import verifying
 from harness.log.run_folder import RunFolder
 from harness.log.schema import METERED, UNITS, origin
 from harness.truncation import Truncated
@@ -60,6 +62,7 @@ class Summary:
         failures: Failed tries of batches by role, by kind, over all sessions.
         deaths: Workers lost by role, by kind, over all sessions.
         truncated: Which prompts the text encoder cut.
+        verifying: `harness.log.measured.verifying`.
     """
 
     manifest: Manifest
@@ -85,6 +88,7 @@ class Summary:
     failures: Mapping[str, Mapping[str, int]]
     deaths: Mapping[str, Mapping[str, int]]
     truncated: Truncated
+    verifying: Mapping[str, Any]
 
     @property
     def nothing_scored(self) -> bool:
@@ -106,6 +110,7 @@ def summarise(run: str | Location) -> Summary:
         store.read(folder.log, "candidates", _COLUMNS),
         store.read(folder.log, "replies", REPLIES),
         ended(folder, manifest),
+        verifying(folder, manifest),
     )
 
 
@@ -115,6 +120,7 @@ def summary_of(
     draws: pa.Table,
     replies: pa.Table,
     logged: LoggedRun | None,
+    verifying: Mapping[str, Any] | None = None,
 ) -> Summary:
     """Summarise the tables of a log.
 
@@ -124,6 +130,7 @@ def summary_of(
         draws: Candidates.
         replies: What the judge replied.
         logged: The ended searches as arrays; None if there are none.
+        verifying: As of `Summary`; the manifest's config by default.
     """
     tags: dict[str, tuple[Estimate | None, int, int]] = {}
     micro = macro = None
@@ -167,6 +174,7 @@ def summary_of(
         failures=_counts(manifest, "failures"),
         deaths=_counts(manifest, "deaths"),
         truncated=truncation_in(draws, manifest),
+        verifying=manifest.config if verifying is None else verifying,
     )
 
 

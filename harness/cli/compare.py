@@ -89,7 +89,7 @@ def compare(
         click.echo(printable(_gain(row)))
     for line in findings.bills:
         click.echo(printable(line))
-    for line in provenance.lines(*(run.manifest.config for run in findings.runs)):
+    for line in provenance.lines(*(run.verifying for run in findings.runs)):
         click.echo(printable(f"verifier  {line}"))
     for sentence in findings.unscored:
         click.echo(printable(sentence), err=True)

@@ -16,6 +16,7 @@ from harness.analysis.measurement import GENEVAL, covered
 from harness.analysis.summary import summarise
 from harness.analysis.wording import n_of
 from harness.cli.tables import metric_line, scores_table
+from harness.cli.terminal import printable
 from harness.interop.files import read_files
 from harness.interop.plan import MMDET
 from harness.interop.results import OFFICIAL
@@ -24,6 +25,7 @@ from harness.log import store
 from harness.log.location import local
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
+from harness.models import leakage, provenance
 from harness.models.bundled import label
 
 
@@ -31,10 +33,10 @@ def print_scores(folder: RunFolder, results: Sequence[Path]) -> Scores:
     """Summarise a folder of scored images and print it."""
     scores = summarise_scores(folder)
     manifest = Manifest.read(folder.manifest)
-    config = manifest.config
+    config, summary = manifest.config, summarise(folder.path)
     console = Console(highlight=False, soft_wrap=True)
-    if text := label(config):
-        console.print(Text(text))
+    for text in filter(None, [label(config), *leakage.notices(summary.verifying)]):
+        console.print(Text(printable(text)))
     console.print(_table(scores, config["benchmark"]["name"]))
     everything = scores.per_image
     left_out = everything.images - everything.scored
@@ -53,7 +55,8 @@ def print_scores(folder: RunFolder, results: Sequence[Path]) -> Scores:
         f"prompts{f'; {left_out} not scored, and in no score' if left_out else ''}",
         *skills_line(folder, manifest, selected=False),
         *covered(folder, manifest),
-        *(metric_line(*each) for each in summarise(folder.path).metrics.items()),
+        *(metric_line(*each) for each in summary.metrics.items()),
+        *(f"verifier  {printable(line)}" for line in provenance.lines(summary.verifying)),
         f"scorer    {seconds:.1f} device-s, {counted}{speed}",
         f"results   {own}{folder.log} (Parquet)",
         *([] if everything.scored else [f"nothing could be scored: {scores.refused[0]}"]),

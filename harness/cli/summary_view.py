@@ -47,7 +47,7 @@ def print_result(summary: Summary, folder: RunFolder | None = None) -> None:
         console.print(Text(text))
     if config["oracle"]:
         console.print("ORACLE run: the judge is the scorer, so the score is an upper bound")
-    for text in filter(None, [leakage.warning(config), *leakage.notices(config)]):
+    for text in filter(None, [leakage.warning(config), *leakage.notices(summary.verifying)]):
         console.print(Text(printable(text)))
     if summary.tags:
         console.print(_scores(summary))
@@ -96,7 +96,7 @@ def _facts(summary: Summary, folder: RunFolder | None) -> list[str]:
     lines.append(f"truncated {summary.truncated.summary}")
     for run, count in summary.reused.items():
         lines.append(f"reused    {count} draws of run {run}, with what they cost there")
-    lines += [f"verifier  {line}" for line in provenance.lines(summary.manifest.config)]
+    lines += [f"verifier  {line}" for line in provenance.lines(summary.verifying)]
     if summary.accepted is not None:
         lines.append(f"judge     accepts {summary.accepted:.3f} of the selected images")
     if total := sum(summary.agreement.values()):

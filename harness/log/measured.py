@@ -7,6 +7,7 @@ draws are the run's images. The run's own files stay as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from harness.errors import HarnessError
 from harness.log import integrity, store
@@ -39,6 +40,27 @@ def measurements(folder: RunFolder) -> Iterator[tuple[RunFolder, Manifest]]:
             )
         if manifest.state == FINISHED:
             yield measured, manifest
+
+
+def verifying(folder: RunFolder, manifest: Manifest) -> dict[str, Any]:
+    """Return a run's config, in which metrics count that measured its images afterwards.
+
+    Args:
+        folder: The run.
+        manifest: Its manifest.
+    """
+    config = dict(manifest.config)
+    for _, later in measurements(folder):
+        ours, theirs = config.get("metric") or {}, later.config["metric"]
+        trusted = ours.get("trust_remote_code") or theirs.get("trust_remote_code", False)
+        config["metric"] = {
+            **theirs,
+            "checkpoints": {**ours.get("checkpoints", {}), **theirs["checkpoints"]},
+            "trust_remote_code": trusted,
+        }
+        own = {k: v for k, v in later.config["digests"].items() if k.startswith("metric.")}
+        config["digests"] = {**config["digests"], **own}
+    return config
 
 
 def measured_later(folder: RunFolder) -> Mapping[Shown, Mapping[str, float]]:

@@ -161,7 +161,7 @@ def run_facts(label: str, run: LoggedRun, spent: Spending, notes: Sequence[str])
         ("sampler", ", ".join(f"{k}={v}" for k, v in config["generator"]["settings"].items())),
         ("judge", f"{config['judge']['kind']}{' (ORACLE)' if config['oracle'] else shared}"),
         ("scorer", scorer),
-        *((f"{n} trained on", c.line) for n, c in provenance.cards(config).items()),
+        *((f"{n} trained on", c.line) for n, c in provenance.cards(run.verifying).items()),
         ("truncated", "; ".join(dict.fromkeys(part.truncated.summary for part in run.parts))),
         ("command", "; ".join(part.manifest.command for part in run.parts)),
         ("commit", f"{git.get('commit', 'unknown')}{' (dirty)' if git.get('dirty') else ''}"),

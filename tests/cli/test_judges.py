@@ -82,7 +82,15 @@ def test_what_a_judge_shares_with_a_metric_is_said(harness: Terminal, clip: Path
     assert "unknown here" in json.loads(harness.out)["provenance"]["judge.model"]
     assert harness(*RUN, *JUDGE, "--out", "alone") == 0 and "shares weights" not in harness.err
     assert harness("compare", "r", "alone", "--force") == 0 and "shares weights" in harness.err
+    assert "selection gains" in harness.out
     assert "verifier  judge.model, " in harness.out
+    assert harness("score", "alone", "--metrics", f"clip-score={clip}", "--threads", "1") == 0
+    for command in (["show", "alone"], ["show", "alone", "--json"], ["compare", "alone", "r"]):
+        assert harness(*command) == 0 and "shares weights" in harness.out + harness.err
+    other = ["what-if", "r", "--plugins", "--strategy", "best-of-n", "--judge", "metric=clip-score"]
+    assert harness(*other, "-J", "weight=2") == 2 and "was measured with" in harness.err
+    assert harness(*other, "-J", "wieght=2") == 2 and "no values of the metric" in harness.err
+    assert harness(*other, "-J", "accept=0.1") == 0, harness.err
 
 
 @pytest.mark.parametrize(
