@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.audit.audited_run import AuditedRun
-from harness.audit.result import Result
+from harness.audit.result import CannotCheck, Result
 from harness.errors import HarnessError, UsageError, first_line
 from harness.log.environment import environment
 from harness.log.files import atomic_file, make_folder, read_file
@@ -26,6 +26,7 @@ from harness.log.images import image_path
 from harness.log.location import local
 from harness.log.prompts import prompts_path
 from harness.log.run_folder import RunFolder
+from harness.log.shards import repair_hint
 from harness.text import parse_json
 
 FACTS = "bundle.json"
@@ -57,13 +58,18 @@ def pack(run: AuditedRun, results: Sequence[Result], out: Path) -> int:
     """Write a run's bundle; returns how many images are in it.
 
     Raises:
-        HarnessError: It cannot be written.
+        HarnessError: Its log cannot be read, or the file not be written.
     """
     root = local(run.folder.path)
+    try:
+        images = _selected(run)
+    except CannotCheck as error:
+        raise HarnessError(
+            f"{root} cannot be packed: {error}", repair_hint(run.folder.log)
+        ) from error
     paths = [local(run.folder.manifest), *sorted(local(run.folder.log).glob("*.parquet"))]
     if run.holds_prompts:
         paths.append(local(prompts_path(run.folder)))
-    images = _selected(run)
     facts = {
         "images": "selected" if images else "none",
         "environment": environment(),

@@ -23,6 +23,7 @@ from harness.log import shards, store
 from harness.log.costs import COSTS, REPLIES, WORKED, sums
 from harness.log.environment import environment
 from harness.log.files import explain, is_leftover, make_folder, remove_leftovers
+from harness.log.integrity import check_rows
 from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import FINISHED, Manifest, PromptSet, now
@@ -172,6 +173,8 @@ def work(
         manifest = check_folder(folder, plan)
         if is_finished(manifest):
             return None
+        if manifest is not None:
+            check_rows(folder, manifest.run)
         remove_leftovers(folder.path, folder.images)  # the log sees to its own
         pool = Pool.open(reuse, plan)
         executor = executor or make_executor(plan, execution, folder.images)

@@ -12,8 +12,6 @@ from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.measured import measured_later
 from harness.log.run_folder import RunFolder
-from harness.log.schema import KEYS
-from harness.log.shards import repair_hint
 
 
 def load(run: str | Location) -> pd.DataFrame:
@@ -74,9 +72,4 @@ def load_searches(run: str | Location) -> pd.DataFrame:
     folder = RunFolder.existing(run)
     integrity.check(folder)
     searches: pd.DataFrame = store.read(folder.log, "searches").to_pandas()
-    if searches.duplicated(list(KEYS["searches"])).any():
-        raise HarnessError(
-            f"{folder.log} is damaged: a search in table 'searches' is there twice",
-            repair_hint(folder.log),
-        )
     return searches.sort_values(["prompt_id", "replicate"], ignore_index=True)

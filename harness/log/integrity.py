@@ -4,19 +4,26 @@ File names and digests tell of flipped bits, cuts and gaps in the middle of a ta
 cannot tell is a shard missing at a table's end. A finished run's manifest lists its files; in an
 unfinished run, every search that ended says how many draws it made, and their rows are written
 before its own. An unfinished run that lost rows of open searches only, at the very end, is a run
-that was stopped a little earlier: nothing of it is missing.
+that was stopped a little earlier: nothing of it is missing. Nor do names and digests tell of a
+shard that is another run's, or is there under two numbers; but every row says whose it is, and no
+two rows of a table have one key.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from harness.errors import HarnessError
 from harness.log import shards, store
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.prompts import check_prompts
 from harness.log.run_folder import RunFolder
-from harness.log.schema import TABLES
+from harness.log.schema import KEYS, TABLES
 from harness.log.shards import Shard, repair_hint
 
 
@@ -47,9 +54,10 @@ def find_defects(folder: RunFolder, manifest: Manifest) -> list[Defect]:
     defects: list[Defect] = []
     for table in TABLES:
         seen = shards.survey(folder.log, table)
-        for shard in seen.files:
-            if what := shards.verify(shard):
-                defects.append(Defect(table, f"{shard.path.name} is damaged: {what}", shard))
+        damaged = {shard: what for shard in seen.files if (what := shards.verify(shard))}
+        strays = _strays([shard for shard in seen.chosen if shard not in damaged], manifest.run)
+        for shard, what in (*damaged.items(), *strays.items()):
+            defects.append(Defect(table, f"{shard.path.name} is damaged: {what}", shard))
         for shard in seen.rivals:
             what = f"{shard.path.name} covers what another shard covers, with other rows"
             defects.append(Defect(table, what, shard))
@@ -71,13 +79,47 @@ def lost_files(folder: RunFolder, manifest: Manifest) -> list[str]:
     return [name for name in manifest.files if name not in there]
 
 
+def _strays(of_table: list[Shard], run: str) -> dict[Shard, str]:
+    """Return the shards with rows that are another run's or in an earlier shard, and why."""
+    strays: dict[Shard, str] = {}
+    earlier: list[pa.Table] = []
+    for shard in of_table:
+        rows = shards.read(shard, shard.table, _named(shard.table))
+        if what := _wrong([*earlier, rows], shard.table, run):
+            strays[shard] = what
+        else:
+            earlier.append(rows)
+    return strays
+
+
+def _named(table: str) -> list[str]:
+    """Columns that no row of a table is without."""
+    return ["run", *KEYS[table], *(["settings"] if table == "candidates" else [])]
+
+
+def _wrong(parts: Iterable[pa.Table], table: str, run: str) -> str:
+    """Return what is wrong with all rows of a table as those of a run, or ""."""
+    rows, keys = pa.concat_tables(parts), list(KEYS[table])
+    others = [other for other in pc.unique(rows["run"]).to_pylist() if other != run]
+    if others:
+        return f"a row is of run {str(others[0])[:16]!r}, not of {run!r}"
+    if "settings" in rows.column_names and rows["settings"].null_count:
+        return "a draw has no settings"
+    counts = rows.group_by(keys).aggregate([([], "count_all")])
+    if len(counts) == len(rows):
+        return ""
+    double: dict[str, Any] = counts.filter(pc.greater(counts["count_all"], 1)).to_pylist()[0]
+    return f"{', '.join(f'{key} {str(double[key])[:80]}' for key in keys)} is there twice"
+
+
 def check(folder: RunFolder) -> None:
-    """Refuse a run with other prompts than its own, or with a table that lacks a shard at its end.
+    """Refuse a run with prompts or rows that are not its own, or that lacks or doubles some.
 
     At a table's end no gap shows that a shard is missing.
 
     Raises:
-        HarnessError: A shard is missing, the prompts are others, or the manifest cannot be read.
+        HarnessError: A shard is missing, the prompts or rows are others, rows are there twice, or
+            the manifest cannot be read.
     """
     manifest = Manifest.read(folder.manifest)
     check_prompts(folder, manifest)
@@ -85,5 +127,19 @@ def check(folder: RunFolder) -> None:
         raise HarnessError(
             f"{name}, which the manifest lists, is missing in {folder.log}", repair_hint(folder.log)
         )
+    check_rows(folder, manifest.run)
     if manifest.state != FINISHED:
         store.check_agreement(folder.log)
+
+
+def check_rows(folder: RunFolder, run: str) -> None:
+    """Refuse a log with a row that is another run's, or that is there twice.
+
+    Raises:
+        HarnessError: It has one, or a shard is missing or damaged.
+    """
+    for table in TABLES:
+        if what := _wrong([store.read(folder.log, table, _named(table))], table, run):
+            raise HarnessError(
+                f"table '{table}' in {folder.log} is damaged: {what}", repair_hint(folder.log)
+            )

@@ -23,10 +23,13 @@ import pyarrow.parquet as pq
 from harness.errors import HarnessError, first_line
 from harness.log.files import read_file, write_atomically
 from harness.log.location import Location
-from harness.log.schema import KEYS, SCHEMA_VERSION, TABLES
+from harness.log.schema import KEYS, LATER, SCHEMA_VERSION, TABLES
 from harness.records import MOST_DRAWS
+from harness.text import parse_json
 
-_NAME = re.compile(r"(?P<table>[a-z]+)-(?P<first>\d{6})-(?P<last>\d{6})-(?P<digest>[0-9a-f]{16})")
+_NAME = re.compile(
+    r"(?P<table>[a-z]+)-(?P<first>[0-9]{6})-(?P<last>[0-9]{6})-(?P<digest>[0-9a-f]{16})"
+)
 
 BATCH_ROWS = 65536
 """Rows that are looked through at once at most."""
@@ -37,6 +40,9 @@ BATCH_BYTES = 256 * 2**20
 LARGEST, LARGEST_FOOTER = 2**30, 64 * 2**20
 """Bytes of the largest shard and of the largest footer that are read; a merged one has about a
 megabyte."""
+
+_IMAGE = "^[0-9a-f]{32}$"
+"""What names an image, which becomes a part of a path."""
 
 _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 """The years 1 to 9999 in microseconds: what Python has for times."""
@@ -117,7 +123,7 @@ def survey(folder: Location, table: str) -> Survey:
     surveyed = Survey([], [], [], [], [])
     for path in folder.glob(f"{table}-*.parquet"):
         name = _NAME.fullmatch(path.stem)
-        if name is None:
+        if name is None or not 1 <= int(name["first"]) <= int(name["last"]):
             raise HarnessError(
                 f"{path.name} in {folder} is no shard of this log",
                 "move files that do not belong to the run out of its folder",
@@ -229,8 +235,8 @@ def _rows(
         columns: The columns to decode; all that the file has by default.
     """
     names = file.schema_arrow.names
-    for name in KEYS[table]:
-        if name not in names:
+    for name in (*KEYS[table], *TABLES[table].names):
+        if name not in names and name not in LATER:
             raise _NoShard(f"it has no column '{name}'")
     if len(set(names)) < len(names):
         raise _NoShard("it has two columns of one name")
@@ -239,10 +245,19 @@ def _rows(
 
 
 def _keyed(rows: pa.Table, table: str) -> pa.Table:
-    """Return rows whose names can be names of rows, and whose times can be times.
+    """Return rows whose keys can be keys, times times, images digests and settings settings.
 
-    What is counted by names stays small, and no reader meets a time that Python does not have.
+    What is counted by keys stays small, no reader meets a time that Python does not have, and no
+    path leaves the folder of images.
     """
+    if "settings" in rows.column_names:
+        for text in pc.unique(rows["settings"].drop_null()).to_pylist():
+            if not _is_object(text):
+                raise _NoShard("column 'settings' has a value that is no JSON object")
+    if "image" in rows.column_names:
+        digests = pc.match_substring_regex(rows["image"], _IMAGE)
+        if not pc.all(digests, min_count=0).as_py():
+            raise _NoShard("column 'image' has a value that is no digest of an image")
     for name in rows.column_names:
         if pa.types.is_timestamp(rows[name].type) and len(rows):
             times = pc.min_max(rows[name].cast(pa.int64())).as_py()
@@ -260,6 +275,13 @@ def _keyed(rows: pa.Table, table: str) -> pa.Table:
                 value = extremes["min"] if extremes["min"] < 0 else extremes["max"]
                 raise _NoShard(f"column '{name}' has the value {value}")
     return rows
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(parse_json(text), dict)
+    except ValueError:
+        return False
 
 
 def _typed(batch: pa.RecordBatch, schema: pa.Schema, own: pa.Schema) -> pa.Table:

@@ -122,6 +122,8 @@ def log_axis(axes: Axes, values: npt.ArrayLike, *, whole: bool = False) -> None:
     known = known[np.isfinite(known) & (known > 0)]
     if not known.size or known.max() / known.min() < 4:
         return
+    if not axes.dataLim.intervalx[1] > 0:  # nothing with a score was drawn; there is no such scale
+        return
     axes.set_xscale("log", base=2 if whole else 10)
     if not whole:
         axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))

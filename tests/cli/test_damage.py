@@ -17,7 +17,7 @@ from harness.errors import HarnessError
 from harness.log import shards, store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.log.schema import SCHEMA_VERSION
+from harness.log.schema import SCHEMA_VERSION, TABLES
 from harness.log.store import LogWriter
 from tests.runs import contents
 from tests.terminal import STUB, Terminal
@@ -420,3 +420,84 @@ def test_scores_of_images(harness: Terminal, images: Path, tiny_suite: Path) -> 
     assert re.search(r"complete +python -m harness score", harness.out), harness.out
     assert harness(*command) == 0, harness.err
     assert contents(Path("out")) == before
+
+
+@pytest.fixture
+def other(harness: Terminal, suite: Path) -> Path:
+    """A run that differs in its seed."""
+    assert harness(*run_options(suite), "--seed", 5, "--out", "other") == 0
+    return Path("other")
+
+
+def relist(run: Path) -> None:
+    """Let a finished manifest list the files that are there."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["files"] = sorted(path.name for path in (run / "log").iterdir())
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("table", ["candidates", "searches"])
+def test_a_shard_of_another_run_is_not_believed(
+    harness: Terminal, suite: Path, stopped: Path, whole: Path, other: Path, table: str
+) -> None:
+    first, (stranger,) = files(stopped, table)[0], files(other, table)
+    first.unlink()
+    name = stranger.name.split("-")
+    name[1:3] = first.name.split("-")[1:3]
+    (stopped / "log" / "-".join(name)).write_bytes(stranger.read_bytes())
+    refused(harness, stopped, "a row is of run", READERS)
+    assert harness("what-if", stopped, "--strategy", "best-of-n", "--plugins") == 1
+    assert "a row is of run" in harness.err
+    mended(harness, stopped, whole, ["-".join(name)])
+
+
+@pytest.mark.parametrize("table", ["candidates", "searches"])
+def test_a_shard_that_is_there_under_two_numbers(
+    harness: Terminal, whole: Path, table: str
+) -> None:
+    before = contents(whole)
+    (shard,) = files(whole, table)
+    twin = shard.with_name(re.sub(r"-\d{6}-\d{6}-", "-000099-000099-", shard.name))
+    first = int(shard.name.split("-")[2]) + 1
+    shards.write(whole / "log", table, first, 98, TABLES[table].empty_table())
+    twin.write_bytes(shard.read_bytes())
+    relist(whole)
+    refused(
+        harness, whole, "is there twice", [c for c in READERS if c[0] not in ("resume", "compare")]
+    )
+    assert harness("repair", whole) == 0 and twin.name in harness.out
+    assert harness("resume", whole) == 0, harness.err
+    assert contents(whole) == before
+
+
+@pytest.mark.parametrize("numbers", ["000000-000000", "000007-000002"])
+def test_numbers_that_no_shard_has_are_refused(
+    harness: Terminal, whole: Path, numbers: str
+) -> None:
+    (shard,) = files(whole)
+    shard.rename(shard.with_name(re.sub(r"\d{6}-\d{6}", numbers, shard.name)))
+    relist(whole)
+    assert harness("show", whole) == 1
+    assert "is no shard of this log" in harness.err and "hint: move files" in harness.err
+
+
+@pytest.mark.parametrize("image", ["../../victim", "", "x" * 32, "A" * 32, "/victim"])
+def test_no_image_of_a_log_is_outside_of_its_folder(
+    harness: Terminal, whole: Path, image: str
+) -> None:
+    victim = Path("victim.png")
+    victim.write_bytes(b"mine")
+    (shard,) = files(whole)
+    rows = shards.read(shards.discover(whole / "log", "candidates")[0], "candidates")
+    place = rows.column_names.index("image")
+    shard.unlink()
+    values = pa.array([image] * len(rows))
+    shards.write(whole / "log", "candidates", 1, 9, rows.set_column(place, "image", values))
+    manifest = json.loads((whole / "manifest.json").read_text())
+    manifest.update(state="running", files=[], totals={})
+    (whole / "manifest.json").write_text(json.dumps(manifest))
+    refused(harness, whole, "no digest of an image", [["show", "{}"], ["resume", "{}"]])
+    assert harness("bundle", whole, "--out", "b.zip") == 1
+    assert "cannot be packed" in harness.err and not Path("b.zip").exists()
+    assert harness("repair", whole) == 0
+    assert victim.read_bytes() == b"mine"

@@ -17,11 +17,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from harness.config import read_config
 from harness.errors import HarnessError
+from harness.log import shards
 from harness.log.manifest import Manifest
+from harness.log.schema import TABLES
 from harness.seeds import config_digest
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
@@ -200,6 +203,21 @@ def passing(
     return by_place
 
 
+def restamp(run: Path) -> None:
+    """Let the rows name the run that the manifest says it is, as whoever forges would."""
+    manifest = run / "manifest.json"
+    with suppress(HarnessError):
+        own = Manifest.read(manifest, believed=False).run
+        for table in TABLES:
+            for shard in shards.discover(run / "log", table):
+                rows = shards.read(shard, table)
+                stamp = pa.array([own] * len(rows), pa.string())
+                rows = rows.set_column(rows.column_names.index("run"), "run", stamp)
+                shard.path.unlink()
+                new = shards.write(run / "log", table, *shard.range, rows)
+                manifest.write_text(manifest.read_text().replace(shard.path.name, new.path.name))
+
+
 def attempt(
     harness: Terminal,
     honest: Path,
@@ -218,6 +236,7 @@ def attempt(
         text = json.loads(path.read_text()) | {"state": "running", "files": [], "totals": {}}
         path.write_text(json.dumps(text))
     make(root / "forged")
+    restamp(root / "forged")
     given = commands(root / "forged", root / "honest", root / "out")[name]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with limited(60, (name, what)):

@@ -91,7 +91,7 @@ def log_of(folder: Path, rows: list[tuple[str, str, bool]]) -> RunFolder:
     log = store.LogWriter(folder / "log")
     for number, (prompt, tag, correct) in enumerate(rows):
         row = {"prompt_id": prompt, "tag": tag, "correct": correct, "replicate": number}
-        log.append("candidates", row)
+        log.append("candidates", {"run": "r", "draw_index": 0, "settings": "{}", **row})
     log.flush()
     run = RunFolder(folder)
     config = bare_config()

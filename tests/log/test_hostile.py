@@ -192,6 +192,12 @@ def parquet(table: pa.Table, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def with_column(name: str, values: object) -> pa.Table:
+    """A row of which one column is another."""
+    row = pa.Table.from_pylist([{"prompt_id": "p", "replicate": 0, "draw_index": 0}], CANDIDATES)
+    return row.set_column(row.column_names.index(name), name, pa.array(values))
+
+
 def bomb() -> pa.Table:
     """A megabyte that stands for itself in each of 5,000 rows."""
     rows = 5_000
@@ -203,7 +209,8 @@ def bomb() -> pa.Table:
     value = pa.DictionaryArray.from_arrays(
         pa.array(np.zeros(rows, np.int32)), pa.array(["x" * 2**20])
     )
-    return pa.table({**keys, "reason": value})
+    others = {field.name: pa.nulls(rows, field.type) for field in CANDIDATES}
+    return pa.table({**others, **keys, "reason": value})
 
 
 @pytest.mark.parametrize(
@@ -213,12 +220,20 @@ def bomb() -> pa.Table:
         (b"", "no Parquet file"),
         (parquet(CANDIDATES.empty_table())[:-9], "no Parquet file"),
         (parquet(pa.table({"prompt_id": ["p"]})), "has no column 'replicate'"),
+        *(
+            (parquet(CANDIDATES.empty_table().drop_columns([name])), f"has no column '{name}'")
+            for name in ("run", "settings", "correct", "generator_flops")
+        ),
+        *(
+            (parquet(with_column("settings", [text])), "'settings' has a value that is no JSON")
+            for text in ("", "[]", "{", '{"a": NaN}', "[" * 9999)
+        ),
         (
-            parquet(pa.table({"prompt_id": [["p"]], "replicate": [0], "draw_index": [0]})),
+            parquet(with_column("prompt_id", [["p"]])),
             "column 'prompt_id' is list",
         ),
         (
-            parquet(pa.table({"prompt_id": ["p"], "replicate": ["x"], "draw_index": [0]})),
+            parquet(with_column("replicate", ["x"])),
             "column 'replicate' is string",
         ),
         (

@@ -195,7 +195,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_column_that_an_old_shard_lacks_is_null(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = pa.schema([field for field in CANDIDATES if field.name != "attempts"])
+    old = pa.schema([field for field in CANDIDATES if field.name != "round"])
     with monkeypatch.context() as patch:
         patch.setitem(store.TABLES, "candidates", old)
         write(tmp_path, 2).flush()
