@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -32,15 +33,18 @@ def _status() -> int:
     except HarnessError as error:
         if os.environ.get("HARNESS_TRACEBACK"):
             raise
-        click.echo(f"error: {printable(error.message)}", err=True)
-        if error.hint:
-            click.echo(f"hint: {printable(error.hint)}", err=True)
+        with suppress(OSError):  # the code says it where nothing can be said
+            click.echo(f"error: {printable(error.message)}", err=True)
+            if error.hint:
+                click.echo(f"hint: {printable(error.hint)}", err=True)
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
+        with suppress(OSError):
+            click.echo("stopped", err=True)
         return 130
     except BrokenPipeError:
         # The reader of our output went away (`… | head`): not our error, and nothing to say.
@@ -51,7 +55,9 @@ def _status() -> int:
             raise
         _mute()
         place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {printable(f'{place}{error.strerror or first_line(error)}')}", err=True)
+        with suppress(OSError):
+            text = f"{place}{error.strerror or first_line(error)}"
+            click.echo(f"error: {printable(text)}", err=True)
         return 1
     return status if isinstance(status, int) else 0
 

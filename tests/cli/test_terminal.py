@@ -151,3 +151,16 @@ def test_a_name_that_no_file_system_takes_is_a_sentence(harness: Terminal) -> No
     options = ("--benchmark", "prompt-file", "-B", f"path={path}", "--judge", "none")
     assert harness("run", *options) == 1
     assert harness.err.startswith("error: nnn") and "File name too long" in harness.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["nosuch"], 2), (["ls", "--nosuch"], 2), (["show", "nosuch"], 2)]
+)
+def test_the_exit_code_holds_where_stderr_takes_no_word(
+    arguments: list[str], status: int, tmp_path: Path
+) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "harness", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, stderr=full, timeout=120)
+    assert done.returncode == status
