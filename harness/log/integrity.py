@@ -11,10 +11,9 @@ two rows of a table have one key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -82,13 +81,21 @@ def lost_files(folder: RunFolder, manifest: Manifest) -> list[str]:
 def _strays(of_table: list[Shard], run: str) -> dict[Shard, str]:
     """Return the shards with rows that are another run's or in an earlier shard, and why."""
     strays: dict[Shard, str] = {}
-    earlier: list[pa.Table] = []
+    own: dict[Shard, pa.Table] = {}
     for shard in of_table:
         rows = shards.read(shard, shard.table, _named(shard.table))
-        if what := _wrong([*earlier, rows], shard.table, run):
+        if what := _foreign(rows, run):
             strays[shard] = what
         else:
-            earlier.append(rows)
+            own[shard] = rows
+    if own:
+        doubles = _doubles(pa.concat_tables(own.values()), of_table[0].table)
+        first = 0
+        for shard, rows in own.items():
+            last = first + len(rows)
+            if len(within := doubles.loc[first : last - 1]):
+                strays[shard] = _twice(within)
+            first = last
     return strays
 
 
@@ -97,19 +104,25 @@ def _named(table: str) -> list[str]:
     return ["run", *KEYS[table], *(["settings"] if table == "candidates" else [])]
 
 
-def _wrong(parts: Iterable[pa.Table], table: str, run: str) -> str:
-    """Return what is wrong with all rows of a table as those of a run, or ""."""
-    rows, keys = pa.concat_tables(parts), list(KEYS[table])
-    others = [other for other in pc.unique(rows["run"]).to_pylist() if other != run]
-    if others:
-        return f"a row is of run {str(others[0])[:16]!r}, not of {run!r}"
+def _foreign(rows: pa.Table, run: str) -> str:
+    """Return why rows are not those of a run, or ""."""
+    for other in pc.unique(rows["run"]).to_pylist():
+        if other != run:
+            return f"a row is of run {str(other)[:16]!r}, not of {run!r}"
     if "settings" in rows.column_names and rows["settings"].null_count:
         return "a draw has no settings"
-    counts = rows.group_by(keys).aggregate([([], "count_all")])
-    if len(counts) == len(rows):
-        return ""
-    double: dict[str, Any] = counts.filter(pc.greater(counts["count_all"], 1)).to_pylist()[0]
-    return f"{', '.join(f'{key} {str(double[key])[:80]}' for key in keys)} is there twice"
+    return ""
+
+
+def _doubles(rows: pa.Table, table: str) -> pd.DataFrame:
+    """Keys of the rows that an earlier row has, by row number."""
+    keys: pd.DataFrame = rows.select(KEYS[table]).to_pandas()
+    return keys.loc[keys.duplicated()]
+
+
+def _twice(doubles: pd.DataFrame) -> str:
+    key = doubles.iloc[0].to_dict()
+    return f"{', '.join(f'{name} {str(value)[:80]}' for name, value in key.items())} is there twice"
 
 
 def check(folder: RunFolder) -> None:
@@ -139,7 +152,11 @@ def check_rows(folder: RunFolder, run: str) -> None:
         HarnessError: It has one, or a shard is missing or damaged.
     """
     for table in TABLES:
-        if what := _wrong([store.read(folder.log, table, _named(table))], table, run):
+        rows = store.read(folder.log, table, _named(table))
+        what = _foreign(rows, run)
+        if not what and len(doubles := _doubles(rows, table)):
+            what = _twice(doubles)
+        if what:
             raise HarnessError(
                 f"table '{table}' in {folder.log} is damaged: {what}", repair_hint(folder.log)
             )
