@@ -7,8 +7,15 @@ are named where both can reach them.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from enum import StrEnum
+
+LONGEST_MESSAGE = 2000
+"""Characters of a message that are shown whole."""
+
+_ENDLESS = re.compile(r"[^\s/]{256,}")
+"""A name longer than any part of a path."""
 
 
 class HarnessError(Exception):
@@ -23,6 +30,7 @@ class HarnessError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
+        message = bounded(message)
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -73,6 +81,17 @@ class BadAnswer(HarnessError):
 
     def __reduce__(self) -> tuple[type[BadAnswer], tuple[Failure, str, str]]:
         return type(self), (self.failure, self.message, self.hint)
+
+
+def bounded(text: str) -> str:
+    """Return a text without the middle of names that no file has, nor of what fills a screen.
+
+    Names, options and settings come from anybody; a sentence about one stays a sentence.
+    """
+    text = _ENDLESS.sub(lambda name: f"{name[0][:60]}…{name[0][-20:]}", text)
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    return f"{text[: LONGEST_MESSAGE // 2]} … {text[-LONGEST_MESSAGE // 4 :]}"
 
 
 def first_line(error: BaseException) -> str:

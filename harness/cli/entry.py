@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import NoReturn
@@ -12,7 +13,7 @@ import click
 from harness.cli import cli
 from harness.cli.terminal import guarded, printable
 from harness.engine.threads import patient_threads
-from harness.errors import HarnessError, first_line
+from harness.errors import HarnessError, bounded, first_line
 
 
 def run() -> NoReturn:
@@ -22,6 +23,8 @@ def run() -> NoReturn:
     """
     patient_threads()
     _fill_streams()
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # to remove what is half written
     with guarded():
         sys.exit(_status())
 
@@ -39,6 +42,7 @@ def _status() -> int:
                 click.echo(f"hint: {printable(error.hint)}", err=True)
         return error.exit_code
     except click.ClickException as error:
+        error.message = bounded(error.message)
         with suppress(OSError):
             error.show()
         return error.exit_code
@@ -57,7 +61,7 @@ def _status() -> int:
         place = f"{error.filename}: " if error.filename else ""
         with suppress(OSError):
             text = f"{place}{error.strerror or first_line(error)}"
-            click.echo(f"error: {printable(text)}", err=True)
+            click.echo(f"error: {printable(bounded(text))}", err=True)
         return 1
     return status if isinstance(status, int) else 0
 

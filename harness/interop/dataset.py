@@ -22,8 +22,15 @@ from harness.analysis.summary import Summary, summarise
 from harness.analysis.summary_json import finite
 from harness.errors import HarnessError
 from harness.interop.draws import draws_table
-from harness.interop.export import Export, Observe, check_free, read_image, with_images
-from harness.log.files import explain
+from harness.interop.export import (
+    Export,
+    Observe,
+    check_free,
+    nothing_to_export,
+    read_image,
+    with_images,
+)
+from harness.log.files import new_folder
 from harness.log.location import Location
 from harness.models import bundled, leakage
 
@@ -59,21 +66,16 @@ def export_dataset(
     check_free(out)
     table = draws_table(run)
     keeps_all = manifest.config["keep_images"] == "all"
-    files = out / ("train" if layout == "hf-dataset" else "data")
     missing: list[str] = []
-    try:
-        files.mkdir(parents=True, exist_ok=True)
+    with new_folder(out) as place:
+        files = place / ("train" if layout == "hf-dataset" else "data")
+        files.mkdir()
         written = list(_write_images(table, folder.images, files, keeps_all, missing, observe))
         if not written:
-            raise HarnessError(
-                f"none of the images of {run} is there",
-                missing[0] if missing else "no draw of it has one",
-            )
+            raise nothing_to_export(run, missing)
         write: Callable[[pa.Table, Sequence[_Image], Path, Summary], None]
         write = _write_imagefolder if layout == "hf-dataset" else _write_coco
-        write(table, written, out, summarise(run))
-    except OSError as error:
-        raise explain(error, out) from error
+        write(table, written, place, summarise(run))
     prompts = {table["prompt_id"][image.row].as_py() for image in written}
     return Export(len(prompts), len(written), tuple(missing))
 

@@ -20,7 +20,7 @@ from harness.analysis.summary_json import finite
 from harness.config import read_config
 from harness.errors import UsageError
 from harness.log import integrity, store
-from harness.log.files import atomic_file
+from harness.log.files import atomic_file, make_folder
 from harness.log.frame import load_searches
 from harness.log.grades import graded
 from harness.log.manifest import Manifest
@@ -90,7 +90,7 @@ def export_csv(run: Path, out: Path) -> tuple[Path, int]:
     if path.exists():
         raise UsageError(f"{path} exists", "choose another --out")
     table = draws_table(run)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic_file(path, durable=False) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from harness.errors import HarnessError, UsageError
 from harness.interop.layout import SAMPLES, write_prompt
 from harness.interop.plan import is_scoring
 from harness.log import images
-from harness.log.files import explain
+from harness.log.files import new_folder
 from harness.log.frame import load, load_searches
 from harness.log.location import Location
 from harness.log.manifest import Manifest
@@ -81,17 +82,27 @@ def export(
 
     Raises:
         UsageError: There is no such run, it kept no images, or `out` holds something.
-        HarnessError: The log is damaged, or a file cannot be written.
+        HarnessError: The log is damaged, no image is there, or a file cannot be written.
     """
     folder, manifest = with_images(run)
     check_free(out)
     choices = _choices(folder, manifest, observe)
-    try:
+    with new_folder(out) as place:
         if layout == "dpg-bench":
-            return _write_grids(choices, out, int(manifest.config["replicates"]))
-        return _write_samples(choices, out)
-    except OSError as error:
-        raise explain(error, out) from error
+            written = _write_grids(choices, place, int(manifest.config["replicates"]))
+        else:
+            written = _write_samples(choices, place)
+        if written.missing and not written.images:
+            raise nothing_to_export(run, written.missing)
+    return written
+
+
+def nothing_to_export(run: Path, missing: Sequence[str]) -> HarnessError:
+    """Return the error about a run without any image to export, given each one's reason."""
+    return HarnessError(
+        f"none of the images of {run} is there: {missing[0] if missing else 'no draw has one'}",
+        f"python -m harness repair {shlex.quote(str(run))} says what of it is intact",
+    )
 
 
 def with_images(run: Path) -> tuple[RunFolder, Manifest]:
@@ -148,7 +159,6 @@ def _write_grids(choices: Iterator[Choice], out: Path, replicates: int) -> Expor
             continue
         # Ids with dots or strokes would not be found again, or lie elsewhere.
         name = prompt_id if _FILE_NAME.fullmatch(prompt_id) else of_prompt[0].name
-        out.mkdir(parents=True, exist_ok=True)
         (out / f"{name}.png").write_bytes(images.encode(join(pixels)))
         written += 1
     return Export(prompts, written, tuple(missing))

@@ -21,9 +21,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +44,13 @@ MAX_BYTES = 512 * 2**20
 """The largest file that is read."""
 
 FORMATS = ("PNG", "JPEG")
+
+MAX_SCANS = 64
+"""The most scans of a JPEG: each goes over all of its pixels. Encoders make about ten."""
+
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd8])")
+"""What begins a segment, and does not stand among compressed pixels."""
+_SCAN = 0xDA
 
 _ORIENTATION = 0x0112
 _LYING = (5, 6, 7, 8)
@@ -100,13 +110,11 @@ def read(path: Path, root: Path | None = None, *, drop_alpha: bool = False) -> P
 
 def size_of(path: Path) -> tuple[int, int] | None:
     """Return an image file's height and width, as its header tells; None if it tells none."""
-    if not path.is_file():  # by now: a pipe would be waited for without end
-        return None
     try:
-        with Pillow.open(path, formats=FORMATS) as image:
+        with _quiet(), _open(_bytes(path, None)) as image:
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION, 1) in _LYING
-    except (*_DAMAGED, Pillow.DecompressionBombError):
+    except (BadImage, *_DAMAGED):
         return None
     return (width, height) if turned else (height, width)
 
@@ -122,21 +130,7 @@ def decode(data: bytes, *, drop_alpha: bool = False) -> tuple[Image, bool]:
         BadImage: The image is refused.
         Exception: One of Pillow's, over damaged bytes.
     """
-    if not data:
-        raise BadImage("an empty file")
-    with warnings.catch_warnings():
-        # Pillow warns of large images from half its own limit on; ours is checked below.
-        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-        try:
-            image = Pillow.open(io.BytesIO(data), formats=FORMATS)
-        except UnidentifiedImageError:
-            raise BadImage("neither PNG nor JPEG by its content, or damaged") from None
-        except Pillow.DecompressionBombError:
-            raise BadImage(f"larger than {MAX_PIXELS} pixels") from None
-    with image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise BadImage(f"{width} × {height} pixels, more than {MAX_PIXELS}")
+    with _quiet(), _open(data) as image:
         image.load()
         orientation = image.getexif().get(_ORIENTATION, 1)
         plain = (
@@ -147,6 +141,54 @@ def decode(data: bytes, *, drop_alpha: bool = False) -> tuple[Image, bool]:
         )
         upright = ImageOps.exif_transpose(image)
         return np.asarray(_as_rgb(upright, drop_alpha)), plain
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Pillow warn nobody: of sizes from half its own limit on, of what is odd in metadata."""
+    with warnings.catch_warnings(action="ignore"):
+        yield
+
+
+def _open(data: bytes) -> Pillow.Image:
+    """Open an image whose pixels and metadata are not too many to be read.
+
+    Raises:
+        BadImage: It is none, or they are.
+    """
+    if not data:
+        raise BadImage("an empty file")
+    pieces = {b"\x89P": encoded.chunks, b"\xff\xd8": _segments}.get(data[:2])
+    try:
+        encoded.check_pieces(pieces(data) if pieces else ())
+    except ValueError as error:
+        raise BadImage(str(error), "save it again without what is no image in it") from None
+    try:
+        image = Pillow.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise BadImage("neither PNG nor JPEG by its content, or damaged") from None
+    except Pillow.DecompressionBombError:
+        raise BadImage(f"larger than {MAX_PIXELS} pixels") from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"{width} × {height} pixels, more than {MAX_PIXELS}")
+    return image
+
+
+def _segments(jpeg: bytes) -> Iterator[int]:
+    """Yield the bytes of each segment of a JPEG file.
+
+    Raises:
+        ValueError: There are more scans than `MAX_SCANS`.
+    """
+    position, scans = 2, 0
+    while (marker := _MARKER.search(jpeg, position)) and marker[1] != b"\xd9":
+        length = int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
+        scans += marker[1][0] == _SCAN
+        if scans > MAX_SCANS:
+            raise ValueError(f"it has more than {MAX_SCANS} scans")
+        yield length
+        position = marker.end() + length
 
 
 def _as_rgb(image: Pillow.Image, drop_alpha: bool) -> Pillow.Image:

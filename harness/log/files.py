@@ -16,6 +16,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,9 +79,37 @@ def atomic_file(
         os.replace(temporary, path)
         if durable:
             _flush_folder(path.parent)
-    except Exception as error:  # what ends the program leaves a leftover, as a kill does
+    except (Exception, KeyboardInterrupt) as error:  # a kill leaves a leftover
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise explain(error, path) from error
+        raise
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Make a folder that gets its name once all of it is written, and is gone if that fails.
+
+    Args:
+        path: The final name; one that exists must be an empty folder, and stays the same one.
+
+    Raises:
+        HarnessError: The disk is full, the place is read-only, or the write failed otherwise.
+    """
+    is_there = path.is_dir()
+    temporary = (path if is_there else path.parent) / f"{TEMPORARY}{secrets.token_hex(8)}"
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if is_there:
+            for entry in list(temporary.iterdir()):
+                entry.rename(path / entry.name)
+            temporary.rmdir()
+        else:
+            temporary.rename(path)
+    except (Exception, KeyboardInterrupt) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
             raise explain(error, path) from error
         raise

@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image as Pillow
@@ -24,6 +25,12 @@ MAX_PIXELS = 64 * 2**20
 MAX_BYTES = 512 * 2**20
 """The largest file of an image that is read."""
 
+MAX_BESIDE = 16 * 2**20
+"""Bytes of an image's file that are no pixels: texts, profiles, another program's notes."""
+
+MAX_PIECES = 2**16
+"""The most chunks of a PNG or segments of a JPEG. Each is read by itself, by slow code."""
+
 _NAME = re.compile(r"(?P<start>[0-9a-f]{2})/(?P<digest>(?P=start)[0-9a-f]{30})\.png")
 
 
@@ -41,17 +48,46 @@ def decode(png: bytes) -> Image:
     before its size is known.
 
     Raises:
-        ValueError: More than `MAX_PIXELS`.
+        ValueError: More than `MAX_PIXELS`, or more of something else than `check_pieces` allows.
         Exception: One of Pillow's, over bytes that are no PNG image or a damaged one.
     """
+    check_pieces(chunks(png))
     with warnings.catch_warnings():
-        # Pillow warns of large images from its own limit on; ours is below it.
-        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+        # Pillow warns of large images from its own limit on, ours is below it, and of oddities.
+        warnings.simplefilter("ignore")
         with Pillow.open(io.BytesIO(png), formats=["PNG"]) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ValueError(f"{width} × {height} pixels, more than {MAX_PIXELS}")
             return np.asarray(image.convert("RGB"))
+
+
+def chunks(png: bytes) -> Iterator[int]:
+    """Yield the bytes that are no pixels of each chunk of a PNG file."""
+    position = 8
+    while position + 8 <= len(png):
+        length = int.from_bytes(png[position : position + 4], "big")
+        is_pixels = png[position + 4 : position + 8] in (b"IDAT", b"fdAT")
+        yield 0 if is_pixels else min(length, len(png) - position)
+        position += 12 + length
+
+
+def check_pieces(pieces: Iterable[int]) -> None:
+    """Refuse an image's file that would keep its reader busy with what is no pixels.
+
+    Args:
+        pieces: The bytes that are no pixels of each piece of it.
+
+    Raises:
+        ValueError: There are more pieces than `MAX_PIECES`, or more bytes than `MAX_BESIDE`.
+    """
+    beside = 0
+    for number, size in enumerate(pieces, start=1):
+        beside += size
+        if number > MAX_PIECES:
+            raise ValueError(f"it has more than {MAX_PIECES} chunks or segments")
+        if beside > MAX_BESIDE:
+            raise ValueError(f"it has more than {MAX_BESIDE} bytes beside its pixels")
 
 
 def verify(png: bytes, digest: str) -> str:

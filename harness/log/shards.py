@@ -28,7 +28,8 @@ from harness.records import MOST_DRAWS
 from harness.text import parse_json
 
 _NAME = re.compile(
-    r"(?P<table>[a-z]+)-(?P<first>[0-9]{6})-(?P<last>[0-9]{6})-(?P<digest>[0-9a-f]{16})"
+    r"(?P<table>[a-z]+)-(?P<first>[0-9]{6}|[1-9][0-9]{6,17})-(?P<last>[0-9]{6}|[1-9][0-9]{6,17})"
+    r"-(?P<digest>[0-9a-f]{16})"
 )
 
 BATCH_ROWS = 65536
@@ -82,7 +83,7 @@ def write(folder: Location, table: str, first: int, last: int, rows: pa.Table) -
     """Write rows as one shard, whole or not at all.
 
     Raises:
-        HarnessError: The file cannot be written.
+        HarnessError: The file cannot be written, or its numbers are too large for a name.
     """
     buffer = io.BytesIO()
     stamped = rows.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
@@ -90,6 +91,8 @@ def write(folder: Location, table: str, first: int, last: int, rows: pa.Table) -
     data = buffer.getvalue()
     digest = _digest(data)
     path = folder / f"{table}-{first:06d}-{last:06d}-{digest}.parquet"
+    if _NAME.fullmatch(path.stem) is None:  # nobody would read it again
+        raise HarnessError(f"no number is left for a shard of table '{table}' in {folder}")
     write_atomically(path, data)
     return Shard(first, last, digest, path)
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.terminal import guarded, printable
+from harness.errors import HarnessError
 from harness.log.manifest import Manifest
 from tests.terminal import ROOT, Terminal
 
@@ -164,3 +165,33 @@ def test_the_exit_code_holds_where_stderr_takes_no_word(
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, cwd=tmp_path, env=environment, stderr=full, timeout=120)
     assert done.returncode == status
+
+
+ENDLESS = ["x" * 100_000, "x " * 30_000, "x/" * 30_000]
+
+
+@pytest.mark.parametrize("name", ENDLESS, ids=["one word", "words", "folders"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "--strategy"],
+        ["run", "--model"],
+        ["run", "--benchmark"],
+        ["run", "--dtype"],
+        ["run", "--strategy", "best-of-n", "-S"],
+        ["show"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_an_endless_name_is_not_said_whole(
+    harness: Terminal, command: list[str], name: str
+) -> None:
+    assert harness(*command, name) in (1, 2)
+    assert "Error: " in harness.err or "error: " in harness.err
+    assert len(harness.err) < 6_000 and "…" in harness.err
+
+
+def test_names_that_files_have_are_said_whole() -> None:
+    path = "/".join(["n" * 255] * 4)
+    assert HarnessError(f"cannot read {path}").message == f"cannot read {path}"

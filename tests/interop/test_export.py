@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from PIL import Image as Pillow
 import harness
 from benchmarks.dpg_bench.grids import split
 from harness.errors import HarnessError, UsageError
+from harness.interop import dataset
 from harness.interop.export import export
 from harness.interop.layout import read_layout
 from harness.log.manifest import Manifest
 from harness.seeds import pixel_digest
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
+from tests.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("import_stubs")
 
@@ -147,3 +150,40 @@ def test_a_file_is_named_by_no_path(tmp_path: Path) -> None:
     export(tmp_path / "run", tmp_path / "out", "dpg-bench")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"00000.png", "ok-1.png"}
     assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("layout", ["geneval", "dpg-bench", "hf-dataset", "fiftyone", "csv"])
+def test_an_export_that_breaks_off_leaves_nothing_half_written(
+    harness: Terminal, suite: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    run(stub_plan(suite, budget=1), Path("run"))
+    Path("there").mkdir()
+    names = {path.name for path in Path().iterdir()}
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.interop.export.Export", stop)
+        patch.setattr(dataset, "summarise", stop)
+        patch.setattr("harness.interop.draws.cell", stop)
+        for out in ("new", "there"):
+            assert harness("export", "run", "--format", layout, "--out", out) == 130
+            assert harness.err.endswith("stopped\n")
+            assert not list(Path("there").iterdir())
+    assert {path.name for path in Path().iterdir()} <= names | {"new"}
+    for out in ("new", "there"):
+        assert harness("export", "run", "--format", layout, "--out", out) == 0, harness.err
+        assert list(Path(out).iterdir())
+
+
+@pytest.mark.parametrize("layout", ["geneval", "dpg-bench", "hf-dataset"])
+def test_a_run_of_which_no_image_is_left_is_an_error(
+    harness: Terminal, suite: Path, layout: str
+) -> None:
+    run(stub_plan(suite, budget=1), Path("run"))
+    shutil.rmtree("run/images")
+    assert harness("export", "run", "--format", layout, "--out", "out") == 1
+    assert harness.err.startswith("error: none of the images of run is there: prompt 00000, ")
+    assert "hint: python -m harness repair run" in harness.err
+    assert not Path("out").exists()

@@ -131,14 +131,15 @@ def test_one_pixel_is_an_image(tmp_path: Path) -> None:
     assert pixels_of(saved(tmp_path, Pillow.fromarray(PIXELS[:1, :1]))).shape == (1, 1, 3)
 
 
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+
 def png(width: int, height: int) -> bytes:
     """A PNG that claims a size and holds no pixels."""
     head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
-        for kind, body in chunks
-    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, body) for kind, body in chunks)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,59 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path, data: bytes, why: s
     with pytest.raises(BadImage, match=why) as caught:
         read(path, tmp_path)
     assert "0007.png" in caught.value.message
+
+
+def scans(number: int) -> bytes:
+    """A JPEG whose last scan is there so many times more."""
+    buffer = io.BytesIO()
+    Pillow.fromarray(PIXELS).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * number + data[-2:]
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece", "times"),
+    [
+        ("PNG", chunk(b"tEXt", b"k\0" + b"a" * 2**20), 17),
+        ("PNG", chunk(b"tIME", bytes(7)), 70_000),
+        ("PNG", chunk(b"IDAT", b""), 70_000),
+        ("JPEG", b"\xff\xe1\xff\xffExif\0\0" + bytes(65_535 - 8), 300),
+        ("JPEG", b"\xff\xfe\0\3a", 70_000),
+    ],
+    ids=["texts", "chunks", "empty chunks", "notes", "segments"],
+)
+def test_what_is_no_pixels_does_not_keep_the_reader_busy(
+    tmp_path: Path, begin: str, piece: bytes, times: int
+) -> None:
+    data, path = whole(begin), tmp_path / "0000.png"
+    head = 33 if begin == "PNG" else 2
+    path.write_bytes(data[:head] + piece * 2 + data[head:])
+    if b"IDAT" not in piece:
+        assert images.size_of(path) == pixels_of(path).shape[:2] == PIXELS.shape[:2]
+    path.write_bytes(data[:head] + piece * times + data[head:])
+    with pytest.raises(BadImage, match=r"0000\.png: it has more than \d+ (bytes|chunks)"):
+        read(path, tmp_path)
+    assert images.size_of(path) is None
+    if begin == "PNG":
+        assert "no picture" in encoded.verify(path.read_bytes(), pixel_digest(PIXELS))
+
+
+def test_a_jpeg_of_many_scans_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "0.jpg"
+    path.write_bytes(scans(20))
+    assert pixels_of(path).shape == PIXELS.shape
+    path.write_bytes(scans(99))
+    with pytest.raises(BadImage, match="more than 64 scans"):
+        read(path, tmp_path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_odd_about_an_image_is_no_warning(tmp_path: Path) -> None:
+    data, path = whole("PNG"), tmp_path / "0.png"
+    for odd in (chunk(b"acTL", b"\xff" * 8), chunk(b"eXIf", b"MM\0*" + b"\xff" * 99)):
+        path.write_bytes(data[:33] + odd + data[33:])
+        assert images.size_of(path) == pixels_of(path).shape[:2]
 
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:

@@ -394,3 +394,28 @@ def test_an_image_goes_only_when_what_let_it_go_is_safe(tmp_path: Path) -> None:
     images.write("bb", b"png")  # another draw came out the same
     log.flush()
     assert sorted(path.stem for path in (tmp_path / "images").glob("*/*")) == ["bb", "cc"]
+
+
+def test_numbers_go_on_after_the_last_of_six_digits(tmp_path: Path) -> None:
+    rows = shards.TABLES["candidates"].empty_table()
+    shards.write(tmp_path, "candidates", 1, 999_998, rows)
+    for _ in range(3):
+        write(tmp_path, 1).flush()
+    assert [shard.last for shard in shards.discover(tmp_path, "candidates")][-2:] == [
+        10**6,
+        10**6 + 1,
+    ]
+    store.LogWriter(tmp_path).compact()
+    assert [shard.range for shard in shards.discover(tmp_path, "candidates")] == [(1, 10**6 + 1)]
+    assert ids(tmp_path) == ["id0"] * 3
+
+
+def test_a_number_that_nobody_would_read_is_not_written(tmp_path: Path) -> None:
+    rows = shards.TABLES["candidates"].empty_table()
+    shards.write(tmp_path, "candidates", 1, 10**18 - 1, rows)
+    with pytest.raises(HarnessError, match="no number is left"):
+        write(tmp_path, 1).flush()
+    shard = shards.discover(tmp_path, "candidates")[0].path
+    shard.rename(shard.with_name(shard.name.replace("-000001-", "-0000001-")))
+    with pytest.raises(HarnessError, match="is no shard"):
+        shards.discover(tmp_path, "candidates")
