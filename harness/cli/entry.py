@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from io import StringIO
 from typing import NoReturn
 
 import click
@@ -42,9 +43,9 @@ def _status() -> int:
                 click.echo(f"hint: {printable(error.hint)}", err=True)
         return error.exit_code
     except click.ClickException as error:
-        error.message = bounded(error.message)
+        error.show(shown := StringIO())
         with suppress(OSError):
-            error.show()
+            click.echo(bounded(shown.getvalue()), err=True, nl=False)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         with suppress(OSError):
