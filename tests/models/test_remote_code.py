@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ PIPELINE = """
 from pathlib import Path
 from diffusers import StableDiffusion3Pipeline
 from .shading import SHADES
-Path(__file__).with_name("ran").touch()
 Path("pipeline-ran").touch()
 class FluxPipeline(StableDiffusion3Pipeline):  # the name of a family that is known
     def __call__(self, prompt=None, height: int = 32, width: int = 32,
@@ -56,6 +56,15 @@ class OwnModel(LlavaForConditionalGeneration):
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Code that is run writes into the directory that it is run in."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep transformers' copies of such code out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = str(tmp_path_factory.mktemp("modules"))
+        patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", place)
+        yield
 
 
 @pytest.fixture(scope="module")
