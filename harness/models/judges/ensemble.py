@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from benchmarks.base import Benchmark
 from harness.errors import BadAnswer, Failure, UsageError, did_you_mean
-from harness.models.metrics.together import Metrics, check, own, single, typed
+from harness.models.metrics.together import Metrics, check, own, several, typed
 from harness.models.suites import ModelSpec
 from harness.options import build, resolved
 from harness.records import Ability, Cost, Image, Loading, Look, Prompt, Setting, Verdict
@@ -78,14 +78,7 @@ class EnsembleJudge:
             UsageError: Fewer than two metrics are named, one twice, or an unknown one.
         """
         given = _listed(reference or str(spec.settings.get("members", "")))
-        checkpoints: dict[str, str] = {}
-        settings: dict[str, Setting] = {}
-        names = []
-        for each in given:
-            name, references, values = single(each, metrics)
-            names.append(name)
-            checkpoints |= {f"{name}.{part}": ref for part, ref in references.items()}
-            settings |= {f"{name}.{key}": value for key, value in values.items()}
+        names, checkpoints, settings = several(given, metrics)
         if len(names) < 2 or len({*names}) < len(names):
             raise UsageError(
                 f"the judge 'ensemble' needs two metrics or more, each once, got {names or 'none'}",

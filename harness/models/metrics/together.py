@@ -97,6 +97,16 @@ def single(given: str, base: ModelSpec) -> tuple[str, dict[str, str], dict[str, 
     return name, references, own(base.settings, name)
 
 
+def several(
+    given: Sequence[str], base: ModelSpec
+) -> tuple[list[str], dict[str, str], dict[str, Setting]]:
+    """Return the names of metrics, each as of `single`; references and settings by "NAME.PART"."""
+    named = [single(each, base) for each in given]
+    references = {f"{name}.{part}": ref for name, parts, _ in named for part, ref in parts.items()}
+    settings = {f"{name}.{key}": value for name, _, of in named for key, value in of.items()}
+    return [name for name, _, _ in named], references, settings
+
+
 def chosen(given: Sequence[str], base: ModelSpec, benchmark: Benchmark) -> ModelSpec | None:
     """Return the spec of the metrics that a user names; None without any.
 
@@ -108,17 +118,13 @@ def chosen(given: Sequence[str], base: ModelSpec, benchmark: Benchmark) -> Model
     Raises:
         UsageError: A metric is named twice, or cannot be loaded or measure such images.
     """
-    references: dict[str, str] = {}
-    settings: dict[str, Setting] = {}
-    names = []
-    for each in given:
-        name, parts, values = single(each, base)
-        if name in names:
+    names, references, settings = several(given, base)
+    for name in names:
+        if names.count(name) > 1:
             raise UsageError(f"the metric '{name}' is named twice", "name it once")
-        names.append(name)
-        check(name, parts, values, benchmark)
+        values = own(settings, name)
+        check(name, own(references, name), values, benchmark)
         complete = options.resolved(options.build(METRICS.get(name).Settings, values, flag=""))
-        references |= {f"{name}.{part}": ref for part, ref in parts.items()}
         settings |= {f"{name}.{key}": value for key, value in complete.items()}
     if not names:
         return None
