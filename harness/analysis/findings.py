@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
 
+from harness.analysis.aside import aside
 from harness.analysis.comparison import Pair, by_pair, comparison_table, matched_table
-from harness.analysis.curves import AXES, RunCurves, run_curves
+from harness.analysis.curves import AXES, Curve, RunCurves, run_curves
 from harness.analysis.evidence import dpg_table, failures_table, skill_table
 from harness.analysis.forecast import continuations
 from harness.analysis.judging import agreement_table, peaks_table, roc_table, transfer_table
@@ -27,6 +28,7 @@ from harness.analysis.previews import previews_table
 from harness.analysis.protocol import caption, check_comparable, labels, pool, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
+from harness.analysis.replay import Replay
 from harness.analysis.tables import curve_table, gap_table, runs_table, seeds_table
 from harness.analysis.wording import as_html, described, findings_text
 from harness.errors import UsageError
@@ -35,6 +37,10 @@ from harness.log.location import Location
 
 Progress = Callable[[str, str], None]
 """Is told of a stage of work and, within it, of what is being worked on."""
+
+
+MANY_SEARCHES = 2000
+"""Searches whose replays are worth another process."""
 
 
 def silent(stage: str, detail: str = "") -> None:
@@ -301,8 +307,20 @@ def findings_of(
         HarnessError: The strategy installed here is not the one that ran.
     """
     heeded = [*warnings(runs), *check_comparable(runs, force=force)]
-    names, curves = labels(runs), []
-    for name, run in zip(names, runs, strict=True):
-        progress("computing curves", name)
-        curves.append(run_curves(run))
-    return Findings(runs, names, curves, heeded, seed, price)
+    names = labels(runs)
+    # Long replays are shared out: every other run's are made in a copy of this process.
+    is_long = len(runs) > 1 and sum(len(run.searches) for run in runs) >= MANY_SEARCHES
+    step = 2 if is_long else 1
+    beside = aside(partial(_curves, runs[1::2])) if step == 2 else list
+    curves = {}
+    for place in range(0, len(runs), step):
+        progress("computing curves", names[place])
+        curves[place] = run_curves(runs[place])
+    for place, (own, notes, replayed) in zip(range(1, len(runs), step), beside(), strict=False):
+        curves[place] = RunCurves(runs[place], own, notes, replayed)
+    return Findings(runs, names, [curves[i] for i in range(len(runs))], heeded, seed, price)
+
+
+def _curves(runs: Sequence[LoggedRun]) -> list[tuple[list[Curve], list[str], Replay | None]]:
+    """Return all of runs' curves but the runs, which whoever asks has."""
+    return [(of.curves, of.notes, of.replayed) for of in map(run_curves, runs)]

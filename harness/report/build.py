@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from harness.analysis.aside import aside
 from harness.analysis.findings import Findings, Progress, analyse, silent
 from harness.analysis.money import UNPRICED, Price
 from harness.analysis.rejections import sentences
@@ -31,7 +32,6 @@ from harness.report import (
     style,
     tables,
 )
-from harness.report.aside import aside
 from harness.report.page import Drawing, page, run_facts
 from harness.report.tables import Table
 

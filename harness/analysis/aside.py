@@ -1,9 +1,11 @@
-"""Work beside this process, in a copy of it: figures are drawn while tables are computed."""
+"""Work beside this process, in a copy of it: replays are shared out, figures drawn meanwhile."""
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -11,17 +13,20 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 120.0
-"""Seconds that a copy's result is waited for; then the work is done here."""
+PATIENCE, TIMES = 60.0, 10.0
+"""Seconds that a copy's result is waited for, beside so many times what passed since it began."""
 
 
 def aside(work: Callable[[], T]) -> Callable[[], T]:
     """Begin some work in a copy of this process, and return what waits for its result.
 
     The result is the same wherever the work is done. It is done by whoever waits for it where a
-    process cannot be copied, and where the copy came to nothing: an error is raised here.
+    process cannot be copied, and where the copy came to nothing: an error is raised here. Beside
+    threads of a server, which may hold locks, none is begun.
     """
-    if not sys.platform.startswith("linux") or multiprocessing.current_process().daemon:
+    is_alone = threading.current_thread() is threading.main_thread()
+    is_copy = multiprocessing.current_process().daemon
+    if not sys.platform.startswith("linux") or is_copy or not is_alone:
         return work
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -31,10 +36,11 @@ def aside(work: Callable[[], T]) -> Callable[[], T]:
     except OSError:  # no room for another process
         return work
     sender.close()
+    begun = time.monotonic()
 
     def result() -> T:
         with suppress(EOFError):
-            if receiver.poll(PATIENCE):
+            if receiver.poll(PATIENCE + TIMES * (time.monotonic() - begun)):
                 sent: T = receiver.recv()
                 copy.join()
                 return sent
