@@ -18,14 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.geneval.classes import (
-    CLASSES,
-    COLORS,
-    NUMBERS,
-    RELATIONS,
-    plural,
-    with_article,
-)
+from benchmarks.geneval.classes import CLASSES, COLORS, NUMBERS, RELATIONS, plural, with_article
 from harness.errors import HarnessError
 
 OFFICIAL_SEED = 43
@@ -36,7 +29,8 @@ OFFICIAL_SHA256 = "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67
 Row = dict[str, Any]
 """One line of the metadata file: tag, include, (exclude,) prompt, in this order."""
 
-_PERSON = CLASSES.index("person")
+COLORED_CLASSES = tuple(name for name in CLASSES if name != "person")
+"""GenEval never asks for a coloured person."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ class Request:
         first = self.groups[0]
         if self.tag == "counting":
             return f"a photo of {NUMBERS[first.count]} {plural(first.name)}"
-        parts = [with_article(f"{w.color} {w.name}" if w.color else w.name) for w in self.groups]
+        parts = [with_article(f"{each.color or ''} {each.name}".strip()) for each in self.groups]
         joint = f" {self.relation} " if self.relation else " and "
         return f"a photo of {joint.join(parts)}"
 
@@ -137,7 +131,7 @@ def _counting(rng: np.random.Generator) -> Request:
 
 
 def _colors(rng: np.random.Generator) -> Request:
-    name = _not_person(int(rng.choice(len(CLASSES) - 1)))
+    name = COLORED_CLASSES[int(rng.choice(len(COLORED_CLASSES)))]
     return Request("colors", (Group(name, 1, COLORS[int(rng.choice(len(COLORS)))]),))
 
 
@@ -148,15 +142,10 @@ def _position(rng: np.random.Generator) -> Request:
 
 
 def _color_attributes(rng: np.random.Generator) -> Request:
-    names = [_not_person(int(i)) for i in rng.choice(len(CLASSES) - 1, size=2, replace=False)]
+    names = [COLORED_CLASSES[i] for i in rng.choice(len(COLORED_CLASSES), size=2, replace=False)]
     colors = [COLORS[i] for i in rng.choice(len(COLORS), size=2, replace=False)]
     groups = (Group(name, 1, color) for name, color in zip(names, colors, strict=True))
     return Request("color_attr", tuple(groups))
-
-
-def _not_person(index: int) -> str:
-    """Class number `index` of the 79 that come after "person", wrapping around."""
-    return CLASSES[(_PERSON + 1 + index) % len(CLASSES)]
 
 
 def _check_official(rows: list[Row]) -> None:

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.geneval.classes import CLASSES
-from benchmarks.geneval.prompts import Group, Request
+from benchmarks.geneval.prompts import COLORED_CLASSES, Group, Request
 from harness.miniature.glyphs import COLOURS, sprite
 from harness.miniature.prompts import (
-    COLOURED_CLASSES,
     MARGIN,
     OPPOSITE,
     are_separate,
@@ -58,7 +57,7 @@ def with_fault(rng: np.random.Generator, request: Request) -> Request:
         changed = replace(group, color=other)
     else:
         shown = {each.name for each in request.groups}
-        pool = COLOURED_CLASSES if group.color else CLASSES
+        pool = COLORED_CLASSES if group.color else CLASSES
         changed = replace(group, name=str(rng.choice([n for n in pool if n not in shown])))
     groups = list(request.groups)
     groups[number] = changed
@@ -71,13 +70,13 @@ def flawed(rng: np.random.Generator, request: Request) -> Request:
     Of two objects one is left out, or both take one colour, or a fault of ``with_fault`` is made.
     """
     first, *others = request.groups
-    fate = rng.random()
-    if others and fate < 0.35:
+    chance = rng.random()
+    if others and chance < 0.35:
         remaining = request.groups[int(rng.integers(2))]
         return replace(request, tag="single_object", groups=(remaining,), relation=None)
-    if others and first.color and fate < 0.6:
+    if others and first.color and chance < 0.6:
         colours = [group.color or "" for group in request.groups]
-        mixed = colours[::-1] if fate < 0.48 else [str(rng.choice(colours))] * 2
+        mixed = colours[::-1] if chance < 0.48 else [str(rng.choice(colours))] * 2
         groups = tuple(
             replace(group, color=colour)
             for group, colour in zip(request.groups, mixed, strict=True)

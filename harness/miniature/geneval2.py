@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from benchmarks.geneval.classes import CLASSES, COLORS, NUMBERS, RELATIONS, with_article
-from benchmarks.geneval.prompts import Group, Request
+from benchmarks.geneval.classes import COLORS, NUMBERS, RELATIONS, with_article
+from benchmarks.geneval.prompts import COLORED_CLASSES, Group, Request
 from benchmarks.geneval2.benchmark import AtomBenchmark, GenEval2Options
 from benchmarks.vqa.asking import Answerer
 from benchmarks.vqa.base import Options
@@ -44,10 +44,10 @@ def row(groups: Sequence[Group], relation: str = "") -> dict[str, Any]:
         atoms.append((f"Are there any {plurals} in the image?", "Yes", "object"))
         if relation and place == 0:
             atoms.append((f"{are} the {noun} {relation} the {nouns[1]}?", "Yes", "position"))
+    phrases = [f"{g.color or ''} {noun}".strip() for g, noun in zip(groups, nouns, strict=True)]
     phrases = [
-        with_article(words) if group.count == 1 else f"{NUMBERS[group.count]} {words}"
-        for group, noun in zip(groups, nouns, strict=True)
-        for words in [f"{group.color or ''} {noun}".strip()]
+        with_article(phrase) if group.count == 1 else f"{NUMBERS[group.count]} {phrase}"
+        for group, phrase in zip(groups, phrases, strict=True)
     ]
     return {
         "prompt": (f" {relation} " if relation else " and ").join(phrases),
@@ -62,7 +62,7 @@ def row(groups: Sequence[Group], relation: str = "") -> dict[str, Any]:
 def draw_row(rng: np.random.Generator, atomicity: int) -> dict[str, Any]:
     """Draw a prompt of an atomicity from 3 to 7, at most six objects in it."""
     while True:
-        names = rng.choice([name for name in CLASSES if name != "person"], 2, replace=False)
+        names = rng.choice(COLORED_CLASSES, 2, replace=False)
         colors = rng.choice(COLORS, 2, replace=False)
         groups = [
             Group(

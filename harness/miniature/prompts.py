@@ -12,14 +12,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.geneval.classes import CLASSES, RELATIONS, TAGS
-from benchmarks.geneval.prompts import Group, Request
+from benchmarks.geneval.prompts import COLORED_CLASSES, Group, Request
 from harness.miniature.glyphs import COLOURS, sprite
 from harness.miniature.scenes import SIDE, Scene, SceneObject, draw_background
 
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-COLOURED_CLASSES = tuple(name for name in CLASSES if name != "person")
-"""GenEval never asks for a coloured person."""
-
 _DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 MARGIN = 0.65
 """How clear a scene's relation is. GenEval asks for 0.5; a detector's boxes are a bit off."""
@@ -51,10 +48,10 @@ def draw_request(rng: np.random.Generator, tag: str | None = None) -> Request:
     if tag == "counting":
         return Request(tag, (Group(str(rng.choice(CLASSES)), int(rng.integers(2, 5))),))
     if tag == "colors":
-        name, colour = rng.choice(COLOURED_CLASSES), rng.choice(list(COLOURS))
+        name, colour = rng.choice(COLORED_CLASSES), rng.choice(list(COLOURS))
         return Request(tag, (Group(str(name), 1, str(colour)),))
     if tag == "color_attr":
-        names = rng.choice(COLOURED_CLASSES, 2, replace=False)
+        names = rng.choice(COLORED_CLASSES, 2, replace=False)
         colours = rng.choice(list(COLOURS), 2, replace=False)
         pairs = zip(names, colours, strict=True)
         return Request(tag, tuple(Group(str(name), 1, str(colour)) for name, colour in pairs))

@@ -257,8 +257,8 @@ def feedback_of(
         device: Torch device.
     """
     peers = lessons.peers[rows]
-    luck = torch.where(peers >= 0, torch.rand(peers.shape), -1.0)
-    chosen = peers.gather(1, luck.argsort(1, descending=True)[:, : number - 1])
+    order = torch.where(peers >= 0, torch.rand(peers.shape), -1.0)
+    chosen = peers.gather(1, order.argsort(1, descending=True)[:, : number - 1])
     shown = torch.cat([chosen, rows[:, None]], dim=1)
     present = shown >= 0
     # A missing one is any row's, and masked.
