@@ -9,14 +9,16 @@ step and its last, wherever they stand; its image and what was said of it are th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from harness.engine.rows import logged_draw
-from harness.errors import UsageError
+from harness.engine.searches import SearchKey
+from harness.errors import HarnessError, UsageError
 from harness.identity import Earlier, Resolver
+from harness.log.run_folder import RunFolder
 from harness.records import (
     Candidate,
     Draw,
@@ -28,7 +30,7 @@ from harness.records import (
     Verdict,
     whole_steps,
 )
-from harness.replay import MissingDraw, Row
+from harness.replay import MissingDraw, Replayed, Row
 from harness.seeds import canonical_json
 
 VerdictOf = Callable[[Row], Verdict | None]
@@ -253,3 +255,51 @@ def _described(draw: Draw) -> str:
     if noise is not None:
         parts.append("with noise near another" if noise.turns else f"from noise {noise.index}")
     return ", ".join(parts)
+
+
+LISTED = 3
+"""Missing draws that a message names."""
+
+
+class LacksDraws(HarnessError):
+    """The log does not hold all draws that a strategy asks for."""
+
+
+def check_complete(
+    folder: RunFolder, strategy: str, budget: int, results: Mapping[SearchKey, Replayed]
+) -> None:
+    """See that a log holds all draws that a strategy asked for.
+
+    Args:
+        folder: The run's.
+        strategy: The strategy's name.
+        budget: Its budget.
+        results: Its searches.
+
+    Raises:
+        UsageError: Some are branches, which no other strategy's log holds.
+        LacksDraws: Some are missing.
+    """
+    missing_draws = {key: result.missing for key, result in results.items() if result.missing}
+    if not missing_draws:
+        return
+    draws = [(key, draw) for key, missing in missing_draws.items() for draw in missing]
+    listed = "; ".join(_sentence(key, draw) for key, draw in draws[:LISTED])
+    more = f"; and {len(draws) - LISTED} more" if len(draws) > LISTED else ""
+    if any(RENOISED in draw.differing for _, draw in draws):
+        raise UsageError(
+            f"strategy '{strategy}' takes trajectories back in noise on their way; such branches "
+            f"hang on its own choices, and those of {folder.path} are others: {listed}{more}",
+            "run it, with --reuse for the draws that it has in common with a run",
+        )
+    raise LacksDraws(
+        f"the log of {folder.path} cannot say: in {len(missing_draws)} of {len(results)} searches "
+        f"'{strategy}' with a budget of {budget} asks for draws that it lacks: {listed}{more}",
+        f"make those draws: python -m harness run --strategy {strategy} --budget {budget} "
+        f"--reuse {folder.path}, with the run's other options",
+    )
+
+
+def _sentence(key: SearchKey, draw: MissingDraw) -> str:
+    name = f"{draw.kind} {draw.index} of prompt {key.prompt_id}, replicate {key.replicate}"
+    return f"{name} ({draw.differing})" if draw.differing else name

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from harness.abilities import has_scale
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.missing_draws import LacksDraws
+from harness.analysis.logged_trajectories import LacksDraws
 from harness.analysis.pairs import difference
 from harness.analysis.protocol import pool
 from harness.analysis.rejudged import ORACLE, judge_name

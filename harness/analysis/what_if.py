@@ -28,8 +28,8 @@ from harness.analysis.logged_trajectories import (
     Joined,
     LoggedTrajectories,
     TrajectoryAnswers,
+    check_complete,
 )
-from harness.analysis.missing_draws import check_complete
 from harness.analysis.rejudged import (
     ORACLE,
     chosen,
