@@ -25,7 +25,7 @@ from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
 from harness.analysis.money import UNPRICED, Price, Spending, spent_by
 from harness.analysis.previews import previews_table
-from harness.analysis.protocol import caption, check_comparable, labels, pool, warnings
+from harness.analysis.protocol import captions, check_comparable, labels, pool, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
 from harness.analysis.replay import Replay
@@ -89,8 +89,8 @@ class Findings:
 
     @cached_property
     def captions(self) -> list[str]:
-        """A caption for each run: how it was measured, how complete it is, what is not computed."""
-        lines = [caption(name, run) for name, run in zip(self.names, self.runs, strict=True)]
+        """Captions of the runs: how measured, how complete, what is not computed."""
+        lines = captions(self.names, self.runs)
         for name, of in zip(self.names, self.curves, strict=True):
             cut = dict.fromkeys(text for part in of.run.parts for text in part.truncated.sentences)
             lines += [f"{name}: {note}" for note in [*of.notes, *cut]]

@@ -185,8 +185,18 @@ def without_score(searches: int, least: float) -> str:
     return f"{searches} without a score, in no mean{bound}"
 
 
-def caption(label: str, run: LoggedRun) -> str:
-    """One line about a run for under a figure or table."""
+def captions(names: Sequence[str], runs: Sequence[LoggedRun]) -> list[str]:
+    """Return a line about runs for under a figure or table: one for all of which it is true."""
+    groups: dict[str, list[str]] = {}
+    for name, run in zip(names, runs, strict=True):
+        groups.setdefault(caption(run), []).append(name)
+    if len(groups) == 1 < len(names):
+        return [f"all {len(names)} runs: {next(iter(groups))}"]
+    return [f"{', '.join(of)}: {text}" for text, of in groups.items()]
+
+
+def caption(run: LoggedRun) -> str:
+    """Return how a run was measured and how complete it is."""
     known = facts(run)
     images = run.images_per_prompt
     pooled = f" ({images // len(run.parts)} for each of the seeds {known['seeds']})"
@@ -194,10 +204,12 @@ def caption(label: str, run: LoggedRun) -> str:
         f"{images} image{'s' * (images != 1)} per prompt{pooled if len(run.parts) > 1 else ''}",
         f"{known['searches']} of {known['searches_total']} searches ended",
         f"{known['searches_failed']} failed",
-        f"{known['draws_failed']} of {known['draws_logged']} draws failed",
+        f"{known['draws_failed']} of {known['draws_logged']} draws failed"
+        if known["draws_failed"]
+        else "no draw failed",
         *remarks(run),
     ]
-    return f"{label}: {', '.join(parts)}"
+    return ", ".join(parts)
 
 
 def remarks(run: LoggedRun) -> list[str]:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from harness.analysis.loading import ended
-from harness.analysis.money import UNPRICED, spending
+from harness.analysis.money import UNPRICED, Price, Spending, spending
 from harness.analysis.statistics import mean_interval
 from harness.analysis.summary import logged_cost
+from harness.analysis.wording import with_interval
 from harness.errors import HarnessError
 from harness.log.files import check_entries, explain
 from harness.log.lock import is_held
@@ -43,7 +44,7 @@ class RunLine:
         created: Day it was made, or "–".
         searches: "n of N" that ended.
         score: Micro score with its 95% interval, or "–".
-        cost: FLOPs and device-hours of all roles, verification included, or "–".
+        cost: FLOPs, device-hours and money of all roles, verification included, or "–".
         seed: Its seed, or "–".
         text: Strategy, budget, benchmark and models; what is wrong with it first.
         time: When it was made, to sort by; "" if nobody knows.
@@ -82,8 +83,8 @@ SORTED_BY: Mapping[str, Callable[[RunLine], Any]] = {
 last."""
 
 
-def run_line(folder: RunFolder) -> RunLine:
-    """Return a run's line; what cannot be read is said in it."""
+def run_line(folder: RunFolder, price: Price = UNPRICED) -> RunLine:
+    """Return a run's line, with what it cost at a price; what cannot be read is said in it."""
     path = str(folder.path)
     try:
         check_entries(folder.path)
@@ -114,11 +115,15 @@ def run_line(folder: RunFolder) -> RunLine:
             text = f"log of {size / 2**20:.0f} MB, which `show` reads · {text}"
             return replace(line, text=_short(text))
         searches, micro, score = _result(folder, manifest)
-        tflops, hours = _spent(folder, manifest)
+        tflops, spent = _spent(folder, manifest, price)
     except HarnessError as error:
         return replace(line, text=_short(f"{error.message} · {text}"))
-    parts = [(tflops, "TFLOPs"), (hours, "device-h")]
-    cost = ", ".join(f"{value:.3g} {unit}" for value, unit in parts if value is not None) or "–"
+    parts = [] if tflops is None else [f"{tflops:.3g} TFLOPs"]
+    if price != UNPRICED:
+        parts.append(str(spent))
+    elif spent.hours > 0:
+        parts.append(f"{spent.hours:.3g} device-h")
+    cost = ", ".join(parts) or "–"
     return replace(
         line, searches=f"{searches} of {total}", score=score, cost=cost, micro=micro, tflops=tflops
     )
@@ -144,17 +149,16 @@ def _result(folder: RunFolder, manifest: Manifest) -> tuple[int, float | None, s
         mean = sum(scores) / len(scores)
         return len(run.searches), mean, f"{mean:.3f} (–)"
     micro = mean_interval(scores)
-    return len(run.searches), micro.value, f"{micro.value:.3f} ({micro.low:.3f}–{micro.high:.3f})"
+    return len(run.searches), micro.value, with_interval(micro.value, micro.low, micro.high)
 
 
-def _spent(folder: RunFolder, manifest: Manifest) -> tuple[float | None, float | None]:
-    """Return TFLOPs and device-hours of a run's draws and replies; None if a part is unknown."""
+def _spent(folder: RunFolder, manifest: Manifest, price: Price) -> tuple[float | None, Spending]:
+    """Return TFLOPs and money of a run's draws and replies; None if a part is unknown."""
     cost = logged_cost(folder, manifest)
     flops = [of_role["flops"] for of_role in cost.values()]
     known = [part for part in flops if part is not None and math.isfinite(part)]
-    hours = spending([(manifest, cost)], UNPRICED).hours
     whole = len(known) == len(flops) and sum(known) > 0
-    return sum(known) / 1e12 if whole else None, hours if hours > 0 else None
+    return sum(known) / 1e12 if whole else None, spending([(manifest, cost)], price)
 
 
 def _log_bytes(folder: RunFolder) -> int:

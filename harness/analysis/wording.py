@@ -23,6 +23,11 @@ def score(value: float) -> str:
     return UNKNOWN if math.isnan(value) else f"{value:.3f}"
 
 
+def with_interval(value: float, low: float, high: float) -> str:
+    """Spell a score with its interval."""
+    return f"{score(value)} ({score(low)}–{score(high)})"
+
+
 def cells(estimate: Estimate | None) -> tuple[str, str, str]:
     """Spell a score, its interval and the interval's method."""
     if estimate is None:

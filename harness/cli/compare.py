@@ -97,32 +97,23 @@ def compare(
 
 
 def _print_runs(findings: Findings) -> None:
-    """Print one row a run, and what sets it apart from a whole run."""
+    """Print one row a run, and how they were measured."""
     from harness.analysis.curves import AXES
-    from harness.analysis.protocol import remarks
-    from harness.analysis.wording import n_of
 
-    axis = findings.axis
-    rows = []
+    costs = [] if findings.axis == "draws" else [findings.axis]
     results = findings.results[findings.results["kind"] == "micro"].to_dict("records")
-    for run, row in zip(findings.runs, results, strict=True):
-        cost = [] if axis == "draws" else [f"{row[axis]:.4g}"]
-        images = row["images_per_prompt"]
-        rows.append(
-            [
-                printable(row["run"]), _score(row), f"{row['draws']:.2f}", *cost,
-                f"{images} per prompt", n_of(row["searches"], row["searches_total"]),
-                row["searches_failed"], ", ".join(remarks(run)),
-            ]
-        )  # fmt: skip
-    costs = [] if axis == "draws" else [AXES[axis]]
-    remarked = any(row[-1] for row in rows)
-    headings = ["run", "micro, 95% interval", "draws", *costs, "images", "searches", "failed"]
-    print_table([*headings, *(["remarks"] if remarked else [])],
-                rows if remarked else [row[:-1] for row in rows])  # fmt: skip
-    for name, of in zip(findings.names, findings.curves, strict=True):
-        for note in of.notes:
-            click.echo(printable(f"{name}: {note}"))
+    rows = [
+        [
+            printable(row["run"]),
+            _score(row),
+            f"{row['draws']:.2f}",
+            *(f"{row[axis]:.4g}" for axis in costs),
+        ]
+        for row in results
+    ]
+    print_table(["run", "micro, 95% interval", "draws", *(AXES[axis] for axis in costs)], rows)
+    for line in findings.captions:
+        click.echo(printable(line))
     click.echo()
 
 
@@ -195,8 +186,8 @@ def _sentence(row: dict[Hashable, Any]) -> str:
     start = f"at the cost of {row['at the cost of']}"
     if row["cost"]:
         start += f" ({row['cost']} {row['axis']}, score {row['its score']})"
-    if row["note"]:
-        return f"{start}: {row['note']}"
+    if not row["reaches"]:
+        return f"{start}: {row['run − other']}"
     return (
         f"{start} {row['other run']} reaches {row['reaches']} at budget {row['at budget']}; "
         f"difference {row['run − other']}; it needs {row['other needs']} for that score"

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from harness.analysis.money import Price
 from harness.cli.display import display
 from harness.cli.places import resume_command
 from harness.cli.recorded import recorded_command
@@ -74,11 +75,12 @@ def execute(
     notes: Mapping[str, Any] | None = None,
     reuse: Sequence[RunFolder] = (),
     track: Sequence[str] = (),
+    price: Price | None = None,
 ) -> int:
     """Work on a run until it is done or stopped; returns the exit code.
 
-    The manifest's entry of this session gets the notes, and what is to be reused and who is to
-    track the progress (`harness.tracking.TRACKERS`) come from the command line.
+    The manifest's entry of this session gets the notes, and what is to be reused, who is to track
+    the progress (`harness.tracking.TRACKERS`) and the price come from the command line.
 
     Raises:
         HarnessError: The run cannot go on.
@@ -123,7 +125,7 @@ def execute(
     if progress is None:
         click.echo(f"already finished: {folder.path}", err=True)
     with import_paths(allowed=True):  # what the plan names has been imported before
-        summary = print_summary(folder)
+        summary = print_summary(folder, price)
     unscored = bool(summary.tags) and summary.searches_scored < summary.searches
     return 1 if summary.searches_failed or unscored or summary.unmeasured else 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.kinds import NATURAL
-from harness.cli.places import RunPlace, plugins_option
+from harness.cli.places import RunPlace, plugins_option, price_options
 from harness.cli.tables import print_table
 from harness.cli.terminal import printable
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.logged_run import LoggedRun
+    from harness.analysis.money import Price
     from harness.log.location import Location
 
 
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
               help="The largest budget to predict, in draws a prompt.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the tables as one JSON object.")
 @click.option("--seed", type=NATURAL, default=0, help="Of resampling.")
+@price_options
 @plugins_option
-def forecast(runs: tuple[Location, ...], budget: int, as_json: bool, seed: int) -> int:
+def forecast(
+    runs: tuple[Location, ...], budget: int, as_json: bool, seed: int, price: Price
+) -> int:
     """Predict micro scores of best-of-n at larger budgets from logs of independent draws.
 
     A RUN is a finished `run --strategy best-of-n`; runs that differ in nothing but their seed
@@ -38,7 +42,8 @@ def forecast(runs: tuple[Location, ...], budget: int, as_json: bool, seed: int) 
 
     pooled = pool([load_run(place) for place in runs])
     results = {
-        name: _result(run, budget, seed) for name, run in zip(labels(pooled), pooled, strict=True)
+        name: _result(run, budget, seed, price)
+        for name, run in zip(labels(pooled), pooled, strict=True)
     }
     if as_json:
         click.echo(json.dumps(results, indent=1))
@@ -48,17 +53,19 @@ def forecast(runs: tuple[Location, ...], budget: int, as_json: bool, seed: int) 
     return 0
 
 
-def _result(run: LoggedRun, budget: int, seed: int) -> dict[str, Any]:
+def _result(run: LoggedRun, budget: int, seed: int, price: Price) -> dict[str, Any]:
     from harness.analysis import forecast as analysis
     from harness.analysis.forecast_model import prompt_draws
     from harness.analysis.logged_run import COST_AXES
+    from harness.analysis.money import by_draw
     from harness.models.bundled import is_miniature
 
     draws = prompt_draws(run)
     budgets = budgets_up_to(budget, draws.number)
     table = analysis.forecast_table(draws, budgets, seed=seed)
     spread = analysis.spread(draws)
-    costs = {axis: float(run.spent(axis)[run.index >= 0].mean()) for axis in COST_AXES}
+    spent = {axis: run.spent(axis) for axis in COST_AXES} | {"price": by_draw(run, price)}
+    costs = {axis: float(of[run.index >= 0].mean()) for axis, of in spent.items()}
     return {
         "prompts": len(run.prompts),
         "draws": draws.number,
@@ -100,13 +107,14 @@ def _print(name: str, result: dict[str, Any]) -> None:
 
 def _cells(table: pd.DataFrame, result: dict[str, Any]) -> list[list[str]]:
     selections = list(dict.fromkeys(table["selection"]))
-    from harness.analysis.curves import AXES
+    from harness.analysis.ledger import LEDGER
+    from harness.analysis.wording import with_interval
 
     costs = {axis: cost for axis, cost in result["cost_of_a_draw"].items() if cost is not None}
-    rows = [["draws", *selections, *(f"{AXES[axis]} a prompt" for axis in costs), "basis"]]
+    rows = [["draws", *selections, *(f"{LEDGER[axis]} a prompt" for axis in costs), "basis"]]
     for budget, group in table.groupby("budget", sort=True):
         number = int(budget)  # type: ignore[arg-type]
-        scores = [f"{r.score:.3f} ({r.low:.3f}–{r.high:.3f})" for r in group.itertuples()]
+        scores = [with_interval(*row) for row in group[["score", "low", "high"]].to_numpy()]
         basis = (
             "log"
             if number <= result["draws"]
@@ -118,11 +126,15 @@ def _cells(table: pd.DataFrame, result: dict[str, Any]) -> list[list[str]]:
             [
                 f"{number:,}",
                 *scores,
-                *(f"{number * c:,.{0 if number * c >= 100 else 3}f}" for c in costs.values()),
+                *(_number(number * cost) for cost in costs.values()),
                 basis,
             ]
         )
     return rows
+
+
+def _number(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
 
 
 def _sentences(table: pd.DataFrame, result: dict[str, Any]) -> list[str]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.kinds import PATH
+from harness.cli.places import price_options
 from harness.cli.terminal import printable
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.analysis.money import Price
 
 PLUGINS = ("strategies", "benchmarks", "generators", "judges", "metrics")
 
@@ -22,7 +26,8 @@ PLUGINS = ("strategies", "benchmarks", "generators", "judges", "metrics")
               help="Runs: by name, or the best, the cheapest or the newest first.")  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True,
               help="Judges and metrics with what their checkpoints were trained on.")  # fmt: skip
-def ls(what: str, folder: Path | None, root: Path, sort: str, verbose: bool) -> None:
+@price_options
+def ls(what: str, folder: Path | None, root: Path, sort: str, verbose: bool, price: Price) -> None:
     """List what is installed here (third-party packages included), or the runs under FOLDER.
 
     Runs are looked for under results/ if no FOLDER is given. For suites (or models, the same), each
@@ -33,7 +38,7 @@ def ls(what: str, folder: Path | None, root: Path, sort: str, verbose: bool) -> 
     if what in ("models", "suites"):
         _models()
     elif what == "runs":
-        _runs(folder or root, sort)
+        _runs(folder or root, sort, price)
     else:
         _plugins(what, verbose)
 
@@ -86,7 +91,7 @@ def _models() -> None:
                 click.echo("".join(f"        looked in {p}\n" for p in part.looked), nl=False)
 
 
-def _runs(root: Path, sort: str) -> None:
+def _runs(root: Path, sort: str, price: Price) -> None:
     """Print a line a run; one that cannot be read is a line that says why."""
     from harness.analysis.run_line import SORTED_BY, run_line
     from harness.log.run_folder import find_runs
@@ -96,7 +101,7 @@ def _runs(root: Path, sort: str) -> None:
         click.echo(f"no runs under {root}", err=True)
         return
     head = ("run", "state", "made", "searches", "micro, 95% interval", "cost", "seed", "what")
-    lines = sorted(map(run_line, runs), key=SORTED_BY[sort])
+    lines = sorted((run_line(run, price) for run in runs), key=SORTED_BY[sort])
     rows = [head, *(tuple(map(printable, line.cells)) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:

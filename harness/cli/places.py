@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from harness.analysis.money import Price
     from harness.log.location import Location
     from harness.log.run_folder import RunFolder
 
@@ -74,6 +75,12 @@ def price_options(command: Callable[..., Any]) -> Callable[..., Any]:
     hours = click.option("--price", "hour", type=amount, metavar="MONEY",
                          help="Of a device-hour: what the runs cost is printed.")  # fmt: skip
     return hours(tokens(gathered))
+
+
+def price_words(price: Price) -> list[str]:
+    """Return the options of `price_options` that say a price."""
+    pairs = (("--price", price.hour), ("--token-price", price.million_tokens))
+    return [word for name, of in pairs if of is not None for word in (name, str(of))]
 
 
 def resume_command(folder: Location, config: Mapping[str, Any]) -> str:

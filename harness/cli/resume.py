@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.execution import execution_options, track_option
-from harness.cli.places import ExistingRun, plugins_option, reuse_option
+from harness.cli.places import ExistingRun, plugins_option, price_options, reuse_option
 
 if TYPE_CHECKING:
+    from harness.analysis.money import Price
     from harness.log.run_folder import RunFolder
 
 
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 @click.argument("run", type=ExistingRun())
 @reuse_option
 @track_option
+@price_options
 @execution_options
 @plugins_option
 def resume(
     run: RunFolder,
     reuse: tuple[RunFolder, ...],
     track: tuple[str, ...],
+    price: Price,
     execution: dict[str, Any],
 ) -> int:
     """Carry on with the run in the folder RUN.
@@ -45,7 +48,7 @@ def resume(
         # Its images come from elsewhere, and only the command says where.
         if manifest.state == FINISHED:
             click.echo(f"already finished: {run.path}", err=True)
-            return show_run(run)
+            return show_run(run, price)
         if is_scoring(manifest.config):
             raise UsageError(
                 f"{run.path} holds scores of images, which the same command goes on with",
@@ -56,4 +59,4 @@ def resume(
             f"remove {run.path}, then: {manifest.command}",
         )
     ready = replan(read_config(manifest.config), stored_prompts(run, manifest) or ())
-    return execute(ready, resolve(execution), run, reuse=reuse, track=track)
+    return execute(ready, resolve(execution), run, reuse=reuse, track=track, price=price)

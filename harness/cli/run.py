@@ -10,9 +10,10 @@ import click
 
 from harness.cli.execution import execution_options, metrics_option, track_option
 from harness.cli.kinds import COUNT, DTYPE, NATURAL, pairs, words
-from harness.cli.places import RunPlace, reuse_option
+from harness.cli.places import RunPlace, price_options, price_words, reuse_option
 
 if TYPE_CHECKING:
+    from harness.analysis.money import Price
     from harness.engine.launch import Execution
     from harness.log.location import Location
     from harness.log.run_folder import RunFolder
@@ -84,6 +85,7 @@ class BatchSize(click.ParamType[int | str]):
               help="A baseline to search with afterwards, all else equal; the two are then "
               "compared.")  # fmt: skip
 @track_option
+@price_options
 @execution_options
 def run(
     out: Location | None,
@@ -93,6 +95,7 @@ def run(
     execution: dict[str, Any],
     batch_size: int | str | None,
     ladder: bool,
+    price: Price,
     **asked: Any,
 ) -> int:
     """Search with a strategy over a benchmark's prompts.
@@ -135,7 +138,7 @@ def run(
             ready, notes = _settle(ready, where, place, Path("results"), is_laddered=ladder)
         folder = default_folder(ready, Path("results")) if place is None else RunFolder(place)
         ready = as_begun(ready, folder)
-        codes.append(execute(ready, where, folder, notes, reuse, track))
+        codes.append(execute(ready, where, folder, notes, reuse, track, price))
         folders.append(folder)
         if beside is not None:
             click.echo()
@@ -144,7 +147,8 @@ def run(
         from harness.cli.compare import compare
 
         # The baseline first: what a line prints is the second minus the first.
-        codes.append(compare.main(["--plugins", *reversed(places)], standalone_mode=False))
+        options = ["--plugins", *price_words(price)]
+        codes.append(compare.main([*options, *reversed(places)], standalone_mode=False))
         click.echo()
     click.echo(f"look      python -m harness view {shlex.join(places)}")
     return max(codes)

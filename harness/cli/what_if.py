@@ -104,7 +104,7 @@ def _sweep(
     from harness.analysis import sweep as grid
     from harness.analysis.loading import load_run
     from harness.analysis.previews import previews_table
-    from harness.analysis.protocol import caption, check_comparable, labels, pool, warnings
+    from harness.analysis.protocol import captions, check_comparable, labels, pool, warnings
     from harness.analysis.rejudged import judge_name
     from harness.analysis.what_if import SWEPT, Bank
     from harness.cli.tables import print_table
@@ -136,10 +136,10 @@ def _sweep(
     named = baseline if judges[0] is None or ", " in baseline else f"{baseline}, {judges[0]}"
     result = grid.sweep(banks, points, baseline=named, judge_settings=judging, beside=pooled[1:])
     notices = warnings(pooled)
-    captions = [caption(name, run) for name, run in zip(labels(pooled), pooled, strict=True)]
+    facts = captions(labels(pooled), pooled)
     for text in notices:
         click.echo(f"warning: {printable(text)}", err=True)
-    table = frontier.table(result, captions)
+    table = frontier.table(result, facts)
     made = [table]
     looks = previews_table(pooled[:1], labels(pooled[:1]))
     if len(looks):
@@ -151,7 +151,7 @@ def _sweep(
             click.echo(printable(note))
         click.echo()
     _note_batches(banks[0])
-    _write(result, csv, tables.csv(table), figure, notices, captions)
+    _write(result, csv, tables.csv(table), figure, notices, facts)
     return 0
 
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from harness.analysis.summary import Summary, summarise
 from harness.analysis.summary_json import finite
+from harness.analysis.wording import with_interval
 from harness.errors import HarnessError
 from harness.interop.draws import draws_table
 from harness.interop.export import (
@@ -137,7 +138,7 @@ def _card(table: pa.Table, written: Sequence[_Image], summary: Summary) -> str:
         "searches": f"{summary.searches} of {summary.searches_total} ended",
         "images": f"{len(written)} of {table.num_rows} draws; the others failed or were not kept",
         **{
-            name: f"{of.value:.3f} ({of.low:.3f}–{of.high:.3f})"
+            name: with_interval(of.value, of.low, of.high)
             for name, of in (("micro", summary.micro), ("macro", summary.macro))
             if of is not None
         },

@@ -17,6 +17,7 @@ from harness.analysis.findings import Findings
 from harness.analysis.ledger import LEDGER
 from harness.analysis.logged_run import PADDED
 from harness.analysis.money import UNPRICED
+from harness.analysis.wording import with_interval
 from harness.report.tables import Table
 
 REASONS = {
@@ -199,7 +200,7 @@ def _own(scaling: pd.DataFrame, kind: str) -> pd.DataFrame:
 def _interval(row: Any) -> str:
     if pd.isna(row["score"]):
         return "unknown"
-    return f"{row['score']:.3f} ({row['low']:.3f}–{row['high']:.3f})"
+    return with_interval(row["score"], row["low"], row["high"])
 
 
 def _difference(row: Any) -> str:

@@ -266,6 +266,7 @@ def _chain(
         for row in rows
     ]
     used = {index for indices in feedback for index in indices}
+    thumbnails = [thumbnail(part.folder.images, row["image"]) for row in rows]
     return Chain(
         run=name,
         number=place,
@@ -277,8 +278,8 @@ def _chain(
             Shot(
                 index=row["draw_index"],
                 image=row["image"] or "",
-                thumbnail=thumbnail(part.folder.images, row["image"]),
-                boxes=boxes(row["detections"]),
+                thumbnail=picture,
+                boxes=boxes(row["detections"], picture.width, picture.height),
                 selected=row["draw_index"] == selected,
                 accepted=row["accepted"],
                 judge_score=row["judge_score"],
@@ -292,7 +293,7 @@ def _chain(
                 answers=[_answer(answer) for answer in row["answers"] or []],
                 cost=_cost(run, search, row["draw_index"]),
             )
-            for row, indices in zip(rows, feedback, strict=True)
+            for row, indices, picture in zip(rows, feedback, thumbnails, strict=True)
         ],
         draws=int((run.index[search] >= 0).sum()),
     )

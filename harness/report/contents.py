@@ -41,10 +41,6 @@ def results(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
             row["with padding"] = _spent(first["tflops_padded"])
         row["device-s"] = _spent(first["device_seconds"])
         row["prompts"] = first["prompts"]
-        row["images per prompt"] = first["images_per_prompt"]
-        row["seeds"] = first["seeds"]
-        row["searches"] = f"{first['searches']} of {first['searches_total']}"
-        row["failed"] = first["searches_failed"]
         row["scored"] = n_of(first["searches_scored"], first["searches"])
         row["detectable"] = _number(first["detectable_unpaired"])
         rows.append(row)
@@ -159,14 +155,13 @@ def matched(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
             "other run": frame["other"],
             "reaches": frame["other_score"].map(lambda v: "" if pd.isna(v) else f"{v:.3f}"),
             "at budget": frame["other_budget"].map(lambda v: "" if pd.isna(v) else f"{v:.1f}"),
-            "run − other": [_difference(row) for _, row in frame.iterrows()],
+            "run − other": [_difference(row) or str(row["note"]) for _, row in frame.iterrows()],
             "other needs": frame["other_needs"].map(
                 lambda v: "never" if pd.isna(v) else _number(v)
             ),
-            "note": frame["note"],
         }
     )
-    shown.loc[shown["note"].isin(NO_NUMBERS), "other needs"] = ""
+    shown.loc[frame["note"].isin(NO_NUMBERS), "other needs"] = ""
     how = (
         "Micro scores over common prompts, costs of one selected image over all roles. Between "
         "two budgets the curve is read on the straight line: a coin flip between the two has "
@@ -192,7 +187,7 @@ def rejections(
     for row in own.to_dict("records"):
         cells = rows.setdefault((row["run"], row["draw"]), {"run": row["run"], "draw": row["draw"]})
         interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
-        cells[f"after {row['rejections']}"] = (
+        cells[_after(row["rejections"])] = (
             f"{score(row['success'])} {interval} of {row['searches']}"
         )
     unsolved = [
@@ -206,11 +201,15 @@ def rejections(
         "runs of one seed and generator are left with the same prompts; after more, each with "
         "those that its own draws did not solve."
     )
-    order = [f"after {k}" for k in sorted(set(own["rejections"]))]
+    order = [_after(k) for k in sorted(set(own["rejections"]))]
     shown = pd.DataFrame(list(rows.values()), columns=["run", "draw", *order])
     return Table(
         "rejections", "When does it pay?", frame, shown, [*answers, how, *unsolved, *notes]
     )
+
+
+def _after(rejections: int) -> str:
+    return f"after {rejections} rejection{'' if rejections == 1 else 's'}"
 
 
 def previews(frame: pd.DataFrame, notes: Sequence[str]) -> Table:

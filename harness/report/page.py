@@ -26,7 +26,7 @@ from harness.models.bundled import is_miniature, suite_name
 from harness.report.chains import OUTCOMES, PAIRS, Card
 from harness.report.style import themed
 from harness.report.tables import Table
-from harness.report.thumbnails import BOXES
+from harness.report.thumbnails import BOXES, LETTERS
 
 _TEMPLATES = files("harness.report") / "templates"
 _PLAIN = " !$()*+,-./:;=?@_{}"
@@ -98,7 +98,7 @@ def page(
                 }
                 for drawing in drawings
             ],
-            tables=[grid(table, (*section["captions"], *warnings)) for table in tables],
+            tables=[grid(t, (*section["captions"], *warnings, *reasons)) for t in tables],
             cards=cards,
             tags=sorted({card.tag for card in cards}),
             outcomes=OUTCOMES,
@@ -117,7 +117,9 @@ def page(
 def environment(*packages: str) -> Environment:
     """Return what renders the templates of some packages: everything escaped, nothing undefined."""
     loader = ChoiceLoader([PackageLoader(package) for package in packages])
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    made.globals["letters"] = LETTERS
+    return made
 
 
 def grid(table: Table, elsewhere: Collection[str] = ()) -> dict[str, Any]:

@@ -25,13 +25,25 @@ SIDE = 320
 """The longest side of an embedded image, in pixels: what still reads when it is enlarged."""
 BOXES = 8
 """The most boxes drawn on one image, most confident first."""
+LETTERS = 13
+"""So many times a label's letters are high would be the picture's width."""
 
 _DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
 
 @dataclass(frozen=True)
 class Box:
-    """A detection as drawn: x, y, width, height in the image's pixels, label and confidence."""
+    """A detection as drawn, in the image's pixels.
+
+    Attributes:
+        x: Of its left side.
+        y: Of its upper side.
+        width: Of the box.
+        height: Of the box.
+        label: Colour and class.
+        score: The detector's confidence.
+        label_at: Where the label begins on its base line; None where there is no room for it.
+    """
 
     x: float
     y: float
@@ -39,6 +51,7 @@ class Box:
     height: float
     label: str
     score: float
+    label_at: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -93,17 +106,35 @@ def thumbnail(images: Location, digest: object) -> Thumbnail:
     return Thumbnail(f"data:image/webp;base64,{encoded}", width, height)
 
 
-def boxes(detections: Sequence[Any] | None) -> list[Box]:
-    """Return the most confident detections as boxes."""
+def boxes(detections: Sequence[Any] | None, width: int, height: int) -> list[Box]:
+    """Return the most confident detections as boxes, labels where they hide no other.
+
+    Args:
+        detections: As logged.
+        width: Of the image, in pixels.
+        height: Of the image.
+    """
     confident = sorted(detections if detections is not None else [], key=lambda d: -d["score"])
-    return [
-        Box(
-            x=float(d["box"][0]),
-            y=float(d["box"][1]),
-            width=max(0.0, float(d["box"][2] - d["box"][0])),
-            height=max(0.0, float(d["box"][3] - d["box"][1])),
-            label=" ".join(filter(None, (d["color"], d["label"]))),
-            score=float(d["score"]),
-        )
-        for d in confident[:BOXES]
-    ]
+    letter = width / LETTERS
+    taken: list[tuple[float, ...]] = []
+    result = []
+    for detection in confident[:BOXES]:
+        left, top, right, bottom = map(float, detection["box"])
+        label = " ".join(filter(None, (detection["color"], detection["label"])))
+        length = 0.58 * letter * len(label)
+        place = None
+        # Above the box, within it, below it.
+        for base in (top - 0.3 * letter, top + letter, bottom - 0.3 * letter, bottom + letter):
+            start = max(0.0, min(left, width - length))
+            area = (start, base - letter, start + length, base)
+            if letter <= base <= height and not any(_overlap(area, other) for other in taken):
+                taken.append(area)
+                place = (start, base)
+                break
+        size = max(0.0, right - left), max(0.0, bottom - top)
+        result.append(Box(left, top, *size, label, float(detection["score"]), place))
+    return result
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

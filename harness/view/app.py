@@ -32,6 +32,7 @@ from starlette.routing import Route
 
 from harness.analysis.protocol import warnings_of
 from harness.analysis.run_line import SORTED_BY
+from harness.analysis.wording import with_interval
 from harness.errors import HarnessError
 from harness.log.files import read_file
 from harness.log.images import MAX_BYTES, image_path, verify
@@ -211,7 +212,8 @@ class _Explorer:
 
     async def progress(self, request: Request) -> Response:
         folder = self._folder(request.path_params["number"])
-        return JSONResponse(asdict(await run_in_threadpool(progress, folder, self._library.price)))
+        state = await run_in_threadpool(progress, folder, self._library.price)
+        return JSONResponse({**asdict(state), "score": state.micro and with_interval(*state.micro)})
 
     async def image(self, request: Request) -> Response:
         folder, digest = self._folder(request.path_params["number"]), request.path_params["digest"]

@@ -142,7 +142,7 @@ class Library:
 
     def lines(self) -> list[RunLine]:
         """Return a line for every run."""
-        return [run_line(folder) for folder in self.folders]
+        return [run_line(folder, self.price) for folder in self.folders]
 
     def folder(self, number: int) -> RunFolder:
         """Return a run's folder.

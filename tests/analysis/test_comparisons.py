@@ -57,8 +57,8 @@ def test_labels_tell_runs_apart_and_captions_say_how_complete(make_run: MakeRun)
     runs = [make_run("a"), make_run("b", seed=1), make_run("c", budget=2)]
     names = labels([*runs, runs[2]])
     assert len(set(names)) == 4 and names[0].endswith("seed 0")
-    assert "10 of 10 searches ended" in caption("a", runs[0])
-    assert "MINIATURE" in caption("a", runs[0])
+    assert "10 of 10 searches ended" in caption(runs[0])
+    assert "MINIATURE" in caption(runs[0])
 
 
 def test_a_judge_that_shares_the_scorer_s_checkpoint_is_labelled(make_run: MakeRun) -> None:
@@ -68,8 +68,8 @@ def test_a_judge_that_shares_the_scorer_s_checkpoint_is_labelled(make_run: MakeR
         make_run("b", judge="oracle"),
         make_run("c", judge="none", strategy="single"),
     ]
-    assert [LABEL in caption("x", run) for run in runs] == [True, False, False]
-    assert ["ORACLE" in caption("x", run) for run in runs] == [False, True, False]
+    assert [LABEL in caption(run) for run in runs] == [True, False, False]
+    assert ["ORACLE" in caption(run) for run in runs] == [False, True, False]
     assert [sum(LABEL in said for said in warnings([run])) for run in runs] == [1, 0, 0]
 
 

@@ -231,7 +231,7 @@ def test_failed_draws_and_searches_are_in_no_mean(
     last = micro["score"].iloc[-1]
     assert last == pytest.approx(found.scores()[rest].mean())
     assert f"1 without a score, in no mean (were they wrong, micro would be {last * 0.9:.3f})" in (
-        caption("f", found)
+        caption(found)
     )
     assert differences(Path(str(found.folder.path))) == []
 

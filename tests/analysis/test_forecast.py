@@ -127,8 +127,10 @@ def test_too_few_draws_are_refused(make_run: MakeRun) -> None:
 def test_the_command_prints_a_table_and_its_own_test(make_run: MakeRun, tmp_path: Path) -> None:
     make_run("run", strategy="best-of-n", budget=8)
     runner = CliRunner()
-    shown = runner.invoke(cli, ["forecast", str(tmp_path / "run"), "--budget", "100"])
+    asked = ["forecast", str(tmp_path / "run"), "--budget", "100", "--price", "3"]
+    shown = runner.invoke(cli, asked)
     assert shown.exit_code == 0, shown.output
+    assert "price a prompt" in shown.output
     assert "beyond what was tested" in shown.output and "within its tested reach" in shown.output
     assert "correlation" in shown.output
     printed = runner.invoke(cli, ["forecast", str(tmp_path / "run"), "--json", "--budget", "100"])

@@ -30,7 +30,7 @@ def test_seeds_are_pooled_and_prompts_stay_the_unit(make_run: MakeRun) -> None:
     order = pooled.searches[["prompt", "part", "replicate"]].to_numpy().tolist()
     assert order == sorted(order)
     assert facts(pooled)["images_per_prompt"] == 6 and facts(pooled)["seeds"] == "0, 1, 2"
-    assert "2 for each of the seeds 0, 1, 2" in caption("x", pooled)
+    assert "2 for each of the seeds 0, 1, 2" in caption(pooled)
     back = only(pooled, 2)
     assert np.array_equal(back.judge_score, runs[0].judge_score) and back.seeds == [2]
     assert np.array_equal(back.scores(), runs[0].scores())

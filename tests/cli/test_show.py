@@ -93,7 +93,10 @@ def test_scored_images_have_their_own_numbers(harness: Terminal, images: Path) -
 def test_prices_are_taken_where_costs_are_shown(harness: Terminal, suite: Path) -> None:
     for strategy in ("best-of-n", "single"):
         command = ["run", *STUB, "--model", suite, "--budget", "2", "--strategy", strategy]
-        assert harness(*command, "--out", strategy) == 0
+        assert harness(*command, "--out", strategy, "--price", "2") == 0
+        assert "at these prices" in harness.out
+    assert harness("ls", "runs", ".", "--price", "2") == 0
+    assert harness.out.count("at these prices") == 2
     assert harness("show", "single") == 0
     assert re.search(r"^spent     \S+ device-hours$", harness.out, re.MULTILINE)
     priced = ["--price", "3.5"]

@@ -37,22 +37,22 @@ const drawChart = () => {
   const isMarked = (budget, i, line) => i === line.length - 1 || Number.isInteger(Math.log2(budget));
   const traces = (runs, score, axis) => {
     const best = front(runs, score, axis);
-    const drawn = [{
+    const bands = runs.length <= FEW ? runs.map((run) => {
+      const known = points(run, score, axis).filter((point) => point.low !== null && point.high !== null);
+      return {
+        x: [...known, ...known.toReversed()].map((p) => p.x),
+        y: [...known.map((p) => p.high), ...known.map((p) => p.low).reverse()],
+        fill: "toself", fillcolor: tinted(run.color, 0.15), line: { width: 0 }, mode: "lines",
+        hoverinfo: "skip", type: "scatter",
+      };
+    }) : [];
+    const drawn = [...bands, ...(data.runs.length > 1 ? [{
       x: best.map((p) => p.x), y: best.map((p) => p.y), mode: "lines", type: "scatter",
       name: "Pareto front", hoverinfo: "skip",
-      line: { width: 10, color: color("--line") },
-    }];
+      line: { width: 10, color: tinted(color("--ink"), 0.2) },
+    }] : [])];
     for (const run of runs) {
       const line = points(run, score, axis);
-      const known = line.filter((point) => point.low !== null && point.high !== null);
-      if (runs.length <= FEW) {
-        drawn.push({
-          x: [...known, ...known.toReversed()].map((p) => p.x),
-          y: [...known.map((p) => p.high), ...known.map((p) => p.low).reverse()],
-          fill: "toself", fillcolor: tinted(run.color, 0.15), line: { width: 0 }, mode: "lines",
-          hoverinfo: "skip", type: "scatter",
-        });
-      }
       const bar = (side) => line.map((p, i) => i === line.length - 1 && p.low !== null ? Math.abs(p[side] - p.y) : 0);
       drawn.push({
         x: line.map((p) => p.x), y: line.map((p) => p.y), name: inert(run.name),

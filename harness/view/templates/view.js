@@ -50,7 +50,7 @@
       ["searches", `${number(state.searches)} of ${number(state.searches_total)}`],
       ["draws", `${number(state.draws)}, ${number(state.draws_failed)} failed`],
     ];
-    if (state.micro) rows.push([`micro${soFar}`, `${state.micro[0].toFixed(3)} (${state.micro[1].toFixed(3)}–${state.micro[2].toFixed(3)})`]);
+    if (state.score) rows.push([`micro${soFar}`, state.score]);
     rows.push([`cost${soFar}`, `${number(state.cost.nfe)} NFE, ${state.cost.flops === null ? "FLOPs not counted" : `${number(state.cost.flops / 1e12, 2)} TFLOPs`}, ${number(state.cost.device_seconds, 1)} device-seconds`]);
     rows.push(["spent", state.spent]);
     if (state.fill !== null) rows.push(["fill of batches", `${number(100 * state.fill)}%`]);
