@@ -14,8 +14,8 @@ from enum import StrEnum
 LONGEST_MESSAGE = 2000
 """Characters of a message that are shown whole."""
 
-_ENDLESS = re.compile(r"[^\s/]{256,}")
-"""A name longer than any part of a path."""
+_ENDLESS = re.compile(r"[^\s/]{512,}")
+"""A name twice as long as any part of a path."""
 
 
 class HarnessError(Exception):
