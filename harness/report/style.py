@@ -164,10 +164,19 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG, letters as outlines; the same figure gives the same bytes."""
+    """The figure as SVG, letters as outlines; the same figure gives the same bytes.
+
+    Clip paths are numbered: matplotlib makes their ids of positions whose last bits differ from
+    process to process.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue().decode()
+    drawing = buffer.getvalue().decode()
+    ids = dict.fromkeys(re.findall(r'<clipPath id="(\w+)"', drawing))
+    numbered = {name: f"clip{number}" for number, name in enumerate(ids)}
+    return re.sub(
+        r'(<clipPath id="|clip-path="url\(#)(\w+)', lambda m: m[1] + numbered[m[2]], drawing
+    )
 
 
 def themed(drawing: str) -> str:

@@ -23,6 +23,8 @@ class Simulated:
     """The result of one simulation. Times are virtual seconds.
 
     Attributes:
+        rows: Rows asked for, by role.
+        computed: The same with padding.
         makespan: From the start to the last batch's end.
         tail: When the last search was opened: from then on nothing new can fill a place.
         busy: GPU-seconds at work.
@@ -40,6 +42,7 @@ class Simulated:
     useful_before_tail: float = 0.0
     batches: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
     rows: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
+    computed: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(Role, 0))
     most_open: int = 0
 
     @property
@@ -187,6 +190,7 @@ class _Simulation:
         self._done.useful += useful
         self._done.batches[role] += 1
         self._done.rows[role] += rows
+        self._done.computed[role] += size
         self._ran.append((ran.start, ran.end, useful))
         for work in ran.batch:
             row: _Row = work.payload

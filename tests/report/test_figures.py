@@ -144,3 +144,13 @@ def test_a_legend_of_long_names_has_fewer_columns(length: int, columns: int) -> 
     assert legend._ncols == columns
     extent = legend.get_window_extent()
     assert figure.bbox.x0 <= extent.x0 and extent.x1 <= figure.bbox.x1
+
+
+def test_the_last_bits_of_a_position_are_not_in_the_drawing() -> None:
+    drawings = set()
+    for shift in (0.0, 1e-12):
+        figure = Figure()
+        figure.add_axes((0.1 + shift, 0.1, 0.8, 0.8)).plot([1, 2])
+        with style.styled():
+            drawings.add(style.svg(figure))
+    assert len(drawings) == 1
