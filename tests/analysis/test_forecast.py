@@ -138,6 +138,7 @@ def test_the_command_prints_a_table_and_its_own_test(make_run: MakeRun, tmp_path
     assert {row["budget"] for row in result["forecast"]} == {1, 8, 16, 32, 64, 100}
 
 
+@pytest.mark.slow
 def test_a_report_continues_what_takes_the_best_of_independent_draws(make_run: MakeRun) -> None:
     runs = [make_run("n", budget=8), make_run("r", strategy="reflect", budget=8)]
     curves = [run_curves(run) for run in runs]

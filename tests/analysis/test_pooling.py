@@ -75,6 +75,7 @@ def test_an_unfinished_seed_is_counted_as_it_is(
     assert len(pooled.prompts) == 10 and pooled.scores().shape == whole.scores().shape
 
 
+@pytest.mark.slow
 def test_pooled_runs_are_compared_as_one_with_a_table_of_seeds(
     make_run: MakeRun, tmp_path: Path
 ) -> None:

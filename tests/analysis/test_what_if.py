@@ -125,6 +125,7 @@ def test_what_a_bank_cannot_answer(suite: tuple[Path, Faults], tmp_path: Path) -
         what_if(path, "noise-search", {"first": "2"})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("steady")
 def test_a_metric_that_was_logged_judges_as_if_it_had_been_asked(
     suite: tuple[Path, Faults], tmp_path: Path, harness: Terminal

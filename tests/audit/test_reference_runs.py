@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from harness.audit.result import Status
 from harness.cli.audit import audit
-from harness.config import read_config
+from harness.config import RunConfig, read_config
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import find_runs
 from harness.models.checkpoints import look
@@ -27,7 +27,13 @@ from tests.audit.forging import Forger
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 WORLDS = [
     [folder.path for folder in find_runs(RESULTS / name)]
-    for name in ("reference", "reference-habits", "reference-search", "reference-control")
+    for name in (
+        "reference",
+        "reference-habits",
+        "reference-strict",
+        "reference-search",
+        "reference-control",
+    )
 ]
 RUNS = [path for runs in WORLDS for path in runs]
 
@@ -74,6 +80,13 @@ def test_reference_runs_pass_with_draws_made_again(tmp_path: Path) -> None:
         assert outcomes["regeneration"] == outcomes["rescoring"] == Status.PASS
 
 
+def that_search(config: RunConfig) -> dict[str, str]:
+    """Digests of all checkpoints but those of metrics, which steer nothing."""
+    return {
+        name: digest for name, digest in config.digests.items() if not name.startswith("metric.")
+    }
+
+
 @pytest.mark.skipif(not RUNS, reason="no reference runs are committed yet")
 @pytest.mark.parametrize("runs", WORLDS)
 def test_all_reference_runs_of_a_world_are_of_the_same_models(runs: list[Path]) -> None:
@@ -81,8 +94,9 @@ def test_all_reference_runs_of_a_world_are_of_the_same_models(runs: list[Path]) 
     configs = [read_config(Manifest.read(path / "manifest.json").config) for path in runs]
     first = configs[0]
     for config in configs:
-        for field in ("generator", "judge", "scorer", "benchmark", "digests"):
+        for field in ("generator", "judge", "scorer", "benchmark"):
             assert getattr(config, field) == getattr(first, field)
+        assert that_search(config) == that_search(first)
 
 
 @pytest.mark.parametrize("path", RUNS or [None], ids=lambda path: path and path.name)

@@ -81,6 +81,7 @@ def test_what_it_took_has_its_price(grown: Path, tmp_path: Path, column: str) ->
     assert results(tmp_path / "run")["costs"].outcome is Status.FAIL
 
 
+@pytest.mark.slow
 def test_replies_that_it_took_are_held_against_that_run(honest: Path, tmp_path: Path) -> None:
     suite, pool, grown = honest.parent / "stub.toml", tmp_path / "pool", tmp_path / "grown"
     run(stub_plan(suite, strategy=REWRITER, budget=3), pool)

@@ -14,6 +14,7 @@ import pytest
 from tests.terminal import ROOT, STUB, Terminal
 
 
+@pytest.mark.slow
 def test_a_baseline_beside_a_run_is_compared_with_it(harness: Terminal, suite: Path) -> None:
     command = ["run", "--model", suite, *STUB, "--strategy", "reflect", "--budget", "4"]
     beside = ["--beside", "best-of-n,select=first-accepted"]

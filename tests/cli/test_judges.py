@@ -137,6 +137,7 @@ def test_metrics_vote_and_none_of_them_may_be_the_scorer_s(
     assert harness("audit", "r", "--rescore", "4") == int(shared), harness.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("import_stubs")
 def test_members_that_rank_decide_within_each_search(harness: Terminal, clip: Path) -> None:
     """A run, its resumption, reuse, audit, other budgets and tables: one choice in all of them."""
@@ -227,6 +228,7 @@ def test_what_makes_no_judge_is_refused_before_anything_is_made(
     assert not Path("r").exists()
 
 
+@pytest.mark.slow
 def test_images_from_elsewhere_are_measured_too(
     harness: Terminal, images: Path, tiny_suite: Path, clip: Path
 ) -> None:

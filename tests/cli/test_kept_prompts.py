@@ -41,6 +41,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_becomes_of_the_source_changes_nothing(
     harness: Terminal, finished: list[str | Path], change: str

@@ -76,6 +76,7 @@ def stranger(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path / "r"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", NAMES)
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_command_imports_what_a_manifest_names(
@@ -134,6 +135,7 @@ def test_nor_does_python_code_that_reads_a_run(stranger: Path, what: str) -> Non
     assert not stranger.with_name("imported").exists()
 
 
+@pytest.mark.slow
 def test_a_built_in_strategy_needs_no_flag(harness: Terminal, tmp_path: Path) -> None:
     make_stub_suite(tmp_path)
     assert harness("run", *STUB, "--model", "stub.toml", "--budget", "2", "--out", "r") == 0

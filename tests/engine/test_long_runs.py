@@ -22,6 +22,7 @@ from tests.perf.bookkeeping import open_bytes
 from tests.perf.load import Load, measure_load
 
 
+@pytest.mark.slow
 def test_memory_is_linear_in_open_searches() -> None:
     few, many = open_bytes(50), open_bytes(400)
     assert few > 0 and many / 400 == pytest.approx(few / 50, rel=0.25)
@@ -98,6 +99,7 @@ def test_a_slow_scorer_does_not_fill_the_memory(tmp_path: Path) -> None:
     assert found.late_bytes - found.start_bytes < FLAT + 3 * MEGA
 
 
+@pytest.mark.slow
 def test_fake_images_are_images_and_differ() -> None:
     one, other = fake_png("a" * 32), fake_png("b" * 32)
     assert one != other and 20_000 <= len(one) < 21_000

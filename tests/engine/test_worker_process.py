@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.terminal import ROOT
 
 CODE = """
@@ -22,5 +24,6 @@ assert torch.get_num_threads() == 1
 """
 
 
+@pytest.mark.slow
 def test_torch_comes_with_the_model_that_needs_it(suite: Path) -> None:
     subprocess.run([sys.executable, "-c", CODE, str(suite)], cwd=ROOT, check=True)

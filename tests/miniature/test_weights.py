@@ -51,6 +51,7 @@ def test_the_stock_pipeline_draws_the_same_image_from_the_same_noise() -> None:
     assert not np.array_equal(first[0], first[1])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("font")
 def test_scorer_and_judge_are_right_about_rendered_scenes() -> None:
     rng = np.random.default_rng(11)

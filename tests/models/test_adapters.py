@@ -80,6 +80,7 @@ def merged(folder: Path, to: Path, pair: Tensors, linear: float, conv: float) ->
     return to
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "alphas", "metadata", "linear", "conv"),
     [
@@ -145,6 +146,7 @@ def test_other_files_are_refused(folder: Path, pair: Tensors, written: Any, tmp_
         drawn(folder, **{"": place})
 
 
+@pytest.mark.slow
 def test_it_is_part_of_the_identity_with_its_weight(
     folder: Path, pair: Tensors, written: Any, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ def loading(tiny_pipeline: Path) -> Loading:
     return Loading({"pipeline": tiny_pipeline}, batch_size=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"guidance_scale": 1.0}, {"num_inference_steps": 3}])
 def test_it_is_what_the_generator_logs(
     loading: Loading, tiny_suite: Suite, changes: dict[str, float]

@@ -97,6 +97,7 @@ def test_published_points_stand_beside_miniatures_only_if_asked_and_with_a_warni
     assert "not comparable" in made.page.read_text()
 
 
+@pytest.mark.slow
 def test_unlike_protocols_are_refused_or_warned_of(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ class VirtualExecutor(FakeExecutor):
         return answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gpus", [1, 3])
 @pytest.mark.parametrize(
     ("strategy", "seconds", "sizes"),

@@ -32,6 +32,7 @@ def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     return result
 
 
+@pytest.mark.slow
 def test_a_run_that_is_being_written_is_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,6 +246,7 @@ def test_two_runs_stand_beside_each_other(client: Client) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_chart_is_that_of_a_report(client: Client, folders: list[Path], tmp_path: Path) -> None:
     for path, sides in (("/run/1", folders[1:2]), ("/compare/0/1", folders[:2])):
         report(sides, tmp_path, Options(gallery=("none",)))
