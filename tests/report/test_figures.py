@@ -132,7 +132,7 @@ def test_one_run_alone_has_its_selectors_and_its_gap() -> None:
     assert right.get_title(loc="left") == "oracle minus as selected"
 
 
-@pytest.mark.parametrize(("length", "columns"), [(20, 3), (32, 2), (60, 1)])
+@pytest.mark.parametrize(("length", "columns"), [(18, 3), (28, 2), (60, 1)])
 def test_a_legend_of_long_names_has_fewer_columns(length: int, columns: int) -> None:
     figure = Figure(figsize=(7.2, 4), layout="constrained")
     axes = figure.subplots()
