@@ -123,7 +123,7 @@ def report(
     options = options or Options()
     if RunFolder(out).is_run:
         raise UsageError(f"{out} is a run", "give --out a folder of its own")
-    found = analyse(
+    findings = analyse(
         paths,
         separate_seeds=options.separate_seeds,
         force=options.force,
@@ -132,11 +132,11 @@ def report(
         progress=progress,
     )
     progress("computing tables", "")
-    points, warnings = notices(found, options)
+    points, warnings = notices(findings, options)
     for name in _DRAWN:
-        getattr(found, name)  # computed before there are two of them
-    drawn = aside(partial(draw, found, points, warnings))
-    content = Content(found, write_up(found, points, warnings), points, warnings)
+        getattr(findings, name)  # computed before there are two of them
+    drawn = aside(partial(draw, findings, points, warnings))
+    content = Content(findings, write_up(findings, points, warnings), points, warnings)
     parts = _page_parts(content, options)
     progress("drawing figures", "")
     drawings, files = drawn()
@@ -161,10 +161,10 @@ _FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
-def notices(found: Findings, options: Options) -> tuple[pd.DataFrame, list[str]]:
+def notices(findings: Findings, options: Options) -> tuple[pd.DataFrame, list[str]]:
     """Return the published points to be drawn, and what must be read first."""
-    warnings, points = list(found.warnings), found.published
-    configs = [run.manifest.config for run in found.runs]
+    warnings, points = list(findings.warnings), findings.published
+    configs = [run.manifest.config for run in findings.runs]
     miniature = any(map(is_miniature, configs))
     if options.published and miniature:
         warnings.append(PUBLISHED_ON_MINIATURE)
@@ -178,56 +178,56 @@ def notices(found: Findings, options: Options) -> tuple[pd.DataFrame, list[str]]
 _DRAWN = ("scaling", "seeds", "gaps", "roc", "agreement", "captions")
 
 
-def write_up(found: Findings, points: pd.DataFrame, warnings: Sequence[str]) -> list[Table]:
+def write_up(findings: Findings, points: pd.DataFrame, warnings: Sequence[str]) -> list[Table]:
     """Choose and word the tables of some findings.
 
     Args:
-        found: What was computed.
+        findings: What was computed.
         points: Published points.
         warnings: What must be read first.
     """
-    notes = [*found.captions, *warnings]
-    made = [contents.results(found.results, notes)]
-    if len(found.seeds):
-        made.append(contents.seeds(found.seeds, notes))
-    if len(found.runs) > 1:
-        made.append(contents.comparison(found.comparison, notes))
-        made.append(contents.matched(found.matched, notes))
-    if len(found.rejections):
-        paying = sentences(found.payoffs, found.ends)
-        made.append(contents.rejections(found.rejections, found.ends, paying, notes))
-    if len(found.previews):
-        made.append(contents.previews(found.previews, notes))
+    notes = [*findings.captions, *warnings]
+    made = [contents.results(findings.results, notes)]
+    if len(findings.seeds):
+        made.append(contents.seeds(findings.seeds, notes))
+    if len(findings.runs) > 1:
+        made.append(contents.comparison(findings.comparison, notes))
+        made.append(contents.matched(findings.matched, notes))
+    if len(findings.rejections):
+        paying = sentences(findings.payoffs, findings.ends)
+        made.append(contents.rejections(findings.rejections, findings.ends, paying, notes))
+    if len(findings.previews):
+        made.append(contents.previews(findings.previews, notes))
     for make, frame in (
-        (measures.failures, found.failures),
-        (measures.skills, found.skills),
-        (measures.dpg, found.dpg),
-        (measures.agreement, found.agreement),
-        (measures.peaks, found.peaks),
-        (measures.transfer, found.transfer),
+        (measures.failures, findings.failures),
+        (measures.skills, findings.skills),
+        (measures.dpg, findings.dpg),
+        (measures.agreement, findings.agreement),
+        (measures.peaks, findings.peaks),
+        (measures.transfer, findings.transfer),
     ):
         if len(frame):
             made.append(make(frame, notes))
-    made += [contents.gaps(found.gaps, notes), contents.curves(found.scaling, notes)]
+    made += [contents.gaps(findings.gaps, notes), contents.curves(findings.scaling, notes)]
     if len(points):
         made.append(contents.published(points, notes))
     return made
 
 
 def draw(
-    found: Findings, points: pd.DataFrame, warnings: Sequence[str]
+    findings: Findings, points: pd.DataFrame, warnings: Sequence[str]
 ) -> tuple[list[Drawing], dict[str, bytes]]:
     """Draw all figures: for the page, and as files by name.
 
     Args:
-        found: What was computed.
+        findings: What was computed.
         points: Published points.
         warnings: What must be read first.
     """
     drawings: list[Drawing] = []
     files: dict[str, bytes] = {}
-    labels = {"warnings": warnings, "captions": found.captions}
-    table = found.scaling
+    labels = {"warnings": warnings, "captions": findings.captions}
+    table = findings.scaling
 
     def add(name: str, figure: Figure, words: str) -> None:
         style.settle(figure)
@@ -247,7 +247,7 @@ def draw(
         )
         add(
             "scaling",
-            figures.scaling(table, points, found.seeds, **labels),
+            figures.scaling(table, points, findings.seeds, **labels),
             "Score over budget, micro and macro side by side, with 95% intervals.",
         )
         if (table["kind"] == "tag").any():
@@ -258,16 +258,16 @@ def draw(
             )
         add(
             "oracle-gap",
-            figures.gap(table, found.gaps, **labels),
+            figures.gap(table, findings.gaps, **labels),
             "What the judge leaves behind: micro score of an oracle, of the run's own selection "
             "and of a random draw from the same draws; and oracle minus own selection.",
         )
-        if len(found.roc):
-            whole = found.agreement[found.agreement["tag"] == ""].set_index("run")["auc"]
-            areas = {name: float(whole.get(name, np.nan)) for name in found.names}
+        if len(findings.roc):
+            whole = findings.agreement[findings.agreement["tag"] == ""].set_index("run")["auc"]
+            areas = {name: float(whole.get(name, np.nan)) for name in findings.names}
             add(
                 "judge-roc",
-                figures.roc(found.roc, areas, **labels),
+                figures.roc(findings.roc, areas, **labels),
                 "Judge's score against the scorer: the share of right draws that score above a "
                 "threshold over that of wrong ones.",
             )
@@ -286,20 +286,24 @@ def _ends(table: pd.DataFrame) -> str:
 
 def _page_parts(content: Content, options: Options) -> dict[str, Any]:
     """Return what the page is made of beside its drawings."""
-    found = content.findings
+    findings = content.findings
     chosen = gallery.choose(
-        found.curves, options.gallery, size=options.gallery_size, seed=options.seed
+        findings.curves, options.gallery, size=options.gallery_size, seed=options.seed
     )
     most = options.gallery_searches
     return {
         "title": "What did the compute buy?",
-        "section": chart.section(found),
-        "reasons": answer.reasons(found),
+        "section": chart.section(findings),
+        "reasons": answer.reasons(findings),
         "warnings": content.warnings,
         "tables": content.tables,
-        "cards": chains.cards(found.runs, found.names, chosen, searches=most) if chosen else [],
+        "cards": chains.cards(findings.runs, findings.names, chosen, searches=most)
+        if chosen
+        else [],
         "runs": [
             run_facts(name, of.run, spent, of.notes)
-            for name, of, spent in zip(found.names, found.curves, found.spending, strict=True)
+            for name, of, spent in zip(
+                findings.names, findings.curves, findings.spending, strict=True
+            )
         ],
     }
