@@ -72,13 +72,16 @@ class Findings:
         """Key in `harness.analysis.curves.AXES` of the cost axis to show first.
 
         Device-seconds of all roles, verification included, where every run was made on devices of
-        one name; else NFE, which does not depend on the device; else draws.
+        one name and NFE orders no two runs otherwise, as it does where devices were busy with
+        other work, too; else NFE, which does not depend on the device; else draws.
         """
         own = self.scaling[self.scaling["own"] & (self.scaling["kind"] == "micro")]
         usable = [axis for axis in AXES if own[axis].notna().all() and (own[axis] > 0).any()]
         devices = {device for run in self.runs for device in run.devices}
         if "device_seconds" in usable and len(devices) == 1 and None not in devices:
-            return "device_seconds"
+            axes = self.disagreements[["axis", "other_axis"]]
+            if not axes.isin(["device_seconds", "nfe"]).all(axis=1).any():
+                return "device_seconds"
         return "nfe" if "nfe" in usable else "draws"
 
     def __repr__(self) -> str:

@@ -37,6 +37,9 @@ from harness.log.run_folder import RunFolder
 from harness.plan import Plan
 from harness.records import Request, Role
 
+WARM_UP = 8
+"""Prompts that are enough to meet every model and batch shape once."""
+
 Batches = Mapping[Role, Sequence[tuple[Item, ...]]]
 
 
@@ -98,7 +101,7 @@ class _Regime:
 
     @classmethod
     def of(cls, plan: Plan, executor: PersistentExecutor) -> _Regime:
-        """Do a run, to warm up and to learn its draws."""
+        """Do a run to learn its draws."""
         _engine(plan, executor)
         items = _items(executor.jobs)
         sizes = {role: spec.batch_size for role, spec in plan.config.specs.items()}
@@ -120,7 +123,9 @@ def measure(
     workers: int = 0,
     observe: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Measured]:
-    """Do the work of each plan in every way, several times each, after one warm-up of all.
+    """Do the work of each plan in every way, several times each, after a warm-up of all.
+
+    Warming up does the work of at most `WARM_UP` prompts, in batches of the same shapes.
 
     The engine is measured on so many Ray workers of each role, too, which share the plan's
     threads; 0 leaves that out. `observe` is called with how many rounds are done, of how many.
@@ -137,22 +142,34 @@ def measure(
         raise ValueError("plans that are measured together have the same models")
     with ExitStack() as stack:
         loaded = stack.enter_context(_loaded(first, Execution(executor="inline", device=device)))
-        regimes = [_Regime.of(plan, loaded) for plan in plans]
         setup = Setup(_one_row(first).config, first.paths, device)
-        alone = {role: Worker(role, setup) for role in regimes[0].items}
-        ways: dict[tuple[int, str], Callable[[], Round]] = {}
-        for number, regime in enumerate(regimes):
-            ways[number, "bare"] = partial(_bare, regime.full, loaded)
-            ways[number, "engine"] = partial(_engine, regime.plan, loaded)
-            ways[number, "single"] = partial(_one_at_a_time, regime.single, alone)
-        if workers:
-            threads = max(1, first.config.threads // workers)
-            execution = Execution(executor="ray", workers=workers, device=device)
-            several = stack.enter_context(_loaded(_with(first, threads=threads), execution))
-            for number, plan in enumerate(plans):
-                ways[number, "workers"] = partial(_spread, _with(plan, threads=threads), several)
+        alone = {role: Worker(role, setup) for role in first.config.specs}
+        threads = max(1, first.config.threads // (workers or 1))
+        several = workers and stack.enter_context(
+            _loaded(
+                _with(first, threads=threads),
+                Execution(executor="ray", workers=workers, device=device),
+            )
+        )
+
+        def ways_of(regimes: Sequence[_Regime]) -> dict[tuple[int, str], Callable[[], Round]]:
+            ways: dict[tuple[int, str], Callable[[], Round]] = {}
+            for number, regime in enumerate(regimes):
+                ways[number, "bare"] = partial(_bare, regime.full, loaded)
+                ways[number, "engine"] = partial(_engine, regime.plan, loaded)
+                ways[number, "single"] = partial(_one_at_a_time, regime.single, alone)
+                if several:
+                    spread = _with(regime.plan, threads=threads)
+                    ways[number, "workers"] = partial(_spread, spread, several)
+            return ways
+
+        for way in ways_of([_Regime.of(_few(plan), loaded) for plan in plans]).values():
+            way()
+        observe(0, rounds)
+        regimes = [_Regime.of(plan, loaded) for plan in plans]
+        ways = ways_of(regimes)
         took: dict[tuple[int, str], list[Round]] = {key: [] for key in ways}
-        for done in range(rounds + 1):
+        for done in range(1, rounds + 1):
             # To and fro, so that a machine that changes its pace favours nobody.
             for key in list(ways) if done % 2 else reversed(ways):
                 took[key].append(ways[key]())
@@ -160,7 +177,7 @@ def measure(
     return [
         Measured(
             sides={
-                name: Side(len(regime.items[Role.GENERATOR]), tuple(each[1:]))
+                name: Side(len(regime.items[Role.GENERATOR]), tuple(each))
                 for (owner, name), each in took.items()
                 if owner == number
             },
@@ -185,6 +202,10 @@ def _loaded(plan: Plan, execution: Execution) -> Iterator[PersistentExecutor]:
 
 def _models(plan: Plan) -> tuple[Any, ...]:
     return plan.config.specs, plan.config.digests, plan.config.benchmark, plan.config.threads
+
+
+def _few(plan: Plan) -> Plan:
+    return replace(plan, prompts=tuple(prompt for prompt, _ in plan.searches[:WARM_UP]))
 
 
 def _with(plan: Plan, **fields: Any) -> Plan:

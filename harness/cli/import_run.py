@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.kinds import PATH
+from harness.cli.places import price_options
 from harness.cli.recorded import recorded_command
+
+if TYPE_CHECKING:
+    from harness.analysis.money import Price
 
 
 @click.command("import")
@@ -17,7 +22,8 @@ from harness.cli.recorded import recorded_command
 @click.option("--out", type=PATH, required=True, metavar="RUN",
               help="The run's folder; must be new or empty.")  # fmt: skip
 @click.option("--images/--no-images", default=True, help="Whether images are copied into the run.")
-def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
+@price_options
+def import_run(source: Path, layout: str, out: Path, images: bool, price: Price) -> int:
     """Import DIR, the output folder of the official Reflect-DiT script, into a run.
 
     It reads `00012/metadata.jsonl` and `00012/samples/00003.png.feedback.json`, of GenEval's
@@ -38,7 +44,7 @@ def import_run(source: Path, layout: str, out: Path, images: bool) -> int:
         imported = import_reflect_dit(
             source, folder, command=command, keep_images=images, observe=observe, stop=stop
         )
-    summary = print_summary(folder)
+    summary = print_summary(folder, price)
     row = row_of_budgets(folder) if summary.micro else {}
     if row:
         click.echo("micro at  " + ", ".join(f"N={n} {score:.4f}" for n, score in row.items()))

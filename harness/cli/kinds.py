@@ -32,6 +32,17 @@ def pairs(flag: str, name: str, help: str, metavar: str = PAIR) -> Callable[[Any
     return click.option(flag, name, multiple=True, metavar=metavar, callback=parsed, help=help)
 
 
+def amount(text: str) -> float:
+    """Read an amount of money: a function, since of click's ranges the help prints the bounds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1e9:
+        raise click.BadParameter(f"'{text}' is no amount between 0 and 1e9")
+    return value
+
+
 def words(context: click.Context, parameter: click.Parameter, given: str | None) -> tuple[str, ...]:
     """Part an option's value at its commas."""
     return tuple(word.strip() for word in (given or "").split(",") if word.strip())

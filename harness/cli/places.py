@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.kinds import amount
+
 if TYPE_CHECKING:
     from harness.analysis.money import Price
     from harness.log.location import Location
@@ -69,7 +71,6 @@ def price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
         return command(price=Price(hour, million_tokens), **options)
 
-    amount = click.FloatRange(min=0, max=1e9)
     tokens = click.option("--token-price", "million_tokens", type=amount, metavar="MONEY",
                           help="Of a million tokens of a judge at an endpoint.")  # fmt: skip
     hours = click.option("--price", "hour", type=amount, metavar="MONEY",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.execution import execution_options, metrics_option
 from harness.cli.kinds import COUNT, DTYPE, PATH, pairs
+from harness.cli.places import price_options
 from harness.cli.recorded import recorded_command
+
+if TYPE_CHECKING:
+    from harness.analysis.money import Price
 
 
 @click.command()
@@ -37,7 +41,8 @@ from harness.cli.recorded import recorded_command
               help="Folder for the log, results.jsonl and manifest; of a RUN, its own is the "
               "place.")  # fmt: skip
 @metrics_option
-@execution_options  # fmt: skip
+@execution_options
+@price_options
 def score(
     images: Path,
     detector: str | None,
@@ -45,6 +50,7 @@ def score(
     scorer: dict[str, str],
     out: Path | None,
     execution: dict[str, Any],
+    price: Price,
     **asked: Any,
 ) -> int:
     """Score the images in the folder IMAGES, in GenEval's layout or, with --prompts, flat.
@@ -104,7 +110,7 @@ def score(
     with stoppable(f"carry on with: {command}") as stop, count_display("images") as observe:
         work(ready, where, folder, command=command, observe=observe, stop=stop)
     results = write_results(folder, images)
-    scores = print_scores(folder, results)
+    scores = print_scores(folder, results, price)
     _echo("not scored", [reason for reason in scores.refused if reason not in ready.refusals])
     return 1 if scores.refused or ready.refusals else 0
 

@@ -13,8 +13,10 @@ from rich.text import Text
 
 from harness.analysis.evidence import skills_line
 from harness.analysis.measurement import GENEVAL, covered
+from harness.analysis.money import Price
 from harness.analysis.summary import summarise
 from harness.analysis.wording import n_of
+from harness.cli.summary_view import spent_line
 from harness.cli.tables import metric_line, scores_table
 from harness.cli.terminal import printable
 from harness.interop.files import read_files
@@ -29,8 +31,8 @@ from harness.models import leakage, provenance
 from harness.models.bundled import label
 
 
-def print_scores(folder: RunFolder, results: Sequence[Path]) -> Scores:
-    """Summarise a folder of scored images and print it."""
+def print_scores(folder: RunFolder, results: Sequence[Path], price: Price | None = None) -> Scores:
+    """Summarise a folder of scored images and print it, with what scoring cost at a price."""
     scores = summarise_scores(folder)
     manifest = Manifest.read(folder.manifest)
     config, summary = manifest.config, summarise(folder.path)
@@ -58,6 +60,7 @@ def print_scores(folder: RunFolder, results: Sequence[Path]) -> Scores:
         *(metric_line(*each) for each in summary.metrics.items()),
         *(f"verifier  {printable(line)}" for line in provenance.lines(summary.verifying)),
         f"scorer    {seconds:.1f} device-s, {counted}{speed}",
+        spent_line(summary, price),
         f"results   {own}{folder.log} (Parquet)",
         *([] if everything.scored else [f"nothing could be scored: {scores.refused[0]}"]),
     ):
@@ -65,7 +68,7 @@ def print_scores(folder: RunFolder, results: Sequence[Path]) -> Scores:
     return scores
 
 
-def show_scores(folder: RunFolder) -> int:
+def show_scores(folder: RunFolder, price: Price | None = None) -> int:
     """Print what a folder of scored images has come to, and how to go on if it is not finished.
 
     Returns the exit code: 1 if there are images and none could be scored.
@@ -73,7 +76,7 @@ def show_scores(folder: RunFolder) -> int:
     manifest = Manifest.read(folder.manifest)
     done = store.read(folder.log, "candidates", ["prompt_id"]).num_rows
     known = [path for name in OFFICIAL if (path := local(folder.path) / name).exists()]
-    unscored = done and not print_scores(folder, known).per_image.scored
+    unscored = done and not print_scores(folder, known, price).per_image.scored
     if manifest.state != FINISHED:
         total = len(read_files(folder))
         click.echo(f"unfinished {done} of {total} images are done")

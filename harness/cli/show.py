@@ -71,5 +71,5 @@ def show_run(folder: RunFolder, price: Price | None = None) -> int:
     from harness.log.manifest import Manifest
 
     if is_scoring(Manifest.read(folder.manifest).config):
-        return show_scores(folder)
+        return show_scores(folder, price)
     return 1 if print_summary(folder, price).nothing_scored else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.kinds import COUNT, NATURAL, PATH, by_role, pairs
+from harness.cli.kinds import COUNT, NATURAL, PATH, amount, by_role, pairs
 from harness.cli.places import plugins_option
 from harness.errors import UsageError
 
@@ -47,7 +47,7 @@ ASSUMED_ACCEPTANCE = 0.4
 @click.option("--prompts", type=COUNT, default=553)
 @click.option("--replicates", type=COUNT, default=4)
 @click.option("--seed", type=NATURAL, default=0)
-@click.option("--price", type=click.FloatRange(min=0), help="Of a GPU-hour.")
+@click.option("--price", type=amount, metavar="MONEY", help="Of a GPU-hour.")
 @plugins_option
 def simulate(
     gpus: int,

@@ -28,14 +28,19 @@ def print_summary(folder: RunFolder, price: Price | None = None) -> Summary:
     """Summarise a run and print it, with what it cost at a price."""
     summary = summarise(folder.path)
     print_result(summary, folder)
-    lines = [f"spent     {spending([(summary.manifest, summary.cost)], price or Price())}"]
-    lines += [*covered(folder, summary.manifest), f"results   {folder.path}"]
+    lines = [spent_line(summary, price), *covered(folder, summary.manifest)]
+    lines.append(f"results   {folder.path}")
     if summary.manifest.state != FINISHED:
         lines.append(f"resume    {resume_command(folder.path, summary.manifest.config)}")
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
         console.print(Text(printable(line)))
     return summary
+
+
+def spent_line(summary: Summary, price: Price | None = None) -> str:
+    """Return a line with a run's device-hours and what they cost at a price."""
+    return f"spent     {spending([(summary.manifest, summary.cost)], price or Price())}"
 
 
 def print_result(summary: Summary, folder: RunFolder | None = None) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.kinds import COUNT, PAIR, PATH, pairs
-from harness.cli.places import RunPlace, plugins_option
+from harness.cli.places import RunPlace, plugins_option, price_options
 from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
+    from harness.analysis.money import Price
     from harness.analysis.sweep import Sweep
     from harness.analysis.what_if import Bank
     from harness.log.location import Location
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--csv", type=PATH, help="Where to write a sweep's numbers.")
 @click.option("--figure", type=PATH, help="Its figure: a .png or .svg file.")
 @plugins_option
+@price_options
 def what_if(
     runs: tuple[Location, ...],
     strategy: str | None,
@@ -47,6 +49,7 @@ def what_if(
     baseline: str,
     csv: Path | None,
     figure: Path | None,
+    price: Price,
 ) -> int:
     """Print what a strategy would have come to on the draws of the runs in the folders RUN….
 
@@ -54,12 +57,15 @@ def what_if(
     parts (`run --strategy bank` logs many), and the numbers are those of a run of it. Where the log
     lacks a draw, nothing is estimated: the draws are named, and the exit code is 1.
     """
+    from harness.analysis.money import Price
     from harness.analysis.what_if import Bank
-    from harness.cli.summary_view import print_result
+    from harness.cli.summary_view import print_result, spent_line
     from harness.errors import UsageError
     from harness.options import parse
 
     if sweep:
+        if price != Price():
+            raise UsageError("--sweep has costs and no prices", "leave --price out, or --sweep")
         return _sweep(runs, strategy, options, budget, judges, judging, baseline, csv, figure)
     if strategy is None or csv or figure:
         missing = "--strategy" if strategy is None else "--sweep"
@@ -73,6 +79,7 @@ def what_if(
             )
             summary = result.summary
             print_result(summary)
+            click.echo(spent_line(summary, price))
             _note_batches(bank)
             click.echo(f"replayed  from the draws of {result.folder.path}")
             code = max(code, int(summary.nothing_scored))

@@ -107,4 +107,11 @@ def test_prices_are_taken_where_costs_are_shown(harness: Terminal, suite: Path) 
         lines = re.findall(r"^.*: .* device-hours; at these prices .*$", harness.out, re.MULTILINE)
         assert len(lines) == (2 if command[0] == "compare" else 1)
     assert harness("show", "single", "--json", *priced) == 2 and "no prices" in harness.err
-    assert harness("show", "single", "--price", "-1") == 2
+    for amount in ("-1", "nan", "1e10", "much"):
+        assert harness("show", "single", "--price", amount) == 2 and "no amount" in harness.err
+    what_if = ["what-if", "best-of-n", "--plugins", "--strategy", "single"]
+    assert harness(*what_if, *priced) == 0 and "at these prices" in harness.out
+    assert (
+        harness("what-if", "best-of-n", "--plugins", "--sweep", *priced) == 2
+        and "no prices" in harness.err
+    )
