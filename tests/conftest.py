@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave measurements out unless they are asked for: they take minutes and assert no times.
 
-    What waits for Ray to start is slow, so that the fast tier starts none.
+    What waits for Ray to start is slow, so that the fast tier starts none. Of a test that is
+    `sampled(n)` the first n parameters stand for all in the fast tier.
     """
     if "perf" not in config.getoption("markexpr"):
         measurements = [item for item in items if item.get_closest_marker("perf")]
@@ -37,6 +39,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+    samples = Counter[str]()
+    for item in items:
+        if (mark := item.get_closest_marker("sampled")) is not None:
+            name = item.nodeid.partition("[")[0]
+            samples[name] += 1
+            if samples[name] > mark.args[0]:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

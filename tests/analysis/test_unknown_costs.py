@@ -124,6 +124,7 @@ def test_totals_and_summary_leave_it_open(name: str, uncounted: Path) -> None:
     assert "FLOPs not counted" in line and "NFE" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ASKS)
 def test_an_audit_agrees(name: str, uncounted: Path) -> None:
     audited = AuditedRun(RunFolder(uncounted / name), Options(plugins=True))

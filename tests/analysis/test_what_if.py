@@ -73,6 +73,7 @@ PIPELINE: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("steady")
 @pytest.mark.parametrize(
     "other", PARTIAL, ids=lambda other: f"{other['strategy']}{other['budget']}"

@@ -132,6 +132,7 @@ FORGERIES: dict[str, tuple[str, Callable[[Forger], None]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_hidden_failure_is_caught(name: str, wounded: Path, tmp_path: Path) -> None:
     expected, forge = FORGERIES[name]

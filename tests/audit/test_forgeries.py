@@ -465,6 +465,7 @@ FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forgery_is_caught_by_its_check(name: str, honest: Path, tmp_path: Path) -> None:
     expected, forge = FORGERIES[name]

@@ -148,6 +148,7 @@ FORGERIES: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forged_report_is_caught(name: str, wounded: Wounded, tmp_path: Path) -> None:
     shutil.copytree(wounded("first-accepted") / "report", tmp_path / "report")

@@ -151,6 +151,7 @@ def test_every_command_names_a_damaged_shard_and_can_use_the_rest(
     assert contents(stopped) == contents(whole) and not audit(harness, stopped), harness.out
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("table", "damage"), [("candidates", cut), ("searches", flip), ("candidates", empty)]
 )
@@ -182,6 +183,7 @@ def test_a_missing_shard_of_an_unfinished_run(
     mended(harness, stopped, whole, [])
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("table", "damage"), [("candidates", flip), ("candidates", lose), ("searches", lose)]
 )
@@ -436,6 +438,7 @@ def relist(run: Path) -> None:
     (run / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("table", ["candidates", "searches"])
 def test_a_shard_of_another_run_is_not_believed(
     harness: Terminal, suite: Path, stopped: Path, whole: Path, other: Path, table: str
@@ -481,6 +484,7 @@ def test_numbers_that_no_shard_has_are_refused(
     assert "is no shard of this log" in harness.err and "hint: move files" in harness.err
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("image", ["../../victim", "", "x" * 32, "A" * 32, "/victim"])
 def test_no_image_of_a_log_is_outside_of_its_folder(
     harness: Terminal, whole: Path, image: str

@@ -283,6 +283,7 @@ def test_no_command_breaks_on_what_passes_the_reader(
         assert time.monotonic() < end
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", commands(Path(), Path(), Path("x")))
 def test_every_command_refuses_what_is_no_manifest(
     harness: Terminal, honest: Path, tmp_path: Path, name: str

@@ -59,6 +59,7 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("edit", EDITS)
 def test_a_manifest_of_other_types_is_a_line_that_says_so(
     harness: Terminal, good: Path, edit: str

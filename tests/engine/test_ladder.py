@@ -74,6 +74,7 @@ def test_every_built_in_strategy_is_among_those_measured() -> None:
     }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("size", [4, 16])
 @pytest.mark.parametrize("searches", [40, 553, pytest.param(2212, marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("strategy, options, budget", BUILT_IN)

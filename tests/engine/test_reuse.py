@@ -52,6 +52,7 @@ def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     (folder / "manifest.json").write_text(json.dumps(fields))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("keep", ["all", "selected", "none"])
 @pytest.mark.parametrize("strategy", ["single", "best-of-n", CHAIN])
 def test_the_log_is_the_one_the_run_would_have_had_alone(

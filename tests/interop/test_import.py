@@ -21,6 +21,7 @@ from harness.seeds import pixel_digest
 from tests.foreign import BUDGET, imported, published, script_output
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_scores_follow_the_published_analysis(tmp_path: Path, suffix: str, seed: int) -> None:

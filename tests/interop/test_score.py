@@ -196,6 +196,7 @@ def test_killed_in_any_of_its_first_writes_it_can_be_given_again(
     assert not list((tmp_path / "out").rglob(".tmp-*"))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("jobs", [0, 1, 2, 3])
 def test_resumed_is_the_same_as_in_one_go(
     images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int

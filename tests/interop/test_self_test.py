@@ -38,6 +38,7 @@ def test_bfloat16_is_near_enough(parts: dict[str, Path]) -> None:
     assert 1e-5 < max(distances.values()) < tolerance_of("bfloat16")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("part", ["detector", "colors"])
 @pytest.mark.parametrize("fault", ["zeros", "noise", "nan"])
 def test_a_broken_kernel_is_refused(parts: dict[str, Path], part: str, fault: str) -> None:

@@ -89,6 +89,7 @@ def train_vision(setting: TrainConfig) -> None:
     vision.train(setting, SHORT)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("train", "files"),
     [

@@ -61,6 +61,7 @@ def test_nothing_is_hashed_to_know_them(monkeypatch: pytest.MonkeyPatch) -> None
     assert not is_bundled("org/name", "0" * 64) and not is_bundled("org/name", None)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES)
 def test_a_disguised_copy_is_one(tmp_path: Path, disguise: Callable[[Path], None]) -> None:
     shutil.copytree(BUNDLED / "judge", tmp_path / "mine")

@@ -74,6 +74,7 @@ def differs(one: list[Image], other: list[Image]) -> bool:
     return not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_what_the_docs_say(ready: Any, name: str) -> None:
     generator, requests = ready(name), asked(*TEXTS)
@@ -94,6 +95,7 @@ def test_a_family_is_what_the_docs_say(ready: Any, name: str) -> None:
     assert row == expected
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_row_is_what_the_stock_pipeline_makes_of_its_seed(families: Any, name: str) -> None:
     from diffusers import DiffusionPipeline
@@ -114,6 +116,7 @@ def test_a_row_is_what_the_stock_pipeline_makes_of_its_seed(families: Any, name:
     assert np.array_equal(image, pixels)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_stopped_and_continued_equals_the_whole(ready: Any, name: str) -> None:
     steps = 2 if name == "SANA-Sprint" else 3
@@ -141,6 +144,7 @@ def test_stopped_and_continued_equals_the_whole(ready: Any, name: str) -> None:
         assert differs(apart[:1], apart[1:])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_a_draw_takes_is_known_without_weights(families: Any, ready: Any, name: str) -> None:

@@ -85,6 +85,7 @@ def test_the_miniature_s_judge_and_scorer_exchange_checkpoints(
     assert shared(config.model_dump(mode="json")).deciding is deciding
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES)
 def test_a_disguised_copy_of_the_scorer_s_detector_is_found(
     tmp_path: Path, disguise: Callable[[Path], None]

@@ -58,6 +58,7 @@ def requests() -> list[Request]:
     return [Request(f"id{n}", "a cow", ((n, 1.0),), settings) for n in (1, 2)]  # type: ignore[arg-type]
 
 
+@pytest.mark.sampled(3)
 def test_stopped_and_continued_equals_the_whole(
     generator: SanaGenerator, requests: list[Request]
 ) -> None:
@@ -79,6 +80,7 @@ def test_stopped_and_continued_equals_the_whole(
         assert np.array_equal(one.image, other.image), "a part left something behind"
 
 
+@pytest.mark.sampled(3)
 def test_a_preview_comes_closer_to_the_image(
     generator: SanaGenerator, requests: list[Request]
 ) -> None:
@@ -96,6 +98,7 @@ def test_a_preview_comes_closer_to_the_image(
     assert distance(late) < distance(first)
 
 
+@pytest.mark.sampled(3)
 def test_renoising_keeps_the_marginal_of_the_schedule(
     generator: SanaGenerator, requests: list[Request]
 ) -> None:
@@ -123,6 +126,7 @@ def test_renoising_keeps_the_marginal_of_the_schedule(
             assert kept == pytest.approx(higher_alpha, abs=0.03 * deviation)
 
 
+@pytest.mark.sampled(3)
 def test_renoised_particles_part_under_a_deterministic_solver(
     generator: SanaGenerator, requests: list[Request]
 ) -> None:
@@ -134,6 +138,7 @@ def test_renoised_particles_part_under_a_deterministic_solver(
     assert one.cost.nfe == generator.generate(requests)[0].cost.nfe * 3 // 4
 
 
+@pytest.mark.sampled(3)
 def test_noise_on_the_way_is_each_rows_own(
     generator: SanaGenerator, requests: list[Request]
 ) -> None:

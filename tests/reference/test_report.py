@@ -107,6 +107,7 @@ def random_run(seed: int, folder: Path) -> Path:
     return folder / "run"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.usefixtures("import_stubs")
 @pytest.mark.parametrize("seed", range(12))
 def test_a_report_is_what_the_second_implementation_says(seed: int, tmp_path: Path) -> None:

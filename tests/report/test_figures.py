@@ -100,6 +100,7 @@ def test_seven_runs_differ_in_colour_and_in_marker() -> None:
     assert len({line.get_marker() for line in lines}) == len(RUNS)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "panels", "more"),
     [("scaling", 2, 0), ("by_tag", 6, 0), ("cost", 4, 3), ("gap", 8, 3)],
@@ -111,6 +112,7 @@ def test_a_legend_names_every_run_once(name: str, panels: int, more: int) -> Non
     assert sorted(set(names) & set(RUNS)) == sorted(RUNS) and len(names) == len(RUNS) + more
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["scaling", "by_tag", "cost", "gap"])
 def test_words_lie_inside_and_not_on_each_other(name: str) -> None:
     figure = drawn(name)
