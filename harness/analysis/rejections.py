@@ -207,7 +207,8 @@ def _paying(payoff: Payoff) -> str:
     if gain.high < 0:
         return f"{counts}. Feedback costs: drawing anew is right more often."
     return (
-        f"{counts}. Feedback is not told apart from drawing anew: drawing again explains the curve."
+        f"{counts}. Feedback does not differ significantly from drawing anew: drawing again "
+        "explains the curve."
     )
 
 

@@ -48,7 +48,7 @@ def reference(findings: Findings) -> str:
 
 
 def sentences(findings: Findings) -> list[str]:
-    """Return what the runs show, best first, and what is not told apart or unknown."""
+    """Return what the runs show, best first; then differences that are none, or unknown."""
     axis = findings.axis
     results = findings.results[findings.results["kind"] == "micro"].set_index("run")
     scored = results[results["score"].notna()].sort_values("score", ascending=False, kind="stable")
@@ -102,7 +102,7 @@ def _equal_cost(findings: Findings, axis: str) -> list[str]:
     if groups["below"]:
         lines.append(f"Below {place}: {', '.join(groups['below'])}.")
     if groups["tied"]:
-        lines.append(f"Not told apart from {place}: {', '.join(groups['tied'])}.")
+        lines.append(f"No significant difference from {place}: {', '.join(groups['tied'])}.")
     if groups["unknown"]:
         lines.append(
             f"Not compared with {against} at equal {LEDGER[axis]}, which neither's log knows of "

@@ -77,7 +77,8 @@ def test_unsolved_prompts_are_told_from_wrong_choices(empty: LoggedRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "said"), [(0.8, "Feedback pays"), (0.3, "not told apart"), (0.02, "Feedback costs")]
+    ("rate", "said"),
+    [(0.8, "Feedback pays"), (0.3, "not differ significantly"), (0.02, "Feedback costs")],
 )
 def test_the_sentence_follows_the_rates_that_made_the_log(
     make_run: MakeRun, rate: float, said: str
