@@ -29,8 +29,3 @@ def count(forward: Callable[[], Any]) -> float:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return float(counter.get_total_flops())
-
-
-def add(one: float | None, other: float | None) -> float | None:
-    """Return a sum that is unknown where a part of it is."""
-    return None if one is None or other is None else one + other

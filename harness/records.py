@@ -475,14 +475,15 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         return Cost(
             self.nfe + other.nfe,
-            _sum(self.flops, other.flops),
+            add_known(self.flops, other.flops),
             self.device_seconds + other.device_seconds,
             self.tokens + other.tokens,
-            _sum(self.rows, other.rows),
+            add_known(self.rows, other.rows),
         )
 
 
-def _sum(one: float | None, other: float | None) -> float | None:
+def add_known(one: float | None, other: float | None) -> float | None:
+    """Return a sum that is unknown where a part of it is."""
     return None if one is None or other is None else one + other
 
 

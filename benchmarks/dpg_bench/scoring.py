@@ -78,11 +78,6 @@ class Totals:
     failed: Mapping[str, str]
     missing: tuple[str, ...]
 
-    @property
-    def is_complete(self) -> bool:
-        """True if every item has a score; else the number is over fewer than it seems."""
-        return not self.failed and not self.missing
-
     def lines(self) -> list[str]:
         """Return the official program's summary, and how many items it is over."""
         lines = ["L1 category scores:"]

@@ -29,14 +29,14 @@ SCORE_THRESHOLD = 0.3
 COUNTING_THRESHOLD = 0.9
 """Counting asks for more certainty: doubtful detections would be counted as objects."""
 MAX_OBJECTS = 16
-"""Objects of a class that are kept at most."""
+"""Objects of a class that count at most."""
 MAX_OVERLAP = 1.0
 """IoU from which the worse of two objects of a class is dropped; 1.0 drops none."""
 _POSITION_SHRINK = 0.1
 _NO_OFFSET = 1e-3
 _DIRECTION = 0.5
 
-Kept = Mapping[str, tuple[int, ...]]
+ObjectIndices = Mapping[str, tuple[int, ...]]
 """Objects that count, by class: indices into the image's detections, best first."""
 
 
@@ -151,7 +151,7 @@ def keep(
             dropped; 1.0 switches this off, as the published scores have it.
 
     Returns:
-        Indices of the kept detections by class, best first. Classes without any are absent.
+        Indices of the detections that count by class, best first. Classes without any are absent.
     """
     threshold = COUNTING_THRESHOLD if tag == "counting" else SCORE_THRESHOLD
     # A stable ascending sort read backwards: of equal scores the last comes first, as officially.
@@ -166,7 +166,7 @@ def keep(
     return {label: _suppress(indices, boxes, max_overlap) for label, indices in by_class.items()}
 
 
-def colors_needed(metadata: Mapping[str, Any], kept: Kept) -> list[int]:
+def colors_needed(metadata: Mapping[str, Any], objects: ObjectIndices) -> list[int]:
     """Say which objects' colours `judge` will ask for, given the same arguments.
 
     Returns:
@@ -174,20 +174,23 @@ def colors_needed(metadata: Mapping[str, Any], kept: Kept) -> list[int]:
     """
     needed: dict[int, None] = {}
     for entry in metadata.get("include", ()):
-        group = kept.get(entry["class"], ())
+        group = objects.get(entry["class"], ())
         if "color" in entry and len(group) >= entry["count"]:
             needed.update(dict.fromkeys(group[: entry["count"]]))
     return list(needed)
 
 
 def judge(
-    metadata: Mapping[str, Any], kept: Kept, boxes: Floats, color_of: Callable[[int], str]
+    metadata: Mapping[str, Any],
+    objects: ObjectIndices,
+    boxes: Floats,
+    color_of: Callable[[int], str],
 ) -> Judgement:
-    """Hold the kept objects against what the prompt asks for.
+    """Hold the objects that count against what the prompt asks for.
 
     Args:
         metadata: The prompt's row: `include` and `exclude` requirements.
-        kept: What `keep` returned.
+        objects: What `keep` returned.
         boxes: Boxes of all detections, shape (n, 4).
         color_of: Colour of a detection; called for the ones that `colors_needed` names only.
     """
@@ -195,7 +198,7 @@ def judge(
     groups: list[tuple[int, ...] | None] = []
     for entry in metadata.get("include", ()):
         # More than asked for is no failure here, but only the best are looked at further.
-        group = kept.get(entry["class"], ())[: entry["count"]]
+        group = objects.get(entry["class"], ())[: entry["count"]]
         failure = _check_count(entry, group) or _check_color(entry, group, color_of)
         if failure is None and "position" in entry:
             target = metadata["include"][entry["position"][1]]["class"]
@@ -205,7 +208,7 @@ def judge(
         groups.append(group if failure is None else None)
     for limit in metadata.get("exclude", ()):
         label, count = limit["class"], limit["count"]
-        number = len(kept.get(label, ()))
+        number = len(objects.get(label, ()))
         if number >= count:
             failures.append(Failure(FailureKind.TOO_MANY, label, count, number))
     return Judgement(tuple(failures))

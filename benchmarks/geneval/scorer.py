@@ -14,7 +14,7 @@ from benchmarks.geneval import rules
 from benchmarks.geneval.colors import ColorClassifier, Crop
 from benchmarks.geneval.detectors.base import Detections, Detector
 from benchmarks.geneval.metadata import BadMetadata, requirements
-from benchmarks.geneval.rules import Judgement, Kept
+from benchmarks.geneval.rules import Judgement, ObjectIndices
 from harness.errors import HarnessError
 from harness.records import Cost, Detection, Image, Prompt, Score
 
@@ -25,14 +25,14 @@ class Examination:
 
     Attributes:
         detections: What the detector reported, best first.
-        kept: The detections that count as objects, by class, best first.
+        objects: The detections that count as objects, by class, best first.
         colors: Colour of each detection that was asked for, by its index.
         outcome: What the rules say, with every failure.
         cost: FLOPs of looking.
     """
 
     detections: Detections
-    kept: Kept
+    objects: ObjectIndices
     colors: Mapping[int, str]
     outcome: Judgement
     cost: Cost
@@ -83,20 +83,20 @@ class GenEvalScorer:
             raise ValueError(f"{len(prompts)} prompts for {len(images)} images")
         asked = [_requirements(prompt) for prompt in prompts]
         detections = self.detector.detect(images)
-        kept = [
+        objects = [
             rules.keep(
                 seen.labels, seen.scores, seen.boxes, tag=prompt.tag, max_overlap=self.max_overlap
             )
             for prompt, seen in zip(prompts, detections, strict=True)
         ]
-        colors = self._colors(asked, images, detections, kept)
+        colors = self._colors(asked, images, detections, objects)
         return [
             Examination(
                 detections=detections[row],
-                kept=kept[row],
+                objects=objects[row],
                 colors=colors[row],
                 outcome=rules.judge(
-                    asked[row], kept[row], detections[row].boxes, colors[row].__getitem__
+                    asked[row], objects[row], detections[row].boxes, colors[row].__getitem__
                 ),
                 cost=self._cost(images[row], len(colors[row])),
             )
@@ -108,13 +108,13 @@ class GenEvalScorer:
         asked: Sequence[Mapping[str, Any]],
         images: Sequence[Image],
         detections: Sequence[Detections],
-        kept: Sequence[Kept],
+        objects: Sequence[ObjectIndices],
     ) -> list[dict[int, str]]:
         """Colours the rules will ask for, of all images in one go."""
         needed = [
             (row, index)
             for row, requirements in enumerate(asked)
-            for index in rules.colors_needed(requirements, kept[row])
+            for index in rules.colors_needed(requirements, objects[row])
         ]
         crops = [
             Crop(images[row], seen.masks[index], seen.boxes[index], seen.labels[index])

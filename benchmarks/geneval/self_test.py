@@ -148,7 +148,7 @@ def _is_detected(item: Mapping[str, Any], examination: Examination) -> bool:
     box = np.array(item["box"], np.float32)
     return any(
         np.abs(examination.detections.boxes[index] - box).max() <= EDGE
-        for index in examination.kept.get(item["class"], ())
+        for index in examination.objects.get(item["class"], ())
     )
 
 

@@ -1,4 +1,4 @@
-"""GenEval 2's arithmetic: from the scores of a prompt's atoms to those of prompt and benchmark.
+"""GenEval 2's arithmetic: from the scores of a prompt's atoms to the score of the prompt.
 
 Source: Kamath et al., "GenEval 2: Addressing Benchmark Drift in Text-to-Image Evaluation", arXiv
 2512.16853; official behaviour as in github.com/facebookresearch/GenEval2 at a6e82d2. A prompt's
@@ -8,9 +8,7 @@ scores are matched to its atoms by position, which is all that the official anal
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from benchmarks.geneval.classes import NUMBERS
 
@@ -39,11 +37,6 @@ def spellings(question: str, answer: str) -> tuple[str, ...]:
     )
 
 
-def is_match(prediction: str, accepted: Sequence[str]) -> bool:
-    """Return whether a predicted token is right (hard TIFA): in lower case, not stripped."""
-    return prediction.lower() in accepted
-
-
 def arithmetic_mean(scores: Sequence[float]) -> float:
     """Soft-TIFA AM of a prompt's atoms, hard TIFA of their zeros and ones.
 
@@ -66,57 +59,3 @@ def geometric_mean(scores: Sequence[float]) -> float:
     if min(scores) <= 0:
         return 0.0
     return math.exp(math.fsum(map(math.log, scores)) / len(scores))
-
-
-@dataclass(frozen=True, slots=True)
-class Graded:
-    """One prompt: its `atom_count`, which counts no articles, and each atom's skill and score."""
-
-    atomicity: int
-    skills: tuple[str, ...]
-    scores: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.skills) != len(self.scores):
-            raise ValueError(f"{len(self.scores)} scores for {len(self.skills)} atoms")
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Scores over prompts, times 100 as they are published.
-
-    Attributes:
-        am: Mean over prompts of the arithmetic means.
-        gm: Mean over prompts of the geometric means, the headline.
-        skills: Mean over all atoms of each skill, in the order in which skills first occur.
-        atomicities: Mean geometric mean of the prompts of each atomicity, ascending.
-    """
-
-    am: float
-    gm: float
-    skills: Mapping[str, float]
-    atomicities: Mapping[int, float]
-
-
-def totals(prompts: Sequence[Graded]) -> Totals:
-    """Sum up prompts. A skill or atomicity that none of them has is left out, not divided by 0.
-
-    Raises:
-        ValueError: There is no prompt.
-    """
-    if not prompts:
-        raise ValueError("no prompt has a score")
-    skills: defaultdict[str, list[float]] = defaultdict(list)
-    atomicities: defaultdict[int, list[float]] = defaultdict(list)
-    for prompt in prompts:
-        atomicities[prompt.atomicity].append(geometric_mean(prompt.scores))
-        for skill, score in zip(prompt.skills, prompt.scores, strict=True):
-            skills[skill].append(score)
-    return Totals(
-        am=100 * arithmetic_mean([arithmetic_mean(prompt.scores) for prompt in prompts]),
-        gm=100 * arithmetic_mean([geometric_mean(prompt.scores) for prompt in prompts]),
-        skills={name: 100 * arithmetic_mean(scores) for name, scores in skills.items()},
-        atomicities={
-            count: 100 * arithmetic_mean(scores) for count, scores in sorted(atomicities.items())
-        },
-    )

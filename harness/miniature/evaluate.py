@@ -154,16 +154,16 @@ def rows(
     return pd.DataFrame({"what": what, "number": range(len(requests)), "tag": tags, **columns})
 
 
-def measure_speed(weights: Path, batches: Sequence[int], repeats: int = 3) -> dict[str, float]:
+def measure_speed(weights: Path, batches: Sequence[int]) -> dict[str, float]:
     """Images a second of plain draws, decoding included: the median at each batch size."""
     speeds = {}
     for batch in batches:
-        texts = ["a photo of a red bench and a blue cow"] * (batch * (1 + 2 * repeats))
+        texts = ["a photo of a red bench and a blue cow"] * (batch * 7)
         images = sample(weights / "base", texts, 0, batch, transformer=weights / "reflect")
         for _ in range(batch):
             next(images)
         seconds = []
-        for _ in range(repeats):
+        for _ in range(3):
             start = time.perf_counter()
             for _ in range(2 * batch):
                 next(images)

@@ -18,8 +18,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from harness.flops import add, count
+from harness.flops import count
 from harness.models.loading import quiet
+from harness.records import add_known
 
 
 class Taken(NamedTuple):
@@ -38,7 +39,7 @@ class Taken(NamedTuple):
     @property
     def flops(self) -> float | None:
         """All of them."""
-        return add(self.denoising, self.other)
+        return add_known(self.denoising, self.other)
 
 
 class Meter:
@@ -79,9 +80,9 @@ class Meter:
                 leaves = tree_flatten((args, kwargs))[0]
                 first = next(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
                 listed = args[0] if args and isinstance(args[0], list) else first
-                self._taken = Taken(rows + len(listed), add(denoising, flops), other)
+                self._taken = Taken(rows + len(listed), add_known(denoising, flops), other)
             else:
-                self._taken = Taken(rows, denoising, add(other, flops))
+                self._taken = Taken(rows, denoising, add_known(other, flops))
             return tree_map(_zeros, output) if is_empty else call(*args, **kwargs)
 
         setattr(network, method, counted)

@@ -23,11 +23,10 @@ from cachetools import LRUCache
 
 from harness import options
 from harness.errors import BadAnswer, Failure, HarnessError, first_line
-from harness.flops import add
 from harness.models.base import CostOf, ExpectedCost
 from harness.models.encoded_rows import Uneven, joined, kind_of
 from harness.models.trajectory import Trajectory
-from harness.records import Ability, Cost, Loading, Made, Request, Setting, whole_steps
+from harness.records import Ability, Cost, Loading, Made, Request, Setting, add_known, whole_steps
 
 if TYPE_CHECKING:
     import torch
@@ -80,9 +79,9 @@ class PipelineGenerator:
 
         network = getattr(pipeline, "transformer", None) or getattr(pipeline, "unet", None)
         parts = {name: getattr(pipeline, name, None) for name in _NEEDED}
-        if lacking := [name for name, part in {**parts, _NETWORK: network}.items() if part is None]:
+        if missing := [name for name, part in {**parts, _NETWORK: network}.items() if part is None]:
             raise HarnessError(
-                f"{type(pipeline).__name__} has no {' and no '.join(lacking)}",
+                f"{type(pipeline).__name__} has no {' and no '.join(missing)}",
                 "such a pipeline takes a plug-in of its own: docs/plugins.md",
             )
         self.pipeline = pipeline
@@ -165,7 +164,7 @@ class PipelineGenerator:
         for request, image, state in zip(requests, images, states, strict=True):
             flops = None if taken.flops is None else taken.flops / size
             for encoding in self._encoding.pop(request.text, ()):
-                flops = add(flops, encoding)
+                flops = add_known(flops, encoding)
             cost = Cost(nfe=taken.rows // size, flops=flops, rows=size / len(requests))
             made.append(Made(np.ascontiguousarray(image), cost, state))
         return made

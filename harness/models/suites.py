@@ -157,9 +157,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
     )
 
 
-def sampler_settings(
-    spec: ModelSpec, *overrides: Mapping[str, Setting], flag: str = "-G"
-) -> dict[str, Setting]:
+def sampler_settings(spec: ModelSpec, *overrides: Mapping[str, Setting]) -> dict[str, Setting]:
     """A generator's complete sampler settings: its defaults, the suite's, then the overrides.
 
     Complete, because they are part of every draw's identity. Nothing is loaded for this. Of
@@ -176,11 +174,7 @@ def sampler_settings(
             kind = factory.settings_for(spec.checkpoints)
     return options.resolved(
         options.build(
-            kind,
-            merged,
-            flag=flag,
-            title=f"generator {spec.kind}",
-            defaults=spec.settings,
+            kind, merged, flag="-G", title=f"generator {spec.kind}", defaults=spec.settings
         )
     )
 

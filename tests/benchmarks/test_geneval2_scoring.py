@@ -10,13 +10,11 @@ import pytest
 
 from benchmarks.geneval2.scoring import (
     YES,
-    Graded,
     arithmetic_mean,
     geometric_mean,
-    is_match,
     spellings,
-    totals,
 )
+from tests.reference.geneval2 import Graded, is_match, totals
 from tests.shared import SHARED, needs_shared
 
 FOLDER = SHARED / "geneval2"

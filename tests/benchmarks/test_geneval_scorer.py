@@ -142,11 +142,11 @@ def test_rows_do_not_depend_on_their_neighbours() -> None:
 
 def test_an_examination_says_what_is_wrong() -> None:
     seen = scorer().examine([TWO_CATS, LEFT_CAT, LEFT_CAT], [image(1), image(1), image(2)])
-    assert seen[0].kept == {}  # counting keeps what is surer than 0.9 only
+    assert seen[0].objects == {}  # counting keeps what is surer than 0.9 only
     assert seen[0].outcome.failures == (Failure(FailureKind.MISSING, "cat", 2, 0),)
     assert [failure.kind for failure in seen[1].outcome.failures] == ["missing", "no target"]
     assert [failure.kind for failure in seen[2].outcome.failures] == ["missing", "missing"]
-    assert seen[1].kept == {"cat": (0,)}
+    assert seen[1].objects == {"cat": (0,)}
     assert scorer().examine([RED_CAT], [image(0)])[0].colors == {0: "red"}
 
 
@@ -207,7 +207,7 @@ def test_a_scorer_from_folders(tiny_mask2former: Any, tiny_clip: Path, tmp_path:
 
     images = list(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8))
     sure = loaded.examine([prompt("", {"class": "zebra", "count": 1})] * 4, images)
-    found = [next(iter(seen.kept)) for seen in sure]
+    found = [next(iter(seen.objects)) for seen in sure]
     prompts = [prompt("", {"class": label, "count": 1, "color": "red"}) for label in found]
     together = loaded.score(prompts, images)
     alone = [loaded.score([p], [i])[0] for p, i in zip(prompts, images, strict=True)]

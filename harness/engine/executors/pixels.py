@@ -119,7 +119,7 @@ class Writers:
             ray.get(reference)
         except RayError as error:
             if not is_lost_image(error):
-                raise harness_error(error, "an image cannot be written") from error
+                raise harness_error(error) from error
             storing.is_lost = True
         if storing.left:
             return None
@@ -135,7 +135,7 @@ class Writers:
         try:
             ray.get(self._next().write.remote(digest, image.reference))
         except RayError as error:
-            raise harness_error(error, "an image cannot be written") from error
+            raise harness_error(error) from error
 
     def read(self, digest: str, *, check: bool = False) -> Remote:
         """Return a reference to a stored image, whose pixels are held to the digest if asked for.
@@ -163,9 +163,9 @@ def is_lost_image(error: RayError) -> bool:
     )
 
 
-def harness_error(error: RayError, what: str) -> HarnessError:
+def harness_error(error: RayError) -> HarnessError:
     """Return what a writer raised, or a sentence about how it was lost."""
     cause = error.cause if isinstance(error, RayTaskError) else None
-    return (
-        cause if isinstance(cause, HarnessError) else HarnessError(f"{what}: {first_line(error)}")
-    )
+    if isinstance(cause, HarnessError):
+        return cause
+    return HarnessError(f"an image cannot be written: {first_line(error)}")

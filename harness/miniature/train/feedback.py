@@ -156,7 +156,7 @@ def _mended(
 ) -> NDArray[np.uint8]:
     """The corrected scene, rendered, from what the judge saw and counts as objects."""
     boxes = examination.detections.boxes.tolist()
-    counted = sorted(number for numbers in examination.kept.values() for number in numbers)
+    counted = sorted(number for numbers in examination.objects.values() for number in numbers)
     sightings = [Sighting(examination.detections.labels[n], tuple(boxes[n])) for n in counted]
     return render(corrected(rng, request, sightings, edge_colours(image, sightings))).image
 

@@ -20,13 +20,12 @@ from cachetools import LRUCache
 
 from harness import options
 from harness.errors import HarnessError, UsageError
-from harness.flops import add
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
 from harness.models.sana import SanaGenerator, SanaSettings, Tokens
 from harness.models.sana_text import EncodedTexts
-from harness.records import Ability, Image, Loading, Made, Request, Setting
+from harness.records import Ability, Image, Loading, Made, Request, Setting, add_known
 
 if TYPE_CHECKING:
     import torch
@@ -190,7 +189,7 @@ class ReflectDiTGenerator(SanaGenerator):
                 partial(self._condition, [read[i] for i in chosen], settings),
             )
             for i, answer in zip(chosen, made, strict=True):
-                flops = add(answer.cost.flops, read[i].flops)
+                flops = add_known(answer.cost.flops, read[i].flops)
                 answers[i] = replace(answer, cost=replace(answer.cost, flops=flops))
         return [answers[i] for i in range(len(requests))]
 
@@ -240,7 +239,7 @@ class ReflectDiTGenerator(SanaGenerator):
             )
             pieces += [image, sentence]
             lengths.append(len(sentence))
-            flops = add(flops, add(looking, reading))
+            flops = add_known(flops, add_known(looking, reading))
         span = pair_length(lengths, settings.image_tokens, guided=settings.guidance_scale > 1)
         number, longest = len(lengths), settings.max_feedback_length
         positions = number * (settings.image_tokens + min(SHORT_SENTENCE, longest))
