@@ -207,9 +207,8 @@ class Probe:
             prepare_process(self._setup)
             self._limit = memory_limit(self._setup.device, self._share)
         return measure_size(
-            size,
+            made_up(self._setup.config.generator.settings, size, self._context),
             self._generator,
-            lambda size: made_up(self._setup.config.generator.settings, size, self._context),
             memory=lambda: memory_held(self._setup.device),
             limit=self._limit,
         )
@@ -228,20 +227,18 @@ class Probe:
 
 
 def measure_size(
-    size: int,
+    batch: Sequence[Request],
     generator: Callable[[int], Any],
-    requests: Callable[[int], Sequence[Request]],
     *,
     memory: Callable[[], int],
     limit: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Size | str:
-    """Time a few batches of one size.
+    """Time a full batch a few times.
 
     Args:
-        size: Rows of a batch.
+        batch: The requests of the size to be measured.
         generator: Gives a generator of a batch size.
-        requests: Gives a full batch of so many.
         memory: The most memory held so far, in bytes.
         limit: The most it may hold.
         clock: Seconds.
@@ -249,8 +246,9 @@ def measure_size(
     Returns:
         What was measured, or why this size is too large.
     """
+    size = len(batch)
     try:
-        model, batch = generator(size), requests(size)
+        model = generator(size)
         model.generate(batch)
         times = []
         for _ in range(BATCHES):

@@ -49,9 +49,8 @@ class Device:
     def measure(self, limit: float = float("inf")) -> Calibration:
         return measure_sizes(
             lambda size: measure_size(
-                size,
+                list(range(size)),  # type: ignore[arg-type]
                 self.generator,
-                lambda size: list(range(size)),  # type: ignore[arg-type]
                 memory=lambda: self.size * 100,
                 limit=limit,
                 clock=lambda: self.now,

@@ -94,11 +94,7 @@ class EnsembleJudge:
 
     @classmethod
     def parse(cls, given: Mapping[str, Setting]) -> dict[str, Setting]:
-        """Return options with their types (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: An unknown option, or a value that one does not take.
-        """
+        """Return options with their types (see `harness.models.base.JudgeFactory`)."""
         mine = _own(given)
         settings = resolved(mine) | {name: given[name] for name in given if "." in name}
         for name in _listed(mine.members):
@@ -140,12 +136,7 @@ class EnsembleJudge:
 
     @classmethod
     def load(cls, loading: Loading, benchmark: Benchmark) -> EnsembleJudge:
-        """Load the members (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: As of `check`.
-            HarnessError: A checkpoint is missing, damaged or another model's.
-        """
+        """Load the members (see `harness.models.base.JudgeFactory`)."""
         cls.check(loading.checkpoints, loading.settings, benchmark)
         built = _own(loading.settings)
         names = _listed(built.members)

@@ -79,11 +79,7 @@ class MetricJudge:
 
     @classmethod
     def parse(cls, given: Mapping[str, Setting]) -> dict[str, Setting]:
-        """Return options with their types (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: A value that an option does not take.
-        """
+        """Return options with their types (see `harness.models.base.JudgeFactory`)."""
         mine, rest = _split(given)
         return resolved(mine) | typed(mine.name, rest)
 
@@ -91,23 +87,13 @@ class MetricJudge:
     def check(
         cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
-        """Look at settings and parts (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: An unknown metric or option, a value that it does not take, or a
-                checkpoint too few or too many.
-        """
+        """Look at settings and parts (see `harness.models.base.JudgeFactory`)."""
         own, rest = _split(settings)
         check(own.name, dict.fromkeys(parts), rest, benchmark, flag="-J", beside=["accept"])
 
     @classmethod
     def load(cls, loading: Loading, benchmark: Benchmark) -> MetricJudge:
-        """Load the metric (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: As of `check`.
-            HarnessError: A checkpoint is missing, damaged or another model's.
-        """
+        """Load the metric (see `harness.models.base.JudgeFactory`)."""
         cls.check(loading.checkpoints, loading.settings, benchmark)
         own, rest = _split(loading.settings)
         metric = METRICS.get(own.name).load(replace(loading, settings=rest))

@@ -42,11 +42,7 @@ class NoJudge:
 
     @classmethod
     def load(cls, loading: Loading, benchmark: Benchmark) -> NoJudge:
-        """Load nothing (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: As of `check`.
-        """
+        """Load nothing (see `harness.models.base.JudgeFactory`)."""
         cls.check(loading.checkpoints, loading.settings, benchmark)
         return cls()
 

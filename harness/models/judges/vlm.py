@@ -84,10 +84,6 @@ class VLMJudge:
                 `processor` the folder of its tokenizer, chat template and image processor, if
                 not the same. The settings are `VLMSettings`.
             benchmark: What the images are made for; it does not matter here.
-
-        Raises:
-            UsageError: An unknown setting, no such device, or a checkpoint too few.
-            HarnessError: A checkpoint is missing, damaged or of another kind of model.
         """
         cls.check(loading.checkpoints, loading.settings, benchmark)
         settings = options.build(VLMSettings, loading.settings, flag="judge setting")
