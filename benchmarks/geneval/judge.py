@@ -144,7 +144,7 @@ def rank(
         if "color" in entry:
             share = 0.0 if stage < 1 else 1.0
             if stage == 1 and failure is not None:
-                share = failure.found / failure.count
+                share = failure.actual / failure.count
             worth.append(((stage > 1) + share) / 2)
         if "position" in entry:
             worth.append(float(stage > 2))

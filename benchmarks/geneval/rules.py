@@ -60,7 +60,7 @@ class Failure:
         kind: What went wrong; it says which of the fields below are set.
         label: Class of the object in question.
         count: Objects asked for; for `TOO_MANY` the number that is already too many.
-        found: Objects found; for `WRONG_COLOR` those of the colour asked for.
+        actual: Objects found; for `WRONG_COLOR` those of the colour asked for.
         color: The colour asked for, or "".
         colors: The colour each of the objects looked at is taken for, best object first.
         relation: The relation asked for, or "".
@@ -71,7 +71,7 @@ class Failure:
     kind: FailureKind
     label: str
     count: int = 0
-    found: int = 0
+    actual: int = 0
     color: str = ""
     colors: tuple[str, ...] = ()
     relation: str = ""
@@ -83,14 +83,14 @@ class Failure:
         """The failure as the official evaluator words it."""
         match self.kind:
             case FailureKind.MISSING | FailureKind.TOO_FEW:
-                return f"expected {self.label}>={self.count}, found {self.found}"
+                return f"expected {self.label}>={self.count}, found {self.actual}"
             case FailureKind.TOO_MANY:
-                return f"expected {self.label}<{self.count}, found {self.found}"
+                return f"expected {self.label}<{self.count}, found {self.actual}"
             case FailureKind.WRONG_COLOR:
                 tally = Counter(self.colors)
                 seen = ", ".join(f"{tally[color]} {color}" for color in COLORS if tally[color])
                 expected = f"{self.color} {self.label}>={self.count}"
-                return f"expected {expected}, found {self.found} {self.color}; and {seen}"
+                return f"expected {expected}, found {self.actual} {self.color}; and {seen}"
             case FailureKind.WRONG_RELATION:
                 seen = " and ".join(self.relations)
                 return f"expected {self.label} {self.relation} target, found {seen} target"

@@ -24,7 +24,7 @@ def sentence(failure: Failure) -> str:
     A relation that cannot hold because its target is not as it should be gets no sentence of
     its own (""): what is wrong with the target is said where the target is asked for.
     """
-    label, count, number = failure.label, failure.count, failure.found
+    label, count, number = failure.label, failure.count, failure.actual
     match failure.kind:
         case FailureKind.MISSING:
             return f"There is no {label} in image."

@@ -32,7 +32,7 @@ from harness.report.page import run_facts
 PAGE = 25
 """Searches on one page."""
 
-KEPT = 8
+MOST_CACHED = 8
 """Runs, and charts, that stay in memory."""
 
 
@@ -240,8 +240,8 @@ class Library:
 
 
 def _shorten(memory: dict[Any, Any]) -> None:
-    """Forget what was remembered first, beyond `KEPT`."""
-    if len(memory) > KEPT:
+    """Forget what was remembered first, beyond `MOST_CACHED`."""
+    if len(memory) > MOST_CACHED:
         memory.pop(next(iter(memory)))
 
 
