@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -59,7 +60,7 @@ def build(
         if name not in known:
             raise UsageError(f"'{title}' has no option '{name}'", did_you_mean(name, known))
     try:
-        built = TypeAdapter(plugin).validate_python({**(defaults or {}), **options})
+        built: T = _adapter(plugin).validate_python({**(defaults or {}), **options})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "options"
@@ -75,9 +76,15 @@ def build(
     return built
 
 
+@lru_cache(maxsize=512)
+def _adapter(plugin: type[T]) -> TypeAdapter[T]:
+    """Return what validates a dataclass. Making it takes a millisecond, and requests are many."""
+    return TypeAdapter(plugin)
+
+
 def describe(plugin: type, defaults: Mapping[str, Any] = MappingProxyType({})) -> str:
     """Return a dataclass's options with their defaults and what they take, on one line."""
-    schema = TypeAdapter(plugin).json_schema()["properties"]
+    schema = _adapter(plugin).json_schema()["properties"]
     parts = []
     for field in dataclasses.fields(plugin):
         if field.init:
