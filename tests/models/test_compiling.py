@@ -49,11 +49,11 @@ def test_the_outermost_lists_of_like_blocks_are_compiled() -> None:
 def test_a_shape_too_many_is_an_error_and_not_another_kernel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compiling, "SHAPES", 2)
+    monkeypatch.setattr(compiling, "SHAPES", 1)
     network = Network().eval()
     compile_blocks(network)
     with torch.no_grad(), pytest.raises(Exception, match="recompile_limit"):
-        for rows in range(1, 5):
+        for rows in (2, 3):
             network(torch.zeros(rows, 4))
 
 

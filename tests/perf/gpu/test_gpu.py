@@ -50,7 +50,7 @@ def test_a_part_fails_alone_and_keeps_what_it_measured(monkeypatch: pytest.Monke
     ]
     for part, limit, error in (
         (fails, 60, "ValueError: no such model"),
-        (hangs, 20, "past its limit of 20 s"),
+        (hangs, 10, "past its limit of 10 s"),
         (dies, 60, "its process ended with 3"),
     ):
         outcome = run_part(part, limit)
