@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 import ray
@@ -85,11 +85,18 @@ def test_what_is_no_address_is_wrong_usage(harness: Terminal, suite: Path, junk:
 
 
 def test_a_name_that_takes_for_ever_to_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(60))
+    over = Event()
+
+    def lookup(*_: object, **__: object) -> None:
+        over.wait(60)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
     started = time.monotonic()
     with pytest.raises(HarnessError, match="no answer within 1 s"):
         reachable("somewhere:6379")
     assert time.monotonic() - started < LIMIT
+    over.set()
 
 
 @pytest.mark.parametrize("name", ["nosuchhost.invalid", "." * 70, "x" * 300])
