@@ -104,6 +104,7 @@ def test_a_tracker_is_told_what_the_display_shows(
     assert last["micro"] == pytest.approx(json.loads(harness.out)["scores"]["micro"]["value"])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_failing_tracker_is_one_warning(
     harness: Terminal, suite: Path, tracked: Path, tmp_path: Path,

@@ -166,6 +166,7 @@ def test_sequential_strategies_are_driven_again(make_run: MakeRun) -> None:
         assert curves.own.costs["nfe"][0, column] == pytest.approx(nfe)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "strategy", ["reflect", "reflect-beam", "explore-then-reflect", "reflect-or-restart"]
 )

@@ -104,6 +104,7 @@ def test_a_failed_draw_is_no_wrong_one() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_log_of_a_run_is_forecast_with_intervals(make_run: MakeRun) -> None:
     run = make_run("run", strategy="best-of-n", budget=8)
     table = forecasts.forecast_table(prompt_draws(run), [1, 8, 32])

@@ -76,6 +76,7 @@ def test_unsolved_prompts_are_told_from_wrong_choices(empty: LoggedRun) -> None:
     assert "wrong acceptances hold the end of its curve down" in ending(row)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("rate", "said"),
     [(0.8, "Feedback pays"), (0.3, "not differ significantly"), (0.02, "Feedback costs")],

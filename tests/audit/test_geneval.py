@@ -83,7 +83,7 @@ FORGERIES: dict[str, Callable[[Rows], Any]] = {
 }
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORGERIES)
 def test_forged_flops_are_caught(name: str, forger: Forger) -> None:
     forger.rewrite("candidates", FORGERIES[name])

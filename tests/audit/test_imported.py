@@ -110,6 +110,7 @@ FORGERIES: dict[str, tuple[str, Callable[[Forger], None]]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", FORGERIES)
 def test_forgeries(name: str, script: Path, tmp_path: Path) -> None:
     expected, forge = FORGERIES[name]

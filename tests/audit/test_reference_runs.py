@@ -20,7 +20,9 @@ from harness.audit.result import Status
 from harness.cli.audit import audit
 from harness.config import RunConfig, read_config
 from harness.log.manifest import FINISHED, Manifest
-from harness.log.run_folder import find_runs
+from harness.log.run_folder import RunFolder, find_runs
+from harness.log.schema import KEYS, TABLES
+from harness.log.store import check_agreement, read
 from harness.models.checkpoints import look
 from harness.models.digests import folder_digest
 from harness.records import Role
@@ -109,6 +111,13 @@ def test_all_reference_runs_of_a_world_are_of_the_same_models(runs: list[Path]) 
         for field in ("generator", "judge", "scorer", "benchmark"):
             assert getattr(config, field) == getattr(first, field)
         assert that_search(config) == that_search(first)
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
+def test_logs_of_all_reference_runs_are_whole(path: Path) -> None:
+    for table in TABLES:
+        read(RunFolder(path).log, table, list(KEYS[table]))  # held to the digests in their names
+    check_agreement(RunFolder(path).log)
 
 
 @pytest.mark.parametrize("path", RUNS or [None], ids=lambda path: path and path.name)

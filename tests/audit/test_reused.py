@@ -53,6 +53,7 @@ def test_what_it_took_is_its_claim_until_that_run_is_given(honest: Path, grown: 
     assert other.outcome is Status.CLAIMED and Manifest.read(run.manifest).run in other.evidence[0]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "values", [{"judge_score": 0.5}, {"correct": True}, {"generator_flops": 1.0}, {"draw_id": "f"}]
 )

@@ -22,6 +22,8 @@ from harness.log.store import LogWriter
 from tests.runs import contents
 from tests.terminal import STUB, Terminal
 
+pytestmark = pytest.mark.slow
+
 SEARCHES, BUDGET = 10, 3
 
 

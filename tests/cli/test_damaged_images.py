@@ -71,6 +71,7 @@ def needed(folder: Path) -> tuple[Path, tuple[str, int]]:
     return folder / "images" / digest[:2] / f"{digest}.png", (row["prompt_id"], row["draw_index"])
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("damage", "says"),
     [

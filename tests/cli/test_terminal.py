@@ -122,6 +122,7 @@ def test_an_encoding_that_lacks_a_character_is_no_traceback(encoding: str) -> No
     assert b"macro" in done.stdout and not done.stderr
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("stream", [1, 2])
 def test_a_stream_that_is_closed_takes_nothing_and_stops_nobody(stream: int) -> None:
     done = subprocess.run(

@@ -99,6 +99,7 @@ def test_the_order_of_answers_does_not_matter(
     assert contents(tmp_path / "inline") == contents(tmp_path / "shuffled")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [("best-of-n", {"select": "first-accepted"}), (CHAIN, {})])
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_batches_are_full_for_as_long_as_searches_can_be_opened(
@@ -226,6 +227,7 @@ def test_what_a_killed_driver_was_writing_is_removed_by_the_next(
     assert not list(folder.rglob(".tmp-*"))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("role", ["generator", "judge", "scorer"])
 @pytest.mark.parametrize("strategy", ["best-of-n", CHAIN])
 def test_a_passing_failure_changes_nothing_but_the_attempts(

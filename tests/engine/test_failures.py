@@ -139,6 +139,7 @@ def test_torch_s_own_way_to_be_out_of_memory_is_known() -> None:
     assert Failed.of(RuntimeError("x")) == Failed(Failure.EXCEPTION, "RuntimeError: x")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("strategy", ["best-of-n", "tests.stubs:Chain"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_mixture_of_failures_is_counted_and_changes_nothing(

@@ -152,6 +152,7 @@ def test_a_file_is_named_by_no_path(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.png"))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("layout", ["geneval", "dpg-bench", "hf-dataset", "fiftyone", "csv"])
 def test_an_export_that_breaks_off_leaves_nothing_half_written(
     harness: Terminal, suite: Path, monkeypatch: pytest.MonkeyPatch, layout: str

@@ -167,6 +167,7 @@ class Stops(InlineExecutor):
         super().submit(job)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("writes", range(4))
 def test_killed_in_any_of_its_first_writes_it_can_be_given_again(
     images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int

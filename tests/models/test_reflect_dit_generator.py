@@ -237,6 +237,7 @@ def test_draws_without_feedback_may_be_another_transformers(
         load({**parts, "plain": tmp_path})
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_before_rounding_too_a_row_is_bitwise_its_own(
     parts: dict[str, Path], requests: list[Request], dtype: str

@@ -60,6 +60,7 @@ def options_of(strategy: type[Strategy]) -> st.SearchStrategy[dict[str, Any]]:
 BUILT_IN = [name for name in STRATEGIES.names() if ":" not in name]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", BUILT_IN)
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
