@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import harness.analysis
 from tests.terminal import ROOT
 
 PACKAGES = ("harness", "strategies", "benchmarks")
@@ -66,3 +67,9 @@ def test_an_import_inside_a_function_counts(tmp_path: Path, line: str) -> None:
     (tmp_path / "harness" / "b.py").write_text("from harness.a import later\nx = 1\n")
     with pytest.raises(CycleError, match=r"harness\.a"):
         TopologicalSorter(import_graph(tmp_path)).prepare()
+
+
+def test_what_a_package_lists_can_be_imported_from_it() -> None:
+    for package in (harness, harness.analysis):
+        for name in package.__all__:
+            assert getattr(package, name) is not None

@@ -4,23 +4,23 @@ For notebooks:
 
     from harness.analysis import analyse
 
-    found = analyse(["results/A", "results/B"])
-    found.results      # a row a run and group: scores, intervals, costs
-    found.scaling      # every curve at every budget
-    found.comparison   # paired differences
-    found.matched      # runs at equal cost
-    found.gaps         # what a perfect judge would add
-    found.seeds        # the seeds of pooled runs, one by one
-    found.published    # published points, and why they may not be compared
-    found.skills       # scores by skill, of benchmarks that ask questions
-    found.failures     # failures by kind, of first and of selected images
-    found.forecast     # larger budgets
-    found.transfer     # gains by measures that did not steer
-    found.peaks        # where each measure peaks, and how far it falls after it
-    found.agreement    # judge against scorer, by tag; found.roc by threshold
-    found.ledger       # micro score over every cost axis
-    found.disagreements  # axes that order runs differently
-    found.dpg          # DPG-Bench's official program against the patched one
+    findings = analyse(["results/A", "results/B"])
+    findings.results      # a row a run and group: scores, intervals, costs
+    findings.scaling      # every curve at every budget
+    findings.comparison   # paired differences
+    findings.matched      # runs at equal cost
+    findings.gaps         # what a perfect judge would add
+    findings.seeds        # the seeds of pooled runs, one by one
+    findings.published    # published points, and why they may not be compared
+    findings.skills       # scores by skill, of benchmarks that ask questions
+    findings.failures     # failures by kind, of first and of selected images
+    findings.forecast     # larger budgets
+    findings.transfer     # gains by measures that did not steer
+    findings.peaks        # where each measure peaks, and how far it falls after it
+    findings.agreement    # judge against scorer, by tag; findings.roc by threshold
+    findings.ledger       # micro score over every cost axis
+    findings.disagreements  # axes that order runs differently
+    findings.dpg          # DPG-Bench's official program against the patched one
 
 All are pandas frames, and hold the very numbers of `python -m harness report` and `compare`.
 """
@@ -56,7 +56,7 @@ _MODULES = {
     "findings": ("Findings", "analyse"),
     "loading": ("load_run",),
     "logged_run": ("LoggedRun",),
-    "pooling": ("pool",),
+    "protocol": ("pool",),
     "statistics": ("Estimate", "macro_interval", "mean_interval", "wilson"),
     "summary": ("Summary", "summarise"),
 }
