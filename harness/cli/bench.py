@@ -51,7 +51,7 @@ BUSY_CORES = 0.25
 @click.option("--device", type=DEVICE, default="auto")
 @click.option("--workers", type=COUNT, default=None,
               help="Measure so many Ray workers, too; they share the threads.")  # fmt: skip
-@click.option("--rounds", type=COUNT, default=5, help="Rounds of each side, after one to warm up.")
+@click.option("--rounds", type=COUNT, default=5, help="Rounds of each side, after a warm-up.")
 @click.option("--json", "out", type=PATH, metavar="FILE",
               help="Write the figures, round by round, to a file.")  # fmt: skip
 def bench(

@@ -207,8 +207,8 @@ def test_a_scorer_from_folders(tiny_mask2former: Any, tiny_clip: Path, tmp_path:
 
     images = list(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8))
     sure = loaded.examine([prompt("", {"class": "zebra", "count": 1})] * 4, images)
-    found = [next(iter(seen.objects)) for seen in sure]
-    prompts = [prompt("", {"class": label, "count": 1, "color": "red"}) for label in found]
+    classes = [next(iter(seen.objects)) for seen in sure]
+    prompts = [prompt("", {"class": label, "count": 1, "color": "red"}) for label in classes]
     together = loaded.score(prompts, images)
     alone = [loaded.score([p], [i])[0] for p, i in zip(prompts, images, strict=True)]
     assert together == alone
