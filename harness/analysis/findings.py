@@ -14,17 +14,25 @@ from harness.analysis.comparison import Pair, by_pair, comparison_table, matched
 from harness.analysis.curves import AXES, Curve, RunCurves, run_curves
 from harness.analysis.evidence import dpg_table, failures_table, skill_table
 from harness.analysis.forecast import continuations
-from harness.analysis.judging import agreement_table, peaks_table, roc_table, transfer_table
+from harness.analysis.judging import (
+    agreement_table,
+    peaks_table,
+    previews_table,
+    roc_table,
+    transfer_table,
+)
 from harness.analysis.ledger import (
+    UNPRICED,
+    Price,
+    Spending,
     disagreements_table,
     known_axes,
     ledger_curves,
     ledger_table,
+    spent_by,
 )
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.money import UNPRICED, Price, Spending, spent_by
-from harness.analysis.previews import previews_table
 from harness.analysis.protocol import captions, check_comparable, labels, pool, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
@@ -157,7 +165,7 @@ class Findings:
 
     @cached_property
     def previews(self) -> pd.DataFrame:
-        """The worth of previews: `harness.analysis.previews.previews_table`."""
+        """The worth of previews: `harness.analysis.judging.previews_table`."""
         return previews_table(self.runs, self.names, seed=self.seed)
 
     @cached_property
@@ -232,7 +240,7 @@ class Findings:
 
     @cached_property
     def spending(self) -> list[Spending]:
-        """Device-hours and money of each run: `harness.analysis.money.spent_by`."""
+        """Device-hours and money of each run: `harness.analysis.ledger.spent_by`."""
         return [spent_by(run, self.price) for run in self.runs]
 
     @property

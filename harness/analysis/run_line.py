@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from harness.analysis.ledger import UNPRICED, Price, Spending, spending
 from harness.analysis.loading import ended
-from harness.analysis.money import UNPRICED, Price, Spending, spending
 from harness.analysis.statistics import mean_interval
 from harness.analysis.summary import logged_cost
 from harness.analysis.wording import with_interval

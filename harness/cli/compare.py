@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.findings import Findings
-    from harness.analysis.money import Price
+    from harness.analysis.ledger import Price
     from harness.log.location import Location
 
 

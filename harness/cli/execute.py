@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from harness.analysis.money import Price
+from harness.analysis.ledger import Price
 from harness.cli.display import display
 from harness.cli.places import resume_command
 from harness.cli.recorded import recorded_command

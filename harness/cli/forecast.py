@@ -15,8 +15,8 @@ from harness.cli.terminal import printable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.analysis.ledger import Price
     from harness.analysis.logged_run import LoggedRun
-    from harness.analysis.money import Price
     from harness.log.location import Location
 
 
@@ -55,9 +55,9 @@ def forecast(
 
 def _result(run: LoggedRun, budget: int, seed: int, price: Price) -> dict[str, Any]:
     from harness.analysis import forecast as analysis
-    from harness.analysis.forecast_model import prompt_draws
+    from harness.analysis.forecast import prompt_draws
+    from harness.analysis.ledger import by_draw
     from harness.analysis.logged_run import COST_AXES
-    from harness.analysis.money import by_draw
     from harness.models.bundled import is_miniature
 
     draws = prompt_draws(run)

@@ -13,7 +13,7 @@ from harness.cli.terminal import printable
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.analysis.money import Price
+    from harness.analysis.ledger import Price
 
 PLUGINS = ("strategies", "benchmarks", "generators", "judges", "metrics")
 

@@ -12,7 +12,7 @@ import click
 from harness.cli.kinds import amount
 
 if TYPE_CHECKING:
-    from harness.analysis.money import Price
+    from harness.analysis.ledger import Price
     from harness.log.location import Location
     from harness.log.run_folder import RunFolder
 
@@ -67,7 +67,7 @@ def price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def gathered(*, hour: float | None, million_tokens: float | None, **options: Any) -> Any:
-        from harness.analysis.money import Price
+        from harness.analysis.ledger import Price
 
         return command(price=Price(hour, million_tokens), **options)
 

@@ -11,7 +11,7 @@ from harness.cli.places import RunPlace, plugins_option, price_options
 from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from harness.analysis.money import Price
+    from harness.analysis.ledger import Price
     from harness.log.location import Location
 
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.evidence import skills_line
+from harness.analysis.ledger import Price
 from harness.analysis.measurement import GENEVAL, covered
-from harness.analysis.money import Price
 from harness.analysis.summary import summarise
 from harness.analysis.wording import n_of
 from harness.cli.summary_view import spent_line

@@ -9,7 +9,7 @@ import click
 from harness.cli.places import RunPlace, plugins_option, price_options
 
 if TYPE_CHECKING:
-    from harness.analysis.money import Price
+    from harness.analysis.ledger import Price
     from harness.log.location import Location
     from harness.log.run_folder import RunFolder
 
@@ -25,7 +25,7 @@ def show(run: Location, as_json: bool, price: Price) -> int:
 
     Exits with 1 if nothing of it could be scored.
     """
-    from harness.analysis.money import Price
+    from harness.analysis.ledger import Price
     from harness.errors import UsageError
     from harness.log.run_folder import RunFolder
 
@@ -39,8 +39,7 @@ def _print_json(folder: RunFolder) -> int:
     import json
 
     from harness.analysis.run_line import state_of
-    from harness.analysis.summary import summarise
-    from harness.analysis.summary_json import as_json, estimate
+    from harness.analysis.summary import as_json, estimate, summarise
     from harness.interop.plan import is_scoring
     from harness.interop.scores import summarise_scores
 

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.evidence import skills_line
+from harness.analysis.ledger import Price, spending
 from harness.analysis.measurement import covered
-from harness.analysis.money import Price, spending
 from harness.analysis.protocol import without_score
 from harness.analysis.summary import Summary, memory_words, summarise
 from harness.analysis.wording import n_of

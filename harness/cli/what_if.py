@@ -12,10 +12,10 @@ from harness.cli.places import RunPlace, plugins_option, price_options
 from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from harness.analysis.money import Price
-    from harness.analysis.sweep import Sweep
-    from harness.analysis.what_if import Bank
+    from harness.analysis.ledger import Price
     from harness.log.location import Location
+    from harness.what_if.bank import Bank
+    from harness.what_if.sweep import Sweep
 
 
 @click.command("what-if")
@@ -57,11 +57,11 @@ def what_if(
     parts (`run --strategy bank` logs many), and the numbers are those of a run of it. Where the log
     lacks a draw, nothing is estimated: the draws are named, and the exit code is 1.
     """
-    from harness.analysis.money import Price
-    from harness.analysis.what_if import Bank
+    from harness.analysis.ledger import Price
     from harness.cli.summary_view import print_result, spent_line
     from harness.errors import UsageError
     from harness.options import parse
+    from harness.what_if.bank import Bank
 
     if sweep:
         if price != Price():
@@ -108,15 +108,15 @@ def _sweep(
 ) -> int:
     from dataclasses import replace
 
-    from harness.analysis import sweep as grid
+    from harness.analysis.judging import previews_table
     from harness.analysis.loading import load_run
-    from harness.analysis.previews import previews_table
     from harness.analysis.protocol import captions, check_comparable, labels, pool, warnings
-    from harness.analysis.rejudged import judge_name
-    from harness.analysis.what_if import SWEPT, Bank
     from harness.cli.tables import print_table
     from harness.errors import UsageError
     from harness.report import contents, frontier, tables
+    from harness.what_if import sweep as grid
+    from harness.what_if.bank import SWEPT, Bank
+    from harness.what_if.judges import judge_name
 
     logged = [load_run(path) for path in runs]
     check_comparable(logged, force=False)

@@ -18,8 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.analysis.summary import Summary, summarise
-from harness.analysis.summary_json import finite
+from harness.analysis.summary import Summary, finite, summarise
 from harness.analysis.wording import with_interval
 from harness.errors import HarnessError
 from harness.interop.draws import draws_table

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from harness.analysis.summary_json import finite
+from harness.analysis.summary import finite
 from harness.config import read_config
 from harness.errors import UsageError
 from harness.log import integrity, store

@@ -14,9 +14,8 @@ import pandas as pd
 from harness.analysis import rejections
 from harness.analysis.comparison import Pair, equal_cost
 from harness.analysis.findings import Findings
-from harness.analysis.ledger import LEDGER
+from harness.analysis.ledger import LEDGER, UNPRICED
 from harness.analysis.logged_run import PADDED
-from harness.analysis.money import UNPRICED
 from harness.analysis.wording import with_interval
 from harness.report.tables import Table
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from harness.analysis.aside import aside
 from harness.analysis.findings import Findings, Progress, analyse, silent
-from harness.analysis.money import UNPRICED, Price
+from harness.analysis.ledger import UNPRICED, Price
 from harness.analysis.rejections import sentences
 from harness.errors import UsageError
 from harness.log.files import make_folder, write_atomically

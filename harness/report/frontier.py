@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.analysis.sweep import AXES, Sweep
 from harness.analysis.wording import UNKNOWN, score
 from harness.report.style import COLORS, FAINT, INK, MARKERS, frame, legend, log_axis, plain
 from harness.report.tables import Table
+from harness.what_if.sweep import AXES, Sweep
 
 HOW = (
     "Micro scores of one bank of draws, 95% intervals over prompts; costs are means for one "

@@ -18,8 +18,8 @@ from urllib.parse import quote
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.analysis.ledger import Spending
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.money import Spending
 from harness.analysis.summary import memory_words
 from harness.models import leakage, provenance
 from harness.models.bundled import is_miniature, suite_name

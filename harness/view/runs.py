@@ -16,9 +16,9 @@ import pandas as pd
 
 from harness.analysis.comparison import prompt_keys
 from harness.analysis.findings import findings_of
+from harness.analysis.ledger import UNPRICED, Price, spending, spent_by
 from harness.analysis.loading import load_run
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.money import UNPRICED, Price, spending, spent_by
 from harness.analysis.protocol import labels
 from harness.analysis.run_line import RunLine, run_line, state_of
 from harness.analysis.summary import Summary, summarise

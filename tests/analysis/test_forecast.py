@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from harness.analysis import forecast as forecasts
 from harness.analysis.curves import run_curves
-from harness.analysis.forecast_model import (
+from harness.analysis.forecast import (
     BY_SCORE,
     FIRST_ACCEPTED,
     ORACLE,

@@ -25,12 +25,13 @@ from harness.analysis.judging import (
 )
 from harness.analysis.ledger import (
     LEDGER,
+    Price,
+    by_draw,
     disagreements_table,
     known_axes,
     ledger_curves,
 )
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.money import Price, by_draw
 from harness.log.frame import load
 from harness.records import Answer
 from tests.analysis.conftest import MakeRun

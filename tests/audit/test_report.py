@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.analysis.money import Price
+from harness.analysis.ledger import Price
 from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.checks import report as checked
 from harness.audit.result import CannotCheck, Result, Status

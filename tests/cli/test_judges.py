@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 import harness as package
 from harness.analysis.curves import SCORE, run_curves
 from harness.analysis.loading import load_run
-from harness.analysis.what_if import Bank
 from harness.config import read_config
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.models.leakage import LABEL
 from harness.plan import replan
+from harness.what_if.bank import Bank
 from tests.runs import contents, run_in_parts
 from tests.stubs import Faults
 from tests.terminal import STUB, Terminal

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.findings import Findings, analyse
-from harness.analysis.ledger import LEDGER
-from harness.analysis.money import Price
+from harness.analysis.ledger import LEDGER, Price
 from harness.report import answer, chart, style
 
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 import pandas as pd
 
 from harness.analysis.findings import Findings
-from harness.analysis.money import UNPRICED, Price
+from harness.analysis.ledger import UNPRICED, Price
 from harness.audit.result import Problems
 from harness.report import answer, chart, contents, tables
 from harness.report.build import PUBLISHED_ON_MINIATURE

@@ -20,16 +20,16 @@ import pyarrow.compute as pc
 
 from harness.abilities import has_scale
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.logged_trajectories import LacksDraws
 from harness.analysis.pairs import difference
 from harness.analysis.protocol import pool
-from harness.analysis.rejudged import ORACLE, judge_name
 from harness.analysis.statistics import Floats, mean_interval
-from harness.analysis.what_if import Bank
 from harness.config import RunConfig, read_config
 from harness.errors import UsageError
 from harness.records import Ability, whole_steps
 from harness.registry import GENERATORS, STRATEGIES
+from harness.what_if.bank import Bank
+from harness.what_if.judges import ORACLE, judge_name
+from harness.what_if.trajectories import LacksDraws
 
 BASELINE = "best-of-n"
 """The curve that points are held against where nothing else is named."""

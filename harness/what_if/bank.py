@@ -24,20 +24,6 @@ from harness.abilities import check_abilities
 from harness.analysis.loading import COLUMNS as SCORED
 from harness.analysis.loading import assemble, ended
 from harness.analysis.logged_run import LoggedRun
-from harness.analysis.logged_trajectories import (
-    Joined,
-    LoggedTrajectories,
-    TrajectoryAnswers,
-    check_complete,
-)
-from harness.analysis.rejudged import (
-    ORACLE,
-    chosen,
-    judging_of,
-    measured,
-    rejudged,
-    with_columns,
-)
 from harness.analysis.replay import logged_searches
 from harness.analysis.statistics import Floats
 from harness.analysis.summary import Summary, summary_of
@@ -60,6 +46,20 @@ from harness.options import build, resolved
 from harness.records import Ability, Role
 from harness.registry import GENERATORS, STRATEGIES
 from harness.replay import COLUMNS, Replayed, replay
+from harness.what_if.judges import (
+    ORACLE,
+    chosen,
+    judging_of,
+    measured,
+    rejudged,
+    with_columns,
+)
+from harness.what_if.trajectories import (
+    Joined,
+    LoggedTrajectories,
+    TrajectoryAnswers,
+    check_complete,
+)
 from strategies.base import Strategy
 
 _COST = tuple(f"generator_{unit}" for unit in UNITS)

@@ -10,15 +10,14 @@ import pytest
 from scipy.stats import spearmanr
 
 import harness as package
-from harness.analysis.judging import JUDGE, SCORER
+from harness.analysis.judging import JUDGE, SCORER, correlation, previews_table
 from harness.analysis.loading import load_run
 from harness.analysis.pairs import difference
-from harness.analysis.previews import correlation, previews_table
 from harness.analysis.replay import missing_table, replay
 from harness.analysis.statistics import mean_interval
-from harness.analysis.sweep import Point, budgets_up_to, default_grid, grid_of, sweep
-from harness.analysis.what_if import Bank, what_if
 from harness.errors import UsageError
+from harness.what_if.bank import Bank, what_if
+from harness.what_if.sweep import Point, budgets_up_to, default_grid, grid_of, sweep
 from tests.runs import run, stub_plan
 from tests.stubs import Faults
 from tests.terminal import Terminal

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from harness.analysis.logged_trajectories import Judging
 from harness.config import RunConfig, read_config
 from harness.engine.rows import logged_value, logged_verdict
 from harness.errors import UsageError
@@ -23,6 +22,7 @@ from harness.models.suites import ModelSpec
 from harness.records import Role, Score, Verdict
 from harness.registry import JUDGES
 from harness.replay import Row
+from harness.what_if.trajectories import Judging
 
 ORACLE = "oracle"
 

@@ -1,0 +1,1 @@
+"""What another strategy, budget or judge would have come to, answered from logged draws."""
