@@ -215,10 +215,8 @@ def test_another_strategy_under_the_same_name_is_refused(
     assert curves.own.scores[:, 0] == pytest.approx(found.scores())
 
 
-def test_failed_draws_and_searches_are_in_no_mean(
-    make_run: MakeRun, suite: tuple[Path, Faults]
-) -> None:
-    suite[1].add("generator", "error", "on-3")
+def test_failed_draws_and_searches_are_in_no_mean(make_run: MakeRun, faults: Faults) -> None:
+    faults.add("generator", "error", "on-3")
     found = make_run("f", budget=3)
     assert found.draws_failed == 3 and found.searches_failed == 1
     curves = run_curves(found)
@@ -284,12 +282,10 @@ def test_who_stopped_before_the_budget_did_not_draw_by_number(
     assert curves.own.at(6) == pytest.approx(found.scores())
 
 
-def test_searches_under_way_are_left_out_and_counted(
-    tmp_path: Path, suite: tuple[Path, Faults]
-) -> None:
+def test_searches_under_way_are_left_out_and_counted(tmp_path: Path, suite: Path) -> None:
     count = iter(range(1000))
     with pytest.raises(Interrupted):
-        run(stub_plan(suite[0]), tmp_path / "r", stop=lambda: next(count) > 12)
+        run(stub_plan(suite), tmp_path / "r", stop=lambda: next(count) > 12)
     found = load_run(tmp_path / "r")
     assert 0 < len(found.searches) < 10 and found.searches_total == 10
     table = curve_table([run_curves(found)], ["r"])
@@ -316,12 +312,10 @@ def test_budget_grid_has_every_small_budget_and_the_last() -> None:
     assert budget_grid(100) == [*range(1, 25), 32, 48, 64, 96, 100]
 
 
-def test_what_the_judge_failed_on_cannot_be_selected(
-    make_run: MakeRun, suite: tuple[Path, Faults]
-) -> None:
+def test_what_the_judge_failed_on_cannot_be_selected(make_run: MakeRun, faults: Faults) -> None:
     """The scorer still looks at such an image; nobody who searches could have taken it."""
     for prompt in range(10):
-        suite[1].add("judge", "error", f"on-thing {prompt}")
+        faults.add("judge", "error", f"on-thing {prompt}")
     found = make_run("r", budget=3)
     assert found.correct.any() and not found.answered.any()
     for curve in run_curves(found).curves:

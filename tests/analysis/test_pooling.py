@@ -14,7 +14,6 @@ from harness.analysis.tables import seeds_table
 from harness.errors import Interrupted
 from tests.analysis.conftest import MakeRun
 from tests.runs import run, stub_plan
-from tests.stubs import Faults
 
 
 def test_seeds_are_pooled_and_prompts_stay_the_unit(make_run: MakeRun) -> None:
@@ -61,12 +60,12 @@ def test_a_sequential_strategy_is_replayed_seed_by_seed(make_run: MakeRun) -> No
 
 
 def test_an_unfinished_seed_is_counted_as_it_is(
-    make_run: MakeRun, tmp_path: Path, suite: tuple[Path, Faults]
+    make_run: MakeRun, tmp_path: Path, suite: Path
 ) -> None:
     whole = make_run("whole")
     count = iter(range(1000))
     with pytest.raises(Interrupted):
-        run(stub_plan(suite[0], seed=1), tmp_path / "part", stop=lambda: next(count) > 12)
+        run(stub_plan(suite, seed=1), tmp_path / "part", stop=lambda: next(count) > 12)
     found = analyse([tmp_path / "whole", tmp_path / "part"])
     (pooled,) = found.runs
     ended = len(pooled.searches) - 10

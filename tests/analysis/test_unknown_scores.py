@@ -118,10 +118,9 @@ def test_a_second_computation_agrees(tmp_path: Path, strategy: str, budget: int)
 
 @pytest.mark.slow
 def test_where_nothing_could_be_scored_there_is_no_score(
-    harness: Terminal, suite: tuple[Path, Faults]
+    harness: Terminal, suite: Path, faults: Faults
 ) -> None:
-    path, faults = suite
-    common = ["--model", path, *STUB, "--strategy", "best-of-n", "--budget", 2, "--threads", 1]
+    common = ["--model", suite, *STUB, "--strategy", "best-of-n", "--budget", 2, "--threads", 1]
     assert harness("run", *common, "--out", "good") == 0
     for digit in range(10):
         faults.add("scorer", "error", f"on-thing {digit}")

@@ -12,9 +12,8 @@ from harness.errors import HarnessError, UsageError
 from harness.log.schema import content
 from harness.plan import Ask, plan
 from harness.what_if.bank import WhatIf, what_if
-from tests.analysis.conftest import DECODING
 from tests.runs import contents, run, stub_plan
-from tests.stubs import REWRITER, Faults, StubGenerator
+from tests.stubs import REWRITER, StubGenerator
 from tests.terminal import ROOT, Terminal
 
 pytestmark = pytest.mark.usefixtures("import_stubs")
@@ -30,11 +29,11 @@ OTHERS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("other", OTHERS, ids=lambda other: f"{other['strategy']}{other['budget']}")
 def test_a_replay_is_the_run_it_stands_for(
-    other: dict[str, Any], suite: tuple[Path, Faults], tmp_path: Path
+    other: dict[str, Any], suite: Path, tmp_path: Path
 ) -> None:
     common = {"replicates": 2, "seed": 3}
-    run(stub_plan(suite[0], budget=5, **common), tmp_path / "bank")
-    run(stub_plan(suite[0], **other, **common), tmp_path / "real")
+    run(stub_plan(suite, budget=5, **common), tmp_path / "bank")
+    run(stub_plan(suite, **other, **common), tmp_path / "real")
     result = what_if(tmp_path / "bank", other["strategy"], other.get("strategy_options"),
                      budget=other["budget"])  # fmt: skip
     assert_same(result, tmp_path / "real")
@@ -79,32 +78,29 @@ PIPELINE: list[dict[str, Any]] = [
     "other", PARTIAL, ids=lambda other: f"{other['strategy']}{other['budget']}"
 )
 def test_a_bank_of_trajectories_answers_what_looks_at_its_previews(
-    other: dict[str, Any], suite: tuple[Path, Faults], tmp_path: Path
+    other: dict[str, Any], suite: Path, tmp_path: Path
 ) -> None:
-    run(stub_plan(suite[0], **BANK), tmp_path / "bank")
-    run(stub_plan(suite[0], **{**BANK, **other}), tmp_path / "real")
+    run(stub_plan(suite, **BANK), tmp_path / "bank")
+    run(stub_plan(suite, **{**BANK, **other}), tmp_path / "real")
     result = what_if(
         tmp_path / "bank", other["strategy"], other["strategy_options"], budget=other["budget"]
     )
     assert_same(result, tmp_path / "real")
 
 
-@pytest.mark.usefixtures("steady")
 def test_flops_that_no_class_computes_are_unknown(
-    suite: tuple[Path, Faults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suite: Path, steady: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(stub_plan(suite[0], **BANK), tmp_path / "bank")
+    run(stub_plan(suite, **BANK), tmp_path / "bank")
     monkeypatch.setattr(StubGenerator, "expected_cost", lambda loading: None)
     cost = what_if(tmp_path / "bank", "best-of-n", budget=2).summary.cost["generator"]
     assert cost["flops"] is None and cost["nfe"] == 10 * 2 * 8 * 2
     cost = what_if(tmp_path / "bank", "bank").summary.cost["generator"]
-    assert cost["flops"] == 10 * 12 * (8 * 5e8 + 3 * DECODING)  # in the very parts of the log
+    assert cost["flops"] == 10 * 12 * (8 * 5e8 + 3 * steady)  # in the very parts of the log
 
 
-def test_a_judge_that_samples_answers_for_its_own_draws_alone(
-    suite: tuple[Path, Faults], tmp_path: Path
-) -> None:
-    run(stub_plan(suite[0], **BANK), tmp_path / "bank")
+def test_a_judge_that_samples_answers_for_its_own_draws_alone(suite: Path, tmp_path: Path) -> None:
+    run(stub_plan(suite, **BANK), tmp_path / "bank")
     assert what_if(tmp_path / "bank", "bank", budget=3).summary.draws == 10 * 3 * 3
     with pytest.raises(UsageError, match="judge's sampling is seeded"):
         what_if(tmp_path / "bank", "best-of-n", budget=3)
@@ -112,9 +108,9 @@ def test_a_judge_that_samples_answers_for_its_own_draws_alone(
 
 
 @pytest.mark.usefixtures("steady")
-def test_what_a_bank_cannot_answer(suite: tuple[Path, Faults], tmp_path: Path) -> None:
+def test_what_a_bank_cannot_answer(suite: Path, tmp_path: Path) -> None:
     path = tmp_path / "bank"
-    run(stub_plan(suite[0], **{**BANK, "budget": 4}), path)
+    run(stub_plan(suite, **{**BANK, "budget": 4}), path)
     with pytest.raises(HarnessError, match=r"draw 0 of .* \(up to step 6\)"):
         what_if(path, "prune", {"schedule": "0.75:0.5"}, budget=2)
     with pytest.raises(HarnessError, match=r"draw 4 of"):
@@ -129,23 +125,23 @@ def test_what_a_bank_cannot_answer(suite: tuple[Path, Faults], tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.usefixtures("steady")
 def test_a_metric_that_was_logged_judges_as_if_it_had_been_asked(
-    suite: tuple[Path, Faults], tmp_path: Path, harness: Terminal
+    suite: Path, tmp_path: Path, harness: Terminal
 ) -> None:
     name = "tests.stubs:StubMetric"
     metrics = {"metrics": (f"{name}={tmp_path / 'faults'}",)}
-    run(stub_plan(suite[0], **BANK, **metrics), tmp_path / "bank")
+    run(stub_plan(suite, **BANK, **metrics), tmp_path / "bank")
     judge = {"judge": f"metric={name}", "judge_settings": {"accept": "8.0"}}
     for strategy, options in (("prune", {}), ("best-of-n", {"select": "first-accepted"})):
         ask = {**BANK, "strategy": strategy, "strategy_options": options, "budget": 4}
         real = {**judge, "judge": f"metric={name}={tmp_path / 'faults'}"}
-        run(stub_plan(suite[0], **ask, **metrics, **real), tmp_path / strategy)
+        run(stub_plan(suite, **ask, **metrics, **real), tmp_path / strategy)
         assert_same(
             what_if(tmp_path / "bank", strategy, options, budget=4, **judge),  # type: ignore[arg-type]
             tmp_path / strategy,
         )
     with pytest.raises(UsageError, match="is not in its log"):
         what_if(tmp_path / "bank", "single", judge="metric=tests.stubs:OtherMetric")
-    run(stub_plan(suite[0], **BANK), tmp_path / "later")
+    run(stub_plan(suite, **BANK), tmp_path / "later")
     assert harness("score", tmp_path / "later", "--metrics", metrics["metrics"][0]) == 0
     ask = {"strategy": "prune", "budget": 4, **judge}
     one, other = (what_if(tmp_path / name, **ask) for name in ("bank", "later"))
@@ -154,11 +150,9 @@ def test_a_metric_that_was_logged_judges_as_if_it_had_been_asked(
     assert spent and other.summary.cost["judge"]["flops"] == spent
 
 
-def test_the_oracle_judges_as_if_it_had_been_asked(
-    suite: tuple[Path, Faults], tmp_path: Path
-) -> None:
-    run(stub_plan(suite[0], budget=4), tmp_path / "bank")
-    run(stub_plan(suite[0], budget=3, judge="oracle"), tmp_path / "real")
+def test_the_oracle_judges_as_if_it_had_been_asked(suite: Path, tmp_path: Path) -> None:
+    run(stub_plan(suite, budget=4), tmp_path / "bank")
+    run(stub_plan(suite, budget=3, judge="oracle"), tmp_path / "real")
     result = what_if(tmp_path / "bank", "best-of-n", budget=3, judge="oracle")
     assert result.manifest.config["oracle"] is True
     assert_same(result, tmp_path / "real")
@@ -167,7 +161,7 @@ def test_the_oracle_judges_as_if_it_had_been_asked(
 @pytest.mark.slow
 @pytest.mark.parametrize("other", PIPELINE, ids=lambda other: other["strategy"])
 def test_a_bank_of_a_real_pipeline_answers_bit_for_bit(
-    other: dict[str, Any], tiny_suite: tuple[Path, Faults], tmp_path: Path
+    other: dict[str, Any], tiny_suite: Path, tmp_path: Path
 ) -> None:
     common: dict[str, Any] = {
         "model": str(tiny_suite), "tags": ("two_object",), "limit": 2, "threads": 1,
@@ -194,8 +188,8 @@ def test_a_replay_of_a_reference_run_is_another_reference_run() -> None:
         assert content(own).select(names).equals(real.select(names))
 
 
-def test_draws_that_the_log_lacks_are_named(suite: tuple[Path, Faults], tmp_path: Path) -> None:
-    run(stub_plan(suite[0], budget=3), tmp_path / "bank")
+def test_draws_that_the_log_lacks_are_named(suite: Path, tmp_path: Path) -> None:
+    run(stub_plan(suite, budget=3), tmp_path / "bank")
     message = (
         "in 10 of 10 searches 'best-of-n' with a budget of 4 asks for draws that it lacks: "
         "draw 3 of prompt 00000, replicate 0;"
@@ -208,9 +202,9 @@ def test_draws_that_the_log_lacks_are_named(suite: tuple[Path, Faults], tmp_path
 
 
 def test_what_no_replay_can_answer_is_refused(
-    suite: tuple[Path, Faults], tmp_path: Path, harness: Terminal
+    suite: Path, tmp_path: Path, harness: Terminal
 ) -> None:
-    run(stub_plan(suite[0], budget=2), tmp_path / "bank")
+    run(stub_plan(suite, budget=2), tmp_path / "bank")
     with pytest.raises(UsageError, match="unknown strategy"):
         what_if(tmp_path / "bank", "best-of-m")
     path = tmp_path / "bank"

@@ -19,7 +19,6 @@ from harness.errors import UsageError
 from harness.what_if.bank import Bank, what_if
 from harness.what_if.sweep import Point, budgets_up_to, default_grid, grid_of, sweep
 from tests.runs import run, stub_plan
-from tests.stubs import Faults
 from tests.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("import_stubs", "steady")
@@ -29,9 +28,9 @@ STEPS = {"num_inference_steps": "8"}
 
 
 @pytest.fixture
-def path(suite: tuple[Path, Faults], tmp_path: Path) -> Path:
+def path(suite: Path, tmp_path: Path) -> Path:
     ask = {"strategy": "bank", "budget": BUDGET, "benchmark_options": {"size": "30"}}
-    run(stub_plan(suite[0], generator_settings={"num_inference_steps": "8"}, **ask),
+    run(stub_plan(suite, generator_settings={"num_inference_steps": "8"}, **ask),
         tmp_path / "bank")  # fmt: skip
     return tmp_path / "bank"
 
@@ -77,15 +76,15 @@ def test_the_baseline_is_read_at_the_same_cost(path: Path) -> None:
 
 @pytest.mark.slow
 def test_runs_that_no_replay_answers_stand_beside_seeds_as_one(
-    suite: tuple[Path, Faults], tmp_path: Path, harness: Terminal
+    suite: Path, tmp_path: Path, harness: Terminal
 ) -> None:
     common = {"benchmark_options": {"size": "12"}, "generator_settings": STEPS}
     seeds = range(3)
     for seed in seeds:
         for name, budget in (("bank", 4), ("noise-search", 3)):
-            run(stub_plan(suite[0], strategy=name, budget=budget, seed=seed, **common),
+            run(stub_plan(suite, strategy=name, budget=budget, seed=seed, **common),
                 tmp_path / f"{name}-{seed}")  # fmt: skip
-    run(stub_plan(suite[0], strategy="reflect", budget=3, judge="oracle", seed=1, **common),
+    run(stub_plan(suite, strategy="reflect", budget=3, judge="oracle", seed=1, **common),
         tmp_path / "reflect")  # fmt: skip
     banks = [tmp_path / f"bank-{seed}" for seed in (2, 0, 1)]
     others = [tmp_path / f"noise-search-{seed}" for seed in seeds]
@@ -116,7 +115,7 @@ def test_runs_that_no_replay_answers_stand_beside_seeds_as_one(
     expected = difference(mixed, np.mean([load_run(path).scores() for path in others], axis=0))
     assert row["difference_nfe"] == pytest.approx(expected.value)
     assert row["difference_nfe_low"] == pytest.approx(expected.low)
-    run(stub_plan(suite[0]), tmp_path / "fewer")
+    run(stub_plan(suite), tmp_path / "fewer")
     assert harness("what-if", banks[0], tmp_path / "fewer", *words, "--plugins") == 2
     points = grid_of("best-of-n", {}, [9])
     with pytest.raises(UsageError, match="asks for draws that the log lacks"):
