@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from harness.config import Plugin, RunConfig
-from harness.engine.executors.base import QUEUE_DEPTH, InDriver
+from harness.engine.executors.base import QUEUE_DEPTH, Executor
 from harness.engine.jobs import (
     Answer,
     BatchResult,
@@ -83,7 +83,7 @@ def _pixels(name: str) -> Image:
 
 
 @dataclass
-class FakeExecutor(InDriver):
+class FakeExecutor(Executor):
     """Answers every batch after a fixed time. Has state: what it holds.
 
     Every draw has image bytes of its own, some 20 KB, as a real one's are: were they shared,

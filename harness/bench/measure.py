@@ -28,7 +28,7 @@ import psutil
 from harness.bench.sides import Measured, Round, Side
 from harness.bench.stopwatch import Stopwatch
 from harness.engine.device_memory import memory_held
-from harness.engine.executors.base import Executor, InDriver
+from harness.engine.executors.base import Executor
 from harness.engine.jobs import Answer, BatchResult, Drawn, Item, Job
 from harness.engine.launch import Execution, make_executor, work
 from harness.engine.worker import Setup, Worker
@@ -43,7 +43,7 @@ WARM_UP = 8
 Batches = Mapping[Role, Sequence[tuple[Item, ...]]]
 
 
-class PersistentExecutor(InDriver):
+class PersistentExecutor(Executor):
     """An executor whose models stay loaded from run to run. Has state: the last run's work.
 
     Attributes:
@@ -55,8 +55,14 @@ class PersistentExecutor(InDriver):
         self._inner = inner
         self.jobs: list[Job] = []
         self.models: defaultdict[Role, float] = defaultdict(float)
-        self.free = inner.free
-        self.describe = inner.describe
+
+    def free(self, role: Role, *, idle: bool = True) -> int:
+        """As of the executor within."""
+        return self._inner.free(role, idle=idle)
+
+    def describe(self) -> dict[str, Any]:
+        """As of the executor within."""
+        return self._inner.describe()
 
     def start(self) -> None:
         """Forget the last run's work."""

@@ -202,16 +202,27 @@ class Probe:
         self._model: Any = None
 
     def measure(self, size: int) -> Size | str:
-        """Measure one batch size, or say why there is no measurement."""
+        """Time a full batch a few times, or say why this size is too large."""
         if self._limit is None:
             prepare_process(self._setup)
             self._limit = memory_limit(self._setup.device, self._share)
-        return measure_size(
-            made_up(self._setup.config.generator.settings, size, self._context),
-            self._generator,
-            memory=lambda: memory_held(self._setup.device),
-            limit=self._limit,
-        )
+        batch = made_up(self._setup.config.generator.settings, size, self._context)
+        try:
+            model = self._generator(size)
+            model.generate(batch)
+            times = []
+            for _ in range(BATCHES):
+                started = time.perf_counter()
+                model.generate(batch)
+                times.append(time.perf_counter() - started)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            return f"a batch of {size} does not fit into memory"
+        held = memory_held(self._setup.device)
+        if held > self._limit:
+            return f"a batch of {size} holds more memory than the generator's share"
+        return Size(size, size / statistics.median(times), held)
 
     def _generator(self, size: int) -> Any:
         if hasattr(self._model, "batch_size"):
@@ -224,45 +235,6 @@ class Probe:
         config = config.model_copy(update={"generator": spec})
         self._model = load(Role.GENERATOR, replace(self._setup, config=config))
         return self._model
-
-
-def measure_size(
-    batch: Sequence[Request],
-    generator: Callable[[int], Any],
-    *,
-    memory: Callable[[], int],
-    limit: float,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Size | str:
-    """Time a full batch a few times.
-
-    Args:
-        batch: The requests of the size to be measured.
-        generator: Gives a generator of a batch size.
-        memory: The most memory held so far, in bytes.
-        limit: The most it may hold.
-        clock: Seconds.
-
-    Returns:
-        What was measured, or why this size is too large.
-    """
-    size = len(batch)
-    try:
-        model = generator(size)
-        model.generate(batch)
-        times = []
-        for _ in range(BATCHES):
-            started = clock()
-            model.generate(batch)
-            times.append(clock() - started)
-    except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-        return f"a batch of {size} does not fit into memory"
-    held = memory()
-    if held > limit:
-        return f"a batch of {size} holds more memory than the generator's share"
-    return Size(size, size / statistics.median(times), held)
 
 
 def measure_sizes(measure: Callable[[int], Size | str], best: Choice = choose) -> Calibration:

@@ -43,11 +43,7 @@ class Restored(Source):
     imported: bool = False
 
     def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Known | None:
-        """Return what the run's own log says of a draw; each is asked for once.
-
-        Raises:
-            HarnessError: The log has another draw in its place.
-        """
+        """Return what the run's own log says of a draw; each is asked for once."""
         row = self.rows.pop((SearchKey(prompt.id, replicate), draw.index), None)
         if row is None:
             return None
@@ -63,11 +59,7 @@ class Restored(Source):
         )
 
     def reply(self, prompt: Prompt, replicate: int, question: Question) -> Known | None:
-        """Return what the run's own log says of a question; each is asked for once.
-
-        Raises:
-            HarnessError: The log has another question in its place.
-        """
+        """Return what the run's own log says of a question; each is asked for once."""
         row = self.replies.pop((SearchKey(prompt.id, replicate), question.index), None)
         if row is None:
             return None

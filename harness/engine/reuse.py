@@ -182,11 +182,7 @@ class Pool(Source):
                 )
 
     def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Known | None:
-        """Return what became of a draw elsewhere; without a needed image that is no answer.
-
-        Raises:
-            HarnessError: The image is damaged.
-        """
+        """Return what became of a draw elsewhere; without a needed image that is no answer."""
         for source in self.sources:
             row = source.row(id)
             if row is None or row["image"] is None:

@@ -57,11 +57,7 @@ class RunImages(Source):
     images: dict[str, list[str]]
 
     def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Known:
-        """Return a prompt's image of this number.
-
-        Raises:
-            HarnessError: It is not there, or shows other pixels.
-        """
+        """Return a prompt's image of this number, held to its digest."""
         digest = self.images[prompt.id][replicate]
         png = images.read(self.folder.images, digest, check=True)
         unknown = ("seed", "round")

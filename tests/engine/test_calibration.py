@@ -13,10 +13,10 @@ import pytest
 from harness.engine import calibration, device_memory
 from harness.engine.calibration import (
     Calibration,
+    Probe,
     Size,
     calibrate,
     choose,
-    measure_size,
     measure_sizes,
     quickest,
 )
@@ -29,33 +29,32 @@ from tests.stubs import make_stub_suite
 from tests.terminal import Terminal
 
 
-class Device:
+class Device(Probe):
     """A pretended one: so long for a batch, so much memory, an error beyond."""
 
     def __init__(self, seconds: Callable[[int], float], fits: int = 64) -> None:
+        generator = SimpleNamespace(settings={})
+        config: Any = SimpleNamespace(device="cpu", config=SimpleNamespace(generator=generator))
+        super().__init__(config, 0, 1.0)
         self.seconds, self.fits = seconds, fits
         self.now, self.size, self.tried = 0.0, 0, list[int]()
 
-    def generator(self, size: int) -> Any:
+    def _generator(self, size: int) -> Any:
         self.size = size
         self.tried.append(size)
         return SimpleNamespace(generate=self.generate)
 
-    def generate(self, batch: list[int]) -> None:
+    def generate(self, batch: list[Any]) -> None:
         if len(batch) > self.fits:
             raise RuntimeError("CUDA out of memory. Tried to allocate 3 GiB")
         self.now += self.seconds(len(batch))
 
-    def measure(self, limit: float = float("inf")) -> Calibration:
-        return measure_sizes(
-            lambda size: measure_size(
-                list(range(size)),  # type: ignore[arg-type]
-                self.generator,
-                memory=lambda: self.size * 100,
-                limit=limit,
-                clock=lambda: self.now,
-            )
-        )
+    def calibrated(self, limit: float = float("inf")) -> Calibration:
+        self._limit = limit
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(calibration, "memory_held", lambda device: self.size * 100)
+            patched.setattr(calibration.time, "perf_counter", lambda: self.now)
+            return measure_sizes(self.measure)
 
 
 def test_the_smallest_size_close_to_the_best_is_chosen() -> None:
@@ -82,19 +81,19 @@ def test_auto_counts_what_the_strategy_will_ask_for(tmp_path: Path) -> None:
 
 def test_sizes_are_tried_until_nothing_is_gained() -> None:
     device = Device(lambda rows: max(rows, 4) / 8)  # a batch of four is as quick as one
-    found = device.measure()
+    found = device.calibrated()
     assert found.batch_size == 4 and found.stopped == "larger batches gained next to nothing"
     assert [size.images_per_second for size in found.sizes] == [2.0, 4.0, 8.0, 8.0, 8.0]
     assert device.tried == [1, 2, 4, 8, 16]
 
 
 def test_sizes_end_where_memory_does() -> None:
-    found = Device(lambda rows: 1.0, fits=8).measure()
+    found = Device(lambda rows: 1.0, fits=8).calibrated()
     assert found.batch_size == 8 and "16 does not fit" in found.stopped
-    found = Device(lambda rows: 1.0).measure(limit=450)
+    found = Device(lambda rows: 1.0).calibrated(limit=450)
     assert found.batch_size == 4 and "8 holds more memory" in found.stopped
     with pytest.raises(HarnessError, match="a batch of 1 does not fit"):
-        Device(lambda rows: 1.0, fits=0).measure()
+        Device(lambda rows: 1.0, fits=0).calibrated()
 
 
 def test_other_errors_are_no_matter_of_memory() -> None:
@@ -102,7 +101,7 @@ def test_other_errors_are_no_matter_of_memory() -> None:
         raise RuntimeError("shape mismatch")
 
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        Device(fail).measure()
+        Device(fail).calibrated()
 
 
 def test_a_worker_that_was_lost_keeps_the_sizes_that_it_measured() -> None:

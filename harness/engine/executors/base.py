@@ -47,24 +47,12 @@ class Patience:
         return cls(deadline, first, max(LOAD_SECONDS, first))
 
 
-class InDriver:
-    """An executor whose images travel through the driver."""
-
-    def image(self, digest: str, *, check: bool) -> Remote | None:
-        """Return None: the driver reads it."""
-        return None
-
-    def write(self, digest: str, image: Remote) -> None:
-        """Refuse: nobody hands out references."""
-        raise NotImplementedError
-
-
 class Executor(Protocol):
     """Runs jobs and reports what became of each, once, in whatever order they end.
 
     A job that fails, or whose worker dies or runs past its deadline, is reported as an outcome
     with an error; a dead worker is replaced by the executor. Only what makes going on pointless is
-    raised.
+    raised. Images travel through the driver unless an executor knows better.
     """
 
     def start(self) -> None:
@@ -93,6 +81,7 @@ class Executor(Protocol):
 
         If it is to be checked, its pixels are held to the digest before anybody works on them.
         """
+        return None
 
     def write(self, digest: str, image: Remote) -> None:
         """Store an image that it made once more, where images do not travel.
@@ -100,6 +89,7 @@ class Executor(Protocol):
         Raises:
             HarnessError: It cannot be written.
         """
+        raise TypeError("nobody has handed out a reference to an image")
 
     def describe(self) -> dict[str, Any]:
         """Describe who works where, for the manifest, and the `deaths` so far, by role and kind."""

@@ -8,7 +8,7 @@ from typing import Any
 from harness.engine.deadline import watched
 from harness.engine.device_memory import memory_held
 from harness.engine.devices import device_name
-from harness.engine.executors.base import InDriver, Patience
+from harness.engine.executors.base import Executor, Patience
 from harness.engine.failures import Failed
 from harness.engine.jobs import BatchResult, Job
 from harness.engine.worker import Setup, Worker
@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 from harness.records import Role
 
 
-class InlineExecutor(InDriver):
+class InlineExecutor(Executor):
     """All roles in this process. Has state: the models, and the job that is next.
 
     Args:
@@ -35,11 +35,7 @@ class InlineExecutor(InDriver):
         self._job: Job | None = None
 
     def start(self) -> None:
-        """Load the models, one after the other.
-
-        Raises:
-            HarnessError: One cannot be loaded.
-        """
+        """Load the models, one after the other."""
         for role in self._roles:
             try:
                 self._workers[role] = Worker(role, self._setup)
@@ -61,11 +57,7 @@ class InlineExecutor(InDriver):
         self._job = job
 
     def wait(self, timeout: float) -> Sequence[BatchResult]:
-        """Run the job that was submitted, for as long as its deadline allows.
-
-        Raises:
-            HarnessError: It ran past its deadline.
-        """
+        """Run the job that was submitted, for as long as its deadline allows."""
         if self._job is None:
             return ()
         job, self._job = self._job, None

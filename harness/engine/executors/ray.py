@@ -20,7 +20,7 @@ import ray
 from ray.exceptions import NodeDiedError, RayError, RayTaskError
 
 from harness.engine.executors.actor import Slot
-from harness.engine.executors.base import QUEUE_DEPTH, Patience
+from harness.engine.executors.base import QUEUE_DEPTH, Executor, Patience
 from harness.engine.executors.cluster import check_resources, connect, is_lost, short_of_memory
 from harness.engine.executors.pixels import GENERATORS_A_WRITER, LOST, Writers, is_lost_image
 from harness.engine.failures import Failed, by_role
@@ -48,7 +48,7 @@ class Placement:
     cpus: float = 0.0
 
 
-class RayExecutor:
+class RayExecutor(Executor):
     """Roles on Ray actors. Has state: the actors and the jobs they hold.
 
     Args:
@@ -127,11 +127,7 @@ class RayExecutor:
         ).give(job)
 
     def write(self, digest: str, image: Remote) -> None:
-        """Store an image once more, and wait for it.
-
-        Raises:
-            HarnessError: It cannot be written.
-        """
+        """Store an image once more, and wait for it."""
         assert self._writers is not None
         self._writers.write(digest, image)
 
@@ -140,11 +136,7 @@ class RayExecutor:
         return None if self._writers is None else self._writers.read(digest, check=check)
 
     def wait(self, timeout: float) -> Sequence[BatchResult]:
-        """Outcomes that are there, after at most `timeout` seconds.
-
-        Raises:
-            HarnessError: No worker of a role is left, and none can be loaded or placed.
-        """
+        """Outcomes that are there, after at most `timeout` seconds."""
         owners = {ref: slot for slot in self._slots for ref in slot.awaited}
         awaited = [*owners, *(self._writers.awaited if self._writers is not None else ())]
         if not awaited:
