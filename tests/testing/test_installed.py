@@ -8,6 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.terminal import ROOT
@@ -55,6 +56,22 @@ def test_the_examples_run_by_the_names_of_their_entry_points(site: Path, tmp_pat
                  "coloured-squares", "--model", "squares", "--budget", "4", "--out", "r",
                  folder=tmp_path, path=site)  # fmt: skip
     assert run.returncode == 0 and "12 of 12" in run.stdout, run.stderr
+    audit = python("-m", "harness", "audit", "r", folder=tmp_path, path=site)
+    assert audit.returncode == 0, audit.stdout
+
+
+@pytest.mark.slow
+def test_a_judge_that_replies_lets_the_miniature_rewrite(site: Path, tmp_path: Path) -> None:
+    run = python("-m", "harness", "run", "--strategy", "rewrite", "--model", "restating",
+                 "--budget", "3", "--limit", "6", "--out", "r",
+                 folder=tmp_path, path=site)  # fmt: skip
+    assert run.returncode == 0 and "6 of 6" in run.stdout, run.stderr
+    texts = [
+        text
+        for shard in (tmp_path / "r" / "log").glob("candidates-*.parquet")
+        for text in pq.read_table(shard, columns=["text"])["text"].to_pylist()
+    ]
+    assert any(texts)  # a wording that the judge has given was drawn
     audit = python("-m", "harness", "audit", "r", folder=tmp_path, path=site)
     assert audit.returncode == 0, audit.stdout
 

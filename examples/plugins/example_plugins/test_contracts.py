@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.geneval.benchmark import GenEval
 from example_plugins.benchmark import ColouredSquares, SquareScorer
 from example_plugins.generator import SquareGenerator
 from example_plugins.judge import SquareJudge
 from example_plugins.metric import Vividness
+from example_plugins.restating import RestatingJudge, restated
 from example_plugins.strategy import SecondHalf
 from harness.models.suites import load_suite, sampler_settings
-from harness.records import Image, Loading, Prompt, Request
+from harness.records import Ability, Image, Inquiry, Loading, Prompt, Request
 from harness.testing import (
     BenchmarkContract,
     GeneratorContract,
@@ -114,3 +116,32 @@ def test_the_prompt_s_colour_is_painted_more_often_than_others() -> None:
     ]
     images = [made.image for made in SquareGenerator().generate(requests)]
     assert all(np.array_equal(image[16, 16], (40, 180, 60)) for image in images)
+
+
+def geneval() -> dict[str, Prompt]:
+    """GenEval's prompts by their text."""
+    return {prompt.text: prompt for prompt in GenEval().prompts()}
+
+
+@pytest.mark.parametrize(
+    ("text", "turned"),
+    [
+        ("a photo of a bird below a skateboard", "a photo of a skateboard above a bird"),
+        ("a photo of a bench and a sports ball", "a photo of a sports ball and a bench"),
+        ("a photo of two backpacks", ""),
+        ("a photo of a giraffe", ""),
+    ],
+)
+def test_a_prompt_is_turned_round_where_it_names_two_things(text: str, turned: str) -> None:
+    assert restated(geneval()[text]) == turned
+
+
+def test_a_rejected_wording_is_answered_with_the_other() -> None:
+    judge = RestatingJudge(examiner=None)  # type: ignore[arg-type]  # replies look at no image
+    assert Ability.REPLY in judge.abilities
+    prompt = geneval()["a photo of a bird below a skateboard"]
+    turned, text = restated(prompt), prompt.text
+    first = f"The image should show: {text} You said of it: There is no bird. Write one prompt."
+    second = f"The image should show: {text} It was drawn for the prompt: {turned} Write one."
+    assert [reply for reply, _ in judge.reply([Inquiry(prompt, first)])] == [turned]
+    assert [reply for reply, _ in judge.reply([Inquiry(prompt, second)])] == [text]
