@@ -120,7 +120,7 @@ def prompt_draws(run: LoggedRun) -> PromptDraws:
     known, correct, accepted, score = map(
         spread, (run.answered & run.scored, run.correct, run.accepted, run.judge_score)
     )
-    judged = run.manifest.config["judge"]["kind"] != "none"
+    judged = run.manifest.judged
     draws = PromptDraws(known, correct & known, accepted & known, score, judged)  # type: ignore[arg-type, operator]
     if draws.number < LEAST_DRAWS:
         raise UsageError(

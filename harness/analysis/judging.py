@@ -136,7 +136,7 @@ def roc_table(runs: Sequence[LoggedRun], names: Sequence[str]) -> pd.DataFrame:
 
 
 def _judged(run: LoggedRun) -> Any:
-    if run.manifest.config["judge"]["kind"] == "none":
+    if not run.manifest.judged:
         return np.zeros_like(run.answered)
     return run.answered & run.scored & (run.index >= 0)
 
@@ -163,7 +163,7 @@ def peaks_table(
 def _peaks(of: RunCurves, name: str, seed: int) -> Iterator[tuple[Any, ...]]:
     run = of.run
     measures = {SCORER: np.where(run.scored, run.value, np.nan)}
-    if run.manifest.config["judge"]["kind"] != "none":
+    if run.manifest.judged:
         measures[JUDGE] = np.where(np.isfinite(run.judge_score), run.judge_score, np.nan)
     measures |= run.metrics
     for measure, values in measures.items():
@@ -207,7 +207,7 @@ def transfer_table(
 
 def _gain_rows(run: LoggedRun, name: str, seed: int) -> Iterator[tuple[Any, ...]]:
     judged = np.where(np.isfinite(run.judge_score) & run.answered, run.judge_score, np.nan)
-    if not run.metrics or run.manifest.config["judge"]["kind"] == "none":
+    if not (run.metrics and run.manifest.judged):
         return
     scored = np.where(run.scored & run.answered, run.value, np.nan)
     measures = {JUDGE: judged, SCORER: scored}
@@ -376,7 +376,7 @@ def _pairs(run: LoggedRun) -> Pairs | None:
     if not parts:
         return None
     frame = pd.DataFrame(parts)
-    judged = run.manifest.config["judge"]["kind"] != "none"
+    judged = run.manifest.judged
     names = [*([JUDGE] if judged else []), *run.metrics]
     return Pairs(
         frame["prompt"].to_numpy(np.int64),

@@ -121,7 +121,7 @@ def assemble(
         filled[row, column] = values
         return filled
 
-    judged = manifest.config["judge"]["kind"] != "none"
+    judged = manifest.judged
     failed: Bools = pc.is_in(
         table["error_role"], value_set=pa.array(["generator", "judge"])
     ).to_numpy()

@@ -225,7 +225,7 @@ def logged_cost(folder: RunFolder, manifest: Manifest) -> dict[str, dict[str, fl
 def _cost(
     draws: pa.Table, replies: pa.Table, manifest: Manifest
 ) -> dict[str, dict[str, float | None]]:
-    judged = manifest.config["judge"]["kind"] != "none"
+    judged = manifest.judged
     total = sums(draws, replies, judged=judged)
     worked = [role for role in METERED if f"{role}_flops" in total]
     roles = [role for role in worked if role != "judge" or judged]

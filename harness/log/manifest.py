@@ -196,6 +196,11 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def judged(self) -> bool:
+        """True if the run has a judge that looks at images."""
+        return bool(self.config["judge"]["kind"] != "none")
+
+    @property
     def latest(self) -> str:
         """The last time that it records, or ""."""
         times = [session.get(name) for session in self.sessions for name in ("started", "ended")]
