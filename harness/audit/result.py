@@ -95,10 +95,11 @@ class Problems:
             self.add(f"{where}: {problem}")
 
 
-def concluded(looked_at: str, problems: Problems, evidence: Sequence[str] = ()) -> Result:
-    """The result of a check that could be carried out: failed where there are problems."""
-    outcome = Status.FAIL if problems else Status.PASS
-    return Result(looked_at, outcome, (*problems, *evidence))
+def concluded(
+    looked_at: str, problems: Problems, evidence: Sequence[str] = (), well: Status = Status.PASS
+) -> Result:
+    """The result of a check that was carried out: failed where there are problems, else `well`."""
+    return Result(looked_at, Status.FAIL if problems else well, (*problems, *evidence))
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -11,7 +11,6 @@ bring their prompts in a file; in a run that made its own, such a file is no par
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from harness.audit.audited_run import AuditedRun, named
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
@@ -64,10 +63,9 @@ def check(run: AuditedRun) -> Result:
     evidence.append(f"{len(ended)} of {total} searches, {lost} without an image; {draws} draws, "
                     f"{failed} failed")  # fmt: skip
     looked = f"{count(manifest.prompt_set.count, 'prompt')} × {config.replicates}"
-    result = concluded(looked, problems, evidence)
-    if lacks_prompts and not result.failed:
-        return replace(result, outcome=Status.CLAIMED)  # of which prompts, nobody can check
-    return result
+    # Of which prompts it is, nobody can check where they are lacking.
+    well = Status.CLAIMED if lacks_prompts else Status.PASS
+    return concluded(looked, problems, evidence, well)
 
 
 def _expected(run: AuditedRun, problems: Problems, evidence: list[str]) -> set[SearchKey] | None:

@@ -29,18 +29,15 @@ def check(run: AuditedRun) -> Result:
     config = run.config
     gap, echoes, agreed = _gap(run)
     looked = "judge against scorer"
+    problems = Problems()
     if config.oracle:
-        problems = Problems()
         if config.scorer is None:
             problems.add("the run says that it is an oracle's, and has no scorer")
         evidence = [
             "an oracle run, and says so: its judge is the scorer, its score an upper bound",
             *gap,
         ]
-        if problems:
-            return concluded(looked, problems, evidence)
-        return Result(looked, Status.NOT_APPLICABLE, tuple(evidence))
-    problems = Problems()
+        return concluded(looked, problems, evidence, Status.NOT_APPLICABLE)
     evidence = _checkpoints(config, problems)
     if echoes >= ENOUGH:
         problems.add(

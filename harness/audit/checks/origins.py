@@ -54,16 +54,14 @@ def check(run: AuditedRun) -> Result:
         "give that run with --against"
         for other in sorted(taken.keys() - set(checked))
     ]
-    claimed = bool(evidence)
+    well = Status.CLAIMED if evidence else Status.PASS
     evidence += [
         f"{count(taken[other], 'draw')} of run {other}, held against it" for other in checked
     ]
     looked = f"{count(taken.total(), 'draw')} of {count(len(taken), 'other run')}"
     if replies:
         looked = f"{looked}, {count(replies.total(), 'reply', 'replies')}"
-    if claimed and not problems:
-        return Result(looked, Status.CLAIMED, tuple(evidence))
-    return concluded(looked, problems, evidence)
+    return concluded(looked, problems, evidence, well)
 
 
 def _check_replies(run: AuditedRun, given: AuditedRun | None, problems: Problems) -> Counter[str]:

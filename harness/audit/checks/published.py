@@ -89,10 +89,8 @@ def check(run: AuditedRun) -> Result:
         "and intervals"
     )
     looked = f"{chosen.groupby(_ROW, dropna=False).ngroups} published, by {asked or 'method'}"
-    if problems:
-        return concluded(looked, problems, [e for e in evidence if e not in set(problems)])
-    outcome = Status.PASS if inside_all and not any(differing) else Status.NOT_APPLICABLE
-    return Result(looked, outcome, tuple(evidence))
+    well = Status.PASS if inside_all and not any(differing) else Status.NOT_APPLICABLE
+    return concluded(looked, problems, [e for e in evidence if e not in set(problems)], well)
 
 
 _ROW = ["method", "n", "generator", "source"]

@@ -76,9 +76,8 @@ def check(run: AuditedRun) -> Result:
         evidence.append(f"{unknown} differ and have no image here to measure how much")
     evidence += _failures(run, regenerator)
     evidence += reasons or ["versions and device are the run's: bitwise is asked for"]
-    if unknown and not problems:
-        return Result(looked, Status.NOT_APPLICABLE, tuple(evidence))
-    return concluded(looked, problems, evidence)
+    well = Status.NOT_APPLICABLE if unknown else Status.PASS
+    return concluded(looked, problems, evidence, well)
 
 
 def _failures(run: AuditedRun, regenerator: Regenerator) -> list[str]:
