@@ -19,13 +19,10 @@ import pyarrow as pa
 from harness.analysis.summary import finite
 from harness.config import read_config
 from harness.errors import UsageError
-from harness.log import integrity, store
 from harness.log.files import atomic_file, make_folder
-from harness.log.frame import load_searches
-from harness.log.grades import graded
+from harness.log.frame import draws
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.log.schema import KEYS
 from harness.models.metrics.together import metric_names
 
 CSV = "draws.csv"
@@ -50,26 +47,13 @@ def draws_table(run: Path) -> pa.Table:
     """
     folder = RunFolder.existing(run)
     config = read_config(Manifest.read(folder.manifest).config)
-    integrity.check(folder)
-    table = store.read(folder.log, "candidates")
-    table = table.sort_by([(key, "ascending") for key in KEYS["candidates"]])
-    searches = load_searches(run)
-    chosen = dict(
-        zip(
-            zip(searches["prompt_id"], searches["replicate"], strict=True),
-            searches["selected_index"],
-            strict=True,
-        )
-    )
-    keys = zip(*(table[key].to_pylist() for key in KEYS["candidates"]), strict=True)
-    selected = [chosen.get((prompt, replicate)) == draw for prompt, replicate, draw in keys]
-    table = table.set_column(table.column_names.index("value"), "value", graded(table))
+    table = draws(folder)
     measured = [dict(values or ()) for values in table["metrics"].to_pylist()]
     table = table.drop_columns(["metrics"])
     for name in metric_names(config.metric):
         values = pa.array([row.get(name) for row in measured], pa.float64())
-        table = table.append_column(f"metric:{name}", values)
-    return table.append_column("selected", pa.array(selected, pa.bool_()))
+        table = table.add_column(table.num_columns - 1, f"metric:{name}", values)
+    return table
 
 
 def export_csv(run: Path, out: Path) -> tuple[Path, int]:

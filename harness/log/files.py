@@ -34,17 +34,7 @@ TEMPORARY = ".tmp-"
 def write_atomically(
     path: Location, data: bytes, *, durable: bool = True, room: Location | None = None
 ) -> None:
-    """Write a whole file or nothing.
-
-    Args:
-        path: The final name; replaced if it exists.
-        data: The file's content.
-        durable: Whether to wait until the disk has it.
-        room: The folder for the temporary file, on the same disk; by default the file's own.
-
-    Raises:
-        HarnessError: The disk is full, the folder is read-only, or the write failed otherwise.
-    """
+    """Write a whole file or nothing, as `atomic_file` does, or an object of a store."""
     if isinstance(path, RemotePath):
         path.write_bytes(data)
         return

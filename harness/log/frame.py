@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pyarrow as pa
 from PIL import Image as Pillow
 
 from harness.errors import HarnessError
@@ -12,6 +13,7 @@ from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.measured import measured_later
 from harness.log.run_folder import RunFolder
+from harness.log.schema import KEYS
 
 
 def load(run: str | Location) -> pd.DataFrame:
@@ -27,10 +29,7 @@ def load(run: str | Location) -> pd.DataFrame:
     """
     folder = RunFolder.existing(run)
     manifest = Manifest.read(folder.manifest)
-    integrity.check(folder)
-    table = store.read(folder.log, "candidates")
-    frame: pd.DataFrame = table.to_pandas()
-    frame["value"] = graded(table).to_pandas()
+    frame: pd.DataFrame = draws(folder).to_pandas()
     frame["metrics"] = frame["metrics"].map(dict, na_action="ignore")
     if later := measured_later(folder):
         shown = zip(frame["metrics"], frame["prompt_id"], frame["image"], strict=True)
@@ -39,12 +38,20 @@ def load(run: str | Location) -> pd.DataFrame:
             for own, prompt, image in shown
         ]
         frame["metrics"] = pd.Series(values, dtype=object)
-    chosen = load_searches(run).set_index(["prompt_id", "replicate"])["selected_index"]
-    keys = pd.MultiIndex.from_frame(frame[["prompt_id", "replicate"]])
-    frame["selected"] = frame["draw_index"].to_numpy() == chosen.reindex(keys).to_numpy()
-    frame.sort_values(["prompt_id", "replicate", "draw_index"], ignore_index=True, inplace=True)
     frame.attrs = {"run": manifest.run, "config": manifest.config, "state": manifest.state}
     return frame
+
+
+def draws(folder: RunFolder) -> pa.Table:
+    """Return the candidates of `load` as the log has them, with `value` and `selected`."""
+    integrity.check(folder)
+    order = [(key, "ascending") for key in KEYS["candidates"]]
+    table = store.read(folder.log, "candidates").sort_by(order)
+    ended = store.read(folder.log, "searches", [*KEYS["searches"], "selected_index"]).to_pylist()
+    chosen = {tuple(search.values()) for search in ended}
+    keys = zip(*(table[key].to_pylist() for key in KEYS["candidates"]), strict=True)
+    table = table.set_column(table.column_names.index("value"), "value", graded(table))
+    return table.append_column("selected", pa.array([key in chosen for key in keys], pa.bool_()))
 
 
 def image(run: str | Location, draw_id: str) -> Pillow.Image:

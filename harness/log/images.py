@@ -177,15 +177,7 @@ class ImageStore:
         return self.path(digest).exists()
 
     def read(self, digest: str, *, check: bool = False) -> bytes:
-        """The encoded image.
-
-        Args:
-            digest: Which.
-            check: Hold its pixels to the digest, which takes as long as decoding it.
-
-        Raises:
-            HarnessError: It is not there, or not what its name says.
-        """
+        """Return an encoded image, as the function of this name does."""
         return read(self._folder, digest, check=check)
 
     def hold(self, digest: str) -> None:

@@ -11,8 +11,6 @@ two rows of a table have one key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,48 +24,27 @@ from harness.log.schema import KEYS, TABLES
 from harness.log.shards import Shard, repair_hint
 
 
-@dataclass(frozen=True)
-class Defect:
-    """One thing that is wrong with a log.
-
-    Attributes:
-        table: Which table.
-        what: What is wrong, in one sentence.
-        shard: The file, if it is there; it is to be set aside.
-        gap: First and last number that no file covers, if that is what is wrong.
-    """
-
-    table: str
-    what: str
-    shard: Shard | None = None
-    gap: tuple[int, int] | None = None
-
-
-def find_defects(folder: RunFolder, manifest: Manifest) -> list[Defect]:
+def find_defects(folder: RunFolder, manifest: Manifest) -> list[tuple[str, Shard | None]]:
     """Return all that is wrong with the files of a run's log, each of which is read.
+
+    It is said in a sentence, with the file that is to be set aside if there is one.
 
     Raises:
         HarnessError: A file is there that is no shard, or is of a newer version: an update is
             what it needs.
     """
-    defects: list[Defect] = []
+    defects: list[tuple[str, Shard | None]] = []
     for table in TABLES:
         seen = shards.survey(folder.log, table)
         damaged = {shard: what for shard in seen.files if (what := shards.verify(shard))}
         strays = _strays([shard for shard in seen.chosen if shard not in damaged], manifest.run)
         for shard, what in (*damaged.items(), *strays.items()):
-            defects.append(Defect(table, f"{shard.path.name} is damaged: {what}", shard))
-        for shard in seen.rivals:
-            what = f"{shard.path.name} covers what another shard covers, with other rows"
-            defects.append(Defect(table, what, shard))
-        for shard in seen.overlaps:
-            what = f"{shard.path.name} covers part of what another shard covers, and more"
-            defects.append(Defect(table, what, shard))
-        for first, last in seen.gaps:
-            defects.append(Defect(table, shards.missing(table, first, last), gap=(first, last)))
-    for name in lost_files(folder, manifest):
-        defects.append(Defect(name.partition("-")[0], f"{name} is listed in the manifest and gone"))
-    return defects
+            defects.append((f"{shard.path.name} is damaged: {what}", shard))
+        for shard, what in seen.rivals.items():
+            defects.append((f"{shard.path.name} {what}", shard))
+        defects += [(shards.missing(table, first, last), None) for first, last in seen.gaps]
+    lost = lost_files(folder, manifest)
+    return [*defects, *((f"{name} is listed in the manifest and gone", None) for name in lost)]
 
 
 def lost_files(folder: RunFolder, manifest: Manifest) -> list[str]:

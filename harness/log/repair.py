@@ -22,7 +22,7 @@ import pyarrow as pa
 from harness.log import shards, store
 from harness.log.files import make_folder, move, read_file
 from harness.log.images import MAX_BYTES, image_path, verify
-from harness.log.integrity import Defect, find_defects
+from harness.log.integrity import find_defects
 from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import RUNNING, Manifest, now
@@ -82,10 +82,10 @@ def repair(folder: RunFolder, session: dict[str, Any], *, images: bool = True) -
             )
 
         defects = find_defects(folder, manifest)
-        sentences = tuple(defect.what for defect in defects)
+        sentences = tuple(what for what, _ in defects)
         if defects:
             note(sentences)  # first, so that from here on nobody takes the run for finished
-            work.set_aside(defects)
+            work.set_aside([shard for _, shard in defects if shard is not None])
         reopened = incomplete_searches(folder.log)
         if reopened:
             sentences = sentences or (
@@ -116,9 +116,9 @@ class _Repair:
         self.aside = folder.path / "damaged"
         self.moved: list[str] = []
 
-    def set_aside(self, defects: list[Defect]) -> None:
+    def set_aside(self, damaged: list[Shard]) -> None:
         """Move damaged files away and put empty shards where nothing is left."""
-        for path in dict.fromkeys(defect.shard.path for defect in defects if defect.shard):
+        for path in dict.fromkeys(shard.path for shard in damaged):
             self._move(path)
         for table, schema in TABLES.items():
             for first, last in shards.survey(self._folder.log, table).gaps:

@@ -105,16 +105,15 @@ class Survey:
         files: All files of the table.
         chosen: Those that make it up, in order: the widest where several cover a number.
         gaps: First and last number of every range that no file covers.
-        rivals: Files that cover exactly what another one covers, with other bytes.
-        overlaps: Files that cover some of what one before them covers, and more. No compaction
-            leaves such, and with both some rows would be there twice.
+        rivals: Files that no compaction leaves beside another one, and what they do: cover exactly
+            what it covers, with other bytes, or some of it, and more. With both, rows would be
+            there twice.
     """
 
     files: list[Shard]
     chosen: list[Shard]
     gaps: list[tuple[int, int]]
-    rivals: list[Shard]
-    overlaps: list[Shard]
+    rivals: dict[Shard, str]
 
 
 def survey(folder: Location, table: str) -> Survey:
@@ -123,7 +122,7 @@ def survey(folder: Location, table: str) -> Survey:
     Raises:
         HarnessError: A file is there that is no shard.
     """
-    surveyed = Survey([], [], [], [], [])
+    surveyed = Survey([], [], [], {})
     for path in folder.glob(f"{table}-*.parquet"):
         name = _NAME.fullmatch(path.stem)
         if name is None or not 1 <= int(name["first"]) <= int(name["last"]):
@@ -137,10 +136,10 @@ def survey(folder: Location, table: str) -> Survey:
     for shard in sorted(surveyed.files, key=lambda s: (s.first, -s.last, s.digest)):
         if shard.last <= covered:
             if surveyed.chosen and (shard.first, shard.last) == surveyed.chosen[-1].range:
-                surveyed.rivals.append(shard)
+                surveyed.rivals[shard] = "covers what another shard covers, with other rows"
             continue
         if shard.first <= covered:
-            surveyed.overlaps.append(shard)
+            surveyed.rivals[shard] = "covers part of what another shard covers, and more"
             reached = max(reached, shard.last)
             continue
         if shard.first > reached + 1:
@@ -158,18 +157,13 @@ def discover(folder: Location, table: str) -> list[Shard]:
         HarnessError: A number is missing, or two files claim the same, or some of the same.
     """
     surveyed = survey(folder, table)
-    for shard in surveyed.overlaps:
+    for shard, what in surveyed.rivals.items():
         raise HarnessError(
-            f"{shard.path.name} in {folder} covers part of what another shard covers, and more",
+            f"{shard.path.name} in {folder} {what}",
             f"two drivers have written to this run; {repair_hint(folder)}",
         )
     for first, last in surveyed.gaps:
         raise HarnessError(f"{missing(table, first, last)} in {folder}", repair_hint(folder))
-    for shard in surveyed.rivals:
-        raise HarnessError(
-            f"{shard.path.name} in {folder} covers what another shard covers, with other rows",
-            f"two drivers have written to this run; {repair_hint(folder)}",
-        )
     return surveyed.chosen
 
 
@@ -209,20 +203,26 @@ def read(
     Raises:
         HarnessError: The bytes are not what was written, or a newer version wrote them.
     """
-    file = _open(shard)
     # The schema is given, not taken from the file: a column added later must not vanish.
     schema = TABLES[table]
     if columns is not None:
         schema = pa.schema([schema.field(name) for name in columns])
-    there = [name for name in schema.names if name in file.schema_arrow.names]
     try:
+        file = _opened(shard)
+        there = [name for name in schema.names if name in file.schema_arrow.names]
         # Batch by batch, so that a few rows of a long log do not need room for all of it.
         parts = [
             part if where is None else part.filter(where)
             for part in _rows(file, table, schema, there)
         ]
+    except OSError as error:
+        raise HarnessError(
+            f"cannot read {shard.path}: {error.strerror or error}", repair_hint(shard.path.parent)
+        ) from error
     except _NoShard as error:
-        raise _refused(shard, error) from error
+        raise HarnessError(
+            f"{shard.path} is damaged: {error}", repair_hint(shard.path.parent)
+        ) from error
     return pa.concat_tables([schema.empty_table(), *parts])
 
 
@@ -309,47 +309,28 @@ def verify(shard: Shard) -> str:
         HarnessError: Nothing is wrong with them, but a newer version wrote them.
     """
     try:
-        data = read_file(shard.path, LARGEST)
+        for _ in _rows(_opened(shard), shard.table, TABLES[shard.table], None):
+            pass
     except OSError as error:
         return f"it cannot be read: {error.strerror or error}"
-    if _digest(data) != shard.digest:
-        return "its bytes do not match the digest in its name"
-    try:
-        for _ in _rows(_parsed(shard, data), shard.table, TABLES[shard.table], None):
-            pass
     except _NoShard as error:
         return str(error)
     return ""
 
 
-def _open(shard: Shard) -> pq.ParquetFile:
-    try:
-        data = read_file(shard.path, LARGEST)
-    except OSError as error:
-        raise HarnessError(
-            f"cannot read {shard.path}: {error.strerror or error}", repair_hint(shard.path.parent)
-        ) from error
-    if _digest(data) != shard.digest:
-        raise HarnessError(
-            f"{shard.path} is damaged: its bytes do not match the digest in its name",
-            repair_hint(shard.path.parent),
-        )
-    try:
-        return _parsed(shard, data)
-    except _NoShard as error:
-        raise _refused(shard, error) from error
-
-
 class _NoShard(Exception):
-    """Bytes that match their digest and are no shard all the same; the message says why."""
+    """Bytes that are no shard, whether or not they match their digest; the message says why."""
 
 
-def _refused(shard: Shard, error: _NoShard) -> HarnessError:
-    return HarnessError(f"{shard.path} is damaged: {error}", repair_hint(shard.path.parent))
+def _opened(shard: Shard) -> pq.ParquetFile:
+    """Open a shard; what its bytes unpack to is held to bounds before any of it is.
 
-
-def _parsed(shard: Shard, data: bytes) -> pq.ParquetFile:
-    """Open a shard's bytes; what they unpack to is held to bounds before any of it is."""
+    Raises:
+        OSError: It cannot be read.
+    """
+    data = read_file(shard.path, LARGEST)
+    if _digest(data) != shard.digest:
+        raise _NoShard("its bytes do not match the digest in its name")
     try:
         file = pq.ParquetFile(
             pa.BufferReader(data),
@@ -369,9 +350,7 @@ def _parsed(shard: Shard, data: bytes) -> pq.ParquetFile:
     return file
 
 
-def _batches(
-    file: pq.ParquetFile, columns: Sequence[str] | None, rows: int = BATCH_ROWS
-) -> Iterator[pa.RecordBatch]:
+def _batches(file: pq.ParquetFile, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     """Yield a shard's rows, at most `LARGEST_UNPACKED` bytes of them in all.
 
     A page of a few bytes may stand for a value of megabytes, repeated in every row. So batches are
@@ -382,7 +361,7 @@ def _batches(
     longest = max((chunk.total_uncompressed_size for chunk in chunks), default=1)
     if longest > LARGEST_UNPACKED:
         raise _NoShard(f"it unpacks to more than {LARGEST_UNPACKED} bytes")
-    size, total = max(1, min(rows, BATCH_BYTES // max(1, longest))), 0
+    size, total = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, longest))), 0
     try:
         for batch in file.iter_batches(size, columns=columns):
             total += batch.nbytes

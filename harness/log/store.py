@@ -152,13 +152,7 @@ def read(
     columns: Sequence[str] | None = None,
     where: pc.Expression | None = None,
 ) -> pa.Table:
-    """The rows of a table, in shard order.
-
-    Args:
-        folder: The log.
-        table: Which table.
-        columns: Only these, in this order; all by default.
-        where: Only the rows for which this holds; of columns that are asked for.
+    """The rows of a table in a log's folder, in shard order; the rest is as of `shards.read`.
 
     Raises:
         HarnessError: A shard is missing, damaged, or of a newer schema.

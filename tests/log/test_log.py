@@ -167,7 +167,7 @@ def test_shards_that_partly_overlap_are_named_and_double_nothing(
     with pytest.raises(HarnessError, match=says):
         store.LogWriter(tmp_path)
     found = shards.survey(tmp_path, "candidates")
-    assert [s.path for s in found.overlaps] == [shard] and not found.gaps and not found.rivals
+    assert [s.path for s in found.rivals] == [shard] and not found.gaps
 
 
 def test_a_file_that_is_no_shard_is_named(tmp_path: Path) -> None:
