@@ -40,8 +40,8 @@ Values = Mapping[str, float]
 class Tracker(Protocol):
     """A sink of numbers. Whatever it raises ends its part, and not the run's."""
 
-    def start(self, manifest: Manifest) -> None:
-        """Begin, or go on with, the record of the run that the manifest is of."""
+    def start(self, manifest: Manifest, folder: RunFolder) -> None:
+        """Begin, or go on with, the record of the run that is in a folder."""
 
     def log(self, step: int, values: Values) -> None:
         """Take the numbers at a step: how many searches have ended."""
@@ -53,16 +53,11 @@ class Tracker(Protocol):
 class TensorBoard:
     """Event files beside the run's folder, under `tensorboard/` (package tensorboard)."""
 
-    package = "tensorboard"
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._path = folder.path
-
-    def start(self, manifest: Manifest) -> None:
+    def start(self, manifest: Manifest, folder: RunFolder) -> None:
         """Open the event file."""
         from torch.utils.tensorboard import SummaryWriter
 
-        local = self._path if isinstance(self._path, Path) else Path("results", manifest.run)
+        local = folder.path if isinstance(folder.path, Path) else Path("results", manifest.run)
         place = local.parent / "tensorboard" / local.name
         self._writer = SummaryWriter(str(place))
         rows = "".join(f"    {name} = {value}\n" for name, value in described(manifest).items())
@@ -82,19 +77,14 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of the same id at Weights & Biases (package wandb; `WANDB_PROJECT` and its like)."""
 
-    package = "wandb"
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._name = folder.path.name
-
-    def start(self, manifest: Manifest) -> None:
+    def start(self, manifest: Manifest, folder: RunFolder) -> None:
         """Begin or resume it."""
         import wandb
 
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=manifest.run,
-            name=self._name,
+            name=folder.path.name,
             resume="allow",
             config=described(manifest),
             notes=bundled.label(manifest.config),
@@ -113,12 +103,7 @@ class WeightsAndBiases:
 class MLflow:
     """A run in MLflow, found again by its id (package mlflow; `MLFLOW_TRACKING_URI`)."""
 
-    package = "mlflow"
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._name = folder.path.name
-
-    def start(self, manifest: Manifest) -> None:
+    def start(self, manifest: Manifest, folder: RunFolder) -> None:
         """Begin or resume it."""
         from mlflow import MlflowClient
 
@@ -132,7 +117,7 @@ class MLflow:
             client.update_run(self._id, status="RUNNING")
             return
         tags = {"harness.run": manifest.run, "mlflow.note.content": bundled.label(manifest.config)}
-        self._id = client.create_run(experiment, run_name=self._name, tags=tags).info.run_id
+        self._id = client.create_run(experiment, run_name=folder.path.name, tags=tags).info.run_id
         for key, value in described(manifest).items():
             client.log_param(self._id, key, value[:500])
 
@@ -146,11 +131,12 @@ class MLflow:
         self._client.set_terminated(self._id)
 
 
-TRACKERS: Mapping[str, Callable[[RunFolder], Tracker]] = {
+TRACKERS: Mapping[str, Callable[[], Tracker]] = {
     "wandb": WeightsAndBiases,
     "mlflow": MLflow,
     "tensorboard": TensorBoard,
 }
+"""By the name of the package that each needs."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -160,12 +146,11 @@ def check_trackers(names: Sequence[str]) -> None:
         UsageError: It is not.
     """
     for name in names:
-        package: str = TRACKERS[name].package  # type: ignore[attr-defined]
-        spec = find_spec(package)
+        spec = find_spec(name)
         if spec is None or spec.origin is None:  # a mere folder of that name, such as its files
             raise UsageError(
-                f"--track {name} needs the package {package}, which is not installed",
-                f"pip install {package}, or leave --track out; no run needs one",
+                f"--track {name} needs the package {name}, which is not installed",
+                f"pip install {name}, or leave --track out; no run needs one",
             )
 
 
@@ -193,7 +178,7 @@ def tracking(
     a tracker that fails.
     """
     with ExitStack() as stack:
-        feeds = [_Feed(name, TRACKERS[name](folder), folder, warn) for name in names]
+        feeds = [_Feed(name, TRACKERS[name](), folder, warn) for name in names]
         for feed in feeds:
             stack.callback(feed.close)
 
@@ -252,7 +237,7 @@ class _Feed:
 
     def _work(self) -> None:
         try:
-            self._tracker.start(Manifest.read(self._folder.manifest))
+            self._tracker.start(Manifest.read(self._folder.manifest), self._folder)
             while (step := self._steps.get()) is not None:
                 self._tracker.log(*step)
             self._tracker.finish()

@@ -151,10 +151,7 @@ def test_what_it_cannot_keep_up_with_is_dropped(monkeypatch: pytest.MonkeyPatch)
 
 
 class Slow:
-    def __init__(self, folder: object) -> None:
-        pass
-
-    def start(self, manifest: object) -> None:
+    def start(self, manifest: object, folder: object) -> None:
         time.sleep(5)
 
 

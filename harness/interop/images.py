@@ -69,8 +69,8 @@ class Picture:
     """One image file, read.
 
     Attributes:
-        encoded: PNG or JPEG that decodes to exactly these pixels: the file's own bytes where
-            nothing had to be done to them and they are PNG.
+        encoded: PNG that decodes to exactly these pixels: the file's own bytes where nothing had
+            to be done to them and they are PNG.
         source: SHA-256 of the file's bytes, in hex.
     """
 

@@ -22,10 +22,9 @@ from harness.config import RECORDED_IMAGES, RECORDED_JUDGE, RECORDED_SCORER, Plu
 from harness.engine.launch import Execution, work
 from harness.engine.sources import Known, Source
 from harness.errors import UsageError
-from harness.interop.images import BadImage, Picture, read
+from harness.interop.images import BadImage, read
 from harness.interop.layout import hub_store
 from harness.interop.reflect_dit import Attempt, Chain, Output, read_output
-from harness.log import images as encoded
 from harness.log.run_folder import RunFolder
 from harness.models.suites import ModelSpec
 from harness.plan import Plan
@@ -34,7 +33,6 @@ from harness.seeds import digest, recorded_id
 from strategies.recorded import Recorded
 
 SUITE = "reflect-dit-script"
-_PNG = b"\x89PNG"
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,7 @@ class ScriptOutput(Source):
         if attempt is not None and self._keep_images:
             try:
                 picture = read(attempt.image, self._store)
-                known.image, known.png = picture.digest, _png(picture)
+                known.image, known.png = picture.digest, picture.encoded
                 self.sizes.add((picture.height, picture.width))
             except BadImage as error:  # its verdict stands
                 problems.append(error.message)
@@ -228,9 +226,3 @@ def _score(chain: Chain, attempt: Attempt) -> tuple[Score | None, str]:
     if chain.refusal or attempt.score is None:
         return None, chain.refusal or attempt.unscored
     return attempt.score, ""
-
-
-def _png(picture: Picture) -> bytes:
-    if picture.encoded.startswith(_PNG):
-        return picture.encoded
-    return encoded.encode(encoded.decode(picture.encoded))

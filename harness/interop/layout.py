@@ -96,20 +96,25 @@ def listed(root: Path) -> list[Path]:
         raise _unreadable(root, error) from error
 
 
-def read_prompt(folder: Path, validate: Validate, *, nan_is_null: bool = False) -> Prompt:
+def read_prompt(
+    folder: Path, validate: Validate, *, nan_is_null: bool = False
+) -> tuple[Prompt, str]:
     """Read a prompt from its folder's metadata, whose row must pass `validate`.
 
     NaN, which programs write for empty cells of a table, may be read as null.
 
-    Raises:
-        UsageError: The file is missing or is no good; the message names file, line and key.
+    Returns:
+        The prompt, and why its metadata is refused, naming file, line and key; "" if it is not.
     """
-    row, line = read_row(folder, nan_is_null=nan_is_null)
+    try:
+        row, line = read_row(folder, nan_is_null=nan_is_null)
+    except UsageError as error:
+        return _readable(folder), error.message
     try:
         metadata = validate(row)
     except UsageError as error:
-        raise UsageError(f"{folder / METADATA}, line {line}: {error.message}", error.hint) from None
-    return Prompt(folder.name, metadata["prompt"], metadata.get("tag", ""), metadata)
+        return _readable(folder), f"{folder / METADATA}, line {line}: {error.message}"
+    return Prompt(folder.name, metadata["prompt"], metadata.get("tag", ""), metadata), ""
 
 
 def read_row(folder: Path, *, nan_is_null: bool = False) -> tuple[Any, int]:
@@ -148,7 +153,7 @@ def has_text(row: Any) -> Mapping[str, Any]:
     return {key: value for key, value in row.items() if key != "tag" or value is not None}
 
 
-def readable_prompt(folder: Path) -> Prompt:
+def _readable(folder: Path) -> Prompt:
     """Return what can be said of a prompt whose metadata is refused: its tag, if that is one."""
     try:
         row, _ = read_row(folder, nan_is_null=True)
@@ -265,12 +270,7 @@ def _read_folder(path: Path, validate: Validate) -> PromptFolder:
         # As officially, every PNG counts ("0.png" and "0000.png" both), and no JPEG beside one.
         stands = file.suffix.lower() == ".png" or number not in png
         (images if stands else beside).append(file)
-    refusal = ""
-    try:
-        prompt = read_prompt(path, validate)
-    except UsageError as error:
-        refusal = error.message
-        prompt = readable_prompt(path)
+    prompt, refusal = read_prompt(path, validate)
     return PromptFolder(
         path, prompt, tuple(images), refusal, tuple(file.name for file in beside), tuple(others)
     )

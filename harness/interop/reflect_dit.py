@@ -37,7 +37,6 @@ from harness.interop.layout import (
     numbered_folders,
     read_prompt,
     read_row,
-    readable_prompt,
 )
 from harness.records import Prompt, Score, Verdict
 from harness.text import parse_json, read_text
@@ -123,11 +122,7 @@ def read_output(root: Path) -> Output:
     validate = metadata.validated if geneval else has_text
     chains = []
     for path in paths:
-        refusal = ""
-        try:
-            prompt = read_prompt(path, validate, nan_is_null=not geneval)
-        except UsageError as error:
-            prompt, refusal = readable_prompt(path), error.message
+        prompt, refusal = read_prompt(path, validate, nan_is_null=not geneval)
         attempts, problems = _attempts(path, root)
         chains.append(Chain(path.name, prompt, 0, attempts, refusal, problems))
     refusals = [chain.refusal for chain in chains if chain.refusal]
