@@ -49,9 +49,13 @@ class Resolver:
     @classmethod
     def of(cls, config: RunConfig, factory: Any = None) -> Resolver:
         """Return a run's resolver; without its generator's class batches have the usual shapes."""
-        spec = config.generator
+        spec, prefix = config.generator, f"{Role.GENERATOR}."
+        of_role = {k: v for k, v in config.digests.items() if k.startswith(prefix)}
+        own = {name.removeprefix(prefix): value for name, value in of_role.items()}
         rows = config.batch_rows or (spec.batch_size,)
-        names = {size: generator_identity(config, size) for size in rows}
+        # A draw is the same whether its rows are one of a ladder's sizes or the run's only one.
+        sized = {size: spec.model_copy(update={"batch_size": size}) for size in rows}
+        names = {size: identity(each, own) for size, each in sized.items()}
         return cls(names, config.seed, spec.settings, shape_of(factory), rows)
 
     def shape(self, request: Request[Any]) -> Hashable:
@@ -126,19 +130,3 @@ def question_seed(run_seed: int, prompt: Prompt, replicate: int, question: Quest
 def judge_seed(draw_id: str) -> int:
     """Return the seed of a judge that samples its answer about a draw."""
     return int(draw_id[:15], 16)
-
-
-def generator_identity(config: RunConfig, rows: int | None = None) -> str:
-    """Return the identity of a config's generator, part of every draw's.
-
-    For a batch of so many rows, or the config's batch size: a draw is the same whether this was
-    one of a ladder's sizes or the run's only one.
-    """
-    prefix = f"{Role.GENERATOR}."
-    own = {
-        name.removeprefix(prefix): value
-        for name, value in config.digests.items()
-        if name.startswith(prefix)
-    }
-    size = config.generator.batch_size if rows is None else rows
-    return identity(config.generator.model_copy(update={"batch_size": size}), own)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.config import differences, read_config
 from harness.errors import HarnessError, UsageError
-from harness.identity import generator_identity
+from harness.identity import Resolver
 from harness.models.suites import load_suite
 from harness.plan import Ask, override, plan, replan
 from harness.prompts import select_prompts
@@ -83,12 +83,15 @@ def test_where_a_checkpoint_lies_does_not_count_but_its_content_does(
     (tmp_path / "elsewhere").mkdir()
     moved, _ = make_stub_suite(tmp_path / "elsewhere")
     one, two = stub_plan(suite), stub_plan(moved)
-    names = [generator_identity(each.config) for each in (one, two)]
+    names = [Resolver.of(each.config).generators for each in (one, two)]
     assert one.config.generator.checkpoints != two.config.generator.checkpoints
     assert one.config.digest == two.config.digest and names[0] == names[1]
     (tmp_path / "elsewhere" / "faults" / "config.json").write_text('{"other": 1}')
     three = stub_plan(moved)
-    assert three.config.digest != one.config.digest and generator_identity(three.config) != names[0]
+    assert (
+        three.config.digest != one.config.digest
+        and Resolver.of(three.config).generators != names[0]
+    )
 
 
 @pytest.mark.usefixtures("import_stubs")

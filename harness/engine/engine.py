@@ -159,7 +159,7 @@ class Engine:
     def _advance(self, touched: Sequence[Pending]) -> None:
         """Tell searches what was answered; open others while batches lack draws."""
         for pending in touched:
-            if pending.is_answered and not pending.is_sent:
+            if pending.known.is_answered and not pending.is_sent:
                 self._ask(pending.open, pending.open.search.answer(self._deliver(pending)))
             elif pending.open.is_done:
                 self._close(pending.open)
@@ -197,7 +197,7 @@ class Engine:
         pending: Pending = (
             self._draw(open, item) if isinstance(item, Draw) else self._question(open, item)
         )
-        return self._deliver(pending) if pending.is_answered else None
+        return self._deliver(pending) if pending.known.is_answered else None
 
     def _question(self, open: OpenSearch, question: Question) -> PendingQuestion:
         search = open.search

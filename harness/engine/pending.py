@@ -81,11 +81,6 @@ class Pending:
             case metrics:
                 known.metrics = metrics
 
-    @property
-    def is_answered(self) -> bool:
-        """True if its search can be sent the answer."""
-        raise NotImplementedError
-
     def answer(self) -> Candidate | Reply:
         """Return what the strategy is told."""
         raise NotImplementedError
@@ -111,11 +106,6 @@ class PendingDraw(Pending):
     draw: Draw
     request: Request[Any]
 
-    @property
-    def is_answered(self) -> bool:
-        """True if its search can be sent the answer."""
-        return self.known.is_judged
-
     def answer(self) -> Candidate:
         """Return what the strategy is told: no score or metric, nor a failure of these."""
         known = self.known
@@ -128,11 +118,6 @@ class PendingQuestion(Pending):
     """A question on its way to the judge."""
 
     question: Question
-
-    @property
-    def is_answered(self) -> bool:
-        """True if its search can be sent the answer."""
-        return self.known.reply is not None or Role.JUDGE in self.known.errors
 
     def answer(self) -> Reply:
         """Return what the strategy is told."""

@@ -49,10 +49,10 @@ class Known:
     unknown: tuple[str, ...] = ()
 
     @property
-    def is_judged(self) -> bool:
-        """True if the strategy can be told: there is a verdict, or there will be none."""
+    def is_answered(self) -> bool:
+        """True if the strategy can be told: verdict or reply is there, or there will be none."""
         failed = Role.GENERATOR in self.errors or Role.JUDGE in self.errors
-        return failed or self.verdict is not None
+        return failed or self.verdict is not None or self.reply is not None
 
     def lacks(self, role: Role) -> bool:
         """Return whether the judge, the scorer or the metrics have yet to look at the image."""

@@ -99,6 +99,14 @@ def verify(png: bytes, digest: str) -> str:
     return "" if actual == digest else f"its pixels are others; their digest is {actual}"
 
 
+def fault(path: Location, digest: str) -> str:
+    """Return what is wrong with an image's file, which is no link; "" if nothing is."""
+    try:
+        return verify(read_file(path, MAX_BYTES), digest)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+
+
 def image_path(folder: Location, digest: str) -> Location:
     """Return the path of an image of this pixel digest in an `images` folder."""
     return folder / digest[:2] / f"{digest}.png"

@@ -39,6 +39,8 @@ Answer = TypeVar("Answer")
 class RemotePath:
     """An object of a store, or all objects below a prefix. Spelled like `pathlib.Path`.
 
+    All that asks the store raises `HarnessError` where it cannot be reached, or refuses.
+
     Attributes:
         key: Bucket and key, without slashes at its ends.
         query: What follows the `?` in its URI, or "".
@@ -127,7 +129,6 @@ class RemotePath:
 
         Raises:
             FileNotFoundError: It is not there.
-            HarnessError: The store cannot be reached, or refuses.
         """
         return self.read_tagged()[0]
 
@@ -137,7 +138,6 @@ class RemotePath:
         Raises:
             FileNotFoundError: It is not there.
             OSError: It is larger.
-            HarnessError: The store cannot be reached, or refuses.
         """
 
         def read() -> tuple[bytes, str]:
@@ -154,11 +154,7 @@ class RemotePath:
         return self.read_bytes().decode(encoding)
 
     def write_bytes(self, data: bytes) -> None:
-        """Make or replace the object; readers see the old one or the new one.
-
-        Raises:
-            HarnessError: The store cannot be reached, or refuses.
-        """
+        """Make or replace the object; readers see the old one or the new one."""
         self._put(data, "overwrite")
 
     def create(self, data: bytes) -> str | None:
@@ -166,9 +162,6 @@ class RemotePath:
 
         Returns:
             Its tag. None: there is one already, which may be this one if an answer was lost.
-
-        Raises:
-            HarnessError: The store cannot be reached, or refuses.
         """
         return self._put(data, "create")
 
@@ -177,9 +170,6 @@ class RemotePath:
 
         Returns:
             Its new tag. None: it is gone or another, which may be this one if an answer was lost.
-
-        Raises:
-            HarnessError: The store cannot be reached, or refuses.
         """
         return self._put(data, {"e_tag": tag})
 

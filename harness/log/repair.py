@@ -20,8 +20,8 @@ from typing import Any
 import pyarrow as pa
 
 from harness.log import shards, store
-from harness.log.files import make_folder, move, read_file
-from harness.log.images import MAX_BYTES, image_path, verify
+from harness.log.files import make_folder, move
+from harness.log.images import fault, image_path
 from harness.log.integrity import find_defects
 from harness.log.location import Location
 from harness.log.lock import exclusive
@@ -158,7 +158,7 @@ class _Repair:
                 lost.add(_draw(row))
                 if search not in reopened:
                     missing.append(str(path))
-            elif what := _wrong(path, digest):
+            elif what := fault(path, digest):
                 lost.add(_draw(row))
                 wrong[digest] = f"{path} is damaged: {what}"
                 self._move(path)
@@ -193,13 +193,6 @@ class _Repair:
         make_folder(self.aside)
         move(path, self.aside)
         self.moved.append(path.name)
-
-
-def _wrong(path: Location, digest: str) -> str:
-    try:
-        return verify(read_file(path, MAX_BYTES), digest)
-    except OSError as error:
-        return f"it cannot be read: {error.strerror or error}"
 
 
 def _light(rows: pa.Table, *more: str) -> list[dict[str, Any]]:

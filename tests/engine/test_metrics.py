@@ -16,7 +16,7 @@ from harness.config import read_config
 from harness.engine.launch import totals
 from harness.engine.progress import Progress
 from harness.errors import UsageError
-from harness.identity import generator_identity
+from harness.identity import Resolver
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.schema import reused_from
@@ -72,7 +72,8 @@ def test_a_metric_belongs_to_the_run_and_to_no_draw(suite: Path) -> None:
     plain, one, two = stub_plan(suite), measuring(suite), measuring(suite, OTHER, METRIC)
     assert len({ready.config.run for ready in (plain, one, two)}) == 3
     assert measuring(suite, METRIC, OTHER).config == two.config
-    assert len({generator_identity(ready.config) for ready in (plain, one, two)}) == 1
+    names = [Resolver.of(ready.config).generators for ready in (plain, one, two)]
+    assert names[0] == names[1] == names[2]
     assert f"metric.{METRIC}.faults" in one.config.digests
     dumped = one.config.model_dump(mode="json")
     with import_paths(allowed=True):

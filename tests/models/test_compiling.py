@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from harness.errors import HarnessError, UsageError
-from harness.identity import generator_identity
+from harness.identity import Resolver
 from harness.models import compiling
 from harness.models.compiling import compile_blocks, repeated
 from harness.models.sana import SanaGenerator
@@ -71,7 +71,7 @@ def test_without_a_compiler_nothing_is_loaded_in_vain(monkeypatch: pytest.Monkey
 def test_compiled_is_part_of_the_identity_and_absent_from_configs_without() -> None:
     usual, compiled = plan(Ask(limit=1)).config, plan(Ask(limit=1, compile=True)).config
     assert compiled.digest != usual.digest
-    assert generator_identity(compiled) != generator_identity(usual)
+    assert Resolver.of(compiled).generators != Resolver.of(usual).generators
     assert "compile" not in usual.model_dump(mode="json")["generator"]
     assert compiled.model_dump(mode="json")["generator"]["compile"] is True
     assert "compile" not in compiled.model_dump(mode="json")["judge"]

@@ -13,11 +13,9 @@ from pathlib import Path
 from harness.audit.audited_run import AuditedRun
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.log.files import is_leftover
-from harness.log.images import image_path, verify
+from harness.log.images import fault, image_path
 from harness.log.location import local
 from harness.log.manifest import FINISHED
-
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def check(run: AuditedRun) -> Result:
@@ -59,11 +57,7 @@ def _wrong(path: Path, digest: str) -> str:
     """Return the fault of an image; "" if it has none."""
     if path.is_symlink() or not path.is_file():
         return "it is no file of the run's own"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return f"it cannot be read: {error.strerror or error}"
-    return verify(data, digest) or ("" if data.startswith(_PNG) else "it is no PNG")
+    return fault(path, digest)
 
 
 def _surplus(run: AuditedRun) -> str:
