@@ -139,12 +139,7 @@ class QuestionBenchmark(Benchmark):
         """Load the vision-language model."""
         from benchmarks.vqa.loading import load_reader
 
-        return load_reader(
-            loading.checkpoints[VLM],
-            loading,
-            questions=settings["questions"],
-            resize=settings["resize"],
-        )
+        return load_reader(loading, questions=settings["questions"], resize=settings["resize"])
 
 
 class QuestionScorer:

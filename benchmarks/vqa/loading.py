@@ -14,9 +14,9 @@ import numpy as np
 
 from benchmarks.geneval.self_test import ANSWERS, FOLDER, known_image, read_known
 from benchmarks.vqa.asking import ENOUGH, Asked
+from benchmarks.vqa.base import VLM
 from benchmarks.vqa.reader import Reader
 from harness.errors import HarnessError, shortened
-from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
 from harness.models.vlm_loading import Resize, load_vlm
 from harness.records import Loading
@@ -27,12 +27,11 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.05}
 _HINT = "no score of this scorer can be trusted here: try --dtype float32, or another transformers"
 
 
-def load_reader(folder: Path, loading: Loading, *, questions: int, resize: Resize) -> Reader:
+def load_reader(loading: Loading, *, questions: int, resize: Resize) -> Reader:
     """Load a vision-language model with its tokenizer, chat template and image processor.
 
     Args:
-        folder: Where all of it lies.
-        loading: Device, number format and batch size.
+        loading: The checkpoint `VLM` is a folder with all of it.
         questions: Questions that are answered together.
         resize: Whose resampling images get.
 
@@ -40,12 +39,10 @@ def load_reader(folder: Path, loading: Loading, *, questions: int, resize: Resiz
         HarnessError: A file is missing or damaged, the model is of another family, or it answers
             otherwise than it must.
     """
-    place = prepare(loading.device)
-    dtype = resolve_dtype(loading.dtype, loading.device)
-    model, processor = load_vlm(folder, folder, dtype, resize=resize)
-    reader = Reader(model.to(place), processor, batch_size=loading.batch_size, questions=questions)
-    check_cache(reader, TOLERANCE[dtype])
-    check_known(reader, folder)
+    model, processor = load_vlm(loading, part=VLM, resize=resize)
+    reader = Reader(model, processor, batch_size=loading.batch_size, questions=questions)
+    check_cache(reader, TOLERANCE[resolve_dtype(loading.dtype, loading.device)])
+    check_known(reader, loading.checkpoints[VLM])
     return reader
 
 

@@ -85,9 +85,8 @@ class Reader:
     ) -> list[tuple[list[FirstToken], Cost]]:
         """Answer the questions of each image, in order.
 
-        Tokens are those of the image, once, and of each question. FLOPs are two per weight and
-        token or patch, without attention's own products and without padding, as for the judge
-        (`harness.models.judges.vlm`).
+        Tokens are those of the image, once, and of each question. FLOPs are those of
+        `harness.models.vlm_loading.Weights`, without padding.
 
         Raises:
             HarnessError: A question is too long or holds a token of images, or an output is not
@@ -258,9 +257,7 @@ class Reader:
     def _cost(self, row: _Row) -> Cost:
         read = len(row.prefix) + sum(map(len, row.suffixes))
         patches = len(row.inputs["pixel_values"])
-        weights = self._weights
-        flops = weights.vision * patches + weights.language * read
-        return Cost(flops=2.0 * (flops + weights.head * len(row.suffixes)), tokens=read)
+        return Cost(flops=self._weights.flops(patches, read, len(row.suffixes)), tokens=read)
 
 
 def first_token(tokenizer: Any, distribution: Tensor, asked: Asked) -> FirstToken:

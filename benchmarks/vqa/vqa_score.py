@@ -10,8 +10,6 @@ from benchmarks.base import Benchmark
 from benchmarks.vqa.asking import Asked, check_backend
 from harness import options
 from harness.errors import UsageError
-from harness.models.devices import prepare
-from harness.models.dtypes import resolve_dtype
 from harness.records import Cost, Loading, Look, Setting
 
 if TYPE_CHECKING:
@@ -77,14 +75,11 @@ class VQAScore:
         from benchmarks.vqa.whole import WholeReader
         from harness.models.vlm_loading import QWEN, load_vlm
 
-        place = prepare(loading.device)
-        folder = loading.checkpoints["model"]
-        dtype = resolve_dtype(loading.dtype, loading.device)
-        model, processor = load_vlm(folder, loading.checkpoints.get("processor", folder), dtype)
+        model, processor = load_vlm(loading)
         if model.config.model_type not in QWEN:
-            return cls(WholeReader(model.to(place), processor), built.question)
+            return cls(WholeReader(model, processor), built.question)
         size = loading.batch_size
-        reader = Reader(model.to(place), processor, batch_size=size, questions=size)
+        reader = Reader(model, processor, batch_size=size, questions=size)
         return cls(reader, built.question)
 
     def measure(self, looks: Sequence[Look]) -> list[tuple[float, Cost]]:

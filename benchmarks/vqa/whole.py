@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.vqa.asking import Asked, FirstToken
 from benchmarks.vqa.reader import first_token, penalised, repetition_penalty
-from harness.models.vlm_loading import check_finite, stack
+from harness.models.vlm_loading import chat_inputs, check_finite, stack
 from harness.records import Cost, Image
 
 
@@ -43,20 +43,9 @@ class WholeReader:
 
     def _answer(self, image: Image, asked: Asked) -> tuple[FirstToken, int]:
         import torch
-        from PIL import Image as Pillow
 
-        content = [
-            {"type": "image", "image": Pillow.fromarray(image)},
-            {"type": "text", "text": asked.message},
-        ]
-        inputs = self.processor.apply_chat_template(
-            [[{"role": "user", "content": content}]],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
-        batch = stack([dict(inputs)], self.model.device, self.model.dtype)
+        inputs = chat_inputs(self.processor, asked.message, [image])
+        batch = stack([inputs], self.model.device, self.model.dtype)
         with torch.no_grad():
             logits = self.model(**batch, logits_to_keep=1, use_cache=False).logits[:, -1].float()
         check_finite(logits)

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness.errors import BadAnswer, Failure
 from harness.models.checkpoints import require
+from harness.models.devices import prepare
+from harness.models.dtypes import resolve_dtype
 from harness.models.loading import explained, load_strictly, quiet
 from harness.models.remote_code import is_trusted
+from harness.records import Image, Loading
 
 if TYPE_CHECKING:
     import torch
@@ -32,24 +35,29 @@ Resize = Literal["torchvision", "pillow"]
 
 
 def load_vlm(
-    model_folder: Path, processor_folder: Path, dtype: str, *, resize: Resize = "pillow"
+    loading: Loading, *, part: str = "model", resize: Resize = "pillow"
 ) -> tuple[Any, Any]:
-    """Load an image-text-to-text model of transformers and its processor, on the CPU.
+    """Load an image-text-to-text model of transformers and its processor.
 
     Args:
-        model_folder: The model's.
-        processor_folder: Its tokenizer, chat template and image processor; may be the same.
-        dtype: Number format, by torch's name.
+        loading: The checkpoint `part` is the model; `processor` the folder of its tokenizer, chat
+            template and image processor, if not the same.
+        part: See `loading`.
         resize: Of images; families other than `QWEN` have their own way.
 
     Raises:
+        UsageError: No such device.
         HarnessError: A file is missing or damaged, or weights do not fit the model.
     """
     from transformers import AutoModelForImageTextToText
 
-    require(model_folder, ["config.json", "model.safetensors"])
-    model = load_strictly(AutoModelForImageTextToText, model_folder, dtype=dtype)
-    return model, load_processor(processor_folder, model.config.model_type, resize=resize)
+    place = prepare(loading.device)
+    folder = loading.checkpoints[part]
+    require(folder, ["config.json", "model.safetensors"])
+    dtype = resolve_dtype(loading.dtype, loading.device)
+    model = load_strictly(AutoModelForImageTextToText, folder, dtype=dtype).to(place)
+    words = loading.checkpoints.get("processor", folder)
+    return model, load_processor(words, model.config.model_type, resize=resize)
 
 
 class Weights(NamedTuple):
@@ -64,6 +72,14 @@ class Weights(NamedTuple):
     vision: int
     language: int
     head: int
+
+    def flops(self, patches: int, tokens: int, predicted: int) -> float:
+        """Return two FLOPs per weight and patch, token read or written, or token predicted.
+
+        Source: Kaplan et al., arXiv 2001.08361, section 2.1. Attention's own products, a few
+        percent, are left out.
+        """
+        return 2.0 * (self.vision * patches + self.language * tokens + self.head * predicted)
 
 
 def count_weights(model: Any) -> Weights:
@@ -154,6 +170,29 @@ def _image_processor(resize: Resize) -> Any:
             )[0].numpy()
 
     return TorchResizing
+
+
+def chat(text: str, images: Sequence[Image]) -> list[dict[str, Any]]:
+    """Return a question behind its images as a chat, for a processor's template."""
+    from PIL import Image as Pillow
+
+    content: list[dict[str, Any]] = [
+        *({"type": "image", "image": Pillow.fromarray(image)} for image in images),
+        {"type": "text", "text": text},
+    ]
+    return [{"role": "user", "content": content}]
+
+
+def chat_inputs(processor: Any, text: str, images: Sequence[Image]) -> Inputs:
+    """Return the inputs of a model that is to answer a question about images, one row."""
+    inputs = processor.apply_chat_template(
+        [chat(text, images)],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    return dict(inputs)
 
 
 def pad(inputs: Mapping[str, torch.Tensor], length: int, pad_token: int) -> Inputs:

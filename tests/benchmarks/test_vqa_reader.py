@@ -18,7 +18,7 @@ from benchmarks.vqa.asking import Asked, FirstToken
 from benchmarks.vqa.reader import LENGTH_STEP, MAX_TOKENS, Reader
 from harness.errors import BadAnswer, HarnessError
 from harness.models.vlm_loading import load_vlm
-from harness.records import Cost, Image
+from harness.records import Cost, Image, Loading
 from tests.models.tiny_vlm import make_qwen
 from tests.shared import SHARED, needs_shared
 
@@ -26,7 +26,7 @@ FOLDER = SHARED / "geneval2"
 
 
 def load(folder: Path, **options: Any) -> Reader:
-    model, processor = load_vlm(folder, folder, "float32", resize="torchvision")
+    model, processor = load_vlm(Loading({"model": folder}), resize="torchvision")
     return Reader(model, processor, **options)
 
 
@@ -152,7 +152,7 @@ def test_equal_first_tokens_are_added_again_unless_mended(reader: Reader) -> Non
 
 
 def test_a_repetition_penalty_applies_and_sampling_settings_do_not(folder: Path) -> None:
-    model, processor = load_vlm(folder, folder, "float32", resize="torchvision")
+    model, processor = load_vlm(Loading({"model": folder}), resize="torchvision")
     asked = [[Asked("the cow", ("cow",))]]
 
     def first() -> FirstToken:
@@ -184,7 +184,7 @@ def test_a_question_without_end_is_refused(reader: Reader) -> None:
 
 
 def test_an_output_that_is_not_finite_is_a_failure(folder: Path) -> None:
-    model, processor = load_vlm(folder, folder, "float32", resize="torchvision")
+    model, processor = load_vlm(Loading({"model": folder}), resize="torchvision")
     with torch.no_grad():
         model.lm_head.weight[0, 0] = float("nan")
     with pytest.raises(BadAnswer, match="NaN"):
@@ -192,7 +192,7 @@ def test_an_output_that_is_not_finite_is_a_failure(folder: Path) -> None:
 
 
 def test_a_model_of_another_family_is_refused(folder: Path) -> None:
-    model, processor = load_vlm(folder, folder, "float32")
+    model, processor = load_vlm(Loading({"model": folder}))
     model.config.model_type = "llava"
     with pytest.raises(HarnessError, match="llava"):
         Reader(model, processor)

@@ -355,7 +355,7 @@ def test_siglip_score_is_the_library_s_own_probability(siglip: Path) -> None:
 
 
 def test_vqa_score_is_the_probability_that_a_whole_pass_gives_to_yes(qwen: Path) -> None:
-    model, processor = load_vlm(qwen, qwen, "float32")
+    model, processor = load_vlm(Loading({"model": qwen}))
     encode = processor.tokenizer.encode
     spelt = ("Yes", "yes", " Yes", " yes")
     first = {encode(spelling, add_special_tokens=False)[0] for spelling in spelt}
@@ -376,7 +376,7 @@ def test_vqa_score_asks_other_families_too(tmp_path: Path) -> None:
     make_llava(tmp_path)
     metric, (one, *others) = load(VQAScore, tmp_path), looks()
     rows = metric.measure([one, *others])
-    model, processor = load_vlm(tmp_path, tmp_path, "float32")
+    model, processor = load_vlm(Loading({"model": tmp_path}))
     for look, (value, cost) in zip([one, *others], rows, strict=True):
         chances, tokens = next_token(model, processor, look, QUESTION)
         # Its few words have none for Yes: all four spellings are the unknown word, counted once.

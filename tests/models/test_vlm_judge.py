@@ -20,8 +20,9 @@ from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models.base import Judge
 from harness.models.judges.vlm import VLMJudge, feedback
 from harness.models.judges.vlm_sampler import Sampler, Sampling
-from harness.models.judges.vlm_settings import QUESTION, Asked
+from harness.models.judges.vlm_settings import QUESTION
 from harness.models.judges.vlm_transformers import LENGTH_STEP, TransformersWriter
+from harness.models.vlm_loading import chat_inputs
 from harness.records import Cost, Image, Inquiry, Loading, Prompt, Verdict
 from harness.registry import JUDGES
 from harness.testing.judges import JudgeContract
@@ -59,7 +60,7 @@ def pairs() -> Pairs:
 
 def inputs_of(judge: VLMJudge, text: str, image: Image) -> Any:
     question = judge.settings.question.replace("{prompt}", text)
-    return writer(judge)._inputs(Asked(question, [image], 0))
+    return chat_inputs(writer(judge).processor, question, [image])
 
 
 def writer(judge: VLMJudge) -> TransformersWriter:

@@ -49,7 +49,7 @@ class LLM:
         self.folder = Path(model)
         self.options = options
         self.asked: list[tuple[Mapping[str, Any], SamplingParams]] = []
-        self.model, self.processor = load_vlm(self.folder, self.folder, "float32")
+        self.model, self.processor = load_vlm(Loading({"model": self.folder}))
 
     def generate(
         self,

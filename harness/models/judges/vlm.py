@@ -87,9 +87,8 @@ class VLMJudge:
         """
         cls.check(loading.checkpoints, loading.settings, benchmark)
         settings = options.build(VLMSettings, loading.settings, flag="judge setting")
-        processor = loading.checkpoints.get("processor", loading.checkpoints["model"])
-        backend = VLLMWriter if settings.backend == "vllm" else TransformersWriter
-        writer = backend.load(loading, processor, settings)
+        backend: type[Writer] = VLLMWriter if settings.backend == "vllm" else TransformersWriter
+        writer = backend.load(loading, settings)
         return cls(writer, batch_size=loading.batch_size, settings=settings)
 
     def judge(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from itertools import takewhile
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, PositiveInt
 
+from harness.errors import UsageError
 from harness.models.judges.vlm_sampler import Sampling
-from harness.records import Cost, Image
+from harness.records import Cost, Image, Loading
 
 QUESTION = (
     "Please evaluate this generated image based on the following prompt: {prompt}. "
@@ -78,9 +81,41 @@ class Written(NamedTuple):
     cost: Cost
 
 
-class Writer(Protocol):
-    """Runs the model."""
+class Writer(ABC):
+    """Runs the model. Has state: the weights.
 
+    Tokens are what the model read (once for the answer and once for the score) and wrote.
+
+    Args:
+        processor: Of the checkpoint.
+        config: transformers' generation config of the checkpoint.
+        settings: The options.
+
+    Raises:
+        UsageError: The verdict has no token.
+    """
+
+    def __init__(self, processor: Any, config: Any, settings: VLMSettings) -> None:
+        self.processor = processor
+        self.settings = settings
+        self._sampling, self._ends = sampling_of(settings, config, processor.tokenizer)
+        encode = processor.tokenizer.encode
+        self._stem: list[int] = encode(settings.stem, add_special_tokens=False)
+        self._verdict: list[int] = encode(settings.verdict, add_special_tokens=False)
+        if not self._verdict:
+            raise UsageError(f"the judge's verdict {settings.verdict!r} has no token")
+
+    @classmethod
+    @abstractmethod
+    def load(cls, loading: Loading, settings: VLMSettings) -> Self:
+        """Load the model and its processor (see `harness.models.judges.vlm.VLMJudge.load`).
+
+        Raises:
+            UsageError: No such device, a verdict without a token, or a library is not there.
+            HarnessError: A checkpoint is missing, damaged or of another kind of model.
+        """
+
+    @abstractmethod
     def write(self, asked: Sequence[Asked], *, ranked: bool) -> list[Written]:
         """Answer up to a batch of questions.
 
@@ -91,18 +126,19 @@ class Writer(Protocol):
         Raises:
             HarnessError: An output is not finite.
         """
-        ...
 
+    def _answer(self, tokens: Iterable[int]) -> list[int]:
+        """Return the tokens of an answer without what ends it."""
+        return list(takewhile(lambda token: token not in self._ends, tokens))
 
-def messages(asked: Asked) -> list[dict[str, Any]]:
-    """Return a question as a chat, for a processor's template."""
-    from PIL import Image as Pillow
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return str(self.processor.tokenizer.decode(tokens, skip_special_tokens=True))
 
-    content: list[dict[str, Any]] = [
-        *({"type": "image", "image": Pillow.fromarray(image)} for image in asked.images),
-        {"type": "text", "text": asked.text},
-    ]
-    return [{"role": "user", "content": content}]
+    def _counted(self, question: int, answer: int, *, ranked: bool) -> tuple[int, int]:
+        """Return the tokens read and written, given those of a question and of its answer."""
+        led_on = len(self._stem) + len(self._verdict)
+        wrote = min(answer + 1, self.settings.max_new_tokens)  # what ends an answer is a token
+        return question + (question + led_on) * ranked, wrote
 
 
 def sampling_of(settings: VLMSettings, config: Any, tokenizer: Any) -> tuple[Sampling, list[int]]:

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from harness.errors import UsageError
-from harness.models.devices import prepare
-from harness.models.dtypes import resolve_dtype
 from harness.models.judges.vlm_sampler import Sampler
-from harness.models.judges.vlm_settings import Asked, VLMSettings, Written, messages, sampling_of
+from harness.models.judges.vlm_settings import Asked, VLMSettings, Writer, Written
 from harness.models.vlm_loading import (
     Inputs,
+    chat_inputs,
     check_finite,
     count_weights,
     load_vlm,
@@ -35,49 +32,35 @@ class _Row(NamedTuple):
     seed: int
 
 
-class TransformersWriter:
-    """A model on one device (see `harness.models.judges.vlm_settings.Writer`). Has state: weights.
+class TransformersWriter(Writer):
+    """A model on one device.
 
-    Tokens are what the model read (once for the answer and once for the score) and wrote. FLOPs are
-    two per weight and token, of the language model for each token read or written and of the vision
-    model for each patch (Kaplan et al., arXiv 2001.08361, section 2.1); attention's own products, a
-    few percent, are left out, as is all padding.
+    FLOPs are those of `harness.models.vlm_loading.Weights`, without padding.
     """
 
     def __init__(
         self, model: Any, processor: Any, *, batch_size: int, settings: VLMSettings
     ) -> None:
-        self.model = model
-        self.processor = processor
-        self.batch_size = batch_size
-        self.settings = settings
         config = model.generation_config
-        self._sampling, self._ends = sampling_of(settings, config, processor.tokenizer)
+        super().__init__(processor, config, settings)
+        self.model = model
+        self.batch_size = batch_size
         for name in self._sampling._fields:  # it decodes greedily, and has nothing to warn of
             setattr(config, name, None)
         config.do_sample = False
-        self._verdict = self._tokens(settings.verdict)
-        self._stem = self._tokens(settings.stem)
         self._weights = count_weights(model)
-        if not self._verdict:
-            raise UsageError(f"the judge's verdict {settings.verdict!r} has no token")
 
     @classmethod
-    def load(cls, loading: Loading, processor_folder: Path, settings: VLMSettings) -> Self:
-        """Load it onto a device.
-
-        Raises:
-            UsageError: No such device, or a verdict without a token.
-            HarnessError: A checkpoint is missing, damaged or of another kind of model.
-        """
-        place = prepare(loading.device)
-        dtype = resolve_dtype(loading.dtype, loading.device)
-        model, processor = load_vlm(loading.checkpoints["model"], processor_folder, dtype)
-        return cls(model.to(place), processor, batch_size=loading.batch_size, settings=settings)
+    def load(cls, loading: Loading, settings: VLMSettings) -> Self:
+        """Load it onto a device (see `Writer`)."""
+        model, processor = load_vlm(loading)
+        return cls(model, processor, batch_size=loading.batch_size, settings=settings)
 
     def write(self, asked: Sequence[Asked], *, ranked: bool) -> list[Written]:
-        """Answer up to a batch of questions (see `harness.models.judges.vlm_settings.Writer`)."""
-        rows = [_Row(self._inputs(each), each.seed) for each in asked]
+        """Answer up to a batch of questions (see `Writer`)."""
+        rows = [
+            _Row(chat_inputs(self.processor, each.text, each.images), each.seed) for each in asked
+        ]
         answers = self._in_shapes(rows, self._write)
         chances = [0.0] * len(rows)
         if ranked:
@@ -86,16 +69,6 @@ class TransformersWriter:
             Written(self._decode(answer), chance, self._cost(row, len(answer), ranked=ranked))
             for row, answer, chance in zip(rows, answers, chances, strict=True)
         ]
-
-    def _inputs(self, asked: Asked) -> Inputs:
-        inputs = self.processor.apply_chat_template(
-            [messages(asked)],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
-        return dict(inputs)
 
     def _in_shapes(self, rows: Sequence[_Row], run: Any) -> list[Any]:
         """Run rows of one shape together, each shape at the full batch size.
@@ -141,10 +114,7 @@ class TransformersWriter:
                 pad_token_id=self.processor.tokenizer.pad_token_id,
                 logits_processor=LogitsProcessorList([Sampler(self._sampling, seeds)]),
             )[:, batch["input_ids"].shape[1] :].tolist()
-        return [
-            row[: next((i for i, token in enumerate(row) if token in self._ends), len(row))]
-            for row in written
-        ]
+        return [self._answer(row) for row in written]
 
     def _led_on(self, row: _Row) -> _Row:
         """The row with the stem and the verdict for the beginning of its answer."""
@@ -175,16 +145,11 @@ class TransformersWriter:
         probabilities: list[float] = total.exp().tolist()
         return probabilities
 
-    def _cost(self, row: _Row, written: int, *, ranked: bool) -> Cost:
-        wrote = min(written + 1, self.settings.max_new_tokens)  # what ends an answer is a token
-        read = row.inputs["input_ids"].numel() * (1 + ranked)
-        predicted = wrote
-        if ranked:
-            read += len(self._stem) + len(self._verdict)
-            predicted += len(self._verdict) + 1
-        seeing, language, head = self._weights
+    def _cost(self, row: _Row, answer: int, *, ranked: bool) -> Cost:
+        read, wrote = self._counted(row.inputs["input_ids"].numel(), answer, ranked=ranked)
+        predicted = wrote + (len(self._verdict) + 1) * ranked
         patches = self._patches(row.inputs) * (1 + ranked)
-        flops = 2.0 * (seeing * patches + language * (read + wrote) + head * predicted)
+        flops = self._weights.flops(patches, read + wrote, predicted)
         return Cost(flops=flops, tokens=read + wrote)
 
     def _patches(self, inputs: Inputs) -> int:
@@ -193,10 +158,3 @@ class TransformersWriter:
         config = self.model.config
         token = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
         return int((inputs["input_ids"] == token).sum()) if token is not None else 0
-
-    def _tokens(self, words: str) -> list[int]:
-        tokens: list[int] = self.processor.tokenizer.encode(words, add_special_tokens=False)
-        return tokens
-
-    def _decode(self, tokens: Sequence[int]) -> str:
-        return str(self.processor.tokenizer.decode(tokens, skip_special_tokens=True))

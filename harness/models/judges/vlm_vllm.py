@@ -17,43 +17,28 @@ from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models.checkpoints import PICKLED, require
 from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
-from harness.models.judges.vlm_settings import Asked, VLMSettings, Written, messages, sampling_of
+from harness.models.judges.vlm_settings import Asked, VLMSettings, Writer, Written
 from harness.models.loading import explained, read_config
 from harness.models.remote_code import is_trusted
-from harness.models.vlm_loading import load_processor
+from harness.models.vlm_loading import chat, load_processor
 from harness.records import Cost, Loading
 
 MOST_IMAGES = 4
 """Images of a question: vLLM keeps memory for as many."""
 
 
-class VLLMWriter:
-    """vLLM's engine (see `harness.models.judges.vlm_settings.Writer`). Has state: all of it.
-
-    Tokens are counted as by transformers: once read for the answer, once for the score.
-    """
+class VLLMWriter(Writer):
+    """vLLM's engine."""
 
     def __init__(self, engine: Any, config: Any, processor: Any, settings: VLMSettings) -> None:
+        super().__init__(processor, config, settings)
         self.engine = engine
-        self.processor = processor
-        self.settings = settings
         self._place: TemporaryDirectory[str] | None = None
-        self._sampling, self._ends = sampling_of(settings, config, processor.tokenizer)
         self._penalty = float(config.repetition_penalty or 1.0)
-        encode = processor.tokenizer.encode
-        self._verdict = encode(settings.verdict, add_special_tokens=False)
-        self._stem = encode(settings.stem, add_special_tokens=False)
-        if not self._verdict:
-            raise UsageError(f"the judge's verdict {settings.verdict!r} has no token")
 
     @classmethod
-    def load(cls, loading: Loading, processor_folder: Path, settings: VLMSettings) -> Self:
-        """Start the engine.
-
-        Raises:
-            UsageError: vLLM or the GPU is not there.
-            HarnessError: A checkpoint is missing or damaged, or none that vLLM runs.
-        """
+    def load(cls, loading: Loading, settings: VLMSettings) -> Self:
+        """Start the engine on the first GPU (see `Writer`)."""
         from transformers import GenerationConfig
 
         try:
@@ -69,6 +54,7 @@ class VLLMWriter:
                 "say --device cuda, and choose the GPU by CUDA_VISIBLE_DEVICES",
             )
         folder = loading.checkpoints["model"]
+        processor_folder = loading.checkpoints.get("processor", folder)
         require(folder, ["config.json", "model.safetensors"])
         kind = read_config(folder, "a vision-language model").get("model_type")
         processor = load_processor(processor_folder, str(kind))
@@ -94,7 +80,7 @@ class VLLMWriter:
         return writer
 
     def write(self, asked: Sequence[Asked], *, ranked: bool) -> list[Written]:
-        """Answer up to a batch of questions (see `harness.models.judges.vlm_settings.Writer`)."""
+        """Answer up to a batch of questions (see `Writer`)."""
         import vllm
 
         prompts = [self._prompt(each) for each in asked]
@@ -118,12 +104,12 @@ class VLLMWriter:
     def _prompt(self, asked: Asked) -> dict[str, Any]:
         if len(asked.images) > MOST_IMAGES:
             raise HarnessError(f"a question has {len(asked.images)} images, at most {MOST_IMAGES}")
-        chat = messages(asked)
-        text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        turns = chat(asked.text, asked.images)
+        text = self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         tokenizer = self.processor.tokenizer
         begun = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
         prompt = {"prompt_token_ids": tokenizer.encode(text, add_special_tokens=not begun)}
-        images = [part["image"] for part in chat[0]["content"] if part["type"] == "image"]
+        images = [part["image"] for part in turns[0]["content"] if part["type"] == "image"]
         return {**prompt, "multi_modal_data": {"image": images}} if images else prompt
 
     def _generate(self, prompts: Sequence[Any], sampling: Any) -> list[Any]:
@@ -160,13 +146,9 @@ class VLLMWriter:
         return min(math.exp(total), 1.0)
 
     def _written(self, output: Any, chance: float, *, ranked: bool) -> Written:
-        tokens = [int(token) for token in output.outputs[0].token_ids]
-        end = next((i for i, token in enumerate(tokens) if token in self._ends), len(tokens))
-        text = self.processor.tokenizer.decode(tokens[:end], skip_special_tokens=True)
-        read = len(output.prompt_token_ids) * (1 + ranked)
-        led = (len(self._stem) + len(self._verdict)) * ranked
-        wrote = min(end + 1, self.settings.max_new_tokens)
-        return Written(str(text), chance, Cost(flops=None, tokens=read + led + wrote))
+        answer = self._answer(map(int, output.outputs[0].token_ids))
+        counted = self._counted(len(output.prompt_token_ids), len(answer), ranked=ranked)
+        return Written(self._decode(answer), chance, Cost(flops=None, tokens=sum(counted)))
 
 
 def _joined(folder: Path, processor: Path, place: Path) -> Path:
