@@ -20,6 +20,11 @@ from harness.errors import UsageError, did_you_mean
 T = TypeVar("T")
 
 
+@dataclasses.dataclass(frozen=True)
+class NoSettings:
+    """A plug-in without options."""
+
+
 EXAMPLES = {
     "-S": "rounds=3",
     "-B": "path=prompts.jsonl",

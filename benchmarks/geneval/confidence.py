@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.base import Benchmark
@@ -14,11 +13,6 @@ from harness.records import Cost, Loading, Look, Setting
 
 if TYPE_CHECKING:
     from benchmarks.geneval.detectors.base import Detections, Detector
-
-
-@dataclass(frozen=True)
-class ConfidenceSettings:
-    """The metric has no options."""
 
 
 class ObjectConfidence:
@@ -34,7 +28,7 @@ class ObjectConfidence:
 
     main_part: ClassVar[str] = "detector"
     checkpoints: ClassVar[Mapping[str, str]] = {"detector": "mask2former-swin-s-coco"}
-    Settings: ClassVar[type] = ConfidenceSettings
+    Settings: ClassVar[type] = options.NoSettings
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector

@@ -7,7 +7,6 @@ is the one table here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -41,15 +40,11 @@ tests on small random checkpoints; of a pipeline that is not listed nothing is k
 run alone and whole."""
 
 
-@dataclass(frozen=True)
-class PipelineSettings:
-    """No settings: those of a pipeline are the arguments of its call (`settings_for`)."""
-
-
 class DiffusersGenerator(PipelineGenerator):
     """A pipeline of any family, by what its folder says."""
 
-    Settings: ClassVar[type] = PipelineSettings
+    Settings: ClassVar[type] = options.NoSettings
+    """None of its own: those of a pipeline are the arguments of its call (`settings_for`)."""
 
     @classmethod
     def settings_for(cls, references: Mapping[str, str]) -> type:

@@ -11,11 +11,11 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.log.files import write_json
 from harness.models.contents import SUFFIXES, model_files
 from harness.seeds import digest
 from harness.text import expanded
@@ -25,7 +25,6 @@ REMEMBER_FROM = 1 << 20
 
 _SETTLED_SECONDS = 2.0
 _KEY_FIELDS = 5  # beside the path; keys of older programs have fewer, and fall out
-_CHUNK = 1 << 22
 
 
 def folder_digest(folder: Path, *, code: bool = False) -> str:
@@ -75,11 +74,8 @@ def cache_file() -> Path:
 
 
 def _file_digest(path: Path) -> str:
-    hasher = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            hasher.update(chunk)
-    return hasher.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read_cache() -> dict[str, str]:
@@ -98,15 +94,7 @@ def _read_cache() -> dict[str, str]:
 
 def _write_cache(known: dict[str, str]) -> None:
     target = cache_file()
-    temporary = None
     # Not being able to remember costs time, not correctness: a read-only home is no error.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, HarnessError):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump({**_read_cache(), **known}, stream, indent=0, sort_keys=True)
-        os.replace(temporary, target)
-        temporary = None
-    if temporary is not None:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        write_json(target, {**_read_cache(), **known})

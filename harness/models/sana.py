@@ -19,7 +19,7 @@ from harness import options
 from harness.errors import UsageError
 from harness.models.adapters import merge_adapters
 from harness.models.devices import prepare
-from harness.models.diffusers_loading import weightless_pipeline
+from harness.models.diffusers_loading import Steps, weightless_pipeline
 from harness.models.dtypes import resolve_dtype
 from harness.models.pipeline_generator import PipelineGenerator
 from harness.models.sana_loading import REPLACED, component, load_pipeline
@@ -30,7 +30,6 @@ from harness.truncation import Truncation
 MultipleOf32 = Annotated[int, Field(gt=0, le=8192, multiple_of=32)]
 """A side of an image in pixels; the stock pipeline takes multiples of 32."""
 
-Steps = Annotated[int, Field(gt=0, le=10_000)]
 Tokens = Annotated[int, Field(gt=0, le=65536)]
 """Bounded, since a manifest that somebody else wrote may ask for them."""
 

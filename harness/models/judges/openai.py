@@ -130,9 +130,7 @@ class OpenAIJudge:
             UsageError: An unknown setting, a value that it does not take, a URL that is none, a
                 checkpoint, or a key that is not in the environment.
         """
-        built: OpenAISettings = options.build(
-            cls.Settings, settings, flag="-J", title="judge openai"
-        )
+        built = _built(settings)
         if "{prompt}" not in built.question:
             raise UsageError(
                 "the judge's question does not mention {prompt}", "write {prompt} where it stands"
@@ -152,9 +150,7 @@ class OpenAIJudge:
             HarnessError: The server cannot be reached, or has no such model.
         """
         cls.check(loading.checkpoints, loading.settings, benchmark)
-        built: OpenAISettings = options.build(
-            cls.Settings, loading.settings, flag="-J", title="judge openai"
-        )
+        built = _built(loading.settings)
         url = parse_url(built.base_url)
         key = read_key(built.key, url.hostname or "")
         endpoint = Endpoint(url, key, built.timeout, built.retries)

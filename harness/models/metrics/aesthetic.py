@@ -11,7 +11,6 @@ from harness import options
 from harness.errors import HarnessError, shortened
 from harness.models.checkpoints import require
 from harness.models.loading import read_weights
-from harness.models.metrics.agreement import NoSettings
 from harness.records import Cost, Loading, Look
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Aesthetic:
 
     main_part: ClassVar[str] = "head"
     checkpoints: ClassVar[Mapping[str, str]] = {"model": "openai/clip-vit-large-patch14"}
-    Settings: ClassVar[type] = NoSettings
+    Settings: ClassVar[type] = options.NoSettings
 
     def __init__(self, towers: TwoTowers, head: Layers) -> None:
         self.towers = towers

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from harness.models.metrics.two_towers import Towers
 
 
-@dataclass(frozen=True)
-class NoSettings:
-    """A metric without options."""
-
-
 class Agreement:
     """The base of metrics of two towers. Has state: the weights.
 
@@ -34,7 +29,7 @@ class Agreement:
 
     main_part: ClassVar[str] = "model"
     checkpoints: ClassVar[Mapping[str, str]]
-    Settings: ClassVar[type] = NoSettings
+    Settings: ClassVar[type] = options.NoSettings
 
     def __init__(self, towers: Towers, settings: Any) -> None:
         self.towers = towers
