@@ -20,10 +20,7 @@ PATIENCE = 240.0
 """Seconds that a state is waited for: long enough for a machine that is busy with other things."""
 
 SMALL_SHARDS = (
-    "from harness.log.store import LogWriter\n"
-    "LogWriter.__init__.__kwdefaults__['shard_rows'] = 4\n"
-    "from harness.__main__ import main\n"
-    "main()"
+    "from harness.log import store\nstore.SHARD_ROWS = 4\nfrom harness.__main__ import main\nmain()"
 )
 """The command line, with shards so small that a short run writes one in the middle of its work."""
 

@@ -65,12 +65,10 @@ class Search:
         budget: int,
         run_seed: int,
         settings: Mapping[str, Setting] = NO_SETTINGS,
-        step_seconds: float = STEP_SECONDS,
     ) -> None:
         """Prepare it; nothing runs before `start`.
 
-        The settings are the run's, which say how many steps a whole draw of the budget has;
-        `step_seconds` is the longest that the strategy may think between two rounds.
+        The settings are the run's, which say how many steps a whole draw of the budget has.
         """
         self.prompt = prompt
         self.replicate = replicate
@@ -85,7 +83,6 @@ class Search:
             seed=_strategy_seed(run_seed, prompt.id, replicate),
             steps=whole_steps(settings),
         )
-        self._step_seconds = step_seconds
         self._generator: Rounds | None = None
         self._rules = Rules(self._task, strategy.needs(), settings)
         self._round: tuple[int, ...] = ()
@@ -149,7 +146,7 @@ class Search:
 
     def _step(self, answers: list[Candidate | Reply] | None) -> Sequence[Item]:
         try:
-            with deadline(self._step_seconds):
+            with deadline(STEP_SECONDS):
                 if self._generator is None:
                     self._generator = self._strategy.search(self._task)
                     asked = next(self._generator)
@@ -162,7 +159,7 @@ class Search:
         except StrategyError as error:
             self._fail(str(error))
         except DeadlineExceeded:
-            self._fail(f"{_TIMED_OUT} {self._step_seconds:g} s to ask for its next draws")
+            self._fail(f"{_TIMED_OUT} {STEP_SECONDS:g} s to ask for its next draws")
         except (Exception, SystemExit) as error:  # a plug-in's sys.exit is no reason to end
             self._fail(f"raised {type(error).__name__}: {error}")
         else:
@@ -199,7 +196,7 @@ class Search:
         # A generator that swallows GeneratorExit raises here; its search is over all the same.
         if self._generator is not None:
             try:
-                with deadline(self._step_seconds):
+                with deadline(STEP_SECONDS):
                     self._generator.close()
             except (Exception, SystemExit):
                 pass

@@ -41,30 +41,16 @@ class LogWriter:
     Args:
         folder: The log's.
         since: The last time that the run has on record, which no row is from before; "" for none.
-        shard_rows: Rows after which a shard is written.
-        shard_seconds: Seconds after which one is.
-        clock: Seconds; only differences count.
     """
 
-    def __init__(
-        self,
-        folder: Location,
-        *,
-        since: str = "",
-        shard_rows: int = SHARD_ROWS,
-        shard_seconds: float = SHARD_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, folder: Location, *, since: str = "") -> None:
         make_folder(folder)
         remove_leftovers(folder)
         self._folder = folder
-        self._shard_rows = shard_rows
-        self._shard_seconds = shard_seconds
-        self._clock = clock
         self._buffers: dict[str, list[Mapping[str, Any]]] = {name: [] for name in TABLES}
         listed = {name: shards.discover(folder, name) for name in TABLES}
         self._next = {name: of[-1].last + 1 if of else 1 for name, of in listed.items()}
-        self._flushed = clock()
+        self._flushed = time.monotonic()
         self._after_flush: list[Callable[[], None]] = []
         self._latest = datetime.fromisoformat(now(since))
         self._read = time.monotonic()
@@ -80,7 +66,7 @@ class LogWriter:
             HarnessError: A shard had to be written and could not be.
         """
         self._buffers[table].append(self._in_order(row))
-        if len(self._buffers[table]) >= self._shard_rows:
+        if len(self._buffers[table]) >= SHARD_ROWS:
             self.flush()
 
     def _in_order(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -95,7 +81,7 @@ class LogWriter:
 
     def tick(self) -> None:
         """Write what has waited too long. Call it often; it is cheap."""
-        if self._clock() - self._flushed >= self._shard_seconds:
+        if time.monotonic() - self._flushed >= SHARD_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -115,7 +101,7 @@ class LogWriter:
                 )
                 self._buffers[table] = []
                 self._next[table] = number + 1
-        self._flushed = self._clock()
+        self._flushed = time.monotonic()
         for act in self._after_flush:
             act()
 

@@ -19,7 +19,8 @@ from harness.analysis.protocol import caption
 from harness.analysis.replay import budget_grid, replay
 from harness.analysis.summary import summarise
 from harness.analysis.tables import curve_table, gap_table
-from harness.engine.searches import Search, timed_out
+from harness.engine import searches
+from harness.engine.searches import timed_out
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.records import Candidate, Draw, Task
 from harness.replay import Replayed
@@ -254,7 +255,7 @@ def test_a_search_that_ran_out_of_time_keeps_its_outcome(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Drowsy, "seconds", 5.0)
-        patch.setitem(Search.__init__.__kwdefaults__, "step_seconds", 0.3)
+        patch.setattr(searches, "STEP_SECONDS", 0.3)
         found = make_run("d", strategy=DROWSY, budget=2)
     assert timed_out(found.searches["error"][3])
     curves = run_curves(found)
@@ -331,7 +332,7 @@ def test_a_strategy_that_the_budget_only_limits_is_replayed_once(
 
     budgets = []
 
-    class Watched(Search):
+    class Watched(searches.Search):
         def __init__(self, *args: Any, **options: Any) -> None:
             budgets.append(options["budget"])
             super().__init__(*args, **options)

@@ -29,9 +29,7 @@ SEARCHES, BUDGET = 10, 3
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = LogWriter.__init__.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "shard_rows", 6)
+    monkeypatch.setattr(store, "SHARD_ROWS", 6)
 
 
 def run_options(suite: Path) -> list[str | Path]:

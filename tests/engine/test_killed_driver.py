@@ -77,8 +77,8 @@ class SmallShards(DriverRun):
         code = (
             "import json, sys\n"
             "from tests.perf.driver import DriverRun, execute\n"
-            "from harness.log.store import LogWriter\n"
-            "LogWriter.__init__.__kwdefaults__['shard_rows'] = 48\n"
+            "from harness.log import store\n"
+            "store.SHARD_ROWS = 48\n"
             "execute(DriverRun(**json.loads(sys.argv[1])))"
         )
         return [sys.executable, "-c", code, json.dumps(asdict(self))]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.engine import searches
 from harness.engine.searches import Search
 from harness.records import Ability, Candidate, Draw, Feedback, Prompt, Task, Verdict
 from strategies.base import Rounds, Strategy
@@ -31,14 +32,13 @@ def answer(draw: Draw) -> Candidate:
     return Candidate(draw, f"id{draw.index}", "image", Verdict(False, 0.5))
 
 
-def drive(script: Any, budget: int = 4, step_seconds: float = 5.0) -> Search:
+def drive(script: Any, budget: int = 4) -> Search:
     search = Search(
         Scripted(script=script),
         Prompt("p", "text"),
         0,
         budget=budget,
         run_seed=0,
-        step_seconds=step_seconds,
     )
     waiting = list(search.start())
     while waiting:
@@ -208,14 +208,17 @@ def test_feedback_that_a_strategy_does_not_say_it_needs_ends_its_search() -> Non
 
 
 @pytest.mark.parametrize("asleep", [True, False])
-def test_a_strategy_that_never_comes_back_is_stopped(asleep: bool) -> None:
+def test_a_strategy_that_never_comes_back_is_stopped(
+    asleep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def endless(task: Task) -> Rounds:
         yield [Draw(0)]
         while True:
             time.sleep(60 if asleep else 0)
 
     started = time.monotonic()
-    search = drive(endless, step_seconds=0.2)
+    monkeypatch.setattr(searches, "STEP_SECONDS", 0.2)
+    search = drive(endless)
     assert search.ended and "took more than 0.2 s" in (search.error or "")
     assert time.monotonic() - started < 5
 

@@ -34,10 +34,12 @@ def row(index: int, **fields: Any) -> dict[str, Any]:
             "draw_id": f"id{index}", "detections": [], "feedback": [], **fields}  # fmt: skip
 
 
-def write(folder: Path, count: int, **options: Any) -> store.LogWriter:
-    writer = store.LogWriter(folder, **options)
-    for index in range(count):
-        writer.append("candidates", row(index))
+def write(folder: Path, count: int, shard_rows: int = store.SHARD_ROWS) -> store.LogWriter:
+    writer = store.LogWriter(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "SHARD_ROWS", shard_rows)
+        for index in range(count):
+            writer.append("candidates", row(index))
     return writer
 
 
@@ -62,12 +64,14 @@ def test_a_shard_is_written_every_so_many_rows(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.parquet"))) == 2 and len(ids(tmp_path)) == 20
 
 
-def test_a_shard_is_written_every_so_many_seconds(tmp_path: Path) -> None:
-    now = [0.0]
-    writer = write(tmp_path, 3, clock=lambda: now[0])
+def test_a_shard_is_written_every_so_many_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "SHARD_SECONDS", 60.0)
+    writer = write(tmp_path, 3)
     writer.tick()
     assert ids(tmp_path) == []
-    now[0] = store.SHARD_SECONDS
+    monkeypatch.setattr(store, "SHARD_SECONDS", 0.0)
     writer.tick()
     assert len(ids(tmp_path)) == 3
 
