@@ -45,13 +45,7 @@ def spent(table: pa.Table, role: str, unit: str, *, judged: bool) -> npt.NDArray
 
 
 def padded(table: pa.Table, role: str, *, judged: bool) -> npt.NDArray[np.float64]:
-    """FLOPs of each draw with its share of its batch's padding; 0 and NaN as of `spent`.
-
-    Args:
-        table: As of `spent`.
-        role: Whose.
-        judged: As of `spent`.
-    """
+    """FLOPs of each draw with its share of its batch's padding; the rest is as of `spent`."""
     return spent(table, role, "flops", judged=judged) * spent(table, role, "rows", judged=judged)
 
 

@@ -73,10 +73,7 @@ def chunks(png: bytes) -> Iterator[int]:
 
 
 def check_pieces(pieces: Iterable[int]) -> None:
-    """Refuse an image's file that would keep its reader busy with what is no pixels.
-
-    Args:
-        pieces: The bytes that are no pixels of each piece of it.
+    """Refuse an image's file whose pieces have so many bytes that are no pixels, or are so many.
 
     Raises:
         ValueError: There are more pieces than `MAX_PIECES`, or more bytes than `MAX_BESIDE`.
@@ -115,10 +112,7 @@ def image_path(folder: Location, digest: str) -> Location:
 def read(folder: Location, digest: str, *, check: bool = False) -> bytes:
     """Return an encoded image of an `images` folder.
 
-    Args:
-        folder: The folder.
-        digest: Which.
-        check: Hold its pixels to the digest, which takes as long as decoding it.
+    To check it is to hold its pixels to the digest, which takes as long as decoding it.
 
     Raises:
         HarnessError: It is not there, or not what its name says.

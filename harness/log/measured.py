@@ -43,12 +43,7 @@ def measurements(folder: RunFolder) -> Iterator[tuple[RunFolder, Manifest]]:
 
 
 def verifying(folder: RunFolder, manifest: Manifest) -> dict[str, Any]:
-    """Return a run's config, in which metrics count that measured its images afterwards.
-
-    Args:
-        folder: The run.
-        manifest: Its manifest.
-    """
+    """Return a run's config, in which metrics count that measured its images afterwards."""
     config = dict(manifest.config)
     for _, later in measurements(folder):
         ours, theirs = config.get("metric") or {}, later.config["metric"]

@@ -41,8 +41,7 @@ def _images(run: AuditedRun, names: set[str], images: set[Shown], problems: Prob
     """Hold the rows of what was measured against the images of the run; return how many it has."""
     name = run.folder.path.name
     for result in (manifest.check(run), files.check(run)):
-        for line in result.evidence if result.failed else ():
-            problems.add(f"{name}: {line}")
+        problems.extend(name, result.evidence if result.failed else ())
     seen: set[Shown] = set()
     for row in run.rows("candidates", ["prompt_id", "image", "metrics", "error"]):
         shown = (row["prompt_id"], row["image"])

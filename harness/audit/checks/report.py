@@ -100,8 +100,7 @@ def _compare(name: str, stored: pd.DataFrame, anew: pd.DataFrame, problems: Prob
             continue
         present.add(key)
         cells += len(row)
-        for problem in _differences(row, expected[key]):
-            problems.add(f"{where}: {problem}")
+        problems.extend(where, _differences(row, expected[key]))
     for key in expected.keys() - present:
         problems.add(f"{name}.csv lacks {' '.join(str(part) for part in key if part != '')}")
     return cells
