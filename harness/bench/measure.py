@@ -27,7 +27,7 @@ import psutil
 
 from harness.bench.sides import Measured, Round, Side
 from harness.bench.stopwatch import Stopwatch
-from harness.engine.device_memory import memory_held
+from harness.engine.devices import memory_held
 from harness.engine.executors.base import Executor
 from harness.engine.jobs import Answer, BatchResult, Drawn, Item, Job
 from harness.engine.launch import Execution, make_executor, work

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.engine.device_memory import memory_held, memory_limit
+from harness.engine.devices import memory_held, memory_limit
 from harness.engine.ladder import Round, batches, ladder, laddered, rehearsed, takes_rows
 from harness.engine.launch import DEFAULT_GPU_SHARE, Execution
 from harness.engine.worker import Setup, load, prepare_process

@@ -7,12 +7,11 @@ decodes; on a cluster it is a reference to pixels that stay where they were made
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex
 
-from harness.engine.failures import Failed
-from harness.errors import Failure
+from harness.errors import BadAnswer, Failure
 from harness.records import Cost, Inquiry, Look, Request, Role, Score, Verdict
 
 
@@ -90,6 +89,24 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """A failed try, its error one line; it travels where the exception's class may be unknown."""
+
+    failure: Failure
+    error: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failed:
+        """Return the failure that an exception amounts to."""
+        if isinstance(error, BadAnswer):
+            return cls(error.failure, error.message)
+        # torch's own class is told by its name: this module is to do without torch.
+        memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        kind = Failure.OUT_OF_MEMORY if memory else Failure.EXCEPTION
+        return cls(kind, f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True, slots=True)
 class BatchResult:
     """The result of a job: answers, one an item, or an error, as values.
 
@@ -110,6 +127,15 @@ class BatchResult:
     def failed(cls, job: Job, worker: str, failed: Failed, *, crashed: bool = False) -> BatchResult:
         """The outcome of a failed try."""
         return cls(job, worker, error=failed.error, failure=failed.failure, crashed=crashed)
+
+
+def by_role(counts: Iterable[tuple[tuple[Role, Failure], int]]) -> dict[str, dict[str, int]]:
+    """Counts of failures as the manifest has them: by role, by kind, without zeros."""
+    counts_by_role: dict[str, dict[str, int]] = {}
+    for (role, failure), count in sorted(counts):
+        if count:
+            counts_by_role.setdefault(str(role), {})[str(failure)] = count
+    return counts_by_role
 
 
 def without_pixels(items: Sequence[Item]) -> tuple[tuple[Any, ...], list[Pixels]]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.engine.executors.base import Executor
-from harness.engine.failures import by_role
+from harness.engine.jobs import by_role
 from harness.engine.progress import Progress
 from harness.errors import HarnessError, Interrupted
 from harness.log.environment import packages

@@ -6,11 +6,14 @@ import json
 
 from harness.errors import HarnessError
 from harness.interop.plan import ScoringPlan, named
-from harness.log.files import write_atomically
+from harness.log.files import read_file, write_atomically
 from harness.log.run_folder import RunFolder
 
 FILES = "files.jsonl"
 """Beside the manifest: one JSON object an image."""
+
+LARGEST = 2**30
+"""Bytes of the largest such file that is read."""
 
 
 def write_files(ready: ScoringPlan, folder: RunFolder) -> None:
@@ -39,7 +42,8 @@ def read_files(folder: RunFolder) -> dict[tuple[str, int], str]:
     """
     file = folder.path / FILES
     try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+        lines = read_file(file, LARGEST).decode().split("\n")
+        rows = [json.loads(line) for line in lines if line]
         return {(row["prompt_id"], row["replicate"]): row["file"] for row in rows}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HarnessError(

@@ -149,10 +149,6 @@ class RemotePath:
 
         return self._insist(read)
 
-    def read_text(self, encoding: str = "utf-8") -> str:
-        """Read the object as text."""
-        return self.read_bytes().decode(encoding)
-
     def write_bytes(self, data: bytes) -> None:
         """Make or replace the object; readers see the old one or the new one."""
         self._put(data, "overwrite")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.engine import calibration, device_memory
+from harness.engine import calibration, devices
 from harness.engine.calibration import (
     Calibration,
     Probe,
@@ -118,22 +118,22 @@ def test_on_a_cpu_the_free_memory_is_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = SimpleNamespace(available=300 * 1024)
-    monkeypatch.setattr(device_memory.psutil, "virtual_memory", lambda: machine)
-    monkeypatch.setattr(device_memory, "CGROUP", tmp_path)
-    assert device_memory.available_memory() == 300 * 1024, "no control groups here"
+    monkeypatch.setattr(devices.psutil, "virtual_memory", lambda: machine)
+    monkeypatch.setattr(devices, "CGROUP", tmp_path)
+    assert devices.available_memory() == 300 * 1024, "no control groups here"
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("5000\n")
-    assert device_memory.available_memory() == 300 * 1024
+    assert devices.available_memory() == 300 * 1024
     (tmp_path / "memory.max").write_text("9000\n")
-    assert device_memory.available_memory() == 4000
-    held = device_memory.memory_held("cpu")
-    assert held + 2000 <= device_memory.memory_limit("cpu", 0.5) < held + 2**30
+    assert devices.available_memory() == 4000
+    held = devices.memory_held("cpu")
+    assert held + 2000 <= devices.memory_limit("cpu", 0.5) < held + 2**30
 
 
 def test_a_real_plan_that_has_no_memory_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_memory, "available_memory", lambda: -(2.0**40))
+    monkeypatch.setattr(devices, "available_memory", lambda: -(2.0**40))
     ready = stub_plan(make_stub_suite(tmp_path)[0])
     with pytest.raises(HarnessError, match="a batch of 1 holds more memory"):
         calibrate(ready, Execution(executor="inline"))

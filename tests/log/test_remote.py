@@ -92,7 +92,7 @@ def test_a_place_is_spelled_like_a_path(place: RemotePath) -> None:
     assert [path.stem for path in (place / "images").glob("*/*")] == ["abc"]
     assert sorted(path.name for path in place.iterdir()) == ["images", "log", "manifest.json"]
     (place / "log" / "x-1.parquet").rename(place / "damaged" / "x-1.parquet")
-    assert (place / "damaged" / "x-1.parquet").read_text() == "log/x-1.parquet"
+    assert (place / "damaged" / "x-1.parquet").read_bytes() == b"log/x-1.parquet"
     assert not (place / "log" / "x-1.parquet").exists()
     (place / "log" / "x-1.parquet").unlink(missing_ok=True)
     with pytest.raises(FileNotFoundError):

@@ -11,8 +11,7 @@ import harness
 from harness.analysis.summary import summarise
 from harness.engine.executors.base import Executor, Patience
 from harness.engine.executors.ray import Placement, RayExecutor
-from harness.engine.failures import by_role
-from harness.engine.jobs import Job
+from harness.engine.jobs import Job, by_role
 from harness.engine.launch import Execution
 from harness.engine.worker import Setup
 from harness.errors import HarnessError

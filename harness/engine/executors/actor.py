@@ -14,11 +14,18 @@ import ray
 from cachetools import LRUCache
 from ray.exceptions import RayError
 
-from harness.engine.device_memory import memory_held
-from harness.engine.devices import device_name
+from harness.engine.devices import device_name, memory_held
 from harness.engine.executors.base import Patience
-from harness.engine.failures import Failed
-from harness.engine.jobs import Drawn, Item, Job, Remote, feedback_of, with_pixels, without_pixels
+from harness.engine.jobs import (
+    Drawn,
+    Failed,
+    Item,
+    Job,
+    Remote,
+    feedback_of,
+    with_pixels,
+    without_pixels,
+)
 from harness.engine.worker import Setup, Worker
 from harness.records import Role
 

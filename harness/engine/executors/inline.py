@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.engine.deadline import watched
-from harness.engine.device_memory import memory_held
-from harness.engine.devices import device_name
+from harness.engine.devices import device_name, memory_held
 from harness.engine.executors.base import Executor, Patience
-from harness.engine.failures import Failed
-from harness.engine.jobs import BatchResult, Job
+from harness.engine.jobs import BatchResult, Failed, Job
 from harness.engine.worker import Setup, Worker
 from harness.errors import HarnessError
 from harness.records import Role

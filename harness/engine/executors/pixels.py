@@ -16,8 +16,7 @@ import ray
 from ray.exceptions import ObjectLostError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from harness.engine.failures import Failed
-from harness.engine.jobs import BatchResult, Drawn, Remote
+from harness.engine.jobs import BatchResult, Drawn, Failed, Remote
 from harness.errors import Failure, HarnessError, first_line
 from harness.log.images import ImageStore, decode, encode
 from harness.log.location import Location, location

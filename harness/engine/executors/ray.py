@@ -23,8 +23,7 @@ from harness.engine.executors.actor import Slot
 from harness.engine.executors.base import QUEUE_DEPTH, Executor, Patience
 from harness.engine.executors.cluster import check_resources, connect, is_lost, short_of_memory
 from harness.engine.executors.pixels import GENERATORS_A_WRITER, LOST, Writers, is_lost_image
-from harness.engine.failures import Failed, by_role
-from harness.engine.jobs import BatchResult, Job, Remote, without_pixels
+from harness.engine.jobs import BatchResult, Failed, Job, Remote, by_role, without_pixels
 from harness.engine.worker import Setup
 from harness.errors import Failure, HarnessError, first_line
 from harness.log.location import Location
