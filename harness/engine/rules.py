@@ -114,19 +114,19 @@ class Rules:
             indices.add(question.index)
             if not isinstance(question.text, str) or not is_encodable(question.text):
                 raise StrategyError(f"{name} with {question.text!r} for a text")
-            if Ability.REPLY not in self._needs:
-                raise StrategyError(f"{name} and does not say that it needs '{Ability.REPLY}'")
+            self._check_said(Ability.REPLY, name)
             for id in question.images:
                 candidate = self._by_id.get(id)
                 if candidate is None or candidate.image is None:
                     raise StrategyError(f"{name} about '{id}', which is no image of this search")
 
+    def _check_said(self, ability: Ability, name: str) -> None:
+        if ability not in self._needs:
+            raise StrategyError(f"{name} and does not say that it needs '{ability}'")
+
     def _check_feedback(self, draw: Draw) -> None:
-        if draw.feedback and Ability.FEEDBACK not in self._needs:
-            raise StrategyError(
-                f"asked for draw {draw.index} with feedback and does not say that it needs "
-                f"'{Ability.FEEDBACK}'"
-            )
+        if draw.feedback:
+            self._check_said(Ability.FEEDBACK, f"asked for draw {draw.index} with feedback")
         for feedback in draw.feedback:
             if feedback.draw_id not in self._by_id:
                 raise StrategyError(
@@ -137,11 +137,7 @@ class Rules:
     def _check_part(self, draw: Draw) -> None:
         """Refuse a start in a state that there is not, and a stop that leaves no step to make."""
         name = f"draw {draw.index}"
-        if Ability.PARTIAL not in self._needs:
-            raise StrategyError(
-                f"asked for {name} with a start or a stop and does not say that it needs "
-                f"'{Ability.PARTIAL}'"
-            )
+        self._check_said(Ability.PARTIAL, f"asked for {name} with a start or a stop")
         if draw.start is not None:
             earlier = self._by_id.get(draw.start.draw_id)
             if earlier is None:

@@ -31,6 +31,7 @@ from harness.interop.export import (
     with_images,
 )
 from harness.log.files import new_folder
+from harness.log.images import decode
 from harness.log.location import Location
 from harness.models import bundled, leakage
 
@@ -97,7 +98,7 @@ def _write_images(
         if digest is None:  # a draw that failed
             continue
         try:
-            png, pixels = read_image(folder, digest)
+            png = read_image(folder, digest)
         except HarnessError as error:
             if keeps_all or selected:
                 missing.append(
@@ -107,7 +108,7 @@ def _write_images(
         # Ids may be anything; places are names anywhere.
         name = f"{place:05d}-{replicate:04d}-{draw:05d}.png"
         (files / name).write_bytes(png)
-        yield _Image(row, name, *pixels.shape[:2])
+        yield _Image(row, name, *decode(png).shape[:2])
 
 
 def _write_imagefolder(

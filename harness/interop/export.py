@@ -28,7 +28,7 @@ from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.prompts import read_prompts
-from harness.records import Image, Prompt
+from harness.records import Prompt
 
 Observe = Callable[[int, int], None]
 
@@ -62,7 +62,6 @@ class Choice:
     name: str
     replicate: int
     png: bytes | None
-    pixels: Image | None
     why: str = ""
 
     @property
@@ -153,8 +152,8 @@ def _write_grids(choices: Iterator[Choice], out: Path, replicates: int) -> Expor
     for prompt_id, group in itertools.groupby(choices, key=lambda choice: choice.prompt.id):
         of_prompt = list(group)
         prompts += 1
-        missing += [choice.missing for choice in of_prompt if choice.pixels is None]
-        pixels = [choice.pixels for choice in of_prompt if choice.pixels is not None]
+        missing += [choice.missing for choice in of_prompt if choice.png is None]
+        pixels = [images.decode(choice.png) for choice in of_prompt if choice.png is not None]
         if len(pixels) < replicates:
             continue
         # Ids with dots or strokes would not be found again, or lie elsewhere.
@@ -177,18 +176,16 @@ def _choices(folder: RunFolder, manifest: Manifest, observe: Observe) -> Iterato
             raise HarnessError(f"prompt '{prompt_id}' of the log is none of the run's prompts")
         name, prompt = names[prompt_id]
         try:
-            png, pixels = read_image(
-                folder.images, digests.get((prompt_id, replicate)), search.error
-            )
+            png = read_image(folder.images, digests.get((prompt_id, replicate)), search.error)
         except HarnessError as error:
-            yield Choice(prompt, name, replicate, None, None, error.message)
+            yield Choice(prompt, name, replicate, None, error.message)
         else:
-            yield Choice(prompt, name, replicate, png, pixels)
+            yield Choice(prompt, name, replicate, png)
         observe(done, len(searches))
 
 
-def read_image(folder: Location, digest: Any, why: Any = None) -> tuple[bytes, Image]:
-    """Return an image of a run, encoded and as pixels.
+def read_image(folder: Location, digest: Any, why: Any = None) -> bytes:
+    """Return an image of a run, encoded.
 
     Its digest is as the log has it, null without an image; then a reason may say why.
 
@@ -197,8 +194,7 @@ def read_image(folder: Location, digest: Any, why: Any = None) -> tuple[bytes, I
     """
     if not isinstance(digest, str):
         raise HarnessError(f"selected nothing ({why})" if isinstance(why, str) else "has no image")
-    png = images.read(folder, digest, check=True)
-    return png, images.decode(png)
+    return images.read(folder, digest, check=True)
 
 
 def _no_images(run: Path, manifest: Manifest) -> UsageError:

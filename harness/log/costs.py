@@ -98,15 +98,6 @@ def sums(table: pa.Table, replies: pa.Table, *, judged: bool) -> dict[str, Any]:
         replies: As of `charged`.
         judged: As of `spent`.
     """
-    total = _draw_sums(table, judged)
-    for row in replies.to_pylist():
-        for unit, cost in _costs_of(row).items():
-            name = f"judge_{unit}"
-            total[name] = None if None in (cost, total[name]) else total[name] + cost
-    return total
-
-
-def _draw_sums(table: pa.Table, judged: bool) -> dict[str, Any]:
     total: dict[str, Any] = {}
     for role in METERED:
         if role == "metric" and table["metrics"].null_count == len(table):
@@ -117,6 +108,10 @@ def _draw_sums(table: pa.Table, judged: bool) -> dict[str, Any]:
         padded = pc.multiply(table[f"{role}_flops"], table[f"{role}_rows"])
         known = not (unknown["flops"] or unknown["rows"])
         total[f"{role}_padded_flops"] = _sum(padded) if known else None
+    for row in replies.to_pylist():
+        for unit, cost in _costs_of(row).items():
+            name = f"judge_{unit}"
+            total[name] = None if None in (cost, total[name]) else total[name] + cost
     return total
 
 

@@ -13,7 +13,7 @@ from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.measured import measured_later
 from harness.log.run_folder import RunFolder
-from harness.log.schema import KEYS
+from harness.log.schema import KEYS, keys_of
 
 
 def load(run: str | Location) -> pd.DataFrame:
@@ -49,9 +49,9 @@ def draws(folder: RunFolder) -> pa.Table:
     table = store.read(folder.log, "candidates").sort_by(order)
     ended = store.read(folder.log, "searches", [*KEYS["searches"], "selected_index"]).to_pylist()
     chosen = {tuple(search.values()) for search in ended}
-    keys = zip(*(table[key].to_pylist() for key in KEYS["candidates"]), strict=True)
     table = table.set_column(table.column_names.index("value"), "value", graded(table))
-    return table.append_column("selected", pa.array([key in chosen for key in keys], pa.bool_()))
+    selected = [key in chosen for key in keys_of(table, "candidates")]
+    return table.append_column("selected", pa.array(selected, pa.bool_()))
 
 
 def image(run: str | Location, draw_id: str) -> Pillow.Image:

@@ -27,7 +27,7 @@ from harness.log.location import Location
 from harness.log.lock import exclusive
 from harness.log.manifest import RUNNING, Manifest, now
 from harness.log.run_folder import RunFolder
-from harness.log.schema import KEYS, TABLES
+from harness.log.schema import KEYS, TABLES, keys_of
 from harness.log.shards import Shard
 from harness.log.store import SearchId, incomplete_searches
 
@@ -126,7 +126,7 @@ class _Repair:
 
     def ended(self) -> set[SearchId]:
         """Return the searches that the log says have ended."""
-        return set(map(_search, _light(store.read(self._folder.log, "searches"))))
+        return set(keys_of(store.read(self._folder.log, "searches", KEYS["searches"]), "searches"))
 
     def lost_images(self, reopened: set[SearchId]) -> tuple[set[DrawId], list[str]]:
         """Find images that are not well, and those that a search needs and that are not there.
@@ -145,21 +145,23 @@ class _Repair:
         lost: set[DrawId] = set()
         wrong: dict[str, str] = {}
         missing: list[str] = []
-        for row in store.read(log, "candidates", [*KEYS["candidates"], "image"]).to_pylist():
-            search, digest = _search(row), row["image"]
+        rows = store.read(log, "candidates", [*KEYS["candidates"], "image"])
+        for draw, digest in zip(
+            keys_of(rows, "candidates"), rows["image"].to_pylist(), strict=True
+        ):
             if digest is None:
                 continue
             path = image_path(self._folder.images, digest)
             if digest in wrong:  # of two draws that came out alike
-                lost.add(_draw(row))
+                lost.add(draw)
             elif not path.is_file():
-                if search in over:
+                if draw[:2] in over:
                     continue
-                lost.add(_draw(row))
-                if search not in reopened:
+                lost.add(draw)
+                if draw[:2] not in reopened:
                     missing.append(str(path))
             elif what := fault(path, digest):
-                lost.add(_draw(row))
+                lost.add(draw)
                 wrong[digest] = f"{path} is damaged: {what}"
                 self._move(path)
         damaged = list(wrong.values())
@@ -172,37 +174,18 @@ class _Repair:
 
     def reopen(self, reopened: set[SearchId], lost: Collection[DrawId]) -> None:
         """Take back the ends of some searches, and the draws whose image is lost."""
-        log = self._folder.log
-        for shard in shards.discover(log, "candidates"):
-            rows = shards.read(shard, "candidates")
-            unwanted = [_draw(row) in lost for row in _light(rows, "draw_index")]
-            self._rewrite(shard, rows, "candidates", unwanted)
-        for shard in shards.discover(log, "searches"):
-            rows = shards.read(shard, "searches")
-            self._rewrite(
-                shard, rows, "searches", [_search(row) in reopened for row in _light(rows)]
-            )
-
-    def _rewrite(self, shard: Shard, rows: pa.Table, table: str, unwanted: list[bool]) -> None:
-        if any(unwanted):
-            self._move(shard.path)
-            remaining = rows.filter(pa.array([not row for row in unwanted]))
-            shards.write(self._folder.log, table, *shard.range, remaining)
+        unwanted: dict[str, Collection[Any]] = {"candidates": lost, "searches": reopened}
+        for table, gone in unwanted.items():
+            for shard in shards.discover(self._folder.log, table):
+                rows = shards.read(shard, table)
+                stays = [key not in gone for key in keys_of(rows, table)]
+                if not all(stays):
+                    self._move(shard.path)
+                    shards.write(
+                        self._folder.log, table, *shard.range, rows.filter(pa.array(stays))
+                    )
 
     def _move(self, path: Location) -> None:
         make_folder(self.aside)
         move(path, self.aside)
         self.moved.append(path.name)
-
-
-def _light(rows: pa.Table, *more: str) -> list[dict[str, Any]]:
-    result: list[dict[str, Any]] = rows.select([*KEYS["searches"], *more]).to_pylist()
-    return result
-
-
-def _search(row: dict[str, Any]) -> SearchId:
-    return row["prompt_id"], row["replicate"]
-
-
-def _draw(row: dict[str, Any]) -> DrawId:
-    return *_search(row), row["draw_index"]

@@ -13,6 +13,7 @@ begun by an earlier program and resumed by a later one.
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import pyarrow as pa
 
@@ -179,6 +180,12 @@ KEYS = {
     "searches": ("prompt_id", "replicate"),
 }
 """Columns that name a row within a run."""
+
+
+def keys_of(rows: pa.Table, name: str) -> list[Any]:
+    """Return the key of each row of a table of this name, a tuple of its columns `KEYS`."""
+    return list(zip(*(rows[column].to_pylist() for column in KEYS[name]), strict=True))
+
 
 _UNLOGGED_ONCE = frozenset({"truncated", "round", *(f"{role}_rows" for role in ROLES)})
 

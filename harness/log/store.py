@@ -20,7 +20,7 @@ from harness.log import shards
 from harness.log.files import make_folder, remove_leftovers
 from harness.log.location import Location
 from harness.log.manifest import now
-from harness.log.schema import KEYS, TABLES
+from harness.log.schema import KEYS, TABLES, keys_of
 from harness.log.shards import Shard
 
 SHARD_ROWS = 500
@@ -195,6 +195,5 @@ def incomplete_searches(folder: Location) -> set[SearchId]:
         counts = read(folder, table, keys).group_by(keys).aggregate([([], "count_all")])
         joined = searches.join(counts, keys=keys)
         short = pc.less(pc.fill_null(joined["count_all"], 0), joined[asked])
-        short_searches = joined.filter(pc.fill_null(short, False)).select(keys)
-        incomplete |= {(row["prompt_id"], row["replicate"]) for row in short_searches.to_pylist()}
+        incomplete.update(keys_of(joined.filter(pc.fill_null(short, False)), "searches"))
     return incomplete
