@@ -42,10 +42,11 @@ class Check:
 def facts() -> list[tuple[str, str]]:
     """Versions, processor, memory and GPUs, as (name, value) lines."""
     known = environment()
-    cores, memory = known["cpus"], _memory()
+    memory = psutil.virtual_memory()  # of the machine; a container's limit may be lower
+    free = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
     lines = [
         ("python", f"{known['python']} on {known['platform']}"),
-        ("processor", f"{device_name('cpu')}, {cores} cores, {memory}"),
+        ("processor", f"{device_name('cpu')}, {known['cpus']} cores, {free}"),
         ("bfloat16", _bfloat16()),
         ("compile", _compiler()),
         *((f"gpu {number}", text) for number, text in enumerate(_gpus())),
@@ -187,9 +188,3 @@ def _gpus() -> list[str]:
             f"{'' if built else ' (this build of torch has no kernels made for it)'}"
         )
     return lines
-
-
-def _memory() -> str:
-    """Memory of this machine; a container's limit may be lower."""
-    memory = psutil.virtual_memory()
-    return f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"

@@ -207,7 +207,7 @@ def plan(ask: Ask) -> Plan:
         specs[Role.SCORER] = scorer
     if (metrics := chosen(ask.metrics, suite.metric, benchmark)) is not None:
         specs[Role.METRIC] = metrics
-    specs = {role: _trusting(with_dtype(spec, ask)) for role, spec in specs.items()}
+    specs = {role: _settled(spec, ask) for role, spec in specs.items()}
     if ask.trust_remote_code and not any(spec.trust_remote_code for spec in specs.values()):
         raise UsageError(
             "--trust-remote-code, and no model of this run has a checkpoint that could bring code",
@@ -326,10 +326,15 @@ def override(suite: Suite, ask: Ask) -> Suite:
     return suite.model_copy(update={"generator": generator, "judge": judge})
 
 
-def _trusting(spec: ModelSpec) -> ModelSpec:
-    """Return a spec that is trusted only where its checkpoints can bring code."""
+def _settled(spec: ModelSpec, ask: Ask) -> ModelSpec:
+    """Return a spec with its number type, trusted only where its checkpoints can bring code.
+
+    The type is bfloat16 on a GPU and float32 on a CPU, unless stated.
+    """
+    dtype = resolve_dtype(ask.dtype or spec.dtype, ask.device)
     bundled = all(ref.startswith("bundled:") for ref in spec.checkpoints.values())
-    return spec.model_copy(update={"trust_remote_code": spec.trust_remote_code and not bundled})
+    trusted = spec.trust_remote_code and not bundled
+    return spec.model_copy(update={"dtype": dtype, "trust_remote_code": trusted})
 
 
 def _check_adapters(generator: ModelSpec) -> None:
@@ -379,9 +384,3 @@ def _check_compile(suite: Suite) -> None:
                 f"suite '{suite.name}' asks for a compiled {role}, and only generators can be",
                 "leave compile out there",
             )
-
-
-def with_dtype(spec: ModelSpec, ask: Ask) -> ModelSpec:
-    """A spec with its number type settled: bfloat16 on a GPU, float32 on a CPU, unless stated."""
-    dtype = resolve_dtype(ask.dtype or spec.dtype, ask.device)
-    return spec.model_copy(update={"dtype": dtype})

@@ -30,7 +30,7 @@ from harness.engine.sources import Known, Source
 from harness.errors import Failure, HarnessError, Interrupted
 from harness.identity import Resolver
 from harness.log.images import ImageStore
-from harness.log.manifest import last_time
+from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.log.store import LogWriter
 from harness.models.judges.none import UNJUDGED
@@ -75,7 +75,8 @@ class Engine:
         self._stop = stop
         self._resolver: Resolver = plan.resolver
         self._truncation = plan.truncation
-        self._log = LogWriter(folder.log, since=last_time(folder.manifest))
+        since = Manifest.read(folder.manifest).latest if folder.is_run else ""
+        self._log = LogWriter(folder.log, since=since)
         self._images = ImageStore(folder.images, self._log)
         sizes = _job_sizes(plan.config)
         self._followers = [role for role in FOLLOWERS if role in sizes]

@@ -26,7 +26,6 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +54,6 @@ _SCAN = 0xDA
 _ORIENTATION = 0x0112
 _LYING = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width. Anything else may stand there, text too."""
-_TRANSPARENT_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """All that Pillow's readers raise over bytes that are not what they should be."""
 
@@ -111,7 +109,7 @@ def read(path: Path, root: Path | None = None, *, drop_alpha: bool = False) -> P
 def size_of(path: Path) -> tuple[int, int] | None:
     """Return an image file's height and width, as its header tells; None if it tells none."""
     try:
-        with _quiet(), _open(_bytes(path, None)) as image:
+        with warnings.catch_warnings(action="ignore"), _open(_bytes(path, None)) as image:
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION, 1) in _LYING
     except (BadImage, *_DAMAGED):
@@ -130,7 +128,7 @@ def decode(data: bytes, *, drop_alpha: bool = False) -> tuple[Image, bool]:
         BadImage: The image is refused.
         Exception: One of Pillow's, over damaged bytes.
     """
-    with _quiet(), _open(data) as image:
+    with warnings.catch_warnings(action="ignore"), _open(data) as image:
         image.load()
         orientation = image.getexif().get(_ORIENTATION, 1)
         plain = (
@@ -143,15 +141,11 @@ def decode(data: bytes, *, drop_alpha: bool = False) -> tuple[Image, bool]:
         return np.asarray(_as_rgb(upright, drop_alpha)), plain
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Let Pillow warn nobody: of sizes from half its own limit on, of what is odd in metadata."""
-    with warnings.catch_warnings(action="ignore"):
-        yield
-
-
 def _open(data: bytes) -> Pillow.Image:
     """Open an image whose pixels and metadata are not too many to be read.
+
+    Pillow warns of sizes from half its own limit on and of what is odd in metadata: nobody is to
+    hear of it.
 
     Raises:
         BadImage: It is none, or they are.
@@ -192,7 +186,7 @@ def _segments(jpeg: bytes) -> Iterator[int]:
 
 
 def _as_rgb(image: Pillow.Image, drop_alpha: bool) -> Pillow.Image:
-    if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
+    if image.has_transparency_data:
         with_alpha = image.convert("RGBA")
         if not drop_alpha and with_alpha.getchannel("A").getextrema() != (255, 255):
             raise BadImage(

@@ -52,14 +52,13 @@ def decode(png: bytes) -> Image:
         Exception: One of Pillow's, over bytes that are no PNG image or a damaged one.
     """
     check_pieces(chunks(png))
-    with warnings.catch_warnings():
-        # Pillow warns of large images from its own limit on, ours is below it, and of oddities.
-        warnings.simplefilter("ignore")
-        with Pillow.open(io.BytesIO(png), formats=["PNG"]) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ValueError(f"{width} × {height} pixels, more than {MAX_PIXELS}")
-            return np.asarray(image.convert("RGB"))
+    # Pillow warns of large images from its own limit on, ours is below it, and of oddities.
+    quiet = warnings.catch_warnings(action="ignore")
+    with quiet, Pillow.open(io.BytesIO(png), formats=["PNG"]) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ValueError(f"{width} × {height} pixels, more than {MAX_PIXELS}")
+        return np.asarray(image.convert("RGB"))
 
 
 def chunks(png: bytes) -> Iterator[int]:

@@ -109,9 +109,7 @@ def _lock(descriptor: int, path: Path) -> None:
 
 def _is_at(descriptor: int, path: Path) -> bool:
     """Return whether a path still names the file that is open."""
-    own = os.fstat(descriptor)
     try:
-        there = os.stat(path, follow_symlinks=False)
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
     except FileNotFoundError:
         return False
-    return (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino)

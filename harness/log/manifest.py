@@ -298,15 +298,6 @@ def _bounded(value: Any) -> None:
             raise ValueError(f"a number beyond {LARGEST_NUMBER}")
 
 
-def last_time(path: Location) -> str:
-    """Return the last time that a manifest records; "" where there is none yet.
-
-    Raises:
-        HarnessError: It is damaged.
-    """
-    return Manifest.read(path).latest if path.is_file() else ""
-
-
 def now(*earlier: str, elapsed: float = 0.0) -> str:
     """Return the time in UTC, to the second.
 

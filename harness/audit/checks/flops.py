@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Any, cast
+from typing import cast
 
 from benchmarks.base import GradingPasses
 from harness.audit.audited_run import AuditedRun, Row, named
@@ -75,7 +75,7 @@ def check(run: AuditedRun) -> Result:
 def _generator(run: AuditedRun) -> Test:
     """Of a generator that computes what a request takes."""
     spec = run.config.generator
-    build = getattr(run.plugin(GENERATORS, spec.kind), "expected_cost", _unknown)
+    build = getattr(run.plugin(GENERATORS, spec.kind), "expected_cost", lambda *_: None)
     with checkable(), run.trusting(spec):
         cost_of = build(spec.loading(checkpoints_here(run, Role.GENERATOR)))
     if cost_of is None:
@@ -121,7 +121,7 @@ def _grading(run: AuditedRun, role: Role) -> Test:
         if role is Role.SCORER:
             passes = run.benchmark.grading_passes(loading, height, width)
         else:
-            build = getattr(run.plugin(JUDGES, spec.kind), "grading_passes", _unknown)
+            build = getattr(run.plugin(JUDGES, spec.kind), "grading_passes", lambda *_: None)
             passes = build(loading, run.benchmark, height, width)
     if passes is None:
         name = spec.kind or run.config.benchmark.name
@@ -139,10 +139,6 @@ def _grading(run: AuditedRun, role: Role) -> Test:
         return _mismatch(flops, [look + max(crops, 0) * color])
 
     return test
-
-
-def _unknown(*_: Any) -> None:
-    """Stand for what a plug-in leaves out."""
 
 
 def _mismatch(flops: float, expected: Sequence[float]) -> str:

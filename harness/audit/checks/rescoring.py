@@ -28,7 +28,7 @@ from harness.audit.regenerator import (
 )
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.tolerance import machine_differences
-from harness.engine.jobs import Answer, Drawn, Item, Png
+from harness.engine.jobs import Answer, Item, Png, Response
 from harness.engine.rows import logged_answers, logged_value
 from harness.identity import judge_seed
 from harness.log.images import image_path
@@ -143,14 +143,10 @@ def _made(
 
 
 def _differences(row: Any, answer: Answer | str, tolerance: float) -> Iterator[str]:
-    if isinstance(answer, str):
-        yield f"no verdict now: {answer}"
-    elif not isinstance(answer, Drawn):
-        yield from _value_differences(row, answer.value, tolerance)
-
-
-def _value_differences(row: Any, value: Any, tolerance: float) -> Iterator[str]:
-    if isinstance(value, Verdict):
+    value = answer.value if isinstance(answer, Response) else answer
+    if isinstance(value, str):
+        yield f"no verdict now: {value}"
+    elif isinstance(value, Verdict):
         verdict = value
         if verdict.accepted != row["accepted"]:
             yield f"the judge says {verdict.accepted}, logged is {row['accepted']}"
@@ -177,7 +173,7 @@ def _value_differences(row: Any, value: Any, tolerance: float) -> Iterator[str]:
             yield "the scorer's detections are others"
         if score.answers != logged_answers(row) and not tolerance:
             yield "the scorer's answers are others"
-    else:
+    elif isinstance(value, dict):
         logged = dict(row["metrics"])
         for name, measure in value.items():
             if name not in logged:
