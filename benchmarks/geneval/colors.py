@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.geneval.classes import COLORS
+from benchmarks.geneval.detectors.base import Detections
 from benchmarks.geneval.finite import require_finite
 from harness import flops
 from harness.errors import HarnessError
@@ -53,6 +54,11 @@ class Crop(NamedTuple):
     mask: npt.NDArray[np.bool_]
     box: npt.NDArray[np.float32]
     name: str
+
+    @classmethod
+    def of(cls, image: Image, seen: Detections, index: int) -> Crop:
+        """Return a detected object."""
+        return cls(image, seen.masks[index], seen.boxes[index], seen.labels[index])
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.geneval.classes import CLASSES, COLORS, NUMBERS, RELATIONS, plural, with_article
 from harness.errors import HarnessError
+from harness.records import Prompt
 
 OFFICIAL_SEED = 43
 OFFICIAL_SIZE = 100
@@ -88,6 +89,10 @@ class Request:
             metadata["exclude"] = [{"class": first.name, "count": first.count + 1}]
         metadata["prompt"] = self.text
         return metadata
+
+    def prompt(self, id: str) -> Prompt:
+        """This as a prompt of a benchmark."""
+        return Prompt(id, self.text, self.tag, self.metadata)
 
 
 def metadata_rows(seed: int = OFFICIAL_SEED, size: int = OFFICIAL_SIZE) -> list[Row]:

@@ -116,11 +116,7 @@ class GenEvalScorer:
             for row, requirements in enumerate(asked)
             for index in rules.colors_needed(requirements, objects[row])
         ]
-        crops = [
-            Crop(images[row], seen.masks[index], seen.boxes[index], seen.labels[index])
-            for row, index in needed
-            for seen in (detections[row],)
-        ]
+        crops = [Crop.of(images[row], detections[row], index) for row, index in needed]
         colors: list[dict[int, str]] = [{} for _ in asked]
         for (row, index), color in zip(needed, self.classifier.classify(crops), strict=True):
             colors[row][index] = color

@@ -37,17 +37,6 @@ def spellings(question: str, answer: str) -> tuple[str, ...]:
     )
 
 
-def arithmetic_mean(scores: Sequence[float]) -> float:
-    """Soft-TIFA AM of a prompt's atoms, hard TIFA of their zeros and ones.
-
-    Raises:
-        ValueError: There is no atom.
-    """
-    if not scores:
-        raise ValueError("a prompt without atoms has no score")
-    return sum(scores) / len(scores)
-
-
 def geometric_mean(scores: Sequence[float]) -> float:
     """Soft-TIFA GM of a prompt's atoms: 0 if any of them is 0.
 

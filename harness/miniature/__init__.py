@@ -5,8 +5,13 @@ detector) with tiny checkpoints that the code in ``train`` makes from rendered s
 say something about search strategies and nothing about SANA.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from harness.errors import HarnessError
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the committed checkpoints."""
@@ -41,3 +46,13 @@ WORLDS = {
     "even": World("", "", ""),
 }
 """By name: failures that habits bring whatever the seed, and failures of each draw's own."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """End the program over an error as the harness does: a sentence, a hint, an exit code."""
+    try:
+        yield
+    except HarnessError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)

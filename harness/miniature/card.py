@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.log.files import write_json
 from harness.miniature import WORLDS
 
 PROMPTS = 553
@@ -120,8 +121,7 @@ def write(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: str)
     """Keep the verdicts beside the weights, and put the figures into the card (see `rewrite`)."""
     suffix = WORLDS[world].suffix
     table.to_parquet(weights / TABLE.format(suffix), index=False, compression="zstd")
-    file = weights / FACTS.format(suffix)
-    file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_json(weights / FACTS.format(suffix), facts)
     rewrite(weights, world)
 
 

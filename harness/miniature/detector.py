@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks.geneval.detectors.base import Detections
 from benchmarks.geneval.finite import require_finite
 from harness import flops
 from harness.errors import HarnessError, UsageError
+from harness.log.files import write_json
 from harness.miniature.centernet import CenterNet, CenterNetConfig, Maps, Thresholds, decode
 from harness.models.loading import read_config, read_weights
 from harness.records import Image, Loading
@@ -152,8 +152,7 @@ class CenterNetDetector:
 def save(network: CenterNet, config: CenterNetConfig, folder: Path) -> None:
     """Write a checkpoint folder; weights in float16."""
     folder.mkdir(parents=True, exist_ok=True)
-    body = {"model_type": "centernet", **asdict(config)}
-    (folder / "config.json").write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", {"model_type": "centernet", **asdict(config)})
     state = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in network.state_dict().items()

@@ -8,7 +8,6 @@ trained, and as runs use it, with the transformer that learnt reflection, here w
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -18,22 +17,20 @@ from typing import Any
 import click
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from benchmarks.geneval.classes import TAGS
 from benchmarks.geneval.prompts import Request
 from harness.engine.threads import patient_threads
-from harness.errors import HarnessError
-from harness.miniature import WEIGHTS, WORLDS, card
+from harness.miniature import WEIGHTS, WORLDS, card, explained
 from harness.miniature.corrections import with_fault
 from harness.miniature.glyphs import font_path
 from harness.miniature.habits import touched
 from harness.miniature.prompts import draw_scene, from_metadata
-from harness.miniature.scenes import render
+from harness.miniature.scenes import SIDE, render
 from harness.models.bundled import record_digests
-
-Image = NDArray[np.uint8]
+from harness.records import Image, Loading
+from harness.records import Request as DrawRequest
 
 STEPS, GUIDANCE, TOKENS = 8, 5.0, 16
 """The miniature's default sampler settings."""
@@ -51,13 +48,13 @@ def sample(
     device: str = "cpu",
     first: int = 0,
 ) -> Iterator[Image]:
-    """Images of a stock pipeline, one a text, each from its own noise seed.
+    """Images of a pipeline, one a text, each from its own noise seed.
 
     Args:
         folder: The pipeline's folder.
         texts: Prompts.
         seed: Image ``i`` starts from noise seeded with ``seed`` and ``i``.
-        batch: Images of the one batch shape; the last batch is padded.
+        batch: Images of the one batch shape.
         transformer: Folder of a transformer with feedback, to draw without any, in place of the
             pipeline's own.
         components: Folder whose text encoder and transformer take the place of the pipeline's.
@@ -66,62 +63,42 @@ def sample(
         first: Number of the first image to make, at the start of a batch.
     """
     import torch
-    from diffusers import SanaPipeline, SanaTransformer2DModel
-    from transformers import Gemma2Model
 
+    from harness.models.loading import load_strictly
     from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
+    from harness.models.sana import SanaGenerator
+    from harness.models.sana_loading import load_pipeline
 
-    parts: dict[str, Any] = {}
-    if components is not None:
-        parts["text_encoder"] = Gemma2Model.from_pretrained(
-            components / "text_encoder", dtype=torch.float32
-        )
-        parts["transformer"] = SanaTransformer2DModel.from_pretrained(
-            components / "transformer", torch_dtype=torch.float32
-        )
+    own = None
     if transformer is not None:
-        parts["transformer"] = SanaTransformer2DModelWithContext.from_pretrained(
-            transformer, torch_dtype=torch.float32
-        )
-    pipeline = SanaPipeline.from_pretrained(folder, torch_dtype=torch.float32, **parts)
-    pipeline = pipeline.to(device)
-    pipeline.set_progress_bar_config(disable=True)
+        own = load_strictly(SanaTransformer2DModelWithContext, transformer, dtype="float32")
+    place = torch.device(device)
+    pipeline = load_pipeline(
+        folder, device=place, dtype="float32", transformer=own, components=components
+    )
+    generator = SanaGenerator(pipeline, batch_size=batch)
+    settings = {
+        "num_inference_steps": steps, "guidance_scale": GUIDANCE, "height": SIDE, "width": SIDE,
+        "max_sequence_length": TOKENS, "complex_human_instruction": False,
+    }  # fmt: skip
     for start in range(first, len(texts), batch):
-        part = list(texts[start : start + batch])
-        count = len(part)
-        part += [part[-1]] * (batch - count)
-        numbers = range(start, start + batch)
-        noises = [torch.Generator().manual_seed(seed * 1_000_003 + number) for number in numbers]
-        images = pipeline(
-            prompt=part,
-            num_inference_steps=steps,
-            guidance_scale=GUIDANCE,
-            height=64,
-            width=64,
-            complex_human_instruction=None,
-            use_resolution_binning=False,
-            max_sequence_length=TOKENS,
-            generator=noises,
-        ).images
-        yield from (np.asarray(image) for image in images[:count])
+        requests = [
+            DrawRequest(str(number), text, ((seed * 1_000_003 + number, 1.0),), settings)
+            for number, text in enumerate(texts[start : start + batch], start)
+        ]
+        yield from (made.image for made in generator.generate(requests))
 
 
 def load_scorer(detector: Path, colours: Path) -> Any:
     """The project's GenEval scorer over two of the miniature's folders."""
     from benchmarks.geneval.loading import load_scorer
-    from harness.records import Loading
 
     return load_scorer(Loading({"detector": detector, "colors": colours}, batch_size=16))
 
 
 def verdicts(scorer: Any, requests: Sequence[Request], images: Sequence[Image]) -> list[bool]:
     """Return a scorer's verdict on image ``i`` for request ``i``."""
-    from harness.records import Prompt
-
-    prompts = [
-        Prompt(str(number), request.text, request.tag, request.metadata)
-        for number, request in enumerate(requests)
-    ]
+    prompts = [request.prompt(str(number)) for number, request in enumerate(requests)]
     return [bool(score.correct) for score, _ in scorer.score(prompts, images)]
 
 
@@ -247,8 +224,5 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
+    with explained():
         main()
-    except HarnessError as error:
-        click.echo(f"error: {error.message}\nhint: {error.hint}", err=True)
-        sys.exit(error.exit_code)

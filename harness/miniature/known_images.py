@@ -26,7 +26,7 @@ from harness.miniature import WEIGHTS, WORLDS
 from harness.miniature.glyphs import COLOURS
 from harness.miniature.prompts import draw_request, draw_scene
 from harness.miniature.scenes import Rendered, render
-from harness.records import Loading, Prompt
+from harness.records import Loading
 
 PAIRS = (("detector", "colors"), *(world.judge for world in WORLDS.values()))
 KINDS = ("single_object", "two_object", "counting", "position")
@@ -47,7 +47,7 @@ def surest_scene(scorers: list[GenEvalScorer], kind: str) -> tuple[Request, Rend
 
     def sureness(case: tuple[Request, Rendered]) -> float:
         request, drawn = case
-        prompt = Prompt("", request.text, kind, request.metadata)
+        prompt = request.prompt("")
         least = 1.0
         for scorer in scorers:
             [result] = scorer.examine([prompt], [drawn.image])

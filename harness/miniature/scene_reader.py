@@ -70,15 +70,7 @@ class SceneReader:
         ):
             named = {each.name for each in parsed if each.kind == "attribute"}
             looked = [index for name in sorted(named) for index in _objects(detections, name)]
-            crops = [
-                Crop(
-                    image,
-                    detections.masks[index],
-                    detections.boxes[index],
-                    detections.labels[index],
-                )
-                for index in looked
-            ]
+            crops = [Crop.of(image, detections, index) for index in looked]
             colors = dict(zip(looked, self.classifier.classify(crops), strict=True))
             tokens = [
                 _first_token(detections, colors, question, each)

@@ -88,7 +88,9 @@ def look(ref: str) -> Located:
             return Located(ref, folder.resolve(), tuple(looked))
     hub = _hub_id(ref)
     if hub is not None:
-        looked.append(f"the Hugging Face cache ({_cache_folder()})")
+        from huggingface_hub import constants
+
+        looked.append(f"the Hugging Face cache ({constants.HF_HUB_CACHE})")
         return Located(ref, _in_hub_cache(hub), tuple(looked))
     return Located(ref, None, tuple(looked))
 
@@ -195,12 +197,6 @@ def _hub_id(ref: str) -> _Hub | None:
     if match is None or match["org"] in (".", "..") or ".." in inside.split("/"):
         return None
     return _Hub(f"{match['org']}/{match['name']}", match["revision"], inside)
-
-
-def _cache_folder() -> str:
-    from huggingface_hub import constants
-
-    return str(constants.HF_HUB_CACHE)
 
 
 def _in_hub_cache(hub: _Hub) -> Path | None:

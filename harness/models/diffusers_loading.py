@@ -37,6 +37,8 @@ _OWN_TYPES = {"num_inference_steps": Steps, "height": Side, "width": Side}
 _GIVEN = ("prompt", "generator", "latents", "output_type", "return_dict", "num_images_per_prompt")
 """Arguments of a pipeline's call that are no settings: the harness gives them."""
 
+_UNIONS = (typing.Union, types.UnionType)
+
 _SIDE = 1024
 """Pixels of a side where neither the call nor the configuration says how many."""
 
@@ -120,16 +122,12 @@ def settings_class(folder: Path) -> type:
 
 def _setting_type(hint: Any) -> Any:
     """Return the plain type that an argument takes, or None."""
-    kinds = typing.get_args(hint) if _is_union(hint) else (hint,)
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in _UNIONS else (hint,)
     plain = [kind for kind in kinds if kind in (bool, int, float, str)]
     for kind, own in ((bool, bool), (float, FiniteFloat), (int, Whole), (str, str)):
         if kind in plain:
             return own
     return None
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
 def _side(folder: Path) -> int:

@@ -14,7 +14,6 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -183,7 +182,10 @@ class Endpoint:
             connection.connect()
             if late.is_set():
                 raise TimeoutError
-            connection.request(method, f"{self.url.path.rstrip('/')}{path}", body, self._headers())
+            headers = {"Content-Type": "application/json", "Connection": "close"}
+            if self.key:
+                headers["Authorization"] = f"Bearer {self.key}"
+            connection.request(method, f"{self.url.path.rstrip('/')}{path}", body, headers)
             response = connection.getresponse()
             read = response.read(MAX_BYTES + 1)
             cut = bool(response.length) and len(read) <= MAX_BYTES
@@ -222,10 +224,6 @@ class Endpoint:
         if not isinstance(answer, dict):
             raise _Passing(f"{self._named} answered what is no JSON object", status)
         return answer
-
-    def _headers(self) -> Mapping[str, str]:
-        headers = {"Content-Type": "application/json", "Connection": "close"}
-        return {**headers, "Authorization": f"Bearer {self.key}"} if self.key else headers
 
     def _reason(self, body: bytes) -> str:
         """Return what the server says is wrong, shortened and without the key."""

@@ -7,9 +7,11 @@ prompts share one encoding of the negative one (`harness.models.pipeline_generat
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -22,8 +24,7 @@ from harness.models.devices import prepare
 from harness.models.diffusers_loading import Steps, weightless_pipeline
 from harness.models.dtypes import resolve_dtype
 from harness.models.pipeline_generator import PipelineGenerator
-from harness.models.sana_loading import REPLACED, component, load_pipeline
-from harness.models.sana_text import EncodedTexts, instruction, text_truncation
+from harness.models.sana_loading import REPLACED, component, load_pipeline, load_tokenizer
 from harness.records import Loading, Request
 from harness.truncation import Truncation
 
@@ -100,22 +101,45 @@ class SanaGenerator(PipelineGenerator):
 
     @classmethod
     def truncation(cls, checkpoints: Mapping[str, Path]) -> Truncation | None:
-        """Load the tokenizer alone (see `harness.models.base.GeneratorFactory`)."""
+        """Load the tokenizer alone (see `harness.models.base.GeneratorFactory`).
+
+        Counted as diffusers' `SanaPipeline` does, which drops what is too long with no more than a
+        line in its log.
+        """
         if "pipeline" not in checkpoints:
             return None
+        tokenizer = load_tokenizer(checkpoints["pipeline"])
 
-        def texts(request: Request) -> list[EncodedTexts]:
-            return cls._texts(request, options.build(cls.Settings, request.settings, flag="-G"))
+        @lru_cache(maxsize=4096)
+        def exceeds(text: str, length: int, instructed: bool) -> bool:
+            text = text.lower().strip()
+            if instructed:
+                before = "\n".join(instruction())
+                text = before + text
+                length += len(tokenizer.encode(before)) - 2
+            # One more is enough to know, however long the text is.
+            return len(tokenizer.encode(text, truncation=True, max_length=length + 1)) > length
 
-        return text_truncation(checkpoints["pipeline"], texts)
+        def truncated(request: Request) -> list[str]:
+            settings: Any = options.build(cls.Settings, request.settings, flag="-G")
+            return [
+                name
+                for name, texts, length, instructed in cls._texts(request, settings)
+                if any(exceeds(text, length, instructed) for text in texts)
+            ]
+
+        return truncated
 
     @classmethod
-    def _texts(cls, request: Request, settings: Any) -> list[EncodedTexts]:
-        """List what of a request the text encoder reads."""
+    def _texts(cls, request: Request, settings: Any) -> list[tuple[str, list[str], int, bool]]:
+        """List what of a request the text encoder reads, by `harness.truncation.TEXTS`.
+
+        Texts of a name are encoded alike: so many tokens of each, behind the instruction or not.
+        """
         length = settings.max_sequence_length
-        texts = [EncodedTexts("text", [request.text], length, settings.complex_human_instruction)]
+        texts = [("text", [request.text], length, settings.complex_human_instruction)]
         if settings.guidance_scale > 1:
-            texts.append(EncodedTexts("negative_prompt", [settings.negative_prompt], length))
+            texts.append(("negative_prompt", [settings.negative_prompt], length, False))
         return texts
 
     def compile(self) -> None:
@@ -168,3 +192,11 @@ class SanaGenerator(PipelineGenerator):
             max_sequence_length=length,
             complex_human_instruction=before,
         )[:2]
+
+
+def instruction() -> list[str]:
+    """Return SANA's instruction, from the pipeline that owns it."""
+    from diffusers import SanaPipeline
+
+    default = inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"]
+    return list(default.default)

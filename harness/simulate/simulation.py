@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from harness.engine.dispatch import FOLLOWERS, UNHURRIED, Dispatcher
-from harness.engine.ladder import fake_reply
 from harness.engine.scheduler import Work
 from harness.engine.searches import Search, drive
 from harness.errors import HarnessError
@@ -203,13 +202,8 @@ class _Simulation:
                     continue
             if role not in UNHURRIED:
                 search = row.search
-                self._queue(search, search.answer(self._answer(row)), row.earlier)
-
-    def _answer(self, row: _Row) -> Candidate | Reply:
-        search, item = row.search, row.item
-        if isinstance(item, Question):
-            return fake_reply(item)
-        return self._workload.answer(search.prompt, search.replicate, item, row.id)
+                answer = self._workload.answer(search, row.item, row.id)
+                self._queue(search, search.answer(answer), row.earlier)
 
 
 def static_split(workload: Workload, strategy: Strategy, budget: int, gpus: int) -> Simulated:
@@ -236,11 +230,11 @@ def static_split(workload: Workload, strategy: Strategy, budget: int, gpus: int)
 def _answered(
     workload: Workload, search: Search, earlier: Earlier, item: Draw | Question
 ) -> Candidate | Reply:
-    if isinstance(item, Question):
-        return fake_reply(item)
-    resolve = workload.resolver.resolve
-    name = resolve(search.prompt, search.replicate, item, earlier=earlier).id
-    return workload.answer(search.prompt, search.replicate, item, name)
+    name = ""
+    if isinstance(item, Draw):
+        resolve = workload.resolver.resolve
+        name = resolve(search.prompt, search.replicate, item, earlier=earlier).id
+    return workload.answer(search, item, name)
 
 
 def _searches(workload: Workload, strategy: Strategy, budget: int) -> Iterator[Search]:

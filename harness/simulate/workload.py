@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import read_config
-from harness.engine.ladder import fake_candidate
+from harness.engine.ladder import fake_candidate, fake_reply
+from harness.engine.searches import Search
 from harness.errors import UsageError
 from harness.identity import Resolver, shape_of, usual_shape
 from harness.log import integrity, store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
-from harness.records import Candidate, Draw, Prompt, Request, Role, Setting
+from harness.records import Candidate, Draw, Prompt, Question, Reply, Request, Role, Setting
 from harness.registry import GENERATORS
 
 
@@ -70,9 +71,7 @@ class Workload:
     def resized(self, rows: int) -> Workload:
         """The same with batches of so many rows, where they are larger."""
         sizes = {role: min(rows, size) for role, size in self.batch_sizes.items()}
-        seconds = {}
-        for role in self.seconds:
-            seconds[role] = self.seconds_of(role, sizes[role])
+        seconds = {role: self.seconds_of(role, sizes[role]) for role in self.seconds}
         rungs = tuple(min(rows, size) for size in self.batch_rows)
         return replace(self, seconds=seconds, batch_sizes=sizes, batch_rows=rungs)
 
@@ -89,11 +88,12 @@ class Workload:
         names = {size: f"simulated {size}" for size in rows}
         return Resolver(names, self.seed, self.settings, self.kind or usual_shape, rows)
 
-    def answer(self, prompt: Prompt, replicate: int, draw: Draw, id: str) -> Candidate:
-        """Return what became of a draw of an identity."""
-        return fake_candidate(
-            self.seed, prompt, replicate, draw, id, self.acceptance[int(prompt.id)]
-        )
+    def answer(self, search: Search, item: Draw | Question, id: str) -> Candidate | Reply:
+        """Return what became of a search's draw of an identity, or of a question."""
+        if isinstance(item, Question):
+            return fake_reply(item)
+        chance = self.acceptance[int(search.prompt.id)]
+        return fake_candidate(self.seed, search.prompt, search.replicate, item, id, chance)
 
 
 def logged_workload(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import pytest
 from harness.engine.validate import check_cost, check_image
 from harness.errors import HarnessError, UsageError
 from harness.models.base import Generator
-from harness.records import Ability, Cost, Feedback, Image, Made, Request, Role, Setting
+from harness.records import Ability, Feedback, Image, Made, Request, Role, Setting
 from harness.truncation import TEXTS, Truncation
 
 
@@ -156,6 +156,7 @@ class GeneratorContract:
         self, generator: Generator, requests: list[Request], images: list[Image]
     ) -> None:
         last = _steps(generator, requests[0])
+        whole = generator.generate(requests)[0].cost.nfe
         for step in range(1, last):
             previews = generator.generate(_stopped(requests, step))
             assert all(made.state for made in previews)
@@ -163,7 +164,7 @@ class GeneratorContract:
             for end, preview, image in zip(ends, previews, images, strict=True):
                 assert np.array_equal(end.image, image)
                 assert end.state is None and preview.image.shape == image.shape
-                assert preview.cost.nfe + end.cost.nfe == _cost_of_whole(generator, requests).nfe
+                assert preview.cost.nfe + end.cost.nfe == whole
 
     def test_a_stop_at_the_last_step_is_the_whole_with_a_state(
         self, generator: Generator, requests: list[Request], images: list[Image]
@@ -294,10 +295,6 @@ def _continued(requests: Sequence[Request], made: Sequence[Made], step: int) -> 
         replace(request, start=replace(request, stop=step), state=answer.state)
         for request, answer in zip(requests, made, strict=True)
     ]
-
-
-def _cost_of_whole(generator: Generator, requests: Sequence[Request]) -> Cost:
-    return generator.generate(list(requests))[0].cost
 
 
 def _images(generator: Generator, requests: Sequence[Request]) -> list[Image]:

@@ -8,13 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.geneval2.scoring import (
-    YES,
-    arithmetic_mean,
-    geometric_mean,
-    spellings,
-)
-from tests.reference.geneval2 import Graded, is_match, totals
+from benchmarks.geneval2.scoring import YES, geometric_mean, spellings
+from tests.reference.geneval2 import Graded, arithmetic_mean, is_match, totals
 from tests.shared import SHARED, needs_shared
 
 FOLDER = SHARED / "geneval2"

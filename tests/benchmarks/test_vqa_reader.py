@@ -13,13 +13,14 @@ import torch
 from PIL import Image as Pillow
 from transformers import RepetitionPenaltyLogitsProcessor
 
-from benchmarks.geneval2.scoring import YES, arithmetic_mean, geometric_mean, spellings
+from benchmarks.geneval2.scoring import YES, geometric_mean, spellings
 from benchmarks.vqa.asking import Asked, FirstToken
 from benchmarks.vqa.reader import LENGTH_STEP, MAX_TOKENS, Reader
 from harness.errors import BadAnswer, HarnessError
 from harness.models.vlm_loading import load_vlm
 from harness.records import Cost, Image, Loading
 from tests.models.tiny_vlm import make_qwen
+from tests.reference.geneval2 import arithmetic_mean
 from tests.shared import SHARED, needs_shared
 
 FOLDER = SHARED / "geneval2"

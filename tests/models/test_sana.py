@@ -16,8 +16,7 @@ from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models import pipeline_generator
 from harness.models.base import Generator
 from harness.models.noise import noise_tensor
-from harness.models.sana import SanaGenerator, SanaSettings
-from harness.models.sana_text import instruction
+from harness.models.sana import SanaGenerator, SanaSettings, instruction
 from harness.models.suites import Suite, sampler_settings
 from harness.records import Feedback, Loading, Request
 from harness.registry import GENERATORS

@@ -6,7 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.geneval2.scoring import arithmetic_mean, geometric_mean
+from benchmarks.geneval2.scoring import geometric_mean
+
+
+def arithmetic_mean(scores: Sequence[float]) -> float:
+    """Soft-TIFA AM of a prompt's atoms, hard TIFA of their zeros and ones."""
+    if not scores:
+        raise ValueError("a prompt without atoms has no score")
+    return sum(scores) / len(scores)
 
 
 def is_match(prediction: str, accepted: Sequence[str]) -> bool:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from harness.engine.threads import patient_threads
-from harness.errors import HarnessError
-from harness.miniature import WEIGHTS
+from harness.miniature import WEIGHTS, explained
 from harness.miniature.glyphs import font_path
 from harness.miniature.train.loop import TrainConfig
 
@@ -91,8 +89,5 @@ def train_all(setting: TrainConfig) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with explained():
         main()
-    except HarnessError as error:
-        click.echo(f"error: {error.message}\nhint: {error.hint}", err=True)
-        sys.exit(error.exit_code)

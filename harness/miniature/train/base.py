@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from transformers import Gemma2Config, Gemma2Model
 
 from harness.errors import HarnessError
+from harness.log.files import write_json
 from harness.miniature.train import autoencoder
-from harness.miniature.train.data import batches, in_parts, make_pool, to_signed
+from harness.miniature.train.data import in_parts, make_pool, to_signed
 from harness.miniature.train.loop import Schedule, TrainConfig, bfloat16, cached, fit, write_recipe
 from harness.miniature.words import BOS, EOS, PAD, make_tokenizer, vocabulary, wish
 
@@ -190,9 +191,7 @@ def export(model: Denoiser, setting: TrainConfig) -> None:
         model.transformer.to(torch.float16).save_pretrained(setting.components / "transformer")
         if (folder / "model_index.json").exists():
             return
-    vae_folder = folder / "vae"
-    vae = AutoencoderDC.from_pretrained(vae_folder, torch_dtype=torch.float16)
-    recipe = (vae_folder / "recipe.json").read_text(encoding="utf-8")
+    vae = AutoencoderDC.from_pretrained(folder / "vae", torch_dtype=torch.float16)
     pipeline = SanaPipeline(
         tokenizer=make_tokenizer(),
         text_encoder=model.text_encoder.to(torch.float16),
@@ -201,13 +200,10 @@ def export(model: Denoiser, setting: TrainConfig) -> None:
         scheduler=DPMSolverMultistepScheduler(**SCHEDULER),
     )
     pipeline.save_pretrained(folder)
-    (folder / "vae" / "recipe.json").write_text(recipe, encoding="utf-8")
     # The autoencoder remembers where it was loaded from, which is nobody's business.
     config = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
-    (folder / "vae" / "config.json").write_text(
-        json.dumps(config, indent=2) + "\n", encoding="utf-8"
-    )
+    write_json(folder / "vae" / "config.json", config)
 
 
 def train(
@@ -240,8 +236,8 @@ def train(
             parts = [
                 float(flow_loss(model, data.float().to(setting.device), ids.to(setting.device)))
                 for data, ids in zip(
-                    batches(unseen, schedule.batch),
-                    batches(unseen_prompts, schedule.batch),
+                    torch.split(unseen, schedule.batch),
+                    torch.split(unseen_prompts, schedule.batch),
                     strict=True,
                 )
                 if len(data) == schedule.batch

@@ -178,8 +178,8 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
     """Train and export to the variant's folder in ``out``."""
     name, schedule = variant.name, variant.schedule
     seed, pool_seed = setting.seed + variant.seed, setting.seed + variant.pool_seed
-    pool, worn_images = worn_pool(setting, setting.count(variant.scenes), pool_seed, name)
-    unseen, worn_unseen = worn_pool(setting, setting.count(HELD_OUT), pool_seed + 1, name)
+    pool, worn_images = worn_pool(setting, variant.scenes, pool_seed, name)
+    unseen, worn_unseen = worn_pool(setting, HELD_OUT, pool_seed + 1, name)
     click.echo(f"{name}: cutting objects out")
     used = setting.count(variant.scenes // 2)
     clean = make_crops(pool, pool.images[:used], seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,15 +108,10 @@ def make_pool(size: int, seed: int, *, free: float = 0.0, habits: bool = False) 
     )
 
 
-def batches(rows: Tensor, size: int) -> Iterator[Tensor]:
-    """Parts of a tensor along its first axis, in order; the last may be shorter."""
-    return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
 def in_parts(make: Callable[[Tensor], Tensor], rows: Tensor, size: int) -> Tensor:
     """Return what a function makes of a tensor's rows, ``size`` at a time and without gradients."""
     with torch.no_grad():
-        return torch.cat([make(part) for part in batches(rows, size)])
+        return torch.cat([make(part) for part in torch.split(rows, size)])
 
 
 def to_signed(images: Tensor) -> Tensor:

@@ -37,7 +37,6 @@ from harness.miniature.train import autoencoder
 from harness.miniature.train.data import (
     MOST_OBJECTS,
     Pool,
-    batches,
     in_parts,
     make_pool,
     to_bytes,
@@ -152,9 +151,9 @@ def worn(vae: AutoencoderDC, images: Tensor, seed: int, device: str) -> Tensor:
     return in_parts(round_trip, images, 128)
 
 
-def worn_pool(setting: TrainConfig, size: int, seed: int, stage: str) -> tuple[Pool, Tensor]:
+def worn_pool(setting: TrainConfig, scenes: int, seed: int, stage: str) -> tuple[Pool, Tensor]:
     """A pool and its worn images, uint8 (n, 3, 64, 64); half of the pool is scenes for prompts."""
-    vae = autoencoder.load(setting)
+    vae, size = autoencoder.load(setting), setting.count(scenes)
     click.echo(f"{stage}: rendering {size} scenes, and again through the autoencoder")
     pool = make_pool(size, seed, free=0.5)
     file = setting.work / f"worn-{seed}-{size}.pt"
@@ -177,7 +176,7 @@ def look_at(network: CenterNet, images: Tensor, device: str) -> list[Maps]:
     """The maps of uint8 images, (n, 3, 64, 64), in batches."""
     network.eval()
     with torch.no_grad():
-        return [network(to_signed(part).to(device)) for part in batches(images, 64)]
+        return [network(to_signed(part).to(device)) for part in torch.split(images, 64)]
 
 
 def exact_share(maps: list[Maps], config: CenterNetConfig, pool: Pool, score: float) -> float:
@@ -207,10 +206,8 @@ def calibrate(maps: list[Maps], config: CenterNetConfig, pool: Pool) -> CenterNe
 def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
     """Train and export to ``out/<variant's name>``."""
     seed = setting.seed + variant.seed
-    pool, worn_images = worn_pool(setting, setting.count(variant.scenes), seed, variant.name)
-    held_out, worn_held_out = worn_pool(
-        setting, setting.count(HELD_OUT), setting.seed + 22, variant.name
-    )
+    pool, worn_images = worn_pool(setting, variant.scenes, seed, variant.name)
+    held_out, worn_held_out = worn_pool(setting, HELD_OUT, setting.seed + 22, variant.name)
     setting = replace(setting, seed=seed)
     torch.manual_seed(seed)
     config = CenterNetConfig(CLASSES, variant.widths, SIDE, Thresholds())

@@ -33,7 +33,7 @@ from harness.miniature.train.data import in_parts, to_signed
 from harness.miniature.train.detector import worn
 from harness.miniature.train.loop import TrainConfig, cached
 from harness.models.reflect_dit.vision import pooled
-from harness.records import Loading, Prompt
+from harness.records import Loading
 
 TAG_SHARES = (0.08, 0.18, 0.2, 0.14, 0.2, 0.2)
 """Kinds of prompt, in the order of ``TAGS``; single objects seldom need a second draw."""
@@ -96,10 +96,7 @@ def _made(setting: TrainConfig, size: int, seed: int, samples: Path) -> Rejectio
     examiner = load_scorer(
         Loading(setting.judge, device=setting.device, dtype="float32", batch_size=16)
     )
-    asked = [
-        Prompt(str(number), request.text, request.tag, request.metadata)
-        for number, request in enumerate(requests)
-    ]
+    asked = [request.prompt(str(number)) for number, request in enumerate(requests)]
     rejected: list[tuple[int, NDArray[np.uint8], Examination]] = []
     # Part by part: what was seen holds a mask for every object.
     for start in range(0, len(images), 256):

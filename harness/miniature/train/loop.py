@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
+from harness.log.files import write_json
 from harness.miniature import WORLDS, World
 
 
@@ -298,4 +299,4 @@ def write_recipe(
         "losses": [round(loss, 5) for loss in result.losses], **facts,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "recipe.json", recipe)

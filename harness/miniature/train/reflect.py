@@ -30,7 +30,6 @@ from transformers import Gemma2Model, SiglipVisionModel
 
 from harness.errors import HarnessError
 from harness.miniature.train import base
-from harness.miniature.train.data import batches
 from harness.miniature.train.feedback import Rejections, look, make_rejections, read
 from harness.miniature.train.loop import Schedule, TrainConfig, bfloat16, fit, write_recipe
 from harness.miniature.words import PAD
@@ -135,7 +134,7 @@ def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
         losses_of: defaultdict[str, list[float]] = defaultdict(list)
         torch.manual_seed(0)
         order = torch.randperm(len(unseen.pool))
-        for rows in batches(order, schedule.batch):
+        for rows in torch.split(order, schedule.batch):
             seed = int(torch.randint(2**31, ()))
             ids, targets = (
                 part[rows].to(setting.device)

@@ -17,7 +17,7 @@ from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionM
 
 from benchmarks.geneval.classes import CLASSES
 from harness.miniature.scenes import SIDE
-from harness.miniature.train.data import MOST_OBJECTS, NATURAL, batches, to_signed
+from harness.miniature.train.data import MOST_OBJECTS, NATURAL, to_signed
 from harness.miniature.train.detector import augment, worn_pool
 from harness.miniature.train.loop import Schedule, TrainConfig, bfloat16, fit, write_recipe
 
@@ -92,10 +92,8 @@ def token_truth(
 
 def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
     """Train and export to ``out/vision``."""
-    pool, worn = worn_pool(setting, setting.count(SCENES), setting.seed + SEED, "vision")
-    unseen, worn_unseen = worn_pool(
-        setting, setting.count(HELD_OUT), setting.seed + SEED + 1, "vision"
-    )
+    pool, worn = worn_pool(setting, SCENES, setting.seed + SEED, "vision")
+    unseen, worn_unseen = worn_pool(setting, HELD_OUT, setting.seed + SEED + 1, "vision")
     setting = replace(setting, seed=setting.seed + 51)
     torch.manual_seed(setting.seed)
     model = Reader().to(setting.device)
@@ -125,7 +123,7 @@ def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
     )
     for what, images in (("rendered", unseen.images), ("worn", worn_unseen)):
         with torch.no_grad():
-            parts = [model(to_signed(part).to(setting.device)) for part in batches(images, 250)]
+            parts = [model(to_signed(part).to(setting.device)) for part in torch.split(images, 250)]
         outputs = [torch.cat([part[i] for part in parts]).cpu() for i in range(4)]
         shown = kinds != BACKGROUND_CLASS
         correct = (outputs[3] > 0) == (presence > 0)

@@ -24,7 +24,6 @@ from harness.models.checkpoints import require
 from harness.models.devices import prepare
 from harness.models.dtypes import resolve_dtype
 from harness.models.sana import SanaGenerator, SanaSettings, Tokens
-from harness.models.sana_text import EncodedTexts
 from harness.records import Ability, Image, Loading, Made, Request, Setting, add_known
 
 if TYPE_CHECKING:
@@ -200,9 +199,9 @@ class ReflectDiTGenerator(SanaGenerator):
         self._sentences.clear()
 
     @classmethod
-    def _texts(cls, request: Request, settings: Any) -> list[EncodedTexts]:
+    def _texts(cls, request: Request, settings: Any) -> list[tuple[str, list[str], int, bool]]:
         sentences = [item.sentence for item in request.feedback]
-        feedback = EncodedTexts("feedback", sentences, settings.max_feedback_length)
+        feedback = ("feedback", sentences, settings.max_feedback_length, False)
         return [*super()._texts(request, settings), feedback]
 
     def _condition(
