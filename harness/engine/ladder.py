@@ -134,17 +134,9 @@ def rehearsed(plan: Plan) -> list[Round]:
     scale = len(plan.prompts) * plan.config.replicates / SAMPLE
     resolver = Resolver.of(plan.config.model_copy(update={"batch_rows": ()}))
     chances = [(n + 0.5) / SAMPLE for n in range(SAMPLE)]
-    searches = [
-        Search(
-            plan.strategy,
-            Prompt(f"{n:06d}", "a thing"),
-            0,
-            budget=plan.config.budget,
-            run_seed=0,
-            settings=plan.config.generator.settings,
-        )
-        for n in range(SAMPLE)
-    ]
+    unseeded = plan.config.model_copy(update={"seed": 0})
+    prompts = [Prompt(f"{n:06d}", "a thing") for n in range(SAMPLE)]
+    searches = [Search.of(unseeded, plan.strategy, prompt, 0) for prompt in prompts]
     asked = [list(search.start()) for search in searches]
     earlier: list[Earlier] = [{} for _ in searches]
     while any(asked):

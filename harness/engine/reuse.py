@@ -23,11 +23,12 @@ from harness.engine.rows import logged_reply, logged_score, logged_verdict
 from harness.engine.sources import Known, Source
 from harness.errors import HarnessError, UsageError
 from harness.log import images, integrity, store
+from harness.log.costs import COSTS, REPLIES
 from harness.log.environment import NUMERIC, device_names, other_versions
 from harness.log.manifest import Manifest, PromptSet
 from harness.log.prompts import check_prompts
 from harness.log.run_folder import RunFolder
-from harness.log.schema import METERED, QUESTION, SCORE, UNITS, WHOLE_VERDICT, reused_from
+from harness.log.schema import QUESTION, SCORE, UNITS, WHOLE_VERDICT, reused_from
 from harness.plan import Plan
 from harness.prompts import read_prompts
 from harness.records import Cost, Draw, Prompt, Question, Role
@@ -38,13 +39,8 @@ FREE = frozenset({"strategy", "budget", "replicates", "tags", "limit", "keep_ima
 """Fields of the config in which runs may differ and still have draws in common."""
 
 
-def _costs(role: str) -> list[str]:
-    return [f"{role}_{unit}" for unit in UNITS]
-
-
-_COSTS = [name for role in METERED for name in _costs(role)]
-_COLUMNS = ["draw_id", "image", *WHOLE_VERDICT, *SCORE, "metrics", *_COSTS, "error"]
-_REPLY = ["prompt_id", "replicate", *QUESTION, "reply", "error", *_costs(Role.JUDGE)]
+_COLUMNS = ["draw_id", "image", *WHOLE_VERDICT, *SCORE, "metrics", *COSTS, "error"]
+_REPLY = [*REPLIES, *QUESTION, "reply"]
 
 
 @dataclass(frozen=True)

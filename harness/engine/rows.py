@@ -42,11 +42,9 @@ def candidate_row(
     # The first role that failed, in the order in which they work.
     failed = next((role for role in Role if role in known.errors), None)
     row: dict[str, Any] = {
-        "run": run,
-        "prompt_id": prompt.id,
+        **_named(run, search),
         "prompt": prompt.text,
         "tag": prompt.tag,
-        "replicate": search.replicate,
         "draw_id": pending.request.id,
         "seed": pending.request.seed,
         **draw_columns(draw),
@@ -63,7 +61,6 @@ def candidate_row(
         "error": known.errors[failed] if failed else None,
         "round": pending.round,
         "attempts": 1 + sum(known.attempts.values()),
-        "time": datetime.now(UTC),
     }
     for role in Role:
         row |= _cost(role, known)
@@ -74,9 +71,7 @@ def reply_row(run: str, pending: PendingQuestion) -> dict[str, Any]:
     """Return the log row of a question that is answered, or that the judge gave up on."""
     search, question, known = pending.open.search, pending.question, pending.known
     return {
-        "run": run,
-        "prompt_id": search.prompt.id,
-        "replicate": search.replicate,
+        **_named(run, search),
         "question_index": question.index,
         "text": question.text,
         "images": list(question.images),
@@ -85,7 +80,6 @@ def reply_row(run: str, pending: PendingQuestion) -> dict[str, Any]:
         "error": known.errors.get(Role.JUDGE),
         **_cost(Role.JUDGE, known),
         "attempts": 1 + sum(known.attempts.values()),
-        "time": datetime.now(UTC),
     }
 
 
@@ -198,17 +192,20 @@ def search_row(run: str, search: Search) -> dict[str, Any]:
     """The log row of a search that ended."""
     selected = search.selected
     return {
-        "run": run,
-        "prompt_id": search.prompt.id,
-        "replicate": search.replicate,
+        **_named(run, search),
         "draws": search.draws,
         "rounds": search.rounds,
         "selected_index": selected.draw.index if selected else None,
         "selected_id": selected.id if selected else None,
         "error": search.error,
         "questions": search.questions or None,
-        "time": datetime.now(UTC),
     }
+
+
+def _named(run: str, search: Search) -> dict[str, Any]:
+    """Return the columns of every row: whose it is, and when it was written."""
+    time = datetime.now(UTC)
+    return {"run": run, "prompt_id": search.prompt.id, "replicate": search.replicate, "time": time}
 
 
 def _score(score: Score) -> dict[str, Any]:
