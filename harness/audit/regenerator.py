@@ -21,7 +21,7 @@ from harness.records import Prompt, Request, Role
 from harness.registry import GENERATORS, JUDGES, METRICS
 
 COLUMNS = ("prompt", "draw_id", "seed", *DRAW[1:], "image", *WHOLE_VERDICT, *SCORE, "metrics",
-           "generator_nfe", "round")  # fmt: skip
+           "generator_nfe", "round", "error_role")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,6 @@ class Sampled:
 
     row: Row
     chain: Mapping[str, Row]
-
-
-def sample_failed(run: AuditedRun, number: int) -> list[Sampled]:
-    """A seeded choice of draws that the generator is said to have failed on."""
-    failed = []
-    for _, rows in run.by_search((*COLUMNS, "error_role")):
-        by_id = {row["draw_id"]: row for row in rows}
-        failed += [Sampled(row, by_id) for row in rows if row["error_role"] == Role.GENERATOR]
-    rng = random.Random(f"{run.options.seed} failed")
-    return rng.sample(failed, min(number, len(failed)))
 
 
 def sample(

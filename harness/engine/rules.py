@@ -170,8 +170,9 @@ class Rules:
                 raise StrategyError(f"asked for draw {same} again, as draw {draw.index}")
 
     def _check_budget(self, draws: Sequence[Draw]) -> int:
+        """Return the steps that draws make, whose references have been checked."""
         budget, a_draw = self._task.budget, self._task.steps
-        steps = list(map(self._steps_of, draws))
+        steps = [self._last(draw) - self._first(draw) for draw in draws]
         total = sum(steps)
         over = self.steps + total - budget * a_draw
         if over <= 0:
@@ -181,10 +182,6 @@ class Rules:
         raise StrategyError(
             f"asked for {over} step(s) beyond its budget of {budget} draws of {a_draw} steps"
         )
-
-    def _steps_of(self, draw: Draw) -> int:
-        """Return the steps that a draw makes, whose references have been checked."""
-        return self._last(draw) - self._first(draw)
 
     def _last(self, draw: Draw) -> int:
         return self._whole(draw) if draw.stop is None else draw.stop

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.log.files import check_entries
-from harness.log.location import Location, local, location
+from harness.log.location import Location, location
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,6 @@ class RunFolder:
             HarnessError: It holds a link, or what is no regular file.
         """
         folder = cls(location(path))
-        if isinstance(folder.path, Path):
-            local(folder.path)
         try:
             if folder.path.is_dir():
                 check_entries(folder.path)

@@ -10,7 +10,7 @@ to be made for it, and so are held to the log as well.
 from __future__ import annotations
 
 from harness.audit.audited_run import AuditedRun, named_draw
-from harness.audit.regenerator import Regenerator, sample, sample_failed, shared_regenerator
+from harness.audit.regenerator import Regenerator, sample, shared_regenerator
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
 from harness.audit.tolerance import (
     LARGEST_DIFFERENCE,
@@ -19,6 +19,7 @@ from harness.audit.tolerance import (
     machine_differences,
 )
 from harness.log.images import decode
+from harness.records import Role
 
 MOST_FAILED = 8
 """Draws logged as failed that are tried again."""
@@ -86,7 +87,9 @@ def _failures(run: AuditedRun, regenerator: Regenerator) -> list[str]:
     That one comes out well proves nothing, since memory may have been short; but somebody who
     wants a draw out of the way could say that it failed, so the reader is told.
     """
-    failed = sample_failed(run, MOST_FAILED)
+    failed = sample(
+        run, MOST_FAILED, "failed", lambda row: bool(row["error_role"] == Role.GENERATOR)
+    )
     if not failed:
         return []
     regenerator.regenerate(failed)
