@@ -136,7 +136,9 @@ def rank(
     too_many = {(f.label, f.count) for f in failures if f.kind is FailureKind.TOO_MANY}
     worth: list[float] = []
     for entry in metadata.get("include", ()):
-        failure = _failure_of(entry, open_failures)
+        colors = ("", entry.get("color", ""))
+        own = (f for f in open_failures if f.label == entry["class"] and f.color in colors)
+        failure = next(own, None)
         if failure is not None:
             open_failures.remove(failure)
         stage = 3 if failure is None else _STAGE[failure.kind]
@@ -194,10 +196,3 @@ def _surplus(limit: Mapping[str, Any], confidences: Mapping[str, Sequence[float]
     """Confidence of the first object too many; 0 if there is none."""
     ordered = sorted(confidences.get(limit["class"], ()), reverse=True)
     return ordered[limit["count"] - 1] if len(ordered) >= limit["count"] else 0.0
-
-
-def _failure_of(entry: Mapping[str, Any], failures: Sequence[Failure]) -> Failure | None:
-    for failure in failures:
-        if failure.label == entry["class"] and failure.color in ("", entry.get("color", "")):
-            return failure
-    return None

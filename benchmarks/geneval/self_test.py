@@ -1,10 +1,8 @@
 """A scorer's test before it scores: questions whose answers are known.
 
-A GPU that a build of torch has no kernels for, or a wrong library version, need not raise
-anything: the networks answer, the answers are wrong, and the scores are quietly low
-(github.com/djghosh13/geneval, issue 15). So a scorer is refused over one wrong answer to
+`benchmarks.geneval.detectors.probe` says why. A scorer is refused over one wrong answer to
 
-- the fixed picture of `benchmarks.geneval.detectors.probe`, which each network has to answer as
+- the fixed picture there, which each network has to answer as
   the same checkpoint does on the CPU, in float32 and alone: the device computes right;
 - images of known truth: preprocessing, networks, post-processing and rules judge right together.
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -118,7 +118,10 @@ class _Regime:
     @property
     def single(self) -> dict[Role, list[Item]]:
         """The same items, each a batch of one row."""
-        return {role: [_alone(item) for item in items] for role, items in self.items.items()}
+        return {
+            role: [replace(item, rows=1) if isinstance(item, Request) else item for item in items]
+            for role, items in self.items.items()
+        }
 
 
 def measure(
@@ -169,7 +172,8 @@ def measure(
                     ways[number, "workers"] = partial(_spread, spread, several)
             return ways
 
-        for way in ways_of([_Regime.of(_few(plan), loaded) for plan in plans]).values():
+        few = [replace(p, prompts=tuple(each for each, _ in p.searches[:WARM_UP])) for p in plans]
+        for way in ways_of([_Regime.of(plan, loaded) for plan in few]).values():
             way()
         observe(0, rounds)
         regimes = [_Regime.of(plan, loaded) for plan in plans]
@@ -210,10 +214,6 @@ def _models(plan: Plan) -> tuple[Any, ...]:
     return plan.config.specs, plan.config.digests, plan.config.benchmark, plan.config.threads
 
 
-def _few(plan: Plan) -> Plan:
-    return replace(plan, prompts=tuple(prompt for prompt, _ in plan.searches[:WARM_UP]))
-
-
 def _with(plan: Plan, **fields: Any) -> Plan:
     return replace(plan, config=plan.config.model_copy(update=fields))
 
@@ -240,7 +240,8 @@ def _filled(plan: Plan, items: Sequence[Item], size: int) -> list[tuple[Item, ..
     """Return batches as full as they can be; only draws of equal shape share one."""
     shapes: defaultdict[Any, list[Item]] = defaultdict(list)
     for item in items:
-        shapes[_shape(plan, item)].append(item)
+        shape = plan.resolver.shape(item) if isinstance(item, Request) else ()
+        shapes[shape].append(item)
     batches = []
     for rows in shapes.values():
         step = _size(rows[0], size)
@@ -248,18 +249,9 @@ def _filled(plan: Plan, items: Sequence[Item], size: int) -> list[tuple[Item, ..
     return batches
 
 
-def _shape(plan: Plan, item: Item) -> Hashable:
-    return plan.resolver.shape(item) if isinstance(item, Request) else ()
-
-
 def _size(item: Item, usual: int) -> int:
     """Return the rows of an item's batch: its own number, where it names one."""
     return (item.rows if isinstance(item, Request) else 0) or usual
-
-
-def _alone(item: Item) -> Item:
-    """Return an item as the only row of its batch."""
-    return replace(item, rows=1) if isinstance(item, Request) else item
 
 
 def _bare(batches: Batches, executor: PersistentExecutor) -> Round:

@@ -16,21 +16,13 @@ from numpy.typing import NDArray
 from benchmarks.geneval.classes import CLASSES
 from benchmarks.geneval.prompts import COLORED_CLASSES, Group, Request
 from harness.miniature.glyphs import COLOURS, sprite
-from harness.miniature.prompts import (
-    MARGIN,
-    OPPOSITE,
-    are_separate,
-    component,
-    place,
-)
-from harness.miniature.scenes import RGB, SIDE, Scene, SceneObject
+from harness.miniature.prompts import MARGIN, OPPOSITE, are_separate, component, place
+from harness.miniature.scenes import RGB, SIDE, Box, Scene, SceneObject
 
 _TRIES = 120
 """Random places tried for what is missing before one of the found objects is given up."""
 _SIZES = (16, 28)
 """Bounds on the size of an object that is drawn where one was found."""
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -136,7 +128,7 @@ def _matched(groups: Sequence[Group], sightings: Sequence[Sighting]) -> list[Sce
         for sighting in [each for each in left if each.name == group.name]:
             left.remove(sighting)
             item = _redrawn(group, sighting.box)
-            if all(are_separate(_box(item), _box(other), 0) for other in slots if other):
+            if all(are_separate(item.box, other.box, 0) for other in slots if other):
                 chosen = item
                 break
         slots.append(chosen)
@@ -170,10 +162,7 @@ def _filled(
             return tuple(items)
     if relation and None not in slots:
         first, second = (item for item in slots if item)
-        swapped = [
-            _redrawn(groups[0], _box(second)),
-            _redrawn(groups[1], _box(first)),
-        ]
+        swapped = [_redrawn(groups[0], second.box), _redrawn(groups[1], first.box)]
         if _sound(swapped, [None, None], relation):
             return tuple(swapped)
     return None
@@ -190,7 +179,7 @@ def _sound(
     items: Sequence[SceneObject], slots: Sequence[SceneObject | None], relation: str | None
 ) -> bool:
     """True if new objects keep clear of all others, and the relation holds."""
-    boxes = [_box(item) for item in items]
+    boxes = [item.box for item in items]
     clear = all(
         are_separate(boxes[a], boxes[b])
         for a in range(len(boxes))
@@ -198,8 +187,3 @@ def _sound(
         if slots[a] is None or slots[b] is None
     )
     return clear and (relation is None or component(boxes[0], boxes[1], relation) > MARGIN)
-
-
-def _box(item: SceneObject) -> Box:
-    height, width = sprite(item.name, item.colour, item.size).shape[:2]
-    return (item.x, item.y, item.x + width, item.y + height)

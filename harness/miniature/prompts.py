@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.geneval.classes import CLASSES, RELATIONS, TAGS
 from benchmarks.geneval.prompts import COLORED_CLASSES, Group, Request
 from harness.miniature.glyphs import COLOURS, sprite
-from harness.miniature.scenes import SIDE, Scene, SceneObject, draw_background
+from harness.miniature.scenes import SIDE, Box, Scene, SceneObject, draw_background
 
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 _DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
@@ -62,14 +62,11 @@ def draw_request(rng: np.random.Generator, tag: str | None = None) -> Request:
     return Request(tag, (Group(str(names[0])), Group(str(names[1]))), relation)
 
 
-def component(
-    a: tuple[float, float, float, float], b: tuple[float, float, float, float], relation: str
-) -> float:
+def component(a: Box, b: Box, relation: str) -> float:
     """Return how clearly box ``a`` stands in a relation to ``b``; GenEval's rule passes above 0.5.
 
     The centre offset, each axis shrunk by a tenth of the summed sizes, over the unshrunk offset's
-    norm, along the relation's direction (djghosh13/geneval, ``relative_position``). A box is
-    x0, y0, x1, y1.
+    norm, along the relation's direction (djghosh13/geneval, ``relative_position``).
     """
     offset = np.array([a[0] + a[2] - b[0] - b[2], a[1] + a[3] - b[1] - b[3]]) / 2
     sizes = np.array([a[2] - a[0] + b[2] - b[0], a[3] - a[1] + b[3] - b[1]])
@@ -95,23 +92,21 @@ def place(
         largest = max(_SMALLEST, _LARGEST - (3 if crowded else 0) - attempt // 200)
         smallest = max(12, _SMALLEST - max(0, attempt - 1200) // 200)
         placed: list[SceneObject] = []
-        boxes: list[tuple[float, float, float, float]] = []
         for name, colour in objects:
             size = int(rng.integers(smallest, largest + 1))
             height, width = sprite(name, colour, size).shape[:2]
             for _ in range(12):
                 x = int(rng.integers(0, SIDE - width + 1))
                 y = int(rng.integers(0, SIDE - height + 1))
-                box = (x, y, x + width, y + height)
-                if all(are_separate(box, other) for other in boxes):
+                item = SceneObject(name, colour, x, y, size)
+                if all(are_separate(item.box, other.box) for other in placed):
                     break
             else:
                 break
-            placed.append(SceneObject(name, colour, x, y, size))
-            boxes.append(box)
+            placed.append(item)
         if len(placed) < len(objects):
             continue
-        if relation is None or component(boxes[0], boxes[1], relation) > MARGIN:
+        if relation is None or component(placed[0].box, placed[1].box, relation) > MARGIN:
             return tuple(placed)
     raise RuntimeError(f"no room found for {len(objects)} objects: {objects}")
 
@@ -123,8 +118,6 @@ def draw_scene(rng: np.random.Generator, request: Request) -> Scene:
     return Scene(place(rng, objects, request.relation), top, bottom)
 
 
-def are_separate(
-    a: tuple[float, float, float, float], b: tuple[float, float, float, float], gap: int = 2
-) -> bool:
+def are_separate(a: Box, b: Box, gap: int = 2) -> bool:
     """True if two boxes leave ``gap`` pixels between them."""
     return a[2] + gap <= b[0] or b[2] + gap <= a[0] or a[3] + gap <= b[1] or b[3] + gap <= a[1]

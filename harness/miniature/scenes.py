@@ -17,6 +17,8 @@ SIDE = 64
 """Width and height of a scene in pixels."""
 
 RGB = tuple[int, int, int]
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels, ends exclusive."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ class SceneObject:
     x: int
     y: int
     size: int
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Where it lies, as `Box`."""
+        height, width = sprite(self.name, self.colour, self.size).shape[:2]
+        return self.x, self.y, self.x + width, self.y + height
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,7 @@ def render(scene: Scene) -> Rendered:
     masks = np.zeros((len(scene.objects), SIDE, SIDE), bool)
     for index, item in enumerate(scene.objects):
         pixels = sprite(item.name, item.colour, item.size)
-        height, width = pixels.shape[:2]
-        x0, y0, x1, y1 = item.x, item.y, item.x + width, item.y + height
+        x0, y0, x1, y1 = item.box
         if min(x0, y0) < 0 or max(x1, y1) > SIDE:
             raise ValueError(f"{item} ends at ({x1}, {y1}), outside of the {SIDE}x{SIDE} scene")
         alpha = pixels[..., 3:].astype(np.float32) / 255

@@ -61,7 +61,7 @@ def test_detects_what_mmdet_detects(converted: Path, cases: Any) -> None:
     )
     for number in range(3):
         image = cases.get_tensor(f"image{number}")
-        [(class_logits, mask_logits)] = detector.logits([image])
+        [(class_logits, mask_logits)] = detector._run([image])
         expected = cases.get_tensor(f"class_logits{number}")
         assert np.abs(class_logits.numpy() - expected).max() < 1e-3
         full = torch.nn.functional.interpolate(
@@ -409,7 +409,7 @@ def test_bfloat16_is_close(converted: Path, cases: Any) -> None:
         Loading({"detector": converted}, dtype="bfloat16", settings={"resize": "float32"})
     )
     for number in range(3):
-        [(class_logits, _)] = detector.logits([cases.get_tensor(f"image{number}")])
+        [(class_logits, _)] = detector._run([cases.get_tensor(f"image{number}")])
         found = class_logits.softmax(-1).numpy()
         logits = torch.from_numpy(cases.get_tensor(f"class_logits{number}"))
         expected = logits.softmax(-1).numpy()

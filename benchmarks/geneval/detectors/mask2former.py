@@ -163,13 +163,6 @@ class Mask2FormerDetector(FramedDetector):
             for classes, masks in self._run(images)
         ]
 
-    def logits(self, images: Sequence[Image]) -> list[tuple[Tensor, Tensor]]:
-        """The network's raw output for images of one size: (class, mask) logits of each."""
-        outputs: list[tuple[Tensor, Tensor]] = []
-        for indices in batches(images, self.batch_size):
-            outputs += self._run([images[index] for index in indices])
-        return outputs
-
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Run the network in its number format (see `FramedDetector.forward`)."""
         device = self.network.device

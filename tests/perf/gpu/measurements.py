@@ -237,7 +237,7 @@ def invariance(record: Recorder, scale: Scale, device: str) -> None:
 
     def logits(chosen: Sequence[Image], size: int) -> list[Any]:
         network.batch_size = size
-        return [masks.cpu().numpy() for _, masks in network.logits(chosen)]
+        return [masks.cpu().numpy() for _, masks in network._run(chosen)]
 
     with record.guarded(what="detector", batch=FULL_BATCH) as row:
         among = logits(images, FULL_BATCH)
