@@ -22,8 +22,7 @@ from benchmarks.dpg_bench.questions import (
     QuestionFile,
     parse_questions,
 )
-from benchmarks.dpg_bench.scoring import YES, Unscorable, crop_score, is_yes, totals
-from benchmarks.dpg_bench.variants import compare
+from benchmarks.dpg_bench.scoring import YES, Unscorable, compare, crop_score, is_yes, totals
 from benchmarks.fetching import Published, read_published
 from benchmarks.vqa.asking import Asked, Question
 from benchmarks.vqa.base import OFFICIAL, VLM, QuestionBenchmark

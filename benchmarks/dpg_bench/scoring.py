@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from benchmarks.dpg_bench.questions import NO_PARENT, Item, Proposition
+from benchmarks.base import VariantScore
+from benchmarks.dpg_bench.questions import NO_PARENT, Item, Proposition, QuestionFile
 
 YES = "yes"
+
+Answers = Mapping[str, Sequence[Sequence[str]]]
+"""By id of an item, for each of its images, the answers to its propositions in order."""
 
 
 class Unscorable(Exception):
@@ -91,14 +95,12 @@ class Totals:
         return lines
 
 
-def totals(
-    items: Mapping[str, Item], answers: Mapping[str, Sequence[Sequence[str]]], *, patched: bool
-) -> Totals:
+def totals(items: Mapping[str, Item], answers: Answers, *, patched: bool) -> Totals:
     """Sum up items.
 
     Args:
         items: By id.
-        answers: By id of an item, for each of its images, the answers to its propositions in order.
+        answers: To their propositions.
         patched: Take category scores of the answers about all images, not of the last only.
     """
     crops: dict[str, tuple[float, ...]] = {}
@@ -134,3 +136,60 @@ def totals(
 def _mean(values: Iterable[float]) -> float:
     numbers = list(values)
     return sum(numbers) / len(numbers)
+
+
+def compare(file: QuestionFile, items: Mapping[str, Item], answers: Answers) -> list[VariantScore]:
+    """Compute the official program and the patched one, over the same answers to all questions.
+
+    The official one loses the first row of the file, and takes categories from a grid's last image.
+
+    Args:
+        file: The questions as the official program reads them.
+        items: By the name of an image file, with all propositions.
+        answers: By the same, for each of its images, the answers to these in order.
+    """
+    patched = totals(items, answers, patched=True)
+    official = totals(*_without(file.lost_row, items, answers), patched=False)
+    ids = {item.id for item in items.values()}
+    facts = {
+        "items": len(patched.crops),
+        "official_items": len(official.crops),
+        "lost_rows": int(file.lost_row is not None and file.lost_row[0] in ids),
+        "replaced_items": len(ids.intersection(file.replaced)),
+        "lost_items": len(answers) - len(official.crops),
+    }
+    return [
+        VariantScore(measure, *numbers, facts)
+        for measure, numbers in _measures(official, patched).items()
+    ]
+
+
+def _without(
+    lost: tuple[str, int] | None, items: Mapping[str, Item], answers: Answers
+) -> tuple[Mapping[str, Item], Answers]:
+    """Return items and answers without a row of questions; an item of that row alone is gone."""
+    left, given = dict(items), dict(answers)
+    for key, item in items.items():
+        if lost is None or item.id != lost[0]:
+            continue
+        stays = [each.number != lost[1] for each in item.propositions]
+        if not any(stays):
+            del left[key], given[key]
+            continue
+        rows = tuple(each for each, stay in zip(item.propositions, stays, strict=True) if stay)
+        left[key] = replace(item, propositions=rows)
+        given[key] = [
+            [answer for answer, stay in zip(image, stays, strict=True) if stay]
+            for image in answers[key]
+        ]
+    return left, given
+
+
+def _measures(official: Totals, patched: Totals) -> dict[str, tuple[float | None, float | None]]:
+    """Return both variants' numbers by measure."""
+    measures = {"score": (official.score, patched.score)}
+    for one, two in ((official.groups, patched.groups), (official.categories, patched.categories)):
+        measures |= {
+            name: (one.get(name), two.get(name)) for name in sorted({*one, *two} - {*measures})
+        }
+    return measures

@@ -24,8 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.geneval.classes import COLORS
-from benchmarks.geneval.detectors.base import Detections
-from benchmarks.geneval.finite import require_finite
+from benchmarks.geneval.detectors.base import Detections, require_finite
 from harness import flops
 from harness.errors import HarnessError
 from harness.models.loading import explained, load_strictly, read_config

@@ -16,8 +16,7 @@ from pydantic import Field
 
 from benchmarks.base import Benchmark, GradingPasses
 from benchmarks.geneval.metadata import require_metadata
-from benchmarks.geneval.rules import Failure, FailureKind
-from benchmarks.geneval.sentences import sentences
+from benchmarks.geneval.rules import Failure, FailureKind, sentences
 from benchmarks.geneval.settings import Options, check_parts
 from harness import options
 from harness.models.devices import prepare

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -96,6 +96,38 @@ class Failure:
                 return f"expected {self.label} {self.relation} target, found {seen} target"
             case FailureKind.NO_TARGET:
                 return f"no target for {self.label} to be {self.relation}"
+
+    @property
+    def sentence(self) -> str:
+        """The failure as Reflect-DiT's feedback data word it (arXiv 2503.12271, section 3).
+
+        Plain words without grammar's finer points ("3 clock"): a model conditioned on such
+        sentences was trained on exactly these. A relation that cannot hold because its target is
+        not as it should be gets none (""): what is wrong is said where the target is asked for.
+        """
+        label, count, number = self.label, self.count, self.actual
+        match self.kind:
+            case FailureKind.MISSING:
+                return f"There is no {label} in image."
+            case FailureKind.TOO_FEW:
+                return f"There should be {count} {label}, but only {number} exists in image."
+            case FailureKind.TOO_MANY:
+                # Its count is the number that is already one too many.
+                return f"There should be {count - 1} {label}, but {number} exists in image."
+            case FailureKind.WRONG_COLOR:
+                seen = dict.fromkeys(color for color in self.colors if color != self.color)
+                return f"The {label} should be {self.color}, but it is {' and '.join(seen)}."
+            case FailureKind.WRONG_RELATION:
+                at = " and ".join(self.relations) or "too close to"
+                target = f"the {self.target}"
+                return f"{label} should be {self.relation} {target}, but it is {at} {target}."
+            case FailureKind.NO_TARGET:
+                return ""
+
+
+def sentences(failures: Iterable[Failure]) -> str:
+    """Say everything that is wrong, one sentence a failure; "" if nothing is."""
+    return " ".join(failure.sentence for failure in failures if failure.sentence)
 
 
 _KINDS = {

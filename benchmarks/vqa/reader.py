@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.vqa.asking import Asked, FirstToken
 from harness.errors import HarnessError
-from harness.models.vlm_loading import QWEN, check_finite, count_weights
+from harness.models.vlm_loading import QWEN, chat_inputs, check_finite, count_weights, stack
 from harness.records import Cost, Image
 
 if TYPE_CHECKING:
@@ -258,6 +258,48 @@ class Reader:
         read = len(row.prefix) + sum(map(len, row.suffixes))
         patches = len(row.inputs["pixel_values"])
         return Cost(flops=self._weights.flops(patches, read, len(row.suffixes)), tokens=read)
+
+
+class WholeReader:
+    """A vision-language model of any family on one device. Has state: the weights.
+
+    Each question is asked with its image, by itself: nothing is kept between questions and no two
+    share a pass, so that an answer's bits depend on its image and question alone, whatever a
+    family's processor makes of an image. Tokens are those of each question with its image; nobody
+    counts FLOPs.
+    """
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model = model
+        self.processor = processor
+        self._penalty = repetition_penalty(model.generation_config)
+
+    def ask(
+        self, images: Sequence[Image], asked: Sequence[Sequence[Asked]]
+    ) -> list[tuple[list[FirstToken], Cost]]:
+        """Answer the questions of each image, in order.
+
+        Raises:
+            HarnessError: An output is not finite.
+        """
+        rows = []
+        for image, questions in zip(images, asked, strict=True):
+            answers = [self._answer(image, each) for each in questions]
+            tokens = sum(read for _, read in answers)
+            rows.append(([answer for answer, _ in answers], Cost(flops=None, tokens=tokens)))
+        return rows
+
+    def _answer(self, image: Image, asked: Asked) -> tuple[FirstToken, int]:
+        import torch
+
+        inputs = chat_inputs(self.processor, asked.message, [image])
+        batch = stack([inputs], self.model.device, self.model.dtype)
+        with torch.no_grad():
+            logits = self.model(**batch, logits_to_keep=1, use_cache=False).logits[:, -1].float()
+        check_finite(logits)
+        read = batch["input_ids"][0].tolist()
+        distribution = penalised(logits[0], read, self._penalty).softmax(-1)
+        return first_token(self.processor.tokenizer, distribution, asked), len(read)
 
 
 def first_token(tokenizer: Any, distribution: Tensor, asked: Asked) -> FirstToken:

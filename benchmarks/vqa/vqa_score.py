@@ -71,8 +71,7 @@ class VQAScore:
     def load(cls, loading: Loading) -> VQAScore:
         """Load the model (see `harness.models.base.MetricFactory`)."""
         built: Any = options.build(cls.Settings, loading.settings, flag="metric setting")
-        from benchmarks.vqa.reader import Reader
-        from benchmarks.vqa.whole import WholeReader
+        from benchmarks.vqa.reader import Reader, WholeReader
         from harness.models.vlm_loading import QWEN, load_vlm
 
         model, processor = load_vlm(loading)

@@ -15,8 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.geneval.detectors.base import Detections
-from benchmarks.geneval.finite import require_finite
+from benchmarks.geneval.detectors.base import Detections, require_finite
 from harness import flops
 from harness.errors import HarnessError, UsageError
 from harness.log.files import write_json

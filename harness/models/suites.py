@@ -179,33 +179,20 @@ def sampler_settings(spec: ModelSpec, *overrides: Mapping[str, Setting]) -> dict
     )
 
 
-def identity(
-    spec: ModelSpec,
-    digests: Mapping[str, str],
-    device: str = "cpu",
-    settings: Mapping[str, Setting] | None = None,
-) -> str:
-    """Name a model by what determines its outputs: kind, checkpoints, number format, batch shape.
+def identity(spec: ModelSpec, digests: Mapping[str, str]) -> str:
+    """Name a generator by what determines its outputs, as 64 hex characters.
 
-    And whether it is compiled: a model that is not has the name that it had before any could be.
-
-    Args:
-        spec: The model.
-        digests: `folder_digest` of each part.
-        device: A torch device; it decides what dtype "auto" stands for.
-        settings: Settings that change the outputs and are recorded nowhere else. A generator's
-            are in every draw's identity and stay out.
-
-    Returns:
-        64 hex characters.
+    That is its kind, number format, batch shape and `folder_digest` of each checkpoint, and whether
+    it is compiled: one that is not has the name that it had before any could be. Its settings are
+    in every draw's identity.
     """
     return digest(
         {
             "kind": spec.kind,
             "checkpoints": dict(digests),
-            "dtype": resolve_dtype(spec.dtype, device),
+            "dtype": resolve_dtype(spec.dtype, "cpu"),
             "batch_size": spec.batch_size,
-            "settings": dict(settings or {}),
+            "settings": {},
             **({"compiled": True} if spec.compile else {}),
         }
     )

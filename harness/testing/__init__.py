@@ -22,18 +22,18 @@ except ImportError as error:
     ) from None
 
 # Before they are imported: a failed assertion is to show its values, wherever this is installed.
-_MODULES = ("benchmarks", "detectors", "generators", "judges", "looks", "metrics", "scorers")
-pytest.register_assert_rewrite(
-    *(f"{__name__}.{module}" for module in (*_MODULES, "strategies", "suites"))
-)
+_MODULES = ("benchmarks", "detectors", "generators", "looks", "strategies", "suites")
+pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
 
 from harness.testing.benchmarks import BenchmarkContract  # noqa: E402
 from harness.testing.detectors import DetectorContract  # noqa: E402
 from harness.testing.generators import GeneratorContract  # noqa: E402
-from harness.testing.judges import JudgeContract  # noqa: E402
-from harness.testing.looks import LookContract  # noqa: E402
-from harness.testing.metrics import MetricContract  # noqa: E402
-from harness.testing.scorers import ScorerContract  # noqa: E402
+from harness.testing.looks import (  # noqa: E402
+    JudgeContract,
+    LookContract,
+    MetricContract,
+    ScorerContract,
+)
 from harness.testing.strategies import StrategyContract, inherited, play, world  # noqa: E402
 from harness.testing.suites import SuiteContract  # noqa: E402
 

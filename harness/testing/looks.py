@@ -1,22 +1,34 @@
-"""The promises of all that looks at images: judges, scorers, metrics.
+"""The promises of all that looks at images: judges, scorers, metrics. Subclass its contract.
 
-class TestMine(…):
+class TestMine(JudgeContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def judge(cls):
+        return MyJudge.load(Loading(...), benchmark)
+
     @pytest.fixture(scope="class")
     @classmethod
     def pairs(cls):
         return [(prompt, image), ...]
+
+and likewise with the fixture `scorer` or `metric` for the others.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.engine.validate import check_cost
-from harness.records import Cost, Image, Look, Prompt, Role
+from benchmarks.base import Scorer
+from harness.engine.validate import check_cost, check_score, check_verdict
+from harness.models.base import Judge, Metric
+from harness.records import Cost, Image, Look, Prompt, Role, Score, Verdict
 
 Ask = Callable[[Sequence[Look]], list[tuple[Any, Cost]]]
 """Return the answers to a batch, in order, with what each cost."""
@@ -83,3 +95,102 @@ class LookContract:
 
     def test_no_images_no_answers(self, ask: Ask) -> None:
         assert ask([]) == []
+
+
+class JudgeContract(LookContract):
+    """A judge is what everything that looks at images is, and its verdicts can be ranked."""
+
+    role = Role.JUDGE
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def judge(cls) -> Judge:
+        """The judge, loaded on the CPU."""
+        raise NotImplementedError("return the judge to be tested")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def ask(cls, judge: Judge) -> Ask:
+        """The judge's verdicts on a batch."""
+        return lambda looks: judge.judge(
+            [look.prompt for look in looks],
+            [look.image for look in looks],
+            [look.seed for look in looks],
+        )
+
+    def test_it_declares_whether_it_is_an_oracle(self, judge: Judge) -> None:
+        assert type(judge).oracle in (False, True)  # type: ignore[attr-defined]
+        assert isinstance(type(judge).main_part, str)  # type: ignore[attr-defined]
+
+    def test_each_verdict_can_be_logged(self, answers: list[tuple[Verdict, Cost]]) -> None:
+        for verdict, _ in answers:
+            check_verdict(verdict)
+            assert isinstance(verdict.sentence, str)
+            assert not (verdict.accepted and verdict.sentence)
+
+    def test_one_that_samples_nothing_says_the_same_under_any_seed(
+        self, judge: Judge, ask: Ask, looks: list[Look], answers: list[tuple[Verdict, Cost]]
+    ) -> None:
+        if not getattr(type(judge), "samples", True):
+            others = ask([replace(look, seed=look.seed + 1) for look in looks])
+            assert [verdict for verdict, _ in others] == [verdict for verdict, _ in answers]
+
+    def test_what_is_accepted_ranks_above_what_is_not(
+        self, answers: list[tuple[Verdict, Cost]]
+    ) -> None:
+        accepted = [verdict.score for verdict, _ in answers if verdict.accepted]
+        rejected = [verdict.score for verdict, _ in answers if not verdict.accepted]
+        if accepted and rejected:
+            assert min(accepted) > max(rejected)
+
+
+class MetricContract(LookContract):
+    """A metric is what everything that looks at images is, and its values tell images apart."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def metric(cls) -> Metric:
+        """The metric, loaded on the CPU with a batch size above 1."""
+        raise NotImplementedError("return the metric to be tested")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def ask(cls, metric: Metric) -> Ask:
+        """The metric's values of a batch."""
+        return metric.measure
+
+    def test_its_options_and_parts_are_known_unloaded(self, metric: Metric) -> None:
+        factory = type(metric)
+        assert dataclasses.is_dataclass(factory.Settings)  # type: ignore[attr-defined]
+        assert isinstance(factory.main_part, str)  # type: ignore[attr-defined]
+        assert all(map(str, factory.checkpoints.values()))  # type: ignore[attr-defined]
+
+    def test_each_row_gets_a_finite_number(self, answers: list[tuple[float, Cost]]) -> None:
+        assert all(isinstance(value, float) and math.isfinite(value) for value, _ in answers)
+        assert len({value for value, _ in answers}) > 1
+
+
+class ScorerContract(LookContract):
+    """A scorer is what everything that looks at images is, and what it answers can be logged."""
+
+    role = Role.SCORER
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def scorer(cls) -> Scorer:
+        """The scorer, loaded on the CPU."""
+        raise NotImplementedError("return the scorer to be tested")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def ask(cls, scorer: Scorer) -> Ask:
+        """The scorer's grades of a batch."""
+        return lambda looks: scorer.score(
+            [look.prompt for look in looks], [look.image for look in looks]
+        )
+
+    def test_each_score_can_be_logged(self, answers: list[tuple[Score, Cost]]) -> None:
+        for score, _ in answers:
+            check_score(score)
+            assert isinstance(score.reason, str)
+            assert not (score.correct and score.reason)

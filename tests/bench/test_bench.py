@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness.bench.measure import measure
+from harness.bench.measure import Stopwatch, measure
 from harness.bench.sides import Measured, Ratio, Round, Side
-from harness.bench.stopwatch import Stopwatch
 from harness.models.sana import SanaGenerator
 from harness.plan import Ask, plan
 from harness.records import Request, Role

@@ -26,7 +26,7 @@ from harness.errors import HarnessError, UsageError
 from harness.models.metrics.agreement import HPS
 from harness.models.metrics.together import check
 from harness.records import Image, Loading, Look, Prompt
-from harness.testing.metrics import MetricContract
+from harness.testing.looks import MetricContract
 
 SIDE, WIDTH, TEXT_WIDTH = 16, 12, 8
 CONFIG = {

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.geneval import rules
 from benchmarks.geneval.benchmark import GenEval
 from benchmarks.geneval.judge import DetectorJudge, doubt, rank
-from benchmarks.geneval.rules import Failure, FailureKind
-from benchmarks.geneval.sentences import sentence, sentences
+from benchmarks.geneval.rules import Failure, FailureKind, sentences
 from benchmarks.prompt_file import PromptFile
 from harness.errors import HarnessError, UsageError
 from harness.models.base import Judge
@@ -23,7 +22,7 @@ from harness.models.judges.oracle import OracleJudge
 from harness.models.suites import ModelSpec, Suite
 from harness.records import FREE, Cost, Image, Prompt, Verdict
 from harness.registry import JUDGES
-from harness.testing.judges import JudgeContract
+from harness.testing.looks import JudgeContract
 
 Pairs = list[tuple[Prompt, Image]]
 
@@ -126,7 +125,7 @@ def test_a_doubt_is_about_the_least_certain_number(
         "include": [{"class": label, "count": count} for label, count in include],
         "exclude": [{"class": label, "count": count} for label, count in exclude],
     }
-    assert sentence(doubt(metadata, SURE)) == words
+    assert doubt(metadata, SURE).sentence == words
 
 
 def test_a_bar_sends_back_only_what_is_below_it(tiny_suite: Suite, pairs: Pairs) -> None:
@@ -221,7 +220,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("failure", "words"), PUBLISHED)
 def test_sentences_are_those_of_the_published_feedback(failure: Failure, words: str) -> None:
-    assert sentence(failure) == words
+    assert failure.sentence == words
 
 
 def test_every_kind_of_failure_has_its_words() -> None:

@@ -31,8 +31,7 @@ from harness.models.metrics.together import check
 from harness.models.vlm_loading import load_vlm
 from harness.records import Cost, Image, Loading, Look, Prompt, Setting, Verdict
 from harness.registry import METRICS
-from harness.testing.judges import JudgeContract
-from harness.testing.metrics import MetricContract
+from harness.testing.looks import JudgeContract, MetricContract
 from tests.models.tiny_vlm import make_llava, make_qwen
 from tests.tiny import make_colors, make_detector
 

@@ -22,7 +22,7 @@ from harness.models.judges.openai import OpenAIJudge
 from harness.plan import replan
 from harness.records import Image, Inquiry, Loading, Prompt
 from harness.registry import ImportRefused
-from harness.testing.judges import JudgeContract
+from harness.testing.looks import JudgeContract
 from tests.endpoint import MODEL, Fault, Handler, Server, reply, serving
 from tests.runs import contents
 from tests.terminal import STUB, Terminal

@@ -25,7 +25,7 @@ from harness.models.judges.vlm_transformers import LENGTH_STEP, TransformersWrit
 from harness.models.vlm_loading import chat_inputs
 from harness.records import Cost, Image, Inquiry, Loading, Prompt, Verdict
 from harness.registry import JUDGES
-from harness.testing.judges import JudgeContract
+from harness.testing.looks import JudgeContract
 from tests.models.tiny_vlm import TEMPLATE, WORDS, make_llava, make_qwen
 
 Pairs = list[tuple[Prompt, Image]]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import BadAnswer, Failure
 from harness.records import Image, Loading
 
 if TYPE_CHECKING:
@@ -103,3 +104,17 @@ class DetectorFactory(Protocol):
         built without its weights.
         """
         ...
+
+
+def require_finite(what: str, where: str, *outputs: Tensor) -> None:
+    """Refuse a network's output that is not finite, before NaN passes for an answer.
+
+    Raises:
+        BadAnswer: NaN or an infinity is among it.
+    """
+    if not all(bool(output.isfinite().all()) for output in outputs):
+        raise BadAnswer(
+            Failure.BAD_NUMBER,
+            f"the {what}'s output is not finite ({where})",
+            "try dtype float32; on a GPU, check that this build of torch supports it",
+        )

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.geneval.classes import CLASSES
-from benchmarks.geneval.detectors.base import SCORE_FLOOR, Detections
+from benchmarks.geneval.detectors.base import SCORE_FLOOR, Detections, require_finite
 from benchmarks.geneval.detectors.mmdet.pipeline import (
     Frame,
     Resize,
@@ -25,7 +25,6 @@ from benchmarks.geneval.detectors.mmdet.pipeline import (
     postprocess,
     preprocess,
 )
-from benchmarks.geneval.finite import require_finite
 from harness import flops
 from harness.errors import HarnessError
 from harness.models.loading import load_strictly, read_config

@@ -21,8 +21,8 @@ from transformers import SiglipVisionModel
 from benchmarks.geneval.classes import TAGS
 from benchmarks.geneval.loading import load_scorer
 from benchmarks.geneval.prompts import Request
+from benchmarks.geneval.rules import sentences
 from benchmarks.geneval.scorer import Examination
-from benchmarks.geneval.sentences import sentences
 from harness.miniature.corrections import Sighting, corrected, edge_colours, flawed
 from harness.miniature.evaluate import sample
 from harness.miniature.prompts import draw_request, draw_scene
