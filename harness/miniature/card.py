@@ -118,20 +118,15 @@ def _duration(seconds: float) -> str:
 
 
 def write(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: str) -> None:
-    """Keep the verdicts beside the weights, and put the figures into the card (see `rewrite`)."""
-    suffix = WORLDS[world].suffix
-    table.to_parquet(weights / TABLE.format(suffix), index=False, compression="zstd")
-    write_json(weights / FACTS.format(suffix), facts)
-    rewrite(weights, world)
-
-
-def rewrite(weights: Path, world: str) -> None:
-    """Put the figures of the verdicts that were kept into the card.
+    """Keep the verdicts beside the weights, and put their figures into the card.
 
     Raises:
         ValueError: The card has no place marked for them.
     """
-    start, end = START.format(WORLDS[world].suffix), END.format(WORLDS[world].suffix)
+    suffix = WORLDS[world].suffix
+    table.to_parquet(weights / TABLE.format(suffix), index=False, compression="zstd")
+    write_json(weights / FACTS.format(suffix), facts)
+    start, end = START.format(suffix), END.format(suffix)
     text = (weights / CARD).read_text(encoding="utf-8")
     before, _, rest = text.partition(start)
     _, marked, after = rest.partition(end)

@@ -20,7 +20,7 @@ import pandas as pd
 from PIL import Image as Pillow
 
 from benchmarks.geneval.classes import TAGS
-from benchmarks.geneval.prompts import Request
+from benchmarks.geneval.prompts import Request, metadata_rows
 from harness.engine.threads import patient_threads
 from harness.miniature import WEIGHTS, WORLDS, card, explained
 from harness.miniature.corrections import with_fault
@@ -104,8 +104,6 @@ def verdicts(scorer: Any, requests: Sequence[Request], images: Sequence[Image]) 
 
 def benchmark_requests() -> list[Request]:
     """Return the requests of the 553 published prompts."""
-    from benchmarks.geneval.prompts import metadata_rows
-
     return [from_metadata(row) for row in metadata_rows()]
 
 

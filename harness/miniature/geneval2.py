@@ -18,7 +18,6 @@ from benchmarks.geneval.classes import COLORS, NUMBERS, RELATIONS, with_article
 from benchmarks.geneval.prompts import COLORED_CLASSES, Group, Request
 from benchmarks.geneval2.benchmark import AtomBenchmark, GenEval2Options
 from benchmarks.vqa.asking import Answerer
-from benchmarks.vqa.base import Options
 from harness import options as plugin_options
 from harness.miniature.scene_reader import PARTS, load_scene_reader, plural
 from harness.records import LARGEST_SEED, Loading, Prompt
@@ -84,8 +83,6 @@ def draw_row(rng: np.random.Generator, atomicity: int) -> dict[str, Any]:
 @dataclass(frozen=True)
 class MiniatureGenEval2(AtomBenchmark):
     """Prompts of atomicity 3 to 7 over the miniature's vocabulary, ``size`` of each."""
-
-    Settings: ClassVar[type[Options]] = GenEval2Options
 
     name: ClassVar[str] = "geneval2-miniature"
     parts: ClassVar[Mapping[str, str]] = PARTS

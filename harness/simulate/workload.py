@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
-from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -111,7 +109,7 @@ def logged_workload(path: Path) -> dict[str, Any]:
     integrity.check(folder)
     config = read_config(Manifest.read(folder.manifest).config)
     timed = [f"{role}_{what}" for role in Role for what in ("device_seconds", "batch", "worker")]
-    rows = store.read(folder.log, "candidates", ["prompt_id", "accepted", *timed]).to_pylist()
+    rows = store.read(folder.log, "candidates", ["prompt_id", "accepted", *timed]).to_pandas()
     shape = {}
     with contextlib.suppress(UsageError):  # not installed here, or not to be imported
         shape["kind"] = shape_of(GENERATORS.get(config.generator.kind))
@@ -119,31 +117,22 @@ def logged_workload(path: Path) -> dict[str, Any]:
     sizes: dict[Role, int] = {}
     for role in Role:
         # Batches are numbered anew in every session of work, and rows of one share its time
-        # equally: that tells two of the same number apart.
-        batches: Counter[tuple[str, str, float]] = Counter()
-        for row in rows:
-            worker, share = row[f"{role}_worker"], row[f"{role}_device_seconds"]
-            # Draws that another run made were in no batch of this one.
-            if None not in (worker, share, row[f"{role}_batch"]):
-                batches[worker, row[f"{role}_batch"], share] += 1
-        if batches and (spec := getattr(config, role)):
-            seconds[role] = statistics.median(
-                share * count for (_, _, share), count in batches.items()
-            )
+        # equally: that tells two of the same number apart. Draws of another run are in none.
+        batches = rows.groupby([f"{role}_{what}" for what in ("worker", "batch", "device_seconds")])
+        counts = batches.size()
+        if len(counts) and (spec := getattr(config, role)):
+            shares = counts.index.get_level_values(f"{role}_device_seconds")
+            seconds[role] = float((counts * shares).median())
             sizes[role] = spec.batch_size
-    judged: defaultdict[str, list[bool]] = defaultdict(list)
-    for row in rows:
-        if row["accepted"] is not None:
-            judged[row["prompt_id"]].append(row["accepted"])
-    if Role.GENERATOR not in seconds or not judged:
+    verdicts = rows["accepted"].dropna().astype(float)
+    if Role.GENERATOR not in seconds or verdicts.empty:
         raise UsageError(f"the log of {path} holds no timed draws", "choose another --from")
-    verdicts = [accepted for answers in judged.values() for accepted in answers]
-    mean = sum(verdicts) / len(verdicts)
+    judged = verdicts.groupby(rows["prompt_id"])
     return {
         "seconds": seconds,
         "batch_sizes": sizes,
         "settings": config.generator.settings,
         "batch_rows": config.batch_rows,
         **shape,
-        "acceptance": tuple((sum(f) + mean) / (len(f) + 1) for _, f in sorted(judged.items())),
+        "acceptance": tuple((judged.sum() + verdicts.mean()) / (judged.size() + 1)),
     }

@@ -19,9 +19,8 @@ from benchmarks.geneval.benchmark import GenEval
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models.base import Judge
 from harness.models.judges.vlm import VLMJudge, feedback
-from harness.models.judges.vlm_sampler import Sampler, Sampling
-from harness.models.judges.vlm_settings import QUESTION
-from harness.models.judges.vlm_transformers import LENGTH_STEP, TransformersWriter
+from harness.models.judges.vlm_settings import QUESTION, Sampling
+from harness.models.judges.vlm_transformers import LENGTH_STEP, Sampler, TransformersWriter
 from harness.models.vlm_loading import chat_inputs
 from harness.records import Cost, Image, Inquiry, Loading, Prompt, Verdict
 from harness.registry import JUDGES

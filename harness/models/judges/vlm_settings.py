@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, PositiveInt
 
 from harness.errors import UsageError
-from harness.models.judges.vlm_sampler import Sampling
 from harness.records import Cost, Image, Loading
 
 QUESTION = (
@@ -57,6 +56,31 @@ class VLMSettings:
     feedback: Literal["last-sentence", "published"] = "last-sentence"
     backend: Literal["transformers", "vllm"] = "transformers"
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class Sampling(NamedTuple):
+    """Sampling of a token, with the meanings and defaults of `generate`.
+
+    Attributes:
+        temperature: 0 takes the likeliest token.
+        top_p: Draw among the likeliest tokens that together have this probability.
+        top_k: Draw among so many of the likeliest tokens; 0 for all.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 50
+
+    def warpers(self) -> list[Any]:
+        """The classes of transformers that narrow the distribution accordingly."""
+        from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+        warpers: list[Any] = [TemperatureLogitsWarper(self.temperature)]
+        if self.top_k:
+            warpers.append(TopKLogitsWarper(self.top_k))
+        if self.top_p < 1:
+            warpers.append(TopPLogitsWarper(self.top_p))
+        return warpers
 
 
 class Asked(NamedTuple):

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from harness.models.judges.vlm_sampler import Sampler
-from harness.models.judges.vlm_settings import Asked, VLMSettings, Writer, Written
+from harness.models.judges.vlm_settings import Asked, Sampling, VLMSettings, Writer, Written
 from harness.models.vlm_loading import (
     Inputs,
     chat_inputs,
@@ -22,6 +21,9 @@ from harness.models.vlm_loading import (
     stack,
 )
 from harness.records import Cost, Loading
+
+if TYPE_CHECKING:
+    import torch
 
 LENGTH_STEP = 128
 """Inputs are padded to a multiple of so many tokens: one shape serves nearly all prompts."""
@@ -158,3 +160,38 @@ class TransformersWriter(Writer):
         config = self.model.config
         token = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
         return int((inputs["input_ids"] == token).sum()) if token is not None else 0
+
+
+class Sampler:
+    """A logits processor that draws each row's next token from the row's own generator.
+
+    transformers' own sampling draws a whole batch from one global generator; what narrows the
+    distribution first is transformers' own. The drawn token is left as the only possible one, so
+    that greedy decoding takes it. The generators draw on the CPU: equal seeds give equal noise on
+    every device.
+
+    Args:
+        sampling: How to draw.
+        seeds: One a row.
+    """
+
+    def __init__(self, sampling: Sampling, seeds: Sequence[int]) -> None:
+        import torch
+
+        self._warpers = sampling.warpers() if sampling.temperature > 0 else None
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Draw, by the race of exponentials: argmin of e / p is distributed as p."""
+        import torch
+
+        check_finite(scores)
+        scores = scores.float()
+        if self._warpers is not None:
+            for warper in self._warpers:
+                scores = warper(input_ids, scores)
+            size = scores.shape[-1]
+            races = [torch.empty(size).exponential_(generator=own) for own in self._generators]
+            scores = scores.log_softmax(-1) - torch.stack(races).to(scores.device).log()
+        drawn = scores.argmax(-1, keepdim=True)
+        return torch.full_like(scores, float("-inf")).scatter(1, drawn, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -58,9 +57,9 @@ class Agreement:
     def _text(self, prompt: str) -> str:
         return prompt
 
-    @abstractmethod
     def _values(self, cosines: Tensor) -> Tensor:
-        """From cosines, float32 (n,), to the metric's values."""
+        """From cosines, float32 (n,), to the metric's values: by default these themselves."""
+        return cosines
 
 
 @dataclass(frozen=True)
@@ -179,6 +178,3 @@ class HPS(Agreement):
         from harness.models.metrics.open_clip_towers import OpenClipTowers
 
         return OpenClipTowers.load(loading, cls.architecture, cls.convert)
-
-    def _values(self, cosines: Tensor) -> Tensor:
-        return cosines
