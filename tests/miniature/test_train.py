@@ -353,7 +353,7 @@ def test_warm_up_and_cool_down() -> None:
 
 def test_centres_boxes_and_foreground_are_the_targets_of_the_detector(font: None) -> None:
     pool = make_pool(32, 7, free=1.0)
-    targets = detector.make_targets(pool.boxes, pool.classes, pool.foreground)
+    targets, _ = detector.make_targets(pool.boxes, pool.classes, pool.foreground)
     there = pool.classes >= 0
     assert torch.equal(targets.centres.sum((1, 2)).long(), there.sum(1))
     assert torch.equal(targets.foreground > 0, pool.foreground > 0)

@@ -78,27 +78,14 @@ is left are images in which two networks see different things.
 HELD_OUT = 1_000
 
 
-@dataclass(frozen=True)
-class Targets:
-    """Targets of the maps; h and w are those of the grid.
+def make_targets(boxes: Tensor, classes: Tensor, foreground: Tensor) -> tuple[Maps, Tensor]:
+    """What the maps of a batch should be, from a pool's truth, all as in ``Pool``.
 
-    Attributes:
-        centres: (n, h, w): 1 in the cell of an object's centre.
-        counted: (n, h, w): 0 in the cells around a centre, which may say either.
-        classes: int64, (n, h, w): class of the object around whose centre a cell lies, else -1.
-        sides: (n, 4, h, w): distances to the object's sides, in units of ``REACH`` pixels.
-        foreground: (n, 4h, 4w): 1 where a pixel shows an object.
+    Returns:
+        Maps with centres and foreground of 0 and 1, and for classes, int64 (n, h, w), that of the
+        object around whose centre a cell lies, else -1; and (n, h, w): 0 in the cells around a
+        centre, which may say either.
     """
-
-    centres: Tensor
-    counted: Tensor
-    classes: Tensor
-    sides: Tensor
-    foreground: Tensor
-
-
-def make_targets(boxes: Tensor, classes: Tensor, foreground: Tensor) -> Targets:
-    """Targets of a batch from a pool's truth, all as in ``Pool``."""
     count, side = len(boxes), SIDE // STRIDE
     xs, ys = cell_middles(side, side, boxes.device)
     centres = torch.zeros(count, side, side, device=boxes.device)
@@ -119,14 +106,14 @@ def make_targets(boxes: Tensor, classes: Tensor, foreground: Tensor) -> Targets:
         sides = torch.where(near[:, None], torch.stack(reaches, 1) / REACH, sides)
         centres = torch.where(present & (distance < STRIDE / 2), 1.0, centres)
     counted[centres > 0] = 1
-    return Targets(centres, counted, near_class, sides, (foreground > 0).float())
+    return Maps(centres, near_class, sides, (foreground > 0).float()), counted
 
 
-def detection_loss(maps: Maps, targets: Targets) -> Tensor:
-    """Sum of the four heads' losses, per object or per pixel."""
+def detection_loss(maps: Maps, targets: Maps, counted: Tensor) -> Tensor:
+    """Sum of the four heads' losses, per object or per pixel; the targets are `make_targets`'."""
     objects = targets.centres.sum().clamp(min=1)
     centre = functional.binary_cross_entropy_with_logits(
-        maps.centres.float(), targets.centres, weight=targets.counted, reduction="sum"
+        maps.centres.float(), targets.centres, weight=counted, reduction="sum"
     )
     near = targets.classes >= 0
     kinds = functional.cross_entropy(maps.classes.float(), targets.classes, ignore_index=-1)
@@ -220,10 +207,10 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
         images = to_signed(torch.where(own, pool.images[rows], worn_images[rows]))
         images = augment(images.to(setting.device)).contiguous(memory_format=torch.channels_last)
         truth = (pool.boxes, pool.classes, pool.foreground)
-        targets = make_targets(*(part[rows].to(setting.device) for part in truth))
+        targets, counted = make_targets(*(part[rows].to(setting.device) for part in truth))
         with bfloat16(setting.device):
             maps = look(images)
-        return detection_loss(maps, targets)
+        return detection_loss(maps, targets, counted)
 
     result = fit(network, loss_of, len(pool), variant.schedule, setting, variant.name)
     maps_of = {
