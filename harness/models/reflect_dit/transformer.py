@@ -23,8 +23,6 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import PixArtAlphaTextProjection, apply_rotary_emb
 from diffusers.models.normalization import RMSNorm
 from torch import nn
-from transformers import LlamaConfig
-from transformers.models.llama.modeling_llama import LlamaMLP
 
 from harness.models.reflect_dit.context import Context
 
@@ -212,8 +210,7 @@ class ContextBlock(nn.Module):
             processor=RotaryAttnProcessor(),
         )
         self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=eps)
-        # A SwiGLU (Shazeer, arXiv 2002.05202).
-        self.ff = LlamaMLP(LlamaConfig(hidden_size=width, intermediate_size=mlp_width))
+        self.ff = SwiGLU(width, mlp_width)
         self.scale_shift_table = nn.Parameter(torch.randn(6, width) / width**0.5)
 
     def forward(
@@ -263,6 +260,22 @@ class RotaryAttnProcessor:
         )
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
         output: torch.Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
+        return output
+
+
+class SwiGLU(nn.Module):
+    """Llama's MLP (Shazeer, arXiv 2002.05202)."""
+
+    def __init__(self, width: int, mlp_width: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(width, mlp_width, bias=False)
+        self.up_proj = nn.Linear(width, mlp_width, bias=False)
+        self.down_proj = nn.Linear(mlp_width, width, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Gate, then project back."""
+        gated = F.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states)
+        output: torch.Tensor = self.down_proj(gated)
         return output
 
 
