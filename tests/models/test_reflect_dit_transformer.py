@@ -70,7 +70,9 @@ def test_it_agrees_with_the_official_transformer(
     output = model(
         latents, **values, attention_kwargs={"context": context} if context else None
     ).sample
-    assert (output - expected).abs().max() < 1e-5
+    # In double precision the official outputs, of up to 3.6, are 3.5e-5 off and these 8e-6; how far
+    # the two are from each other hangs on the processor.
+    assert (output - expected).abs().max() < 1e-4
 
 
 def test_names_and_shapes_are_the_published_checkpoints() -> None:
