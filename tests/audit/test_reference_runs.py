@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from harness.analysis import load_run
 from harness.audit.result import Status
 from harness.cli.audit import audit
 from harness.config import RunConfig, read_config
+from harness.engine.devices import device_name
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder, find_runs
 from harness.log.schema import KEYS, TABLES
@@ -89,9 +91,13 @@ def test_reference_runs_pass_with_draws_made_again(tmp_path: Path) -> None:
     assert code == 0, output
     by_run = json.loads((tmp_path / "results.json").read_text())
     assert len(by_run) == len(REMADE)
-    for results in by_run.values():
+    for path, results in zip(paths, by_run.values(), strict=True):
         outcomes = {result["check"]: result["outcome"] for result in results}
-        assert outcomes["regeneration"] == outcomes["rescoring"] == Status.PASS
+        assert outcomes["rescoring"] == Status.PASS
+        # Another processor may round otherwise, and no image is here to measure how much.
+        devices = load_run(path).devices
+        elsewhere = [Status.NOT_APPLICABLE] if devices != {device_name("cpu")} else []
+        assert outcomes["regeneration"] in [Status.PASS, *elsewhere]
 
 
 def that_search(config: RunConfig) -> dict[str, str]:

@@ -27,7 +27,7 @@ def open_bytes(searches: int, draws: int = 10) -> int:
             search = Search(Reflect(), prompt, 0, budget=draws + 1, run_seed=0)
             asked = search.start()
             for _ in range(draws):
-                asked = search.answer(workload.answer(prompt, 0, asked[0], f"{asked[0].index}"))
+                asked = search.answer(workload.answer(search, asked[0], f"{asked[0].index}"))
             held.append(search)
         return tracemalloc.get_traced_memory()[0] - before
     finally:
