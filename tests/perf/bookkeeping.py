@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tracemalloc
 
-from harness.engine.pending import OpenSearch, Pending
+from harness.engine.pending import OpenSearch, PendingDraw
 from harness.engine.rows import candidate_row
 from harness.engine.searches import Search
 from harness.engine.sources import Known
@@ -53,5 +53,5 @@ def log_row(number: int) -> dict[str, object]:
     for role in Role:
         known.costs[role] = Cost(24, 1e9, chance.random(), 12)
         known.workers[role], known.batches[role] = f"{role}-0", str(number // 8)
-    pending = Pending(OpenSearch(search), Draw(number % 20), request, known)
+    pending = PendingDraw(OpenSearch(search), Draw(number % 20), request, known=known)
     return candidate_row("0123456789abcdef", pending)
