@@ -15,6 +15,8 @@ from safetensors import safe_open
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from harness.miniature import WEIGHTS
+from harness.models.loading import load_strictly
 from harness.models.reflect_dit.context import (
     DROPPED_TEXT_TOKENS,
     Context,
@@ -232,3 +234,14 @@ def test_who_takes_part_in_what() -> None:
 def test_a_span_fits_its_row_and_the_batch(span: int, length: int) -> None:
     with pytest.raises(ValueError, match="positions"):
         lay_out([torch.ones(5, 1)], [span], IMAGE_TOKENS, length)
+
+
+@pytest.mark.parametrize("name", ["reflect", "habits_reflect"])
+def test_the_miniature_s_weights_load_and_draw(name: str) -> None:
+    """Its widths are no full-size model's."""
+    model = load_strictly(SanaTransformer2DModelWithContext, WEIGHTS / name, dtype="float32")
+    side, channels = model.config.sample_size, model.config.in_channels
+    captions = torch.zeros(1, 4, model.config.caption_channels)
+    with torch.no_grad():
+        flow = model(torch.zeros(1, channels, side, side), captions, torch.ones(1)).sample
+    assert flow.shape == (1, channels, side, side) and bool(torch.isfinite(flow).all())
