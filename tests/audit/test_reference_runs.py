@@ -91,13 +91,17 @@ def test_reference_runs_pass_with_draws_made_again(tmp_path: Path) -> None:
     assert code == 0, output
     by_run = json.loads((tmp_path / "results.json").read_text())
     assert len(by_run) == len(REMADE)
+    moved = []
     for path, results in zip(paths, by_run.values(), strict=True):
         outcomes = {result["check"]: result["outcome"] for result in results}
         assert outcomes["rescoring"] == Status.PASS
-        # Another processor may round otherwise, and no image is here to measure how much.
-        devices = load_run(path).devices
-        elsewhere = [Status.NOT_APPLICABLE] if devices != {device_name("cpu")} else []
-        assert outcomes["regeneration"] in [Status.PASS, *elsewhere]
+        if load_run(path).devices == {device_name("cpu")}:
+            assert outcomes["regeneration"] == Status.PASS
+        else:
+            assert outcomes["regeneration"] in (Status.PASS, Status.NOT_APPLICABLE)
+            moved.append(path.name)
+    if moved:
+        pytest.skip(f"made on another processor, which may round otherwise: {', '.join(moved)}")
 
 
 def that_search(config: RunConfig) -> dict[str, str]:

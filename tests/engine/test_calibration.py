@@ -81,17 +81,17 @@ def test_auto_counts_what_the_strategy_will_ask_for(tmp_path: Path) -> None:
 
 def test_sizes_are_tried_until_nothing_is_gained() -> None:
     device = Device(lambda rows: max(rows, 4) / 8)  # a batch of four is as quick as one
-    found = device.calibrated()
-    assert found.batch_size == 4 and found.stopped == "larger batches gained next to nothing"
-    assert [size.images_per_second for size in found.sizes] == [2.0, 4.0, 8.0, 8.0, 8.0]
+    measured = device.calibrated()
+    assert measured.batch_size == 4 and measured.stopped == "larger batches gained next to nothing"
+    assert [size.images_per_second for size in measured.sizes] == [2.0, 4.0, 8.0, 8.0, 8.0]
     assert device.tried == [1, 2, 4, 8, 16]
 
 
 def test_sizes_end_where_memory_does() -> None:
-    found = Device(lambda rows: 1.0, fits=8).calibrated()
-    assert found.batch_size == 8 and "16 does not fit" in found.stopped
-    found = Device(lambda rows: 1.0).calibrated(limit=450)
-    assert found.batch_size == 4 and "8 holds more memory" in found.stopped
+    measured = Device(lambda rows: 1.0, fits=8).calibrated()
+    assert measured.batch_size == 8 and "16 does not fit" in measured.stopped
+    measured = Device(lambda rows: 1.0).calibrated(limit=450)
+    assert measured.batch_size == 4 and "8 holds more memory" in measured.stopped
     with pytest.raises(HarnessError, match="a batch of 1 does not fit"):
         Device(lambda rows: 1.0, fits=0).calibrated()
 
@@ -106,9 +106,9 @@ def test_other_errors_are_no_matter_of_memory() -> None:
 
 def test_a_worker_that_was_lost_keeps_the_sizes_that_it_measured() -> None:
     lost = "the worker that tried a batch of 4 was lost"
-    found = measure_sizes(lambda size: lost if size == 4 else Size(size, float(size), 1))
-    assert [size.batch_size for size in found.sizes] == [1, 2]
-    assert found.batch_size == 2 and found.stopped == lost
+    measured = measure_sizes(lambda size: lost if size == 4 else Size(size, float(size), 1))
+    assert [size.batch_size for size in measured.sizes] == [1, 2]
+    assert measured.batch_size == 2 and measured.stopped == lost
     with pytest.raises(HarnessError, match="cannot be calibrated: gone") as caught:
         measure_sizes(lambda size: "gone")
     assert "--batch-size" in caught.value.hint
@@ -141,9 +141,9 @@ def test_a_real_plan_that_has_no_memory_is_told_so(
 
 def test_a_real_plan_is_measured_where_it_runs(tmp_path: Path) -> None:
     ready = stub_plan(make_stub_suite(tmp_path)[0])
-    found = calibrate(ready, Execution(executor="inline"))
-    assert found.batch_size in {size.batch_size for size in found.sizes}
-    assert all(size.images_per_second > 0 and size.memory_bytes > 0 for size in found.sizes)
+    measured = calibrate(ready, Execution(executor="inline"))
+    assert measured.batch_size in {size.batch_size for size in measured.sizes}
+    assert all(size.images_per_second > 0 and size.memory_bytes > 0 for size in measured.sizes)
 
 
 def test_auto_is_measured_once_recorded_and_kept(
