@@ -1,4 +1,4 @@
-"""Tables in, tables out: what a log says. No drawing, no models.
+"""Runs in, tables out: what logs say, by themselves and beside each other. No models.
 
 For notebooks:
 
@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.analysis.findings import Findings, analyse
-    from harness.analysis.loading import load_run
-    from harness.analysis.logged_run import LoggedRun
     from harness.analysis.protocol import pool
-    from harness.analysis.statistics import Estimate, macro_interval, mean_interval, wilson
-    from harness.analysis.summary import Summary, summarise
+    from harness.runs.loading import load_run
+    from harness.runs.logged_run import LoggedRun
+    from harness.runs.summary import Summary, summarise
+    from harness.statistics.intervals import Estimate, macro_interval, mean_interval, wilson
 
 __all__ = [
     "Estimate",
@@ -53,12 +53,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "findings": ("Findings", "analyse"),
-    "loading": ("load_run",),
-    "logged_run": ("LoggedRun",),
-    "protocol": ("pool",),
-    "statistics": ("Estimate", "macro_interval", "mean_interval", "wilson"),
-    "summary": ("Summary", "summarise"),
+    "analysis.findings": ("Findings", "analyse"),
+    "analysis.protocol": ("pool",),
+    "runs.loading": ("load_run",),
+    "runs.logged_run": ("LoggedRun",),
+    "runs.summary": ("Summary", "summarise"),
+    "statistics.intervals": ("Estimate", "macro_interval", "mean_interval", "wilson"),
 }
 
 
@@ -66,5 +66,5 @@ def __getattr__(name: str) -> Any:
     # A command that prints a summary must not wait for the imports of a whole report.
     for module, names in _MODULES.items():
         if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
+            return getattr(import_module(f"harness.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.curves import AXES, Curve, RunCurves
-from harness.analysis.logged_run import LoggedRun
-from harness.analysis.pairs import detectable, difference, holm, paired_test
 from harness.analysis.protocol import protocol_differences
-from harness.analysis.statistics import Floats, Ints
 from harness.config import RECORDED_IMAGES
 from harness.errors import UsageError
+from harness.runs.logged_run import LoggedRun
 from harness.seeds import digest
+from harness.statistics.intervals import Floats, Ints
+from harness.statistics.pairs import detectable, difference, holm, paired_test
 
 COLUMNS = ["first", "second", "kind", "tag", "prompts", "score_first", "score_second",
            "difference", "low", "high", "interval", "wins", "losses", "p", "p_holm", "test",

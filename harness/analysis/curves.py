@@ -1,8 +1,8 @@
 """Scaling curves: the score at every budget that a run's log can answer, with realised costs.
 
 A run whose draws are independent and alike is read at every n ≤ N by exact expectation over
-subsets (`harness.analysis.subsets`). Any other is read by driving its strategy again at smaller
-budgets (`harness.analysis.replay`). Other selectors over the same draws come along: what a
+subsets (`harness.statistics.subsets`). Any other is read by driving its strategy again at smaller
+budgets (`harness.runs.replay`). Other selectors over the same draws come along: what a
 perfect judge would have taken, what a random pick is worth.
 """
 
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from harness.analysis import subsets
-from harness.analysis.logged_run import LoggedRun
-from harness.analysis.replay import Replay, missing_table, replay
-from harness.analysis.statistics import Floats, Ints, known_mean
 from harness.errors import UsageError
+from harness.runs.logged_run import LoggedRun
+from harness.runs.replay import Replay, missing_table, replay
+from harness.statistics import subsets
+from harness.statistics.intervals import Floats, Ints, known_mean
 
 STRATEGY, SCORE, ACCEPTED, ORACLE, RANDOM = "strategy", "score", "accepted", "oracle", "random"
 

@@ -19,8 +19,6 @@ import pyarrow as pa
 from benchmarks.base import Benchmark, Scored
 from harness.analysis.curves import AXES, RunCurves
 from harness.analysis.ledger import LEDGER
-from harness.analysis.logged_run import LoggedRun, Part
-from harness.analysis.statistics import LEVEL, Floats, Ints, measure_interval, resampled_means
 from harness.config import RECORDED_SCORER, read_config
 from harness.engine.rows import logged_score
 from harness.errors import HarnessError
@@ -30,6 +28,8 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import KEYS, SCORE
 from harness.prompts import benchmark_of, read_prompts
 from harness.records import Score
+from harness.runs.logged_run import LoggedRun, Part
+from harness.statistics.intervals import LEVEL, Floats, Ints, measure_interval, resampled_means
 
 SKILLS = ["run", "kind", "tag", "budget", "score", "low", "high", "method", "questions",
           "prompts", *AXES]  # fmt: skip

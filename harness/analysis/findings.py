@@ -21,27 +21,20 @@ from harness.analysis.judging import (
     roc_table,
     transfer_table,
 )
-from harness.analysis.ledger import (
-    UNPRICED,
-    Price,
-    Spending,
-    disagreements_table,
-    known_axes,
-    ledger_curves,
-    ledger_table,
-    spent_by,
-)
-from harness.analysis.loading import load_run
-from harness.analysis.logged_run import LoggedRun
+from harness.analysis.ledger import disagreements_table, known_axes, ledger_curves, ledger_table
 from harness.analysis.protocol import captions, check_comparable, labels, pool, warnings
 from harness.analysis.published import load_published, published_points
 from harness.analysis.rejections import Payoff, ends_table, payoffs, rejections_table
-from harness.analysis.replay import Replay
 from harness.analysis.tables import curve_table, gap_table, runs_table, seeds_table
-from harness.analysis.wording import as_html, described, findings_text
 from harness.errors import UsageError
 from harness.log import store
 from harness.log.location import Location
+from harness.models.bundled import is_miniature
+from harness.runs.loading import load_run
+from harness.runs.logged_run import LoggedRun
+from harness.runs.money import UNPRICED, Price, Spending, spent_by
+from harness.runs.replay import Replay
+from harness.runs.wording import as_html, described
 
 Progress = Callable[[str, str], None]
 """Is told of a stage of work and, within it, of what is being worked on."""
@@ -93,7 +86,11 @@ class Findings:
         return "nfe" if "nfe" in usable else "draws"
 
     def __repr__(self) -> str:
-        return findings_text(self)
+        rows = list(map(described, self.runs, self.names))
+        listed = ", ".join(f"{of['run']} {of['micro']}" for of in rows)
+        has_miniature = any(is_miniature(run.manifest.config) for run in self.runs)
+        label = ", MINIATURE models" if has_miniature else ""
+        return f"<Findings of {len(rows)} runs, micro: {listed}{label}>"
 
     def _repr_html_(self) -> str:
         return as_html(list(map(described, self.runs, self.names)), self.warnings)

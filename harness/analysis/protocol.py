@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.analysis.logged_run import FILLS, LoggedRun
-from harness.analysis.measurement import listed
 from harness.config import read_config
 from harness.errors import UsageError
 from harness.models import leakage
 from harness.models.bundled import is_miniature, label, suite_name
+from harness.runs.logged_run import FILLS, LoggedRun
+from harness.runs.measurement import listed
 from harness.seeds import digest
 
 ORACLE = "ORACLE run: the judge is the scorer, so its score is an upper bound"

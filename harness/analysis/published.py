@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.logged_run import LoggedRun
-from harness.analysis.measurement import resolution
 from harness.errors import HarnessError
 from harness.models.bundled import is_miniature
 from harness.registry import BENCHMARKS
+from harness.runs.logged_run import LoggedRun
+from harness.runs.measurement import resolution
 
 _NO_TAGS = (
     "method", "base_model", "n", "selection", "overall_reported", "overall_kind", "source",

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.comparison import common
-from harness.analysis.logged_run import LoggedRun
-from harness.analysis.pairs import difference
-from harness.analysis.statistics import Estimate, Floats, mean_bands, mean_interval
+from harness.runs.logged_run import LoggedRun
+from harness.statistics.intervals import Estimate, Floats, mean_bands, mean_interval
+from harness.statistics.pairs import difference
 
 FEEDBACK, FRESH = "with feedback", "fresh"
 

@@ -10,10 +10,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.analysis.curves import ORACLE, Curve, RunCurves, as_run
-from harness.analysis.logged_run import PADDED, LoggedRun
-from harness.analysis.pairs import detectable
 from harness.analysis.protocol import facts, only
-from harness.analysis.statistics import BCA, LEVEL, Bands, Floats, known_bca, known_mean, mean_bands
+from harness.runs.logged_run import PADDED, LoggedRun
+from harness.statistics.intervals import (
+    BCA,
+    LEVEL,
+    Bands,
+    Floats,
+    known_bca,
+    known_mean,
+    mean_bands,
+)
+from harness.statistics.pairs import detectable
 
 GAPS = ["run", "kind", "tag", "budget", "oracle", "own", "gap", "low", "high", "method",
         "prompts"]  # fmt: skip

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.findings import Findings
-    from harness.analysis.ledger import Price
     from harness.log.location import Location
+    from harness.runs.money import Price
 
 
 @click.command(short_help="Compare runs prompt by prompt.")
@@ -118,7 +118,7 @@ def _print_runs(findings: Findings) -> None:
 
 
 def _score(row: Mapping[Hashable, Any]) -> str:
-    from harness.analysis.wording import UNKNOWN
+    from harness.runs.wording import UNKNOWN
 
     if row["score"] != row["score"]:
         return UNKNOWN

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from harness.analysis.ledger import Price
 from harness.cli.display import display
 from harness.cli.places import resume_command
 from harness.cli.recorded import recorded_command
@@ -24,6 +23,7 @@ from harness.log.files import check_writable
 from harness.log.run_folder import RunFolder
 from harness.plan import Plan
 from harness.registry import import_paths
+from harness.runs.money import Price
 from harness.tracking import tracking
 
 

@@ -15,9 +15,9 @@ from harness.cli.terminal import printable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.analysis.ledger import Price
-    from harness.analysis.logged_run import LoggedRun
     from harness.log.location import Location
+    from harness.runs.logged_run import LoggedRun
+    from harness.runs.money import Price
 
 
 @click.command()
@@ -37,8 +37,8 @@ def forecast(
     count as one. Success rates of prompts are taken to be beta distributed. The command also
     prints how well smaller parts of the log predict the whole of it.
     """
-    from harness.analysis.loading import load_run
     from harness.analysis.protocol import labels, pool
+    from harness.runs.loading import load_run
 
     pooled = pool([load_run(place) for place in runs])
     results = {
@@ -56,14 +56,15 @@ def forecast(
 def _result(run: LoggedRun, budget: int, seed: int, price: Price) -> dict[str, Any]:
     from harness.analysis import forecast as analysis
     from harness.analysis.forecast import prompt_draws
-    from harness.analysis.ledger import by_draw
-    from harness.analysis.logged_run import COST_AXES
     from harness.models.bundled import is_miniature
+    from harness.runs.logged_run import COST_AXES
+    from harness.runs.money import by_draw
+    from harness.statistics.best_of_n import spread
 
     draws = prompt_draws(run)
     budgets = budgets_up_to(budget, draws.number)
     table = analysis.forecast_table(draws, budgets, seed=seed)
-    spread = analysis.spread(draws)
+    prompts = spread(draws)
     spent = {axis: run.spent(axis) for axis in COST_AXES} | {"price": by_draw(run, price)}
     costs = {axis: float(of[run.index >= 0].mean()) for axis, of in spent.items()}
     return {
@@ -74,9 +75,9 @@ def _result(run: LoggedRun, budget: int, seed: int, price: Price) -> dict[str, A
         "held_out": analysis.held_out(draws, seed=seed).to_dict("records"),
         "tested_reach": analysis.REACH * draws.number,
         "cost_of_a_draw": {axis: None if cost != cost else cost for axis, cost in costs.items()},
-        "correlation": spread.correlation,
-        "unsolved": spread.unsolved,
-        "rate_below_one_in_a_thousand": spread.hopeless,
+        "correlation": prompts.correlation,
+        "unsolved": prompts.unsolved,
+        "rate_below_one_in_a_thousand": prompts.hopeless,
     }
 
 
@@ -108,7 +109,7 @@ def _print(name: str, result: dict[str, Any]) -> None:
 def _cells(table: pd.DataFrame, result: dict[str, Any]) -> list[list[str]]:
     selections = list(dict.fromkeys(table["selection"]))
     from harness.analysis.ledger import LEDGER
-    from harness.analysis.wording import with_interval
+    from harness.runs.wording import with_interval
 
     costs = {axis: cost for axis, cost in result["cost_of_a_draw"].items() if cost is not None}
     rows = [["draws", *selections, *(f"{LEDGER[axis]} a prompt" for axis in costs), "basis"]]

@@ -12,7 +12,7 @@ from harness.cli.places import price_options
 from harness.cli.recorded import recorded_command
 
 if TYPE_CHECKING:
-    from harness.analysis.ledger import Price
+    from harness.runs.money import Price
 
 
 @click.command("import")

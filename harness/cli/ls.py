@@ -13,7 +13,7 @@ from harness.cli.terminal import printable
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.analysis.ledger import Price
+    from harness.runs.money import Price
 
 PLUGINS = ("strategies", "benchmarks", "generators", "judges", "metrics")
 
@@ -93,8 +93,8 @@ def _models() -> None:
 
 def _runs(root: Path, sort: str, price: Price) -> None:
     """Print a line a run; one that cannot be read is a line that says why."""
-    from harness.analysis.run_line import SORTED_BY, run_line
     from harness.log.run_folder import find_runs
+    from harness.runs.run_line import SORTED_BY, run_line
 
     runs = find_runs(root)
     if not runs:

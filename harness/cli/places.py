@@ -12,9 +12,9 @@ import click
 from harness.cli.kinds import amount
 
 if TYPE_CHECKING:
-    from harness.analysis.ledger import Price
     from harness.log.location import Location
     from harness.log.run_folder import RunFolder
+    from harness.runs.money import Price
 
 
 class RunPlace(click.ParamType["Location"]):
@@ -67,7 +67,7 @@ def price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def gathered(*, hour: float | None, million_tokens: float | None, **options: Any) -> Any:
-        from harness.analysis.ledger import Price
+        from harness.runs.money import Price
 
         return command(price=Price(hour, million_tokens), **options)
 

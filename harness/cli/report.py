@@ -11,8 +11,8 @@ from harness.cli.places import RunPlace, plugins_option, price_options
 from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from harness.analysis.ledger import Price
     from harness.log.location import Location
+    from harness.runs.money import Price
 
 
 @click.command(short_help="Write a page, figures and tables about runs.")

@@ -10,8 +10,8 @@ from harness.cli.execution import execution_options, track_option
 from harness.cli.places import ExistingRun, plugins_option, price_options, reuse_option
 
 if TYPE_CHECKING:
-    from harness.analysis.ledger import Price
     from harness.log.run_folder import RunFolder
+    from harness.runs.money import Price
 
 
 @click.command()

@@ -13,11 +13,11 @@ from harness.cli.kinds import COUNT, DTYPE, NATURAL, pairs, words
 from harness.cli.places import RunPlace, price_options, price_words, reuse_option
 
 if TYPE_CHECKING:
-    from harness.analysis.ledger import Price
     from harness.engine.launch import Execution
     from harness.log.location import Location
     from harness.log.run_folder import RunFolder
     from harness.plan import Plan
+    from harness.runs.money import Price
 
 
 class BatchSize(click.ParamType[int | str]):

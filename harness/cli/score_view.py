@@ -12,10 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.evidence import skills_line
-from harness.analysis.ledger import Price
-from harness.analysis.measurement import GENEVAL, covered
-from harness.analysis.summary import summarise
-from harness.analysis.wording import n_of
 from harness.cli.summary_view import spent_line
 from harness.cli.tables import metric_line, scores_table
 from harness.cli.terminal import printable
@@ -29,6 +25,10 @@ from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.models import leakage, provenance
 from harness.models.bundled import label
+from harness.runs.measurement import GENEVAL, covered
+from harness.runs.money import Price
+from harness.runs.summary import summarise
+from harness.runs.wording import n_of
 
 
 def print_scores(folder: RunFolder, results: Sequence[Path], price: Price | None = None) -> Scores:

@@ -9,9 +9,9 @@ import click
 from harness.cli.places import RunPlace, plugins_option, price_options
 
 if TYPE_CHECKING:
-    from harness.analysis.ledger import Price
     from harness.log.location import Location
     from harness.log.run_folder import RunFolder
+    from harness.runs.money import Price
 
 
 @click.command()
@@ -25,9 +25,9 @@ def show(run: Location, as_json: bool, price: Price) -> int:
 
     Exits with 1 if nothing of it could be scored.
     """
-    from harness.analysis.ledger import Price
     from harness.errors import UsageError
     from harness.log.run_folder import RunFolder
+    from harness.runs.money import Price
 
     folder = RunFolder.existing(run)
     if as_json and price != Price():
@@ -38,10 +38,10 @@ def show(run: Location, as_json: bool, price: Price) -> int:
 def _print_json(folder: RunFolder) -> int:
     import json
 
-    from harness.analysis.run_line import state_of
-    from harness.analysis.summary import as_json, estimate, summarise
     from harness.interop.plan import is_scoring
     from harness.interop.scores import summarise_scores
+    from harness.runs.run_line import state_of
+    from harness.runs.summary import as_json, estimate, summarise
 
     summary = summarise(folder.path)
     state = state_of(folder, summary.manifest)

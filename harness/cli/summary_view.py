@@ -9,11 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.evidence import skills_line
-from harness.analysis.ledger import Price, spending
-from harness.analysis.measurement import covered
 from harness.analysis.protocol import without_score
-from harness.analysis.summary import Summary, memory_words, summarise
-from harness.analysis.wording import n_of
 from harness.cli.places import resume_command
 from harness.cli.tables import metric_line, scores_table
 from harness.cli.terminal import printable
@@ -22,6 +18,10 @@ from harness.log.manifest import FINISHED
 from harness.log.run_folder import RunFolder
 from harness.models import bundled, leakage, provenance
 from harness.prompts import notice_of
+from harness.runs.measurement import covered
+from harness.runs.money import Price, spending
+from harness.runs.summary import Summary, memory_words, summarise
+from harness.runs.wording import n_of
 
 
 def print_summary(folder: RunFolder, price: Price | None = None) -> Summary:

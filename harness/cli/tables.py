@@ -10,7 +10,7 @@ from harness.cli.terminal import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.analysis.statistics import Estimate
+    from harness.statistics.intervals import Estimate
 
 
 def print_table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
@@ -35,7 +35,7 @@ def scores_table(
     from rich.table import Table
     from rich.text import Text
 
-    from harness.analysis.wording import cells
+    from harness.runs.wording import cells
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", "score", "95% interval", *counted, "method"):

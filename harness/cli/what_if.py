@@ -12,8 +12,8 @@ from harness.cli.places import RunPlace, plugins_option, price_options
 from harness.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from harness.analysis.ledger import Price
     from harness.log.location import Location
+    from harness.runs.money import Price
     from harness.what_if.bank import Bank
     from harness.what_if.sweep import Sweep
 
@@ -57,10 +57,10 @@ def what_if(
     parts (`run --strategy bank` logs many), and the numbers are those of a run of it. Where the log
     lacks a draw, nothing is estimated: the draws are named, and the exit code is 1.
     """
-    from harness.analysis.ledger import Price
     from harness.cli.summary_view import print_result, spent_line
     from harness.errors import UsageError
     from harness.options import parse
+    from harness.runs.money import Price
     from harness.what_if.bank import Bank
 
     if sweep:
@@ -109,11 +109,11 @@ def _sweep(
     from dataclasses import replace
 
     from harness.analysis.judging import previews_table
-    from harness.analysis.loading import load_run
     from harness.analysis.protocol import captions, check_comparable, labels, pool, warnings
     from harness.cli.tables import print_table
     from harness.errors import UsageError
     from harness.report import contents, frontier, tables
+    from harness.runs.loading import load_run
     from harness.what_if import sweep as grid
     from harness.what_if.bank import SWEPT, Bank
     from harness.what_if.judges import judge_name

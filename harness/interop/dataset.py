@@ -18,8 +18,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.analysis.summary import Summary, finite, summarise
-from harness.analysis.wording import with_interval
 from harness.errors import HarnessError
 from harness.interop.draws import draws_table
 from harness.interop.export import (
@@ -34,6 +32,8 @@ from harness.log.files import new_folder
 from harness.log.images import decode
 from harness.log.location import Location
 from harness.models import bundled, leakage
+from harness.runs.summary import Summary, finite, summarise
+from harness.runs.wording import with_interval
 
 _KEYS = ("prompt_id", "replicate", "draw_index")
 

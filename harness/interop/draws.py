@@ -16,7 +16,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from harness.analysis.summary import finite
 from harness.config import read_config
 from harness.errors import UsageError
 from harness.log.files import atomic_file, make_folder
@@ -24,6 +23,7 @@ from harness.log.frame import draws
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.models.metrics.together import metric_names
+from harness.runs.summary import finite
 
 CSV = "draws.csv"
 """Name of the table in a folder."""

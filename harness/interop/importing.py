@@ -15,9 +15,6 @@ from pathlib import Path
 
 from benchmarks.geneval import metadata
 from harness.analysis.curves import run_curves
-from harness.analysis.loading import load_run
-from harness.analysis.measurement import sizes_total
-from harness.analysis.statistics import known_mean
 from harness.config import RECORDED_IMAGES, RECORDED_JUDGE, RECORDED_SCORER, Plugin, RunConfig
 from harness.engine.launch import Execution, work
 from harness.engine.sources import Known, Source
@@ -29,7 +26,10 @@ from harness.log.run_folder import RunFolder
 from harness.models.suites import ModelSpec
 from harness.plan import Plan
 from harness.records import Draw, Prompt, Role, Score
+from harness.runs.loading import load_run
+from harness.runs.measurement import sizes_total
 from harness.seeds import digest, recorded_id
+from harness.statistics.intervals import known_mean
 from strategies.recorded import Recorded
 
 SUITE = "reflect-dit-script"

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from harness.analysis.statistics import Estimate, Floats, macro_interval, mean_interval
 from harness.errors import HarnessError
 from harness.log import integrity, store
 from harness.log.costs import WORKED, spent
 from harness.log.grades import graded
 from harness.log.run_folder import RunFolder
+from harness.statistics.intervals import Estimate, Floats, macro_interval, mean_interval
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
-from harness.analysis.measurement import sizes_total
 from harness.engine.engine import BATCHES_A_JOB
 from harness.engine.executors.base import Executor
 from harness.engine.launch import Execution, check_folder, work
@@ -28,6 +27,7 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.models.judges.none import UNJUDGED
 from harness.records import Draw, Prompt, Role
+from harness.runs.measurement import sizes_total
 from harness.seeds import digest
 
 READERS = max(2, min(16, os.cpu_count() or 1))

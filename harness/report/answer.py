@@ -14,10 +14,11 @@ import pandas as pd
 from harness.analysis import rejections
 from harness.analysis.comparison import Pair, equal_cost
 from harness.analysis.findings import Findings
-from harness.analysis.ledger import LEDGER, UNPRICED
-from harness.analysis.logged_run import PADDED
-from harness.analysis.wording import with_interval
+from harness.analysis.ledger import LEDGER
 from harness.report.tables import Table
+from harness.runs.logged_run import PADDED
+from harness.runs.money import UNPRICED
+from harness.runs.wording import with_interval
 
 REASONS = {
     ("device_seconds", "wall_seconds", "price"): (

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 
 from harness.analysis.aside import aside
 from harness.analysis.findings import Findings, Progress, analyse, silent
-from harness.analysis.ledger import UNPRICED, Price
 from harness.analysis.rejections import sentences
 from harness.errors import UsageError
 from harness.log.files import make_folder, write_atomically
@@ -34,6 +33,7 @@ from harness.report import (
 )
 from harness.report.page import Drawing, page, run_facts
 from harness.report.tables import Table
+from harness.runs.money import UNPRICED, Price
 
 PUBLISHED_ON_MINIATURE = (
     "Published points are drawn beside miniature models because that was asked for. Models, "

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from harness.analysis.comparison import prompt_keys
-from harness.analysis.logged_run import LoggedRun
 from harness.log import store
 from harness.log.schema import ROLES
 from harness.report.thumbnails import Box, Thumbnail, boxes, thumbnail
+from harness.runs.logged_run import LoggedRun
 
 CHAIN = 24
 """The most draws shown of a search whose draws build on each other."""

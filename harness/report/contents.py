@@ -12,8 +12,8 @@ from harness.analysis.comparison import NO_NUMBERS
 from harness.analysis.curves import SELECTORS
 from harness.analysis.ledger import LEDGER
 from harness.analysis.rejections import ending
-from harness.analysis.wording import UNKNOWN, n_of, score
 from harness.report.tables import Table
+from harness.runs.wording import UNKNOWN, n_of, score
 
 _HOW = (
     "Scores: share of prompts whose selected image the scorer finds correct, 95% intervals. Micro "

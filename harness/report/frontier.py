@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.analysis.wording import UNKNOWN, score
 from harness.report.style import COLORS, FAINT, INK, MARKERS, frame, legend, log_axis, plain
 from harness.report.tables import Table
+from harness.runs.wording import UNKNOWN, score
 from harness.what_if.sweep import AXES, Sweep
 
 HOW = (

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.analysis.wording import n_of, score
 from harness.report.contents import interval, signed
 from harness.report.tables import Table
+from harness.runs.wording import n_of, score
 
 
 def failures(frame: pd.DataFrame, notes: Sequence[str]) -> Table:

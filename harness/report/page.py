@@ -18,15 +18,15 @@ from urllib.parse import quote
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.analysis.ledger import Spending
-from harness.analysis.logged_run import LoggedRun
-from harness.analysis.summary import memory_words
 from harness.models import leakage, provenance
 from harness.models.bundled import is_miniature, suite_name
 from harness.report.chains import OUTCOMES, PAIRS, Card
 from harness.report.style import themed
 from harness.report.tables import Table
 from harness.report.thumbnails import BOXES, LETTERS
+from harness.runs.logged_run import LoggedRun
+from harness.runs.money import Spending
+from harness.runs.summary import memory_words
 
 _TEMPLATES = files("harness.report") / "templates"
 _PLAIN = " !$()*+,-./:;=?@_{}"

@@ -31,14 +31,14 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from harness.analysis.protocol import warnings_of
-from harness.analysis.run_line import SORTED_BY
-from harness.analysis.wording import with_interval
 from harness.errors import HarnessError
 from harness.log.files import read_file
 from harness.log.images import MAX_BYTES, image_path, verify
 from harness.log.manifest import Manifest
 from harness.report.chains import OUTCOMES, PAIRS
 from harness.report.page import environment
+from harness.runs.run_line import SORTED_BY
+from harness.runs.wording import with_interval
 from harness.view.metrics import MEDIA_TYPE, exposition
 from harness.view.runs import PAGE, Library, progress
 

@@ -16,18 +16,18 @@ import pandas as pd
 
 from harness.analysis.comparison import prompt_keys
 from harness.analysis.findings import findings_of
-from harness.analysis.ledger import UNPRICED, Price, spending, spent_by
-from harness.analysis.loading import load_run
-from harness.analysis.logged_run import LoggedRun
 from harness.analysis.protocol import labels
-from harness.analysis.run_line import RunLine, run_line, state_of
-from harness.analysis.summary import Summary, summarise
 from harness.log import store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.report import chains, chart
 from harness.report.chains import Card
 from harness.report.page import run_facts
+from harness.runs.loading import load_run
+from harness.runs.logged_run import LoggedRun
+from harness.runs.money import UNPRICED, Price, spending, spent_by
+from harness.runs.run_line import RunLine, run_line, state_of
+from harness.runs.summary import Summary, summarise
 
 PAGE = 25
 """Searches on one page."""

@@ -21,12 +21,6 @@ import numpy as np
 import pyarrow as pa
 
 from harness.abilities import check_abilities
-from harness.analysis.loading import COLUMNS as SCORED
-from harness.analysis.loading import assemble, ended
-from harness.analysis.logged_run import LoggedRun
-from harness.analysis.replay import logged_searches
-from harness.analysis.statistics import Floats
-from harness.analysis.summary import Summary, summary_of
 from harness.config import RECORDED_IMAGES, RunConfig, read_config
 from harness.engine.deadline import deadline
 from harness.engine.rows import draw_columns
@@ -46,6 +40,12 @@ from harness.options import build, resolved
 from harness.records import Ability, Role
 from harness.registry import GENERATORS, STRATEGIES
 from harness.replay import COLUMNS, Replayed, replay
+from harness.runs.loading import COLUMNS as SCORED
+from harness.runs.loading import assemble, ended
+from harness.runs.logged_run import LoggedRun
+from harness.runs.replay import logged_searches
+from harness.runs.summary import Summary, summary_of
+from harness.statistics.intervals import Floats
 from harness.what_if.judges import (
     ORACLE,
     chosen,

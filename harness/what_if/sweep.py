@@ -19,14 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.abilities import has_scale
-from harness.analysis.logged_run import LoggedRun
-from harness.analysis.pairs import difference
 from harness.analysis.protocol import pool
-from harness.analysis.statistics import Floats, mean_interval
 from harness.config import RunConfig, read_config
 from harness.errors import UsageError
 from harness.records import Ability, whole_steps
 from harness.registry import GENERATORS, STRATEGIES
+from harness.runs.logged_run import LoggedRun
+from harness.statistics.intervals import Floats, mean_interval
+from harness.statistics.pairs import difference
 from harness.what_if.bank import Bank
 from harness.what_if.judges import ORACLE, judge_name
 from harness.what_if.trajectories import LacksDraws

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.loading import load_run
-from harness.analysis.logged_run import LoggedRun
+from harness.runs.loading import load_run
+from harness.runs.logged_run import LoggedRun
 from tests.runs import run, stub_plan
 
 MakeRun = Callable[..., LoggedRun]

@@ -14,16 +14,16 @@ import pytest
 
 from harness.analysis.comparison import comparison_table
 from harness.analysis.curves import ACCEPTED, ORACLE, RANDOM, SCORE, STRATEGY, run_curves
-from harness.analysis.loading import load_run
 from harness.analysis.protocol import caption
-from harness.analysis.replay import budget_grid, replay
-from harness.analysis.summary import summarise
 from harness.analysis.tables import curve_table, gap_table
 from harness.engine import searches
 from harness.engine.searches import timed_out
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.records import Candidate, Draw, Task
 from harness.replay import Replayed
+from harness.runs.loading import load_run
+from harness.runs.replay import budget_grid, replay
+from harness.runs.summary import summarise
 from strategies.base import Rounds, Strategy, best
 from tests.analysis.conftest import MakeRun
 from tests.reference.test_report import differences
@@ -327,7 +327,7 @@ def test_a_strategy_that_the_budget_only_limits_is_replayed_once(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The replay that is spared says what it would have said, and only its own class is trusted."""
-    from harness.analysis import replay as module
+    from harness.runs import replay as module
     from strategies.reflect import Reflect
 
     budgets = []

@@ -12,9 +12,9 @@ import pytest
 from benchmarks.geneval.rules import Failure, FailureKind, kinds_in
 from harness.analysis.curves import AXES, run_curves
 from harness.analysis.evidence import by_skill, failures_table, skill_table
-from harness.analysis.logged_run import LoggedRun
 from harness.log.frame import load
 from harness.records import Answer, Evidence, Prompt, Score
+from harness.runs.logged_run import LoggedRun
 from tests.analysis.conftest import MakeRun
 from tests.stubs import GradedBenchmark
 

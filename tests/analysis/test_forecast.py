@@ -9,18 +9,18 @@ from click.testing import CliRunner
 
 from harness.analysis import forecast as forecasts
 from harness.analysis.curves import run_curves
-from harness.analysis.forecast import (
+from harness.analysis.forecast import prompt_draws
+from harness.cli import cli
+from harness.errors import UsageError
+from harness.statistics.best_of_n import (
     BY_SCORE,
     FIRST_ACCEPTED,
     ORACLE,
     Forecast,
     PromptDraws,
     observed,
-    prompt_draws,
 )
-from harness.analysis.mixtures import RATES, beta, binomial, fit
-from harness.cli import cli
-from harness.errors import UsageError
+from harness.statistics.mixtures import RATES, beta, binomial, fit
 from tests.analysis.conftest import MakeRun
 
 PROMPTS, DRAWS = 400, 16

@@ -18,22 +18,16 @@ from harness.analysis.judging import (
     JUDGE,
     SCORER,
     agreement_table,
-    area,
     peaks_table,
     roc_table,
     transfer_table,
 )
-from harness.analysis.ledger import (
-    LEDGER,
-    Price,
-    by_draw,
-    disagreements_table,
-    known_axes,
-    ledger_curves,
-)
-from harness.analysis.logged_run import LoggedRun
+from harness.analysis.ledger import LEDGER, disagreements_table, known_axes, ledger_curves
 from harness.log.frame import load
 from harness.records import Answer
+from harness.runs.logged_run import LoggedRun
+from harness.runs.money import Price, by_draw
+from harness.statistics.correlation import area
 from tests.analysis.conftest import MakeRun
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from harness.analysis.comparison import common
-from harness.analysis.loading import load_run
-from harness.analysis.logged_run import LoggedRun
-from harness.analysis.measurement import measurement, resolution
 from harness.analysis.protocol import check_comparable, protocol_differences
 from harness.log.manifest import Manifest, PromptSet
+from harness.runs.loading import load_run
+from harness.runs.logged_run import LoggedRun
+from harness.runs.measurement import measurement, resolution
 from tests.analysis.conftest import MakeRun
 from tests.foreign import imported, script_output
 

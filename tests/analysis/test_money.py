@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.ledger import Price, spending
+from harness.runs.money import Price, spending
 
 
 def summary(kind: str = "vlm", **seconds: float | None) -> Any:

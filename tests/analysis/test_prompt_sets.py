@@ -11,11 +11,11 @@ import pytest
 
 from benchmarks.geneval.benchmark import GenEval
 from harness.analysis.comparison import common, comparison_table
-from harness.analysis.measurement import content, coverage_of
 from harness.analysis.protocol import check_comparable, protocol_differences
 from harness.errors import UsageError
 from harness.records import Prompt
 from harness.registry import import_paths
+from harness.runs.measurement import content, coverage_of
 from tests.analysis.conftest import MakeRun
 from tests.stubs import StubBenchmark
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.analysis.logged_run import LoggedRun
 from harness.analysis.rejections import (
     FEEDBACK,
     FRESH,
@@ -18,6 +17,7 @@ from harness.analysis.rejections import (
     sentences,
     successes,
 )
+from harness.runs.logged_run import LoggedRun
 from tests.analysis.conftest import MakeRun
 
 

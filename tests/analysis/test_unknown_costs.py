@@ -14,7 +14,6 @@ import pytest
 from click.testing import CliRunner
 
 from harness.analysis.findings import analyse
-from harness.analysis.summary import summarise
 from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.checks import costs as audited_costs
 from harness.audit.result import Status
@@ -25,6 +24,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import TABLES
 from harness.records import FREE, Cost, Made, Request, total
 from harness.report import build
+from harness.runs.summary import summarise
 from tests.reference.test_report import differences
 from tests.runs import run, stub_plan
 from tests.stubs import StubGenerator, make_stub_suite

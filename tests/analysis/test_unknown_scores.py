@@ -13,8 +13,8 @@ import pytest
 from harness.analysis.comparison import comparison_table, matched_table
 from harness.analysis.curves import ORACLE, RANDOM, SCORE, run_curves
 from harness.analysis.findings import analyse
-from harness.analysis.logged_run import LoggedRun
-from harness.analysis.statistics import known_bca, known_mean, mean_bands, wilson
+from harness.runs.logged_run import LoggedRun
+from harness.statistics.intervals import known_bca, known_mean, mean_bands, wilson
 from tests.analysis.conftest import MakeRun
 from tests.reference.test_report import differences
 from tests.runs import run, stub_plan

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from harness.analysis.loading import load_run
 from harness.analysis.published import load_published, published_points
 from harness.analysis.tables import runs_table
 from harness.audit.audited_run import AuditedRun, Options
@@ -17,6 +16,7 @@ from harness.audit.result import CannotCheck, Result, Status
 from harness.cli.audit import audit
 from harness.errors import UsageError
 from harness.log.run_folder import RunFolder
+from harness.runs.loading import load_run
 from harness.seeds import config_digest
 from tests.audit.forging import Forger
 from tests.made_up import official

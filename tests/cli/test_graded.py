@@ -12,8 +12,8 @@ import pytest
 
 import harness
 from harness.analysis.findings import analyse
-from harness.analysis.summary import summarise
 from harness.registry import import_paths
+from harness.runs.summary import summarise
 from tests.audit.conftest import give_judge_a_folder
 from tests.audit.forging import Forger
 from tests.stubs import make_stub_suite

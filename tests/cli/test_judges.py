@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 import harness as package
 from harness.analysis.curves import SCORE, run_curves
-from harness.analysis.loading import load_run
 from harness.config import read_config
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.models.leakage import LABEL
 from harness.plan import replan
+from harness.runs.loading import load_run
 from harness.what_if.bank import Bank
 from tests.runs import contents, run_in_parts
 from tests.stubs import Faults

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness.analysis import run_line
 from harness.log.run_folder import find_runs
+from harness.runs import run_line
 from harness.seeds import config_digest
 from tests.audit.forging import Forger, Rows
 from tests.terminal import STUB, Terminal

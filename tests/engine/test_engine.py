@@ -279,7 +279,7 @@ def test_a_draw_that_always_fails_becomes_a_row_with_its_error(
 
 
 def test_a_failed_search_is_in_no_score(suite: Path, tmp_path: Path, faults: Faults) -> None:
-    from harness.analysis.summary import summarise
+    from harness.runs.summary import summarise
 
     run(stub_plan(suite), tmp_path / "calm")
     faults.add("generator", "error", "on-thing 3")

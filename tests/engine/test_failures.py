@@ -13,7 +13,6 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import harness
-from harness.analysis.summary import summarise
 from harness.cli.summary_view import print_summary
 from harness.engine.engine import Engine
 from harness.engine.executors.inline import InlineExecutor
@@ -27,6 +26,7 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.plan import Ask, plan
 from harness.records import Answer, Cost, Detection, Role, Score, Verdict
+from harness.runs.summary import summarise
 from tests.engine.mixtures import strike_at_random
 from tests.runs import contents, run, stub_plan
 from tests.stubs import make_stub_suite

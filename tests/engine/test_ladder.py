@@ -9,7 +9,6 @@ from typing import ClassVar
 import pytest
 
 import harness
-from harness.analysis.loading import load_run
 from harness.analysis.tables import runs_table
 from harness.audit.audit import audit
 from harness.audit.audited_run import AuditedRun, Options
@@ -22,6 +21,7 @@ from harness.plan import Ask, Plan, plan
 from harness.records import Draw, Role, Task
 from harness.registry import STRATEGIES
 from harness.report.contents import results as contents_table
+from harness.runs.loading import load_run
 from harness.seeds import config_digest
 from harness.simulate.simulation import simulate
 from harness.simulate.workload import Workload

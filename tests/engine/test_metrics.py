@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 import harness
-from harness.analysis.summary import summarise
 from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.checks import costs, origins, rescoring, rows
 from harness.audit.result import Status
@@ -22,6 +21,7 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import reused_from
 from harness.plan import Plan, replan
 from harness.registry import import_paths
+from harness.runs.summary import summarise
 from tests.audit.forging import Forger
 from tests.runs import contents, run, stub_plan
 from tests.stubs import CHAIN, Faults

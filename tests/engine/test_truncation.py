@@ -8,10 +8,10 @@ from typing import Any
 
 import harness
 from harness.analysis.findings import analyse
-from harness.analysis.summary import summarise
 from harness.records import Request
 from harness.registry import import_paths
 from harness.report.page import run_facts
+from harness.runs.summary import summarise
 from harness.truncation import Truncation
 from tests.runs import run, stub_plan
 from tests.stubs import StubGenerator, make_stub_suite

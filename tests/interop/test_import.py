@@ -9,7 +9,6 @@ import pytest
 from PIL import Image as Pillow
 
 import harness
-from harness.analysis.summary import summarise
 from harness.audit.audit import audit
 from harness.audit.audited_run import AuditedRun
 from harness.errors import HarnessError, UsageError
@@ -17,6 +16,7 @@ from harness.interop.export import export
 from harness.interop.importing import row_of_budgets
 from harness.interop.layout import read_layout
 from harness.log.run_folder import RunFolder
+from harness.runs.summary import summarise
 from harness.seeds import pixel_digest
 from tests.foreign import BUDGET, imported, published, script_output
 

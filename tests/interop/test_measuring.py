@@ -9,9 +9,9 @@ import pytest
 
 import harness as package
 from harness.analysis.judging import transfer_table
-from harness.analysis.loading import load_run
 from harness.engine.executors.inline import InlineExecutor
 from harness.log.run_folder import find_runs
+from harness.runs.loading import load_run
 from tests.terminal import STUB, Terminal
 
 METRIC = "tests.stubs:StubMetric"

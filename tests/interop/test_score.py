@@ -15,8 +15,6 @@ from PIL import Image as Pillow
 
 from benchmarks.geneval.benchmark import GenEval
 from benchmarks.geneval.loading import load_scorer
-from harness.analysis.loading import load_run
-from harness.analysis.statistics import Estimate
 from harness.audit.audit import audit
 from harness.audit.audited_run import AuditedRun
 from harness.config import RunConfig
@@ -35,7 +33,9 @@ from harness.log.manifest import Manifest, PromptSet
 from harness.log.run_folder import RunFolder
 from harness.log.schema import content
 from harness.records import Loading, Prompt, Role
+from harness.runs.loading import load_run
 from harness.seeds import config_digest
+from harness.statistics.intervals import Estimate
 from tests.runs import bare_config, contents
 
 INLINE = Execution(executor="inline")

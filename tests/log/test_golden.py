@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import harness
-from harness.analysis.summary import summarise
 from harness.config import read_config
 from harness.errors import Interrupted
 from harness.log import store
@@ -23,6 +22,7 @@ from harness.log.schema import CANDIDATES, SCHEMA_VERSION
 from harness.log.shards import discover
 from harness.plan import replan
 from harness.report.build import Options, report
+from harness.runs.summary import summarise
 from tests.runs import contents, run
 from tests.terminal import ROOT
 

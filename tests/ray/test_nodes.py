@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from harness.analysis.summary import summarise
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
+from harness.runs.summary import summarise
 from tests.runs import contents
 from tests.stubs import make_stub_suite
 from tests.terminal import PATIENCE, ROOT, STUB, start, wait_until

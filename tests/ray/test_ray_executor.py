@@ -8,7 +8,6 @@ import pytest
 import ray
 
 import harness
-from harness.analysis.summary import summarise
 from harness.engine.executors.base import Executor, Patience
 from harness.engine.executors.ray import Placement, RayExecutor
 from harness.engine.jobs import Job, by_role
@@ -19,6 +18,7 @@ from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
 from harness.plan import Plan
 from harness.records import Role
+from harness.runs.summary import summarise
 from tests.engine.executor_contract import ExecutorContract, draws, finish
 from tests.engine.mixtures import strike_at_random
 from tests.runs import contents, run, stub_plan

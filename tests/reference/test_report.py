@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from harness.analysis import analyse
-from harness.analysis.replay import budget_grid
 from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.checks.report import ENDS, KEYS
 from harness.log.run_folder import RunFolder
+from harness.runs.replay import budget_grid
 from tests.audit.forging import Forger, Rows
 from tests.reference import intervals
 from tests.reference.selectors import none_of

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.findings import Findings, analyse
-from harness.analysis.ledger import LEDGER, Price
+from harness.analysis.ledger import LEDGER
 from harness.report import answer, chart, style
+from harness.runs.money import Price
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.summary import summarise
 from harness.errors import HarnessError, UsageError
 from harness.log.schema import content
 from harness.plan import Ask, plan
+from harness.runs.summary import summarise
 from harness.what_if.bank import WhatIf, what_if
 from tests.runs import contents, run, stub_plan
 from tests.stubs import REWRITER, StubGenerator

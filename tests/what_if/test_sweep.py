@@ -10,12 +10,13 @@ import pytest
 from scipy.stats import spearmanr
 
 import harness as package
-from harness.analysis.judging import JUDGE, SCORER, correlation, previews_table
-from harness.analysis.loading import load_run
-from harness.analysis.pairs import difference
-from harness.analysis.replay import missing_table, replay
-from harness.analysis.statistics import mean_interval
+from harness.analysis.judging import JUDGE, SCORER, previews_table
 from harness.errors import UsageError
+from harness.runs.loading import load_run
+from harness.runs.replay import missing_table, replay
+from harness.statistics.correlation import correlation
+from harness.statistics.intervals import mean_interval
+from harness.statistics.pairs import difference
 from harness.what_if.bank import Bank, what_if
 from harness.what_if.sweep import Point, budgets_up_to, default_grid, grid_of, sweep
 from tests.runs import run, stub_plan

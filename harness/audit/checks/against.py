@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.analysis.comparison import comparison_table
-from harness.analysis.loading import load_run
 from harness.audit.audited_run import AuditedRun
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded
 from harness.config import differences
@@ -19,6 +18,7 @@ from harness.log.environment import NUMERIC, device_names, package_versions
 from harness.log.location import Location
 from harness.log.manifest import Manifest
 from harness.log.schema import TABLES, content
+from harness.runs.loading import load_run
 
 SIGNIFICANT = 0.05
 """P-values below this count as a difference."""

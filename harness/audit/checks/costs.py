@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
-from harness.analysis.measurement import IMAGE_SIZES
 from harness.audit.audited_run import AuditedRun, Row, named_draw
 from harness.audit.result import Problems, Result, concluded, count
 from harness.config import RECORDED_SCORER
@@ -18,6 +17,7 @@ from harness.engine.launch import totals
 from harness.errors import HarnessError
 from harness.log.manifest import FINISHED
 from harness.log.schema import ANSWERED, METERED, UNITS, origin
+from harness.runs.measurement import IMAGE_SIZES
 
 _COLUMNS = [
     *ANSWERED.values(),

@@ -13,8 +13,6 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.loading import load_run
-from harness.analysis.logged_run import LoggedRun
 from harness.analysis.published import (
     load_published,
     published_differences,
@@ -27,6 +25,8 @@ from harness.audit.result import CannotCheck, Problems, Result, Status, checkabl
 from harness.errors import UsageError, did_you_mean
 from harness.options import build, resolved
 from harness.registry import STRATEGIES
+from harness.runs.loading import load_run
+from harness.runs.logged_run import LoggedRun
 
 Point = Mapping[str, Any]
 """A row of `harness.analysis.published.published_points`."""

@@ -21,11 +21,11 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.findings import analyse
-from harness.analysis.logged_run import PADDED
 from harness.audit.audited_run import AuditedRun
 from harness.audit.checks.report_page import page_mismatches
 from harness.audit.result import CannotCheck, Problems, Result, checkable, concluded, count
 from harness.log.location import local
+from harness.runs.logged_run import PADDED
 
 ENDS = 2e-3
 """Largest difference of an interval's end. The report keeps resampled means in single precision, so

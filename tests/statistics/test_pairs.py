@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.analysis.pairs import (
+from harness.statistics.pairs import (
     MCNEMAR,
     NEWCOMBE,
     SIGN_FLIP,

@@ -13,9 +13,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.analysis.loading import ended
-from harness.analysis.logged_run import LoggedRun, searches_total, truncation_in
-from harness.analysis.statistics import Estimate, macro_interval, mean_interval, measure_interval
 from harness.log import store
 from harness.log.costs import COSTS, REPLIES, WORKED, sums
 from harness.log.frame import load_searches
@@ -25,6 +22,9 @@ from harness.log.measured import verifying
 from harness.log.run_folder import RunFolder
 from harness.log.schema import METERED, UNITS, origin
 from harness.models import bundled, leakage, provenance
+from harness.runs.loading import ended
+from harness.runs.logged_run import LoggedRun, searches_total, truncation_in
+from harness.statistics.intervals import Estimate, macro_interval, mean_interval, measure_interval
 from harness.truncation import Truncated
 
 ONE_PROCESS = "inline"

@@ -1,7 +1,7 @@
-"""The spelling of numbers, runs and findings wherever people read them.
+"""The spelling of numbers and runs wherever people read them.
 
-A score that nobody knows is never a 0. A run is a `LoggedRun` and findings are `Findings`, untyped
-here since both ask this file how they look in a notebook and at a prompt.
+A score that nobody knows is never a 0. A run is a `LoggedRun`, untyped here since it asks this file
+how it looks in a notebook and at a prompt.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from harness.analysis.statistics import Estimate
 from harness.models import bundled
+from harness.statistics.intervals import Estimate
 
 UNKNOWN = "–"
 """What stands for a score that there is none of."""
@@ -69,15 +69,6 @@ def run_text(run: Any) -> str:
         f"<LoggedRun {of['run']} on {of['benchmark']}, {of['models']}, seeds {of['seeds']}: "
         f"{of['searches']} searches of {of['prompts']} prompts, micro {of['micro']}>"
     )
-
-
-def findings_text(findings: Any) -> str:
-    """Return findings in one line."""
-    rows = list(map(described, findings.runs, findings.names))
-    listed = ", ".join(f"{of['run']} {of['micro']}" for of in rows)
-    is_miniature = any(bundled.is_miniature(run.manifest.config) for run in findings.runs)
-    label = ", MINIATURE models" if is_miniature else ""
-    return f"<Findings of {len(rows)} runs, micro: {listed}{label}>"
 
 
 def as_html(rows: Sequence[Mapping[str, str]], warnings: Sequence[str] = ()) -> str:

@@ -11,14 +11,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.analysis.logged_run import (
-    COST_AXES,
-    FILLS,
-    PADDED,
-    LoggedRun,
-    Part,
-)
-from harness.analysis.statistics import Bools, Ints
 from harness.config import read_config
 from harness.errors import HarnessError, UsageError
 from harness.log import store
@@ -32,6 +24,14 @@ from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES, UNITS
 from harness.models.metrics.together import metric_names
 from harness.prompts import read_prompts
+from harness.runs.logged_run import (
+    COST_AXES,
+    FILLS,
+    PADDED,
+    LoggedRun,
+    Part,
+)
+from harness.statistics.intervals import Bools, Ints
 
 COLUMNS = (
     "prompt_id", "prompt", "tag", "replicate", "draw_index", "text", "settings", "feedback",

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from harness.analysis.ledger import UNPRICED, Price, Spending, spending
-from harness.analysis.loading import ended
-from harness.analysis.statistics import mean_interval
-from harness.analysis.summary import logged_cost
-from harness.analysis.wording import with_interval
 from harness.errors import HarnessError
 from harness.log.files import check_entries, explain
 from harness.log.lock import is_held
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.models.bundled import is_miniature, suite_name
+from harness.runs.loading import ended
+from harness.runs.money import UNPRICED, Price, Spending, spending
+from harness.runs.summary import logged_cost
+from harness.runs.wording import with_interval
+from harness.statistics.intervals import mean_interval
 
 LARGEST_LOG = 8 * 2**20
 """Bytes of the largest log that is read for a line, which takes some seconds."""

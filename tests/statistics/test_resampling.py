@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.analysis.pairs import difference
-from harness.analysis.statistics import (
+from harness.statistics.intervals import (
     STRATIFIED,
     bca,
     mean_bands,
@@ -15,6 +14,7 @@ from harness.analysis.statistics import (
     resamples,
     wilson,
 )
+from harness.statistics.pairs import difference
 
 PROMPTS = 553
 TRIALS = 2000

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis.statistics import Floats
+from harness.statistics.intervals import Floats
 
 Bools = npt.NDArray[np.bool_]
 

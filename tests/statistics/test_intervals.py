@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.statistics import macro_interval, mean_interval, wilson
+from harness.statistics.intervals import macro_interval, mean_interval, wilson
 
 
 def test_wilson_agrees_with_published_values() -> None:

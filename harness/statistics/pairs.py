@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr, ndtri
 
-from harness.analysis.statistics import (
+from harness.statistics.intervals import (
     BCA,
     LEVEL,
     STRATIFIED,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis import subsets
+from harness.statistics import subsets
 
 Row = tuple[float, bool, float, bool]  # judge's score, accepted, grade, answered
 

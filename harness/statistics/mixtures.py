@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import betainc, expit, log_expit, logit, ndtr, xlog1py, xlogy
 
-from harness.analysis.statistics import Floats, Ints
+from harness.statistics.intervals import Floats, Ints
 
 EDGES: Floats = np.concatenate(
     [[0.0], np.geomspace(1e-5, 0.04, 16), np.linspace(0.08, 0.92, 22), [0.96, 0.98, 0.99, 1.0]]

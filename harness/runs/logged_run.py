@@ -19,9 +19,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.analysis import measurement
-from harness.analysis.measurement import Coverage
-from harness.analysis.statistics import Bools, Floats, Ints, mean_of
 from harness.config import RECORDED_IMAGES
 from harness.log import store
 from harness.log.manifest import FINISHED, Manifest
@@ -29,6 +26,9 @@ from harness.log.measured import verifying
 from harness.log.run_folder import RunFolder
 from harness.log.schema import ROLES
 from harness.records import Prompt
+from harness.runs import measurement
+from harness.runs.measurement import Coverage
+from harness.statistics.intervals import Bools, Floats, Ints, mean_of
 from harness.truncation import Truncated
 
 COST_AXES = {
@@ -142,12 +142,12 @@ class LoggedRun:
     ranks_within: bool = False
 
     def __repr__(self) -> str:
-        from harness.analysis.wording import run_text
+        from harness.runs.wording import run_text
 
         return run_text(self)
 
     def _repr_html_(self) -> str:
-        from harness.analysis.wording import as_html, described
+        from harness.runs.wording import as_html, described
 
         return as_html([described(self)])
 
@@ -188,7 +188,7 @@ class LoggedRun:
 
     @cached_property
     def prompt_set(self) -> Mapping[str, Prompt] | None:
-        """Its prompts by content, ended or not: `harness.analysis.measurement.by_content`."""
+        """Its prompts by content, ended or not: `harness.runs.measurement.by_content`."""
         return measurement.by_content(self.folder, self.manifest)
 
     @cached_property
@@ -198,7 +198,7 @@ class LoggedRun:
 
     @cached_property
     def measurement(self) -> Mapping[str, Any]:
-        """The conditions of its scores: `harness.analysis.measurement.measurement`."""
+        """The conditions of its scores: `harness.runs.measurement.measurement`."""
         return measurement.measurement(self.manifest, self.prompt_set)
 
     @property

@@ -12,8 +12,6 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from harness.analysis.logged_run import LoggedRun, Part
-from harness.analysis.statistics import Ints
 from harness.engine.deadline import deadline
 from harness.engine.searches import Search, SearchKey, timed_out
 from harness.errors import HarnessError
@@ -23,6 +21,8 @@ from harness.records import Prompt
 from harness.registry import STRATEGIES
 from harness.replay import COLUMNS, REPLY, LoggedAnswers, Replayed, Row, by_search
 from harness.replay import replay as replay_search
+from harness.runs.logged_run import LoggedRun, Part
+from harness.statistics.intervals import Ints
 from strategies.base import Strategy
 
 ALL_BUDGETS = 24

@@ -1,0 +1,1 @@
+"""Estimates with intervals from arrays: means, pairs, subsets, mixtures. Knows no runs."""
