@@ -17,7 +17,7 @@ from benchmarks.vqa.base import OFFICIAL, VLM, QuestionBenchmark
 from benchmarks.vqa.own_questions import ONE_WORD, grade, parse_questions, read_questions, spellings
 from harness.errors import HarnessError, UsageError, did_you_mean, shortened
 from harness.records import Answer, Evidence, Loading, Prompt
-from harness.text import expanded, json_lines, parse_json, read_text
+from harness.text import expanded, is_encodable, json_lines, parse_json, read_text
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PLAIN = ".txt"
@@ -234,13 +234,11 @@ def _prompt(file: Path, line: int, row: Mapping[str, Any], default_id: str) -> P
                 f"{file}, line {line}: '{key}' is {json.dumps(value)}",
                 "give it as text or as a whole number",
             )
-    try:
-        f"{text}{identity}{tag}".encode()
-    except UnicodeEncodeError:
+    if not is_encodable(f"{text}{identity}{tag}"):
         raise UsageError(
             f"{file}, line {line}: half of a surrogate pair, which is no character",
             "write the character itself, or both halves of its \\u escape",
-        ) from None
+        )
     if isinstance(row.get("include"), list | dict):
         try:
             validated(row)

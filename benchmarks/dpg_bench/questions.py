@@ -11,10 +11,8 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.errors import UsageError, shortened
-from harness.text import read_text
 
 NO_PARENT = 0
 
@@ -45,11 +43,6 @@ class Proposition:
     category: str
     parents: tuple[int, ...]
 
-    @property
-    def group(self) -> str:
-        """Its L1 category: what its L2 category has before the first hyphen."""
-        return self.category.split("-")[0].strip()
-
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -73,11 +66,6 @@ class QuestionFile:
     items: Mapping[str, Item]
     lost_row: tuple[str, int] | None = None
     replaced: tuple[str, ...] = ()
-
-
-def read_questions(path: Path, *, skip_first: bool) -> QuestionFile:
-    """Read a CSV file of questions (see `parse_questions`)."""
-    return parse_questions(read_text(path), str(path), skip_first=skip_first)
 
 
 def parse_questions(text: str, source: str, *, skip_first: bool) -> QuestionFile:

@@ -21,11 +21,10 @@ Answers = Mapping[str, Sequence[Sequence[str]]]
 
 
 class Unscorable(Exception):
-    """An item has no score, since a proposition depends on one (`number`) that is not there."""
+    """An item has no score, since a proposition depends on one that is not there."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"a question depends on proposition {number}, which the item lacks")
-        self.number = number
 
 
 def is_yes(answer: str) -> bool:

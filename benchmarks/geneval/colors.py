@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -58,24 +58,6 @@ class Crop(NamedTuple):
     def of(cls, image: Image, seen: Detections, index: int) -> Crop:
         """Return a detected object."""
         return cls(image, seen.masks[index], seen.boxes[index], seen.labels[index])
-
-
-@runtime_checkable
-class ColorClassifier(Protocol):
-    """Says which of `benchmarks.geneval.classes.COLORS` an object has."""
-
-    def classify(self, crops: Sequence[Crop]) -> list[str]:
-        """Name each object's colour, in order; it depends on the object alone."""
-        ...
-
-    @property
-    def flops_per_crop(self) -> float:
-        """FLOPs of one object's classification."""
-        ...
-
-    def probe(self, image: Image) -> Tensor:
-        """Answer parts of an image with the network's raw output, as `Detector.probe` does."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +135,7 @@ class ClipColorClassifier:
         return lambda: projection(model(pixel_values=pixels).pooler_output)
 
     def classify(self, crops: Sequence[Crop]) -> list[str]:
-        """Name each object's colour, in order; it depends on the object alone.
+        """Name which of `COLORS` each object has, in order; it depends on the object alone.
 
         Raises:
             BadAnswer: The network's output is not finite.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.base import Benchmark
 from benchmarks.geneval.metadata import require_metadata, requirements
+from benchmarks.geneval.rules import nth_best
 from harness import options
 from harness.models.devices import prepare
 from harness.records import Cost, Loading, Look, Setting
@@ -69,12 +70,7 @@ class ObjectConfidence:
 
 def confidence(requirements: Mapping[str, Any], detections: Detections) -> float:
     """Return the least confidence that the rules for objects and their number rest on."""
-
-    def nth_best(item: Mapping[str, Any]) -> float:
-        pairs = zip(detections.labels, detections.scores.tolist(), strict=True)
-        scores = sorted((score for label, score in pairs if label == item["class"]), reverse=True)
-        return scores[item["count"] - 1] if len(scores) >= item["count"] else 0.0
-
-    there = [nth_best(item) for item in requirements["include"]]
-    absent = [1.0 - nth_best(item) for item in requirements.get("exclude", ())]
+    confidences = detections.confidences()
+    there = [nth_best(item, confidences) for item in requirements["include"]]
+    absent = [1.0 - nth_best(item, confidences) for item in requirements.get("exclude", ())]
     return min([*there, *absent])

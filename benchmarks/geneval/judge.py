@@ -16,7 +16,7 @@ from pydantic import Field
 
 from benchmarks.base import Benchmark, GradingPasses
 from benchmarks.geneval.metadata import require_metadata
-from benchmarks.geneval.rules import Failure, FailureKind, sentences
+from benchmarks.geneval.rules import Failure, FailureKind, nth_best, sentences
 from benchmarks.geneval.settings import Options, check_parts
 from harness import options
 from harness.models.devices import prepare
@@ -98,9 +98,7 @@ class DetectorJudge:
         ]
 
     def _verdict(self, prompt: Prompt, seen: Examination) -> Verdict:
-        confidences: dict[str, list[float]] = {}
-        for label, score in zip(seen.detections.labels, seen.detections.scores, strict=True):
-            confidences.setdefault(label, []).append(float(score))
+        confidences = seen.detections.confidences()
         failures = seen.outcome.failures
         score = rank(prompt.metadata, confidences, failures)
         if not failures and score < self.accept:
@@ -151,7 +149,7 @@ def rank(
             worth.append(float(stage > 2))
     for limit in metadata.get("exclude", ()):
         met = (limit["class"], limit["count"]) not in too_many
-        worth.append((met + 1 - _surplus(limit, confidences)) / 2)
+        worth.append((met + 1 - nth_best(limit, confidences)) / 2)
     mean = sum(worth) / len(worth) if worth else 1.0
     return ((not failures) + mean) / 2
 
@@ -177,7 +175,7 @@ def doubt(metadata: Mapping[str, Any], confidences: Mapping[str, Sequence[float]
         for entry in metadata["include"]
     ] + [
         (
-            1 - _surplus(limit, confidences),
+            1 - nth_best(limit, confidences),
             Failure(FailureKind.TOO_MANY, limit["class"], limit["count"], limit["count"]),
         )
         for limit in metadata.get("exclude", ())
@@ -189,9 +187,3 @@ def _presence(entry: Mapping[str, Any], confidences: Mapping[str, Sequence[float
     """Mean confidence of the best so many detections; 0 for each that is not there."""
     best = sorted(confidences.get(entry["class"], ()), reverse=True)[: entry["count"]]
     return sum(best) / int(entry["count"])
-
-
-def _surplus(limit: Mapping[str, Any], confidences: Mapping[str, Sequence[float]]) -> float:
-    """Confidence of the first object too many; 0 if there is none."""
-    ordered = sorted(confidences.get(limit["class"], ()), reverse=True)
-    return ordered[limit["count"] - 1] if len(ordered) >= limit["count"] else 0.0

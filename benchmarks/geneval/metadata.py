@@ -26,6 +26,7 @@ from benchmarks.base import Benchmark
 from benchmarks.geneval.classes import CLASSES, COLORS, RELATIONS, TAGS
 from benchmarks.geneval.rules import COUNTING_THRESHOLD, MAX_OBJECTS, SCORE_THRESHOLD
 from harness.errors import UsageError
+from harness.text import is_encodable
 
 ROW_KEYS = ("tag", "include", "exclude", "prompt")
 INCLUDE_KEYS = ("class", "count", "color", "position")
@@ -237,13 +238,11 @@ def _text(
         raise BadMetadata(f"'{where}{key}' is missing", hint)
     if not isinstance(value, str) or not (empty or value.strip()):
         raise BadMetadata(f"'{where}{key}' is {_shown(value)}, expected text", hint)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
+    if not is_encodable(value):
         raise BadMetadata(
             f"'{where}{key}' has half of a surrogate pair, which is no character",
             "write the character itself, or both halves of its \\u escape",
-        ) from None
+        )
 
 
 def _named(word: str) -> str:

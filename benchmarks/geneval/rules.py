@@ -198,6 +198,15 @@ def keep(
     return {label: _suppress(indices, boxes, max_overlap) for label, indices in by_class.items()}
 
 
+def nth_best(entry: Mapping[str, Any], confidences: Mapping[str, Sequence[float]]) -> float:
+    """Return the confidence of the `count`-th best object of an entry's class; 0 if there is none.
+
+    Confidences are those of every detection by class, in any order.
+    """
+    ordered = sorted(confidences.get(entry["class"], ()), reverse=True)
+    return ordered[entry["count"] - 1] if len(ordered) >= entry["count"] else 0.0
+
+
 def colors_needed(metadata: Mapping[str, Any], objects: ObjectIndices) -> list[int]:
     """Say which objects' colours `judge` will ask for, given the same arguments.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.geneval import rules
-from benchmarks.geneval.colors import ColorClassifier, Crop
+from benchmarks.geneval.colors import ClipColorClassifier, Crop
 from benchmarks.geneval.detectors.base import Detections, Detector
 from benchmarks.geneval.metadata import BadMetadata, requirements
 from benchmarks.geneval.rules import Judgement, ObjectIndices
@@ -59,7 +59,7 @@ class GenEvalScorer:
     def __init__(
         self,
         detector: Detector,
-        classifier: ColorClassifier,
+        classifier: ClipColorClassifier,
         *,
         max_overlap: float = rules.MAX_OVERLAP,
     ) -> None:

@@ -21,8 +21,9 @@ Folders without such images are not held to any.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,27 +95,51 @@ def check_known_images(scorer: GenEvalScorer, checkpoints: Mapping[str, Path]) -
     Raises:
         HarnessError: An answer is wrong, or the images cannot be read.
     """
-    asked = 0
-    for part, wrong_of in (("detector", _wrong_verdicts), ("colors", _wrong_colors)):
-        place = Path(checkpoints[part]) / FOLDER
-        if not place.is_dir():
-            continue
-        questions = read_known(place)
-        try:
-            wrong = wrong_of(scorer, questions, place)
-        except (KeyError, TypeError, ValueError) as error:
-            raise HarnessError(
-                f"{place / ANSWERS} holds a question that cannot be asked: {error!r}", _RESTORE
-            ) from error
-        if wrong:
-            raise HarnessError(
-                f"images with known answers are judged wrongly with the {part} in "
-                f"{checkpoints[part]}: {shortened(wrong, 3)}",
-                "no score of this scorer can be trusted here: try --device cpu, another build of "
-                "torch or --dtype float32, and get the checkpoint again",
-            )
-        asked += len(questions)
-    return asked
+    hint = (
+        "no score of this scorer can be trusted here: try --device cpu, another build of torch or "
+        "--dtype float32, and get the checkpoint again"
+    )
+    return sum(
+        check_known(
+            Path(checkpoints[part]),
+            functools.partial(wrong_of, scorer),
+            f"images with known answers are judged wrongly with the {part} in {checkpoints[part]}",
+            hint,
+        )
+        for part, wrong_of in (("detector", _wrong_verdicts), ("colors", _wrong_colors))
+    )
+
+
+def check_known(
+    folder: Path, wrong_of: Callable[[list[Any], Path], list[str]], refusal: str, hint: str
+) -> int:
+    """Ask the questions with known answers that a checkpoint folder brings, if any.
+
+    Args:
+        folder: Of the checkpoint.
+        wrong_of: From the questions and the folder of their images to what is answered wrongly.
+        refusal: What is said where something is, before the answers.
+        hint: What to do then.
+
+    Returns:
+        How many questions were answered, all rightly.
+
+    Raises:
+        HarnessError: An answer is wrong, or the questions cannot be read or asked.
+    """
+    place = folder / FOLDER
+    if not place.is_dir():
+        return 0
+    questions = _read_known(place / ANSWERS)
+    try:
+        wrong = wrong_of(questions, place)
+    except (KeyError, TypeError, ValueError) as error:
+        raise HarnessError(
+            f"{place / ANSWERS} holds a question that cannot be asked: {error!r}", _RESTORE
+        ) from error
+    if wrong:
+        raise HarnessError(f"{refusal}: {shortened(wrong, 3)}", hint)
+    return len(questions)
 
 
 _RESTORE = "get the whole checkpoint folder again"
@@ -164,13 +189,7 @@ def _wrong_colors(scorer: GenEvalScorer, questions: list[Any], place: Path) -> l
     ]
 
 
-def read_known(place: Path) -> list[Any]:
-    """Read the questions with known answers of a folder `FOLDER`.
-
-    Raises:
-        HarnessError: There is none, or the file is damaged.
-    """
-    file = place / ANSWERS
+def _read_known(file: Path) -> list[Any]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
         questions = [json.loads(line) for line in lines if line.strip()]

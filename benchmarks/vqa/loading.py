@@ -8,14 +8,16 @@ forward pass of the whole text.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.geneval.self_test import ANSWERS, FOLDER, known_image, read_known
+from benchmarks.geneval.self_test import check_known, known_image
 from benchmarks.vqa.asking import ENOUGH, Asked
 from benchmarks.vqa.reader import Reader
-from harness.errors import HarnessError, shortened
+from harness.errors import HarnessError
 from harness.models.dtypes import resolve_dtype
 from harness.models.vlm_loading import Resize, load_vlm
 from harness.records import Loading
@@ -42,7 +44,9 @@ def load_reader(loading: Loading, part: str, *, questions: int, resize: Resize) 
     model, processor = load_vlm(loading, part=part, resize=resize)
     reader = Reader(model, processor, batch_size=loading.batch_size, questions=questions)
     check_cache(reader, TOLERANCE[resolve_dtype(loading.dtype, loading.device)])
-    check_known(reader, loading.checkpoints[part])
+    folder = loading.checkpoints[part]
+    refusal = f"questions with known answers are answered wrongly by {folder}"
+    check_known(folder, functools.partial(_wrong_answers, reader), refusal, _HINT)
     return reader
 
 
@@ -67,32 +71,13 @@ def check_cache(reader: Reader, tolerance: float) -> None:
         )
 
 
-def check_known(reader: Reader, folder: Path) -> None:
-    """Ask what is known of the images that a checkpoint brings.
-
-    Raises:
-        HarnessError: An answer is wrong, or the questions cannot be read.
-    """
-    place = folder / FOLDER
-    if not place.is_dir():
-        return
-    known = read_known(place)
-    try:
-        asked = [[Asked(str(each["question"]), tuple(each["spellings"]))] for each in known]
-        images = [known_image(place / each["image"])[..., :3] for each in known]
-        rights = [bool(each["right"]) for each in known]
-    except (KeyError, TypeError) as error:
-        raise HarnessError(
-            f"{place / ANSWERS} holds a question that cannot be asked: {error!r}"
-        ) from error
+def _wrong_answers(reader: Reader, known: list[Any], place: Path) -> list[str]:
+    asked = [[Asked(str(each["question"]), tuple(each["spellings"]))] for each in known]
+    images = [known_image(place / each["image"])[..., :3] for each in known]
+    rights = [bool(each["right"]) for each in known]
     answers = [tokens[0] for tokens, _ in reader.ask(images, asked)]
-    wrong = [
+    return [
         f"{each['image']}: {each['question']} ({answer.text.strip()}, {answer.probability:.2f})"
         for each, answer, right in zip(known, answers, rights, strict=True)
         if (answer.probability > ENOUGH) is not right
     ]
-    if wrong:
-        raise HarnessError(
-            f"questions with known answers are answered wrongly by {folder}: {shortened(wrong, 3)}",
-            _HINT,
-        )

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.geneval import rules
 from benchmarks.geneval.classes import CLASSES, COLORS, NUMBERS, RELATIONS
-from benchmarks.geneval.colors import ColorClassifier, Crop
+from benchmarks.geneval.colors import ClipColorClassifier, Crop
 from benchmarks.geneval.detectors.base import Detections, Detector
 from benchmarks.vqa.asking import Asked, FirstToken
 from harness.errors import HarnessError
@@ -51,7 +51,7 @@ class SceneReader:
     position holds), as probable as the least sure of them.
     """
 
-    def __init__(self, detector: Detector, classifier: ColorClassifier) -> None:
+    def __init__(self, detector: Detector, classifier: ClipColorClassifier) -> None:
         self.detector = detector
         self.classifier = classifier
 

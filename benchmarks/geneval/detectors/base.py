@@ -49,6 +49,13 @@ class Detections:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def confidences(self) -> dict[str, list[float]]:
+        """Return the scores of the objects of each class, best first."""
+        by_class: dict[str, list[float]] = {}
+        for label, score in zip(self.labels, self.scores.tolist(), strict=True):
+            by_class.setdefault(label, []).append(score)
+        return by_class
+
 
 @runtime_checkable
 class Detector(Protocol):
