@@ -15,7 +15,7 @@ from harness import options
 from harness.errors import UsageError, did_you_mean
 from harness.models.base import Metric
 from harness.models.suites import ModelSpec
-from harness.records import Cost, Loading, Look, Setting, total
+from harness.records import FREE, Cost, Loading, Look, Setting
 from harness.registry import METRICS
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Metrics:
         return [
             (
                 {name: float(rows[place][0]) for name, rows in answers.items()},
-                total([rows[place][1] for rows in answers.values()]),
+                sum((rows[place][1] for rows in answers.values()), FREE),
             )
             for place in range(len(looks))
         ]
