@@ -27,7 +27,7 @@ from benchmarks.fetching import Published, read_published
 from benchmarks.vqa.asking import Asked, Question
 from benchmarks.vqa.base import OFFICIAL, VLM, QuestionBenchmark
 from harness.errors import HarnessError, UsageError
-from harness.records import Answer, Evidence, Image, Prompt
+from harness.records import Answer, Evidence, Image, Prompt, Score
 from harness.text import expanded, read_text
 
 DATA = Published(
@@ -158,18 +158,15 @@ class GraphBenchmark(QuestionBenchmark):
         """
         if self.variant != "patched":
             return ()
-        by_prompt: dict[str, list[Scored]] = {}
+        scores: dict[str, list[Score]] = {each.prompt.id: [] for each in scored}
         for each in sorted(scored, key=lambda each: each.replicate):
             if each.score is not None:
-                by_prompt.setdefault(each.prompt.id, []).append(each)
+                scores[each.prompt.id].append(each.score)
         items: dict[str, Item] = {}
         answers: dict[str, list[list[str]]] = {}
         for prompt in {each.prompt.id: each.prompt for each in scored}.values():
             known = propositions(prompt)
-            own = by_prompt.get(prompt.id, [])
-            files = [
-                list(_by_image(known, each.score.answers)) for each in own if each.score is not None
-            ]
+            files = [list(_by_image(known, score.answers)) for score in scores[prompt.id]]
             if sum(map(len, files)) == GRID:  # which the official program is given as one file
                 files = [[image for file in files for image in file]]
             for number, file in enumerate(files):

@@ -156,19 +156,17 @@ class QuestionScorer:
     def score(self, prompts: Sequence[Prompt], images: Sequence[Image]) -> list[tuple[Score, Cost]]:
         """Grade image i for prompt i, in order (see `benchmarks.base.Scorer`)."""
         benchmark, settings = self.benchmark, self.settings
-        parts: list[Image] = []
-        asked: list[list[Asked]] = []
         questions = [benchmark.questions(prompt, settings) for prompt in prompts]
-        counts = []
-        for each, image in zip(questions, images, strict=True):
-            pieces = benchmark.images(image)
-            counts.append(len(pieces))
-            parts += pieces
-            asked += [[benchmark.asked(one, settings) for one in each]] * len(pieces)
-        replies = iter(self.answerer.ask(parts, asked))
+        pieces = [benchmark.images(image) for image in images]
+        asked = [
+            [benchmark.asked(one, settings) for one in each]
+            for each, parts in zip(questions, pieces, strict=True)
+            for _ in parts
+        ]
+        replies = iter(self.answerer.ask([part for parts in pieces for part in parts], asked))
         scores = []
-        for prompt, each, count in zip(prompts, questions, counts, strict=True):
-            own = [next(replies) for _ in range(count)]
+        for prompt, each, parts in zip(prompts, questions, pieces, strict=True):
+            own = [next(replies) for _ in parts]
             answers = [
                 replace(
                     _answer(question),

@@ -92,17 +92,16 @@ class Reader:
             HarnessError: A question is too long or holds a token of images, or an output is not
                 finite.
         """
-        rows = [self._encode(image, each) for image, each in zip(images, asked, strict=True)]
+        rows = [
+            self.encode(image, [each.message for each in own])
+            for image, own in zip(images, asked, strict=True)
+        ]
         answers: list[list[FirstToken]] = [[FirstToken("", 0.0)] * len(each) for each in asked]
         for number, question, distribution in self.distributions(rows):
             answers[number][question] = first_token(
                 self.processor.tokenizer, distribution, asked[number][question]
             )
         return [(each, self._cost(row)) for row, each in zip(rows, answers, strict=True)]
-
-    def encode(self, image: Image, messages: Sequence[str]) -> _Row:
-        """Return an image and messages as the model reads them."""
-        return self._encode(image, [Asked(message, ()) for message in messages])
 
     def distributions(self, rows: Sequence[_Row]) -> Iterator[tuple[int, int, Tensor]]:
         """Run rows; yields the row, the question and the first token's distribution of each."""
@@ -146,7 +145,8 @@ class Reader:
             ).logits[:, -1]
         return self._softmax(logits.float(), [(row, question)])[0]
 
-    def _encode(self, image: Image, asked: Sequence[Asked]) -> _Row:
+    def encode(self, image: Image, messages: Sequence[str]) -> _Row:
+        """Return an image and messages as the model reads them."""
         from PIL import Image as Pillow
 
         inputs = dict(
@@ -155,8 +155,8 @@ class Reader:
         height, width = inputs["image_grid_thw"][0].tolist()[1:]
         count = height * width // self._merge**2
         start, suffixes, before = 0, [], [self._image_token]
-        for each in asked:
-            tokens = self._tokens(each.message)
+        for message in messages:
+            tokens = self._tokens(message)
             start = tokens.index(self._image_token)
             before, after = tokens[:start], tokens[start + 1 :]
             suffixes.append(after)

@@ -15,9 +15,8 @@ from harness.analysis.evidence import skills_line
 from harness.cli.summary_view import spent_line
 from harness.cli.tables import metric_line, scores_table
 from harness.cli.terminal import printable
-from harness.interop.files import read_files
 from harness.interop.plan import MMDET
-from harness.interop.results import OFFICIAL
+from harness.interop.results import OFFICIAL, read_files
 from harness.interop.scores import Scores, Share, summarise_scores
 from harness.log import store
 from harness.log.location import local

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -79,15 +78,10 @@ def export_csv(run: Path, out: Path) -> tuple[Path, int]:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(map(cell, table.column_names))
-        writer.writerows(_rows(table))
+        for batch in table.to_batches(max_chunksize=_ROWS):
+            writer.writerows(map(cell, row.values()) for row in batch.to_pylist())
         text.detach()
     return path, table.num_rows
-
-
-def _rows(table: pa.Table) -> Iterator[list[Any]]:
-    for batch in table.to_batches(max_chunksize=_ROWS):
-        for row in batch.to_pylist():
-            yield [cell(value) for value in row.values()]
 
 
 def cell(value: Any) -> Any:

@@ -106,14 +106,13 @@ def read_prompt(
     Returns:
         The prompt, and why its metadata is refused, naming file, line and key; "" if it is not.
     """
+    where = ""
     try:
         row, line = read_row(folder, nan_is_null=nan_is_null)
-    except UsageError as error:
-        return _readable(folder), error.message
-    try:
+        where = f"{folder / METADATA}, line {line}: "
         metadata = validate(row)
     except UsageError as error:
-        return _readable(folder), f"{folder / METADATA}, line {line}: {error.message}"
+        return _readable(folder), where + error.message
     return Prompt(folder.name, metadata["prompt"], metadata.get("tag", ""), metadata), ""
 
 

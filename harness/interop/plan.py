@@ -136,7 +136,8 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
     benchmark = build(BENCHMARKS.get(ask.benchmark), ask.benchmark_options or {}, flag="-B")
     if not benchmark.scored:
         raise UsageError(f"benchmark '{ask.benchmark}' has no scorer", "choose another --benchmark")
-    root, refusals = ask.images, []
+    root = ask.images if ask.images.is_dir() else ask.images.parent
+    refusals: list[str] = []
     if benchmark.matches_images:
         if ask.prompts is not None:
             raise UsageError(
@@ -146,14 +147,12 @@ def plan_scoring(ask: ScoringAsk) -> ScoringPlan:
         matched = match(ask.images, benchmark.prompts())
         files = _numbered((prompt, path, "") for prompt, path in matched.files)
         prompts, notes = tuple({f.prompt.id: f.prompt for f in files}.values()), list(matched.notes)
-        root = ask.images if ask.images.is_dir() else ask.images.parent
     else:
         if ask.prompts is None:
             folders = read_layout(ask.images, benchmark.metadata)
             notes = passed_over(folders)
         else:
             folders, notes = _flat(ask.images, ask.prompts, benchmark)
-            root = ask.images if ask.images.is_dir() else ask.images.parent
         prompts, files = _files(folders)
         if without := sum(not folder.images for folder in folders):
             verb = "counts" if without == 1 else "count"

@@ -1,4 +1,6 @@
-"""The official programs' own files of results, written from the log; GenEval's is `results.jsonl`.
+"""Which file each row of a scored folder's log is about, and the official programs' files of them.
+
+GenEval's is `results.jsonl`.
 
 Same keys and forms as `evaluation/evaluate_images.py` of github.com/djghosh13/geneval writes, so
 that its `summary_scores.py` and everything built on it reads the file. An image that was refused
@@ -20,9 +22,10 @@ from benchmarks.geneval import rules
 from benchmarks.geneval.classes import CLASSES
 from harness.config import read_config
 from harness.engine.rows import logged_score
-from harness.interop.files import read_files
+from harness.errors import HarnessError
+from harness.interop.plan import ScoringPlan, named
 from harness.log import store
-from harness.log.files import write_atomically
+from harness.log.files import read_file, write_atomically
 from harness.log.location import local
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
@@ -35,7 +38,49 @@ RESULTS = "results.jsonl"
 OFFICIAL = (RESULTS, "score_lists.json", "dpg-bench_results.txt")
 """Names of the official programs' files."""
 
+FILES = "files.jsonl"
+"""Beside the manifest: one JSON object an image, with the name of its file."""
+
+LARGEST = 2**30
+"""Bytes of the largest such file that is read."""
+
 _COLUMNS = ("prompt_id", "replicate", "tag", *SCORE, "error")
+
+
+def write_files(ready: ScoringPlan, folder: RunFolder) -> None:
+    """Write the names of the files that will be scored, relative to their folder.
+
+    Raises:
+        HarnessError: The file cannot be written.
+    """
+    rows = (
+        {
+            "prompt_id": file.prompt.id,
+            "replicate": file.replicate,
+            "file": named(file.path, ready.root),
+        }
+        for file in ready.files
+    )
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_atomically(folder.path / FILES, text.encode())
+
+
+def read_files(folder: RunFolder) -> dict[tuple[str, int], str]:
+    """Name of each image's file by prompt and replicate, in the order of scoring.
+
+    Raises:
+        HarnessError: The file is missing or damaged.
+    """
+    file = folder.path / FILES
+    try:
+        lines = read_file(file, LARGEST).decode().split("\n")
+        rows = [json.loads(line) for line in lines if line]
+        return {(row["prompt_id"], row["replicate"]): row["file"] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HarnessError(
+            f"{file} cannot be read: {error}",
+            "restore it from a copy; as long as not all is scored, `score` writes it again",
+        ) from error
 
 
 def write_results(folder: RunFolder, root: Path) -> tuple[Path, ...]:

@@ -19,9 +19,9 @@ from harness.engine.launch import Execution, check_folder, work
 from harness.engine.progress import Progress
 from harness.engine.sources import Known, Source
 from harness.errors import UsageError
-from harness.interop.files import write_files
 from harness.interop.images import BadImage, Picture, read, size_of
 from harness.interop.plan import ImageFile, ScoringPlan
+from harness.interop.results import write_files
 from harness.log import store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder

@@ -18,12 +18,10 @@ from harness.seeds import canonical_json
 
 
 class BenchmarkContract:
-    """Prompts are the same every time, ids are unique, and all of it can be logged."""
+    """Prompts are the same every time, ids are unique, and all of it can be logged.
 
-    @pytest.fixture
-    def benchmark_plugin(self) -> Benchmark:
-        """The benchmark, with the options it is tested with."""
-        raise NotImplementedError("return the benchmark to be tested")
+    Define the fixture `benchmark_plugin`: the benchmark, with the options it is tested with.
+    """
 
     def test_is_a_frozen_dataclass_with_a_name(self, benchmark_plugin: Benchmark) -> None:
         assert isinstance(benchmark_plugin, Benchmark)

@@ -26,19 +26,11 @@ from harness.records import Image
 
 
 class DetectorContract:
-    """Detections fit their image and depend on it alone; its probe is a plain tensor."""
+    """Detections fit their image and depend on it alone; its probe is a plain tensor.
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def detector(cls) -> Detector:
-        """The detector, loaded on the CPU."""
-        raise NotImplementedError("return the detector to be tested")
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def images(cls) -> list[Image]:
-        """At least two images, in some of which it finds an object."""
-        raise NotImplementedError("return images")
+    Define the fixtures `detector`, loaded on the CPU, and `images`: at least two, in some of which
+    it finds an object.
+    """
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -31,23 +31,14 @@ from harness.truncation import TEXTS, Truncation
 class GeneratorContract:
     """Rows depend on themselves alone, order is kept, costs are sane, bad requests are refused.
 
+    Define the fixtures `generator`, loaded on the CPU, and `requests`: a full batch of at least
+    two requests of equal settings, each with noise of its own.
+
     Attributes:
         other_texts: Prompts, not all of which come out as the requests' first.
     """
 
     other_texts: tuple[str, ...] = ("a blue cow", "a red bench")
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def generator(cls) -> Generator:
-        """The generator, loaded on the CPU."""
-        raise NotImplementedError
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def requests(cls) -> list[Request]:
-        """A full batch of at least two requests of equal settings, each with noise of its own."""
-        raise NotImplementedError
 
     @pytest.fixture(scope="class")
     @classmethod

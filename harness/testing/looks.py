@@ -35,21 +35,14 @@ Ask = Callable[[Sequence[Look]], list[tuple[Any, Cost]]]
 
 
 class LookContract:
-    """Rows depend on themselves alone, order is kept, images are left alone, costs are sane."""
+    """Rows depend on themselves alone, order is kept, images are left alone, costs are sane.
+
+    Define the fixture `pairs`: a full batch of at least two prompts with an image each, not all
+    answered alike. The call that is held to the contract, the fixture `ask`, is defined by each
+    kind of plug-in's class.
+    """
 
     role: Role = Role.SCORER
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def pairs(cls) -> list[tuple[Prompt, Image]]:
-        """A full batch of at least two prompts with an image each, not all answered alike."""
-        raise NotImplementedError("return prompts with an image each")
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def ask(cls) -> Ask:
-        """The call that is held to the contract, defined by each kind of plug-in's class."""
-        raise NotImplementedError
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -98,15 +91,12 @@ class LookContract:
 
 
 class JudgeContract(LookContract):
-    """A judge is what everything that looks at images is, and its verdicts can be ranked."""
+    """A judge is what everything that looks at images is, and its verdicts can be ranked.
+
+    Define the fixture `judge` too: the judge, loaded on the CPU.
+    """
 
     role = Role.JUDGE
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def judge(cls) -> Judge:
-        """The judge, loaded on the CPU."""
-        raise NotImplementedError("return the judge to be tested")
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -145,13 +135,10 @@ class JudgeContract(LookContract):
 
 
 class MetricContract(LookContract):
-    """A metric is what everything that looks at images is, and its values tell images apart."""
+    """A metric is what everything that looks at images is, and its values tell images apart.
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def metric(cls) -> Metric:
-        """The metric, loaded on the CPU with a batch size above 1."""
-        raise NotImplementedError("return the metric to be tested")
+    Define the fixture `metric` too: the metric, loaded on the CPU with a batch size above 1.
+    """
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -171,15 +158,10 @@ class MetricContract(LookContract):
 
 
 class ScorerContract(LookContract):
-    """A scorer is what everything that looks at images is, and what it answers can be logged."""
+    """A scorer is what everything that looks at images is, and what it answers can be logged.
 
-    role = Role.SCORER
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def scorer(cls) -> Scorer:
-        """The scorer, loaded on the CPU."""
-        raise NotImplementedError("return the scorer to be tested")
+    Define the fixture `scorer` too: the scorer, loaded on the CPU.
+    """
 
     @pytest.fixture(scope="class")
     @classmethod
