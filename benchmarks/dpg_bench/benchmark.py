@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
 from benchmarks.base import Scored, VariantScore
 from benchmarks.dpg_bench.grids import GRID, split
@@ -36,6 +36,9 @@ DATA = Published(
     "3c228f1dc6c4d3cad0a47493816151a419f14db3/dpg_bench/dpg_bench.csv",
     blob="98457fc9901943f51ff9a30367250fc292533bed",
 )
+
+_PROPOSITIONS = TypeAdapter(list[Proposition])
+"""Between a prompt's metadata and what it asks."""
 
 _SPELLINGS = ("yes", "Yes", " yes", " Yes")
 
@@ -85,10 +88,7 @@ class GraphBenchmark(QuestionBenchmark):
                 item.id,
                 item.text.strip(),
                 metadata={
-                    "questions": [
-                        {**asdict(each), "parents": list(each.parents)}
-                        for each in item.propositions
-                    ]
+                    "questions": _PROPOSITIONS.dump_python([*item.propositions], mode="json")
                 },
             )
             for item in read.items.values()
@@ -252,16 +252,8 @@ def propositions(prompt: Prompt) -> list[Proposition]:
         HarnessError: It has none, or they are damaged.
     """
     try:
-        known = [
-            Proposition(
-                int(each["number"]),
-                str(each["question"]),
-                str(each["category"]),
-                tuple(int(parent) for parent in each["parents"]),
-            )
-            for each in prompt.metadata["questions"]
-        ]
-    except (KeyError, TypeError, ValueError):
+        known = _PROPOSITIONS.validate_python(prompt.metadata.get("questions"))
+    except ValidationError:
         known = []
     if not known:
         raise HarnessError(f"prompt '{prompt.id}' is none of DPG-Bench's: it has no questions")

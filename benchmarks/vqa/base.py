@@ -139,8 +139,7 @@ class QuestionBenchmark(Benchmark):
         """Load the vision-language model."""
         from benchmarks.vqa.loading import load_reader
 
-        questions, resize = settings["questions"], settings["resize"]
-        return load_reader(loading, VLM, questions=questions, resize=resize)
+        return load_reader(loading, questions=settings["questions"], resize=settings["resize"])
 
 
 class QuestionScorer:

@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.geneval.self_test import check_known, known_image
 from benchmarks.vqa.asking import ENOUGH, Asked
+from benchmarks.vqa.base import VLM
 from benchmarks.vqa.reader import Reader
 from harness.errors import HarnessError
 from harness.models.dtypes import resolve_dtype
@@ -28,12 +29,11 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.05}
 _HINT = "no score of this scorer can be trusted here: try --dtype float32, or another transformers"
 
 
-def load_reader(loading: Loading, part: str, *, questions: int, resize: Resize) -> Reader:
+def load_reader(loading: Loading, *, questions: int, resize: Resize) -> Reader:
     """Load a vision-language model with its tokenizer, chat template and image processor.
 
     Args:
-        loading: The checkpoint `part` is a folder with all of it.
-        part: See `loading`.
+        loading: The checkpoint `VLM` is a folder with all of it.
         questions: Questions that are answered together.
         resize: Whose resampling images get.
 
@@ -41,10 +41,10 @@ def load_reader(loading: Loading, part: str, *, questions: int, resize: Resize) 
         HarnessError: A file is missing or damaged, the model is of another family, or it answers
             otherwise than it must.
     """
-    model, processor = load_vlm(loading, part=part, resize=resize)
+    model, processor = load_vlm(loading, part=VLM, resize=resize)
     reader = Reader(model, processor, batch_size=loading.batch_size, questions=questions)
     check_cache(reader, TOLERANCE[resolve_dtype(loading.dtype, loading.device)])
-    folder = loading.checkpoints[part]
+    folder = loading.checkpoints[VLM]
     refusal = f"questions with known answers are answered wrongly by {folder}"
     check_known(folder, functools.partial(_wrong_answers, reader), refusal, _HINT)
     return reader

@@ -329,12 +329,12 @@ def first_token(tokenizer: Any, distribution: Tensor, asked: Asked) -> FirstToke
 def penalised(logits: Tensor, read: Sequence[int], penalty: float) -> Tensor:
     """Return the scores after some tokens as greedy decoding's repetition penalty changes them."""
     import torch
+    from transformers import RepetitionPenaltyLogitsProcessor
 
     if penalty == 1.0:
         return logits
-    places = sorted({*read})
-    scores, changed = logits[places], logits.clone()
-    changed[places] = torch.where(scores < 0, scores * penalty, scores / penalty)
+    tokens = torch.tensor([[*read]], device=logits.device)
+    changed: Tensor = RepetitionPenaltyLogitsProcessor(penalty)(tokens, logits[None])[0]
     return changed
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness.errors import HarnessError
 from harness.interop.draws import draws_table
@@ -125,7 +126,6 @@ def _write_imagefolder(
 
 def _card(table: pa.Table, written: Sequence[_Image], summary: Summary) -> str:
     config = summary.manifest.config
-    title = f"{config['strategy']['name']} on {config['benchmark']['name']}"
     sentences = [text for text in (bundled.label(config), leakage.warning(config)) if text]
     if config["oracle"]:
         sentences.append("ORACLE run: the judge is the scorer, so the score is an upper bound.")
@@ -144,26 +144,16 @@ def _card(table: pa.Table, written: Sequence[_Image], summary: Summary) -> str:
         },
         "command": summary.manifest.command,
     }
-    return "\n".join(
-        [
-            "---",
-            f"pretty_name: {json.dumps(title)}",
-            "---",
-            "",
-            f"# {_plain(title)}",
-            "",
-            *(f"**{_plain(text)}**\n" for text in sentences),
-            "One row a draw of a search over text-to-image models: the image, the prompt, what the "
-            "judge said (`accepted`, `judge_score`, `judge_sentence`), the benchmark's score "
-            "(`value`, `correct`, with its evidence), whether the search selected it (`selected`), "
-            "its seed and the cost of every role. A null is unknown, never 0.",
-            "",
-            "| | |",
-            "|---|---|",
-            *(f"| {name} | {_plain(value)} |" for name, value in facts.items()),
-            "",
-        ]
-    )
+    title = f"{config['strategy']['name']} on {config['benchmark']['name']}"
+    return _readme("hf-dataset", title=title, sentences=sentences, facts=facts)
+
+
+def _readme(layout: str, **values: object) -> str:
+    """Fill in the template of a layout's README."""
+    loader = PackageLoader("harness.interop")
+    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.filters |= {"plain": _plain, "tojson": json.dumps}
+    return environment.get_template(f"{layout}.md").render(values)
 
 
 def _plain(value: object) -> str:
@@ -205,24 +195,4 @@ def _write_coco(table: pa.Table, written: Sequence[_Image], out: Path, summary: 
         "annotations": annotations,
     }
     (out / "labels.json").write_text(json.dumps(labels, allow_nan=False), encoding="utf-8")
-    (out / "README.md").write_text(_LOADING.format(label=_plain(label)), encoding="utf-8")
-
-
-_LOADING = """\
-COCO detections of a run's images, with each image's prompt, verdict and score beside it. {label}
-
-```python
-import json
-
-import fiftyone as fo
-
-dataset = fo.Dataset.from_dir(
-    dataset_dir=".", dataset_type=fo.types.COCODetectionDataset, include_id=True
-)
-with open("labels.json") as file:
-    draws = {{draw["id"]: draw for draw in json.load(file)["images"]}}
-for sample in dataset.iter_samples(autosave=True):
-    for name in ("prompt", "tag", "selected", "accepted", "judge_sentence", "correct", "value"):
-        sample[name] = draws[sample["coco_id"]][name]
-```
-"""
+    (out / "README.md").write_text(_readme("fiftyone", label=label), encoding="utf-8")

@@ -21,11 +21,11 @@ from harness.engine.sources import Known, Source
 from harness.errors import UsageError
 from harness.interop.images import BadImage, read
 from harness.interop.layout import hub_store
-from harness.interop.reflect_dit import Attempt, Chain, Output, read_output
+from harness.interop.reflect_dit import Attempt, Output, read_output
 from harness.log.run_folder import RunFolder
 from harness.models.suites import ModelSpec
 from harness.plan import Plan
-from harness.records import Draw, Prompt, Role, Score
+from harness.records import Draw, Prompt, Role
 from harness.runs.loading import load_run
 from harness.runs.measurement import sizes_total
 from harness.seeds import digest, recorded_id
@@ -188,9 +188,11 @@ class ScriptOutput(Source):
             known.verdict = attempt.verdict
             self.shares += attempt.share is not None
             if self._geneval:
-                known.score, unscored = _score(chain, attempt)
-                known.errors |= {Role.SCORER: unscored} if unscored else {}
-                problems += [attempt.unscored] if unscored and attempt.unscored else []
+                problems += filter(None, [attempt.unscored])
+                if unscored := chain.refusal or attempt.unscored:
+                    known.errors[Role.SCORER] = unscored  # unknown is no failure to draw
+                else:
+                    known.score = attempt.score
         if attempt is not None and self._keep_images:
             try:
                 picture = read(attempt.image, self._store)
@@ -219,10 +221,3 @@ class ScriptOutput(Source):
                     f"{chain.folder}: no feedback on {len(missing)} of {len(asked)} images "
                     f"({where})"
                 )
-
-
-def _score(chain: Chain, attempt: Attempt) -> tuple[Score | None, str]:
-    """Return the benchmark's score, or why there is none: unknown is no failure to draw."""
-    if chain.refusal or attempt.score is None:
-        return None, chain.refusal or attempt.unscored
-    return attempt.score, ""

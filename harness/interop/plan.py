@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -224,13 +225,9 @@ def _flat(
         else:
             known.append(replace(prompt, metadata=metadata))
     matched = match(images, known)
-    files: dict[str, list[Path]] = {}
-    for prompt, path in matched.files:
-        files.setdefault(prompt.id, []).append(path)
     folders = [
-        PromptFolder(images, prompt, tuple(files[prompt.id]), refusals.get(prompt.id, ""))
-        for prompt in known
-        if prompt.id in files
+        PromptFolder(images, prompt, tuple(path for _, path in files), refusals.get(prompt.id, ""))
+        for prompt, files in itertools.groupby(matched.files, key=lambda file: file[0])
     ]
     return folders, list(matched.notes)
 

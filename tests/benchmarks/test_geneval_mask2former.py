@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks.geneval.classes import CLASSES
+from benchmarks.geneval.detectors import mask2former
 from benchmarks.geneval.detectors.base import Detections, Detector
 from benchmarks.geneval.detectors.mask2former import Mask2FormerDetector
 from benchmarks.geneval.detectors.mmdet import convert as conversion
@@ -285,19 +286,24 @@ class TestTinyMask2Former(DetectorContract):
         assert all(len(found) > 0 for found in detections)
 
 
-def test_no_images_and_no_detections(tiny_mask2former: Any) -> None:
-    detector = Mask2FormerDetector(tiny_mask2former, frame=Frame(96, 64), floor=1.0)
+def test_no_images_and_no_detections(
+    tiny_mask2former: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mask2former, "SCORE_FLOOR", 1.0)
+    detector = Mask2FormerDetector(tiny_mask2former, frame=Frame(96, 64))
     assert detector.detect([]) == []
     [nothing] = detector.detect(images((40, 60)))
     assert len(nothing) == 0 and nothing.masks.shape == (0, 40, 60)
 
 
-def test_a_floor_below_the_rules_threshold_changes_nothing_above_it(tiny_mask2former: Any) -> None:
+def test_a_floor_below_the_rules_threshold_changes_nothing_above_it(
+    tiny_mask2former: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     [image] = images((64, 64))
-    low, high = (
-        Mask2FormerDetector(tiny_mask2former, frame=Frame(96, 64), floor=floor).detect([image])[0]
-        for floor in (0.0, 0.05)
-    )
+    detector = Mask2FormerDetector(tiny_mask2former, frame=Frame(96, 64))
+    [high] = detector.detect([image])
+    monkeypatch.setattr(mask2former, "SCORE_FLOOR", 0.0)
+    [low] = detector.detect([image])
     assert 0 < len(high) < len(low)
     assert low.labels[: len(high)] == high.labels
     assert np.array_equal(low.scores[: len(high)], high.scores)

@@ -21,7 +21,6 @@ from benchmarks.geneval.detectors.base import SCORE_FLOOR, Detections, require_f
 from benchmarks.geneval.detectors.mmdet.pipeline import (
     Frame,
     Resize,
-    class_probabilities,
     postprocess,
     preprocess,
 )
@@ -46,10 +45,9 @@ class FramedDetector:
         batch_size: Images of the one batch shape it runs at; smaller batches are padded.
         frame: The frame images are fitted into.
         resize: Number format images are resized in.
-        floor: Detections with a score at or below it are not reported.
     """
 
-    options: ClassVar = frozenset({"resize", "floor"})
+    options: ClassVar = frozenset({"resize"})
 
     def __init__(
         self,
@@ -58,13 +56,11 @@ class FramedDetector:
         batch_size: int = 1,
         frame: Frame | None = None,
         resize: Resize = "uint8",
-        floor: float = SCORE_FLOOR,
     ) -> None:
         self.network = network.eval().requires_grad_(False)
         self.batch_size = batch_size
         self.frame = frame or Frame()
         self.resize: Resize = resize
-        self.floor = floor
         self._flops = functools.cache(self._count_flops)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
@@ -91,8 +87,13 @@ class FramedDetector:
         return self._flops(*self.frame.padded(height, width))
 
     def probe(self, image: Image) -> Tensor:
-        """Return the class probabilities for an image, shape (queries, classes + 1)."""
-        return class_probabilities(lambda pixels: self.forward(pixels)[0], image, self.batch_size)
+        """Return the class probabilities for an image, shape (queries, classes + 1).
+
+        The network is given a batch full of it, at the image's own size.
+        """
+        pixels = torch.from_numpy(preprocess(image, Frame(*image.shape[:2]), "float32"))
+        logits = self.forward(pixels[None].repeat(self.batch_size, 1, 1, 1))[0][-1]
+        return logits.float().softmax(dim=-1).cpu().clone()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Run the network on what `mmdet.pipeline.preprocess` makes, (batch, 3, height, width).
@@ -158,7 +159,7 @@ class Mask2FormerDetector(FramedDetector):
     def _detect(self, images: Sequence[Image]) -> list[Detections]:
         size = _size(images[0])
         return [
-            postprocess(classes, masks, image_size=size, frame=self.frame, floor=self.floor)
+            postprocess(classes, masks, image_size=size, frame=self.frame, floor=SCORE_FLOOR)
             for classes, masks in self._run(images)
         ]
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.geneval.classes import CLASSES
-from benchmarks.geneval.detectors.base import Detections
+from benchmarks.geneval.detectors.base import SCORE_FLOOR, Detections
 from benchmarks.geneval.detectors.mask2former import UNUSED, FramedDetector, read_frame
 from benchmarks.geneval.detectors.mmdet.convert import translate
 from benchmarks.geneval.detectors.mmdet.pipeline import Frame, Resize
@@ -106,7 +106,7 @@ class MmdetDetector(FramedDetector):
                 "check that this build of torch supports the device, or try --device cpu",
             )
         order = torch.sort(scores, descending=True, stable=True).indices
-        order = order[scores[order] > self.floor]
+        order = order[scores[order] > SCORE_FLOOR]
         return Detections(
             labels=tuple(CLASSES[label] for label in instances.labels[order].tolist()),
             scores=scores[order].cpu().numpy(),

@@ -10,7 +10,6 @@ Source: mmdet 2.x and 3.x, config `mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,19 +69,6 @@ def preprocess(image: Image, frame: Frame, resize: Resize) -> npt.NDArray[np.flo
     padded = np.zeros((_round_up(height), _round_up(width), 3), np.float32)
     padded[:height, :width] = normalised
     return padded.transpose(2, 0, 1)
-
-
-def class_probabilities(
-    class_logits: Callable[[Tensor], Tensor], image: Image, batch_size: int
-) -> Tensor:
-    """Ask a network about an image at its own size, a batch full of it.
-
-    Its input is (batch, 3, height, width), its class logits (batch, queries, classes + 1), of
-    which the last row is returned as probabilities, float32 on the CPU, (queries, classes + 1).
-    """
-    pixels = torch.from_numpy(preprocess(image, Frame(*image.shape[:2]), "float32"))
-    logits = class_logits(pixels[None].repeat(batch_size, 1, 1, 1))[-1]
-    return logits.float().softmax(dim=-1).cpu().clone()
 
 
 def postprocess(
