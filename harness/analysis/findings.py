@@ -30,9 +30,10 @@ from harness.errors import UsageError
 from harness.log import store
 from harness.log.location import Location
 from harness.models.bundled import is_miniature
+from harness.price import UNPRICED, Price
 from harness.runs.loading import load_run
 from harness.runs.logged_run import LoggedRun
-from harness.runs.money import UNPRICED, Price, Spending, spent_by
+from harness.runs.money import Spending, spent_by
 from harness.runs.replay import Replay
 from harness.runs.wording import as_html, described
 

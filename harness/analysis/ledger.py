@@ -18,8 +18,9 @@ import pandas as pd
 
 from harness.analysis.comparison import Pair, equal_cost
 from harness.analysis.curves import AXES, RunCurves
+from harness.price import Price
 from harness.runs.logged_run import PADDED, LoggedRun, Part
-from harness.runs.money import Price, by_draw
+from harness.runs.money import by_draw
 
 LEDGER = {
     **AXES,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.kinds import DEVICE, NATURAL, PATH
+from harness.cli.options import DEVICE, NATURAL, PATH
 from harness.cli.terminal import printable
+from harness.log.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,6 @@ def audit(
     from harness.audit.loaded import Loaded
     from harness.engine.devices import chosen_device
     from harness.log.files import write_json
-    from harness.log.run_folder import RunFolder
 
     loads = rest["regenerate"] or rest["rescore"]
     device = chosen_device(device if loads or device == "cuda" else "cpu")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.kinds import COUNT, DEVICE, DTYPE, PATH, pairs
+from harness.cli.options import COUNT, DEVICE, DTYPE, PATH, pairs
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.bench.sides import Measured
@@ -80,7 +81,6 @@ def bench(
     from harness.cli.display import count_display
     from harness.engine.devices import chosen_device
     from harness.engine.ladder import laddered
-    from harness.errors import UsageError
     from harness.plan import Ask, plan
 
     if strategy is None and asked["strategy_options"]:

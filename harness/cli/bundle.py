@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from harness.cli.kinds import PATH
+from harness.cli.options import PATH
+from harness.log.run_folder import RunFolder
 
 
 @click.command()
@@ -23,7 +24,6 @@ def bundle(run: Path, out: Path, plugins: bool) -> int:
     from harness.audit.audit import audit
     from harness.audit.audited_run import AuditedRun, Options
     from harness.audit.bundle import pack
-    from harness.log.run_folder import RunFolder
 
     audited = AuditedRun(RunFolder.existing(run), Options(plugins=plugins))
     results = audit(audited)

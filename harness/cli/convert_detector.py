@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.kinds import PATH
+from harness.cli.options import PATH
 
 
 @click.command("convert-detector")

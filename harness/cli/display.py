@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from harness.cli.terminal import printable
+from harness.cli.terminal import printable, say
 from harness.engine.progress import Progress as Counts
 from harness.log.run_folder import RunFolder
 from harness.models import leakage
@@ -44,10 +44,8 @@ def display(plan: Plan, folder: RunFolder, *, fresh: bool) -> Iterator[Callable[
         f"\nin:  {folder.path}",
         err=True,
     )
-    for text in plan.truncated().sentences:
-        click.echo(f"warning: {printable(text)}", err=True)
-    for text in filter(None, [leakage.warning(fields), *leakage.notices(fields)]):
-        click.echo(f"warning: {printable(text)}", err=True)
+    leaks = filter(None, [leakage.warning(fields), *leakage.notices(fields)])
+    say(*plan.truncated().sentences, *leaks, prefix="warning: ", err=True)
     total, status = len(plan.searches), f"loading {_listed(list(config.specs))} …"
     if sys.stderr.isatty():
         with _bar(total, status) as observe:

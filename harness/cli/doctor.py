@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.kinds import DEVICE
+from harness.cli.options import DEVICE
 
 
 @click.command()

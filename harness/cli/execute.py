@@ -6,30 +6,25 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import click
 
 from harness.cli.display import display
-from harness.cli.places import resume_command
-from harness.cli.recorded import recorded_command
+from harness.cli.recorded import recorded_command, resume_command
 from harness.cli.summary_view import print_summary
-from harness.cli.terminal import printable
+from harness.cli.terminal import say
 from harness.engine.launch import Execution, check_folder, is_finished, work
 from harness.engine.progress import Progress
 from harness.errors import HarnessError, Interrupted
 from harness.log.files import check_writable
 from harness.log.run_folder import RunFolder
 from harness.plan import Plan
+from harness.price import UNPRICED, Price
 from harness.registry import import_paths
-from harness.runs.money import Price
 from harness.tracking import tracking
-
-
-def warn(text: str) -> None:
-    """Print a warning."""
-    click.echo(f"warning: {printable(text)}", err=True)
 
 
 class _Stop:
@@ -75,7 +70,7 @@ def execute(
     notes: Mapping[str, Any] | None = None,
     reuse: Sequence[RunFolder] = (),
     track: Sequence[str] = (),
-    price: Price | None = None,
+    price: Price = UNPRICED,
 ) -> int:
     """Work on a run until it is done or stopped; returns the exit code.
 
@@ -97,7 +92,7 @@ def execute(
             with (
                 stoppable(f"carry on with: {' '.join([resume, *pools])}") as stop,
                 display(plan, folder, fresh=manifest is None) as show,
-                tracking(track, folder, warn) as feed,
+                tracking(track, folder, partial(say, prefix="warning: ", err=True)) as feed,
             ):
 
                 def observe(progress: Progress) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from harness.cli.kinds import PATH
-from harness.cli.places import plugins_option
-from harness.cli.terminal import printable
+from harness.cli.options import PATH, plugins_option
+from harness.cli.terminal import say
+from harness.log.run_folder import RunFolder
 
 SELECTED, TABLE = ("geneval", "dpg-bench"), "csv"
 
@@ -38,7 +38,6 @@ def export(run: Path, layout: str, out: Path) -> int:
     from harness.interop.export import export as export_selected
     from harness.log.frame import load_searches
     from harness.log.manifest import Manifest
-    from harness.log.run_folder import RunFolder
     from harness.models.bundled import label
 
     missing: tuple[str, ...] = ()
@@ -50,8 +49,7 @@ def export(run: Path, layout: str, out: Path) -> int:
         with count_display("images") as observe:
             done = write(run, out, layout, observe=observe)
         missing = done.missing
-        for line in missing:
-            click.echo(f"missing: {printable(line)}", err=True)
+        say(*missing, prefix="missing: ", err=True)
         click.echo(f"{out}: {done.images} images of {done.prompts} prompts, {len(missing)} missing")
     manifest = Manifest.read(RunFolder.existing(run).manifest)
     if text := label(manifest.config):

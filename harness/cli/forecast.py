@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.kinds import NATURAL
-from harness.cli.places import RunPlace, plugins_option, price_options
+from harness.cli.options import NATURAL, plugins_option, price_options
 from harness.cli.tables import print_table
 from harness.cli.terminal import printable
+from harness.log.location import Location, location
+from harness.price import Price
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.log.location import Location
     from harness.runs.logged_run import LoggedRun
-    from harness.runs.money import Price
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=RunPlace(), metavar="RUN…")
+@click.argument("runs", nargs=-1, required=True, type=location, metavar="RUN…")
 @click.option("--budget", type=click.IntRange(min=1, max=1_000_000), default=2048, metavar="N",
               help="The largest budget to predict, in draws a prompt.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the tables as one JSON object.")

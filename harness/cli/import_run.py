@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.kinds import PATH
-from harness.cli.places import price_options
+from harness.cli.options import PATH, price_options
 from harness.cli.recorded import recorded_command
-
-if TYPE_CHECKING:
-    from harness.runs.money import Price
+from harness.log.run_folder import RunFolder
+from harness.price import Price
 
 
 @click.command("import")
@@ -35,7 +32,6 @@ def import_run(source: Path, layout: str, out: Path, images: bool, price: Price)
     from harness.cli.execute import stoppable
     from harness.cli.summary_view import print_summary
     from harness.interop.importing import import_reflect_dit, row_of_budgets
-    from harness.log.run_folder import RunFolder
 
     folder = RunFolder(out)
     command = recorded_command()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from harness.cli.kinds import PATH
-from harness.cli.places import price_options
+from harness.cli.options import PATH, price_options
 from harness.cli.terminal import printable
 from harness.errors import UsageError
-
-if TYPE_CHECKING:
-    from harness.runs.money import Price
+from harness.log.run_folder import find_runs
+from harness.price import Price
 
 PLUGINS = ("strategies", "benchmarks", "generators", "judges", "metrics")
 
@@ -93,7 +91,6 @@ def _models() -> None:
 
 def _runs(root: Path, sort: str, price: Price) -> None:
     """Print a line a run; one that cannot be read is a line that says why."""
-    from harness.log.run_folder import find_runs
     from harness.runs.run_line import SORTED_BY, run_line
 
     runs = find_runs(root)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from harness.cli.places import RunPlace, resume_command
-from harness.cli.recorded import recorded_command
-from harness.cli.terminal import printable
-
-if TYPE_CHECKING:
-    from harness.log.location import Location
+from harness.cli.recorded import recorded_command, resume_command
+from harness.cli.terminal import say
+from harness.log.run_folder import RunFolder
 
 
 @click.command()
-@click.argument("run", type=RunPlace())
-def repair(run: Location) -> None:
+@click.argument("run", type=RunFolder.existing)
+def repair(run: RunFolder) -> None:
     """Say what is damaged in the log of the run in the folder RUN, and set it aside.
 
     Damaged files are moved to RUN/damaged; nothing is deleted. The run's prompts are written again
@@ -32,21 +27,18 @@ def repair(run: Location) -> None:
     from harness.interop.plan import is_scoring
     from harness.log.manifest import Manifest
     from harness.log.repair import repair as carry_out
-    from harness.log.run_folder import RunFolder
     from harness.prompts import repair_prompts
 
-    folder = RunFolder.existing(run)
-    manifest = Manifest.read(folder.manifest)
+    manifest = Manifest.read(run.manifest)
     command = recorded_command()
     session = {"host": socket.gethostname(), "pid": os.getpid(), "command": command}
     scores = is_scoring(manifest.config)  # images are those of somebody else's folder
-    prompts = repair_prompts(folder, manifest)
-    done = carry_out(folder, session, images=not scores)
-    for what in (*prompts, *done.defects):
-        click.echo(printable(what))
+    prompts = repair_prompts(run, manifest)
+    done = carry_out(run, session, images=not scores)
+    say(*prompts, *done.defects)
     if not done.defects:
         if not prompts:
-            click.echo(f"nothing is damaged in {run}")
+            click.echo(f"nothing is damaged in {run.path}")
         return
     if done.set_aside:
         click.echo(f"set aside  {len(done.set_aside)} files in {done.aside}")
@@ -60,4 +52,4 @@ def repair(run: Location) -> None:
     elif manifest.config["suite"] == IMPORTED:
         click.echo("complete   by importing it again, into another folder")
     else:
-        click.echo(f"complete   {resume_command(run, manifest.config)}")
+        click.echo(f"complete   {resume_command(run.path, manifest.config)}")

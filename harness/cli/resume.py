@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from harness.cli.execution import execution_options, track_option
-from harness.cli.places import ExistingRun, plugins_option, price_options, reuse_option
-
-if TYPE_CHECKING:
-    from harness.log.run_folder import RunFolder
-    from harness.runs.money import Price
+from harness.cli.options import (
+    execution_options,
+    plugins_option,
+    price_options,
+    resolve,
+    reuse_option,
+    track_option,
+)
+from harness.errors import UsageError
+from harness.log.run_folder import RunFolder
+from harness.price import Price
 
 
 @click.command()
-@click.argument("run", type=ExistingRun())
+@click.argument("run", type=RunFolder.existing)
 @reuse_option
 @track_option
 @price_options
 @execution_options
 @plugins_option
-def resume(
-    run: RunFolder,
-    reuse: tuple[RunFolder, ...],
-    track: tuple[str, ...],
-    price: Price,
-    execution: dict[str, Any],
-) -> int:
+def resume(run: RunFolder, price: Price, execution: dict[str, Any], **beside: Any) -> int:
     """Carry on with the run in the folder RUN.
 
     What to do comes from the run's manifest; only where to do it can be chosen anew. Nothing
     that the log holds is made again.
     """
     from harness.cli.execute import execute
-    from harness.cli.execution import resolve
     from harness.cli.show import show_run
     from harness.config import RECORDED_IMAGES, read_config
-    from harness.errors import UsageError
     from harness.interop.plan import is_scoring
     from harness.log.manifest import FINISHED, Manifest
     from harness.log.prompts import stored_prompts
@@ -59,4 +56,4 @@ def resume(
             f"remove {run.path}, then: {manifest.command}",
         )
     ready = replan(read_config(manifest.config), stored_prompts(run, manifest) or ())
-    return execute(ready, resolve(execution), run, reuse=reuse, track=track, price=price)
+    return execute(ready, resolve(**execution), run, price=price, **beside)

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.execution import execution_options, metrics_option, track_option
-from harness.cli.kinds import COUNT, DTYPE, NATURAL, pairs, words
-from harness.cli.places import RunPlace, price_options, price_words, reuse_option
+from harness.cli.options import (
+    COUNT,
+    DTYPE,
+    NATURAL,
+    execution_options,
+    metrics_option,
+    pairs,
+    price_options,
+    resolve,
+    reuse_option,
+    track_option,
+    words,
+)
+from harness.cli.recorded import price_words
+from harness.errors import UsageError
+from harness.log.location import Location, location
+from harness.log.run_folder import RunFolder, find_runs
+from harness.price import Price
 
 if TYPE_CHECKING:
     from harness.engine.launch import Execution
-    from harness.log.location import Location
-    from harness.log.run_folder import RunFolder
     from harness.plan import Plan
-    from harness.runs.money import Price
+
+AUTO = "auto"
 
 
-class BatchSize(click.ParamType[int | str]):
-    """A whole number above 0, or "auto"."""
-
-    AUTO: ClassVar[str] = "auto"
-    name = "N|auto"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        """Check what was given."""
-        if value == self.AUTO:
-            return self.AUTO
-        return click.IntRange(min=1).convert(value, param, ctx)
+def batch_size(text: str) -> int | str:
+    """Read a whole number above 0, or "auto"."""
+    return AUTO if text == AUTO else COUNT(text)
 
 
 @click.command()
@@ -67,7 +71,7 @@ class BatchSize(click.ParamType[int | str]):
 @click.option("--compile", is_flag=True,
               help="Compile the generator's blocks: half a minute for each batch shape, then "
               "faster.")  # fmt: skip
-@click.option("--batch-size", type=BatchSize(),
+@click.option("--batch-size", type=batch_size, metavar="N|AUTO",
               help="Images a generator batch; auto: chosen by a short measurement on the device, "
               "once.")  # fmt: skip
 @click.option("--ladder/--no-ladder", default=True,
@@ -77,7 +81,7 @@ class BatchSize(click.ParamType[int | str]):
               help="CPU threads of a worker; part of the run's identity.")  # fmt: skip
 @click.option("--keep-images", type=click.Choice(["all", "selected", "none"]), default="all",
               help="Which images stay once their search has ended.")  # fmt: skip
-@click.option("--out", type=RunPlace(),
+@click.option("--out", type=location, metavar="PLACE",
               help="The run's folder, or s3://bucket/prefix; default: one under results/ named by "
               "config.")  # fmt: skip
 @reuse_option
@@ -104,7 +108,7 @@ def run(
     for bit, on one worker or many; a run that was stopped goes on when the same command is
     given again.
     """
-    asked["batch_size"] = None if batch_size == BatchSize.AUTO else batch_size
+    asked["batch_size"] = None if batch_size == AUTO else batch_size
     asks = [asked]
     if beside is not None:
         from harness.options import parse
@@ -113,15 +117,11 @@ def run(
         named = {"strategy": baseline, "strategy_options": parse(tuple(options), flag="--beside")}
         asks.append({**asked, **named})
     from harness.cli.execute import execute
-    from harness.cli.execution import resolve
     from harness.engine.ladder import as_begun, laddered
     from harness.engine.launch import default_folder
-    from harness.errors import UsageError
-    from harness.log.location import location
-    from harness.log.run_folder import RunFolder
     from harness.plan import Ask, plan
 
-    where = resolve(execution)
+    where = resolve(**execution)
     plans = [plan(Ask(**ask, device=where.device)) for ask in asks]  # all refused before any runs
     if len({ready.config.digest for ready in plans}) < len(plans):
         raise UsageError("--beside names the very search that is run", "name another baseline")
@@ -134,7 +134,7 @@ def run(
         if ladder:
             ready = laddered(ready)
         notes: dict[str, Any] = {}
-        if batch_size == BatchSize.AUTO:
+        if batch_size == AUTO:
             ready, notes = _settle(ready, where, place, Path("results"), is_laddered=ladder)
         folder = default_folder(ready, Path("results")) if place is None else RunFolder(place)
         ready = as_begun(ready, folder)
@@ -165,7 +165,6 @@ def _settle(
 
     from harness.engine.calibration import calibrate, earlier, with_batch_size
     from harness.log.files import check_writable
-    from harness.log.run_folder import RunFolder, find_runs
 
     folders = [RunFolder(out)] if out is not None else find_runs(results)
     known = earlier(plan, folders, is_laddered=is_laddered)

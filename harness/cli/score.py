@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from harness.cli.execution import execution_options, metrics_option
-from harness.cli.kinds import COUNT, DTYPE, PATH, pairs
-from harness.cli.places import price_options
+from harness.cli.options import (
+    COUNT,
+    DTYPE,
+    PATH,
+    execution_options,
+    metrics_option,
+    pairs,
+    price_options,
+    resolve,
+)
 from harness.cli.recorded import recorded_command
-
-if TYPE_CHECKING:
-    from harness.runs.money import Price
+from harness.errors import UsageError
+from harness.log.run_folder import RunFolder
+from harness.price import Price
 
 
 @click.command()
@@ -67,8 +74,6 @@ def score(
     command goes on where it was stopped. Images that cannot be read and prompts whose metadata
     is no good are named, are in no score, and make the exit code 1.
     """
-    from harness.errors import UsageError
-
     if (images / "manifest.json").is_file():
         if out is not None:
             raise UsageError(f"{images} is a run, which has its own place", "leave --out out")
@@ -79,7 +84,6 @@ def score(
     given = {part: ref for part, ref in parts.items() if ref is not None}
     from harness.cli.display import count_display
     from harness.cli.execute import stoppable
-    from harness.cli.execution import resolve
     from harness.cli.score_view import print_scores
     from harness.engine.launch import is_finished
     from harness.interop.plan import NothingToScore, ScoringAsk, plan_scoring
@@ -87,9 +91,8 @@ def score(
     from harness.interop.session import check_out
     from harness.interop.session import score as work
     from harness.log.files import check_writable
-    from harness.log.run_folder import RunFolder
 
-    where = resolve(execution)
+    where = resolve(**execution)
     try:
         ready = plan_scoring(ScoringAsk(images, scorer=given, device=where.device, **asked))
     except NothingToScore as error:
@@ -119,9 +122,7 @@ def _measure(run: Path, execution: dict[str, Any], options: dict[str, Any]) -> i
     """Measure a finished run's images by further metrics, beside its rows."""
     from harness.cli.display import count_display
     from harness.cli.execute import stoppable
-    from harness.cli.execution import resolve
     from harness.interop.measuring import measure
-    from harness.log.run_folder import RunFolder
     from harness.log.store import read
 
     folder, command = RunFolder.existing(run), recorded_command()
@@ -129,7 +130,7 @@ def _measure(run: Path, execution: dict[str, Any], options: dict[str, Any]) -> i
         into = measure(
             folder,
             options["metrics"],
-            resolve(execution),
+            resolve(**execution),
             command=command,
             model=options["model"],
             threads=options["threads"],

@@ -24,13 +24,13 @@ from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.models import leakage, provenance
 from harness.models.bundled import label
+from harness.price import UNPRICED, Price
 from harness.runs.measurement import GENEVAL, covered
-from harness.runs.money import Price
 from harness.runs.summary import summarise
 from harness.runs.wording import n_of
 
 
-def print_scores(folder: RunFolder, results: Sequence[Path], price: Price | None = None) -> Scores:
+def print_scores(folder: RunFolder, results: Sequence[Path], price: Price = UNPRICED) -> Scores:
     """Summarise a folder of scored images and print it, with what scoring cost at a price."""
     scores = summarise_scores(folder)
     manifest = Manifest.read(folder.manifest)
@@ -67,7 +67,7 @@ def print_scores(folder: RunFolder, results: Sequence[Path], price: Price | None
     return scores
 
 
-def show_scores(folder: RunFolder, price: Price | None = None) -> int:
+def show_scores(folder: RunFolder, price: Price = UNPRICED) -> int:
     """Print what a folder of scored images has come to, and how to go on if it is not finished.
 
     Returns the exit code: 1 if there are images and none could be scored.

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from harness.cli.places import RunPlace, plugins_option, price_options
-
-if TYPE_CHECKING:
-    from harness.log.location import Location
-    from harness.log.run_folder import RunFolder
-    from harness.runs.money import Price
+from harness.cli.options import plugins_option, price_options
+from harness.errors import UsageError
+from harness.log.run_folder import RunFolder
+from harness.price import UNPRICED, Price
 
 
 @click.command()
-@click.argument("run", type=RunPlace())
+@click.argument("run", type=RunFolder.existing)
 @click.option("--json", "as_json", is_flag=True,
               help="For programs: one JSON object, see the docs.")  # fmt: skip
 @price_options
 @plugins_option
-def show(run: Location, as_json: bool, price: Price) -> int:
+def show(run: RunFolder, as_json: bool, price: Price) -> int:
     """Print scores with intervals, failures and costs of the run in the folder RUN.
 
     Exits with 1 if nothing of it could be scored.
     """
-    from harness.errors import UsageError
-    from harness.log.run_folder import RunFolder
-    from harness.runs.money import Price
-
-    folder = RunFolder.existing(run)
-    if as_json and price != Price():
+    if as_json and price != UNPRICED:
         raise UsageError("--json has costs and no prices", "leave --price out, or --json")
-    return _print_json(folder) if as_json else show_run(folder, price)
+    return _print_json(run) if as_json else show_run(run, price)
 
 
 def _print_json(folder: RunFolder) -> int:
@@ -59,7 +50,7 @@ def _print_json(folder: RunFolder) -> int:
     return 1 if summary.nothing_scored else 0
 
 
-def show_run(folder: RunFolder, price: Price | None = None) -> int:
+def show_run(folder: RunFolder, price: Price = UNPRICED) -> int:
     """Print what a run, or a folder of scored images, came to.
 
     Returns the exit code: 1 if nothing of it could be scored.

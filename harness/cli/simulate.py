@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.kinds import COUNT, NATURAL, PATH, amount, by_role, pairs
-from harness.cli.places import plugins_option
+from harness.cli.options import (
+    COUNT,
+    NATURAL,
+    PATH,
+    amount,
+    by_role,
+    pairs,
+    plugins_option,
+)
 from harness.errors import UsageError
+from harness.log.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from harness.simulate.simulation import Simulated
@@ -167,7 +175,6 @@ def _describe(workload: Workload, strategy: str, budget: int, source: Path | Non
 
 def _label(source: Path) -> str:
     from harness.log.manifest import Manifest
-    from harness.log.run_folder import RunFolder
     from harness.models.bundled import label
 
     text = label(Manifest.read(RunFolder.existing(source).manifest).config)

@@ -10,21 +10,22 @@ from rich.text import Text
 
 from harness.analysis.evidence import skills_line
 from harness.analysis.protocol import without_score
-from harness.cli.places import resume_command
+from harness.cli.recorded import resume_command
 from harness.cli.tables import metric_line, scores_table
 from harness.cli.terminal import printable
 from harness.config import read_config
 from harness.log.manifest import FINISHED
 from harness.log.run_folder import RunFolder
 from harness.models import bundled, leakage, provenance
+from harness.price import UNPRICED, Price
 from harness.prompts import notice_of
 from harness.runs.measurement import covered
-from harness.runs.money import Price, spending
+from harness.runs.money import spending
 from harness.runs.summary import Summary, memory_words, summarise
 from harness.runs.wording import n_of
 
 
-def print_summary(folder: RunFolder, price: Price | None = None) -> Summary:
+def print_summary(folder: RunFolder, price: Price = UNPRICED) -> Summary:
     """Summarise a run and print it, with what it cost at a price."""
     summary = summarise(folder.path)
     print_result(summary, folder)
@@ -38,9 +39,9 @@ def print_summary(folder: RunFolder, price: Price | None = None) -> Summary:
     return summary
 
 
-def spent_line(summary: Summary, price: Price | None = None) -> str:
+def spent_line(summary: Summary, price: Price = UNPRICED) -> str:
     """Return a line with a run's device-hours and what they cost at a price."""
-    return f"spent     {spending([(summary.manifest, summary.cost)], price or Price())}"
+    return f"spent     {spending([(summary.manifest, summary.cost)], price)}"
 
 
 def print_result(summary: Summary, folder: RunFolder | None = None) -> None:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
+import click
+
 _LINES = {"\n", "\t", "\r"}
 _COLOURS = re.compile(r"\x1b\[(?:0|1|2|3[1-7]|39|22|23|;)*m")
 """Escapes that our own tables write to a real terminal: weights and colours, which hide no text."""
@@ -30,6 +32,12 @@ def printable(value: object) -> str:
     invisible, line and paragraph separators, and lone surrogates.
     """
     return "".join(_shown(character) for character in str(value))
+
+
+def say(*values: object, prefix: str = "", err: bool = False) -> None:
+    """Print each value as a line of its own, as `printable` shows it, behind a prefix."""
+    for value in values:
+        click.echo(f"{prefix}{printable(value)}", err=err)
 
 
 def _shown(character: str) -> str:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.kinds import PATH
-from harness.cli.places import RunPlace, plugins_option, price_options
-
-if TYPE_CHECKING:
-    from harness.log.location import Location
-    from harness.runs.money import Price
+from harness.cli.options import PATH, plugins_option, price_options
+from harness.errors import UsageError
+from harness.log.run_folder import RunFolder, find_runs
+from harness.price import Price
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=RunPlace(), metavar="[RUN…]")
+@click.argument("runs", nargs=-1, type=RunFolder.existing, metavar="[RUN…]")
 @click.option("--root", type=PATH, default=Path("results"),
               help="Where to look for runs, if none is named.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="any that is free",
               help="Port on this machine's own address.")  # fmt: skip
 @price_options
 @plugins_option
-def view(runs: tuple[Location, ...], root: Path, port: int, price: Price) -> None:
+def view(runs: tuple[RunFolder, ...], root: Path, port: int, price: Price) -> None:
     """Serve pages about runs to a browser on this machine, until Ctrl-C.
 
     All runs with state and score, one run as it goes, its searches as chains of images with
@@ -37,12 +34,10 @@ def view(runs: tuple[Location, ...], root: Path, port: int, price: Price) -> Non
 
     import uvicorn
 
-    from harness.errors import UsageError
-    from harness.log.run_folder import RunFolder, find_runs
     from harness.view.app import make_app
     from harness.view.runs import Library
 
-    folders = [RunFolder.existing(run) for run in runs] or find_runs(root)
+    folders = runs or find_runs(root)
     if not folders:
         raise UsageError(f"no runs under {root}", "name some, or another --root")
     listener = socket.socket()

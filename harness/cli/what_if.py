@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.kinds import COUNT, PAIR, PATH, pairs
-from harness.cli.places import RunPlace, plugins_option, price_options
-from harness.cli.terminal import printable
+from harness.cli.options import COUNT, PAIR, PATH, pairs, plugins_option, price_options
+from harness.cli.tables import print_table
+from harness.cli.terminal import say
+from harness.errors import UsageError
+from harness.log.location import Location, location
+from harness.price import UNPRICED, Price
 
 if TYPE_CHECKING:
-    from harness.log.location import Location
-    from harness.runs.money import Price
     from harness.what_if.bank import Bank
     from harness.what_if.sweep import Sweep
 
 
 @click.command("what-if")
-@click.argument("runs", nargs=-1, required=True, type=RunPlace(), metavar="RUN…")
+@click.argument("runs", nargs=-1, required=True, type=location, metavar="RUN…")
 @click.option("--strategy", help="How to search.")
 @click.option("-S", "options", multiple=True, metavar=PAIR, help="Strategy option.")
 @click.option("--budget", type=COUNT, metavar="N",
@@ -40,16 +41,12 @@ if TYPE_CHECKING:
 @price_options
 def what_if(
     runs: tuple[Location, ...],
-    strategy: str | None,
-    options: tuple[str, ...],
-    budget: int | None,
-    judges: tuple[str, ...],
-    judging: dict[str, str],
     sweep: bool,
     baseline: str,
     csv: Path | None,
     figure: Path | None,
     price: Price,
+    **asked: Any,
 ) -> int:
     """Print what a strategy would have come to on the draws of the runs in the folders RUN….
 
@@ -57,19 +54,32 @@ def what_if(
     parts (`run --strategy bank` logs many), and the numbers are those of a run of it. Where the log
     lacks a draw, nothing is estimated: the draws are named, and the exit code is 1.
     """
+    if sweep:
+        if price != UNPRICED:
+            raise UsageError("--sweep has costs and no prices", "leave --price out, or --sweep")
+        _sweep(runs, baseline, csv, figure, **asked)
+        return 0
+    if asked["strategy"] is None or csv or figure:
+        missing = "--strategy" if asked["strategy"] is None else "--sweep"
+        raise UsageError(f"{missing} is missing", "say --strategy NAME, or --sweep for a grid")
+    return _replay(runs, price, **asked)
+
+
+def _replay(
+    runs: tuple[Location, ...],
+    price: Price,
+    *,
+    strategy: str,
+    options: tuple[str, ...],
+    budget: int | None,
+    judges: tuple[str, ...],
+    judging: dict[str, str],
+) -> int:
+    """Print what one strategy would have come to in each run, by each judge."""
     from harness.cli.summary_view import print_result, spent_line
-    from harness.errors import UsageError
     from harness.options import parse
-    from harness.runs.money import Price
     from harness.what_if.bank import Bank
 
-    if sweep:
-        if price != Price():
-            raise UsageError("--sweep has costs and no prices", "leave --price out, or --sweep")
-        return _sweep(runs, strategy, options, budget, judges, judging, baseline, csv, figure)
-    if strategy is None or csv or figure:
-        missing = "--strategy" if strategy is None else "--sweep"
-        raise UsageError(f"{missing} is missing", "say --strategy NAME, or --sweep for a grid")
     settings = parse(options, flag="-S")
     code = 0
     for bank in map(Bank.open, runs):
@@ -97,21 +107,21 @@ def _note_batches(bank: Bank) -> None:
 
 def _sweep(
     runs: tuple[Location, ...],
-    strategy: str | None,
-    options: tuple[str, ...],
-    budget: int | None,
-    given: tuple[str, ...],
-    judging: dict[str, str],
     baseline: str,
     csv: Path | None,
     figure: Path | None,
-) -> int:
+    *,
+    strategy: str | None,
+    options: tuple[str, ...],
+    budget: int | None,
+    judges: tuple[str, ...],
+    judging: dict[str, str],
+) -> None:
+    """Print a grid of replays as score over cost, and write its numbers and its figure."""
     from dataclasses import replace
 
     from harness.analysis.judging import previews_table
     from harness.analysis.protocol import captions, check_comparable, labels, pool, warnings
-    from harness.cli.tables import print_table
-    from harness.errors import UsageError
     from harness.report import contents, frontier, tables
     from harness.runs.loading import load_run
     from harness.what_if import sweep as grid
@@ -129,37 +139,35 @@ def _sweep(
     pooled = pool(logged)
     banks = [Bank.open(part.folder.path, SWEPT) for part in pooled[0].parts]
     config = banks[0].config
-    judges = [
+    of_points = [
         None if judge == judge_name(config.judge) and not judging else judge
-        for judge in given or (None,)
+        for judge in judges or (None,)
     ]
     if strategy is None:
-        points = grid.default_grid(banks, judges)
+        points = grid.default_grid(banks, of_points)
     else:
         budgets = grid.budgets_up_to(config.budget)
         own = grid.grid_of(strategy, _values(options), [budget] if budget else budgets)
         own += [p for p in grid.grid_of(grid.BASELINE, {}, budgets) if p not in own]
-        points = [replace(point, judge=judge) for judge in judges for point in own]
-    named = baseline if judges[0] is None or ", " in baseline else f"{baseline}, {judges[0]}"
+        points = [replace(point, judge=judge) for judge in of_points for point in own]
+    named = baseline if of_points[0] is None or ", " in baseline else f"{baseline}, {of_points[0]}"
     result = grid.sweep(banks, points, baseline=named, judge_settings=judging, beside=pooled[1:])
     notices = warnings(pooled)
     facts = captions(labels(pooled), pooled)
-    for text in notices:
-        click.echo(f"warning: {printable(text)}", err=True)
+    say(*notices, prefix="warning: ", err=True)
     table = frontier.table(result, facts)
     made = [table]
     looks = previews_table(pooled[:1], labels(pooled[:1]))
     if len(looks):
         made.append(contents.previews(looks, []))
     for each in made:
-        click.echo(f"{printable(each.title)}\n")
+        say(each.title)
+        click.echo()
         print_table(list(each.shown.columns), each.shown.to_numpy())
-        for note in each.notes:
-            click.echo(printable(note))
+        say(*each.notes)
         click.echo()
     _note_batches(banks[0])
-    _write(result, csv, tables.csv(table), figure, notices, facts)
-    return 0
+    _write(result, csv, tables.csv(table), figure, warnings=notices, captions=facts)
 
 
 def _values(options: tuple[str, ...]) -> dict[str, list[str]]:
@@ -174,14 +182,8 @@ def _values(options: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _write(
-    result: Sweep,
-    csv: Path | None,
-    numbers: str,
-    figure: Path | None,
-    notices: list[str],
-    captions: list[str],
+    result: Sweep, csv: Path | None, numbers: str, figure: Path | None, **labels: list[str]
 ) -> None:
-    from harness.errors import UsageError
     from harness.log.files import make_folder, write_atomically
     from harness.report import frontier, style
 
@@ -192,7 +194,7 @@ def _write(
         if figure.suffix not in (".png", ".svg"):
             raise UsageError(f"--figure {figure} is no .png or .svg file")
         with style.styled():
-            drawn = frontier.figure(result, warnings=notices, captions=captions)
+            drawn = frontier.figure(result, **labels)
             style.settle(drawn)
             png = figure.suffix == ".png"
             files[figure] = style.png(drawn) if png else style.svg(drawn).encode()

@@ -15,9 +15,9 @@ from harness.analysis import rejections
 from harness.analysis.comparison import Pair, equal_cost
 from harness.analysis.findings import Findings
 from harness.analysis.ledger import LEDGER
+from harness.price import UNPRICED
 from harness.report.tables import Table
 from harness.runs.logged_run import PADDED
-from harness.runs.money import UNPRICED
 from harness.runs.wording import with_interval
 
 REASONS = {

@@ -20,6 +20,7 @@ from harness.log.files import make_folder, write_atomically
 from harness.log.location import Location
 from harness.log.run_folder import RunFolder
 from harness.models.bundled import is_miniature
+from harness.price import UNPRICED, Price
 from harness.report import (
     answer,
     chains,
@@ -33,7 +34,6 @@ from harness.report import (
 )
 from harness.report.page import Drawing, page, run_facts
 from harness.report.tables import Table
-from harness.runs.money import UNPRICED, Price
 
 PUBLISHED_ON_MINIATURE = (
     "Published points are drawn beside miniature models because that was asked for. Models, "

@@ -123,7 +123,7 @@ def comparison(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
             "prompts": frame["prompts"],
             "first score": frame["score_first"].map(score),
             "second score": frame["score_second"].map(score),
-            "second − first": [_difference(row) or UNKNOWN for _, row in frame.iterrows()],
+            "second − first": [difference(row) or UNKNOWN for _, row in frame.iterrows()],
             "better : worse": [
                 f"{row['wins']:.0f} : {row['losses']:.0f}" if pd.notna(row["wins"]) else ""
                 for _, row in frame.iterrows()
@@ -155,7 +155,7 @@ def matched(frame: pd.DataFrame, notes: Sequence[str]) -> Table:
             "other run": frame["other"],
             "reaches": frame["other_score"].map(lambda v: "" if pd.isna(v) else f"{v:.3f}"),
             "at budget": frame["other_budget"].map(lambda v: "" if pd.isna(v) else f"{v:.1f}"),
-            "run − other": [_difference(row) or str(row["note"]) for _, row in frame.iterrows()],
+            "run − other": [difference(row) or str(row["note"]) for _, row in frame.iterrows()],
             "other needs": frame["other_needs"].map(
                 lambda v: "never" if pd.isna(v) else _number(v)
             ),
@@ -294,7 +294,8 @@ def interval(row: Any) -> str:
     return f"{row['score']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
-def _difference(row: pd.Series) -> str:
+def difference(row: Any) -> str:
+    """Return a row's difference with its interval, if it has one; "" where it is unknown."""
     return "" if pd.isna(row["difference"]) else signed(row["difference"], row["low"], row["high"])
 
 

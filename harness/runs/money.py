@@ -9,28 +9,13 @@ from dataclasses import dataclass
 from harness.log.manifest import Manifest
 from harness.log.schema import ROLES
 from harness.models.judges.chosen import is_remote
+from harness.price import UNPRICED, Price
 from harness.runs.logged_run import LoggedRun
 from harness.runs.summary import logged_cost
 from harness.statistics.intervals import Floats
 
 Costs = tuple[Manifest, Mapping[str, Mapping[str, float | None]]]
 """A run's manifest, and what was spent by role and unit: `harness.runs.summary.Summary.cost`"""
-
-
-@dataclass(frozen=True)
-class Price:
-    """What is paid.
-
-    Attributes:
-        hour: For a device-hour; None if nobody said.
-        million_tokens: For a million tokens of a judge at an endpoint; None likewise.
-    """
-
-    hour: float | None = None
-    million_tokens: float | None = None
-
-
-UNPRICED = Price()
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from harness.log.lock import is_held
 from harness.log.manifest import FINISHED, Manifest
 from harness.log.run_folder import RunFolder
 from harness.models.bundled import is_miniature, suite_name
+from harness.price import UNPRICED, Price
 from harness.runs.loading import ended
-from harness.runs.money import UNPRICED, Price, Spending, spending
+from harness.runs.money import Spending, spending
 from harness.runs.summary import logged_cost
 from harness.runs.wording import with_interval
 from harness.statistics.intervals import mean_interval

@@ -20,12 +20,13 @@ from harness.analysis.protocol import labels
 from harness.log import store
 from harness.log.manifest import Manifest
 from harness.log.run_folder import RunFolder
+from harness.price import UNPRICED, Price
 from harness.report import chains, chart
 from harness.report.chains import Card
 from harness.report.page import run_facts
 from harness.runs.loading import load_run
 from harness.runs.logged_run import LoggedRun
-from harness.runs.money import UNPRICED, Price, spending, spent_by
+from harness.runs.money import spending, spent_by
 from harness.runs.run_line import RunLine, run_line, state_of
 from harness.runs.summary import Summary, summarise
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.runs.money import Price, spending
+from harness.price import Price
+from harness.runs.money import spending
 
 
 def summary(kind: str = "vlm", **seconds: float | None) -> Any:

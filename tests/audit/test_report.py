@@ -16,8 +16,8 @@ from harness.audit.audited_run import AuditedRun, Options
 from harness.audit.checks import report as checked
 from harness.audit.result import CannotCheck, Result, Status
 from harness.log.run_folder import RunFolder
+from harness.price import Price
 from harness.report import build
-from harness.runs.money import Price
 from tests.runs import run, stub_plan
 from tests.stubs import make_stub_suite
 

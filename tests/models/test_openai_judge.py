@@ -14,7 +14,7 @@ import pytest
 
 import harness as package
 from benchmarks.geneval.benchmark import GenEval
-from harness.cli.places import resume_command
+from harness.cli.recorded import resume_command
 from harness.config import read_config
 from harness.errors import BadAnswer, HarnessError, UsageError
 from harness.models import endpoint

@@ -10,8 +10,8 @@ import pytest
 
 from harness.analysis.findings import Findings, analyse
 from harness.analysis.ledger import LEDGER
+from harness.price import Price
 from harness.report import answer, chart, style
-from harness.runs.money import Price
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ import pandas as pd
 
 from harness.analysis.findings import Findings
 from harness.audit.result import Problems
+from harness.price import UNPRICED, Price
 from harness.report import answer, chart, contents, tables
 from harness.report.build import PUBLISHED_ON_MINIATURE
 from harness.report.style import themed
 from harness.report.tables import Table
-from harness.runs.money import UNPRICED, Price
 
 _MAKERS = {"results": contents.results, "gap": contents.gaps, "curves": contents.curves}
 _FIGURES = re.compile(r"data:image/svg\+xml(;base64)?,(.*)", re.DOTALL)
