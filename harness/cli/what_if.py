@@ -167,7 +167,7 @@ def _sweep(
         say(*each.notes)
         click.echo()
     _note_batches(banks[0])
-    _write(result, csv, tables.csv(table), figure, warnings=notices, captions=facts)
+    _write(result, csv, tables.csv(table), figure, notices, facts)
 
 
 def _values(options: tuple[str, ...]) -> dict[str, list[str]]:
@@ -182,7 +182,7 @@ def _values(options: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _write(
-    result: Sweep, csv: Path | None, numbers: str, figure: Path | None, **labels: list[str]
+    result: Sweep, csv: Path | None, numbers: str, figure: Path | None, *labels: list[str]
 ) -> None:
     from harness.log.files import make_folder, write_atomically
     from harness.report import frontier, style
@@ -194,7 +194,7 @@ def _write(
         if figure.suffix not in (".png", ".svg"):
             raise UsageError(f"--figure {figure} is no .png or .svg file")
         with style.styled():
-            drawn = frontier.figure(result, **labels)
+            drawn = frontier.figure(result, *labels)
             style.settle(drawn)
             png = figure.suffix == ".png"
             files[figure] = style.png(drawn) if png else style.svg(drawn).encode()

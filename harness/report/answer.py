@@ -86,28 +86,21 @@ def _gain(findings: Findings, name: str) -> str:
 
 def _equal_cost(findings: Findings, axis: str) -> list[str]:
     against = reference(findings)
-    rows = {
-        run: equal_cost(findings.matched_by_pair, run, against, axis) for run in _others(findings)
-    }
-    groups: dict[str, list[str]] = {"above": [], "below": [], "tied": [], "unknown": []}
-    for run, row in rows.items():
-        verdict = _verdict(row)
-        groups[verdict].append(
-            f"{run} by {_difference(row)}" if verdict in ("above", "below") else run
-        )
     place = f"{against} at the same {LEDGER[axis]} (micro, paired)"
-    lines = []
-    if groups["above"]:
-        lines.append(f"Above {place}: {', '.join(groups['above'])}.")
-    if groups["below"]:
-        lines.append(f"Below {place}: {', '.join(groups['below'])}.")
-    if groups["tied"]:
-        lines.append(f"No significant difference from {place}: {', '.join(groups['tied'])}.")
-    if groups["unknown"]:
-        lines.append(
-            f"Not compared with {against} at equal {LEDGER[axis]}, which neither's log knows of "
-            f"the other: {', '.join(groups['unknown'])}."
-        )
+    beginnings = {
+        "above": f"Above {place}",
+        "below": f"Below {place}",
+        "tied": f"No significant difference from {place}",
+        "unknown": f"Not compared with {against} at equal {LEDGER[axis]}, which neither's log "
+        "knows of the other",
+    }
+    groups: dict[str, list[str]] = {verdict: [] for verdict in beginnings}
+    for run in _others(findings):
+        row = equal_cost(findings.matched_by_pair, run, against, axis)
+        verdict = _verdict(row)
+        is_told = verdict in ("above", "below")
+        groups[verdict].append(f"{run} by {_difference(row)}" if is_told else run)
+    lines = [f"{beginnings[name]}: {', '.join(runs)}." for name, runs in groups.items() if runs]
     return lines + _disagreements(findings)
 
 

@@ -226,7 +226,7 @@ def draw(
     """
     drawings: list[Drawing] = []
     files: dict[str, bytes] = {}
-    labels = {"warnings": warnings, "captions": findings.captions}
+    labels = style.Labels(warnings, findings.captions)
     table = findings.scaling
 
     def add(name: str, figure: Figure, words: str) -> None:
@@ -241,24 +241,24 @@ def draw(
     with style.styled():
         add(
             "cost",
-            figures.cost(table, points, **labels),
+            figures.cost(table, points, labels),
             "Micro score over the realised mean cost of one selected image in draws, NFE, TFLOPs "
             "and device-seconds: all roles (generator, judge, scorer), and the generator alone.",
         )
         add(
             "scaling",
-            figures.scaling(table, points, findings.seeds, **labels),
+            figures.scaling(table, points, findings.seeds, labels),
             "Score over budget, micro and macro side by side, with 95% intervals.",
         )
         if (table["kind"] == "tag").any():
             add(
                 "scaling-by-tag",
-                figures.by_tag(table, points, **labels),
+                figures.by_tag(table, points, labels),
                 "Score over budget for each tag, with 95% intervals, on one scale.",
             )
         add(
             "oracle-gap",
-            figures.gap(table, findings.gaps, **labels),
+            figures.gap(table, findings.gaps, labels),
             "What the judge leaves behind: micro score of an oracle, of the run's own selection "
             "and of a random draw from the same draws; and oracle minus own selection.",
         )
@@ -267,7 +267,7 @@ def draw(
             areas = {name: float(whole.get(name, np.nan)) for name in findings.names}
             add(
                 "judge-roc",
-                figures.roc(findings.roc, areas, **labels),
+                figures.roc(findings.roc, areas, labels),
                 "Judge's score against the scorer: the share of right draws that score above a "
                 "threshold over that of wrong ones.",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from harness.report.style import (
     DASHES,
     FAINT,
     SOFT,
+    Labels,
     frame,
     legend,
     log_axis,
@@ -39,12 +40,7 @@ ALONE = (0, (1, 1.2))
 
 
 def scaling(
-    table: pd.DataFrame,
-    points: pd.DataFrame,
-    seeds: pd.DataFrame,
-    *,
-    warnings: Sequence[str] = (),
-    captions: Sequence[str] = (),
+    table: pd.DataFrame, points: pd.DataFrame, seeds: pd.DataFrame, labels: Labels
 ) -> Figure:
     """Score over budget, micro and macro side by side, with published points and single seeds.
 
@@ -52,11 +48,10 @@ def scaling(
         table: Of `curve_table`.
         points: Of `published_points`; empty for none.
         seeds: Of `seeds_table`; empty for none.
-        warnings: Written above.
-        captions: Written below.
+        labels: Written above and below.
     """
-    captions = [*captions, *marks.grey_note(points[points["kind"].isin(MEANS)])]
-    figure, panels = frame("Score over budget", 2, height=3.1, warnings=warnings, captions=captions)
+    labels = labels.noted(marks.grey_note(points[points["kind"].isin(MEANS)]))
+    figure, panels = frame("Score over budget", 2, labels, height=3.1)
     numbers = marks.numbers(table)
     for axes, (kind, title) in zip(panels, MEANS.items(), strict=True):
         marks.curves(axes, table[table["own"] & (table["kind"] == kind)], numbers)
@@ -72,27 +67,14 @@ def scaling(
     return figure
 
 
-def by_tag(
-    table: pd.DataFrame,
-    points: pd.DataFrame,
-    *,
-    warnings: Sequence[str] = (),
-    captions: Sequence[str] = (),
-) -> Figure:
+def by_tag(table: pd.DataFrame, points: pd.DataFrame, labels: Labels) -> Figure:
     """Score over budget, one panel a tag, all on one scale."""
     own = table[table["own"] & (table["kind"] == "tag")]
     tags = sorted(own["tag"].unique())
     columns = min(3, len(tags)) or 1
     rows = -(-len(tags) // columns) or 1
-    captions = [*captions, *marks.grey_note(points[points["kind"] == "tag"])]
-    figure, panels = frame(
-        "Score over budget, by tag",
-        columns,
-        rows=rows,
-        height=2.1,
-        warnings=warnings,
-        captions=captions,
-    )
+    labels = labels.noted(marks.grey_note(points[points["kind"] == "tag"]))
+    figure, panels = frame("Score over budget, by tag", columns, labels, rows=rows, height=2.1)
     for axes in panels[len(tags) :]:
         axes.set_visible(False)
     for number, (axes, tag) in enumerate(zip(panels, tags, strict=False)):
@@ -110,26 +92,14 @@ def by_tag(
     return figure
 
 
-def gap(
-    table: pd.DataFrame,
-    gaps: pd.DataFrame,
-    *,
-    warnings: Sequence[str] = (),
-    captions: Sequence[str] = (),
-) -> Figure:
+def gap(table: pd.DataFrame, gaps: pd.DataFrame, labels: Labels) -> Figure:
     """The judge's gap: a panel of selectors for each run, and the gaps of all."""
     micro = table[table["kind"] == "micro"]
     runs = list(micro.groupby("run", sort=False))
     rows = -(-(len(runs) + 1) // 3)
     columns = -(-(len(runs) + 1) // rows)
-    figure, panels = frame(
-        "Oracle–judge gap (micro)",
-        columns,
-        rows=rows,
-        height=3.1 if rows == 1 else 2.1,
-        warnings=warnings,
-        captions=captions,
-    )
+    height = 3.1 if rows == 1 else 2.1
+    figure, panels = frame("Oracle–judge gap (micro)", columns, labels, rows=rows, height=height)
     for axes in panels[len(runs) + 1 :]:
         axes.set_visible(False)
     last = panels[len(runs)]
@@ -161,25 +131,15 @@ def _selectors(axes: Axes, rows: pd.DataFrame, color: str) -> None:
         axes.plot(line["budget"], line["score"], color=color, linestyle=dash, marker=marker)
 
 
-def roc(
-    table: pd.DataFrame,
-    areas: Mapping[str, float],
-    *,
-    warnings: Sequence[str] = (),
-    captions: Sequence[str] = (),
-) -> Figure:
+def roc(table: pd.DataFrame, areas: Mapping[str, float], labels: Labels) -> Figure:
     """Right draws that the judge scores above a threshold over wrong ones, a line a run.
 
     Args:
         table: Of `harness.analysis.judging.roc_table`.
         areas: Under each run's line.
-        warnings: Written above.
-        captions: Written below.
+        labels: Written above and below.
     """
-    figure, (axes,) = frame(
-        "Judge's score against the scorer (ROC)", 1, height=3.4, warnings=warnings,
-        captions=captions,
-    )  # fmt: skip
+    figure, (axes,) = frame("Judge's score against the scorer (ROC)", 1, labels, height=3.4)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, label="chance")
     for number, (run, area) in enumerate(areas.items()):
         line = table[table["run"] == run]
@@ -194,30 +154,18 @@ def roc(
     return figure
 
 
-def cost(
-    table: pd.DataFrame,
-    points: pd.DataFrame,
-    *,
-    warnings: Sequence[str] = (),
-    captions: Sequence[str] = (),
-) -> Figure:
+def cost(table: pd.DataFrame, points: pd.DataFrame, labels: Labels) -> Figure:
     """Score over what an image really cost: all roles, and the generator alone.
 
     Published points stand on the axis of draws, those whose method makes as many as it is given.
     """
     points = points[(points["kind"] == "micro") & points["draws"].notna()]
-    captions = [*captions, *marks.grey_note(points)]
-    figure, panels = frame(
-        "Score over realised cost of an image (micro)",
-        2,
-        rows=2,
-        height=2.4,
-        warnings=warnings,
-        captions=captions,
-    )
+    labels = labels.noted(marks.grey_note(points))
+    title = "Score over realised cost of an image (micro)"
+    figure, panels = frame(title, 2, labels, rows=2, height=2.4)
     own = table[table["own"] & (table["kind"] == "micro")]
     apart = False
-    for axes, (axis, title) in zip(panels, AXES.items(), strict=True):
+    for axes, (axis, words) in zip(panels, AXES.items(), strict=True):
         drawn: list[float] = []
         costly: list[pd.DataFrame] = []
         for number, (run, rows) in enumerate(own.groupby("run", sort=False)):
@@ -240,7 +188,7 @@ def cost(
                 )
         if len(costly) > 1:
             marks.front(axes, costly, axis)
-        axes.set_xlabel(f"{title} an image")
+        axes.set_xlabel(f"{words} an image")
         axes.set_ylabel("score, 95% interval")
         if axis == "draws":
             marks.published(axes, points, x="draws")

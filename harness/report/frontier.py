@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report.style import COLORS, FAINT, INK, MARKERS, frame, legend, log_axis, plain
+from harness.report.style import COLORS, FAINT, INK, MARKERS, Labels, frame, legend, log_axis, plain
 from harness.report.tables import Table
 from harness.runs.wording import UNKNOWN, score
 from harness.what_if.sweep import AXES, Sweep
@@ -61,12 +61,11 @@ def table(sweep: Sweep, notes: Sequence[str] = ()) -> Table:
     return Table("frontier", title, rows, shown, [*HOW, *gaps, *notes])
 
 
-def figure(sweep: Sweep, *, warnings: Sequence[str] = (), captions: Sequence[str] = ()) -> Figure:
+def figure(sweep: Sweep, warnings: Sequence[str], captions: Sequence[str]) -> Figure:
     """Draw all points over each cost they are compared at; those of its Pareto set are ringed."""
-    drawing, panels = frame(
-        "Score over realised cost of a search (micro)", len(sweep.axes), height=3.6,
-        warnings=warnings, captions=[HOW[0], *captions],
-    )  # fmt: skip
+    labels = Labels(warnings, [HOW[0], *captions])
+    title = "Score over realised cost of a search (micro)"
+    drawing, panels = frame(title, len(sweep.axes), labels, height=3.6)
     for panel, axis in zip(panels, sweep.axes, strict=True):
         _draw(panel, sweep.frame, axis)
         panel.sharey(panels[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -53,62 +53,42 @@ class Drawing:
     width: int
     height: int
 
+    @property
+    def uri(self) -> str:
+        """The drawing as a data URI."""
+        return f"data:image/svg+xml,{quote(themed(self.svg), safe=_PLAIN)}"
+
 
 def page(
-    *,
-    title: str,
-    section: Mapping[str, Any],
-    reasons: Sequence[str],
-    warnings: Sequence[str],
-    drawings: Sequence[Drawing],
-    tables: Sequence[Table],
-    cards: Sequence[Card],
-    runs: Sequence[Mapping[str, Any]],
+    *, drawings: Sequence[Drawing], tables: Sequence[Table], cards: Sequence[Card], **parts: Any
 ) -> str:
     """The page as HTML text.
 
     Args:
-        title: Of the page.
-        section: Its head, with the chart: `harness.report.chart.section`.
-        reasons: Why the answer is so, in sentences; folded.
-        warnings: What must be read first.
         drawings: The figures, in order.
         tables: The tables, in order.
         cards: The gallery; none leaves it away.
-        runs: For each run its `label` and `facts`, pairs of name and value.
+        **parts: The page's `title`; `section`, its head with the chart
+            (`harness.report.chart.section`); `reasons` of the answer, in sentences; `warnings` that
+            must be read first; `runs`: of each its `label` and `facts`, pairs of name and value.
     """
     style = _text("page.css")
     # page.js comes first: it reads choices from the address before anything is drawn.
     script = "\n".join(map(_text, ("page.js", "gallery.js", "plotly-basic.min.js", "chart.js")))
-    body = (
-        environment("harness.report")
-        .get_template("page.html")
-        .render(
-            title=title,
-            section=section,
-            reasons=reasons,
-            warnings=warnings,
-            figures=[
-                {
-                    "caption": drawing.caption,
-                    "alt": drawing.alt,
-                    "uri": f"data:image/svg+xml,{quote(themed(drawing.svg), safe=_PLAIN)}",
-                    "width": drawing.width,
-                    "height": drawing.height,
-                }
-                for drawing in drawings
-            ],
-            tables=[grid(t, (*section["captions"], *warnings, *reasons)) for t in tables],
-            cards=cards,
-            tags=sorted({card.tag for card in cards}),
-            outcomes=OUTCOMES,
-            pairs=PAIRS,
-            boxes=BOXES,
-            runs=runs,
-            style=Markup(style),
-            style_hash=_digest(style),
-            script_hash=_digest(script),
-        )
+    elsewhere = (*parts["section"]["captions"], *parts["warnings"], *parts["reasons"])
+    template = environment("harness.report").get_template("page.html")
+    body = template.render(
+        **parts,
+        figures=drawings,
+        tables=[grid(table, elsewhere) for table in tables],
+        cards=cards,
+        tags=sorted({card.tag for card in cards}),
+        outcomes=OUTCOMES,
+        pairs=PAIRS,
+        boxes=BOXES,
+        style=Markup(style),
+        style_hash=_digest(style),
+        script_hash=_digest(script),
     )
     # The script goes in last and by itself, for it alone is not text to be escaped.
     return body.replace("</body>", f"<script>{script}</script>\n</body>")

@@ -6,6 +6,7 @@ import io
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import matplotlib
@@ -69,27 +70,37 @@ def plain(text: object, width: int = 60) -> str:
     return shown if len(shown) <= width else shown[: width - 1] + "…"
 
 
+@dataclass(frozen=True)
+class Labels:
+    """What a figure says of its runs.
+
+    Attributes:
+        warnings: What must be said before anything is read from it; written above.
+        captions: How each run was measured; written below.
+    """
+
+    warnings: Sequence[str] = ()
+    captions: Sequence[str] = ()
+
+    def noted(self, notes: Sequence[str]) -> Labels:
+        """Return these with notes below the captions."""
+        return Labels(self.warnings, [*self.captions, *notes])
+
+
 def frame(
-    title: str,
-    columns: int,
-    *,
-    rows: int = 1,
-    height: float = 2.9,
-    warnings: Sequence[str] = (),
-    captions: Sequence[str] = (),
+    title: str, columns: int, labels: Labels, *, rows: int = 1, height: float
 ) -> tuple[Figure, list[Axes]]:
     """A figure with its warnings above and its facts below, so that they cannot be cropped off.
 
     Args:
         title: Of the whole figure.
         columns: Panels in a row.
+        labels: What is written above and below.
         rows: Rows of panels.
         height: Of a row, in inches.
-        warnings: What must be said before anything is read from it.
-        captions: How each run was measured.
     """
-    above = [title, *(w for text in warnings for w in textwrap.wrap(plain(text, 400), 110))]
-    below = [line for text in captions for line in textwrap.wrap(plain(text, 400), 165)]
+    above = [title, *(w for text in labels.warnings for w in textwrap.wrap(plain(text, 400), 110))]
+    below = [line for text in labels.captions for line in textwrap.wrap(plain(text, 400), 165)]
     top, bottom = 0.16 * len(above) + 0.06, 0.125 * len(below) + 0.04
     # Three stacked parts, so that a legend of any length pushes neither facts nor warnings.
     heights = [top, height * rows + 0.35, bottom]

@@ -26,10 +26,10 @@ RUNS = (
 TAGS = ("color_attr", "colors", "counting", "position", "single_object", "two_object")
 NO_POINTS = pd.DataFrame(columns=["kind", "tag", "reason", "draws", "n", "method", "score"])
 NO_SEEDS = pd.DataFrame(columns=["run", "kind", "budget", "score"])
-SAID = {
-    "warnings": ["miniature models: this says something about searching, nothing about SANA"],
-    "captions": [f"{run}: 3 images per prompt, 1659 of 1659 searches ended" for run in RUNS],
-}
+SAID = style.Labels(
+    warnings=["miniature models: this says something about searching, nothing about SANA"],
+    captions=[f"{run}: 3 images per prompt, 1659 of 1659 searches ended" for run in RUNS],
+)
 
 
 def rows(number: int, run: str, selector: str, kind: str, tag: str) -> pd.DataFrame:
@@ -62,13 +62,13 @@ def drawn(name: str, runs: tuple[str, ...] = RUNS) -> Figure:
     with style.styled():
         match name:
             case "scaling":
-                figure = figures.scaling(table, NO_POINTS, NO_SEEDS, **SAID)
+                figure = figures.scaling(table, NO_POINTS, NO_SEEDS, SAID)
             case "by_tag":
-                figure = figures.by_tag(table, NO_POINTS, **SAID)
+                figure = figures.by_tag(table, NO_POINTS, SAID)
             case "cost":
-                figure = figures.cost(table, NO_POINTS, **SAID)
+                figure = figures.cost(table, NO_POINTS, SAID)
             case _:
-                figure = figures.gap(table, gaps.drop(columns="score"), **SAID)
+                figure = figures.gap(table, gaps.drop(columns="score"), SAID)
         style.settle(figure)
         FigureCanvasAgg(figure).draw()
     return figure
