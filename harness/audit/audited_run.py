@@ -21,9 +21,10 @@ from harness.audit.loaded import Loaded
 from harness.audit.result import CannotCheck, checkable, readable_log
 from harness.config import RECORDED_IMAGES, Plugin, RunConfig, read_config
 from harness.engine.deadline import deadline
+from harness.engine.rows import logged_draw
 from harness.engine.searches import Search, SearchKey
 from harness.errors import HarnessError
-from harness.identity import Resolver
+from harness.identity import Earlier, Resolver
 from harness.log import images, store
 from harness.log.location import local
 from harness.log.manifest import Manifest
@@ -34,7 +35,7 @@ from harness.models.remote_code import remote_code
 from harness.models.suites import ModelSpec
 from harness.options import build
 from harness.prompts import select_prompts
-from harness.records import Prompt
+from harness.records import Prompt, Request
 from harness.registry import BENCHMARKS, STRATEGIES, Registry, import_paths
 from strategies.base import Strategy
 
@@ -75,14 +76,12 @@ class AuditedRun:
         bundled_images: "all", "selected" or "none" where a bundle left images out; else None, and
             the config says it.
         loaded: Models that were loaded; several runs may share them.
-        regenerator: Draws made again (`harness.audit.regenerator`), once needed.
     """
 
     folder: RunFolder
     options: Options = field(default_factory=Options)
     bundled_images: str | None = None
     loaded: Loaded = field(default_factory=Loaded)
-    regenerator: Any = None
 
     @cached_property
     @checkable()
@@ -206,6 +205,32 @@ class AuditedRun:
         names = [*keys, *(name for name in columns if name not in keys)]
         return replay.by_search(self.table("candidates", names))
 
+    def draws(self, columns: Sequence[str]) -> Iterator[Row]:
+        """Candidates with the columns that name them, by search and draw index."""
+        for _, rows in self.by_search(columns):
+            yield from rows
+
+    def draws_by_round(self, columns: Sequence[str]) -> Iterator[tuple[SearchKey, list[Row]]]:
+        """Candidates of each search in the order of their rounds; the columns have `round`."""
+        for key, rows in self.by_search(columns):
+            yield key, sorted(rows, key=lambda row: (row["round"] or 0, row["draw_index"]))
+
+    def selected(self, key: SearchKey) -> int | None:
+        """The index of the draw that a search selected; None if it has not ended, or failed."""
+        search = self.searches.get(key)
+        return None if search is None else search["selected_index"]
+
+    @cached_property
+    def regenerator(self) -> Any:
+        """The `harness.audit.regenerator.Regenerator` of all checks: no draw is made twice.
+
+        Raises:
+            CannotCheck: The generator is not here.
+        """
+        from harness.audit.regenerator import Regenerator
+
+        return Regenerator(self)
+
     @cached_property
     def replays(self) -> Mapping[SearchKey, replay.Replayed]:
         """Every search replayed against the log, by the strategy that the config names."""
@@ -243,6 +268,16 @@ class AuditedRun:
     def searches(self) -> dict[SearchKey, Row]:
         """The rows of the ended searches by key; of doubles, the last."""
         return {SearchKey(row["prompt_id"], row["replicate"]): row for row in self.rows("searches")}
+
+
+def requested(resolver: Resolver, row: Row, earlier: Earlier) -> Request[Any]:
+    """Return what a row says was asked for, after the requests that it may start from.
+
+    Raises:
+        HarnessError, TypeError, ValueError: It says nothing that could be asked for.
+    """
+    prompt, draw = Prompt(row["prompt_id"], row["prompt"]), logged_draw(row)
+    return resolver.resolve(prompt, row["replicate"], draw, row["round"] or 1, earlier)
 
 
 def named(key: SearchKey, index: int | None = None) -> str:

@@ -89,13 +89,14 @@ def pack(run: AuditedRun, results: Sequence[Result], out: Path) -> int:
 
 
 def _selected(run: AuditedRun) -> list[Path]:
-    paths = []
-    for key, rows in run.by_search(["image"]):
-        search = run.searches.get(key)
-        for row in rows:
-            if search and row["image"] and row["draw_index"] == search["selected_index"]:
-                paths.append(local(image_path(run.folder.images, row["image"])))
-    return sorted({path for path in paths if path.is_file()})
+    digests = {
+        row["image"]
+        for key, rows in run.by_search(["image"])
+        for row in rows
+        if row["draw_index"] == run.selected(key)
+    }
+    paths = {local(image_path(run.folder.images, digest)) for digest in digests if digest}
+    return sorted(path for path in paths if path.is_file())
 
 
 _DAMAGE = (

@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from harness.audit.audited_run import AuditedRun, Row
+from harness.audit.audited_run import AuditedRun, Row, requested
 from harness.audit.result import CannotCheck, checkable
 from harness.engine.jobs import Answer, Drawn, Item, Png
-from harness.engine.rows import logged_draw
 from harness.engine.worker import Setup, Worker
 from harness.identity import Earlier, Resolver
 from harness.locating import located_here
 from harness.log.schema import DRAW, SCORE, WHOLE_VERDICT
 from harness.models.metrics.together import metric_names
-from harness.records import Prompt, Request, Role
+from harness.records import Request, Role
 from harness.registry import GENERATORS, JUDGES, METRICS
 
 COLUMNS = ("prompt", "draw_id", "seed", *DRAW[1:], "image", *WHOLE_VERDICT, *SCORE, "metrics",
@@ -67,10 +66,8 @@ def setup(run: AuditedRun, role: Role) -> Setup:
         CannotCheck: A checkpoint is not here, or not the run's, or a plug-in is not.
     """
     config = run.config
-    if role in (Role.GENERATOR, Role.JUDGE):
-        run.plugin(
-            GENERATORS if role is Role.GENERATOR else JUDGES, getattr(config, role.value).kind
-        )
+    if registry := {Role.GENERATOR: GENERATORS, Role.JUDGE: JUDGES}.get(role):
+        run.plugin(registry, getattr(config, role.value).kind)
     if role is Role.METRIC:
         for name in metric_names(config.metric):
             run.plugin(METRICS, name)
@@ -101,18 +98,6 @@ def answer_batch(worker: Worker, items: Sequence[Item]) -> list[Answer | str]:
         if len(items) == 1:
             return [f"{type(error).__name__}: {error}"]
         return [answer for item in items for answer in answer_batch(worker, [item])]
-
-
-def shared_regenerator(run: AuditedRun) -> Regenerator:
-    """Return the regenerator of a run, the same for all checks, so that no draw is made twice.
-
-    Raises:
-        CannotCheck: The generator is not here.
-    """
-    if run.regenerator is None:
-        run.regenerator = Regenerator(run)
-    shared: Regenerator = run.regenerator
-    return shared
 
 
 class Regenerator:
@@ -168,10 +153,7 @@ class Regenerator:
         return waiting
 
     def _request(self, row: Row) -> Request[Png]:
-        prompt = Prompt(row["prompt_id"], row["prompt"])
-        request = self._resolver.resolve(
-            prompt, row["replicate"], logged_draw(row), row["round"] or 1, self._starts
-        )
+        request = requested(self._resolver, row, self._starts)
         images = {f.draw_id: self.made[f.draw_id].png for f in request.feedback}
         # By the log's own name and seed: whether these are right is another check's business.
         noise = ((row["seed"], 1.0), *request.noise[1:])

@@ -36,16 +36,15 @@ def check(run: AuditedRun) -> Result:
     counted: defaultdict[str, set[bool]] = defaultdict(set)
     # Batches are numbered anew in every session of work.
     one_session = len(manifest.sessions) == 1
-    for _, rows in run.by_search(_COLUMNS):
-        for row in rows:
-            draws += 1
-            reused += bool(origin(row["generator_worker"]))
-            problems.extend(named_draw(row), _wrong(row, free, run.config.judged))
-            for role in METERED:
-                if role not in free and row[ANSWERED[role]] is not None:
-                    counted[role].add(row[f"{role}_flops"] is not None)
-                if one_session and row[f"{role}_batch"] is not None:
-                    batches[role, row[f"{role}_batch"]].append(row)
+    for row in run.draws(_COLUMNS):
+        draws += 1
+        reused += bool(origin(row["generator_worker"]))
+        problems.extend(named_draw(row), _wrong(row, free, run.config.judged))
+        for role in METERED:
+            if role not in free and row[ANSWERED[role]] is not None:
+                counted[role].add(row[f"{role}_flops"] is not None)
+            if one_session and row[f"{role}_batch"] is not None:
+                batches[role, row[f"{role}_batch"]].append(row)
     for role, answers in counted.items():
         if len(answers) > 1:  # one model counts or does not
             problems.add(f"FLOPs of the {role} are counted for some draws and not for others")

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import cast
 
 from benchmarks.base import GradingPasses
-from harness.audit.audited_run import AuditedRun, Row, named
+from harness.audit.audited_run import AuditedRun, Row, named_draw, requested
 from harness.audit.regenerator import checkpoints_here
 from harness.audit.result import CannotCheck, Problems, Result, checkable, concluded, count
-from harness.engine.rows import logged_draw
 from harness.errors import HarnessError, first_line
 from harness.identity import Earlier
 from harness.log.schema import ANSWERED, DRAW
-from harness.records import Prompt, Role
+from harness.records import Role
 from harness.registry import GENERATORS, JUDGES
 
 _ROLES = (Role.GENERATOR, Role.JUDGE, Role.SCORER)
@@ -55,17 +54,17 @@ def check(run: AuditedRun) -> Result:
         raise CannotCheck("; ".join(reasons))
     problems = Problems()
     numbers = bounded = 0
-    for key, rows in run.by_search(_COLUMNS):
-        for row in sorted(rows, key=lambda row: (row["round"] or 0, row["draw_index"])):
-            for role, test in tests.items():
-                if row[f"{role}_flops"] is None:
-                    if row[ANSWERED[role]] is not None:
-                        problems.add(f"{named(key, row['draw_index'])}: the {role} counted none")
-                    continue
+    for _, rows in run.draws_by_round(_COLUMNS):
+        for row, (role, test) in product(rows, tests.items()):
+            problem = ""
+            if row[f"{role}_flops"] is not None:
                 numbers += 1
                 bounded += role is Role.GENERATOR and bool(row["feedback"])
-                if problem := test(row):
-                    problems.add(f"{named(key, row['draw_index'])}: {problem}")
+                problem = test(row)
+            elif row[ANSWERED[role]] is not None:
+                problem = f"the {role} counted none"
+            if problem:
+                problems.add(f"{named_draw(row)}: {problem}")
     evidence = [f"of the {', '.join(tests)}, from the configuration of the checkpoints", *reasons]
     if bounded:
         evidence.append(f"{count(bounded, 'draw')} with feedback held to a lower bound")
@@ -84,10 +83,8 @@ def _generator(run: AuditedRun) -> Test:
     resolver, earlier = run.resolver, cast(Earlier, {})
 
     def test(row: Row) -> str:
-        prompt, round = Prompt(row["prompt_id"], row["prompt"]), row["round"] or 1
         try:
-            draw = logged_draw(row)
-            cost = cost_of(resolver.resolve(prompt, row["replicate"], draw, round, earlier))
+            cost = cost_of(requested(resolver, row, earlier))
         except (HarnessError, TypeError, ValueError) as error:
             return f"what it takes cannot be computed: {first_line(error)}"
         nfe, flops = row["generator_nfe"], row["generator_flops"]

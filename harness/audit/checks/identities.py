@@ -8,16 +8,14 @@ is recomputed where the generator's checkpoints are here.
 
 from __future__ import annotations
 
-from harness.audit.audited_run import AuditedRun, Row, named
+from harness.audit.audited_run import AuditedRun, Row, named, requested
 from harness.audit.regenerator import checkpoints_here
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
-from harness.engine.rows import logged_draw
-from harness.engine.searches import SearchKey
 from harness.errors import HarnessError, first_line
 from harness.identity import Earlier
 from harness.interop.importing import SUITE as IMPORTED
 from harness.log.schema import DRAW
-from harness.records import Prompt, Role
+from harness.records import Role
 from harness.registry import GENERATORS
 from harness.seeds import recorded_id
 from harness.truncation import Truncation, truncation_of
@@ -36,13 +34,13 @@ def check(run: AuditedRun) -> Result:
     owners: dict[str, str] = {}
     draws = 0
     truncation = _truncation(run)
-    for key, rows in run.by_search(_COLUMNS):
+    for key, rows in run.draws_by_round(_COLUMNS):
         ids: dict[int, str] = {}
         earlier: Earlier = {}
-        for row in sorted(rows, key=lambda row: (row["round"] or 0, row["draw_index"])):
+        for row in rows:
             draws += 1
             name = named(key, row["draw_index"])
-            problems.extend(name, _wrong(row, key, run, truncation, earlier))
+            problems.extend(name, _wrong(row, run, truncation, earlier))
             if row["draw_index"] in ids:
                 problems.add(f"{name} is there twice")
             elif row["draw_id"] in owners:
@@ -52,11 +50,9 @@ def check(run: AuditedRun) -> Result:
             for item in row["feedback"] or []:
                 if item["draw_id"] not in ids.values() or item["draw_id"] == row["draw_id"]:
                     problems.add(f"{name} has feedback on a draw that is not an earlier one")
-        search = run.searches.get(key)
-        if search is not None and search["selected_index"] is not None:
-            index = search["selected_index"]
-            if ids.get(index) != search["selected_id"]:
-                problems.add(f"{named(key)} selected draw {index} under another draw's id")
+        index = run.selected(key)
+        if index is not None and ids.get(index) != run.searches[key]["selected_id"]:
+            problems.add(f"{named(key)} selected draw {index} under another draw's id")
     known = ["seeds and feedback of images made elsewhere are unknown"] if run.imported else []
     return concluded(count(draws, "draw"), problems, known)
 
@@ -74,18 +70,12 @@ def _truncation(run: AuditedRun) -> Truncation | None:
         return None  # checkpoints that are not here, or not the run's, are another check's matter
 
 
-def _wrong(
-    row: Row, key: SearchKey, run: AuditedRun, truncation: Truncation | None, earlier: Earlier
-) -> list[str]:
-    index = row["draw_index"]
+def _wrong(row: Row, run: AuditedRun, truncation: Truncation | None, earlier: Earlier) -> list[str]:
     if run.imported:
-        own = recorded_id(key.prompt_id, key.replicate, index, row["image"])
+        own = recorded_id(row["prompt_id"], row["replicate"], row["draw_index"], row["image"])
         return [] if own == row["draw_id"] else ["its id is not that of its image"]
-    prompt = Prompt(key.prompt_id, row["prompt"])
     try:
-        request = run.resolver.resolve(
-            prompt, key.replicate, logged_draw(row), row["round"] or 1, earlier
-        )
+        request = requested(run.resolver, row, earlier)
     except (TypeError, ValueError) as error:
         return [f"its seed and id cannot be computed: {error}"]
     problems = []

@@ -75,13 +75,11 @@ def _expected(run: AuditedRun) -> tuple[set[str], set[str]]:
     required: set[str | None] = set()
     allowed: set[str | None] = set()
     for key, rows in run.by_search(["image"]):
-        search = run.searches.get(key)
-        chosen = search["selected_index"] if search is not None else None
         images = {row["draw_index"]: row["image"] for row in rows}
-        if search is None:
+        if key not in run.searches:
             (allowed if run.expected_images == "none" else required).update(images.values())
         elif run.expected_images == "all":
             required.update(images.values())
         elif run.expected_images == "selected":
-            required.add(images.get(chosen))
+            required.add(images.get(run.selected(key)))
     return {each for each in required if each}, {each for each in allowed if each}

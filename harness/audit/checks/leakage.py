@@ -103,8 +103,7 @@ def _gap(run: AuditedRun) -> tuple[list[str], int, tuple[int, int]]:
     echoing = True
     reachable = reached = 0
     for key, rows in run.by_search(_COLUMNS):
-        search = run.searches.get(key)
-        chosen = search["selected_index"] if search is not None else None
+        chosen = run.selected(key)
         reachable += any(row["correct"] for row in rows)
         reached += any(row["correct"] for row in rows if row["draw_index"] == chosen)
         for row in rows:

@@ -6,7 +6,7 @@ The benchmark grades every image again from its logged evidence, without any mod
 from __future__ import annotations
 
 from benchmarks.base import Benchmark
-from harness.audit.audited_run import AuditedRun, named
+from harness.audit.audited_run import AuditedRun, named_draw
 from harness.audit.result import CannotCheck, Problems, Result, checkable, concluded, count
 from harness.config import RECORDED_SCORER
 from harness.engine.rows import logged_score
@@ -28,29 +28,26 @@ def check(run: AuditedRun) -> Result:
     prompts = {prompt.id: prompt for prompt in run.prompts}
     problems = Problems()
     number = 0
-    for key, rows in run.by_search(SCORE):
-        prompt = prompts.get(key.prompt_id)
-        for row in rows:
-            if row["correct"] is None:
-                continue
-            number += 1
-            name = named(key, row["draw_index"])
-            if prompt is None:
-                problems.add(f"{name} is of no prompt of the set")
-                continue
-            logged = logged_score(row)
-            assert logged is not None
-            try:
-                score = benchmark.rescore(prompt, logged.evidence, settings)
-            except HarnessError as error:
-                problems.add(f"{name} cannot have a verdict: {error.message}")
-                continue
-            if score is None:
-                raise CannotCheck(
-                    f"verdicts of {benchmark.name} do not follow from what is logged alone"
-                )
-            if score != logged:
-                problems.add(f"{name}: by its evidence it is {_verdict(score)}")
+    for row in run.draws(SCORE):
+        logged = logged_score(row)
+        if logged is None:
+            continue
+        number += 1
+        name, prompt = named_draw(row), prompts.get(row["prompt_id"])
+        if prompt is None:
+            problems.add(f"{name} is of no prompt of the set")
+            continue
+        try:
+            score = benchmark.rescore(prompt, logged.evidence, settings)
+        except HarnessError as error:
+            problems.add(f"{name} cannot have a verdict: {error.message}")
+            continue
+        if score is None:
+            raise CannotCheck(
+                f"verdicts of {benchmark.name} do not follow from what is logged alone"
+            )
+        if score != logged:
+            problems.add(f"{name}: by its evidence it is {_verdict(score)}")
     return concluded(count(number, "verdict"), problems)
 
 
