@@ -11,29 +11,30 @@ from importlib import import_module
 import click
 
 COMMANDS = {
-    "run": ("harness.cli.run:run", "Search with a strategy over a benchmark's prompts."),
-    "resume": ("harness.cli.resume:resume", "Carry on with a run that was stopped."),
-    "repair": ("harness.cli.repair:repair", "Set aside what is damaged in a run's log."),
-    "show": ("harness.cli.show:show", "Print what a run came to."),
-    "compare": ("harness.cli.compare:compare", "Compare two runs prompt by prompt."),
-    "report": ("harness.cli.report:report", "Write a page, figures and tables about runs."),
-    "view": ("harness.cli.view:view", "Look at runs in a browser."),
-    "what-if": ("harness.cli.what_if:what_if", "Replay another strategy against a run's draws."),
-    "forecast": ("harness.cli.forecast:forecast", "Predict what a larger budget would buy."),
-    "score": ("harness.cli.score:score", "Score images, whatever made them."),
-    "import": ("harness.cli.import_run:import_run", "Make a run of another program's output."),
-    "audit": ("harness.cli.audit:audit", "Check a run as a reviewer would who trusts nobody."),
-    "export": ("harness.cli.export:export", "Write a run's images or draws for other tools."),
-    "convert-detector": (
-        "harness.cli.convert_detector:convert_detector",
-        "Read an mmdet checkpoint into a detector folder.",
-    ),
-    "bundle": ("harness.cli.bundle:bundle", "Pack a run for an auditor elsewhere."),
-    "doctor": ("harness.cli.doctor:doctor", "Say what this machine can do, and check it."),
-    "simulate": ("harness.cli.simulate:simulate", "What a run would take on more GPUs."),
-    "bench": ("harness.cli.bench:bench", "Measure how fast a run is on this machine."),
-    "ls": ("harness.cli.ls:ls", "List strategies, benchmarks, models or runs."),
+    "run": "Search with a strategy over a benchmark's prompts.",
+    "resume": "Carry on with a run that was stopped.",
+    "repair": "Set aside what is damaged in a run's log.",
+    "show": "Print what a run came to.",
+    "compare": "Compare two runs prompt by prompt.",
+    "report": "Write a page, figures and tables about runs.",
+    "view": "Look at runs in a browser.",
+    "what-if": "Replay another strategy against a run's draws.",
+    "forecast": "Predict what a larger budget would buy.",
+    "score": "Score images, whatever made them.",
+    "import": "Make a run of another program's output.",
+    "audit": "Check a run as a reviewer would who trusts nobody.",
+    "export": "Write a run's images or draws for other tools.",
+    "convert-detector": "Read an mmdet checkpoint into a detector folder.",
+    "bundle": "Pack a run for an auditor elsewhere.",
+    "doctor": "Say what this machine can do, and check it.",
+    "simulate": "What a run would take on more GPUs.",
+    "bench": "Measure how fast a run is on this machine.",
+    "ls": "List strategies, benchmarks, models or runs.",
 }
+"""Summaries of the commands. Each is the function of its name in the module of its name."""
+
+_NAMES = {"import": "import_run"}
+"""Where a command's name cannot be that of its function."""
 
 
 class LazyGroup(click.Group):
@@ -47,8 +48,8 @@ class LazyGroup(click.Group):
         """Import one command; None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
+        name = _NAMES.get(cmd_name, cmd_name.replace("-", "_"))
+        command: click.Command = getattr(import_module(f"harness.cli.{name}"), name)
         return command
 
     def resolve_command(
@@ -65,7 +66,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the summaries."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(

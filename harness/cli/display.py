@@ -47,15 +47,28 @@ def display(plan: Plan, folder: RunFolder, *, fresh: bool) -> Iterator[Callable[
     leaks = filter(None, [leakage.warning(fields), *leakage.notices(fields)])
     say(*plan.truncated().sentences, *leaks, prefix="warning: ", err=True)
     total, status = len(plan.searches), f"loading {_listed(list(config.specs))} …"
-    if sys.stderr.isatty():
-        with _bar(total, status) as observe:
-            yield observe
-    else:
+    if not sys.stderr.isatty():
         click.echo(f"0/{total} searches, {status}", err=True)
         yield _lines(
             lambda counts, _: (
                 f"{counts.searches_ended}/{counts.searches_total} searches, " + _status(counts)
             )
+        )
+        return
+    columns = (
+        SpinnerColumn(),
+        bar_column(10),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} searches"),
+        TextColumn("{task.fields[status]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("searches", total=total, status=status)
+        yield lambda counts: bar.update(
+            task,
+            total=counts.searches_total,
+            completed=counts.searches_ended,
+            status=_status(counts),
         )
 
 
@@ -66,29 +79,6 @@ def _listed(names: Sequence[str]) -> str:
 def bar_column(width: int) -> BarColumn:
     """Return a bar in the colours that reach a terminal: `harness.cli.terminal` lets no others."""
     return BarColumn(width, style="dim", complete_style="cyan", finished_style="green")
-
-
-@contextmanager
-def _bar(total: int, status: str) -> Iterator[Callable[[Counts], None]]:
-    columns = (
-        SpinnerColumn(),
-        bar_column(10),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} searches"),
-        TextColumn("{task.fields[status]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("searches", total=total, status=status)
-
-        def observe(counts: Counts) -> None:
-            bar.update(
-                task,
-                total=counts.searches_total,
-                completed=counts.searches_ended,
-                status=_status(counts),
-            )
-
-        yield observe
 
 
 def _lines(text: Callable[..., str]) -> Callable[..., None]:

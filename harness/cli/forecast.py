@@ -9,7 +9,7 @@ import click
 
 from harness.cli.options import NATURAL, plugins_option, price_options
 from harness.cli.tables import print_table
-from harness.cli.terminal import printable
+from harness.cli.terminal import printable, say
 from harness.log.location import Location, location
 from harness.price import Price
 
@@ -91,27 +91,19 @@ def budgets_up_to(budget: int, logged: int) -> list[int]:
 def _print(name: str, result: dict[str, Any]) -> None:
     import pandas as pd
 
+    from harness.analysis.ledger import LEDGER
+    from harness.runs.wording import with_interval
+
     table = pd.DataFrame(result["forecast"])
     what = "miniature; " if result["miniature"] else ""
     click.echo(
         f"{printable(name)}: {what}micro over {result['prompts']} prompts, "
         f"{result['draws']} draws each\n"
     )
-    headings, *rows = _cells(table, result)
-    print_table(headings, rows)
-    click.echo()
-    for line in _sentences(table, result):
-        click.echo(line)
-    click.echo()
-
-
-def _cells(table: pd.DataFrame, result: dict[str, Any]) -> list[list[str]]:
-    selections = list(dict.fromkeys(table["selection"]))
-    from harness.analysis.ledger import LEDGER
-    from harness.runs.wording import with_interval
-
     costs = {axis: cost for axis, cost in result["cost_of_a_draw"].items() if cost is not None}
-    rows = [["draws", *selections, *(f"{LEDGER[axis]} a prompt" for axis in costs), "basis"]]
+    selections = table["selection"].unique()
+    headings = ["draws", *selections, *(f"{LEDGER[axis]} a prompt" for axis in costs), "basis"]
+    rows = []
     for budget, group in table.groupby("budget", sort=True):
         number = int(budget)  # type: ignore[arg-type]
         scores = [with_interval(*row) for row in group[["score", "low", "high"]].to_numpy()]
@@ -122,15 +114,12 @@ def _cells(table: pd.DataFrame, result: dict[str, Any]) -> list[list[str]]:
             if number <= result["tested_reach"]
             else "model, beyond what was tested"
         )
-        rows.append(
-            [
-                f"{number:,}",
-                *scores,
-                *(_number(number * cost) for cost in costs.values()),
-                basis,
-            ]
-        )
-    return rows
+        spent = [_number(number * cost) for cost in costs.values()]
+        rows.append([f"{number:,}", *scores, *spent, basis])
+    print_table(headings, rows)
+    click.echo()
+    say(*_sentences(table, result))
+    click.echo()
 
 
 def _number(cost: float) -> str:

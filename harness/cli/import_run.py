@@ -8,6 +8,7 @@ import click
 
 from harness.cli.options import PATH, price_options
 from harness.cli.recorded import recorded_command
+from harness.cli.terminal import say
 from harness.log.run_folder import RunFolder
 from harness.price import Price
 
@@ -58,10 +59,8 @@ def import_run(source: Path, layout: str, out: Path, images: bool, price: Price)
             "verdicts and are in no score",
             err=True,
         )
-    for warning in imported.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    say(*imported.warnings, prefix="warning: ", err=True)
     if imported.surplus:
         click.echo(f"left out: {imported.surplus} images after an accepted one", err=True)
-    for problem in imported.problems:
-        click.echo(f"problem: {problem}", err=True)
+    say(*imported.problems, prefix="problem: ", err=True)
     return 1 if imported.problems else 0

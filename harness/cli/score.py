@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from harness.cli.options import (
     resolve,
 )
 from harness.cli.recorded import recorded_command
+from harness.cli.terminal import say
 from harness.errors import UsageError
 from harness.log.run_folder import RunFolder
 from harness.price import Price
@@ -96,15 +96,15 @@ def score(
     try:
         ready = plan_scoring(ScoringAsk(images, scorer=given, device=where.device, **asked))
     except NothingToScore as error:
-        _echo("refused", error.refusals)
+        say(*error.refusals, prefix="refused: ", err=True)
         raise
     folder = RunFolder(out)
     command = recorded_command()
     finished = is_finished(check_out(folder, ready))
     if not finished:
         check_writable(folder.path)
-    _echo("refused", ready.refusals)
-    _echo("warning", ready.warnings)
+    say(*ready.refusals, prefix="refused: ", err=True)
+    say(*ready.warnings, prefix="warning: ", err=True)
     click.echo(
         f"{len(ready.files)} images of {len(ready.plan.prompts)} prompts, "
         f"{'already finished' if finished else 'loading models …'}",
@@ -114,7 +114,8 @@ def score(
         work(ready, where, folder, command=command, observe=observe, stop=stop)
     results = write_results(folder, images)
     scores = print_scores(folder, results, price)
-    _echo("not scored", [reason for reason in scores.refused if reason not in ready.refusals])
+    later = [reason for reason in scores.refused if reason not in ready.refusals]
+    say(*later, prefix="not scored: ", err=True)
     return 1 if scores.refused or ready.refusals else 0
 
 
@@ -139,11 +140,6 @@ def _measure(run: Path, execution: dict[str, Any], options: dict[str, Any]) -> i
             stop=stop,
         )
     errors = read(into.log, "candidates", ["error"])["error"].drop_null().to_pylist()
-    _echo("not measured", sorted(set(errors)))
+    say(*sorted(set(errors)), prefix="not measured: ", err=True)
     click.echo(f"measured  {into.path}; `show`, `report` and `compare` of {run} read it")
     return 1 if errors else 0
-
-
-def _echo(kind: str, sentences: Iterable[str]) -> None:
-    for sentence in sentences:
-        click.echo(f"{kind}: {sentence}", err=True)

@@ -9,12 +9,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from harness.analysis.evidence import skills_line
 from harness.cli.summary_view import spent_line
 from harness.cli.tables import metric_line, scores_table
-from harness.cli.terminal import printable
+from harness.cli.terminal import say
 from harness.interop.plan import MMDET
 from harness.interop.results import OFFICIAL, read_files
 from harness.interop.scores import Scores, Share, summarise_scores
@@ -35,35 +34,32 @@ def print_scores(folder: RunFolder, results: Sequence[Path], price: Price = UNPR
     scores = summarise_scores(folder)
     manifest = Manifest.read(folder.manifest)
     config, summary = manifest.config, summarise(folder.path)
-    console = Console(highlight=False, soft_wrap=True)
-    for text in filter(None, [label(config), *leakage.notices(summary.verifying)]):
-        console.print(Text(printable(text)))
-    console.print(_table(scores, config["benchmark"]["name"]))
+    say(*filter(None, [label(config)]), *leakage.notices(summary.verifying))
+    name = config["benchmark"]["name"]
+    Console(highlight=False, soft_wrap=True).print(_table(scores, name))
     everything = scores.per_image
     left_out = everything.images - everything.scored
     seconds = scores.device_seconds
     speed = f", {everything.scored / seconds:.1f} images a device-second" if seconds else ""
     flops = scores.flops / 1e12
     counted = "FLOPs not counted" if math.isnan(flops) else f"{flops:.3g} TFLOPs"
-    name = config["benchmark"]["name"]
     own = "".join(f"{path} ({name}'s format), " for path in results)
     spec = config["scorer"]
     parts = ", ".join(f"{part} {ref}" for part, ref in spec["checkpoints"].items())
     original = " (run by mmdet)" if spec["settings"].get("backend") == MMDET else ""
-    for line in (
+    say(
         f"models    {parts}{original}; {spec['dtype']}, batches of {spec['batch_size']}",
         f"images    {everything.scored} of {everything.images} scored, of {everything.prompts} "
         f"prompts{f'; {left_out} not scored, and in no score' if left_out else ''}",
         *skills_line(folder, manifest, selected=False),
         *covered(folder, manifest),
         *(metric_line(*each) for each in summary.metrics.items()),
-        *(f"verifier  {printable(line)}" for line in provenance.lines(summary.verifying)),
+        *(f"verifier  {line}" for line in provenance.lines(summary.verifying)),
         f"scorer    {seconds:.1f} device-s, {counted}{speed}",
         spent_line(summary, price),
         f"results   {own}{folder.log} (Parquet)",
         *([] if everything.scored else [f"nothing could be scored: {scores.refused[0]}"]),
-    ):
-        console.print(Text(line))
+    )
     return scores
 
 

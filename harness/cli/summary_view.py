@@ -12,7 +12,7 @@ from harness.analysis.evidence import skills_line
 from harness.analysis.protocol import without_score
 from harness.cli.recorded import resume_command
 from harness.cli.tables import metric_line, scores_table
-from harness.cli.terminal import printable
+from harness.cli.terminal import printable, say
 from harness.config import read_config
 from harness.log.manifest import FINISHED
 from harness.log.run_folder import RunFolder
@@ -29,13 +29,10 @@ def print_summary(folder: RunFolder, price: Price = UNPRICED) -> Summary:
     """Summarise a run and print it, with what it cost at a price."""
     summary = summarise(folder.path)
     print_result(summary, folder)
-    lines = [spent_line(summary, price), *covered(folder, summary.manifest)]
-    lines.append(f"results   {folder.path}")
+    say(spent_line(summary, price), *covered(folder, summary.manifest))
+    say(f"results   {folder.path}")
     if summary.manifest.state != FINISHED:
-        lines.append(f"resume    {resume_command(folder.path, summary.manifest.config)}")
-    console = Console(highlight=False, soft_wrap=True)
-    for line in lines:
-        console.print(Text(printable(line)))
+        say(f"resume    {resume_command(folder.path, summary.manifest.config)}")
     return summary
 
 
@@ -49,18 +46,14 @@ def print_result(summary: Summary, folder: RunFolder | None = None) -> None:
     config = summary.manifest.config
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(printable(_title(config))), style="bold")
-    if text := bundled.label(config):
-        console.print(Text(text))
-    if config["oracle"]:
-        console.print("ORACLE run: the judge is the scorer, so the score is an upper bound")
-    for text in filter(None, [leakage.warning(config), *leakage.notices(summary.verifying)]):
-        console.print(Text(printable(text)))
+    oracle = "ORACLE run: the judge is the scorer, so the score is an upper bound"
+    labels = [bundled.label(config), oracle if config["oracle"] else "", leakage.warning(config)]
+    say(*filter(None, labels), *leakage.notices(summary.verifying))
     if summary.tags:
         console.print(_scores(summary))
     elif config["scorer"] is None:
-        console.print("no scorer: this benchmark has images and verdicts only")
-    for line in _facts(summary, folder):
-        console.print(Text(printable(line)))
+        say("no scorer: this benchmark has images and verdicts only")
+    say(*_facts(summary, folder))
 
 
 def _title(config: Mapping[str, object]) -> str:
