@@ -143,12 +143,7 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 
 
 def overview(findings: Findings, axis: str) -> Table:
-    """Return one row a run that fits a screen: draws, cost, scores, gain at equal cost.
-
-    Args:
-        findings: What was computed.
-        axis: Of `LEDGER`: which cost is shown.
-    """
+    """Return one row a run that fits a screen: draws, cost on an axis of `LEDGER`, scores, gain."""
     against, is_priced = reference(findings), findings.price != UNPRICED
     micro = findings.ledger[findings.ledger["kind"] == "micro"]
     rows = []

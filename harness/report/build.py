@@ -88,13 +88,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Report:
-    """The files that were written.
-
-    Attributes:
-        page: The HTML file.
-        files: All files, the page included.
-        content: What is in them.
-    """
+    """The files that were written, the HTML page among them, and what is in them."""
 
     page: Path
     files: list[Path]
@@ -112,8 +106,8 @@ def report(
     Args:
         paths: The runs' folders.
         out: Where to; made if need be, files of the same names are replaced.
-        options: See `Options`.
-        progress: Is told what is being worked on.
+        options: `Options()` by default.
+        progress: Called with a stage and its detail.
 
     Raises:
         UsageError: A folder is no run with scores, or protocols differ and were not forced, or
@@ -179,13 +173,7 @@ _DRAWN = ("scaling", "seeds", "gaps", "roc", "agreement", "captions")
 
 
 def write_up(findings: Findings, points: pd.DataFrame, warnings: Sequence[str]) -> list[Table]:
-    """Choose and word the tables of some findings.
-
-    Args:
-        findings: What was computed.
-        points: Published points.
-        warnings: What must be read first.
-    """
+    """Choose and word the tables of some findings; warnings are among the notes of each."""
     notes = [*findings.captions, *warnings]
     made = [contents.results(findings.results, notes)]
     if len(findings.seeds):
@@ -217,13 +205,7 @@ def write_up(findings: Findings, points: pd.DataFrame, warnings: Sequence[str]) 
 def draw(
     findings: Findings, points: pd.DataFrame, warnings: Sequence[str]
 ) -> tuple[list[Drawing], dict[str, bytes]]:
-    """Draw all figures: for the page, and as files by name.
-
-    Args:
-        findings: What was computed.
-        points: Published points.
-        warnings: What must be read first.
-    """
+    """Draw all figures: for the page, and as files by name."""
     drawings: list[Drawing] = []
     files: dict[str, bytes] = {}
     labels = style.Labels(warnings, findings.captions)

@@ -81,8 +81,7 @@ class Chain:
         first: Whether it is the first of them: the others stay folded until asked for.
         unseen: Searches of the prompt that are not shown at all, said at the last one shown.
         outcome: One of `OUTCOMES`.
-        shots: Its draws as shown.
-        draws: How many it has.
+        draws: How many it has, shown or not.
     """
 
     run: str
@@ -112,14 +111,10 @@ class Chain:
 
 @dataclass(frozen=True)
 class Card:
-    """One prompt of the gallery.
+    """One prompt of the gallery with its searches.
 
     Attributes:
-        prompt_id: Of the prompt.
-        prompt: Its text.
-        tag: Its tag.
         chosen: What it was chosen for.
-        chains: Its searches.
         scores: Its score in each run, by the run's number; None where unknown.
     """
 
@@ -216,13 +211,7 @@ def _shown(run: LoggedRun, search: int) -> list[int]:
 
 
 def outcome_of(run: LoggedRun, search: int, selected: int) -> str:
-    """Return what a search came to, one of `OUTCOMES`.
-
-    Args:
-        run: The run.
-        search: Number of the search.
-        selected: Column of the draw it selected, or -1.
-    """
+    """Return what a search came to, of `OUTCOMES`, by the column of the draw it selected, or -1."""
     if selected < 0:
         return "failed"
     if not run.scored[search, selected]:

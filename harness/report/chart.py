@@ -53,9 +53,11 @@ def chart(findings: Findings) -> dict[str, Any]:
     known = [axis for axis in LEDGER if len(costly[axis]) == len(findings.names)]
     columns = [*_COLUMNS, *known]
     labels = dict(_labels(own, findings.skills))
-    drawn = pd.concat([own[[*_KEYS, *columns]], *_frames(findings.skills, columns)])
+    skills = [findings.skills[[*_KEYS, *columns]]] if len(findings.skills) else []
+    drawn = pd.concat([own[[*_KEYS, *columns]], *skills])
     curves = dict(list(drawn[drawn["score"].notna()].groupby(list(_KEYS))))
-    beyond = findings.forecast[findings.forecast["budget"] > _last(findings.forecast, own)]
+    largest = findings.forecast["run"].map(own.groupby("run")["budget"].max())
+    beyond = findings.forecast[findings.forecast["budget"] > largest]
     return {
         "axis": findings.axis if findings.axis in known else "draws",
         "axes": {axis: f"{LEDGER[axis]} an image" for axis in known},
@@ -83,15 +85,6 @@ def chart(findings: Findings) -> dict[str, Any]:
             for number, name in enumerate(findings.names)
         ],
     }
-
-
-def _frames(skills: pd.DataFrame, columns: list[str]) -> list[pd.DataFrame]:
-    return [skills[[*_KEYS, *columns]]] if len(skills) else []
-
-
-def _last(forecast: pd.DataFrame, own: pd.DataFrame) -> pd.Series:
-    """Return the largest budget that a forecast's run has itself, by row."""
-    return forecast["run"].map(own.groupby("run")["budget"].max())
 
 
 def _labels(own: pd.DataFrame, skills: pd.DataFrame) -> Iterator[tuple[str, str]]:

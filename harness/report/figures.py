@@ -1,4 +1,8 @@
-"""The figures. Each takes frames of `harness.analysis` and draws them; none computes anything."""
+"""The figures. Each takes frames of `harness.analysis` and draws them; none computes anything.
+
+The curves' `table` is of `curve_table`; published `points` of `published_points`, `seeds` of
+`seeds_table`, either empty for none; `labels` are written above and below the panels.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +46,7 @@ ALONE = (0, (1, 1.2))
 def scaling(
     table: pd.DataFrame, points: pd.DataFrame, seeds: pd.DataFrame, labels: Labels
 ) -> Figure:
-    """Score over budget, micro and macro side by side, with published points and single seeds.
-
-    Args:
-        table: Of `curve_table`.
-        points: Of `published_points`; empty for none.
-        seeds: Of `seeds_table`; empty for none.
-        labels: Written above and below.
-    """
+    """Score over budget, micro and macro side by side, with published points and single seeds."""
     labels = labels.noted(marks.grey_note(points[points["kind"].isin(MEANS)]))
     figure, panels = frame("Score over budget", 2, labels, height=3.1)
     numbers = marks.numbers(table)
@@ -136,8 +133,8 @@ def roc(table: pd.DataFrame, areas: Mapping[str, float], labels: Labels) -> Figu
 
     Args:
         table: Of `harness.analysis.judging.roc_table`.
-        areas: Under each run's line.
-        labels: Written above and below.
+        areas: The area under each run's line.
+        labels: What is written above and below.
     """
     figure, (axes,) = frame("Judge's score against the scorer (ROC)", 1, labels, height=3.4)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, label="chance")

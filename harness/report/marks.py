@@ -139,10 +139,7 @@ def share_y(panels: Sequence[Axes]) -> None:
 def front(axes: Axes, parts: Sequence[pd.DataFrame], x: str) -> None:
     """Mark the points that nothing cheaper scores as high as, to three digits, behind all lines.
 
-    Args:
-        axes: The panel.
-        parts: Of each run: cost `x` and `score`.
-        x: Column of the cost.
+    The parts are of each run: its cost, in column `x`, and `score`.
     """
     points = pd.concat(list(parts), ignore_index=True)
     points = points[points[x] > 0].sort_values([x, "score"], ascending=[True, False])

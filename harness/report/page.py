@@ -35,15 +35,12 @@ _PLAIN = " !$()*+,-./:;=?@_{}"
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of the page.
+    """A figure of the page, its width and height in CSS pixels.
 
     Attributes:
         name: Of its files.
         caption: What it shows and how.
         alt: The same for those who do not see it, with the numbers that matter.
-        svg: The drawing.
-        width: In CSS pixels.
-        height: Likewise.
     """
 
     name: str

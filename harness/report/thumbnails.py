@@ -33,13 +33,9 @@ _DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
 @dataclass(frozen=True)
 class Box:
-    """A detection as drawn, in the image's pixels.
+    """A detection as drawn, in the image's pixels from its upper left corner.
 
     Attributes:
-        x: Of its left side.
-        y: Of its upper side.
-        width: Of the box.
-        height: Of the box.
         label: Colour and class.
         score: The detector's confidence.
         label_at: Where the label begins on its base line; None where there is no room for it.
@@ -74,12 +70,7 @@ class Thumbnail:
 
 
 def thumbnail(images: Location, digest: object) -> Thumbnail:
-    """Return a logged image, made small.
-
-    Args:
-        images: The run's folder of images.
-        digest: What the log names it by.
-    """
+    """Return an image of a run's folder, by the digest that the log has, made small."""
     if not isinstance(digest, str) or not digest:
         return Thumbnail("", missing="no image: the draw failed")
     path = image_path(images, digest)
@@ -107,12 +98,9 @@ def thumbnail(images: Location, digest: object) -> Thumbnail:
 
 
 def boxes(detections: Sequence[Any] | None, width: int, height: int) -> list[Box]:
-    """Return the most confident detections as boxes, labels where they hide no other.
+    """Return the most confident logged detections as boxes, labels where they hide no other.
 
-    Args:
-        detections: As logged.
-        width: Of the image, in pixels.
-        height: Of the image.
+    Width and height are the image's, in pixels.
     """
     confident = sorted(detections if detections is not None else [], key=lambda d: -d["score"])
     letter = width / LETTERS
