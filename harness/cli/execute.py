@@ -27,19 +27,6 @@ from harness.registry import import_paths
 from harness.tracking import tracking
 
 
-class _Stop:
-    """Turns the first signal into a polite request and the second into an interrupt."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        click.echo("\nstopping after the batch that is running; once more to stop now", err=True)
-
-
 @contextmanager
 def stoppable(hint: str) -> Iterator[Callable[[], bool]]:
     """Stop politely at the first SIGINT or SIGTERM and at once at the second.
@@ -50,10 +37,18 @@ def stoppable(hint: str) -> Iterator[Callable[[], bool]]:
     Raises:
         Interrupted: It was stopped; with the hint.
     """
-    stop = _Stop()
+    asked = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        click.echo("\nstopping after the batch that is running; once more to stop now", err=True)
+
     handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: stop.asked
+        yield lambda: asked
     except Interrupted as error:
         raise Interrupted(error.message, hint) from error
     except KeyboardInterrupt:

@@ -47,8 +47,8 @@ def report(runs: tuple[Location, ...], out: Path, **options: Any) -> int:
 
     with stage_display() as progress:
         done = build(runs, out, Options(**options), progress)
-    findings = done.content.findings
-    say(*done.content.warnings, prefix="warning: ", err=True)
+    findings = done.findings
+    say(*done.warnings, prefix="warning: ", err=True)
     say(*findings.captions, *findings.bills)
     suffixes = [path.suffix for path in done.files]
     click.echo(f"figures  {suffixes.count('.png')} as PNG and SVG in {out / 'figures'}")

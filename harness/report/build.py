@@ -70,29 +70,20 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Content:
-    """All that a report says, before anything is drawn.
+class Report:
+    """The files that were written, the HTML page among them, and what they say.
 
     Attributes:
         findings: What was computed.
-        tables: For people and machines.
         points: Published points, none where they are not to be drawn.
         warnings: What must be read first.
     """
 
-    findings: Findings
-    tables: list[Table]
-    points: pd.DataFrame
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
-class Report:
-    """The files that were written, the HTML page among them, and what is in them."""
-
     page: Path
     files: list[Path]
-    content: Content
+    findings: Findings
+    points: pd.DataFrame
+    warnings: list[str]
 
 
 def report(
@@ -130,22 +121,23 @@ def report(
     for name in _DRAWN:
         getattr(findings, name)  # computed before there are two of them
     drawn = aside(partial(draw, findings, points, warnings))
-    content = Content(findings, write_up(findings, points, warnings), points, warnings)
-    parts = _page_parts(content, options)
+    made = write_up(findings, points, warnings)
+    parts = _page_parts(findings, options)
     progress("drawing figures", "")
     drawings, files = drawn()
     progress("writing the page", "")
-    for table in content.tables:
+    for table in made:
         for suffix, write in _FORMATS.items():
             files[f"tables/{table.name}.{suffix}"] = write(table).encode(errors=_SHOWN)
-    files["index.html"] = page(drawings=drawings, **parts).encode(errors=_SHOWN)
+    html = page(drawings=drawings, tables=made, warnings=warnings, **parts)
+    files["index.html"] = html.encode(errors=_SHOWN)
     written = []
     for name, data in files.items():
         path = out / name
         make_folder(path.parent)
         write_atomically(path, data, durable=False)
         written.append(path)
-    return Report(out / "index.html", written, content)
+    return Report(out / "index.html", written, findings, points, warnings)
 
 
 _FORMATS: dict[str, Callable[[Table], str]] = {
@@ -266,9 +258,8 @@ def _ends(table: pd.DataFrame) -> str:
     return f"Micro scores: {'; '.join(parts)}."
 
 
-def _page_parts(content: Content, options: Options) -> dict[str, Any]:
-    """Return what the page is made of beside its drawings."""
-    findings = content.findings
+def _page_parts(findings: Findings, options: Options) -> dict[str, Any]:
+    """Return what the page is made of beside drawings, tables and warnings."""
     chosen = gallery.choose(
         findings.curves, options.gallery, size=options.gallery_size, seed=options.seed
     )
@@ -277,8 +268,6 @@ def _page_parts(content: Content, options: Options) -> dict[str, Any]:
         "title": "What did the compute buy?",
         "section": chart.section(findings),
         "reasons": answer.reasons(findings),
-        "warnings": content.warnings,
-        "tables": content.tables,
         "cards": chains.cards(findings.runs, findings.names, chosen, searches=most)
         if chosen
         else [],

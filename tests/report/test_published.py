@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.report.build import Content, Options, report
+from harness.report.build import Options, Report, report
 from tests.made_up import official
 
 
-def content(folder: Path, out: Path) -> Content:
-    return report([folder], out, Options(gallery=("none",))).content
+def content(folder: Path, out: Path) -> Report:
+    return report([folder], out, Options(gallery=("none",)))
 
 
 @pytest.mark.slow

@@ -72,7 +72,7 @@ def test_every_file_is_written_and_says_what_it_must(
     assert {"micro", "macro", "tag"} == set(results["kind"])
     assert results["miniature"].all() and (results["images_per_prompt"] == 1).all()
     page = made.page.read_text()
-    assert "published" not in page.lower() and made.content.points.empty
+    assert "published" not in page.lower() and made.points.empty
     assert not re.search(r"(src|href)=.https?:", page.partition("<script>")[0])
 
 
@@ -91,8 +91,8 @@ def test_published_points_stand_beside_miniatures_only_if_asked_and_with_a_warni
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
     made = report([folders["wide"]], tmp_path, Options(published=True, gallery=("none",)))
-    assert PUBLISHED_ON_MINIATURE in made.content.warnings
-    points = made.content.points
+    assert PUBLISHED_ON_MINIATURE in made.warnings
+    points = made.points
     assert len(points) and (points["reason"] != "").all()
     assert "not comparable" in made.page.read_text()
 
