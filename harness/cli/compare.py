@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.options import COUNT, NATURAL, plugins_option, price_options
-from harness.cli.tables import print_table
-from harness.cli.terminal import printable, say
+from harness.cli.terminal import print_table, printable, say
 from harness.errors import UsageError
 from harness.log.location import Location, location
 

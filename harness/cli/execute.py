@@ -14,7 +14,7 @@ import click
 
 from harness.cli.display import display
 from harness.cli.recorded import recorded_command, resume_command
-from harness.cli.summary_view import print_summary
+from harness.cli.summaries import print_summary
 from harness.cli.terminal import say
 from harness.engine.launch import Execution, check_folder, is_finished, work
 from harness.engine.progress import Progress

@@ -31,7 +31,7 @@ def import_run(source: Path, layout: str, out: Path, images: bool, price: Price)
     """
     from harness.cli.display import count_display
     from harness.cli.execute import stoppable
-    from harness.cli.summary_view import print_summary
+    from harness.cli.summaries import print_summary
     from harness.interop.importing import import_reflect_dit, row_of_budgets
 
     folder = RunFolder(out)

@@ -84,7 +84,7 @@ def score(
     given = {part: ref for part, ref in parts.items() if ref is not None}
     from harness.cli.display import count_display
     from harness.cli.execute import stoppable
-    from harness.cli.score_view import print_scores
+    from harness.cli.summaries import print_scores
     from harness.engine.launch import is_finished
     from harness.interop.plan import NothingToScore, ScoringAsk, plan_scoring
     from harness.interop.results import write_results

@@ -55,8 +55,7 @@ def show_run(folder: RunFolder, price: Price = UNPRICED) -> int:
 
     Returns the exit code: 1 if nothing of it could be scored.
     """
-    from harness.cli.score_view import show_scores
-    from harness.cli.summary_view import print_summary
+    from harness.cli.summaries import print_summary, show_scores
     from harness.interop.plan import is_scoring
     from harness.log.manifest import Manifest
 

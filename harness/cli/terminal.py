@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
@@ -38,6 +38,21 @@ def say(*values: object, prefix: str = "", err: bool = False) -> None:
     """Print each value as a line of its own, as `printable` shows it, behind a prefix."""
     for value in values:
         click.echo(f"{prefix}{printable(value)}", err=err)
+
+
+def print_table(headings: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under headings, none of them cut; what cells hold is shown as text."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in headings:
+        table.add_column(Text(str(heading)), no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    # A narrow terminal breaks the lines itself; cells cut short would be worse.
+    Console(highlight=False, width=200).print(table)
 
 
 def _shown(character: str) -> str:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.options import COUNT, PAIR, PATH, pairs, plugins_option, price_options
-from harness.cli.tables import print_table
-from harness.cli.terminal import say
+from harness.cli.terminal import print_table, say
 from harness.errors import UsageError
 from harness.log.location import Location, location
 from harness.price import UNPRICED, Price
@@ -76,7 +75,7 @@ def _replay(
     judging: dict[str, str],
 ) -> int:
     """Print what one strategy would have come to in each run, by each judge."""
-    from harness.cli.summary_view import print_result, spent_line
+    from harness.cli.summaries import print_result, spent_line
     from harness.options import parse
     from harness.what_if.bank import Bank
 

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import harness
-from harness.cli.summary_view import print_summary
+from harness.cli.summaries import print_summary
 from harness.engine.engine import Engine
 from harness.engine.executors.inline import InlineExecutor
 from harness.engine.jobs import BatchResult, Failed, Job, by_role
