@@ -18,7 +18,6 @@ from urllib.parse import quote, urlencode
 
 from jinja2 import Environment
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import (
@@ -78,11 +77,11 @@ def make_app(library: Library, token: str, port: int) -> Starlette:
     app = Starlette(
         routes=[
             Route("/", explorer.index),
-            Route("/run/{number:int}", explorer.run),
+            Route("/run/{number:int}", explorer.searches),
             Route("/run/{number:int}/chart", explorer.chart),
             Route("/run/{number:int}/progress", explorer.progress),
             Route("/run/{number:int}/image/{digest}", explorer.image),
-            Route("/compare/{first:int}/{second:int}", explorer.compare),
+            Route("/compare/{first:int}/{second:int}", explorer.searches),
             Route("/compare/{first:int}/{second:int}/chart", explorer.chart),
             Route("/metrics", explorer.metrics),
             Route("/static/{name}", explorer.static),
@@ -151,7 +150,7 @@ def _sentence(_: Request, error: Exception) -> Response:
 
 
 class _Explorer:
-    """The pages."""
+    """The pages. Starlette runs each, since it is no coroutine, in a thread of its pool."""
 
     def __init__(self, library: Library, templates: Environment) -> None:
         self._library, self._templates = library, templates
@@ -159,8 +158,8 @@ class _Explorer:
     def _render(self, template: str, **values: Any) -> HTMLResponse:
         return HTMLResponse(self._templates.get_template(template).render(**values))
 
-    async def index(self, request: Request) -> Response:
-        lines = list(enumerate(await run_in_threadpool(self._library.lines)))
+    def index(self, request: Request) -> Response:
+        lines = list(enumerate(self._library.lines()))
         order = request.query_params.get("sort", "date")
         if order not in SORTED_BY:
             raise HTTPException(404)
@@ -169,73 +168,64 @@ class _Explorer:
         lines.sort(key=lambda line: SORTED_BY[order](line[1]))
         return self._render("index.html", lines=lines, order=order, root=root.lstrip("/") and root)
 
-    async def run(self, request: Request) -> Response:
-        number = request.path_params["number"]
-        folder = self._folder(number)
-        search = _query(request.query_params)
-        try:
-            cards, total = await run_in_threadpool(self._library.cards, [number], **search)
-            tags = sorted(set(self._library.run(number).prompts["tag"]))
-            made = await run_in_threadpool(self._library.facts, number)
-            problem = ""
-        except HarnessError as error:  # such as a run of which no search has ended yet
-            cards, total, tags, made, problem = [], 0, [], {}, error.message
-        return self._render(
-            "run.html", number=number, name=folder.path.name, cards=cards, total=total, tags=tags,
-            problem=problem, outcomes=OUTCOMES, choices=OUTCOMES, search=search,
-            pages=_pages(total), path=f"/run/{number}", live=number,
-            others=self._others(number), places=[f"/run/{number}/image"],
-            notes=self._notes([number]), facts_of=[made] if made else [],
-        )  # fmt: skip
-
-    async def compare(self, request: Request) -> Response:
-        numbers = [request.path_params[side] for side in ("first", "second")]
+    def searches(self, request: Request) -> Response:
+        """Answer with the searches of one run, or those of two side by side."""
+        numbers = list(request.path_params.values())
         names = [self._folder(number).path.name for number in numbers]
         search = _query(request.query_params)
-        cards, total = await run_in_threadpool(self._library.cards, numbers, **search)
-        tags = sorted(set(self._library.run(numbers[0]).prompts["tag"]))
+        is_one = len(numbers) == 1
+        path = ("/run/{}" if is_one else "/compare/{}/{}").format(*numbers)
+        try:
+            cards, total = self._library.cards(numbers, **search)
+            tags = sorted(set(self._library.run(numbers[0]).prompts["tag"]))
+            facts = [self._library.facts(number) for number in numbers if is_one]
+            problem = ""
+        except HarnessError as error:  # such as a run of which no search has ended yet
+            if not is_one:
+                raise
+            cards, total, tags, facts, problem = [], 0, [], [], error.message
         return self._render(
             "run.html", number=numbers[0], name=" and ".join(names), cards=cards, total=total,
-            tags=tags, problem="", outcomes=OUTCOMES, choices=PAIRS, search=search,
-            pages=_pages(total), path="/compare/{}/{}".format(*numbers), live=None,
-            others=[], places=[f"/run/{number}/image" for number in numbers],
-            notes=self._notes(numbers), facts_of=[],
+            tags=tags, problem=problem, outcomes=OUTCOMES, choices=OUTCOMES if is_one else PAIRS,
+            search=search, pages=max(1, -(-total // PAGE)), path=path,
+            live=numbers[0] if is_one else None, others=self._others(numbers[0]) if is_one else [],
+            places=[f"/run/{number}/image" for number in numbers],
+            notes=self._notes(numbers), facts_of=facts,
         )  # fmt: skip
 
-    async def chart(self, request: Request) -> Response:
+    def chart(self, request: Request) -> Response:
         """Answer with score over cost of one run or two, as a part of their page."""
         numbers = list(request.path_params.values())
         notes = self._notes(numbers)
-        section = await run_in_threadpool(self._library.section, numbers)
+        section = self._library.section(numbers)
         notes = [text for text in section["warnings"] if text not in notes]
         return self._render("chart.html", section=section, notes=notes)
 
-    async def progress(self, request: Request) -> Response:
-        folder = self._folder(request.path_params["number"])
-        state = await run_in_threadpool(progress, folder, self._library.price)
+    def progress(self, request: Request) -> Response:
+        state = progress(self._folder(request.path_params["number"]), self._library.price)
         return JSONResponse({**asdict(state), "score": state.micro and with_interval(*state.micro)})
 
-    async def image(self, request: Request) -> Response:
+    def image(self, request: Request) -> Response:
         folder, digest = self._folder(request.path_params["number"]), request.path_params["digest"]
         if len(digest) != 32 or set(digest) - set("0123456789abcdef"):
             raise HTTPException(404)
         try:
-            png = await run_in_threadpool(read_file, image_path(folder.images, digest), MAX_BYTES)
+            png = read_file(image_path(folder.images, digest), MAX_BYTES)
         except OSError:
             raise HTTPException(404) from None
-        if await run_in_threadpool(verify, png, digest):
+        if verify(png, digest):
             raise HTTPException(404)
         return Response(png, media_type="image/png")
 
-    async def metrics(self, _: Request) -> Response:
+    def metrics(self, _: Request) -> Response:
         """Gauges of every run that can be read, for Prometheus."""
         runs = {}
         for folder in self._library.folders:
             with contextlib.suppress(HarnessError):
-                runs[str(folder.path)] = await run_in_threadpool(progress, folder)
+                runs[str(folder.path)] = progress(folder)
         return Response(exposition(runs), media_type=MEDIA_TYPE)
 
-    async def static(self, request: Request) -> Response:
+    def static(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in STATIC:
             raise HTTPException(404)
@@ -271,7 +261,3 @@ def _query(query: Mapping[str, str]) -> dict[str, Any]:
         "outcome": query.get("outcome", "*"),
         "page": int(page) if page.isascii() and page.isdigit() and len(page) < 7 else 0,
     }
-
-
-def _pages(total: int) -> int:
-    return max(1, -(-total // PAGE))

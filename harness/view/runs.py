@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any
 
 import pandas as pd
+from cachetools import FIFOCache
 
 from harness.analysis.comparison import prompt_keys
 from harness.analysis.findings import findings_of
@@ -130,6 +131,9 @@ def _rates(folder: RunFolder) -> tuple[float | None, float | None]:
 class Library:
     """Some runs by number. Has state: what was last read of each.
 
+    What takes a number raises `KeyError` where there is no such run, and `HarnessError` where it
+    cannot be read.
+
     Args:
         folders: The runs' folders.
         price: What is paid.
@@ -138,30 +142,22 @@ class Library:
     def __init__(self, folders: Sequence[RunFolder], price: Price = UNPRICED) -> None:
         self.folders, self.price = tuple(folders), price
         self._lock, self._drawing = Lock(), Lock()
-        self._loaded: dict[int, tuple[Any, LoggedRun]] = {}
-        self._sections: dict[tuple[int, ...], tuple[list[LoggedRun], dict[str, Any]]] = {}
+        self._loaded: FIFOCache[int, tuple[Any, LoggedRun]] = FIFOCache(MOST_CACHED)
+        self._sections: FIFOCache[tuple[int, ...], tuple[list[LoggedRun], dict[str, Any]]]
+        self._sections = FIFOCache(MOST_CACHED)
 
     def lines(self) -> list[RunLine]:
         """Return a line for every run."""
         return [run_line(folder, self.price) for folder in self.folders]
 
     def folder(self, number: int) -> RunFolder:
-        """Return a run's folder.
-
-        Raises:
-            KeyError: There is no run of this number.
-        """
+        """Return a run's folder."""
         if not 0 <= number < len(self.folders):
             raise KeyError(number)
         return self.folders[number]
 
     def run(self, number: int) -> LoggedRun:
-        """Return a run's ended searches, read again where its log has grown.
-
-        Raises:
-            KeyError: There is no run of this number.
-            HarnessError: It cannot be read.
-        """
+        """Return a run's ended searches, read again where its log has grown."""
         folder = self.folder(number)
         # Rows are never rewritten and shards never grow, so their names say what there is.
         mark = sorted(path.name for path in folder.log.glob("*"))
@@ -169,7 +165,6 @@ class Library:
             loaded = self._loaded.get(number)
             if loaded is None or loaded[0] != mark:
                 loaded = self._loaded[number] = (mark, load_run(folder.path))
-                _shorten(self._loaded)
         return loaded[1]
 
     def section(self, numbers: Sequence[int]) -> dict[str, Any]:
@@ -178,8 +173,7 @@ class Library:
         It is computed one at a time, and again only where a log has grown.
 
         Raises:
-            KeyError: There is no run of this number.
-            HarnessError: One cannot be read, or they were not measured alike.
+            HarnessError: They were not measured alike.
         """
         key, runs = tuple(numbers), [self.run(number) for number in numbers]
         with self._drawing:
@@ -189,16 +183,10 @@ class Library:
                 findings = findings_of(runs, price=self.price)
                 made = {**chart.section(findings), "warnings": findings.warnings}
                 known = self._sections[key] = (runs, made)
-                _shorten(self._sections)
         return known[1]
 
     def facts(self, number: int) -> dict[str, Any]:
-        """Return how a run was made: `harness.report.page.run_facts`.
-
-        Raises:
-            KeyError: There is no run of this number.
-            HarnessError: It cannot be read.
-        """
+        """Return how a run was made: `harness.report.page.run_facts`."""
         run = self.run(number)
         return run_facts(run.folder.path.name, run, spent_by(run, self.price), [])
 
@@ -238,12 +226,6 @@ class Library:
         part = {key: ("shown",) for key in chosen[page * PAGE : (page + 1) * PAGE]}
         cards = chains.cards(runs, labels(runs), part) if part else []
         return cards, len(chosen)
-
-
-def _shorten(memory: dict[Any, Any]) -> None:
-    """Forget what was remembered first, beyond `MOST_CACHED`."""
-    if len(memory) > MOST_CACHED:
-        memory.pop(next(iter(memory)))
 
 
 def _outcome_test(runs: Sequence[LoggedRun], outcome: str) -> Callable[[Sequence[int]], bool]:
