@@ -1,7 +1,7 @@
 """Names to things: strategies, benchmarks, generators, judges, metrics, detectors and suites.
 
-Built-ins are named here and imported only when asked for, so that listing names costs nothing.
-Everything else comes from entry points: a package that declares, say,
+Built-ins are named in `builtins.toml` and imported only when asked for, so that listing names
+costs nothing. Everything else comes from entry points: a package that declares, say,
 
     [project.entry-points."harness.strategies"]
     my-search = "my_package:MySearch"
@@ -15,6 +15,7 @@ user said so with --plugins. What a manifest names is somebody else's word until
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, did_you_mean, first_line
@@ -124,101 +126,17 @@ def _installed(group: str, _path: tuple[str, ...]) -> Sequence[EntryPoint]:
     return tuple(entry_points(group=group))
 
 
-STRATEGIES = Registry(
-    "strategy",
-    "harness.strategies",
-    {
-        "single": "strategies.single:Single",
-        "bank": "strategies.bank:Bank",
-        "best-of-n": "strategies.best_of_n:BestOfN",
-        "reflect": "strategies.reflect:Reflect",
-        "explore-then-reflect": "strategies.explore_then_reflect:ExploreThenReflect",
-        "reflect-beam": "strategies.reflect_beam:ReflectBeam",
-        "reflect-or-restart": "strategies.reflect_or_restart:ReflectOrRestart",
-        "noise-search": "strategies.noise_search:NoiseSearch",
-        "particle-steering": "strategies.particle_steering:ParticleSteering",
-        "prune": "strategies.prune:Prune",
-        "draft-then-refine": "strategies.draft_then_refine:DraftThenRefine",
-        "threshold": "strategies.threshold:Threshold",
-        "rewrite": "strategies.rewrite:Rewrite",
-        "funnel": "strategies.funnel:Funnel",
-        "recorded": "strategies.recorded:Recorded",
-    },
-)
+_BUILTINS = tomllib.loads(Path(__file__).with_name("builtins.toml").read_text(encoding="utf-8"))
 
-BENCHMARKS = Registry(
-    "benchmark",
-    "harness.benchmarks",
-    {
-        "geneval": "benchmarks.geneval.benchmark:GenEval",
-        "geneval2": "benchmarks.geneval2.benchmark:GenEval2",
-        "geneval2-miniature": "harness.miniature.geneval2:MiniatureGenEval2",
-        "dpg-bench-miniature": "harness.miniature.dpg_bench:MiniatureDPGBench",
-        "dpg-bench": "benchmarks.dpg_bench.benchmark:DPGBench",
-        "prompt-file": "benchmarks.prompt_file:PromptFile",
-    },
-)
 
-GENERATORS = Registry(
-    "generator",
-    "harness.generators",
-    {
-        "diffusers": "harness.models.diffusers_pipeline:DiffusersGenerator",
-        "sana": "harness.models.sana:SanaGenerator",
-        "reflect-dit": "harness.models.reflect_dit.generator:ReflectDiTGenerator",
-    },
-)
+def _registry(kind: str, group: str) -> Registry:
+    return Registry(kind, group, _BUILTINS[group])
 
-JUDGES = Registry(
-    "judge",
-    "harness.judges",
-    {
-        "none": "harness.models.judges.none:NoJudge",
-        "detector": "benchmarks.geneval.judge:DetectorJudge",
-        "ensemble": "harness.models.judges.ensemble:EnsembleJudge",
-        "metric": "harness.models.judges.metric:MetricJudge",
-        "openai": "harness.models.judges.openai:OpenAIJudge",
-        "oracle": "harness.models.judges.oracle:OracleJudge",
-        "vlm": "harness.models.judges.vlm:VLMJudge",
-    },
-)
 
-METRICS = Registry(
-    "metric",
-    "harness.metrics",
-    {
-        "clip-score": "harness.models.metrics.agreement:ClipScore",
-        "siglip-score": "harness.models.metrics.agreement:SiglipScore",
-        "pick-score": "harness.models.metrics.agreement:PickScore",
-        "aesthetic": "harness.models.metrics.aesthetic:Aesthetic",
-        "hps-v2.1": "harness.models.metrics.agreement:HPS",
-        "vqa-score": "benchmarks.vqa.vqa_score:VQAScore",
-        "object-confidence": "benchmarks.geneval.confidence:ObjectConfidence",
-    },
-)
-
-DETECTORS = Registry(
-    "detector",
-    "harness.detectors",
-    {
-        "mask2former": "benchmarks.geneval.detectors.mask2former:Mask2FormerDetector",
-        "mask2former/mmdet": "benchmarks.geneval.detectors.mmdet.original:MmdetDetector",
-        "centernet": "harness.miniature.detector:CenterNetDetector",
-    },
-)
-
-SUITES = Registry(
-    "model",
-    "harness.models",
-    {
-        "miniature": "harness.models.suites:MINIATURE",
-        "miniature-even": "harness.models.suites:MINIATURE_EVEN",
-        "sana-1.0-1.6b": "harness.models.suites:SANA_1_6B",
-        "sana-1.5-1.6b": "harness.models.suites:SANA_1_5_1_6B",
-        "sana-1.5-4.8b": "harness.models.suites:SANA_1_5_4_8B",
-        "sana-sprint-1.6b": "harness.models.suites:SANA_SPRINT_1_6B",
-        "sd-3.5-medium": "harness.models.suites:SD_3_5_MEDIUM",
-        "flux.1-dev": "harness.models.suites:FLUX_1_DEV",
-        "reflect-dit": "harness.models.suites:REFLECT_DIT",
-    },
-)
+STRATEGIES = _registry("strategy", "harness.strategies")
+BENCHMARKS = _registry("benchmark", "harness.benchmarks")
+GENERATORS = _registry("generator", "harness.generators")
+JUDGES = _registry("judge", "harness.judges")
+METRICS = _registry("metric", "harness.metrics")
+DETECTORS = _registry("detector", "harness.detectors")
+SUITES = _registry("model", "harness.models")
