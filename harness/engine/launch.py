@@ -22,7 +22,7 @@ from harness.errors import HarnessError, UsageError
 from harness.log import shards, store
 from harness.log.costs import COSTS, REPLIES, WORKED, sums
 from harness.log.environment import environment
-from harness.log.files import explain, is_leftover, make_folder, remove_leftovers
+from harness.log.files import explained, is_leftover, make_folder, remove_leftovers
 from harness.log.integrity import check_rows
 from harness.log.location import Location
 from harness.log.lock import exclusive
@@ -90,11 +90,9 @@ def check_folder(folder: RunFolder, plan: Plan) -> Manifest | None:
             no run.
         HarnessError: Its manifest is damaged, or the prompts that it keeps are.
     """
-    try:
+    with explained(folder.path):  # such as a name that is too long for any
         if not folder.path.exists():
             return None
-    except OSError as error:  # such as a name that is too long for any
-        raise explain(error, folder.path) from error
     if not folder.is_run:
         if not folder.path.is_dir():
             raise UsageError(f"{folder.path} is a file", "choose another --out")

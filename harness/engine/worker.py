@@ -14,18 +14,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from harness.config import RunConfig
+from harness.engine import validate
 from harness.engine.jobs import Answer, Drawn, Item, Pixels, Png, Response
 from harness.engine.threads import patient_threads
-from harness.engine.validate import (
-    check_cost,
-    check_image,
-    check_length,
-    check_metrics,
-    check_reply,
-    check_score,
-    check_state,
-    check_verdict,
-)
 from harness.errors import HarnessError
 from harness.identity import shape_of
 from harness.log import images
@@ -41,9 +32,9 @@ _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 _CHECKS: Mapping[Role, Callable[[Any], None]] = {
-    Role.JUDGE: check_verdict,
-    Role.SCORER: check_score,
-    Role.METRIC: check_metrics,
+    Role.JUDGE: validate.check_verdict,
+    Role.SCORER: validate.check_score,
+    Role.METRIC: validate.check_metrics,
 }
 """By role: the check of an answer about an image."""
 
@@ -99,11 +90,11 @@ class Worker:
         started = time.perf_counter()
         made = self.model.generate(requests)
         share = (time.perf_counter() - started) / len(items)
-        check_length(self.role, len(items), len(made))
+        validate.check_length(self.role, len(items), len(made))
         for item, answer in zip(items, made, strict=True):
-            check_image(answer.image, item.settings)
-            check_state(item, answer)
-            check_cost(self.role, answer.cost)
+            validate.check_image(answer.image, item.settings)
+            validate.check_state(item, answer)
+            validate.check_cost(self.role, answer.cost)
         pack = _encoded if encode else _digested
         encoded = self._threads(pack, [answer.image for answer in made])
         return [
@@ -135,7 +126,7 @@ class Worker:
             for begin in range(0, len(group), size):
                 batch = group[begin : begin + size]
                 for start, made in zip(batch, self.model.generate(batch), strict=True):
-                    check_state(start, made)
+                    validate.check_state(start, made)
                     states[start.id] = made.state
         return [
             replace(request, state=states[request.start.id])
@@ -151,7 +142,9 @@ class Worker:
         ]
         started = time.perf_counter()
         replies = self.model.reply(inquiries)
-        return self._checked(replies, check_reply, time.perf_counter() - started, len(items))
+        return self._checked(
+            replies, validate.check_reply, time.perf_counter() - started, len(items)
+        )
 
     def _look(self, items: Sequence[Look[Pixels]]) -> list[Answer]:
         prompts = [item.prompt for item in items]
@@ -174,10 +167,10 @@ class Worker:
         asked: int,
     ) -> list[Answer]:
         """Return a batch's answers, held against what they can be, with shares of its time."""
-        check_length(self.role, asked, len(answers))
+        validate.check_length(self.role, asked, len(answers))
         for answer, cost in answers:
             check(answer)
-            check_cost(self.role, cost)
+            validate.check_cost(self.role, cost)
         return [
             Response(answer, self._shared(cost, seconds / asked, asked)) for answer, cost in answers
         ]

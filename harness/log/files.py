@@ -56,25 +56,22 @@ def atomic_file(
     Raises:
         HarnessError: The disk is full, the folder is read-only, or the write failed otherwise.
     """
-    temporary = None
-    try:
-        temporary = local(room or path.parent) / f"{TEMPORARY}{secrets.token_hex(8)}"
-        # The mode is the system's to cut down: whoever set a umask meant it.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
+    temporary = local(room or path.parent) / f"{TEMPORARY}{secrets.token_hex(8)}"
+    with explained(path):
+        try:
+            # The mode is the system's to cut down: whoever set a umask meant it.
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
             if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-        if durable:
-            _flush_folder(path.parent)
-    except (Exception, KeyboardInterrupt) as error:  # a kill leaves a leftover
-        if temporary is not None:
+                _flush_folder(path.parent)
+        except (Exception, KeyboardInterrupt):  # a kill leaves a leftover
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise explain(error, path) from error
-        raise
+            raise
 
 
 @contextmanager
@@ -89,20 +86,19 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     is_there = path.is_dir()
     temporary = (path if is_there else path.parent) / f"{TEMPORARY}{secrets.token_hex(8)}"
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if is_there:
-            for entry in list(temporary.iterdir()):
-                entry.rename(path / entry.name)
-            temporary.rmdir()
-        else:
-            temporary.rename(path)
-    except (Exception, KeyboardInterrupt) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise explain(error, path) from error
-        raise
+    with explained(path):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            if is_there:
+                for entry in list(temporary.iterdir()):
+                    entry.rename(path / entry.name)
+                temporary.rmdir()
+            else:
+                temporary.rename(path)
+        except (Exception, KeyboardInterrupt):
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def read_file(path: Location, largest: int) -> bytes:
@@ -180,10 +176,8 @@ def remove_leftovers(*folders: Location) -> None:
         if isinstance(folder, RemotePath):
             continue  # an upload that broke off left nothing
         for path in folder.glob(f"{TEMPORARY}*"):
-            try:
+            with explained(path):
                 path.unlink(missing_ok=True)
-            except OSError as error:
-                raise explain(error, path) from error
 
 
 def write_json(path: Location, content: Any) -> None:
@@ -203,10 +197,8 @@ def make_folder(path: Location) -> None:
     """
     if isinstance(path, RemotePath):
         return
-    try:
+    with explained(path):
         local(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise explain(error, path) from error
 
 
 def check_writable(path: Location) -> None:
@@ -219,13 +211,12 @@ def check_writable(path: Location) -> None:
         return
     new: list[Path] = []
     try:
-        new = [folder for folder in (path, *path.parents) if not folder.exists()]
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f"{TEMPORARY}{secrets.token_hex(8)}"
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        probe.unlink()
-    except OSError as error:
-        raise explain(error, path) from error
+        with explained(path):
+            new = [folder for folder in (path, *path.parents) if not folder.exists()]
+            path.mkdir(parents=True, exist_ok=True)
+            probe = path / f"{TEMPORARY}{secrets.token_hex(8)}"
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            probe.unlink()
     finally:
         for folder in new:
             with contextlib.suppress(OSError):
@@ -238,13 +229,20 @@ def move(path: Location, folder: Location) -> None:
     Raises:
         HarnessError: It cannot be moved.
     """
-    try:
+    with explained(folder):
         if isinstance(path, RemotePath) and isinstance(folder, RemotePath):
             path.rename(folder / path.name)
         else:
             local(path).rename(local(folder) / path.name)
+
+
+@contextmanager
+def explained(path: Location) -> Iterator[None]:
+    """Turn an OSError of the block into one sentence and a hint, as `explain` does."""
+    try:
+        yield
     except OSError as error:
-        raise explain(error, folder) from error
+        raise explain(error, path) from error
 
 
 def explain(error: OSError, path: Location) -> HarnessError:

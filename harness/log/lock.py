@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.log.files import check_entries, explain
+from harness.log.files import check_entries, explain, explained
 from harness.log.lease import lease
 from harness.log.location import Location
 from harness.log.remote import RemotePath
@@ -75,10 +75,8 @@ def is_held(folder: Location) -> bool:
 def _open(path: Path) -> int:
     """Open a lock file, made if need be, and nothing that is another file under its name."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
+    with explained(path):
         descriptor = os.open(path, flags, 0o666)
-    except OSError as error:
-        raise explain(error, path) from error
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,19 +41,18 @@ class Devices:
     def __init__(
         self,
         gpus: int,
-        seconds: Mapping[Role, float],
-        of_batch: Callable[[list[Work[Any]]], float] | None = None,
+        roles: Collection[Role],
+        seconds: Callable[[list[Work[Any]]], float],
     ) -> None:
         self.now = 0.0
-        self._seconds = dict(seconds)
-        self._of_batch = of_batch or (lambda batch: self._seconds[batch[0].role])
-        self._gpus = [_Gpu({r: deque() for r in seconds}, turns=list(seconds)) for _ in range(gpus)]
-        self._held = {role: [0] * gpus for role in seconds}
-        self._given = {role: [0] * gpus for role in seconds}
+        self._seconds = seconds
+        self._gpus = [_Gpu({r: deque() for r in roles}, turns=list(roles)) for _ in range(gpus)]
+        self._held = {role: [0] * gpus for role in roles}
+        self._given = {role: [0] * gpus for role in roles}
         # Least busy first, then least used. Entries that are out of date are skipped.
-        self._order = {role: [(0, 0, gpu) for gpu in range(gpus)] for role in seconds}
-        self._idle = dict.fromkeys(seconds, gpus)
-        self._places = dict.fromkeys(seconds, gpus * QUEUE_DEPTH)
+        self._order = {role: [(0, 0, gpu) for gpu in range(gpus)] for role in roles}
+        self._idle = dict.fromkeys(roles, gpus)
+        self._places = dict.fromkeys(roles, gpus * QUEUE_DEPTH)
         self._ends: list[tuple[float, int]] = []
 
     def free(self, role: Role, *, idle: bool = True) -> int:
@@ -106,4 +105,4 @@ class Devices:
         gpu.turns.remove(role)
         gpu.turns.append(role)
         gpu.running = (role, self.now, gpu.queues[role].popleft())
-        heapq.heappush(self._ends, (self.now + self._of_batch(gpu.running[2]), number))
+        heapq.heappush(self._ends, (self.now + self._seconds(gpu.running[2]), number))

@@ -117,7 +117,7 @@ def test_the_engine_hands_out_the_same_batches_at_the_same_times(
     # The engine takes prompts in an order of its own, the simulation in that of their numbers.
     order = sorted((prompt.id for prompt in plan.prompts), key=lambda name: digest(["order", name]))
     good = frozenset(name for name, chance in zip(order, acceptance, strict=True) if chance)
-    devices = Devices(gpus, seconds)
+    devices = Devices(gpus, seconds, lambda batch: seconds[batch[0].role])
     monkeypatch.setattr(engine, "Dispatcher", partial(Dispatcher, clock=lambda: devices.now))
     executor = VirtualExecutor(seconds, devices=devices, good=good)
     progress = run(plan, tmp_path / "run", executor=executor)
