@@ -7,6 +7,8 @@ costs a few milliseconds a file, which is why rows are written in shards and not
 A folder may come from anybody. A link in it could send a reader to another's files and a writer
 over them, a pipe could make either wait for ever; so there is one way to open a file, and one look
 through the folder before anything else is done with it.
+
+What cannot be made, written, moved or removed is a `HarnessError` with a hint (`explain`).
 """
 
 from __future__ import annotations
@@ -52,9 +54,6 @@ def atomic_file(
         path: The final name; replaced if it exists.
         durable: Whether to wait until the disk has it.
         room: The folder for the temporary file, on the same disk; by default the file's own.
-
-    Raises:
-        HarnessError: The disk is full, the folder is read-only, or the write failed otherwise.
     """
     temporary = local(room or path.parent) / f"{TEMPORARY}{secrets.token_hex(8)}"
     with explained(path):
@@ -80,9 +79,6 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Args:
         path: The final name; one that exists must be an empty folder, and stays the same one.
-
-    Raises:
-        HarnessError: The disk is full, the place is read-only, or the write failed otherwise.
     """
     is_there = path.is_dir()
     temporary = (path if is_there else path.parent) / f"{TEMPORARY}{secrets.token_hex(8)}"
@@ -167,11 +163,7 @@ def is_leftover(path: Location) -> bool:
 
 
 def remove_leftovers(*folders: Location) -> None:
-    """Remove what a crash left directly in some folders; only for who writes there alone.
-
-    Raises:
-        HarnessError: One cannot be removed.
-    """
+    """Remove what a crash left directly in some folders; only for who writes there alone."""
     for folder in folders:
         if isinstance(folder, RemotePath):
             continue  # an upload that broke off left nothing
@@ -181,20 +173,12 @@ def remove_leftovers(*folders: Location) -> None:
 
 
 def write_json(path: Location, content: Any) -> None:
-    """Write a JSON file atomically, for people to read as well.
-
-    Raises:
-        HarnessError: It cannot be written.
-    """
+    """Write a JSON file atomically, for people to read as well."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def make_folder(path: Location) -> None:
-    """Make a folder and its parents; an object store has none and needs none.
-
-    Raises:
-        HarnessError: It cannot be made.
-    """
+    """Make a folder and its parents; an object store has none and needs none."""
     if isinstance(path, RemotePath):
         return
     with explained(path):
@@ -202,11 +186,7 @@ def make_folder(path: Location) -> None:
 
 
 def check_writable(path: Location) -> None:
-    """Make a folder and a file in it, and take them away again; in an object store do nothing.
-
-    Raises:
-        HarnessError: It cannot be made, or not be written to.
-    """
+    """Make a folder and a file in it, and take them away again; in an object store do nothing."""
     if isinstance(path, RemotePath):
         return
     new: list[Path] = []
@@ -224,11 +204,7 @@ def check_writable(path: Location) -> None:
 
 
 def move(path: Location, folder: Location) -> None:
-    """Move a file into a folder, which must be of the same store.
-
-    Raises:
-        HarnessError: It cannot be moved.
-    """
+    """Move a file into a folder, which must be of the same store."""
     with explained(folder):
         if isinstance(path, RemotePath) and isinstance(folder, RemotePath):
             path.rename(folder / path.name)

@@ -36,7 +36,8 @@ SearchId = tuple[str, int]
 class LogWriter:
     """Appends rows to the tables of one run. Has state: buffers and the next shard's number.
 
-    Rows are in order of time, whatever becomes of the clock while a run goes on.
+    Rows are in order of time, whatever becomes of the clock while a run goes on. Where a shard
+    cannot be written `HarnessError` is raised, and its rows stay in the buffer.
 
     Args:
         folder: The log's.
@@ -60,11 +61,7 @@ class LogWriter:
         self._after_flush.append(act)
 
     def append(self, table: str, row: Mapping[str, Any]) -> None:
-        """Add one row; it is safe once a shard holds it.
-
-        Raises:
-            HarnessError: A shard had to be written and could not be.
-        """
+        """Add one row; it is safe once a shard holds it."""
         self._buffers[table].append(self._in_order(row))
         if len(self._buffers[table]) >= SHARD_ROWS:
             self.flush()
@@ -88,9 +85,6 @@ class LogWriter:
         """Write all buffered rows.
 
         Candidates go first: a search's row must never be there before its candidates'.
-
-        Raises:
-            HarnessError: A shard cannot be written. Its rows stay in the buffer.
         """
         for table, schema in TABLES.items():
             rows = self._buffers[table]

@@ -83,9 +83,6 @@ class RayExecutor(Executor):
 
         Goes on with fewer workers than asked for if others hold the cluster's GPUs; these join
         when there is a place for them.
-
-        Raises:
-            HarnessError: No cluster, too few resources, or a model that cannot be loaded.
         """
         self._owns_cluster = connect(self._address)
         if self._writers is not None:
