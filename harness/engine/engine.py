@@ -195,58 +195,40 @@ class Engine:
 
     def _answer(self, open: OpenSearch, item: Draw | Question) -> Candidate | Reply | None:
         """Return the answer if a source knows it; queue what is left to do for it."""
-        pending: Pending = (
-            self._draw(open, item) if isinstance(item, Draw) else self._question(open, item)
-        )
-        return self._deliver(pending) if pending.known.is_answered else None
-
-    def _question(self, open: OpenSearch, question: Question) -> PendingQuestion:
         search = open.search
-        pending = PendingQuestion(open, question, round=search.rounds)
-        known = self._known(lambda s: s.reply(search.prompt, search.replicate, question))
-        if known is not None and known.logged:
-            pending.known = known
-            self.progress.replayed += 1
-            return pending
-        open.unlogged += 1
-        if known is None:
-            self._queue(pending, Role.JUDGE)
+        prompt, replicate, round = search.prompt, search.replicate, search.rounds
+        pending: Pending
+        if isinstance(item, Draw):
+            # A search asks for its next round when it has all answers of the one before.
+            request = self._resolver.resolve(prompt, replicate, item, round, open.requests)
+            known = self._known(lambda s: s.answer(prompt, replicate, item, request.id))
+            if known is not None and known.id is not None:
+                request = replace(request, id=known.id)
+            pending, role = PendingDraw(open, item, request, round=round), Role.GENERATOR
         else:
-            pending.known = known
-            self.progress.reused[known.run] += 0  # the run is named, the count is of draws
-            self._log_row(pending)
-        return pending
-
-    def _draw(self, open: OpenSearch, draw: Draw) -> PendingDraw:
-        search = open.search
-        # A search asks for its next round when it has all answers of the one before.
-        request = self._resolver.resolve(
-            search.prompt, search.replicate, draw, search.rounds, open.requests
-        )
-        pending = PendingDraw(open, draw, request, round=search.rounds)
-        known = self._known(lambda s: s.answer(search.prompt, search.replicate, draw, request.id))
+            known = self._known(lambda s: s.reply(prompt, replicate, item))
+            pending, role = PendingQuestion(open, item, round=round), Role.JUDGE
         if known is None:
             open.unlogged += 1
-            self._queue(pending, Role.GENERATOR)
-            return pending
+            self._queue(pending, role)
+            return None
         pending.known = known
-        if known.id is not None:
-            pending.request = replace(request, id=known.id)
-        if known.logged:
+        if not known.logged:
+            self._receive(pending)
+        else:
             self.progress.replayed += 1
             if known.image is not None:
                 self._items.distrust(known.image)
-            open.note(pending)
-        else:
-            self._receive(pending)
-        return pending
+            if isinstance(pending, PendingDraw):
+                open.note(pending)
+        return self._deliver(pending) if known.is_answered else None
 
-    def _receive(self, pending: PendingDraw) -> None:
+    def _receive(self, pending: Pending) -> None:
         """Store what a source knows and queue it for those who have yet to look at it."""
         known = pending.known
         pending.open.unlogged += 1
-        if known.run:
-            self.progress.reused[known.run] += 1
+        if known.run:  # the run is named, the count is of draws
+            self.progress.reused[known.run] += isinstance(pending, PendingDraw)
         self._store(known)
         for role in self._followers:
             if known.lacks(role):
