@@ -154,5 +154,5 @@ class FakeExecutor(Executor):
             sentence = "" if accepted else f"There is no thing in image {item.seed % 997}."
             return Response(Verdict(accepted, item.seed % 1000 / 1000, sentence), cost)
         box = (1.0, 2.0, 30.0, 40.0)
-        found = tuple(Detection(label, box, 0.75, "red") for label in ("cat", "dog", "bench"))
-        return Response(Score.of(False, "expected thing>=1, found 0", found), cost)
+        result = tuple(Detection(label, box, 0.75, "red") for label in ("cat", "dog", "bench"))
+        return Response(Score.of(False, "expected thing>=1, found 0", result), cost)

@@ -52,7 +52,7 @@ def script_output(root: Path, *, prompts: int = 20, seed: int = 0, suffix: str =
             name = f"{index:05d}.{suffix}"
             picture = Pillow.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
             picture.save(folder / "samples" / name)
-            said: dict[str, Any] = {
+            output: dict[str, Any] = {
                 "correct": bool(rng.random() < (0.8 if accepted else 0.3)),
                 "text_feedback": "from the detector",
                 "tag": prompt.tag,
@@ -63,8 +63,8 @@ def script_output(root: Path, *, prompts: int = 20, seed: int = 0, suffix: str =
                 "filename": f"outputs/{prompt.id}/samples/{name}",
             }
             if index % 3 == 1:
-                said = {**said, "correct": int(said["correct"])}
-            content = [{"correct": 7}, said] if index % 2 else said
+                output = {**output, "correct": int(output["correct"])}
+            content = [{"correct": 7}, output] if index % 2 else output
             (folder / "samples" / f"{name}.feedback.json").write_text(json.dumps(content))
             if accepted:
                 break

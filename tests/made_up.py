@@ -123,7 +123,7 @@ def _candidates(
 
     pool = names(min(rows, 4096))  # drawing a million names would only slow the making down
     boxes = pa.FixedSizeListArray.from_arrays(pa.array(rng.random(rows * 8) * 64, pa.float32()), 4)
-    found = pa.StructArray.from_arrays(
+    result = pa.StructArray.from_arrays(
         [
             pa.array(["made up"]).take(pa.array(np.zeros(rows * 2, np.int32))),
             boxes,
@@ -154,7 +154,7 @@ def _candidates(
         "correct": pa.array(correct.ravel()),
         "reason": pa.array(["made up", ""]).take(pa.array(correct.ravel().astype(np.int32))),
         "detections": pa.ListArray.from_arrays(
-            pa.array(np.arange(0, 2 * rows + 1, 2, dtype=np.int32)), found
+            pa.array(np.arange(0, 2 * rows + 1, 2, dtype=np.int32)), result
         ),
         "attempts": pa.array(np.ones(rows, np.int32)),
         "generator_nfe": pa.array(np.full(rows, 40)),

@@ -239,16 +239,16 @@ class StubJudge:
         self, prompts: Sequence[Prompt], images: Sequence[Image], seeds: Sequence[int]
     ) -> list[tuple[Verdict, Cost]]:
         kind = self.faults.strike("judge", [p.text for p in prompts]) if self.faults else None
-        found = []
+        result = []
         for prompt, image, seed in zip(prompts, images, seeds, strict=True):
             score = _hash("judge", prompt.text, image.tobytes(), seed)[0] / 255
             verdict = Verdict(
                 score > 5 / 6, score, "" if score > 5 / 6 else f"wrong by {score:.3f}"
             )
-            found.append((verdict, Cost(flops=1e6, tokens=3)))
+            result.append((verdict, Cost(flops=1e6, tokens=3)))
         if kind == "nan":
-            found[0] = (replace(found[0][0], score=float("nan")), found[0][1])
-        return found
+            result[0] = (replace(result[0][0], score=float("nan")), result[0][1])
+        return result
 
     def reply(self, inquiries: Sequence[Inquiry]) -> list[tuple[str, Cost]]:
         asked = [i.text for i in inquiries]
@@ -271,18 +271,18 @@ class StubScorer:
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[Image]) -> list[tuple[Score, Cost]]:
         kind = self.faults.strike("scorer", [p.text for p in prompts]) if self.faults else None
-        found = []
+        result = []
         for prompt, image in zip(prompts, images, strict=True):
             state = _hash("scorer", prompt.text, image.tobytes())
             correct = state[0] < 128
             box = (0.0, 0.0, float(state[1]), float(state[2]))
             detection = Detection("cat", box, state[3] / 255, "red" if correct else None)
             score = Score.of(correct, "" if correct else "expected cat>=1, found 0", (detection,))
-            found.append((score, Cost(flops=1e6)))
+            result.append((score, Cost(flops=1e6)))
         if kind == "nan":
-            broken = replace(found[0][0].detections[0], score=float("nan"))
-            found[0] = (replace(found[0][0], evidence=(broken,)), found[0][1])
-        return found
+            broken = replace(result[0][0].detections[0], score=float("nan"))
+            result[0] = (replace(result[0][0], evidence=(broken,)), result[0][1])
+        return result
 
 
 @dataclass(frozen=True)
@@ -455,8 +455,8 @@ class Halves(Strategy):
         ranked = sorted((p for p in previews if p.ok), key=lambda p: -p.score)
         if not ranked:
             return None
-        kept = ranked[: max(1, number // 2 - self.renoise)]
-        draws = [Draw(number + i, start=Start(p.id)) for i, p in enumerate(kept)]
+        saved = ranked[: max(1, number // 2 - self.renoise)]
+        draws = [Draw(number + i, start=Start(p.id)) for i, p in enumerate(saved)]
         if self.renoise:
             draws.append(Draw(2 * number, start=Start(ranked[0].id, renoise=0)))
         ends = yield draws[: max(1, number // 2)]

@@ -70,7 +70,7 @@ def test_a_judge_that_shares_the_scorer_s_checkpoint_is_labelled(make_run: MakeR
     ]
     assert [LABEL in caption(run) for run in runs] == [True, False, False]
     assert ["ORACLE" in caption(run) for run in runs] == [False, True, False]
-    assert [sum(LABEL in said for said in warnings([run])) for run in runs] == [1, 0, 0]
+    assert [sum(LABEL in output for output in warnings([run])) for run in runs] == [1, 0, 0]
 
 
 def test_protocols_differ_in_prompts_or_resolution(make_run: MakeRun) -> None:

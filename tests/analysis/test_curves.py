@@ -96,12 +96,12 @@ LOWEST = "tests.analysis.test_curves:Lowest"
 
 
 def test_the_last_point_is_what_the_run_reached(make_run: MakeRun, tmp_path: Path) -> None:
-    found = make_run("r", budget=6, replicates=2, seed=2)
-    top = found.judge_score == found.judge_score.max(axis=1, keepdims=True)
+    result = make_run("r", budget=6, replicates=2, seed=2)
+    top = result.judge_score == result.judge_score.max(axis=1, keepdims=True)
     assert (top.sum(axis=1) == 1).all(), "with ties the curve would average over the tied"
     summary = summarise(tmp_path / "r")
     assert summary.micro and summary.macro
-    curves = run_curves(found)
+    curves = run_curves(result)
     assert curves.own.selector == SCORE and curves.own.basis == "subsets" and not curves.notes
     table = curve_table([curves], ["r"])
     last = table[(table.selector == SCORE) & (table.budget == 6)].set_index(["kind", "tag"])
@@ -109,7 +109,7 @@ def test_the_last_point_is_what_the_run_reached(make_run: MakeRun, tmp_path: Pat
     assert last.loc[("micro", ""), "low"] == pytest.approx(summary.micro.low)
     assert last.loc[("macro", ""), "score"] == pytest.approx(summary.macro.value)
     assert last.loc[("tag", "odd"), "score"] == pytest.approx(summary.tags["odd"][0].value)
-    assert found.scores().mean() == pytest.approx(summary.micro.value)
+    assert result.scores().mean() == pytest.approx(summary.micro.value)
     # Costs: 6 draws of 4 NFE and 1 GFLOP; a judge and a scorer of 1 MFLOP each.
     assert last["draws"].tolist() == [6.0] * 4 and last["nfe"].tolist() == [24.0] * 4
     assert last["tflops_generator"].iloc[0] == pytest.approx(6e-3)
@@ -119,14 +119,14 @@ def test_the_last_point_is_what_the_run_reached(make_run: MakeRun, tmp_path: Pat
 
 
 def test_ties_that_move_the_last_point_are_said(make_run: MakeRun) -> None:
-    found = make_run("r", budget=6)
-    one = found.index == 0
-    found = replace(
-        found, judge_score=np.where(found.answered, 0.5, -np.inf), correct=one, value=one * 1.0
+    result = make_run("r", budget=6)
+    one = result.index == 0
+    result = replace(
+        result, judge_score=np.where(result.answered, 0.5, -np.inf), correct=one, value=one * 1.0
     )
-    found.searches["selected"] = 0  # the earliest of equals, and the only correct one
-    curves = run_curves(found)
-    assert found.scores().mean() == 1 and curves.own.scores[:, -1] == pytest.approx(1 / 6)
+    result.searches["selected"] = 0  # the earliest of equals, and the only correct one
+    curves = run_curves(result)
+    assert result.scores().mean() == 1 and curves.own.scores[:, -1] == pytest.approx(1 / 6)
     (note,) = curves.notes
     assert "at budget 6" in note and "micro 1.000" in note and note.endswith("0.167")
 
@@ -195,10 +195,10 @@ def test_draws_that_are_not_in_the_log_are_said_not_guessed(make_run: MakeRun) -
 def test_a_rule_of_its_own_is_replayed_while_the_draws_are_still_subsets(
     make_run: MakeRun,
 ) -> None:
-    found = make_run("o", strategy=LOWEST, budget=4)
-    curves = run_curves(found)
+    result = make_run("o", strategy=LOWEST, budget=4)
+    curves = run_curves(result)
     assert (curves.own.selector, curves.own.basis) == (STRATEGY, "replay")
-    assert curves.own.scores[:, -1] == pytest.approx(found.scores())
+    assert curves.own.scores[:, -1] == pytest.approx(result.scores())
     by_score = curves.get(SCORE)
     assert by_score is not None and by_score.basis == "subsets" and not by_score.own
 
@@ -206,48 +206,48 @@ def test_a_rule_of_its_own_is_replayed_while_the_draws_are_still_subsets(
 def test_another_strategy_under_the_same_name_is_refused(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = make_run("w", strategy=WIDE, budget=3)
+    result = make_run("w", strategy=WIDE, budget=3)
     monkeypatch.setattr(Wide, "search", Lowest.search)
     with pytest.raises(HarnessError, match="does not do what"):
-        run_curves(found)
+        run_curves(result)
     monkeypatch.delattr("tests.analysis.test_curves.Wide")
-    curves = run_curves(found)
+    curves = run_curves(result)
     assert curves.own.basis == "run" and "cannot be replayed here" in curves.notes[0]
-    assert curves.own.scores[:, 0] == pytest.approx(found.scores())
+    assert curves.own.scores[:, 0] == pytest.approx(result.scores())
 
 
 def test_failed_draws_and_searches_are_in_no_mean(make_run: MakeRun, faults: Faults) -> None:
     faults.add("generator", "error", "on-3")
-    found = make_run("f", budget=3)
-    assert found.draws_failed == 3 and found.searches_failed == 1
-    curves = run_curves(found)
+    result = make_run("f", budget=3)
+    assert result.draws_failed == 3 and result.searches_failed == 1
+    curves = run_curves(result)
     assert all(np.isnan(c.scores[3]).all() for c in curves.curves)
     rest = np.arange(10) != 3
     assert all(np.isfinite(c.scores[rest]).all() for c in curves.curves)
-    assert curves.own.scores[:, -1] == pytest.approx(found.scores(), nan_ok=True)
+    assert curves.own.scores[:, -1] == pytest.approx(result.scores(), nan_ok=True)
     table = curve_table([curves], ["f"])
     micro = table[table["own"] & (table["kind"] == "micro")]
     assert micro["prompts"].tolist() == [9] * 3 and (micro["searches_scored"] == 9).all()
     last = micro["score"].iloc[-1]
-    assert last == pytest.approx(found.scores()[rest].mean())
+    assert last == pytest.approx(result.scores()[rest].mean())
     assert f"1 without a score, in no mean (were they wrong, micro would be {last * 0.9:.3f})" in (
-        caption(found)
+        caption(result)
     )
-    assert differences(Path(str(found.folder.path))) == []
+    assert differences(Path(str(result.folder.path))) == []
 
 
 def test_a_search_that_fails_before_its_first_draw_keeps_its_prompt(make_run: MakeRun) -> None:
-    found, other = make_run("s", strategy=STUMBLING, budget=2), make_run("o", budget=2)
-    assert found.searches_failed == 2
-    pd.testing.assert_frame_equal(found.prompts, other.prompts)
-    curves = run_curves(found)
+    result, other = make_run("s", strategy=STUMBLING, budget=2), make_run("o", budget=2)
+    assert result.searches_failed == 2
+    pd.testing.assert_frame_equal(result.prompts, other.prompts)
+    curves = run_curves(result)
     assert curves.own.basis == "replay" and np.isnan(curves.own.scores[[3, 6]]).all()
-    summary = summarise(found.folder.path)
+    summary = summarise(result.folder.path)
     counts = {tag: of[1:] for tag, of in summary.tags.items()}
     assert counts == {"even": (4, 5), "odd": (4, 5)}
-    table = comparison_table([found, other], ["s", "o"])
+    table = comparison_table([result, other], ["s", "o"])
     assert (table[table.kind != "tag"]["prompts"] == 8).all()
-    assert differences(Path(str(found.folder.path))) == []
+    assert differences(Path(str(result.folder.path))) == []
 
 
 def test_a_search_that_ran_out_of_time_keeps_its_outcome(
@@ -256,12 +256,12 @@ def test_a_search_that_ran_out_of_time_keeps_its_outcome(
     with monkeypatch.context() as patch:
         patch.setattr(Drowsy, "seconds", 5.0)
         patch.setattr(searches, "STEP_SECONDS", 0.3)
-        found = make_run("d", strategy=DROWSY, budget=2)
-    assert timed_out(found.searches["error"][3])
-    curves = run_curves(found)
+        result = make_run("d", strategy=DROWSY, budget=2)
+    assert timed_out(result.searches["error"][3])
+    curves = run_curves(result)
     assert curves.own.basis == "replay"
-    assert curves.own.scores[:, -1] == pytest.approx(found.scores(), nan_ok=True)
-    assert differences(Path(str(found.folder.path))) == []
+    assert curves.own.scores[:, -1] == pytest.approx(result.scores(), nan_ok=True)
+    assert differences(Path(str(result.folder.path))) == []
 
 
 def test_who_stopped_before_the_budget_did_not_draw_by_number(
@@ -276,21 +276,21 @@ def test_who_stopped_before_the_budget_did_not_draw_by_number(
         ]
 
     monkeypatch.setattr(StubJudge, "judge", accepts)
-    found = make_run("e", strategy="explore-then-reflect", budget=6)
-    assert found.index.shape[1] == 4
-    curves = run_curves(found)
+    result = make_run("e", strategy="explore-then-reflect", budget=6)
+    assert result.index.shape[1] == 4
+    curves = run_curves(result)
     assert curves.own.basis == "replay"
-    assert curves.own.at(6) == pytest.approx(found.scores())
+    assert curves.own.at(6) == pytest.approx(result.scores())
 
 
 def test_searches_under_way_are_left_out_and_counted(tmp_path: Path, suite: Path) -> None:
     count = iter(range(1000))
     with pytest.raises(Interrupted):
         run(stub_plan(suite), tmp_path / "r", stop=lambda: next(count) > 12)
-    found = load_run(tmp_path / "r")
-    assert 0 < len(found.searches) < 10 and found.searches_total == 10
-    table = curve_table([run_curves(found)], ["r"])
-    assert (table["searches"] == len(found.searches)).all()
+    result = load_run(tmp_path / "r")
+    assert 0 < len(result.searches) < 10 and result.searches_total == 10
+    table = curve_table([run_curves(result)], ["r"])
+    assert (table["searches"] == len(result.searches)).all()
     assert (table["searches_total"] == 10).all()
 
 
@@ -317,9 +317,9 @@ def test_what_the_judge_failed_on_cannot_be_selected(make_run: MakeRun, faults: 
     """The scorer still looks at such an image; nobody who searches could have taken it."""
     for prompt in range(10):
         faults.add("judge", "error", f"on-thing {prompt}")
-    found = make_run("r", budget=3)
-    assert found.correct.any() and not found.answered.any()
-    for curve in run_curves(found).curves:
+    result = make_run("r", budget=3)
+    assert result.correct.any() and not result.answered.any()
+    for curve in run_curves(result).curves:
         assert np.isnan(curve.scores).all(), curve.selector
 
 

@@ -66,11 +66,11 @@ def test_an_unfinished_seed_is_counted_as_it_is(
     count = iter(range(1000))
     with pytest.raises(Interrupted):
         run(stub_plan(suite, seed=1), tmp_path / "part", stop=lambda: next(count) > 12)
-    found = analyse([tmp_path / "whole", tmp_path / "part"])
-    (pooled,) = found.runs
+    result = analyse([tmp_path / "whole", tmp_path / "part"])
+    (pooled,) = result.runs
     ended = len(pooled.searches) - 10
     assert 0 < ended < 10 and pooled.searches_total == 20
-    assert f"{10 + ended} of 20 searches ended" in found.captions[0]
+    assert f"{10 + ended} of 20 searches ended" in result.captions[0]
     assert len(pooled.prompts) == 10 and pooled.scores().shape == whole.scores().shape
 
 
@@ -84,15 +84,15 @@ def test_pooled_runs_are_compared_as_one_with_a_table_of_seeds(
         for seed in (0, 1, 2)
     ]
     paths = [run.folder.path for run in made]
-    found = analyse(paths)
-    assert found.names == ["best-of-n-4", "reflect-4"]
-    micro = found.comparison[found.comparison["kind"] == "micro"].iloc[0]
-    assert len(found.comparison["first"].unique()) == 1 and micro["same_noise"]
+    result = analyse(paths)
+    assert result.names == ["best-of-n-4", "reflect-4"]
+    micro = result.comparison[result.comparison["kind"] == "micro"].iloc[0]
+    assert len(result.comparison["first"].unique()) == 1 and micro["same_noise"]
     one, other = (np.mean([r.scores() for r in made[i : i + 3]], axis=0) for i in (0, 3))
     assert micro["difference"] == pytest.approx((other - one).mean())
     assert micro["test"] == "sign flips over prompts" and micro["images_per_prompt"] == "3"
-    seeds = seeds_table(found.runs, found.names)
-    assert seeds.equals(found.seeds) and len(seeds) == 2 * 3 * 4
+    seeds = seeds_table(result.runs, result.names)
+    assert seeds.equals(result.seeds) and len(seeds) == 2 * 3 * 4
     row = seeds[(seeds["run"] == "reflect-4") & (seeds["seed"] == 1)].set_index("kind")
     assert row.loc["micro", "score"] == pytest.approx(made[4].scores().mean())
     apart = analyse(paths, separate_seeds=True)

@@ -81,9 +81,9 @@ OFFICIAL = GenEval().prompts()
 def test_what_is_missing_of_the_published_prompts_is_named(
     prompts: Callable[[], list[Prompt]], sentence: str
 ) -> None:
-    told = coverage_of(prompts()).sentence
-    assert told.startswith(sentence) and bool(told) is bool(sentence)
-    assert told.count("'") < 10 or "more" in told, "a few are named, the rest are counted"
+    message = coverage_of(prompts()).sentence
+    assert message.startswith(sentence) and bool(message) is bool(sentence)
+    assert message.count("'") < 10 or "more" in message, "a few are named, the rest are counted"
 
 
 @dataclass(frozen=True)

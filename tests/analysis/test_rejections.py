@@ -78,11 +78,11 @@ def test_unsolved_prompts_are_told_from_wrong_choices(empty: LoggedRun) -> None:
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
-    ("rate", "said"),
+    ("rate", "output"),
     [(0.8, "Feedback pays"), (0.3, "not differ significantly"), (0.02, "Feedback costs")],
 )
 def test_the_sentence_follows_the_rates_that_made_the_log(
-    make_run: MakeRun, rate: float, said: str
+    make_run: MakeRun, rate: float, output: str
 ) -> None:
     rng = np.random.default_rng(5)
     empty = make_run("many", budget=2, benchmark_options={"size": "240"})
@@ -96,7 +96,7 @@ def test_the_sentence_follows_the_rates_that_made_the_log(
     assert (payoff.run, payoff.other, payoff.prompts) == ("reflect", "best-of-n", 240)
     assert payoff.gain.low <= payoff.success - payoff.fresh <= payoff.gain.high
     paying, end = sentences([payoff], ends_table(runs, names))
-    assert said in paying and "a fresh one of best-of-n" in paying
+    assert output in paying and "a fresh one of best-of-n" in paying
     assert "prompts that no draw solves hold the end of its curve down" in end
 
 

@@ -80,17 +80,17 @@ def test_only_a_role_that_worked_leaves_its_cost_unknown() -> None:
         }
     )
     replies = TABLES["replies"].empty_table()
-    found = sums(table, replies, judged=True)
-    assert found["generator_flops"] == 11 and found["scorer_flops"] == 2
-    assert found["judge_flops"] is None
+    result = sums(table, replies, judged=True)
+    assert result["generator_flops"] == 11 and result["scorer_flops"] == 2
+    assert result["judge_flops"] is None
     assert sums(table, replies, judged=False)["judge_flops"] == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ASKS)
 def test_no_table_takes_the_rest_for_the_whole(name: str, uncounted: Path) -> None:
-    found = analyse([uncounted / name])
-    for frame in (found.results, found.scaling):
+    result = analyse([uncounted / name])
+    for frame in (result.results, result.scaling):
         for column in ("tflops", "tflops_search", "tflops_generator"):
             assert frame[column].isna().all(), column
         known = frame["score"].notna()
@@ -105,8 +105,8 @@ def test_no_table_takes_the_rest_for_the_whole(name: str, uncounted: Path) -> No
 
 @pytest.mark.slow
 def test_costs_that_are_counted_stay(uncounted: Path) -> None:
-    found = analyse([uncounted / "best-of-n", uncounted / "first-accepted"])
-    matched = found.matched.set_index(["cost_axis"])
+    result = analyse([uncounted / "best-of-n", uncounted / "first-accepted"])
+    matched = result.matched.set_index(["cost_axis"])
     assert set(matched.loc["tflops", "note"]) == {"this cost was not recorded"}
     assert matched.loc["tflops", "other_needs"].isna().all()
     assert np.isfinite(matched.loc["draws", "cost"]).all()
@@ -119,8 +119,8 @@ def test_totals_and_summary_leave_it_open(name: str, uncounted: Path) -> None:
     assert totals["generator_flops"] is None
     assert totals["generator_nfe"] > 0 and totals["scorer_flops"] > 0
     assert summarise(uncounted / name).cost["generator"]["flops"] is None
-    said = CliRunner().invoke(cli, ["show", str(uncounted / name)]).output
-    (line,) = (line for line in said.splitlines() if line.startswith("generator "))
+    output = CliRunner().invoke(cli, ["show", str(uncounted / name)]).output
+    (line,) = (line for line in output.splitlines() if line.startswith("generator "))
     assert "FLOPs not counted" in line and "NFE" in line
 
 

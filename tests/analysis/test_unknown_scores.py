@@ -22,14 +22,14 @@ from tests.stubs import Faults, make_stub_suite
 from tests.terminal import STUB, Terminal
 
 
-def holes(found: LoggedRun, seed: int, share: float = 0.3) -> LoggedRun:
+def holes(result: LoggedRun, seed: int, share: float = 0.3) -> LoggedRun:
     """A run as if its scorer had failed on some draws."""
-    gone = np.random.default_rng(seed).random(found.index.shape) < share
+    gone = np.random.default_rng(seed).random(result.index.shape) < share
     return replace(
-        found,
-        scored=found.scored & ~gone,
-        correct=found.correct & ~gone,
-        value=np.where(gone, 0.0, found.value),
+        result,
+        scored=result.scored & ~gone,
+        correct=result.correct & ~gone,
+        value=np.where(gone, 0.0, result.value),
     )
 
 
@@ -37,15 +37,15 @@ def holes(found: LoggedRun, seed: int, share: float = 0.3) -> LoggedRun:
 def test_expectations_are_over_the_subsets_whose_choice_has_a_score(
     make_run: MakeRun, seed: int
 ) -> None:
-    found = holes(make_run("r", budget=4), seed)
-    curves = run_curves(found)
-    for search, prompt in enumerate(found.searches["prompt"]):
+    result = holes(make_run("r", budget=4), seed)
+    curves = run_curves(result)
+    for search, prompt in enumerate(result.searches["prompt"]):
         for n in range(1, 5):
             chosen: dict[str, list[bool]] = {SCORE: [], ORACLE: [], RANDOM: []}
             for subset in map(list, combinations(range(4), n)):
-                known = found.scored[search, subset]
-                right = found.correct[search, subset]
-                top = int(np.argmax(found.judge_score[search, subset]))
+                known = result.scored[search, subset]
+                right = result.correct[search, subset]
+                top = int(np.argmax(result.judge_score[search, subset]))
                 chosen[SCORE] += [bool(right[top])] if known[top] else []
                 chosen[ORACLE] += [bool(right.any())] if known.any() else []
                 chosen[RANDOM] += right[known].tolist()
@@ -144,6 +144,6 @@ def test_where_nothing_could_be_scored_there_is_no_score(
     assert harness("compare", "bad", "good") == 1
     assert "–" in harness.out and "nan" not in harness.out
     assert "could be scored: " in harness.err
-    found = analyse(["bad"])
-    assert np.isnan(found.results["score"]).all() and found.unscored
+    result = analyse(["bad"])
+    assert np.isnan(result.results["score"]).all() and result.unscored
     assert differences(Path("bad")) == []

@@ -16,12 +16,12 @@ def test_a_bundle_is_audited_like_its_run(honest: Path, tmp_path: Path) -> None:
     file = tmp_path / "run.zip"
     packed = CliRunner().invoke(bundle, [str(honest), "--out", str(file), "--plugins"])
     assert packed.exception is None and "audit ok" in packed.output
-    found = CliRunner().invoke(
+    result = CliRunner().invoke(
         audit,
         [str(file), "--plugins", "--against", str(honest), "--device", "cpu"],
         standalone_mode=False,
     )
-    assert found.return_value == 0 and "identical, every row" in found.output
+    assert result.return_value == 0 and "identical, every row" in result.output
 
 
 def zipped(file: Path, *contents: tuple[str, bytes]) -> bytearray:

@@ -44,26 +44,26 @@ def results(path: Path, models: int = 1000) -> dict[str, Result]:
 
 
 def test_failures_are_no_false_alarms(wounded: Path) -> None:
-    found = results(wounded)
-    assert not [result for result in found.values() if result.failed]
+    actual = results(wounded)
+    assert not [result for result in actual.values() if result.failed]
     assert "20 of 20 searches, 4 without an image; 60 draws, 18 failed" in (
-        found["completeness"].evidence
+        actual["completeness"].evidence
     )
-    assert "0 of 6 draws logged as failed come out well here" in found["regeneration"].evidence
+    assert "0 of 6 draws logged as failed come out well here" in actual["regeneration"].evidence
     # What the judge failed on was scored, and the reverse.
-    assert found["rescoring"].evidence == (
+    assert actual["rescoring"].evidence == (
         "the judge was asked again about 48 images",
         "the scorer was asked again about 48 images",
     )
 
 
-def of(role: str, found: Rows) -> dict[str, Any]:
-    return next(row for row in found if row["error_role"] == role)
+def of(role: str, result: Rows) -> dict[str, Any]:
+    return next(row for row in result if row["error_role"] == role)
 
 
 def edit(role: str, **values: Any) -> Callable[[Forger], None]:
     def forge(forger: Forger) -> None:
-        forger.rewrite("candidates", lambda found: of(role, found).update(values))
+        forger.rewrite("candidates", lambda result: of(role, result).update(values))
 
     return forge
 
@@ -73,21 +73,21 @@ def _drop(forger: Forger) -> None:
     gone = of("generator", forger.read("candidates"))
     key = {name: gone[name] for name in ("prompt_id", "replicate")}
 
-    def shorten(found: Rows) -> None:
-        next(r for r in found if key.items() <= r.items()).update(draws=2)
+    def shorten(result: Rows) -> None:
+        next(r for r in result if key.items() <= r.items()).update(draws=2)
 
     forger.rewrite("searches", shorten)
     forger.rewrite(
-        "candidates", lambda found: [r for r in found if r["draw_id"] != gone["draw_id"]]
+        "candidates", lambda result: [r for r in result if r["draw_id"] != gone["draw_id"]]
     )
 
 
 def _pass_off(forger: Forger) -> None:
     """A failed draw gets the image and the verdicts of a good one."""
 
-    def change(found: Rows) -> None:
-        good = next(row for row in found if row["correct"] and row["accepted"] is not None)
-        row = of("generator", found)
+    def change(result: Rows) -> None:
+        good = next(row for row in result if row["correct"] and row["accepted"] is not None)
+        row = of("generator", result)
         columns = ("image", "accepted", "judge_score", "judge_sentence", "correct", "reason",
                    "detections", "error_role", "error", "attempts")  # fmt: skip
         costs = [name for name in row if name.split("_")[0] in FAILING and name != "generator"]
@@ -109,10 +109,10 @@ def _count_down(forger: Forger) -> None:
 def _choose_a_failed_one(forger: Forger) -> None:
     row = of("judge", forger.read("candidates"))
 
-    def change(found: Rows) -> None:
+    def change(result: Rows) -> None:
         chosen = {"selected_index": row["draw_index"], "selected_id": row["draw_id"], "error": None}
         key = {name: row[name] for name in ("prompt_id", "replicate")}
-        next(r for r in found if key.items() <= r.items()).update(chosen)
+        next(r for r in result if key.items() <= r.items()).update(chosen)
 
     forger.rewrite("searches", change)
 
@@ -148,8 +148,8 @@ def test_a_good_draw_called_failed_is_told(wounded: Path, tmp_path: Path) -> Non
     nothing = ("image", "accepted", "judge_score", "judge_sentence", "correct", "reason",
                "detections")  # fmt: skip
 
-    def change(found: Rows) -> None:
-        row = next(row for row in found if row["error_role"] is None)
+    def change(result: Rows) -> None:
+        row = next(row for row in result if row["error_role"] is None)
         image_path(forger.folder.images, row["image"]).unlink()
         costs = [name for name in row if name.split("_")[0] in FAILING]
         row.update(dict.fromkeys((*nothing, *costs)))
@@ -157,8 +157,8 @@ def test_a_good_draw_called_failed_is_told(wounded: Path, tmp_path: Path) -> Non
 
     forger.rewrite("candidates", change)
     options = Options(regenerate=1, plugins=True)
-    found = regeneration.check(AuditedRun(RunFolder(tmp_path / "forged"), options))
-    assert "1 of 7 draws logged as failed come out well here" in found.evidence
+    result = regeneration.check(AuditedRun(RunFolder(tmp_path / "forged"), options))
+    assert "1 of 7 draws logged as failed come out well here" in result.evidence
 
 
 def test_a_judge_that_fails_now_has_not_confirmed(wounded: Path, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_judge_that_fails_now_has_not_confirmed(wounded: Path, tmp_path: Path)
     faults.add("judge", "error", "on-4")
     try:
         options = Options(rescore=1000, plugins=True)
-        found = rescoring.check(AuditedRun(RunFolder(wounded), options))
+        result = rescoring.check(AuditedRun(RunFolder(wounded), options))
     finally:
         (faults.folder / "judge.error.on-4").unlink()
-    assert found.outcome is Status.FAIL and "no verdict now" in found.evidence[0]
+    assert result.outcome is Status.FAIL and "no verdict now" in result.evidence[0]

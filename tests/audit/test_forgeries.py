@@ -35,9 +35,9 @@ def outcomes(path: Path) -> dict[str, Status]:
 
 
 def test_an_honest_run_passes(honest: Path) -> None:
-    found = outcomes(honest)
-    assert found.pop("against") is Status.NOT_APPLICABLE
-    assert found.pop("provenance") is Status.CLAIMED
+    result = outcomes(honest)
+    assert result.pop("against") is Status.NOT_APPLICABLE
+    assert result.pop("provenance") is Status.CLAIMED
     for unknown in (
         "published",
         "flops",
@@ -46,13 +46,13 @@ def test_an_honest_run_passes(honest: Path) -> None:
         "report",
         "measured",
     ):  # there is no such thing here
-        assert found.pop(unknown) is Status.NOT_APPLICABLE
-    assert set(found.values()) == {Status.PASS}
+        assert result.pop(unknown) is Status.NOT_APPLICABLE
+    assert set(result.values()) == {Status.PASS}
 
 
 def rows(change: Callable[[Rows], Any], *, table: str = "candidates", sums: bool = True) -> Any:
     def forge(forger: Forger) -> None:
-        forger.rewrite(table, lambda found: change(found), sums=sums)
+        forger.rewrite(table, lambda log: change(log), sums=sums)
 
     return forge
 
@@ -60,9 +60,9 @@ def rows(change: Callable[[Rows], Any], *, table: str = "candidates", sums: bool
 def edit(**values: Any) -> Any:
     """Rewrites columns of the first draw; a function gets the old value."""
 
-    def change(found: Rows) -> None:
+    def change(table: Rows) -> None:
         for name, value in values.items():
-            found[0][name] = value(found[0][name]) if callable(value) else value
+            table[0][name] = value(table[0][name]) if callable(value) else value
 
     return rows(change)
 
@@ -76,49 +76,49 @@ def config(**values: Any) -> Any:
 
 
 def _flip(forger: Forger) -> None:
-    def change(found: Rows) -> None:
-        row = next(row for row in found if not row["correct"])
+    def change(table: Rows) -> None:
+        row = next(row for row in table if not row["correct"])
         row.update(correct=True, reason="")
 
     forger.rewrite("candidates", change)
 
 
-def _drop(found: Rows) -> Rows:
-    return found[1:]
+def _drop(table: Rows) -> Rows:
+    return table[1:]
 
 
 def _drop_search(forger: Forger) -> None:
     """A failure that is made to vanish with all its draws, the totals set right."""
     gone = forger.read("searches")[0]["prompt_id"]
     for table in ("candidates", "searches"):
-        forger.rewrite(table, lambda found: [r for r in found if r["prompt_id"] != gone])
+        forger.rewrite(table, lambda log: [r for r in log if r["prompt_id"] != gone])
 
 
-def _feedback(found: Rows) -> None:
-    row = next(row for row in found if row["feedback"])
+def _feedback(table: Rows) -> None:
+    row = next(row for row in table if row["feedback"])
     row["feedback"][0]["sentence"] = "all is well"
 
 
 def _beyond(forger: Forger) -> None:
     longest = max(forger.read("searches"), key=lambda row: row["draws"])
 
-    def change(found: Rows) -> Rows:
-        last = [row for row in found if row["prompt_id"] == longest["prompt_id"]][-1]
-        return [*found, {**last, "draw_index": 4, "draw_id": "f" * 32}]
+    def change(table: Rows) -> Rows:
+        last = [row for row in table if row["prompt_id"] == longest["prompt_id"]][-1]
+        return [*table, {**last, "draw_index": 4, "draw_id": "f" * 32}]
 
     forger.rewrite("candidates", change)
 
 
-def _select(found: Rows) -> None:
-    row = next(row for row in found if row["draws"] > 1)
+def _select(table: Rows) -> None:
+    row = next(row for row in table if row["draws"] > 1)
     row["selected_index"] = 0
 
 
 def _select_whole(forger: Forger) -> None:
     ids = {(r["prompt_id"], r["draw_index"]): r["draw_id"] for r in forger.read("candidates")}
 
-    def change(found: Rows) -> None:
-        row = next(row for row in found if row["draws"] > 1)
+    def change(table: Rows) -> None:
+        row = next(row for row in table if row["draws"] > 1)
         row.update(selected_index=0, selected_id=ids[row["prompt_id"], 0])
 
     forger.rewrite("searches", change)
@@ -132,15 +132,15 @@ def _stop_early(forger: Forger) -> None:
     ids = {(r["prompt_id"], r["draw_index"]): r["draw_id"] for r in candidates}
     prompt = search["prompt_id"]
 
-    def shorten(found: Rows) -> None:
-        row = next(row for row in found if row["prompt_id"] == prompt)
+    def shorten(table: Rows) -> None:
+        row = next(row for row in table if row["prompt_id"] == prompt)
         row.update(draws=last, rounds=last, selected_index=last - 1)
         row["selected_id"] = ids[prompt, last - 1]
 
     forger.rewrite("searches", shorten)
     forger.rewrite(
         "candidates",
-        lambda found: [r for r in found if (r["prompt_id"], r["draw_index"]) != (prompt, last)],
+        lambda table: [r for r in table if (r["prompt_id"], r["draw_index"]) != (prompt, last)],
     )
 
 
@@ -154,12 +154,12 @@ def _replace_image(forger: Forger) -> None:
     picture = np.full((8, 8, 3), 77, np.uint8)
     digest = pixel_digest(picture)
 
-    def change(found: Rows) -> None:
-        images.image_path(forger.folder.images, found[0]["image"]).unlink()
+    def change(table: Rows) -> None:
+        images.image_path(forger.folder.images, table[0]["image"]).unlink()
         path = images.image_path(forger.folder.images, digest)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(images.encode(picture))
-        found[0]["image"] = digest
+        table[0]["image"] = digest
 
     forger.rewrite("candidates", change)
 
@@ -229,8 +229,8 @@ def _surplus_file(forger: Forger) -> None:
 
 
 def _oracle(forger: Forger) -> None:
-    def change(found: Rows) -> None:
-        for row in found:
+    def change(table: Rows) -> None:
+        for row in table:
             row.update(accepted=row["correct"], judge_score=float(row["correct"]))
             row["judge_sentence"] = row["reason"]
 
@@ -338,15 +338,15 @@ def _splice(forger: Forger) -> None:
     """Searches of a run with another seed: their seeds and ids are those of that run."""
     forger.rewrite(
         "candidates",
-        lambda found: [
-            {**row, "run": "0" * 16} if row["prompt_id"] == "00003" else row for row in found
+        lambda table: [
+            {**row, "run": "0" * 16} if row["prompt_id"] == "00003" else row for row in table
         ],
     )
 
 
 def _easier_prompts(forger: Forger) -> None:
-    def change(found: Rows) -> None:
-        for row in found:
+    def change(table: Rows) -> None:
+        for row in table:
             row["prompt"] = row["prompt"].replace("thing 3", "thing")
 
     forger.rewrite("candidates", change)
@@ -361,14 +361,14 @@ def _right_prompts_only(forger: Forger) -> None:
     right = {row["selected_id"] for row in forger.read("searches")} & {
         row["draw_id"] for row in forger.read("candidates") if row["correct"]
     }
-    kept = {r["prompt_id"] for r in forger.read("searches") if r["selected_id"] in right}
+    remaining = {r["prompt_id"] for r in forger.read("searches") if r["selected_id"] in right}
     for table in ("candidates", "searches"):
-        forger.rewrite(table, lambda found: [r for r in found if r["prompt_id"] in kept])
+        forger.rewrite(table, lambda log: [r for r in log if r["prompt_id"] in remaining])
     named = {row["image"] for row in forger.read("candidates")}
     for path in forger.folder.images.glob("*/*"):
         if path.stem not in named:
             path.unlink()
-    forger.bring_prompts([p for p in StubBenchmark().prompts() if p.id in kept])
+    forger.bring_prompts([p for p in StubBenchmark().prompts() if p.id in remaining])
 
 
 def _answer_keys(forger: Forger) -> None:
@@ -386,12 +386,12 @@ FORGERIES: dict[str, tuple[str, Callable[[Forger], Any]]] = {
     "a score removed": ("rows", edit(correct=None)),
     "a judge's score of infinity": ("rows", edit(judge_score=float("inf"))),
     "an error without a role": ("rows", edit(error="nothing")),
-    "rows reordered": ("rows", rows(lambda found: found[::-1])),
+    "rows reordered": ("rows", rows(lambda table: table[::-1])),
     "a judge's score raised": ("rescoring", edit(judge_score=lambda old: old / 2)),
     "a judge's sentence edited": ("rescoring", edit(judge_sentence="fine")),
     "a detection edited": ("rescoring", edit(detections=[])),
     "a row deleted": ("completeness", rows(_drop)),
-    "a row doubled": ("identities", rows(lambda found: [found[0], *found])),
+    "a row doubled": ("identities", rows(lambda table: [table[0], *table])),
     "a search and its draws deleted": ("completeness", _drop_search),
     "a search's row doubled": ("completeness", rows(lambda f: [f[0], *f], table="searches")),
     "a feedback sentence edited": ("identities", rows(_feedback)),
@@ -471,21 +471,21 @@ def test_a_forgery_is_caught_by_its_check(name: str, honest: Path, tmp_path: Pat
     expected, forge = FORGERIES[name]
     shutil.copytree(honest, tmp_path / "forged")
     forge(Forger(tmp_path / "forged"))
-    found = outcomes(tmp_path / "forged")
-    assert found[expected] is Status.FAIL, json.dumps(found, indent=1)
+    result = outcomes(tmp_path / "forged")
+    assert result[expected] is Status.FAIL, json.dumps(result, indent=1)
 
 
 def test_a_forger_who_changes_nothing_is_let_through(honest: Path, tmp_path: Path) -> None:
     """So that what is caught above is the forgery, and not the rewriting."""
     shutil.copytree(honest, tmp_path / "copy")
-    Forger(tmp_path / "copy").rewrite("candidates", lambda found: None)
+    Forger(tmp_path / "copy").rewrite("candidates", lambda table: None)
     Forger(tmp_path / "copy").config(lambda fields: None)
     assert Status.FAIL not in outcomes(tmp_path / "copy").values()
 
 
 def test_a_stranger_does_not_choose_what_is_imported(honest: Path) -> None:
     results = audit(AuditedRun(RunFolder(honest), Options(regenerate=5, rescore=5)))
-    found = {result.check: result for result in results}
-    assert found["regeneration"].outcome is Status.NOT_APPLICABLE
-    assert "--plugins" in found["regeneration"].evidence[0]
+    by_check = {result.check: result for result in results}
+    assert by_check["regeneration"].outcome is Status.NOT_APPLICABLE
+    assert "--plugins" in by_check["regeneration"].evidence[0]
     assert not any(result.failed for result in results)

@@ -51,24 +51,24 @@ def test_flops_follow_from_the_configurations(
     measured: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     capfd.readouterr()
-    found = flops.check(audited(measured))
+    result = flops.check(audited(measured))
     assert capfd.readouterr() == ("", "")
-    assert found.outcome is Status.PASS, found.evidence
-    assert found.evidence[0].startswith("of the generator, judge, scorer")
-    assert "with feedback held to a lower bound" in found.evidence[-1]
+    assert result.outcome is Status.PASS, result.evidence
+    assert result.evidence[0].startswith("of the generator, judge, scorer")
+    assert "with feedback held to a lower bound" in result.evidence[-1]
 
 
 def scaled(role: str, by: float, *, feedback: bool = False) -> Callable[[Rows], None]:
-    def change(found: Rows) -> None:
-        row = next(row for row in found if bool(row["feedback"]) is feedback)
+    def change(table: Rows) -> None:
+        row = next(row for row in table if bool(row["feedback"]) is feedback)
         row[f"{role}_flops"] *= by
 
     return change
 
 
-def _fewer_steps(found: Rows) -> None:
+def _fewer_steps(table: Rows) -> None:
     """Half the evaluations, and their FLOPs with them."""
-    row = next(row for row in found if not row["feedback"])
+    row = next(row for row in table if not row["feedback"])
     row["generator_nfe"] //= 2
     row["generator_flops"] /= 2
 
@@ -103,9 +103,9 @@ def test_without_checkpoints_flops_are_not_known(forger: Forger) -> None:
 
 def test_other_weights_of_the_same_name_are_not_counted(forger: Forger) -> None:
     forger.config(lambda fields: fields["digests"].update({"judge.detector": "0" * 64}))
-    found = flops.check(audited(forger.folder.path))
-    assert found.outcome is Status.PASS
-    assert any("not of the judge: " in line for line in found.evidence)
+    result = flops.check(audited(forger.folder.path))
+    assert result.outcome is Status.PASS
+    assert any("not of the judge: " in line for line in result.evidence)
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,14 @@ def test_verdicts_follow_from_detections(measured: Path) -> None:
     assert verdicts.check(audited(measured)).outcome is Status.PASS
 
 
-def _flip(found: Rows) -> None:
-    for row in found:
+def _flip(table: Rows) -> None:
+    for row in table:
         row.update(correct=not row["correct"], reason="" if not row["correct"] else "wrong")
 
 
-def _unsee(found: Rows) -> None:
+def _unsee(table: Rows) -> None:
     """What a right image shows is taken out of the list."""
-    for row in found:
+    for row in table:
         row["detections"] = [d for d in row["detections"] if d["score"] < 0.1]
         row["correct"], row["reason"] = True, ""
 
@@ -142,7 +142,7 @@ def test_answer_keys_of_the_runs_own_are_not_asked(forger: Forger) -> None:
     """Nothing was asked for, so all is right: by a file that no run of a generator has."""
     asked = AuditedRun(forger.folder).prompts
     forger.bring_prompts([replace(p, metadata={"include": []}) for p in asked])
-    forger.rewrite("candidates", lambda found: [r | {"correct": True, "reason": ""} for r in found])
+    forger.rewrite("candidates", lambda table: [r | {"correct": True, "reason": ""} for r in table])
     assert verdicts.check(audited(forger.folder.path)).failed
 
 
@@ -159,7 +159,7 @@ def test_the_rules_that_grade_anew_are_the_benchmark_s_own(
     run_of_another = audited(measured)
     seen: list[Prompt] = []
 
-    def rescore(self: object, prompt: Prompt, found: Evidence, settings: Any) -> Score:
+    def rescore(self: object, prompt: Prompt, result: Evidence, settings: Any) -> Score:
         seen.append(prompt)
         return Score.of(False, "whatever")
 
@@ -175,9 +175,9 @@ def test_what_a_scorer_takes_is_the_benchmark_s_word(
     measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(GenEval, "grading_passes", Benchmark.grading_passes)
-    found = flops.check(audited(measured))
-    assert any("not of the scorer: what a scorer 'geneval' takes" in e for e in found.evidence)
-    assert found.evidence[0].startswith("of the generator, judge,")
+    result = flops.check(audited(measured))
+    assert any("not of the scorer: what a scorer 'geneval' takes" in e for e in result.evidence)
+    assert result.evidence[0].startswith("of the generator, judge,")
     passes = GradingPasses(lambda: None, lambda: None, lambda prompt: False)
     monkeypatch.setattr(GenEval, "grading_passes", lambda *_: passes)
     assert flops.check(audited(measured)).failed

@@ -25,8 +25,8 @@ from tests.stubs import StubJudge, StubScorer
 EVERYTHING = Options(regenerate=1000, rescore=1000, plugins=True)
 
 
-def audited(folder: RunFolder, kept: str | None = None) -> dict[str, Result]:
-    return {each.check: each for each in audit(AuditedRun(folder, EVERYTHING, kept))}
+def audited(folder: RunFolder, saved: str | None = None) -> dict[str, Result]:
+    return {each.check: each for each in audit(AuditedRun(folder, EVERYTHING, saved))}
 
 
 def falsified(honest: Path, folder: Path, *, keep: str) -> Forger:
@@ -90,8 +90,8 @@ def test_a_bundle_is_held_to_its_images_whatever_it_says_of_them(
             if path.is_file() and path.name != ".lock":
                 packed.write(path, path.relative_to(forger.folder.path))
         packed.writestr(FACTS, json.dumps({"images": claimed}))
-    folder, kept = unpack(tmp_path / "run.zip", tmp_path / "room")
-    results = audited(folder, kept)
+    folder, saved = unpack(tmp_path / "run.zip", tmp_path / "room")
+    results = audited(folder, saved)
     assert results["images"].outcome is Status.FAIL
     assert results["rescoring"].outcome is Status.FAIL
 

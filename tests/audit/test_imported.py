@@ -46,43 +46,43 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results(path: Path) -> dict[str, Result]:
-    found = audit(AuditedRun(RunFolder(path), Options(regenerate=5, rescore=5)))
-    return {result.check: result for result in found}
+    actual = audit(AuditedRun(RunFolder(path), Options(regenerate=5, rescore=5)))
+    return {result.check: result for result in actual}
 
 
 @pytest.mark.parametrize("name", ["whole", "bare", "broken"])
 def test_what_can_be_checked_passes_and_the_rest_says_why_not(name: str, script: Path) -> None:
-    found = results(script / name)
+    actual = results(script / name)
     unknown = UNKNOWN | ({"images": "images were not kept"} if name == "bare" else {})
-    for check, result in found.items():
+    for check, result in actual.items():
         if check in unknown:
             assert result.outcome is Status.NOT_APPLICABLE, result
             assert result.evidence[0].startswith(unknown[check])
         elif check != "provenance":
             assert result.outcome is Status.PASS, result
-    assert found["provenance"].outcome is Status.CLAIMED
-    said = [line for result in found.values() for line in result.evidence]
-    assert "seeds and feedback of images made elsewhere are unknown" in said
-    assert "which models judged and scored is not on record" in said
-    assert "what the generator and the judge and the scorer spent is not on record" in said
+    assert actual["provenance"].outcome is Status.CLAIMED
+    output = [line for result in actual.values() for line in result.evidence]
+    assert "seeds and feedback of images made elsewhere are unknown" in output
+    assert "which models judged and scored is not on record" in output
+    assert "what the generator and the judge and the scorer spent is not on record" in output
     failed = "7 failed" if name == "broken" else "0 failed"
-    assert any(line.endswith(failed) for line in found["completeness"].evidence)
+    assert any(line.endswith(failed) for line in actual["completeness"].evidence)
 
 
 def change(**values: object) -> Callable[[Forger], None]:
-    return lambda forger: forger.rewrite("candidates", lambda found: found[0].update(values))
+    return lambda forger: forger.rewrite("candidates", lambda result: result[0].update(values))
 
 
 def _drop(forger: Forger) -> None:
-    forger.rewrite("candidates", lambda found: found[1:])
+    forger.rewrite("candidates", lambda result: result[1:])
 
 
 def _select(forger: Forger) -> None:
     """An earlier image is what was selected, id and all."""
     ids = {(r["prompt_id"], r["draw_index"]): r["draw_id"] for r in forger.read("candidates")}
 
-    def move(found: Rows) -> None:
-        row = next(row for row in found if row["draws"] > 1)
+    def move(result: Rows) -> None:
+        row = next(row for row in result if row["draws"] > 1)
         row.update(selected_index=0, selected_id=ids[row["prompt_id"], 0])
 
     forger.rewrite("searches", move)
@@ -124,6 +124,6 @@ def test_a_benchmark_that_judged_itself_is_labelled(tmp_path: Path) -> None:
     for path in source.glob("**/*.feedback.json"):
         path.write_text(path.read_text().replace("_verifier", "_other"))
     imported(source, tmp_path / "run")
-    found = results(tmp_path / "run")["leakage"]
-    assert found.outcome is Status.NOT_APPLICABLE
-    assert found.evidence[0].startswith("an oracle run, and says so")
+    result = results(tmp_path / "run")["leakage"]
+    assert result.outcome is Status.NOT_APPLICABLE
+    assert result.evidence[0].startswith("an oracle run, and says so")

@@ -49,15 +49,15 @@ def disguised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_disguised_oracle_is_caught(disguised: Path) -> None:
     everything = Options(regenerate=20, rescore=20, plugins=True)
-    found = audit(AuditedRun(RunFolder(disguised), everything))
-    assert {result.check for result in found if result.failed} == {"leakage"}
+    actual = audit(AuditedRun(RunFolder(disguised), everything))
+    assert {result.check for result in actual if result.failed} == {"leakage"}
 
 
 def test_labelled_it_may_be_one(disguised: Path, tmp_path: Path) -> None:
     shutil.copytree(disguised, tmp_path / "run")
     Forger(tmp_path / "run").config(lambda fields: fields.update(oracle=True))
-    found = leakage.check(AuditedRun(RunFolder(tmp_path / "run")))
-    assert found.outcome is Status.NOT_APPLICABLE
+    result = leakage.check(AuditedRun(RunFolder(tmp_path / "run")))
+    assert result.outcome is Status.NOT_APPLICABLE
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_luck_is_no_oracle(
     """Agreement says something only where there was enough of both to agree on."""
     shutil.copytree(disguised, tmp_path / "run")
 
-    def change(found: Rows) -> None:
-        for index, row in enumerate(found):
+    def change(result: Rows) -> None:
+        for index, row in enumerate(result):
             row["correct"] = row["accepted"] = index < accepted
-        for row in found[:differ]:
+        for row in result[:differ]:
             row["correct"] = False
 
     forger = Forger(tmp_path / "run")

@@ -74,17 +74,19 @@ def test_it_is_told(forge: Callable[[dict[str, Any]], None], tmp_path: Path) -> 
 def test_it_is_labelled_wherever_it_is_shown(harness: Terminal, tmp_path: Path) -> None:
     shutil.copytree(RUN, tmp_path / "run")
     Forger(tmp_path / "run").config(_with_official_references)
-    said = "miniature models: this says something about searching"
-    assert harness("show", "run") == 0 and said in harness.out
+    output = "miniature models: this says something about searching"
+    assert harness("show", "run") == 0 and output in harness.out
     assert f"{SANA.name} with another generator.transformer, " in harness.out
     assert harness("ls", "runs", "--root", ".") == 0 and "(miniature)" in harness.out
-    assert harness("compare", "run", RUN) == 0 and said in harness.err
+    assert harness("compare", "run", RUN) == 0 and output in harness.err
     assert "MINIATURE models" in harness.out
     assert harness("simulate", "--from", "run", "--gpus", "1", "--prompts", "3") == 0
-    assert said in harness.out
+    assert output in harness.out
     assert harness("report", "run", "--out", "page", "--gallery", "none") == 0
-    assert said in harness.err and "MINIATURE models" in (tmp_path / "page/index.html").read_text()
+    assert (
+        output in harness.err and "MINIATURE models" in (tmp_path / "page/index.html").read_text()
+    )
     table = pd.read_csv(tmp_path / "page/tables/results.csv", comment="#")
     assert table["miniature"].all()
     assert harness("audit", "run", "--regenerate", "0", "--rescore", "0", "--json", "a.json") == 1
-    assert json.loads((tmp_path / "a.json").read_text()) and said in harness.out
+    assert json.loads((tmp_path / "a.json").read_text()) and output in harness.out

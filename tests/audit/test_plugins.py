@@ -35,7 +35,7 @@ def test_no_check_imports_what_a_manifest_names(
         return real(name)
 
     monkeypatch.setattr(registry, "import_module", spy)
-    found = audit(AuditedRun(RunFolder(tmp_path / "run"), Options(plugins=plugins)))
+    actual = audit(AuditedRun(RunFolder(tmp_path / "run"), Options(plugins=plugins)))
     assert any(name.startswith("tests.") for name in imported) is plugins
     # The stub suite has one folder for judge and scorer, which is all there is to find.
-    assert [result.check for result in found if result.failed] == ["leakage"], found
+    assert [result.check for result in actual if result.failed] == ["leakage"], actual

@@ -55,26 +55,26 @@ def printed_as(monkeypatch: pytest.MonkeyPatch, score: float) -> None:
 
 def micro(path: Path) -> dict[str, float]:
     table = runs_table([load_run(path)], ["run"])
-    found: dict[str, float] = table[table["kind"] == "micro"].iloc[0].to_dict()
-    return found
+    result: dict[str, float] = table[table["kind"] == "micro"].iloc[0].to_dict()
+    return result
 
 
 def test_inside(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = micro(run)
     printed_as(monkeypatch, own["high"])
     for words in (None, "best-of-n 4"):
-        found = check(run, words)
-        assert found.outcome is Status.PASS, found.evidence
-        assert "is inside this run's micro" in found.evidence[0]
-        assert "images a prompt (here 1)" in found.evidence[-1]
+        result = check(run, words)
+        assert result.outcome is Status.PASS, result.evidence
+        assert "is inside this run's micro" in result.evidence[0]
+        assert "images a prompt (here 1)" in result.evidence[-1]
 
 
 def test_outside_is_a_failure_only_where_it_was_asked(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     printed_as(monkeypatch, micro(run)["high"] + 0.001)
-    found = check(run)
-    assert found.outcome is Status.NOT_APPLICABLE and "is outside" in found.evidence[0]
+    result = check(run)
+    assert result.outcome is Status.NOT_APPLICABLE and "is outside" in result.evidence[0]
     asked = check(run, "best-of-N 4 SANA-1.0-1.6B")
     assert asked.failed and "is outside" in asked.evidence[0]
 
@@ -87,11 +87,11 @@ def test_outside_is_a_failure_only_where_it_was_asked(
     ],
 )
 def test_what_differs_is_told(run: Path, words: str, parts: set[str]) -> None:
-    found = check(run, words)
-    assert found.outcome is Status.NOT_APPLICABLE
-    (line, *_) = (line for line in found.evidence if " differs in " in line)
-    told = {part.split(" (")[0] for part in line.split(" differs in ")[1].split("); ")}
-    assert told == parts, line
+    result = check(run, words)
+    assert result.outcome is Status.NOT_APPLICABLE
+    (line, *_) = (line for line in result.evidence if " differs in " in line)
+    message = {part.split(" (")[0] for part in line.split(" differs in ")[1].split("); ")}
+    assert message == parts, line
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_a_protocol_that_differs_cannot_fail(
     loaded = load_run(run)
     change(loaded.manifest.config)
     monkeypatch.setattr(published, "load_run", lambda path: loaded)
-    found = check(run, "best-of-N 4")
-    assert found.outcome is Status.NOT_APPLICABLE
-    assert any(f" differs in {part} (" in line for line in found.evidence), found.evidence
+    result = check(run, "best-of-N 4")
+    assert result.outcome is Status.NOT_APPLICABLE
+    assert any(f" differs in {part} (" in line for line in result.evidence), result.evidence
 
 
 @pytest.mark.slow
@@ -169,9 +169,9 @@ def test_options_make_a_method(change: Any, method: str, differs: str, run: Path
     points = points[(points["method"] == method) & (points["n"] == budget)]
     assert len(points)
     for point in points.to_dict("records"):
-        found = published.differences(loaded, point)
-        assert "method" not in found and "budget" not in found
-        assert differs in found.get("options", "") and bool(differs) is ("options" in found)
+        result = published.differences(loaded, point)
+        assert "method" not in result and "budget" not in result
+        assert differs in result.get("options", "") and bool(differs) is ("options" in result)
 
 
 def test_other_options_are_not_the_published_method(
@@ -201,8 +201,8 @@ def test_nothing_is_published_of_such_a_run(run: Path, honest: Path) -> None:
 
 
 def test_a_name_that_nobody_has_is_refused_first(honest: Path) -> None:
-    found = CliRunner().invoke(
+    result = CliRunner().invoke(
         audit, [str(honest), "--published", "worst-of-n"], standalone_mode=False
     )
-    assert isinstance(found.exception, UsageError)
-    assert "did you mean" in found.exception.hint
+    assert isinstance(result.exception, UsageError)
+    assert "did you mean" in result.exception.hint

@@ -149,7 +149,7 @@ def test_reference_runs_are_of_this_commit_s_weights(path: Path | None) -> None:
 def test_several_runs_of_which_one_is_forged(honest: Path, tmp_path: Path) -> None:
     for name in ("good", "bad"):
         shutil.copytree(honest, tmp_path / name)
-    Forger(tmp_path / "bad").rewrite("candidates", lambda found: found[1:])
+    Forger(tmp_path / "bad").rewrite("candidates", lambda result: result[1:])
     code, output = audited([tmp_path / "good", tmp_path / "bad"], *FEW, "--plugins")
     assert code == 1
     good, bad = output.split(str(tmp_path / "bad"))

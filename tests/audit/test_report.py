@@ -59,9 +59,9 @@ def check(path: Path, **options: Any) -> Result:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_an_honest_report_passes(name: str, wounded: Wounded) -> None:
-    found = check(wounded(name))
-    assert found.outcome is Status.PASS, found.evidence
-    assert found.evidence[1:2] == ("6 Markdown and LaTeX files say what the CSV files do",)
+    result = check(wounded(name))
+    assert result.outcome is Status.PASS, result.evidence
+    assert result.evidence[1:2] == ("6 Markdown and LaTeX files say what the CSV files do",)
 
 
 def table(name: str, column: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
@@ -153,8 +153,8 @@ FORGERIES: dict[str, Callable[[Path], None]] = {
 def test_a_forged_report_is_caught(name: str, wounded: Wounded, tmp_path: Path) -> None:
     shutil.copytree(wounded("first-accepted") / "report", tmp_path / "report")
     FORGERIES[name](tmp_path / "report")
-    found = check(wounded("first-accepted"), report=tmp_path / "report")
-    assert found.outcome is Status.FAIL, found.evidence
+    result = check(wounded("first-accepted"), report=tmp_path / "report")
+    assert result.outcome is Status.FAIL, result.evidence
 
 
 def test_an_answer_that_was_not_checked_is_not_passed_over(

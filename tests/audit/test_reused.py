@@ -34,19 +34,19 @@ def results(path: Path, against: Path | None = None) -> dict[str, Result]:
 
 
 def test_it_passes_and_says_what_it_took(honest: Path, grown: Path) -> None:
-    found = results(grown)
-    assert not [result for result in found.values() if result.failed]
+    actual = results(grown)
+    assert not [result for result in actual.values() if result.failed]
     shared = len(Forger(honest).read("candidates"))
     draws = len(Forger(grown).read("candidates"))
     assert shared < draws
-    assert f"{shared} draws of other runs, with what they cost there" in found["costs"].evidence
-    assert found["regeneration"].evidence[0] == f"{draws} bitwise, 0 within tolerance"
+    assert f"{shared} draws of other runs, with what they cost there" in actual["costs"].evidence
+    assert actual["regeneration"].evidence[0] == f"{draws} bitwise, 0 within tolerance"
 
 
 def test_what_it_took_is_its_claim_until_that_run_is_given(honest: Path, grown: Path) -> None:
     run = Forger(honest).folder
-    found = results(grown)["origins"]
-    assert found.outcome is Status.CLAIMED and "not checked" in found.evidence[0]
+    result = results(grown)["origins"]
+    assert result.outcome is Status.CLAIMED and "not checked" in result.evidence[0]
     checked = results(grown, against=honest)["origins"]
     assert checked.outcome is Status.PASS and "held against it" in checked.evidence[0]
     other = results(grown, against=grown)["origins"]

@@ -60,8 +60,8 @@ def blurred(path: Path, by: int, *, keep: bool = True) -> None:
     """Every image as another device might have made it, all pixels off by so much."""
     forger = Forger(path)
 
-    def change(found: Rows) -> None:
-        for row in found:
+    def change(result: Rows) -> None:
+        for row in result:
             old = images.image_path(forger.folder.images, row["image"])
             pixels = images.decode(old.read_bytes())
             off = np.where(pixels < 128, pixels + by, pixels - by).astype(np.uint8)
@@ -84,42 +84,42 @@ def judged_again(path: Path) -> Result:
 
 
 def test_bitwise(copy: Path) -> None:
-    found = again(copy)
-    assert found.outcome is Status.PASS
-    assert found.evidence[0].endswith("bitwise, 0 within tolerance")
-    assert "versions and device are the run's: bitwise is asked for" in found.evidence
+    result = again(copy)
+    assert result.outcome is Status.PASS
+    assert result.evidence[0].endswith("bitwise, 0 within tolerance")
+    assert "versions and device are the run's: bitwise is asked for" in result.evidence
 
 
 def test_near_is_not_enough_where_bitwise_is_to_be_had(copy: Path) -> None:
     blurred(copy, 1)
-    found = again(copy)
-    assert found.outcome is Status.FAIL
-    assert "comes out otherwise: PSNR 48.1 dB, largest difference 1" in found.evidence[0]
+    result = again(copy)
+    assert result.outcome is Status.FAIL
+    assert "comes out otherwise: PSNR 48.1 dB, largest difference 1" in result.evidence[0]
 
 
 def test_near_is_enough_elsewhere_and_the_reason_is_told(copy: Path) -> None:
     blurred(copy, 1)
     made_elsewhere(copy)
-    found = again(copy)
-    assert found.outcome is Status.PASS
-    assert found.evidence[0].startswith("0 bitwise, ") and "within" in found.evidence[0]
-    assert any(line.startswith("torch was 0.0, is ") for line in found.evidence)
+    result = again(copy)
+    assert result.outcome is Status.PASS
+    assert result.evidence[0].startswith("0 bitwise, ") and "within" in result.evidence[0]
+    assert any(line.startswith("torch was 0.0, is ") for line in result.evidence)
 
 
 def test_a_run_that_was_resumed_under_another_version_is_from_elsewhere(copy: Path) -> None:
     blurred(copy, 1)
     assert again(copy).failed
     resumed_elsewhere(copy)
-    found = again(copy)
-    assert found.outcome is Status.PASS
-    assert any(line.startswith("torch was 0.0 and ") for line in found.evidence)
+    result = again(copy)
+    assert result.outcome is Status.PASS
+    assert any(line.startswith("torch was 0.0 and ") for line in result.evidence)
 
 
 def test_beyond_tolerance_elsewhere(copy: Path) -> None:
     blurred(copy, 40)
     made_elsewhere(copy)
-    found = again(copy)
-    assert found.outcome is Status.FAIL and "beyond tolerance" in found.evidence[0]
+    result = again(copy)
+    assert result.outcome is Status.FAIL and "beyond tolerance" in result.evidence[0]
 
 
 def test_another_device_is_a_reason(copy: Path) -> None:
@@ -138,15 +138,15 @@ def test_how_far_images_are_apart() -> None:
     dot[0, 0, 0] = 100 + LARGEST_DIFFERENCE + 1
     assert image_distance(grey, grey) == (float("inf"), 0)
     assert image_distance(grey, grey[:2]) is None
-    found = image_distance(grey, grey + 3)
-    assert found is not None and found[0] == pytest.approx(38.59, abs=0.01) and found[1] == 3
-    found = image_distance(grey, dot)
-    assert found is not None and found[1] > LARGEST_DIFFERENCE and found[0] < LEAST_PSNR
+    result = image_distance(grey, grey + 3)
+    assert result is not None and result[0] == pytest.approx(38.59, abs=0.01) and result[1] == 3
+    result = image_distance(grey, dot)
+    assert result is not None and result[1] > LARGEST_DIFFERENCE and result[0] < LEAST_PSNR
 
 
 def scores_off(path: Path, by: float) -> None:
-    def change(found: Rows) -> None:
-        for row in found:
+    def change(result: Rows) -> None:
+        for row in result:
             row["judge_score"] += by
 
     Forger(path).rewrite("candidates", change)
@@ -165,14 +165,14 @@ def test_verdicts(copy: Path, by: float, elsewhere: bool, outcome: Status) -> No
     scores_off(copy, by)
     if elsewhere:
         made_elsewhere(copy)
-    found = judged_again(copy)
-    assert found.outcome is outcome
-    assert any(line.startswith("torch was") for line in found.evidence) is elsewhere
+    result = judged_again(copy)
+    assert result.outcome is outcome
+    assert any(line.startswith("torch was") for line in result.evidence) is elsewhere
 
 
 def test_yes_or_no_has_no_tolerance(copy: Path) -> None:
-    def change(found: Rows) -> None:
-        row = next(row for row in found if not row["correct"])
+    def change(result: Rows) -> None:
+        row = next(row for row in result if not row["correct"])
         row.update(correct=True, reason="")
 
     Forger(copy).rewrite("candidates", change)
@@ -182,8 +182,8 @@ def test_yes_or_no_has_no_tolerance(copy: Path) -> None:
 
 @pytest.mark.parametrize(("by", "outcome"), [(0.5, Status.PASS), (2.0, Status.FAIL)])
 def test_boxes_have_one(copy: Path, by: float, outcome: Status) -> None:
-    def change(found: Rows) -> None:
-        for row in found:
+    def change(result: Rows) -> None:
+        for row in result:
             for detection in row["detections"]:
                 detection["box"] = [edge + by for edge in detection["box"]]
 
@@ -194,13 +194,13 @@ def test_boxes_have_one(copy: Path, by: float, outcome: Status) -> None:
 
 def test_without_images_digests_decide(copy: Path) -> None:
     shutil.rmtree(copy / "images")
-    found = CliRunner().invoke(
+    result = CliRunner().invoke(
         audit,
         [str(copy), "--plugins", "--device", "cpu", "--regenerate", "30", "--rescore", "30"],
         standalone_mode=False,
     )
-    assert found.return_value == 0, found.output
-    lines = {line.split()[0]: line for line in found.output.splitlines() if line[:1].isalpha()}
+    assert result.return_value == 0, result.output
+    lines = {line.split()[0]: line for line in result.output.splitlines() if line[:1].isalpha()}
     assert "not applicable" in lines["images"] and "no image is here" in lines["images"]
     assert " bitwise, 0 within tolerance" in lines["regeneration"] and "pass" in lines["rescoring"]
 
@@ -217,9 +217,9 @@ def test_without_images_a_wrong_digest_is_caught(copy: Path) -> None:
 def test_without_images_elsewhere_nothing_is_known(copy: Path) -> None:
     blurred(copy, 1, keep=False)
     made_elsewhere(copy)
-    found = again(copy)
-    assert found.outcome is Status.NOT_APPLICABLE
-    assert any("have no image here" in line for line in found.evidence)
+    result = again(copy)
+    assert result.outcome is Status.NOT_APPLICABLE
+    assert any("have no image here" in line for line in result.evidence)
 
 
 def test_a_chain_is_held_to_the_log_draw_by_draw(copy: Path) -> None:
@@ -229,8 +229,8 @@ def test_a_chain_is_held_to_the_log_draw_by_draw(copy: Path) -> None:
     honest = regeneration.check(AuditedRun(RunFolder(copy), one))
     assert honest.outcome is Status.PASS and "1 draw, 1 with feedback, " in honest.looked_at
 
-    def change(found: Rows) -> None:
-        for row in found:
+    def change(result: Rows) -> None:
+        for row in result:
             if not row["feedback"]:
                 row["image"] = "0" * 32
 
@@ -265,8 +265,8 @@ def test_without_images_what_was_made_again_is_judged_and_nothing_made_twice(
     assert regeneration.check(audited).outcome is Status.PASS
     already = list(made)
     assert len(already) > 4  # chains were made, too
-    found = rescoring.check(audited)
-    assert found.outcome is Status.PASS and found.looked_at == "3 images"
+    result = rescoring.check(audited)
+    assert result.outcome is Status.PASS and result.looked_at == "3 images"
     assert made == already
     audited.options = replace(audited.options, rescore=1000)
     everything = rescoring.check(audited)
@@ -276,8 +276,8 @@ def test_without_images_what_was_made_again_is_judged_and_nothing_made_twice(
 
 
 def test_without_images_a_flipped_score_is_caught(copy: Path) -> None:
-    def change(found: Rows) -> None:
-        for row in found:
+    def change(result: Rows) -> None:
+        for row in result:
             row.update(correct=not row["correct"], reason="" if not row["correct"] else "wrong")
 
     shutil.rmtree(copy / "images")
@@ -289,12 +289,12 @@ def test_without_images_a_flipped_score_is_caught(copy: Path) -> None:
 
 def test_models_are_loaded_once_for_all_runs(honest: Path, copy: Path, made: list[str]) -> None:
     shutil.rmtree(copy / "images")
-    found = CliRunner().invoke(
+    result = CliRunner().invoke(
         audit,
         [str(honest), str(copy), "--plugins", "--device", "cpu"],
         standalone_mode=False,
     )
-    assert found.return_value == 0, found.output
+    assert result.return_value == 0, result.output
     assert made.count("load") == 1
 
 
@@ -313,12 +313,12 @@ def test_another_number_of_threads_is_another_model(copy: Path, made: list[str])
 
 def test_without_the_generator_kept_images_are_judged(copy: Path) -> None:
     """As in a bundle with selected images, opened where the generator is not."""
-    kept = sorted((copy / "images").glob("*/*"))[:3]
+    saved = sorted((copy / "images").glob("*/*"))[:3]
     for path in sorted((copy / "images").glob("*/*"))[3:]:
         path.unlink()
     Forger(copy).config(
         lambda fields: fields["generator"]["checkpoints"].update(faults="/nowhere/generator")
     )
-    found = judged_again(copy)
-    assert found.outcome is Status.PASS and found.looked_at == count(len(kept), "image")
-    assert found.evidence[0].startswith("of kept images only: checkpoint '/nowhere/generator'")
+    result = judged_again(copy)
+    assert result.outcome is Status.PASS and result.looked_at == count(len(saved), "image")
+    assert result.evidence[0].startswith("of kept images only: checkpoint '/nowhere/generator'")

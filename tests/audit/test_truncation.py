@@ -18,9 +18,9 @@ from tests.runs import run, stub_plan
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def truncated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a generator that can tell, save of prompt 5; prompt 3 is cut."""
-    root = tmp_path_factory.mktemp("told")
+    root = tmp_path_factory.mktemp("run")
     suite = suite_of(root, "tests.engine.test_truncation:Telling")
     give_judge_a_folder(suite)
     run(stub_plan(suite, budget=1), root / "run")
@@ -41,9 +41,9 @@ FORGED = {
 
 
 @pytest.mark.parametrize("forgery", FORGED)
-def test_what_was_cut_is_recomputed(told: Path, tmp_path: Path, forgery: str) -> None:
-    prompt, truncated, said = FORGED[forgery]
-    shutil.copytree(told, tmp_path / "run")
+def test_what_was_cut_is_recomputed(truncated_run: Path, tmp_path: Path, forgery: str) -> None:
+    prompt, truncated, output = FORGED[forgery]
+    shutil.copytree(truncated_run, tmp_path / "run")
 
     def change(rows: Rows) -> None:
         for row in rows:
@@ -52,12 +52,12 @@ def test_what_was_cut_is_recomputed(told: Path, tmp_path: Path, forgery: str) ->
 
     assert not failures(tmp_path / "run")
     Forger(tmp_path / "run").rewrite("candidates", change)
-    found: dict[str, Any] = failures(tmp_path / "run")
-    assert list(found) == ["identities"] and said in found["identities"]
+    result: dict[str, Any] = failures(tmp_path / "run")
+    assert list(result) == ["identities"] and output in result["identities"]
 
 
-def test_what_was_never_written_down_is_no_failure(told: Path, tmp_path: Path) -> None:
-    shutil.copytree(told, tmp_path / "run")
+def test_what_was_never_written_down_is_no_failure(truncated_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(truncated_run, tmp_path / "run")
 
     def change(rows: Rows) -> None:
         for row in rows:

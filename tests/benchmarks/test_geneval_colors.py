@@ -94,8 +94,8 @@ def test_agrees_with_a_plain_computation(tiny_clip: Path) -> None:
     compared = [crop for crop in crops(16) if evenly_cut(crop)]
     assert len(compared) >= 8
     expected = torch.stack([plainly(tiny_clip, crop) for crop in compared])
-    found = torch.stack(classifier.similarities(compared))
-    assert (found - expected).abs().max() < 1e-5
+    result = torch.stack(classifier.similarities(compared))
+    assert (result - expected).abs().max() < 1e-5
     named = [COLORS[int(row.argmax())] for row in expected]
     assert classifier.classify(compared) == named
     assert len(set(named)) > 1

@@ -75,17 +75,17 @@ def test_detects_what_mmdet_detects(converted: Path, cases: Any) -> None:
         # The reference is stored in float16.
         assert np.allclose(full.numpy(), reference, rtol=1e-3, atol=5e-3)
 
-        [found] = detector.detect([image])
+        [result] = detector.detect([image])
         reported = cases.get_tensor(f"scores{number}") > 0.05
-        assert len(found) == reported.sum() > 30
+        assert len(result) == reported.sum() > 30
         expected_labels = cases.get_tensor(f"labels{number}")[reported]
-        assert found.labels == tuple(CLASSES[label] for label in expected_labels)
+        assert result.labels == tuple(CLASSES[label] for label in expected_labels)
         expected_scores = cases.get_tensor(f"scores{number}")[reported]
-        assert np.abs(found.scores - expected_scores).max() < 1e-3
+        assert np.abs(result.scores - expected_scores).max() < 1e-3
         expected_boxes = cases.get_tensor(f"boxes{number}")[reported]
-        assert np.abs(found.boxes - expected_boxes).max() <= 1
+        assert np.abs(result.boxes - expected_boxes).max() <= 1
         areas = cases.get_tensor(f"mask_areas{number}")[reported]
-        assert np.abs(found.masks.sum(axis=(1, 2)) - areas).max() <= 5
+        assert np.abs(result.masks.sum(axis=(1, 2)) - areas).max() <= 5
 
 
 @needs_shared("mask2former")
@@ -184,7 +184,7 @@ POSITIONS = "backbone.stages.0.blocks.0.attn.w_msa.relative_position_index"
 
 @needs_shared("mask2former")
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "output"),
     [
         (lambda c: c["state_dict"].pop(QUERY), "missing .*queries_embedder"),
         (lambda c: rename(c, QUERY, "panoptic_head.query.weight"), "panoptic_head.query.weight"),
@@ -199,8 +199,10 @@ POSITIONS = "backbone.stages.0.blocks.0.attn.w_msa.relative_position_index"
         (lambda c: c["meta"]["CLASSES"].reverse(), "not on COCO's"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, change: Any, said: str) -> None:
-    with pytest.raises(HarnessError, match=said):
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    tmp_path: Path, change: Any, output: str
+) -> None:
+    with pytest.raises(HarnessError, match=output):
         convert(altered(tmp_path, change), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -283,7 +285,7 @@ class TestTinyMask2Former(DetectorContract):
         return images((64, 64), (48, 80), (64, 64), (64, 64), (64, 64), (48, 80))
 
     def test_it_finds_something_in_each(self, detections: list[Detections]) -> None:
-        assert all(len(found) > 0 for found in detections)
+        assert all(len(result) > 0 for result in detections)
 
 
 def test_no_images_and_no_detections(
@@ -333,7 +335,7 @@ def plainly(class_logits: Any, mask_logits: Any, frame: Frame, shape: tuple[int,
     masks = torch.nn.functional.interpolate(mask_logits[None], padded, mode="bilinear")
     masks = masks[..., : fitted[0], : fitted[1]]
     masks = torch.nn.functional.interpolate(masks, shape, mode="bilinear")[0]
-    found = []
+    result = []
     pairs = [(q, c) for q in range(len(class_logits)) for c in range(80)]
     probabilities = class_logits.softmax(-1)
     pairs.sort(key=lambda pair: -float(probabilities[pair]))
@@ -346,8 +348,8 @@ def plainly(class_logits: Any, mask_logits: Any, frame: Frame, shape: tuple[int,
             if len(rows)
             else [0, 0, 0, 0]
         )
-        found.append((float(probabilities[query, label] * mean), CLASSES[label], box))
-    return sorted(found, reverse=True)
+        result.append((float(probabilities[query, label] * mean), CLASSES[label], box))
+    return sorted(result, reverse=True)
 
 
 def test_postprocessing_against_a_plain_computation() -> None:
@@ -356,15 +358,15 @@ def test_postprocessing_against_a_plain_computation() -> None:
     mask_logits = torch.randn(7, 16, 24, generator=generator)
     mask_logits[2] = -1  # a query without a mask
     frame = Frame(90, 60)
-    found = postprocess(class_logits, mask_logits, image_size=(40, 70), frame=frame, floor=-1.0)
+    result = postprocess(class_logits, mask_logits, image_size=(40, 70), frame=frame, floor=-1.0)
     expected = plainly(class_logits, mask_logits, frame, (40, 70))
-    assert len(found) == len(expected) == 100
+    assert len(result) == len(expected) == 100
     positive = [row for row in expected if row[0] > 0]
     assert len(positive) < 100  # the query without a mask is among them
     for index, (score, label, box) in enumerate(positive):
-        assert found.scores[index] == pytest.approx(score, abs=1e-6)
-        assert found.labels[index] == label and found.boxes[index].tolist() == box
-    assert not found.boxes[len(positive) :].any() and not found.masks[len(positive) :].any()
+        assert result.scores[index] == pytest.approx(score, abs=1e-6)
+        assert result.labels[index] == label and result.boxes[index].tolist() == box
+    assert not result.boxes[len(positive) :].any() and not result.masks[len(positive) :].any()
 
 
 def test_flops_are_counted_once_for_each_shape(tiny_mask2former: Any, monkeypatch: Any) -> None:
@@ -416,10 +418,10 @@ def test_bfloat16_is_close(converted: Path, cases: Any) -> None:
     )
     for number in range(3):
         [(class_logits, _)] = detector._run([cases.get_tensor(f"image{number}")])
-        found = class_logits.softmax(-1).numpy()
+        result = class_logits.softmax(-1).numpy()
         logits = torch.from_numpy(cases.get_tensor(f"class_logits{number}"))
         expected = logits.softmax(-1).numpy()
-        assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
+        assert np.linalg.norm(result - expected) < 0.1 * np.linalg.norm(expected)
 
 
 def test_a_folder_that_is_no_detector_is_named(tiny_mask2former: Any, tmp_path: Path) -> None:
@@ -427,9 +429,9 @@ def test_a_folder_that_is_no_detector_is_named(tiny_mask2former: Any, tmp_path: 
         load_detector(Loading({"detector": tmp_path / "absent"}))
     with pytest.raises(HarnessError, match=r"no config\.json"):
         load_detector(Loading({"detector": tmp_path}))
-    for content, said in (("{", "cannot be read"), ("[]", "not a JSON object")):
+    for content, output in (("{", "cannot be read"), ("[]", "not a JSON object")):
         (tmp_path / "config.json").write_text(content)
-        with pytest.raises(HarnessError, match=said):
+        with pytest.raises(HarnessError, match=output):
             load_detector(Loading({"detector": tmp_path}))
     (tmp_path / "config.json").write_text('{"model_type": "detr"}')
     with pytest.raises(HarnessError, match="'detr', expected one of centernet, mask2former"):

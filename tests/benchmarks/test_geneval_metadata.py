@@ -60,8 +60,8 @@ def test_null_means_absent() -> None:
         (row(include=[{"count": 1}]), "'include[0].class' is missing"),
         (row(include=[{**BENCH, "class": 3}]), "'include[0].class' is 3"),
         *(
-            (row(include=[{"class": "bench", "count": count}]), f"'include[0].count' {said}")
-            for count, said in (
+            (row(include=[{"class": "bench", "count": count}]), f"'include[0].count' {output}")
+            for count, output in (
                 (None, "is missing"),
                 (0, "is 0"),
                 (-1, "is -1"),
@@ -74,8 +74,8 @@ def test_null_means_absent() -> None:
         (row(include=[{**BENCH, "Count": 2}]), "'include[0].Count' is no key"),
         (row(include=[{**BENCH, "color": 3}]), "'include[0].color' is 3"),
         *(
-            (row(include=[BENCH, {**COW, "position": place}]), f"'include[1].position{said}")
-            for place, said in (
+            (row(include=[BENCH, {**COW, "position": place}]), f"'include[1].position{output}")
+            for place, output in (
                 ("left of", "' is"),
                 (["left of"], "' is"),
                 ([0, "left of"], "[0]' is 0"),
@@ -140,13 +140,13 @@ def test_words_that_nobody_knows_are_warned_of_once_with_their_number() -> None:
         row(tag="Counting", prompt_id=3),
         row(),
     ]
-    said = warnings(map(validated, rows))
-    assert [sentence.partition(" with")[0].partition(" excl")[0] for sentence in said] == [
+    output = warnings(map(validated, rows))
+    assert [sentence.partition(" with")[0].partition(" excl")[0] for sentence in output] == [
         "2 prompts", *["1 prompt"] * 6
     ]  # fmt: skip
-    assert "'remote' ×2 (did you mean 'tv remote'?), 'sofa'" in said[0]
+    assert "'remote' ×2 (did you mean 'tv remote'?), 'sofa'" in output[0]
     for sentence, piece in zip(
-        said[1:],
+        output[1:],
         ("'grey'", "(did you mean 'right of'?)", "'17'", "(did you mean 'bench'?)",
          "(did you mean 'counting'?)", "'prompt_id'"),
         strict=True,
@@ -164,5 +164,5 @@ def test_words_that_cannot_be_written_are_spelled_otherwise() -> None:
 
 
 def test_a_warning_is_one_sentence_however_many_words_there_are() -> None:
-    [said] = warnings(row(include=[{**BENCH, "class": f"thing {n}"}]) for n in range(1000))
-    assert said.startswith("1000 prompts ") and "and 995 more" in said and len(said) < 400
+    [output] = warnings(row(include=[{**BENCH, "class": f"thing {n}"}]) for n in range(1000))
+    assert output.startswith("1000 prompts ") and "and 995 more" in output and len(output) < 400

@@ -38,11 +38,11 @@ def images(*sizes: tuple[int, int]) -> list[Any]:
     return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
 
 
-def assert_alike(found: Detections, expected: Detections) -> None:
-    assert found.labels == expected.labels and len(found) > 3
-    assert np.abs(found.scores - expected.scores).max() < 1e-3
-    assert np.abs(found.boxes - expected.boxes).max() <= 1
-    assert (found.masks != expected.masks).mean() < 1e-3
+def assert_alike(result: Detections, expected: Detections) -> None:
+    assert result.labels == expected.labels and len(result) > 3
+    assert np.abs(result.scores - expected.scores).max() < 1e-3
+    assert np.abs(result.boxes - expected.boxes).max() <= 1
+    assert (result.masks != expected.masks).mean() < 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -124,25 +124,25 @@ def test_the_reference_network_run_by_mmdet(tmp_path: Path, layout: int) -> None
     with safe_open(MMDET / "tiny_cases.safetensors", "np") as cases:
         for number in range(3):
             image = cases.get_tensor(f"image{number}")
-            [found] = original.detect([image])
+            [result] = original.detect([image])
             expected = cases.get_tensor(f"scores{number}")
             expected = expected[expected > 0.05]
             labels = cases.get_tensor(f"labels{number}")[: len(expected)]
-            assert found.labels == tuple(CLASSES[label] for label in labels)
-            assert np.abs(found.scores - expected).max() < 1e-3
+            assert result.labels == tuple(CLASSES[label] for label in labels)
+            assert np.abs(result.scores - expected).max() < 1e-3
             boxes = cases.get_tensor(f"boxes{number}")[: len(expected)]
-            assert np.abs(found.boxes - boxes).max() <= 1
-            assert_alike(ours.detect([image])[0], found)
+            assert np.abs(result.boxes - boxes).max() <= 1
+            assert_alike(ours.detect([image])[0], result)
 
 
 @mmdet
 def test_a_rows_bits_depend_on_the_row_alone(folder: Path) -> None:
     detector = load_detector(Loading({"detector": folder}, batch_size=3), backend="mmdet")
     batch = images((64, 64), (48, 80), (64, 64), (64, 64), (64, 64))
-    for image, found in zip(batch, detector.detect(batch), strict=True):
+    for image, result in zip(batch, detector.detect(batch), strict=True):
         [alone] = detector.detect([image])
-        assert alone.labels == found.labels and np.array_equal(alone.scores, found.scores)
-        assert np.array_equal(alone.masks, found.masks)
+        assert alone.labels == result.labels and np.array_equal(alone.scores, result.scores)
+        assert np.array_equal(alone.masks, result.masks)
     assert detector.detect([]) == []
 
 
@@ -157,11 +157,11 @@ def test_no_compiled_operator_runs(folder: Path) -> None:
     places = torch.rand(1, 5, 2, 2, 3, 2, generator=rng)
     weights = torch.rand(1, 5, 2, 2, 3, generator=rng)
     # What mmcv calls where tensors lie on a GPU.
-    found = attention.MultiScaleDeformableAttnFunction.apply(
+    result = attention.MultiScaleDeformableAttnFunction.apply(
         value, shapes, torch.tensor([0, 16]), places, weights, 64
     )
     plain = attention.multi_scale_deformable_attn_pytorch(value, shapes, places, weights)
-    assert torch.equal(found, plain)
+    assert torch.equal(result, plain)
     with pytest.raises(HarnessError, match="compiled operator 'nms'"):
         ext_module.nms(value)
 
@@ -170,11 +170,11 @@ def test_no_compiled_operator_runs(folder: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_on_a_gpu(folder: Path) -> None:
     batch = images((64, 64), (60, 100))
-    found = load_detector(
+    result = load_detector(
         Loading({"detector": folder}, device="cuda", dtype="float32"), backend="mmdet"
     ).detect(batch)
     for one, other in zip(
-        load_detector(Loading({"detector": folder})).detect(batch), found, strict=True
+        load_detector(Loading({"detector": folder})).detect(batch), result, strict=True
     ):
         assert_alike(one, other)
 
@@ -185,8 +185,8 @@ def test_as_part_of_a_scorer(folder: Path, tiny_clip: Path) -> None:
     from harness.records import Prompt
 
     parts = {"detector": folder, "colors": tiny_clip}
-    found = self_test(Loading(parts, batch_size=2, settings={"backend": "mmdet"}))
-    assert max(found.distances.values()) < 1e-4
+    result = self_test(Loading(parts, batch_size=2, settings={"backend": "mmdet"}))
+    assert max(result.distances.values()) < 1e-4
     batch = images((64, 64), (60, 100))
     include = [{"class": "cat", "count": 1}]
     prompts = [Prompt("0", "a cat", "single_object", {"include": include})] * 2

@@ -23,9 +23,9 @@ def cases(name: str) -> list[dict[str, Any]]:
 
 
 def arrays(detections: list[dict[str, Any]]) -> tuple[list[str], rules.Floats, rules.Floats]:
-    labels = [found["class_name"] for found in detections]
-    scores = np.array([found["score"] for found in detections], np.float32)
-    boxes = np.array([found["box"] for found in detections], np.float32).reshape(-1, 4)
+    labels = [result["class_name"] for result in detections]
+    scores = np.array([result["score"] for result in detections], np.float32)
+    boxes = np.array([result["box"] for result in detections], np.float32).reshape(-1, 4)
     return labels, scores, boxes
 
 
@@ -37,7 +37,7 @@ def test_agrees_with_the_official_evaluator(name: str, count: int) -> None:
     for case in cases(name):
         metadata, detections = case["metadata"], case["detections"]
         labels, scores, boxes = arrays(detections)
-        kept = rules.keep(
+        saved = rules.keep(
             labels, scores, boxes, tag=metadata["tag"], max_overlap=case["max_overlap"]
         )
         asked: list[int] = []
@@ -50,11 +50,11 @@ def test_agrees_with_the_official_evaluator(name: str, count: int) -> None:
             asked.append(index)
             return str(detections[index]["color"])
 
-        outcome = rules.judge(metadata, kept, boxes, color_of)
-        assert {label: len(found) for label, found in kept.items()} == case["kept"]
+        outcome = rules.judge(metadata, saved, boxes, color_of)
+        assert {label: len(result) for label, result in saved.items()} == case["kept"]
         assert outcome.correct == case["correct"]
         assert outcome.reason == case["reason"]
-        assert list(dict.fromkeys(asked)) == rules.colors_needed(metadata, kept)
+        assert list(dict.fromkeys(asked)) == rules.colors_needed(metadata, saved)
         agreeing += 1
     assert agreeing == count
 
@@ -63,9 +63,9 @@ def test_every_kind_of_failure_occurs_in_the_golden_cases() -> None:
     kinds = set()
     for case in cases("verdicts.jsonl.gz"):
         labels, scores, boxes = arrays(case["detections"])
-        kept = rules.keep(labels, scores, boxes, tag=case["metadata"]["tag"])
-        colors = [found["color"] for found in case["detections"]]
-        outcome = rules.judge(case["metadata"], kept, boxes, colors.__getitem__)
+        saved = rules.keep(labels, scores, boxes, tag=case["metadata"]["tag"])
+        colors = [result["color"] for result in case["detections"]]
+        outcome = rules.judge(case["metadata"], saved, boxes, colors.__getitem__)
         kinds |= {failure.kind for failure in outcome.failures}
     assert kinds == set(FailureKind)
 
@@ -79,16 +79,16 @@ def test_thresholds_are_compared_in_float32() -> None:
 
 def test_of_equal_scores_the_last_comes_first() -> None:
     scores = np.array([0.5, 0.9, 0.5], np.float32)
-    kept = rules.keep(["cat"] * 3, scores, np.zeros((3, 4), np.float32), tag="")
-    assert kept == {"cat": (1, 2, 0)}
+    saved = rules.keep(["cat"] * 3, scores, np.zeros((3, 4), np.float32), tag="")
+    assert saved == {"cat": (1, 2, 0)}
 
 
 def test_overlap_counts_the_last_row_and_column_and_drops_at_the_limit() -> None:
     scores = np.array([0.9, 0.8], np.float32)
     # 10 by 10 and 10 by 5 pixels: an overlap of exactly one half (4/9 without the last ones).
     boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 4]], np.float32)
-    for limit, kept in ((0.5, (0,)), (0.51, (0, 1)), (1.0, (0, 1))):
-        assert rules.keep(["cat"] * 2, scores, boxes, tag="", max_overlap=limit) == {"cat": kept}
+    for limit, saved in ((0.5, (0,)), (0.51, (0, 1)), (1.0, (0, 1))):
+        assert rules.keep(["cat"] * 2, scores, boxes, tag="", max_overlap=limit) == {"cat": saved}
 
 
 def test_a_failure_holds_what_was_wanted_and_found() -> None:
@@ -138,14 +138,14 @@ def test_kept_objects_do_not_hang_on_the_detectors_order(
     detections: list[dict[str, Any]], tag: str, overlap: float, random: Any
 ) -> None:
     # Ties are broken by position, so they are left out.
-    assume(len({found["score"] for found in detections}) == len(detections))
+    assume(len({result["score"] for result in detections}) == len(detections))
     shuffled = random.sample(detections, len(detections))
-    found = []
+    result = []
     for order in (detections, shuffled):
         labels, scores, boxes = arrays(order)
-        kept = rules.keep(labels, scores, boxes, tag=tag, max_overlap=overlap)
-        found.append({label: [order[i] for i in group] for label, group in kept.items()})
-    assert found[0] == found[1]
+        saved = rules.keep(labels, scores, boxes, tag=tag, max_overlap=overlap)
+        result.append({label: [order[i] for i in group] for label, group in saved.items()})
+    assert result[0] == result[1]
 
 
 @given(detections_, tags, overlaps)
@@ -153,9 +153,9 @@ def test_kept_objects_are_sure_few_and_best_first(
     detections: list[dict[str, Any]], tag: str, overlap: float
 ) -> None:
     labels, scores, boxes = arrays(detections)
-    kept = rules.keep(labels, scores, boxes, tag=tag, max_overlap=overlap)
+    saved = rules.keep(labels, scores, boxes, tag=tag, max_overlap=overlap)
     everything = rules.keep(labels, scores, boxes, tag=tag)
-    for label, group in kept.items():
+    for label, group in saved.items():
         assert group and len(group) <= 16 and set(group) <= set(everything[label])
         assert all(labels[i] == label for i in group)
         assert all(scores[i] > np.float32(0.9 if tag == "counting" else 0.3) for i in group)
@@ -169,12 +169,12 @@ def test_doubtful_detections_change_nothing(
 ) -> None:
     def outcome(detections: list[dict[str, Any]]) -> Judgement:
         labels, scores, boxes = arrays(detections)
-        kept = rules.keep(labels, scores, boxes, tag=tag)
-        colors = [found["color"] for found in detections]
-        return rules.judge({"include": include}, kept, boxes, colors.__getitem__)
+        saved = rules.keep(labels, scores, boxes, tag=tag)
+        colors = [result["color"] for result in detections]
+        return rules.judge({"include": include}, saved, boxes, colors.__getitem__)
 
-    logged = [found for found in detections if found["score"] >= 0.05]
-    sure = [found for found in detections if found["score"] > np.float32(0.3)]
+    logged = [result for result in detections if result["score"] >= 0.05]
+    sure = [result for result in detections if result["score"] > np.float32(0.3)]
     assert outcome(detections) == outcome(logged) == outcome(sure)
 
 
@@ -183,11 +183,11 @@ def test_asking_for_less_never_turns_right_into_wrong(
     detections: list[dict[str, Any]], include: list[dict[str, Any]]
 ) -> None:
     labels, scores, boxes = arrays(detections)
-    kept = rules.keep(labels, scores, boxes, tag="colors")
-    colors = [found["color"] for found in detections]
+    saved = rules.keep(labels, scores, boxes, tag="colors")
+    colors = [result["color"] for result in detections]
 
     def correct(include: list[dict[str, Any]]) -> bool:
-        return rules.judge({"include": include}, kept, boxes, colors.__getitem__).correct
+        return rules.judge({"include": include}, saved, boxes, colors.__getitem__).correct
 
     uncolored = [{k: v for k, v in want.items() if k != "color"} for want in include]
     fewer = [{**want, "count": max(1, want["count"] - 1)} for want in uncolored]

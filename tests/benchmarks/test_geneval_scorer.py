@@ -173,7 +173,7 @@ def test_a_prompt_of_another_benchmark_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said", "hint"),
+    ("options", "output", "hint"),
     [
         ({"max_overlp": 0.5}, "max_overlp", "did you mean 'max_overlap'"),
         ({"backend": "mmdett"}, "mmdett", "did you mean 'mmdet'"),
@@ -181,8 +181,8 @@ def test_a_prompt_of_another_benchmark_is_refused() -> None:
         ({"max_overlap": 1.5}, "max_overlap=1.5", "max_overlap"),
     ],
 )
-def test_bad_options_are_usage_errors(options: dict[str, Any], said: str, hint: str) -> None:
-    with pytest.raises(UsageError, match=said) as caught:
+def test_bad_options_are_usage_errors(options: dict[str, Any], output: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=output) as caught:
         GenEval().load_scorer(Loading({}, settings=options))
     assert hint in caught.value.hint
 

@@ -55,7 +55,7 @@ def test_line_separators_inside_a_string_do_not_break_the_line(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "output"),
     [
         ("p.jsonl", "", "holds no prompts"),
         ("p.csv", "", "holds no prompts"),
@@ -82,11 +82,11 @@ def test_line_separators_inside_a_string_do_not_break_the_line(tmp_path: Path) -
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(
-    tmp_path: Path, name: str, content: str | bytes, said: str
+    tmp_path: Path, name: str, content: str | bytes, output: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
         PromptFile(path=write(tmp_path, content, name)).prompts()
-    assert said in caught.value.message and name in caught.value.message
+    assert output in caught.value.message and name in caught.value.message
     assert caught.value.hint and "\n" not in caught.value.message
 
 

@@ -172,15 +172,15 @@ def test_a_list_as_geneval_ships_it_is_read(harness: Terminal) -> None:
 def test_what_came_from_elsewhere_is_spoken_of_as_such(harness: Terminal) -> None:
     source = case("07", "images")
     assert harness("import", source, "--format", "reflect-dit", "--no-images", "--out", "r") == 0
-    said = harness.out
+    output = harness.out
     assert harness("resume", "r") == 0 and "already finished: r" in harness.err
-    assert harness.out == said, "and what it came to"
+    assert harness.out == output, "and what it came to"
     assert harness("export", "r", "--out", "x") == 2
     assert "imported without its images" in harness.err and "--no-images" in harness.err
     assert score(harness, case("02", "plain")) == 0
-    said = harness.out
+    output = harness.out
     assert harness("resume", "out") == 0 and "already finished: out" in harness.err
-    assert harness.out == said
+    assert harness.out == output
     assert harness("export", "out", "--out", "x") == 2
     assert "scores of images that lie elsewhere" in harness.err
     assert str(case("02", "plain")) in harness.err and "--keep-images" not in harness.err
@@ -257,8 +257,8 @@ def test_a_run_its_export_and_an_import_are_measured_alike(
     assert harness("run", *command, *options, "--out", "base") == 0
     assert harness("export", "base", "--out", "images") == 0
     assert score(harness, Path("images"), "scores") == 0
-    said = "of GenEval's 553 prompts and" if options else "6 of GenEval's 553 prompts, without 00"
-    assert said in harness.out
+    output = "of GenEval's 553 prompts and" if options else "6 of GenEval's 553 prompts, without 00"
+    assert output in harness.out
     source = elsewhere(Path("images"), results("scores"), Path("source"))
     imported = ("import", source, "--format", "reflect-dit", "--out", "imported")
     assert harness(*imported) == 0, harness.err

@@ -331,9 +331,9 @@ def test_a_signal_stops_and_resume_finishes(tmp_path: Path, undisturbed: Path, n
         command = ["resume", "r", "--plugins"]
     else:
         assert process.returncode == 130
-        found = re.search(r"carry on with: python -m harness (resume \S+ --plugins)", err)
-        assert found, err
-        command = found[1].split()
+        result = re.search(r"carry on with: python -m harness (resume \S+ --plugins)", err)
+        assert result, err
+        command = result[1].split()
     again = start(command, tmp_path)
     out, err = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, err

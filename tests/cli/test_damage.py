@@ -117,15 +117,15 @@ def refused(harness: Terminal, run: Path, says: str, commands: list[list[str]]) 
 def mended(harness: Terminal, run: Path, whole: Path, names: list[str]) -> None:
     """After a repair, the rest is an unfinished run, said to be one, that comes to its end."""
     assert harness("repair", run) == 0, harness.err
-    said = harness.out
-    assert all(name in said for name in names), said
-    found = re.search(r"left +(\d+) candidates; (\d+) of 10 searches have ended", said)
-    assert found, said
-    ended = int(found[2])
+    output = harness.out
+    assert all(name in output for name in names), output
+    result = re.search(r"left +(\d+) candidates; (\d+) of 10 searches have ended", output)
+    assert result, output
+    ended = int(result[2])
     assert ended < SEARCHES
     assert harness("show", run) == 0 and f"{ended} of {SEARCHES}" in harness.out
     assert "resume    python -m harness resume" in harness.out
-    assert f"complete   python -m harness resume {run}" in said
+    assert f"complete   python -m harness resume {run}" in output
     assert harness("resume", run) == 0, harness.err
     assert contents(run) == contents(whole)
     assert harness("repair", run) == 0 and "nothing is damaged" in harness.out
@@ -141,11 +141,11 @@ def test_every_command_names_a_damaged_shard_and_can_use_the_rest(
     assert any(line.startswith("files") for line in audit(harness, stopped)), harness.out
     assert shard.name in harness.out
     assert harness("repair", stopped) == 0
-    found = re.search(r"(\d+) of 10 searches have ended, (\d+) that had", harness.out)
-    assert found and int(found[2]) > 0
+    result = re.search(r"(\d+) of 10 searches have ended, (\d+) that had", harness.out)
+    assert result and int(result[2]) > 0
     for command in READERS[2:5]:
         assert harness(*(word.format(stopped) for word in command)) in (0, 1), harness.err
-        assert f"{found[1]} of {SEARCHES}" in harness.out + harness.err, harness.out
+        assert f"{result[1]} of {SEARCHES}" in harness.out + harness.err, harness.out
     assert [line.split()[0] for line in audit(harness, stopped)] == ["images", "completeness"]
     assert harness("resume", stopped) == 0
     assert contents(stopped) == contents(whole) and not audit(harness, stopped), harness.out
@@ -210,8 +210,8 @@ def test_searches_that_lost_a_draw_and_let_their_images_go_are_made_again(
     shard = files(Path("r"))[2]
     flip(shard)
     mended(harness, Path("r"), Path("whole"), [shard.name])
-    kept = [sorted(p.name for p in Path(run, "images").glob("*/*")) for run in ("r", "whole")]
-    assert kept[0] == kept[1]
+    saved = [sorted(p.name for p in Path(run, "images").glob("*/*")) for run in ("r", "whole")]
+    assert saved[0] == saved[1]
 
 
 def test_a_large_run_loses_no_more_than_a_merged_shard(
@@ -223,8 +223,8 @@ def test_a_large_run_loses_no_more_than_a_merged_shard(
     assert contents(Path("r")) == contents(whole)
     flip(second)
     assert harness("repair", "r") == 0
-    found = re.search(r"left +(\d+) candidates", harness.out)
-    assert found and 0 < int(found[1]) < SEARCHES * BUDGET
+    result = re.search(r"left +(\d+) candidates", harness.out)
+    assert result and 0 < int(result[1]) < SEARCHES * BUDGET
     assert first.exists() and harness("resume", "r") == 0
     assert contents(Path("r")) == contents(whole)
 
@@ -317,8 +317,8 @@ def test_a_disk_that_stops_taking_files(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", refuse)
         assert harness(*run_options(suite), "--out", "r") == 1
-        found = re.search(r"^error: cannot write r/\S+: (.*)$", harness.err, re.M)
-        assert found and found[1] == os.strerror(reason), harness.err
+        result = re.search(r"^error: cannot write r/\S+: (.*)$", harness.err, re.M)
+        assert result and result[1] == os.strerror(reason), harness.err
         assert hint in harness.err
     assert not list(Path("r").rglob(".tmp-*"))
     if after:

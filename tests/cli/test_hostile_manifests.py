@@ -107,8 +107,8 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fields(honest: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((honest / "manifest.json").read_text())
-    return found
+    result: dict[str, Any] = json.loads((honest / "manifest.json").read_text())
+    return result
 
 
 @pytest.mark.slow

@@ -53,14 +53,14 @@ def test_what_becomes_of_the_source_changes_nothing(
         ["ls", "runs", "--root", "."],
     ]
     assert harness("export", "r", "--out", "before") == 0
-    said = []
+    output = []
     for command in commands:
         assert harness(*command) == 0, harness.out + harness.err
-        said.append(harness.out)
+        output.append(harness.out)
     CHANGES[change](Path("p.jsonl"))
     assert harness("export", "r", "--out", "after") == 0
     assert files("before") == files("after")
-    for command, before in zip(commands, said, strict=True):
+    for command, before in zip(commands, output, strict=True):
         assert harness(*command) == 0, harness.out + harness.err
         if command[0] != "audit":  # which says that the source has changed
             assert harness.out == before
@@ -90,10 +90,10 @@ def test_an_edited_source_is_another_run(harness: Terminal, finished: list[str |
 def test_damage_is_named_by_every_command_and_mended(
     harness: Terminal, finished: list[str | Path]
 ) -> None:
-    kept = Path("r/prompts.jsonl")
-    whole = kept.read_bytes()
+    saved = Path("r/prompts.jsonl")
+    whole = saved.read_bytes()
     for damage in (whole.replace(b"cat", b"cow"), b""):
-        kept.write_bytes(damage)
+        saved.write_bytes(damage)
         for command in (["show", "r"], ["export", "r", "--out", "x"], ["resume", "r"], finished):
             assert harness(*command) == 1, command
             assert "prompts.jsonl is damaged" in harness.err and "repair" in harness.err
@@ -101,7 +101,7 @@ def test_damage_is_named_by_every_command_and_mended(
         assert "prompts.jsonl is damaged" in harness.out
         assert harness("repair", "r") == 0
         assert "2 prompts were written again" in harness.out
-        assert kept.read_bytes() == whole and Path("r/damaged/prompts.jsonl").exists()
+        assert saved.read_bytes() == whole and Path("r/damaged/prompts.jsonl").exists()
         assert harness("show", "r") == 0 and "resume" not in harness.out
         Path("r/damaged/prompts.jsonl").unlink()
     assert harness("repair", "r") == 0 and "nothing is damaged" in harness.out
@@ -155,10 +155,10 @@ def test_scores_of_an_export_are_the_same_after_an_edit(harness: Terminal) -> No
     assert harness("run", "--model", "miniature-even", "--benchmark", "prompt-file", "-B",
                    "path=list.jsonl", "--strategy", "single", "--judge", "none", "--budget", "1",
                    "--threads", "1", "--out", "run") == 0, harness.err  # fmt: skip
-    said = []
+    output = []
     for name in ("before", "after"):
         shutil.copy(SHARED / CASE / f"{name}.jsonl", "list.jsonl")
         assert harness("export", "run", "--out", f"images_{name}") == 0
         assert harness("score", f"images_{name}", "--threads", "1", "--out", name) == 0
-        said.append([line for line in harness.out.splitlines() if line.startswith("micro")])
-    assert said[0] == said[1] and "0.833" in said[0][0]
+        output.append([line for line in harness.out.splitlines() if line.startswith("micro")])
+    assert output[0] == output[1] and "0.833" in output[0][0]

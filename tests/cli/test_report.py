@@ -61,15 +61,15 @@ def test_a_comparison_is_one_table_and_a_line_a_pair(harness: Terminal) -> None:
 def test_a_comparison_at_a_smaller_budget(harness: Terminal) -> None:
     from harness.analysis import analyse
 
-    found = analyse(["a", "b"])
-    full = found.runs[1].manifest.config["budget"]
-    assert found.comparison_at(full)["score_second"].equals(found.comparison["score_second"])
+    result = analyse(["a", "b"])
+    full = result.runs[1].manifest.config["budget"]
+    assert result.comparison_at(full)["score_second"].equals(result.comparison["score_second"])
     assert harness("compare", "a", "b", "--budget", 1) == 0
     assert (
         "at budget 1, read from these logs" in harness.out and "at the cost of" not in harness.out
     )
-    once = found.comparison_at(1).iloc[0]
-    curve = found.scaling.query("own and budget == 1 and kind == 'micro'")["score"]
+    once = result.comparison_at(1).iloc[0]
+    curve = result.scaling.query("own and budget == 1 and kind == 'micro'")["score"]
     assert [once["score_first"], once["score_second"]] == pytest.approx(list(curve))
     assert f"{once['score_first']:.3f}" in harness.out
     assert harness("compare", "a", "b", "--budget", full + 1) == 2
@@ -93,14 +93,14 @@ def test_seeds_are_pooled_and_notebooks_have_the_same_numbers(harness: Terminal)
         arguments = ["--model", suite, *STUB, "--strategy", strategy, "--seed", "1"]
         assert harness("run", *arguments, "--out", name) == 0, harness.err
     assert harness("compare", "a", "b", "a1", "b1", "--verbose") == 0
-    found = analyse(["a", "b", "a1", "b1"])
+    result = analyse(["a", "b", "a1", "b1"])
     assert "2 images per prompt (1 for each of the seeds 0, 1)" in harness.out
-    micro = found.comparison[found.comparison["kind"] == "micro"].iloc[0]
+    micro = result.comparison[result.comparison["kind"] == "micro"].iloc[0]
     assert f"{micro['score_first']:.3f}" in harness.out and f"{micro['p']:.3f}" in harness.out
     assert harness("report", "a", "b", "a1", "b1", "--out", "page") == 0
     for name in ("results", "curves", "gap", "comparison", "seeds"):
-        frame = {"curves": found.scaling, "gap": found.gaps}.get(name)
-        frame = getattr(found, name) if frame is None else frame
+        frame = {"curves": result.scaling, "gap": result.gaps}.get(name)
+        frame = getattr(result, name) if frame is None else frame
         written = pd.read_csv(Path("page/tables") / f"{name}.csv", keep_default_na=True)
         number = frame.select_dtypes("number")
         pd.testing.assert_frame_equal(
@@ -147,8 +147,8 @@ def test_cards_are_of_prompts_not_of_ids(harness: Terminal) -> None:
     suite = str(next(Path().glob("*.toml")))
     other = ["--benchmark", "tests.analysis.test_prompt_sets:Renamed", "-B", "count=2"]
     assert harness("run", "--model", suite, *other, "--out", "other") == 0
-    found = analyse(["a", "other"], force=True)
-    chosen = choose(found.curves, ["all"])
-    shown = cards(found.runs, found.names, chosen)
+    result = analyse(["a", "other"], force=True)
+    chosen = choose(result.curves, ["all"])
+    shown = cards(result.runs, result.names, chosen)
     assert [len(card.chains) for card in shown] == [1] * 20
     assert sorted(card.prompt_id for card in shown) == sorted([f"{i:05d}" for i in range(10)] * 2)

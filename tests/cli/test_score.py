@@ -86,11 +86,11 @@ def test_an_unfinished_scoring_says_how_to_go_on(
     scored = int(re.search(r"unfinished (\d+) of", harness.out)[1])  # type: ignore[index]
     assert 0 < scored < total and f"of {total} images" in harness.out
     assert "results.jsonl" not in harness.out, "it is written at the end"
-    [said] = re.findall(r"go on with (.*)", harness.out)
-    assert harness("resume", "an out") == 2 and f"hint: {said}" in harness.err
+    [output] = re.findall(r"go on with (.*)", harness.out)
+    assert harness("resume", "an out") == 2 and f"hint: {output}" in harness.err
     # What was said is done, word by word.
-    assert shlex.split(said)[:3] == ["python", "-m", "harness"]
-    assert harness(*shlex.split(said)[3:]) == 0
+    assert shlex.split(output)[:3] == ["python", "-m", "harness"]
+    assert harness(*shlex.split(output)[3:]) == 0
     whole = harness.out
     assert harness("show", "an out") == 0
     assert "unfinished" not in harness.out and "go on" not in harness.out

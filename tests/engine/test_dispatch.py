@@ -39,11 +39,11 @@ class Desk:
 
     def turn(self) -> list[tuple[Role, int]]:
         """Submit what is to be submitted; says which role got how many rows, in order."""
-        said = []
+        output = []
         for batch in self.dispatcher.batches(self.free):
             self.held[batch[0].role].append(batch)
-            said.append((batch[0].role, len(batch)))
-        return said
+            output.append((batch[0].role, len(batch)))
+        return output
 
     def end(self, role: Role) -> int:
         rows = len(self.held[role].pop(0))
@@ -139,10 +139,10 @@ def test_full_batches_are_counted_right(size, rows, taken) -> None:  # type: ign
     for _ in range(taken):
         scheduler.next(G)
     counted = scheduler.full(G)
-    found = 0
+    result = 0
     while scheduler.next(G, full_only=True):
-        found += 1
-    assert counted == found
+        result += 1
+    assert counted == result
 
 
 class Floor:

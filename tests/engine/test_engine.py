@@ -390,13 +390,13 @@ def test_what_another_driver_did_until_the_lock_was_free_is_seen(
 
     monkeypatch.setattr(launch, "exclusive", late)
     progress = run(ready, tmp_path / "run")
-    found = Manifest.read(tmp_path / "run" / "manifest.json")
-    assert found.state == "finished" and seen[0].sessions == found.sessions[:2]
+    result = Manifest.read(tmp_path / "run" / "manifest.json")
+    assert result.state == "finished" and seen[0].sessions == result.sessions[:2]
     assert len(seen[0].sessions) == 2
     if stopped:
-        assert progress is not None and len(found.sessions) == 3
+        assert progress is not None and len(result.sessions) == 3
     else:
-        assert progress is None and found == seen[0]
+        assert progress is None and result == seen[0]
 
 
 def test_a_folder_taken_by_another_config_until_the_lock_was_free_is_refused(

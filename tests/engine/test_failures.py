@@ -58,9 +58,13 @@ def test_images_are_told_apart(image: np.ndarray, failure: Failure | None) -> No
 
 
 def test_a_bad_answer_travels_whole() -> None:
-    told = BadAnswer(Failure.NAN_IMAGE, "NaN in 2 rows", "try another dtype")
-    copy = pickle.loads(pickle.dumps(told))
-    assert (copy.failure, copy.message, copy.hint) == (told.failure, told.message, told.hint)
+    message = BadAnswer(Failure.NAN_IMAGE, "NaN in 2 rows", "try another dtype")
+    copy = pickle.loads(pickle.dumps(message))
+    assert (copy.failure, copy.message, copy.hint) == (
+        message.failure,
+        message.message,
+        message.hint,
+    )
     assert Failed.of(copy) == Failed(Failure.NAN_IMAGE, "NaN in 2 rows")
 
 
@@ -82,7 +86,7 @@ def test_a_verdict_is_yes_or_no(accepted: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "found",
+    "result",
     [
         replace(SEEN, score=NAN),
         replace(SEEN, score=1.01),
@@ -91,10 +95,10 @@ def test_a_verdict_is_yes_or_no(accepted: bool) -> None:
         replace(SEEN, box=(0.0, 0.0, 1.0)),
     ],
 )
-def test_a_detection_can_be_one(found: Detection) -> None:
+def test_a_detection_can_be_one(result: Detection) -> None:
     check_score(Score.of(True, "", (SEEN, replace(SEEN, score=1.0))))
     with pytest.raises(BadAnswer, match="'cat'") as caught:
-        check_score(Score.of(True, "", (SEEN, found)))
+        check_score(Score.of(True, "", (SEEN, result)))
     assert caught.value.failure is Failure.BAD_NUMBER
 
 

@@ -21,15 +21,15 @@ SMALL = DriverRun("", "", prompts=60, budget=4, latency=0.002)
 @pytest.mark.slow
 def test_a_killed_driver_loses_nothing(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    found = kill_again_and_again(
+    result = kill_again_and_again(
         tmp_path, kills=2, run=SMALL, seed=1, observe=lambda *count: seen.append(count)
     )
-    assert found.rows_equal and found.images_equal
-    assert 1 <= found.kills <= 2 and found.candidates == 240
-    assert 0 <= found.repeated < 2 * 240 and seen[-1] == (4, 4)
-    assert 0 < found.starting_seconds < found.seconds
-    kept = {path.stem for path in RunFolder(tmp_path / "disturbed").images.glob("*/*")}
-    assert len(kept) == 60, "of every search, what it selected"
+    assert result.rows_equal and result.images_equal
+    assert 1 <= result.kills <= 2 and result.candidates == 240
+    assert 0 <= result.repeated < 2 * 240 and seen[-1] == (4, 4)
+    assert 0 < result.starting_seconds < result.seconds
+    saved = {path.stem for path in RunFolder(tmp_path / "disturbed").images.glob("*/*")}
+    assert len(saved) == 60, "of every search, what it selected"
 
 
 def test_a_driver_that_fails_by_itself_is_no_kill(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ class SmallShards(DriverRun):
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     run = SmallShards("", "", prompts=300, budget=4, latency=0.01)
-    found = kill_again_and_again(tmp_path, kills=20, run=run, seed=3)
-    assert found.kills == 20 and found.candidates == 1200
-    assert found.rows_equal and found.images_equal
+    result = kill_again_and_again(tmp_path, kills=20, run=run, seed=3)
+    assert result.kills == 20 and result.candidates == 1200
+    assert result.rows_equal and result.images_equal
     # Drivers were killed with work in hand, and went on from the log and not from nothing.
-    assert 0 < found.repeated < 1200
+    assert 0 < result.repeated < 1200

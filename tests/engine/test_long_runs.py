@@ -63,12 +63,12 @@ def traced_load(folder: Path, **options: Any) -> Load:
 
 @pytest.mark.slow
 def test_a_long_run_stops_and_resumes_with_every_row(tmp_path: Path) -> None:
-    found = traced_load(tmp_path / "run", candidates=3000)
-    assert found.candidates == 3000
-    assert found.shards[0] > 2 and found.shards[1] == 2
-    assert found.resume_seconds > 0
-    assert found.early_bytes <= found.late_bytes <= found.peak_bytes
-    assert found.late_bytes - found.early_bytes < FLAT
+    result = traced_load(tmp_path / "run", candidates=3000)
+    assert result.candidates == 3000
+    assert result.shards[0] > 2 and result.shards[1] == 2
+    assert result.resume_seconds > 0
+    assert result.early_bytes <= result.late_bytes <= result.peak_bytes
+    assert result.late_bytes - result.early_bytes < FLAT
 
 
 @pytest.mark.slow
@@ -76,27 +76,27 @@ def test_a_long_run_stops_and_resumes_with_every_row(tmp_path: Path) -> None:
 def test_rows_or_images_that_were_kept_would_show(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept: list[object] = []
+    saved: list[object] = []
     if what == "rows":
         append = LogWriter.append
         monkeypatch.setattr(
-            LogWriter, "append", lambda log, *row: (kept.append(row), append(log, *row))[1]
+            LogWriter, "append", lambda log, *row: (saved.append(row), append(log, *row))[1]
         )
     else:
         monkeypatch.setattr(
             "tests.fakes.fake_png",
-            lambda name: kept.append(made := fake_png(name)) or made,
+            lambda name: saved.append(made := fake_png(name)) or made,
         )
-    found = traced_load(tmp_path / "run", candidates=3000)
-    assert found.late_bytes - found.early_bytes > FLAT + MEGA
+    result = traced_load(tmp_path / "run", candidates=3000)
+    assert result.late_bytes - result.early_bytes > FLAT + MEGA
 
 
 @pytest.mark.slow
 def test_a_slow_scorer_does_not_fill_the_memory(tmp_path: Path) -> None:
     # Were nobody held back, most of 20 MB of images would wait for it at once.
-    found = traced_load(tmp_path / "run", candidates=1000, workers=1, scorer_latency=0.04)
-    assert found.candidates == 1000
-    assert found.late_bytes - found.start_bytes < FLAT + 3 * MEGA
+    result = traced_load(tmp_path / "run", candidates=1000, workers=1, scorer_latency=0.04)
+    assert result.candidates == 1000
+    assert result.late_bytes - result.start_bytes < FLAT + 3 * MEGA
 
 
 @pytest.mark.slow

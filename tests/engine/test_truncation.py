@@ -52,10 +52,10 @@ def test_each_row_says_which_of_its_texts_were_cut(tmp_path: Path) -> None:
 def test_a_report_says_it_in_its_captions_and_for_each_run(tmp_path: Path) -> None:
     run(stub_plan(suite_of(tmp_path, f"{__name__}:Telling"), budget=1), tmp_path / "run")
     with import_paths(allowed=True):
-        found = analyse([tmp_path / "run"])
+        result = analyse([tmp_path / "run"])
     sentence = "the text encoder cuts the text of 1 of 9 prompts, by id: 00003"
-    assert f"{found.names[0]}: {sentence}" in found.captions
-    facts = dict(run_facts("x", found.runs[0], found.spending[0], ())["facts"])
+    assert f"{result.names[0]}: {sentence}" in result.captions
+    facts = dict(run_facts("x", result.runs[0], result.spending[0], ())["facts"])
     assert facts["truncated"] == f"{sentence}; 1 not recorded"
 
 

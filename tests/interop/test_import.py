@@ -26,8 +26,8 @@ from tests.foreign import BUDGET, imported, published, script_output
 @pytest.mark.parametrize("seed", [0, 1])
 def test_scores_follow_the_published_analysis(tmp_path: Path, suffix: str, seed: int) -> None:
     source = script_output(tmp_path / "source", suffix=suffix, seed=seed)
-    found = imported(source, tmp_path / "run")
-    assert (found.searches, found.budget, found.problems, found.surplus) == (20, BUDGET, (), 0)
+    result = imported(source, tmp_path / "run")
+    assert (result.searches, result.budget, result.problems, result.surplus) == (20, BUDGET, (), 0)
     expected = published(source)
     row = row_of_budgets(RunFolder(tmp_path / "run"))
     assert row == pytest.approx({n: expected[n - 1] for n in (4, 8, 12)})
@@ -73,11 +73,11 @@ def test_what_is_missing_or_broken_is_named_and_the_rest_imported(tmp_path: Path
                   str(p.relative_to(source)))  # fmt: skip
     expected = published(source)
     broken.write_text("{")
-    found = imported(source, tmp_path / "run")
-    assert len(found.problems) == 3
-    assert "00000: no feedback on 7 of 12 images (from 00005 on)" in found.problems
-    assert any("00001.png: neither PNG" in line for line in found.problems)
-    assert any(line.startswith(str(broken.relative_to(source))) for line in found.problems)
+    result = imported(source, tmp_path / "run")
+    assert len(result.problems) == 3
+    assert "00000: no feedback on 7 of 12 images (from 00005 on)" in result.problems
+    assert any("00001.png: neither PNG" in line for line in result.problems)
+    assert any(line.startswith(str(broken.relative_to(source))) for line in result.problems)
     frame = harness.load(tmp_path / "run")
     chosen = frame[(frame["prompt_id"] == "00000") & frame["selected"]]
     assert chosen["draw_index"].tolist() == [4]
@@ -95,8 +95,8 @@ def test_what_is_missing_or_broken_is_named_and_the_rest_imported(tmp_path: Path
 def test_nonsense_is_a_failed_draw(tmp_path: Path, content: str) -> None:
     source = script_output(tmp_path / "source", prompts=1)
     (source / "00000" / "samples" / "00002.png.feedback.json").write_text(content)
-    found = imported(source, tmp_path / "run", keep_images=False)
-    (problem,) = found.problems
+    result = imported(source, tmp_path / "run", keep_images=False)
+    (problem,) = result.problems
     assert problem.startswith("00000/samples/00002.png.feedback.json: ")
     frame = harness.load(tmp_path / "run")
     assert frame["error"].notna().tolist() == [i == 2 for i in range(BUDGET)]
@@ -105,8 +105,8 @@ def test_nonsense_is_a_failed_draw(tmp_path: Path, content: str) -> None:
 
 def test_images_left_over_from_an_earlier_run(tmp_path: Path) -> None:
     source = script_output(tmp_path / "source", prompts=2)
-    said = {"prompt": "x", "correct": True, "correct_verifier": True, "text_feedback": ""}
-    (source / "00000" / "samples" / "00003.png.feedback.json").write_text(json.dumps(said))
+    output = {"prompt": "x", "correct": True, "correct_verifier": True, "text_feedback": ""}
+    (source / "00000" / "samples" / "00003.png.feedback.json").write_text(json.dumps(output))
     assert imported(source, tmp_path / "run").surplus == BUDGET - 4
     assert (harness.load(tmp_path / "run")["prompt_id"] == "00000").sum() == 4
 
@@ -150,8 +150,8 @@ def test_a_benchmark_that_was_its_own_judge_is_an_oracle(tmp_path: Path) -> None
     for path in source.glob("**/*.feedback.json"):
         content = json.loads(path.read_text())
         entry = content[-1] if isinstance(content, list) else content
-        kept = {name: value for name, value in entry.items() if not name.endswith("_verifier")}
-        path.write_text(json.dumps(kept))
+        saved = {name: value for name, value in entry.items() if not name.endswith("_verifier")}
+        path.write_text(json.dumps(saved))
     imported(source, tmp_path / "oracle")
     assert summarise(tmp_path / "oracle").manifest.config["oracle"]
 
@@ -175,10 +175,10 @@ def test_one_bad_row_of_metadata_is_named_and_the_rest_has_scores(tmp_path: Path
     }
     for name, text in bad.items():
         (source / name / "metadata.jsonl").write_text(text)
-    found = imported(source, tmp_path / "run")
-    assert (found.searches, found.refused) == (6, 4)
+    result = imported(source, tmp_path / "run")
+    assert (result.searches, result.refused) == (6, 4)
     for name, piece in zip(bad, ("empty", "'tag'", '"count" is NaN', "'include'"), strict=True):
-        [problem] = [p for p in found.problems if f"/{name}/metadata.jsonl, line 1: " in p]
+        [problem] = [p for p in result.problems if f"/{name}/metadata.jsonl, line 1: " in p]
         assert piece in problem
     whole, frame = (harness.load(tmp_path / name) for name in ("whole", "run"))
     for column in ("prompt_id", "draw_index", "accepted", "judge_sentence", "image", "selected"):
@@ -208,8 +208,8 @@ def test_empty_cells_of_a_csv_are_absent(tmp_path: Path) -> None:
         (folder / "metadata.jsonl").write_text('{"prompt": "a castle", "style": NaN, "tag": NaN}')
         for path in folder.glob("samples/*.json"):
             rewrite(path, correct=1)
-    found = imported(source, tmp_path / "run")
-    assert (found.problems, found.refused) == ((), 0)
+    result = imported(source, tmp_path / "run")
+    assert (result.problems, result.refused) == ((), 0)
     assert summarise(tmp_path / "run").accepted is not None
 
 
@@ -219,8 +219,8 @@ def test_a_verdict_without_a_score_is_no_failed_draw(tmp_path: Path, correct: ob
     path = source / "00000" / "samples" / "00002.png.feedback.json"
     expected = harness.load(imported_at(source, tmp_path / "whole"))
     rewrite(path, correct=correct)
-    found = imported(source, tmp_path / "run")
-    [problem] = found.problems
+    result = imported(source, tmp_path / "run")
+    [problem] = result.problems
     assert problem.startswith("00000/samples/00002.png.feedback.json: 'correct' is ")
     frame = harness.load(tmp_path / "run")
     assert frame["accepted"].tolist() == expected["accepted"].tolist()
@@ -250,9 +250,9 @@ def test_files_of_one_number_and_of_impossible_ones(tmp_path: Path) -> None:
     samples = source / "00000" / "samples"
     for name in ("00000.jpg.feedback.json", "2147483647.png.feedback.json"):
         (samples / name).write_text('{"correct": true, "correct_verifier": true}')
-    found = imported(source, tmp_path / "run")
-    assert found.budget == BUDGET
-    assert [problem.partition(": ")[2].split(",")[0] for problem in found.problems] == [
+    result = imported(source, tmp_path / "run")
+    assert result.budget == BUDGET
+    assert [problem.partition(": ")[2].split(",")[0] for problem in result.problems] == [
         "passed over", "passed over"
     ]  # fmt: skip
     assert not harness.load(tmp_path / "run").loc[0, "accepted"]

@@ -39,8 +39,8 @@ def parts(tmp_path: Path) -> dict[str, Path]:
 def test_the_miniature_judges_its_images_rightly(detector: str, dtype: str) -> None:
     parts = {"detector": BUNDLED / detector, "colors": BUNDLED / "colors"}
     for batch_size in (1, 8):
-        found = self_test(Loading(parts, dtype=dtype, batch_size=batch_size))
-        assert found.images == QUESTIONS
+        result = self_test(Loading(parts, dtype=dtype, batch_size=batch_size))
+        assert result.images == QUESTIONS
 
 
 def test_the_bundled_answers_are_sure(parts: dict[str, Path]) -> None:
@@ -48,8 +48,8 @@ def test_the_bundled_answers_are_sure(parts: dict[str, Path]) -> None:
     scorer = load_scorer(Loading(parts))
     place = parts["detector"] / FOLDER
     for file in place.glob("*.png"):
-        [found] = scorer.detector.detect([np.asarray(Pillow.open(file))])
-        assert all(score > 0.94 or score < 0.2 for score in found.scores), file.name
+        [result] = scorer.detector.detect([np.asarray(Pillow.open(file))])
+        assert all(score > 0.94 or score < 0.2 for score in result.scores), file.name
 
 
 def test_images_are_small_and_name_no_weights(parts: dict[str, Path]) -> None:
@@ -72,7 +72,7 @@ def spoil(folder: Path, key: str, change: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "key", "change", "said"),
+    ("part", "key", "change", "output"),
     [
         ("detector", "stem.0.0.weight", torch.zeros_like, "detector"),
         ("detector", "down.0.0.weight", lambda t: t.flip(2), "detector"),
@@ -83,10 +83,10 @@ def spoil(folder: Path, key: str, change: Any) -> None:
     ],
 )
 def test_a_broken_network_is_refused(
-    parts: dict[str, Path], part: str, key: str, change: Any, said: str
+    parts: dict[str, Path], part: str, key: str, change: Any, output: str
 ) -> None:
     spoil(parts[part], key, change)
-    with pytest.raises(HarnessError, match=said) as caught:
+    with pytest.raises(HarnessError, match=output) as caught:
         load_scorer(Loading(parts, batch_size=4))
     if "not finite" not in caught.value.message:
         assert "judged wrongly" in caught.value.message

@@ -142,8 +142,8 @@ def test_images_of_others_are_not_copied_and_imported_ones_are(
     assert not list((tmp_path / "out").rglob("*.png"))
     imported(script_output(tmp_path / "source", prompts=2), tmp_path / "run")
     rows = store.read(RunFolder(tmp_path / "run").log, "candidates", ["image"]).to_pylist()
-    kept = {path.stem for path in (tmp_path / "run").rglob("*.png")}
-    assert kept == {row["image"] for row in rows}
+    saved = {path.stem for path in (tmp_path / "run").rglob("*.png")}
+    assert saved == {row["image"] for row in rows}
 
 
 def test_an_import_that_was_stopped_says_that_it_cannot_be_gone_on_with(

@@ -55,14 +55,14 @@ def one_by_one(images: Path, suite: Path) -> dict[str, Any]:
     """Every image alone, straight through the scorer, read by Pillow alone."""
     parts = {name: suite.parent / "tiny" / name for name in ("detector", "colors")}
     scorer = load_scorer(Loading(parts, batch_size=4))
-    found = {}
+    result = {}
     for path in sorted(images.glob("*/samples/*")):
         metadata = json.loads((path.parents[1] / "metadata.jsonl").read_text())
         prompt = Prompt("x", metadata["prompt"], metadata["tag"], metadata)
         pixels = np.asarray(Pillow.open(path).convert("RGB"))
         [(verdict, _)] = scorer.score([prompt], [pixels])
-        found[str(path)] = verdict
-    return found
+        result[str(path)] = verdict
+    return result
 
 
 def test_same_verdicts_as_one_image_at_a_time(
@@ -81,9 +81,9 @@ def test_same_verdicts_as_one_image_at_a_time(
         assert (line["tag"], line["prompt"]) == (metadata["tag"], metadata["prompt"])
         floor = 0.9 if line["tag"] == "counting" else 0.3
         details = json.loads(line["details"])
-        kept = sorted((k, *row) for k, rows in details.items() for row in rows)
+        saved = sorted((k, *row) for k, rows in details.items() for row in rows)
         sure = sorted((d.label, *d.box, d.score) for d in verdict.detections if d.score > floor)
-        assert kept == sure
+        assert saved == sure
     assert sum(line["details"] != "{}" for line in lines) > 3
 
 
@@ -113,19 +113,19 @@ def test_summary_is_the_official_one(tmp_path: Path, seed: int) -> None:
         for prompt in range(30)
         for _ in range(4 if seed == 0 else rng.integers(1, 6))
     ]
-    found = summarise_scores(log_of(tmp_path, rows))
+    result = summarise_scores(log_of(tmp_path, rows))
     frame = pd.DataFrame(rows, columns=["prompt", "tag", "correct"])
     by_tag = frame.groupby("tag")["correct"].mean()
-    assert {tag: value(of.estimate) for tag, of in found.tags.items()} == pytest.approx(
+    assert {tag: value(of.estimate) for tag, of in result.tags.items()} == pytest.approx(
         dict(by_tag)
     )
-    assert value(found.macro) == pytest.approx(by_tag.mean())
-    assert value(found.per_image.estimate) == pytest.approx(frame["correct"].mean())
+    assert value(result.macro) == pytest.approx(by_tag.mean())
+    assert value(result.per_image.estimate) == pytest.approx(frame["correct"].mean())
     by_prompt = frame.groupby("prompt")["correct"]
-    assert value(found.per_prompt) == pytest.approx(by_prompt.any().mean())
-    assert value(found.micro) == pytest.approx(by_prompt.mean().mean())
-    assert (found.per_image.images, found.per_image.prompts) == (len(frame), 30)
-    for estimate in (found.macro, found.micro, found.per_image.estimate, found.per_prompt):
+    assert value(result.per_prompt) == pytest.approx(by_prompt.any().mean())
+    assert value(result.micro) == pytest.approx(by_prompt.mean().mean())
+    assert (result.per_image.images, result.per_image.prompts) == (len(frame), 30)
+    for estimate in (result.macro, result.micro, result.per_image.estimate, result.per_prompt):
         assert estimate and 0 < estimate.low < estimate.value < estimate.high < 1
 
 
@@ -138,12 +138,12 @@ def test_the_interval_of_a_ratio_is_the_bootstrap_s(tmp_path: Path) -> None:
         for p in range(200)
         for _ in range(counts[p])
     ]
-    found = summarise_scores(log_of(tmp_path, rows)).per_image.estimate
-    assert found is not None
+    result = summarise_scores(log_of(tmp_path, rows)).per_image.estimate
+    assert result is not None
     right = pd.DataFrame(rows).groupby(0)[2].sum().to_numpy()
     picks = rng.integers(0, 200, (4000, 200))
     low, high = np.quantile(right[picks].sum(1) / counts[picks].sum(1), [0.025, 0.975])
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.01)
+    assert (result.low, result.high) == pytest.approx((low, high), abs=0.01)
 
 
 class Stops(InlineExecutor):
@@ -317,9 +317,9 @@ def test_odd_files_are_scored_as_the_plain_ones_they_mean_or_refused_by_name(
     (odd / names[6]).write_bytes((odd / names[6]).read_bytes()[:90])
 
     expected = scored(images, tiny_suite, tmp_path / "plain-out")
-    found = scored(odd, tiny_suite, tmp_path / "odd-out")
+    result = scored(odd, tiny_suite, tmp_path / "odd-out")
     refused = {str(odd / name) for name in names[5:7]}
-    for plainly, oddly in zip(expected, found, strict=True):
+    for plainly, oddly in zip(expected, result, strict=True):
         name = Path(oddly["filename"]).relative_to(odd)
         assert str(images / name) == plainly["filename"]
         if oddly["filename"] in refused:
@@ -329,7 +329,7 @@ def test_odd_files_are_scored_as_the_plain_ones_they_mean_or_refused_by_name(
     reasons = summarise_scores(RunFolder(tmp_path / "odd-out")).refused
     assert len(reasons) == 2
     assert any("transparent" in line for line in reasons)
-    assert sum(line["details"] != "{}" for line in found) > 3
+    assert sum(line["details"] != "{}" for line in result) > 3
 
 
 def test_an_image_that_makes_the_scorer_fail_takes_nobody_with_it(
@@ -518,7 +518,7 @@ def test_a_prompt_that_is_refused_stays_one_of_n(
             assert f"{bad}, line 1: 'include[0].count' is " in line["reason"]
         else:
             assert line == good[line["filename"]]
-    found = summarise_scores(RunFolder(tmp_path / "out"))
-    assert found.per_image.images - found.per_image.scored == len(found.refused) > 0
+    actual = summarise_scores(RunFolder(tmp_path / "out"))
+    assert actual.per_image.images - actual.per_image.scored == len(actual.refused) > 0
     audited = {r.check: r for r in audit(AuditedRun(RunFolder(tmp_path / "out")))}
     assert not [result for result in audited.values() if result.failed]

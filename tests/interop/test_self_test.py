@@ -53,8 +53,8 @@ def test_a_broken_kernel_is_refused(parts: dict[str, Path], part: str, fault: st
         return torch.full_like(output, 0.0 if fault == "zeros" else torch.nan)
 
     convolutions[0].register_forward_hook(spoil)
-    said = f"the {part} answers a fixed question|output is not finite"
-    with pytest.raises(HarnessError, match=said) as caught:
+    text = f"the {part} answers a fixed question|output is not finite"
+    with pytest.raises(HarnessError, match=text) as caught:
         compare(broken, reference, tolerance_of("float32"))
     assert "float32" in caught.value.hint
 

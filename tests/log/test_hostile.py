@@ -72,16 +72,16 @@ def test_a_run_may_lie_behind_a_link(tmp_path: Path) -> None:
 
 
 def test_prune_removes_only_images_that_it_wrote(tmp_path: Path) -> None:
-    kept = ImageStore(tmp_path)
+    saved = ImageStore(tmp_path)
     pixels = np.zeros((2, 2, 3), np.uint8)
     digest = "ab" + "0" * 30
-    kept.write(digest, encode(pixels))
+    saved.write(digest, encode(pixels))
     others = ["ab/notes.txt", "ab/" + "cd" + "0" * 30 + ".png", "notes/x.png", "ab/x.png"]
     for name in others:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
-    kept.prune()
-    assert not kept.path(digest).exists()
+    saved.prune()
+    assert not saved.path(digest).exists()
     assert all((tmp_path / name).read_text() == "mine" for name in others)
 
 
@@ -263,8 +263,8 @@ def test_a_shard_does_not_unpack_without_bounds(
     before = pa.total_allocated_bytes()
     with pytest.raises(HarnessError, match="unpacks to more"):
         store.read(tmp_path / "log", "candidates")
-    (found,) = shards.discover(tmp_path / "log", "candidates")
-    assert "unpacks to more" in shards.verify(found)
+    (result,) = shards.discover(tmp_path / "log", "candidates")
+    assert "unpacks to more" in shards.verify(result)
     assert pa.total_allocated_bytes() - before < 2**28
     monkeypatch.setattr(shards, "MOST_ROWS", 1000)
     with pytest.raises(HarnessError, match="claims 5000 rows"):
@@ -355,14 +355,14 @@ def test_a_shard_whose_rows_have_no_names_of_rows_or_times_is_refused_by_reader_
     shard(tmp_path / "log", parquet(pa.Table.from_pylist([row], CANDIDATES)))
     with pytest.raises(HarnessError, match=f"column '{column}' has"):
         store.read(tmp_path / "log", "candidates")
-    (found,) = shards.discover(tmp_path / "log", "candidates")
-    assert f"column '{column}' has" in shards.verify(found)
+    (result,) = shards.discover(tmp_path / "log", "candidates")
+    assert f"column '{column}' has" in shards.verify(result)
 
 
 def test_a_shard_of_other_columns_is_damage_for_repair_and_audit_too(tmp_path: Path) -> None:
     shard(tmp_path / "log", parquet(pa.table({"prompt_id": ["p"], "replicate": ["x"]})))
-    (found,) = shards.discover(tmp_path / "log", "candidates")
-    assert "has no column 'draw_index'" in shards.verify(found)
+    (result,) = shards.discover(tmp_path / "log", "candidates")
+    assert "has no column 'draw_index'" in shards.verify(result)
 
 
 def test_no_image_is_opened_without_its_formats_and_no_text_without_its_encoding() -> None:

@@ -99,11 +99,11 @@ def test_a_log_can_be_read_while_its_shards_are_merged(
     discover, merged = shards.discover, []
 
     def listed(folder: Path, table: str) -> list[shards.Shard]:
-        found = discover(folder, table)
+        result = discover(folder, table)
         if not merged:
             merged.append(True)
             writer.compact()
-        return found
+        return result
 
     monkeypatch.setattr(shards, "discover", listed)
     assert len(ids(tmp_path)) == 25
@@ -170,8 +170,8 @@ def test_shards_that_partly_overlap_are_named_and_double_nothing(
     assert "two drivers" in caught.value.hint and "harness repair" in caught.value.hint
     with pytest.raises(HarnessError, match=says):
         store.LogWriter(tmp_path)
-    found = shards.survey(tmp_path, "candidates")
-    assert [s.path for s in found.rivals] == [shard] and not found.gaps
+    result = shards.survey(tmp_path, "candidates")
+    assert [s.path for s in result.rivals] == [shard] and not result.gaps
 
 
 def test_a_file_that_is_no_shard_is_named(tmp_path: Path) -> None:

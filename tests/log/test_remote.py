@@ -156,8 +156,8 @@ def test_a_run_in_a_store_is_the_run_of_a_folder(
     tables = tuple(content(read(run.log, table)) for table in ("candidates", "searches"))
     assert tables == contents(Path("whole"))
     assert json.loads((run.path / ".lock").read_bytes())["owner"] is None
-    kept = {path.name for path in run.images.glob("*/*")}
-    assert kept == {path.name for path in Path("whole/images").glob("*/*")} and len(kept) == 10
+    saved = {path.name for path in run.images.glob("*/*")}
+    assert saved == {path.name for path in Path("whole/images").glob("*/*")} and len(saved) == 10
     for command in (["show"], ["report", "--out", "page"], ["compare", "whole"], ["resume"]):
         assert harness(*command, "s3://bucket/r") == 0, (command, harness.err)
     assert "data:image/webp" in Path("page/index.html").read_text(encoding="utf-8")

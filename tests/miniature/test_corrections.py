@@ -19,9 +19,9 @@ def right(request: Request, scene: Scene) -> bool:
     boxes = render(scene).boxes
     names = [item.name for item in scene.objects]
     scores = np.linspace(1, 0.95, len(names)).astype(np.float32)
-    kept = rules.keep(names, scores, boxes, tag=request.tag)
+    saved = rules.keep(names, scores, boxes, tag=request.tag)
     colours = [item.colour or "natural" for item in scene.objects]
-    return rules.judge(request.metadata, kept, boxes, colours.__getitem__).correct
+    return rules.judge(request.metadata, saved, boxes, colours.__getitem__).correct
 
 
 def sightings(scene: Scene) -> list[Sighting]:
@@ -47,10 +47,10 @@ def test_what_was_right_stays_in_its_place() -> None:
     request = Request("two_object", (Group("bench"), Group("cow")))
     wrong = draw_scene(rng, Request("single_object", (Group("cow"),)))
     mended = corrected(rng, request, sightings(wrong), EDGES)
-    kept = next(item for item in mended.objects if item.name == "cow")
+    saved = next(item for item in mended.objects if item.name == "cow")
     before = wrong.objects[0]
-    assert abs(kept.x - before.x) <= 1 and abs(kept.y - before.y) <= 1
-    assert kept.size == before.size
+    assert abs(saved.x - before.x) <= 1 and abs(saved.y - before.y) <= 1
+    assert saved.size == before.size
 
 
 @pytest.mark.usefixtures("font")

@@ -50,19 +50,21 @@ def test_objects_are_read_off_the_maps_best_first() -> None:
     maps = blank()
     show(maps, (4, 8, 28, 30), 1, sure=2.0)
     show(maps, (34, 40, 60, 62), 0)
-    (found,) = decode(maps, CONFIG)
-    assert found.labels == ("cat", "dog")
-    assert found.scores.dtype == np.float32
-    assert found.scores == pytest.approx([0.9996, 0.8806], abs=1e-3)
-    assert found.boxes.tolist() == [[34, 40, 60, 62], [4, 8, 28, 30]]
-    assert found.masks.shape == (2, 64, 64)
-    assert found.masks[0, 40:62, 34:60].all() and found.masks[0].sum() == 22 * 26
-    assert found.masks[1, 8:30, 4:28].all() and found.masks[1].sum() == 22 * 24
+    (result,) = decode(maps, CONFIG)
+    assert result.labels == ("cat", "dog")
+    assert result.scores.dtype == np.float32
+    assert result.scores == pytest.approx([0.9996, 0.8806], abs=1e-3)
+    assert result.boxes.tolist() == [[34, 40, 60, 62], [4, 8, 28, 30]]
+    assert result.masks.shape == (2, 64, 64)
+    assert result.masks[0, 40:62, 34:60].all() and result.masks[0].sum() == 22 * 26
+    assert result.masks[1, 8:30, 4:28].all() and result.masks[1].sum() == 22 * 24
 
 
 def test_an_image_that_shows_nothing_has_no_detections() -> None:
-    (found,) = decode(blank(), CONFIG)
-    assert found.labels == () and found.boxes.shape == (0, 4) and found.masks.shape == (0, 64, 64)
+    (result,) = decode(blank(), CONFIG)
+    assert (
+        result.labels == () and result.boxes.shape == (0, 4) and result.masks.shape == (0, 64, 64)
+    )
 
 
 def test_a_second_find_of_the_same_object_is_dropped() -> None:
@@ -81,18 +83,18 @@ def test_a_doubtful_object_is_reported_as_both_classes() -> None:
     maps = blank()
     show(maps, (8, 8, 32, 32), 2)
     maps.classes[0, :, 5, 5] = torch.tensor([8.0, -9.0, 8.5])
-    (found,) = decode(maps, CONFIG)
-    assert found.labels == ("bus", "cat")
-    assert found.scores.sum() == pytest.approx(1, abs=1e-3)
-    assert np.array_equal(found.boxes[0], found.boxes[1])
+    (result,) = decode(maps, CONFIG)
+    assert result.labels == ("bus", "cat")
+    assert result.scores.sum() == pytest.approx(1, abs=1e-3)
+    assert np.array_equal(result.boxes[0], result.boxes[1])
 
 
 def test_temperatures_sharpen() -> None:
     maps = blank()
     show(maps, (8, 8, 32, 32), 0, sure=1.5)
     sharp = Thresholds(centre_temperature=0.5)
-    (found,) = decode(maps, CenterNetConfig(CONFIG.classes, CONFIG.widths, 64, sharp))
-    assert found.scores[0] == pytest.approx(1 / (1 + np.exp(-3.0)), abs=1e-3)
+    (result,) = decode(maps, CenterNetConfig(CONFIG.classes, CONFIG.widths, 64, sharp))
+    assert result.scores[0] == pytest.approx(1 / (1 + np.exp(-3.0)), abs=1e-3)
 
 
 @pytest.fixture
@@ -122,23 +124,23 @@ def test_detections_do_not_depend_on_the_neighbours(folder: Path) -> None:
     detector = CenterNetDetector.load(Loading({"detector": folder}, batch_size=4, dtype="float32"))
     images = random_images(6)
     together = detector.detect(images)
-    assert any(len(found) for found in together)
-    for image, found in zip(images, together, strict=True):
+    assert any(len(result) for result in together)
+    for image, result in zip(images, together, strict=True):
         (alone,) = detector.detect([image])
-        assert alone.labels == found.labels
-        assert alone.scores.tobytes() == found.scores.tobytes()
-        assert alone.boxes.tobytes() == found.boxes.tobytes()
-        assert np.array_equal(alone.masks, found.masks)
+        assert alone.labels == result.labels
+        assert alone.scores.tobytes() == result.scores.tobytes()
+        assert alone.boxes.tobytes() == result.boxes.tobytes()
+        assert np.array_equal(alone.masks, result.masks)
 
 
 def test_another_size_is_resized_and_back(folder: Path) -> None:
     detector = CenterNetDetector.load(Loading({"detector": folder}, dtype="float32"))
     (small,) = random_images(1, 16)
     large = small.repeat(8, 0).repeat(8, 1)
-    (found,) = detector.detect([large])
-    assert len(found) and found.masks.shape[1:] == (128, 128)
-    assert found.boxes.max() <= 128
-    for mask, (x0, y0, x1, y1) in zip(found.masks, found.boxes, strict=True):
+    (result,) = detector.detect([large])
+    assert len(result) and result.masks.shape[1:] == (128, 128)
+    assert result.boxes.max() <= 128
+    for mask, (x0, y0, x1, y1) in zip(result.masks, result.boxes, strict=True):
         outside = mask.copy()
         outside[int(y0) - 2 : int(y1) + 2, max(0, int(x0) - 2) : int(x1) + 2] = False
         assert y0 < 2 or not outside.any()

@@ -32,9 +32,9 @@ def verdict(metadata: dict[str, Any], scene: Scene) -> bool:
     labels = [item.name for item in scene.objects]
     boxes = render(scene).boxes
     scores = np.full(len(labels), 0.99, np.float32)
-    kept = rules.keep(labels, scores, boxes, tag=metadata["tag"])
+    saved = rules.keep(labels, scores, boxes, tag=metadata["tag"])
     colours = [item.colour or "natural" for item in scene.objects]
-    return rules.judge(metadata, kept, boxes, colours.__getitem__).correct
+    return rules.judge(metadata, saved, boxes, colours.__getitem__).correct
 
 
 def test_published_rows_are_read_and_worded_as_they_are() -> None:

@@ -180,9 +180,9 @@ def test_samples_that_were_made_are_not_made_again(
     file = tmp_path / "samples"
     whole = feedback.sampled(trained, texts, 7, file)
     assert whole.shape == (4, 64, 64, 3)
-    kept = file.read_bytes()
+    saved = file.read_bytes()
     # Cut off within the fourth image: its batch is made again, and the first is not.
-    file.write_bytes(kept[: len(kept) * 7 // 8])
+    file.write_bytes(saved[: len(saved) * 7 // 8])
     made: list[int] = []
     own = feedback.sample
 
@@ -193,7 +193,7 @@ def test_samples_that_were_made_are_not_made_again(
 
     monkeypatch.setattr(feedback, "sample", counted)
     assert (feedback.sampled(trained, texts, 7, file) == whole).all()
-    assert len(made) == 2 and file.read_bytes() == kept
+    assert len(made) == 2 and file.read_bytes() == saved
     assert (feedback.sampled(trained, texts, 7, file) == whole).all() and len(made) == 2
 
 
@@ -217,8 +217,8 @@ def test_feedback_is_packed_as_generation_lays_it_out() -> None:
     pieces = [[torch.randn(image + n, channels) for n in row] for row in lengths]
     rows = [torch.cat(row) for row in pieces]
     spans = [pair_length(row, image, guided=True) for row in lengths]
-    kept = [row[: 0 if gone else None] for row, gone in zip(rows, dropped, strict=True)]
-    expected = lay_out(kept, spans, image, 22)
+    saved = [row[: 0 if gone else None] for row, gone in zip(rows, dropped, strict=True)]
+    expected = lay_out(saved, spans, image, 22)
 
     tokens, real = torch.randn(4, 22, channels), torch.zeros(4, 22, dtype=torch.bool)
     for row, parts in enumerate(pieces):
@@ -226,10 +226,10 @@ def test_feedback_is_packed_as_generation_lays_it_out() -> None:
         for part, start in zip(parts, [0, 11] if len(parts) == 2 else [11], strict=True):
             tokens[row, start : start + len(part)] = part
             real[row, start : start + len(part)] = True
-    found = reflect.packed(tokens, real, dropped, image)
-    assert torch.equal(found.tokens, expected.tokens)
-    assert torch.equal(found.span, expected.span)
-    assert torch.equal(found.mask, expected.mask)
+    result = reflect.packed(tokens, real, dropped, image)
+    assert torch.equal(result.tokens, expected.tokens)
+    assert torch.equal(result.span, expected.span)
+    assert torch.equal(result.mask, expected.mask)
 
 
 def test_the_autoencoder_gives_latents_of_unit_variance(trained: TrainConfig) -> None:

@@ -110,18 +110,18 @@ def test_models_of_one_s_own_have_no_label(full_size: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("asked", "output"),
     [
         ({"scorer": {"detector": "bundled:detector"}}, "miniature scorer: "),
         ({"judge": "detector=bundled:judge"}, "miniature judge: "),
         ({"checkpoint": "bundled:base"}, "miniature models: "),
     ],
 )
-def test_one_bundled_part_is_enough(full_size: str, asked: dict[str, Any], said: str) -> None:
+def test_one_bundled_part_is_enough(full_size: str, asked: dict[str, Any], output: str) -> None:
     config = fields(model=full_size, **asked)
-    assert config["miniature"] and label(config).startswith(said)
+    assert config["miniature"] and label(config).startswith(output)
     config["miniature"] = False
-    assert is_miniature(config) and label(config).startswith(said)
+    assert is_miniature(config) and label(config).startswith(output)
 
 
 def test_a_disguised_part_is_enough_while_it_is_here(full_size: str, tmp_path: Path) -> None:

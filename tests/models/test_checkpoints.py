@@ -221,5 +221,7 @@ def test_suites_and_checkpoints_are_read_without_model_libraries() -> None:
         "suites.sampler_settings(s.generator);"
         "print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -16,8 +16,8 @@ def test_fused_attention_is_counted_on_every_device() -> None:
     for device in ("cpu", "meta"):
         q = torch.zeros(rows, heads, queries, width, device=device)
         k = torch.zeros(rows, heads, keys, width, device=device)
-        found = count(lambda q=q, k=k: scaled_dot_product_attention(q, k, k))  # type: ignore[misc]
-        assert found == 2 * (2 * rows * heads * queries * keys * width)
+        result = count(lambda q=q, k=k: scaled_dot_product_attention(q, k, k))  # type: ignore[misc]
+        assert result == 2 * (2 * rows * heads * queries * keys * width)
 
 
 def test_gradients_are_off_and_come_back() -> None:

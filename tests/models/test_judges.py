@@ -228,8 +228,8 @@ def test_every_kind_of_failure_has_its_words() -> None:
 
 
 def test_several_failures_make_several_sentences() -> None:
-    found = sentences([PUBLISHED[0][0], PUBLISHED[-1][0], PUBLISHED[3][0]])
-    assert found == "There is no knife in image. The bench should be red, but it is blue."
+    result = sentences([PUBLISHED[0][0], PUBLISHED[-1][0], PUBLISHED[3][0]])
+    assert result == "There is no knife in image. The bench should be red, but it is blue."
     assert sentences([]) == ""
 
 
@@ -287,12 +287,12 @@ def look(
     labels = [label for label, *_ in scene]
     scores = np.array([score for _, score, *_ in scene], np.float32)
     boxes = np.array([(x, y, x + 8, y + 8) for *_, x, y in scene], np.float32).reshape(-1, 4)
-    kept = rules.keep(labels, scores, boxes, tag=metadata["tag"])
-    outcome = rules.judge(metadata, kept, boxes, lambda index: scene[index][2])
-    found: dict[str, list[float]] = {}
+    saved = rules.keep(labels, scores, boxes, tag=metadata["tag"])
+    outcome = rules.judge(metadata, saved, boxes, lambda index: scene[index][2])
+    result: dict[str, list[float]] = {}
     for label, score in zip(labels, scores, strict=True):
-        found.setdefault(label, []).append(float(score))
-    return outcome, rank(metadata, found, outcome.failures)
+        result.setdefault(label, []).append(float(score))
+    return outcome, rank(metadata, result, outcome.failures)
 
 
 def test_the_rank_rises_as_an_image_comes_nearer() -> None:

@@ -217,7 +217,7 @@ class TestObjectConfidence(MetricContract):
     def looks(self, metric: ObjectConfidence) -> list[Look]:
         """Prompts for what the detector sees in two of the images, and for what it does not."""
         images = [look.image for look in looks()]
-        seen = [found.labels[0] for found in metric.detector.detect(images[:2])]
+        seen = [result.labels[0] for result in metric.detector.detect(images[:2])]
         return [
             Look(Prompt(str(n), label, "single_object", {
                 "tag": "single_object", "prompt": label, "include": [{"class": label, "count": 1}]
@@ -447,12 +447,12 @@ def test_only_whole_checkpoints_of_two_towers_are_loaded(clip: Path, tmp_path: P
     (pickled / "pytest_model.bin").write_bytes(b"")
     with pytest.raises(HarnessError, match="only pickled weights"):
         load(ClipScore, pickled)
-    lacking = copy("lacking")
-    weights = load_file(lacking / "model.safetensors")
+    missing = copy("lacking")
+    weights = load_file(missing / "model.safetensors")
     del weights["text_projection.weight"]
-    save_file(weights, lacking / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, missing / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(HarnessError, match=r"missing text_projection\.weight"):
-        load(ClipScore, lacking)
+        load(ClipScore, missing)
     other = copy("other")
     (other / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(HarnessError, match="model_type 'bert', expected 'clip' or 'siglip'"):
@@ -481,11 +481,11 @@ def test_confidence_is_the_least_that_the_rules_rest_on() -> None:
     seen = Detections(labels, scores, np.zeros((3, 4), np.float32), np.zeros((3, 1, 1), np.bool_))
 
     def of(include: dict[str, int], **exclude: int) -> float:
-        wanted = {
+        expected = {
             "include": [{"class": name, "count": count} for name, count in include.items()],
             "exclude": [{"class": name, "count": count} for name, count in exclude.items()],
         }
-        return confidence(wanted, seen)
+        return confidence(expected, seen)
 
     assert of({"cat": 1}) == pytest.approx(0.9)
     assert of({"cat": 1, "dog": 1}) == pytest.approx(0.8)

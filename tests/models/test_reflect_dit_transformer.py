@@ -67,10 +67,10 @@ def test_it_agrees_with_the_official_transformer(
         pieces = []
         encodings = (values.pop(f"context_{part}_encoding") for part in ("clip", "text"))
         mask = values.pop("context_text_encoding_mask")
-        for image, text, kept in zip(*encodings, mask, strict=True):
-            pieces += [model.embed_image(image), model.embed_sentence(text[: int(kept.sum())])]
+        for image, text, saved in zip(*encodings, mask, strict=True):
+            pieces += [model.embed_image(image), model.embed_sentence(text[: int(saved.sum())])]
         values.pop("reflection_context_mask_dropout")
-        rows = [torch.cat(pieces if kept else [pieces[0][:0]]) for kept in case["dropout"]]
+        rows = [torch.cat(pieces if saved else [pieces[0][:0]]) for saved in case["dropout"]]
         dropped = case["image_tokens"] + DROPPED_TEXT_TOKENS
         span = max(len(row) or dropped for row in rows)
         context = lay_out(rows, [span] * len(rows), case["image_tokens"])

@@ -122,8 +122,8 @@ def test_renoising_keeps_the_marginal_of_the_schedule(
             assert float(back.mean()) == pytest.approx(0.7 * higher_alpha, abs=0.02 * deviation)
             assert float(back.std()) == pytest.approx(deviation, rel=0.01)
             # What is kept of the image is in it, too.
-            kept = float(((back - back.mean()) * (image - image.mean())).mean()) / 0.25
-            assert kept == pytest.approx(higher_alpha, abs=0.03 * deviation)
+            saved = float(((back - back.mean()) * (image - image.mean())).mean()) / 0.25
+            assert saved == pytest.approx(higher_alpha, abs=0.03 * deviation)
 
 
 @pytest.mark.sampled(3)

@@ -134,11 +134,13 @@ def test_cold_it_says_what_the_stock_model_says(folder: Path, pairs: Pairs) -> N
     stock = AutoModelForImageTextToText.from_pretrained(folder).eval()
     written = stock.generate(**inputs, max_new_tokens=12)[0, inputs["input_ids"].shape[1] :]
     expected = writer(judge)._decode([token for token in written.tolist() if token not in (0, 3)])
-    said: list[str] = []
+    output: list[str] = []
     own = writer(judge)
-    own._decode = lambda tokens: said.append(TransformersWriter._decode(own, tokens)) or said[-1]  # type: ignore[func-returns-value, assignment, method-assign]
+    own._decode = lambda tokens: (
+        output.append(TransformersWriter._decode(own, tokens)) or output[-1]
+    )  # type: ignore[func-returns-value, assignment, method-assign]
     ask(judge, pairs[:1], [1])
-    assert said == [expected] and expected
+    assert output == [expected] and expected
 
 
 def test_the_score_is_the_chance_of_the_verdict(folder: Path, pairs: Pairs) -> None:
@@ -249,8 +251,8 @@ def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     def shares(sampling: Sampling) -> list[float]:
         drawn = Sampler(sampling, range(4000))(torch.zeros(4000, 1, dtype=torch.long), logits)
         assert ((drawn == 0).sum(-1) == 1).all() and drawn.isneginf().sum() == 4000 * 3
-        found: list[float] = (drawn == 0).float().mean(0).tolist()
-        return found
+        result: list[float] = (drawn == 0).float().mean(0).tolist()
+        return result
 
     assert shares(Sampling()) == pytest.approx(chances.tolist(), abs=0.03)
     assert shares(Sampling(top_k=2)) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)

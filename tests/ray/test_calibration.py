@@ -23,17 +23,17 @@ KILLED = OutOfMemoryError("Task was killed due to the node running low on memory
 
 
 def test_sizes_are_measured_on_an_actor(suite: Path) -> None:
-    found = calibrate(stub_plan(suite), ON_RAY)
-    assert found.batch_size in {size.batch_size for size in found.sizes}
-    assert all(size.images_per_second > 0 and size.memory_bytes > 0 for size in found.sizes)
+    result = calibrate(stub_plan(suite), ON_RAY)
+    assert result.batch_size in {size.batch_size for size in result.sizes}
+    assert all(size.images_per_second > 0 and size.memory_bytes > 0 for size in result.sizes)
 
 
 def test_an_actor_that_dies_leaves_the_sizes_before(suite: Path, faults: Faults) -> None:
     faults.add("generator", "kill", "on-of 1 dogs")  # the second row, so any batch of two or more
-    found = calibrate(stub_plan(suite), ON_RAY)
-    assert [size.batch_size for size in found.sizes] == [1] and found.batch_size == 1
-    assert found.stopped.startswith("the worker that tried a batch of 2 was lost (")
-    assert "\n" not in found.stopped
+    result = calibrate(stub_plan(suite), ON_RAY)
+    assert [size.batch_size for size in result.sizes] == [1] and result.batch_size == 1
+    assert result.stopped.startswith("the worker that tried a batch of 2 was lost (")
+    assert "\n" not in result.stopped
 
 
 def test_an_actor_that_dies_at_once_is_one_sentence(suite: Path, faults: Faults) -> None:
@@ -71,9 +71,11 @@ def test_every_way_to_lose_the_actor_is_told(
         return get(ref)
 
     monkeypatch.setattr(ray, "get", lose_the_second)
-    found = calibrate(stub_plan(suite), ON_RAY)
-    assert [size.batch_size for size in found.sizes] == [1]
-    assert found.stopped.startswith("the worker that tried a batch of 2") and says in found.stopped
+    result = calibrate(stub_plan(suite), ON_RAY)
+    assert [size.batch_size for size in result.sizes] == [1]
+    assert (
+        result.stopped.startswith("the worker that tried a batch of 2") and says in result.stopped
+    )
 
 
 def test_a_place_in_the_cluster_is_not_waited_for_for_ever(suite: Path) -> None:
@@ -91,9 +93,9 @@ def test_a_place_in_the_cluster_is_not_waited_for_for_ever(suite: Path) -> None:
 def test_a_batch_is_not_waited_for_for_ever(suite: Path, faults: Faults) -> None:
     faults.add("generator", "hang", "on-of 1 dogs")
     patience = Patience(batch=0.5, first=5, load=10)
-    found = calibrate(stub_plan(suite), Execution(executor="ray", patience=patience))
-    assert [size.batch_size for size in found.sizes] == [1]
-    assert found.stopped == "a batch of 2 ran past its deadline"
+    result = calibrate(stub_plan(suite), Execution(executor="ray", patience=patience))
+    assert [size.batch_size for size in result.sizes] == [1]
+    assert result.stopped == "a batch of 2 ran past its deadline"
 
 
 class Holder:

@@ -108,15 +108,15 @@ def counted(audited: AuditedRun) -> list[Counted]:
             if that were here.
     """
     drawn = {key: rows for key, rows in audited.by_search(_COLUMNS) if key in audited.searches}
-    told = {key.prompt_id: (rows[0]["prompt"], rows[0]["tag"]) for key, rows in drawn.items()}
+    message = {key.prompt_id: (rows[0]["prompt"], rows[0]["tag"]) for key, rows in drawn.items()}
     if drawn.keys() != audited.searches.keys():
         # Of a search that failed before its first draw the log has the prompt's id only.
-        told = {prompt.id: (prompt.text, prompt.tag) for prompt in audited.prompts} | told
-    found = {}
+        message = {prompt.id: (prompt.text, prompt.tag) for prompt in audited.prompts} | message
+    result = {}
     for key, search in audited.searches.items():
         rows = drawn.get(key, [])
-        text, tag = told.get(key.prompt_id, ("", ""))
-        found[key] = Counted(
+        text, tag = message.get(key.prompt_id, ("", ""))
+        result[key] = Counted(
             key=key,
             text=text,
             tag=tag,
@@ -126,7 +126,7 @@ def counted(audited: AuditedRun) -> list[Counted]:
             timed_out=timed_out(search["error"]),
             rows=rows,
         )
-    return [found[key] for key in sorted(found, key=lambda k: (k.prompt_id, k.replicate))]
+    return [result[key] for key in sorted(result, key=lambda k: (k.prompt_id, k.replicate))]
 
 
 def added(parts: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -145,12 +145,12 @@ def _drawn(row: Row, judged: bool) -> Drawn:
         _cost(row, role, "flops", judged) * _cost(row, role, "rows", judged) for role in ROLES
     )
     spent[PADDED] = math.fsum(padded) / UNITS["tflops"][1]
-    told = answered and row["judge_score"] is not None
+    message = answered and row["judge_score"] is not None
     return Drawn(
         index=row["draw_index"],
         answered=answered,
         accepted=answered and bool(row["accepted"]),
-        score=row["judge_score"] if told else -math.inf,
+        score=row["judge_score"] if message else -math.inf,
         value=(logged_value(row) or 0.0) if answered else 0.0,
         scored=answered and row["correct"] is not None,
         failed=row["error_role"] is not None,

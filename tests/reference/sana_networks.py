@@ -21,8 +21,8 @@ ONE_CALL_A_STEP = ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteSchedul
 
 
 def _read(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return result
 
 
 class SanaNetworks:

@@ -99,13 +99,13 @@ def _best(draws: Sequence[Drawn], n: int, marked: Sequence[Drawn]) -> float:
     return chance
 
 
-def replayed(search: Counted, selector: str, found: Replayed) -> Worth:
+def replayed(search: Counted, selector: str, result: Replayed) -> Worth:
     """A selector's worth among the draws that a replay asked for."""
-    asked = [draw for draw in search.draws if draw.index in set(found.asked)]
+    asked = [draw for draw in search.draws if draw.index in set(result.asked)]
     spent = added([draw.spent for draw in asked])
     answered = [draw for draw in asked if draw.answered]
     if selector == "strategy":
-        return worth([d for d in asked if d.index == found.selected]), spent
+        return worth([d for d in asked if d.index == result.selected]), spent
     if selector == "oracle":
         return max((draw.value for draw in asked if draw.scored), default=math.nan), spent
     if selector == "random":

@@ -107,7 +107,7 @@ class Recount:
     def results(self) -> Rows:
         """`results.csv` by kind and tag."""
         worth = self._by_prompt([(search.score, search.spent()) for search in self.searches])
-        found: Rows = {}
+        result: Rows = {}
         for (kind, tag), rows in self._groups():
             cells = next(self._cells([worth], kind, rows))
             cells["detectable_unpaired"] = (
@@ -115,12 +115,12 @@ class Recount:
                 if kind == "micro"
                 else math.nan
             )
-            found[kind, tag] = cells | self.facts
-        return found
+            result[kind, tag] = cells | self.facts
+        return result
 
     def curves(self) -> Rows:
         """`curves.csv` by selector, kind, tag and budget."""
-        found: Rows = {}
+        result: Rows = {}
         for curve in self._curves:
             known = [n for n, worth in curve.worth.items() if worth is not None]
             for (kind, tag), rows in self._groups():
@@ -138,16 +138,16 @@ class Recount:
                         **self.facts,
                     }
                     del row[PADDED]  # of whole runs only
-                    found[curve.selector, curve.basis, kind, tag, n] = row
-        return found
+                    result[curve.selector, curve.basis, kind, tag, n] = row
+        return result
 
     def gap(self) -> Rows:
         """`gap.csv` by kind, tag and budget."""
         oracle = next((curve for curve in self._curves if curve.selector == "oracle"), None)
         own = next(curve for curve in self._curves if curve.own)
-        found: Rows = {}
+        result: Rows = {}
         if oracle is None:
-            return found
+            return result
         pairs_of = {
             n: [(a, b) for (a, _), (b, _) in zip(first, second, strict=True)]
             for n, first in own.worth.items()
@@ -162,7 +162,7 @@ class Recount:
                 ours, best = np.array(both, float).reshape(-1, 2).T
                 [ends] = intervals.bca([(best - ours)[:, None]], self._seed)
                 low, high = ends or (math.nan, math.nan)
-                found[kind, tag, n] = {
+                result[kind, tag, n] = {
                     "oracle": _mean(best),
                     "own": _mean(ours),
                     "gap": _mean(best - ours),
@@ -171,7 +171,7 @@ class Recount:
                     "method": BOOTSTRAP if ends else NONE,
                     "prompts": len(both),
                 }
-        return found
+        return result
 
     # How they come about.
 
@@ -186,18 +186,18 @@ class Recount:
 
     def _by_prompt(self, of_searches: Sequence[Worth]) -> list[Worth]:
         """Means over each prompt's searches; of scores, over those that are known."""
-        found, start = [], 0
+        result, start = [], 0
         for searches in self._prompts.values():
             part = of_searches[start : start + len(searches)]
             start += len(searches)
             total = added([spent for _, spent in part])
-            found.append(
+            result.append(
                 (
                     _mean([score for score, _ in part if not math.isnan(score)]),
                     {name: total[name] / len(part) for name in COSTS},
                 )
             )
-        return found
+        return result
 
     def _cells(
         self, columns: Sequence[Sequence[Worth]], kind: str, rows: Sequence[Sequence[int]]
@@ -232,7 +232,7 @@ class Recount:
         if self._alike():
             size = max(len(search.draws) for search in self.searches)
             by_score = self._chose_by_score(size)
-            found = [
+            result = [
                 Curve(
                     selector,
                     by_score and selector == "score",
@@ -245,8 +245,8 @@ class Recount:
                 for selector in SUBSETS
             ]
             if by_score:
-                return found
-            return [next(self._replays()), *found]
+                return result
+            return [next(self._replays()), *result]
         return list(self._replays())
 
     def _alike(self) -> bool:
@@ -278,16 +278,16 @@ class Recount:
             return
         worth_of: dict[str, dict[int, list[Worth] | None]] = {name: {} for name in REPLAYS}
         for budget in self._budgets or [self._run.config.budget]:
-            found = [self._replayed(search, strategy, budget) for search in self.searches]
+            result = [self._replayed(search, strategy, budget) for search in self.searches]
             for selector in REPLAYS:
                 # A mean over the searches that can be answered would favour the easy prompts.
                 worth_of[selector][budget] = (
                     None
-                    if any(one.missing for one in found)
+                    if any(one.missing for one in result)
                     else self._by_prompt(
                         [
                             replayed(search, selector, one)
-                            for search, one in zip(self.searches, found, strict=True)
+                            for search, one in zip(self.searches, result, strict=True)
                         ]
                     )
                 )

@@ -119,8 +119,8 @@ def test_the_comparison_sees_a_difference(tmp_path: Path, monkeypatch: pytest.Mo
     path = random_run(0, tmp_path)
     total = Recount._searches_total
     monkeypatch.setattr(Recount, "_searches_total", lambda self: total(self) + 1)
-    found = differences(path)
-    assert found and all(" searches_total of " in line for line in found)
+    result = differences(path)
+    assert result and all(" searches_total of " in line for line in result)
 
 
 def test_counting_subsets() -> None:

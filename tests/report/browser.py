@@ -97,25 +97,25 @@ class Browser:
                 self._take(self._message())
 
     def evaluate(self, expression: str) -> Any:
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
 
     def screenshot(self, path: Path) -> None:
-        found = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(found["data"]))
+        result = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(result["data"]))
 
     def named(self, *methods: str) -> list[dict[str, Any]]:
         return [event["params"] for event in self.events if event["method"] in methods]
 
-    def _until(self, wanted: Any, seconds: float = 60.0) -> dict[str, Any]:
+    def _until(self, expected: Any, seconds: float = 60.0) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
-        for event in [e for e in self.events if wanted(e)]:
+        for event in [e for e in self.events if expected(e)]:
             return event
         while time.monotonic() < deadline:
             message = self._message()
             self._take(message)
-            if wanted(message):
+            if expected(message):
                 assert "error" not in message, message
                 return message
         raise TimeoutError("the browser did not answer")
@@ -133,5 +133,5 @@ class Browser:
                 raise ConnectionError("the browser has gone")
             self._buffer += chunk
         message, _, self._buffer = self._buffer.partition(b"\0")
-        found: dict[str, Any] = json.loads(message)
-        return found
+        result: dict[str, Any] = json.loads(message)
+        return result

@@ -19,9 +19,9 @@ def palettes() -> list[dict[str, str]]:
     """The colours of the light and of the dark scheme."""
     blocks = re.findall(r":root \{([^}]*)\}", CSS)
     assert len(blocks) == 2
-    found = [dict(re.findall(r"--(\w+): (#[0-9a-f]+)", block)) for block in blocks]
-    assert found[0].keys() == found[1].keys()
-    return found
+    result = [dict(re.findall(r"--(\w+): (#[0-9a-f]+)", block)) for block in blocks]
+    assert result[0].keys() == result[1].keys()
+    return result
 
 
 def luminance(color: str) -> float:

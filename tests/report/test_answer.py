@@ -34,12 +34,16 @@ def test_others_are_held_against_the_independent_draws(findings: Findings) -> No
     (row,) = findings.matched[
         (findings.matched["other"] == against) & (findings.matched["cost_axis"] == axis)
     ].to_dict("records")
-    told = " ".join(answer.sentences(findings)[1:])
-    assert str(row["run"]) in told
+    message = " ".join(answer.sentences(findings)[1:])
+    assert str(row["run"]) in message
     if row["low"] > 0:
-        assert "Above" in told and f"{row['difference']:+.3f}" in told
+        assert "Above" in message and f"{row['difference']:+.3f}" in message
     elif row["low"] <= 0 <= row["high"]:
-        assert "No significant difference" in told and "Above" not in told and "Below" not in told
+        assert (
+            "No significant difference" in message
+            and "Above" not in message
+            and "Below" not in message
+        )
 
 
 def test_axes_that_order_runs_differently_are_said(findings: Findings) -> None:

@@ -100,7 +100,7 @@ def test_the_engine_hands_out_the_same_batches_at_the_same_times(
 ) -> None:
     budget, acceptance = 6, (0.0, 1.0, 1.0, 0.0, 1.0) * 12
     simulated: list[tuple[Role, float, float, int]] = []
-    found = simulate(
+    result = simulate(
         Workload(seconds, sizes, acceptance),
         strategy,
         budget,
@@ -122,10 +122,10 @@ def test_the_engine_hands_out_the_same_batches_at_the_same_times(
     executor = VirtualExecutor(seconds, devices=devices, good=good)
     progress = run(plan, tmp_path / "run", executor=executor)
 
-    assert progress is not None and progress.searches_ended == found.searches
+    assert progress is not None and progress.searches_ended == result.searches
     assert executor.ran == simulated
-    assert Counter(role for role, *_ in executor.ran) == Counter(found.batches)
-    assert devices.now == found.makespan
+    assert Counter(role for role, *_ in executor.ran) == Counter(result.batches)
+    assert devices.now == result.makespan
 
 
 def test_settings_of_their_own_cost_a_batch_each() -> None:

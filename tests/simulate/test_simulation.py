@@ -52,7 +52,7 @@ searches = st.sampled_from([Reflect(), BestOfN(), BestOfN(select="first-accepted
 @given(workloads(), searches, st.integers(1, 6), st.integers(1, 9))
 def test_invariants(workload: Workload, strategy: Strategy, budget: int, gpus: int) -> None:
     ran: list[Ran] = []
-    found = simulate(workload, strategy, budget, gpus, ran.append)
+    result = simulate(workload, strategy, budget, gpus, ran.append)
 
     by_gpu: defaultdict[int, list[Ran]] = defaultdict(list)
     for one in ran:
@@ -65,22 +65,22 @@ def test_invariants(workload: Workload, strategy: Strategy, budget: int, gpus: i
 
     works = [(one.role, id(work.payload)) for one in ran for work in one.batch]
     assert len(works) == len(set(works)), "a row was run twice"
-    assert found.searches == len(workload.acceptance) * workload.replicates
+    assert result.searches == len(workload.acceptance) * workload.replicates
     for role in workload.seconds:
-        assert found.rows[role] == found.draws, "every draw is made, judged and scored once"
-    assert found.busy == pytest.approx(sum(one.end - one.start for one in ran))
-    assert found.makespan >= found.busy / gpus - 1e-9
-    assert 0 < found.useful <= found.busy + 1e-9
-    assert 0 < found.utilisation <= 1 + 1e-9
-    assert found.tail_waste >= -1e-6
+        assert result.rows[role] == result.draws, "every draw is made, judged and scored once"
+    assert result.busy == pytest.approx(sum(one.end - one.start for one in ran))
+    assert result.makespan >= result.busy / gpus - 1e-9
+    assert 0 < result.useful <= result.busy + 1e-9
+    assert 0 < result.utilisation <= 1 + 1e-9
+    assert result.tail_waste >= -1e-6
 
 
 @settings(max_examples=30, deadline=None)
 @given(workloads(), searches, st.integers(1, 6))
 def test_one_gpu_is_never_idle(workload: Workload, strategy: Strategy, budget: int) -> None:
-    found = simulate(workload, strategy, budget, 1)
-    serial = sum(found.batches[role] * took for role, took in workload.seconds.items())
-    assert found.makespan == pytest.approx(serial) == pytest.approx(found.busy)
+    result = simulate(workload, strategy, budget, 1)
+    serial = sum(result.batches[role] * took for role, took in workload.seconds.items())
+    assert result.makespan == pytest.approx(serial) == pytest.approx(result.busy)
 
 
 @settings(max_examples=30, deadline=None)
@@ -110,8 +110,8 @@ def test_figures_that_can_be_worked_out_by_hand() -> None:
     # Everything accepted at once: a batch of four, judged as one.
     assert simulate(uniform(4, size=4, accept=1.0), Reflect(), 9, 1).makespan == 3.0
     # Half of a batch is padding.
-    found = simulate(uniform(2, size=4, accept=1.0), Reflect(), 9, 1)
-    assert (found.makespan, found.useful, found.fill) == (3.0, 1.5, 0.5)
+    result = simulate(uniform(2, size=4, accept=1.0), Reflect(), 9, 1)
+    assert (result.makespan, result.useful, result.fill) == (3.0, 1.5, 0.5)
     # Two processes, three prompts: one has two, the other waits.
     split = static_split(uniform(3), Reflect(), 2, 2)
     assert (split.makespan, split.utilisation) == (12.0, 0.75)
@@ -162,15 +162,15 @@ def test_smaller_batches_take_less_in_a_straight_line() -> None:
 def test_a_log_gives_times_sizes_and_acceptance(logged: Path) -> None:
     import harness as package
 
-    found = logged_workload(logged)
+    result = logged_workload(logged)
     frame = package.load(logged)
-    assert found["batch_sizes"] == dict.fromkeys((G, J, S), 4)
+    assert result["batch_sizes"] == dict.fromkeys((G, J, S), 4)
     batches = frame.groupby("generator_batch")["generator_device_seconds"].sum()
-    assert found["seconds"][G] == pytest.approx(batches.median())
+    assert result["seconds"][G] == pytest.approx(batches.median())
     mean = frame["accepted"].mean()
     first = frame[frame["prompt_id"] == "00000"]["accepted"]
-    assert found["acceptance"][0] == pytest.approx((first.sum() + mean) / 5)
-    assert len(found["acceptance"]) == 10
+    assert result["acceptance"][0] == pytest.approx((first.sum() + mean) / 5)
+    assert len(result["acceptance"]) == 10
 
 
 def test_a_resumed_run_gives_the_same_sizes_and_times(tmp_path: Path) -> None:
@@ -189,18 +189,18 @@ def test_a_resumed_run_gives_the_same_sizes_and_times(tmp_path: Path) -> None:
     rows = store.read(RunFolder(tmp_path / "run").log, "candidates")
     batches = zip(*(rows[f"generator_{c}"].to_pylist() for c in ("worker", "batch")), strict=True)
     assert max(Counter(batches).values()) > 8, "no number came again"
-    found = logged_workload(tmp_path / "run")
-    assert found["batch_sizes"] == dict.fromkeys((G, J, S), 8)
-    for took in found["seconds"].values():
+    result = logged_workload(tmp_path / "run")
+    assert result["batch_sizes"] == dict.fromkeys((G, J, S), 8)
+    for took in result["seconds"].values():
         assert took in (pytest.approx(0.005), pytest.approx(0.01))
 
 
 def test_the_batch_size_is_the_configs_even_if_no_batch_was_full(tmp_path: Path) -> None:
     ready = fake_plan(BestOfN(), prompts=1, budget=3)
     run(ready, tmp_path / "run", executor=FakeExecutor(dict.fromkeys(Role, 0.001)))
-    found = logged_workload(tmp_path / "run")
-    assert found["batch_sizes"] == dict.fromkeys((G, J, S), 8)
-    assert found["seconds"][G] == pytest.approx(0.001)
+    result = logged_workload(tmp_path / "run")
+    assert result["batch_sizes"] == dict.fromkeys((G, J, S), 8)
+    assert result["seconds"][G] == pytest.approx(0.001)
 
 
 def test_simulate_from_a_run(harness: Terminal, logged: Path) -> None:

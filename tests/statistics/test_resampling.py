@@ -28,8 +28,8 @@ def test_agrees_with_scipy_on_skewed_values() -> None:
         expected = stats.bootstrap(
             (values[:, column],), np.mean, n_resamples=9999, rng=np.random.default_rng(0)
         ).confidence_interval
-        found = (bands.low[column], bands.high[column])
-        assert found == pytest.approx((expected.low, expected.high), abs=0.013)
+        result = (bands.low[column], bands.high[column])
+        assert result == pytest.approx((expected.low, expected.high), abs=0.013)
 
 
 def test_resamples_are_seeded_and_independent_between_strata() -> None:
@@ -42,10 +42,10 @@ def test_resamples_are_seeded_and_independent_between_strata() -> None:
 def test_quantiles_are_numpys() -> None:
     rows = np.sort(np.random.default_rng(0).random((3, 101)).astype(np.float32), axis=1)
     shares = np.array([[0.025, 0.5, 1.0], [0.975, np.nan, 0.0]])
-    found = quantiles(rows, shares)
+    result = quantiles(rows, shares)
     for (i, j), share in np.ndenumerate(shares):
         expected = np.nan if np.isnan(share) else np.quantile(rows[j], share)
-        assert found[i, j] == pytest.approx(expected, nan_ok=True, abs=1e-6)
+        assert result[i, j] == pytest.approx(expected, nan_ok=True, abs=1e-6)
 
 
 def test_an_interval_does_not_hang_on_the_order_of_prompts() -> None:
@@ -142,10 +142,10 @@ def test_the_macro_interval_agrees_with_scipys_for_several_samples() -> None:
     expected = stats.bootstrap(
         groups, macro, n_resamples=9999, vectorized=True, rng=np.random.default_rng(0)
     ).confidence_interval
-    found = (bands.low[0], bands.high[0])
-    assert found == pytest.approx((expected.low, expected.high), abs=0.006)
+    result = (bands.low[0], bands.high[0])
+    assert result == pytest.approx((expected.low, expected.high), abs=0.006)
     # Skewed to the left, as scores near one are; a percentile interval would be less so.
-    assert bands.value[0] - found[0] > found[1] - bands.value[0]
+    assert bands.value[0] - result[0] > result[1] - bands.value[0]
 
 
 def test_one_stratum_is_none() -> None:

@@ -30,12 +30,12 @@ def arrays(rows: list[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
 
 def expect(rows: list[Row], n: int, outcome) -> float:  # type: ignore[no-untyped-def]
     """Mean of an outcome over all subsets of n in all orders."""
-    found = [
+    result = [
         outcome([r for r in order])
         for subset in combinations(rows, n)
         for order in permutations(subset)
     ]
-    return float(np.mean(found))
+    return float(np.mean(result))
 
 
 def best(order: list[Row]) -> float:
@@ -67,14 +67,14 @@ def pick(order: list[Row]) -> float:
 @settings(max_examples=60, deadline=None)
 def test_every_formula_is_the_mean_over_all_subsets_and_orders(rows: list[Row]) -> None:
     score, accepted, value, answered = arrays(rows)
-    found = {
+    result = {
         best: subsets.by_score(score, value),
         first: subsets.first_accepted(value, accepted, answered),
         stop: subsets.draws_until_accepted(accepted),
         pick: subsets.at_random(value, answered),
         (lambda order: max(r[2] * r[3] for r in order)): subsets.by_oracle(value),
     }
-    for outcome, values in found.items():
+    for outcome, values in result.items():
         for n in range(1, len(rows) + 1):
             assert values[0, n - 1] == pytest.approx(expect(rows, n, outcome), abs=1e-12)
 

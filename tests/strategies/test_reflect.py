@@ -44,15 +44,15 @@ class TestReflect(StrategyContract):
         assert search.selected.score == max(c.score for c in candidates)
 
     @inherited
-    @given(luck=st.integers(0, 10**6), wanted=st.integers(1, 25))
-    def test_goes_on_for_as_many_acceptances_as_asked(self, luck: int, wanted: int) -> None:
-        asked = Reflect(accept=wanted, select="best")
+    @given(luck=st.integers(0, 10**6), expected=st.integers(1, 25))
+    def test_goes_on_for_as_many_acceptances_as_asked(self, luck: int, expected: int) -> None:
+        asked = Reflect(accept=expected, select="best")
         search, draws, candidates = play(asked, 20, world(luck, accept=0.3))
         accepted = [c for c in candidates if c.accepted]
-        if len(accepted) < wanted:
+        if len(accepted) < expected:
             assert len(draws) == 20
         else:
-            assert len(accepted) == wanted and candidates[-1].accepted
+            assert len(accepted) == expected and candidates[-1].accepted
         assert search.selected is not None
         assert search.selected.score == max(c.score for c in accepted or candidates)
         rejected = {c.id for c in candidates if not c.accepted}
@@ -105,9 +105,9 @@ class TestReflectBeam(StrategyContract):
     def test_only_the_best_chains_go_on(self) -> None:
         search, draws, candidates = play(self.strategy(), 12, world(8, accept=0.0))
         assert search.rounds == 3 and all(not d.feedback for d in draws[:4])
-        kept = sorted(candidates[:4], key=lambda c: -c.score)[:2]
+        saved = sorted(candidates[:4], key=lambda c: -c.score)[:2]
         parents = [d.feedback[-1].draw_id for d in draws[4:8]]
-        assert parents == [kept[0].id, kept[0].id, kept[1].id, kept[1].id]
+        assert parents == [saved[0].id, saved[0].id, saved[1].id, saved[1].id]
 
     def test_a_narrow_beam_is_a_chain(self) -> None:
         narrow = play(ReflectBeam(width=1, branch=1), 9, world(4, accept=0.05))
