@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -26,8 +27,27 @@ from torch import nn
 
 from harness.models.reflect_dit.context import Context
 
+STOCK = dict(list(signature(SanaTransformer2DModel.__init__).parameters.items())[1:])
+"""The arguments of SANA's transformer, without `self`."""
+
+PUBLISHED = {
+    "guidance_embeds": False,
+    "reflection": True,
+    "reflection_mode": "vanilla",
+    "context_qk_norm": None,
+}
+"""Arguments of which no other value was published."""
+
 Rotary = tuple[torch.Tensor, torch.Tensor]
 """Cosines and sines by position, (positions, head size) each."""
+
+
+def _with_stock_arguments(init: Any) -> Any:
+    """Name SANA's arguments in the signature, by which diffusers knows the fields of a config."""
+    own = signature(init)
+    parameters = list(own.parameters.values())
+    init.__signature__ = own.replace(parameters=[parameters[0], *STOCK.values(), *parameters[1:-1]])
+    return init
 
 
 class SanaTransformer2DModelWithContext(SanaTransformer2DModel):  # type: ignore[misc]
@@ -35,8 +55,6 @@ class SanaTransformer2DModelWithContext(SanaTransformer2DModel):  # type: ignore
 
     Beside the arguments of `SanaTransformer2DModel` it takes `vision_feature_dim`, the channels
     of the vision encoder, and `num_reflection_transformer_layers`, the number of context blocks.
-    Of `guidance_embeds`, `reflection`, `reflection_mode` and `context_qk_norm` only the defaults
-    were published.
 
     Raises:
         ValueError: A configuration of another kind of Reflect-DiT.
@@ -45,82 +63,34 @@ class SanaTransformer2DModelWithContext(SanaTransformer2DModel):  # type: ignore
     _no_split_modules = (*SanaTransformer2DModel._no_split_modules, "ContextBlock")
 
     @register_to_config  # type: ignore[untyped-decorator]
+    @_with_stock_arguments
     def __init__(
         self,
-        in_channels: int = 32,
-        out_channels: int | None = 32,
-        num_attention_heads: int = 70,
-        attention_head_dim: int = 32,
-        num_layers: int = 20,
-        num_cross_attention_heads: int = 20,
-        cross_attention_head_dim: int = 112,
-        cross_attention_dim: int = 2240,
-        caption_channels: int = 2304,
-        mlp_ratio: float = 2.5,
-        dropout: float = 0.0,
-        attention_bias: bool = False,
-        sample_size: int = 32,
-        patch_size: int = 1,
-        norm_elementwise_affine: bool = False,
-        norm_eps: float = 1e-6,
-        interpolation_scale: int | None = None,
-        guidance_embeds: bool = False,
-        guidance_embeds_scale: float = 0.1,
-        qk_norm: str | None = None,
-        timestep_scale: float = 1.0,
+        *,
         reflection: bool = True,
         vision_feature_dim: int = 1024,
         num_reflection_transformer_layers: int = 2,
         reflection_mode: str = "vanilla",
         context_qk_norm: str | None = None,
+        **stock: Any,
     ) -> None:
-        unknown = {
-            name: value
-            for name, value, published in (
-                ("guidance_embeds", guidance_embeds, False),
-                ("reflection", reflection, True),
-                ("reflection_mode", reflection_mode, "vanilla"),
-                ("context_qk_norm", context_qk_norm, None),
-            )
-            if value != published
-        }
+        config = self.config  # all arguments, defaults included
+        unknown = {name: config[name] for name, own in PUBLISHED.items() if config[name] != own}
         if unknown:
             raise ValueError(f"no such Reflect-DiT was published: {unknown}")
-        super().__init__(
-            in_channels=in_channels,
-            out_channels=out_channels,
-            num_attention_heads=num_attention_heads,
-            attention_head_dim=attention_head_dim,
-            num_layers=num_layers,
-            num_cross_attention_heads=num_cross_attention_heads,
-            cross_attention_head_dim=cross_attention_head_dim,
-            cross_attention_dim=cross_attention_dim,
-            caption_channels=caption_channels,
-            mlp_ratio=mlp_ratio,
-            dropout=dropout,
-            attention_bias=attention_bias,
-            sample_size=sample_size,
-            patch_size=patch_size,
-            norm_elementwise_affine=norm_elementwise_affine,
-            norm_eps=norm_eps,
-            interpolation_scale=interpolation_scale,
-            guidance_embeds=guidance_embeds,
-            guidance_embeds_scale=guidance_embeds_scale,
-            qk_norm=qk_norm,
-            timestep_scale=timestep_scale,
-        )
-        width = num_attention_heads * attention_head_dim
+        super().__init__(**{name: config[name] for name in STOCK})
+        width = config.num_attention_heads * config.attention_head_dim
         self.clip_projection = PixArtAlphaTextProjection(vision_feature_dim, width)
         self.clip_norm = RMSNorm(width, eps=1e-5)
-        self.reflection_text_projection = PixArtAlphaTextProjection(caption_channels, width)
+        self.reflection_text_projection = PixArtAlphaTextProjection(config.caption_channels, width)
         self.reflection_text_norm = RMSNorm(width, eps=1e-5)
         self.reflection_transformer = nn.ModuleList(
             ContextBlock(
                 width,
-                heads=num_cross_attention_heads,
-                head_dim=cross_attention_head_dim,
-                mlp_width=int(width * mlp_ratio),
-                eps=norm_eps,
+                heads=config.num_cross_attention_heads,
+                head_dim=config.cross_attention_head_dim,
+                mlp_width=int(width * config.mlp_ratio),
+                eps=config.norm_eps,
             )
             for _ in range(num_reflection_transformer_layers)
         )
