@@ -105,8 +105,8 @@ def check_suites(devices: Sequence[str]) -> list[Check]:
     for name in SUITES.names():
         suite = load_suite(name)
         parts = overview(suite)
-        missing = [f"{p.role} {p.name} ({p.ref})" for p in parts if not p.present]
-        paths_here = sorted({str(p.path) for p in parts if p.path is not None})
+        missing = [f"{role} {part} ({at.ref})" for role, part, at in parts if at.path is None]
+        paths_here = sorted({str(at.path) for _, _, at in parts if at.path is not None})
         detail = f"missing: {', '.join(missing)}" if missing else "all here"
         if paths_here:
             detail += f"; found: {', '.join(paths_here)}"
@@ -126,7 +126,7 @@ def _check_scorer(suite: Suite, role: Role, device: str) -> Check:
     from benchmarks.geneval.loading import self_test
 
     spec, name = suite.spec(role), f"{suite.name}: {role} on {device}"
-    parts = {part.name: part.path for part in overview(suite) if part.role is role}
+    parts = {part: at.path for owner, part, at in overview(suite) if owner is role}
     paths = {part: path for part, path in parts.items() if path is not None}
     if not parts or len(paths) < len(parts):
         return Check(name, None, "not checked: its checkpoints are not here")

@@ -64,12 +64,12 @@ class Registry:
 
     Attributes:
         kind: What one entry is called in messages ("strategy").
-        builtins: Name to "module:attribute" of what ships with the project.
+        builtins: Name to "module:attribute", or a suite's file, of what ships with the project.
     """
 
     kind: str
     group: str
-    builtins: Mapping[str, str] = field(default_factory=dict)
+    builtins: Mapping[str, str | Path] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """All known names, sorted."""
@@ -91,17 +91,18 @@ class Registry:
             )
             return self._load(name, name)
         claims = [entry for entry in self._entries() if entry.name == name]
-        targets = {entry.value for entry in claims} | (
-            {self.builtins[name]} if name in self.builtins else set()
-        )
+        targets: set[str | Path] = {entry.value for entry in claims}
+        if name in self.builtins:
+            targets.add(self.builtins[name])
         if not targets:
             raise UsageError(f"unknown {self.kind} '{name}'", did_you_mean(name, self.names()))
         if len(targets) > 1:
             raise UsageError(
-                f"{self.kind} '{name}' is claimed twice: {', '.join(sorted(targets))}",
+                f"{self.kind} '{name}' is claimed twice: {', '.join(sorted(map(str, targets)))}",
                 "uninstall one of them, or rename its entry point",
             )
-        return self._load(name, targets.pop())
+        target = targets.pop()
+        return target if isinstance(target, Path) else self._load(name, target)
 
     def _load(self, name: str, target: str) -> Any:
         module, _, attribute = target.partition(":")
@@ -126,7 +127,9 @@ def _installed(group: str, _path: tuple[str, ...]) -> Sequence[EntryPoint]:
     return tuple(entry_points(group=group))
 
 
-_BUILTINS = tomllib.loads(Path(__file__).with_name("builtins.toml").read_text(encoding="utf-8"))
+_HERE = Path(__file__).resolve().parent
+_BUILTINS = tomllib.loads((_HERE / "builtins.toml").read_text(encoding="utf-8"))
+_SUITE_FILES = sorted((_HERE / "models" / "suite_files").glob("*.toml"))
 
 
 def _registry(kind: str, group: str) -> Registry:
@@ -139,4 +142,4 @@ GENERATORS = _registry("generator", "harness.generators")
 JUDGES = _registry("judge", "harness.judges")
 METRICS = _registry("metric", "harness.metrics")
 DETECTORS = _registry("detector", "harness.detectors")
-SUITES = _registry("model", "harness.models")
+SUITES = Registry("model", "harness.models", {file.stem: file for file in _SUITE_FILES})

@@ -82,11 +82,11 @@ def _models() -> None:
     for name in SUITES.names():
         suite = load_suite(name)
         click.echo(f"{name}\n    {suite.title}")
-        for part in overview(suite):
-            place = "missing" if part.path is None else str(part.path)
-            click.echo(f"    {part.role:<9} {part.name:<9} {part.ref}: {place}")
-            if part.path is None:
-                click.echo("".join(f"        looked in {p}\n" for p in part.looked), nl=False)
+        for role, part, located in overview(suite):
+            place = "missing" if located.path is None else str(located.path)
+            click.echo(f"    {role:<9} {part:<9} {located.ref}: {place}")
+            if located.path is None:
+                click.echo("".join(f"        looked in {p}\n" for p in located.looked), nl=False)
 
 
 def _runs(root: Path, sort: str, price: Price) -> None:

@@ -10,7 +10,6 @@ import os
 import tomllib
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness import options
 from harness.errors import UsageError, did_you_mean, first_line
-from harness.models.checkpoints import is_pipeline, look
+from harness.models.checkpoints import Located, is_pipeline, look
 from harness.models.dtypes import Dtype, resolve_dtype
 from harness.models.remote_code import remote_code
 from harness.records import LARGEST_BATCH, Loading, Role, Setting
@@ -29,16 +28,6 @@ from harness.text import MAX_DEPTH, expanded, read_text
 _MAX_BYTES = 2**18
 _SHOWN = 80
 _EXAMPLES = "write it like those in harness/models/suite_files"
-_FOLDER = Path(__file__).resolve().parent / "suite_files"
-MINIATURE = _FOLDER / "miniature.toml"
-MINIATURE_EVEN = _FOLDER / "miniature-even.toml"
-SANA_1_6B = _FOLDER / "sana-1.0-1.6b.toml"
-SANA_1_5_1_6B = _FOLDER / "sana-1.5-1.6b.toml"
-SANA_1_5_4_8B = _FOLDER / "sana-1.5-4.8b.toml"
-SANA_SPRINT_1_6B = _FOLDER / "sana-sprint-1.6b.toml"
-SD_3_5_MEDIUM = _FOLDER / "sd-3.5-medium.toml"
-FLUX_1_DEV = _FOLDER / "flux.1-dev.toml"
-REFLECT_DIT = _FOLDER / "reflect-dit.toml"
 
 
 class ModelSpec(BaseModel):
@@ -100,23 +89,6 @@ class Suite(BaseModel):
         """The model of a role."""
         spec: ModelSpec = getattr(self, role.value)
         return spec
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One checkpoint of a suite, for `ls models`; ``path`` is None if it is not on this machine."""
-
-    role: Role
-    kind: str
-    name: str
-    ref: str
-    path: Path | None
-    looked: tuple[str, ...] = ()
-
-    @property
-    def present(self) -> bool:
-        """True if it is on this machine."""
-        return self.path is not None
 
 
 def load_suite(name_or_path: str | Path) -> Suite:
@@ -198,15 +170,13 @@ def identity(spec: ModelSpec, digests: Mapping[str, str]) -> str:
     )
 
 
-def overview(suite: Suite) -> list[Part]:
-    """Every checkpoint of a suite and whether it is here, without network."""
-    parts = []
-    for role in Role:
-        spec = suite.spec(role)
-        for name, ref in spec.checkpoints.items():
-            located = look(ref)
-            parts.append(Part(role, spec.kind, name, ref, located.path, located.looked))
-    return parts
+def overview(suite: Suite) -> list[tuple[Role, str, Located]]:
+    """List every checkpoint of a suite, its part and where it is or was looked for, offline."""
+    return [
+        (role, part, look(reference))
+        for role in Role
+        for part, reference in suite.spec(role).checkpoints.items()
+    ]
 
 
 def _from_file(path: Path) -> Suite:

@@ -14,12 +14,12 @@ import pytest
 from harness.audit.audit import audit
 from harness.audit.audited_run import AuditedRun, Options
 from harness.log.run_folder import RunFolder
-from harness.models.suites import SANA_1_6B, load_suite
+from harness.models.suites import load_suite
 from tests.audit.forging import Forger
 from tests.terminal import ROOT, Terminal
 
 RUN = ROOT / "results" / "reference" / "single-0"
-SANA = load_suite(SANA_1_6B)
+SANA = load_suite("sana-1.0-1.6b")
 
 pytestmark = pytest.mark.skipif(not RUN.exists(), reason="no reference runs are committed yet")
 

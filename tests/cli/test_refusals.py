@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.log.files import check_writable
-from harness.models.suites import MINIATURE
+from harness.registry import SUITES
 from tests.terminal import STUB, Terminal
 
 PLACES = ["file/r", "file/a/b", "/proc/r", "/proc/1/r", "/dev/null/r", "x" * 300]
@@ -131,7 +131,7 @@ def test_a_request_that_cannot_be_met(
     ],
 )
 def test_a_suite_s_misspelt_parts(harness: Terminal, role: str, line: str, says: str) -> None:
-    suite = MINIATURE.read_text().splitlines()
+    suite = SUITES.get("miniature").read_text().splitlines()
     [place] = [n for n, text in enumerate(suite) if text == f"[{role}]"]
     [at] = [n for n, text in enumerate(suite[place:], place) if "detector = " in text][:1]
     if line:
@@ -148,7 +148,7 @@ def test_a_suite_s_misspelt_parts(harness: Terminal, role: str, line: str, says:
 )
 @pytest.mark.parametrize("role", ["scorer", "judge"])
 def test_a_suite_s_bad_settings(harness: Terminal, role: str, settings: str, says: str) -> None:
-    text = f"{MINIATURE.read_text()}\n[{role}.settings]\n{settings}\n"
+    text = f"{SUITES.get('miniature').read_text()}\n[{role}.settings]\n{settings}\n"
     Path("mine.toml").write_text(text)
     assert harness("run", "--limit", "2", "--model", "mine.toml", "--out", "r") == 2
     assert says in harness.err and "loading" not in harness.err

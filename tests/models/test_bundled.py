@@ -24,8 +24,9 @@ from harness.models.bundled import (
 )
 from harness.models.checkpoints import BUNDLED
 from harness.models.digests import folder_digest
-from harness.models.suites import MINIATURE, Suite
+from harness.models.suites import Suite
 from harness.plan import Ask, plan
+from harness.registry import SUITES
 from tests.models.disguises import DISGUISES
 from tests.shared import SHARED, needs_shared
 
@@ -85,7 +86,7 @@ def test_a_copied_suite_keeps_the_label() -> None:
 
 
 def test_copied_folders_keep_the_label(tmp_path: Path) -> None:
-    text = MINIATURE.read_text().replace("miniature = true\n", "")
+    text = SUITES.get("miniature").read_text().replace("miniature = true\n", "")
     for name in set(re.findall(r'"bundled:(\w+)"', text)):
         shutil.copytree(BUNDLED / name, tmp_path / name)
         text = text.replace(f'"bundled:{name}"', f'"./{name}"')

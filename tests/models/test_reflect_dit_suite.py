@@ -18,7 +18,7 @@ from tests.tiny import make_tiny_reflect_suite
 
 def test_the_suite_names_the_published_checkpoints() -> None:
     suite = load_suite("reflect-dit")
-    assert {(part.role, part.name): part.ref for part in overview(suite)} == {
+    assert {(role, part): located.ref for role, part, located in overview(suite)} == {
         (Role.GENERATOR, "pipeline"): "Efficient-Large-Model/Sana_1600M_1024px_MultiLing_diffusers",
         (Role.GENERATOR, "transformer"): "jacklishufan/reflect-dit//dit/transformer",
         (Role.GENERATOR, "vision_encoder"): "google/siglip-large-patch16-384",

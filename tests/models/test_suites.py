@@ -40,7 +40,7 @@ def test_built_in_suites_load_and_their_settings_are_valid(name: str) -> None:
     assert suite.miniature == name.startswith("miniature")
     settings = sampler_settings(suite.generator)
     assert set(suite.generator.settings) <= set(settings)
-    assert {part.role for part in overview(suite)} >= {Role.GENERATOR, Role.SCORER}
+    assert {role for role, _, _ in overview(suite)} >= {Role.GENERATOR, Role.SCORER}
 
 
 @pytest.mark.parametrize("name", [n for n in SUITES.names() if not n.startswith("miniature")])
@@ -76,7 +76,7 @@ def test_a_file_with_defaults_and_a_folder_beside_it(tmp_path: Path) -> None:
     suite = load_suite(write(tmp_path, MINIMAL))
     assert suite.judge.kind == "none" and suite.generator.batch_size == 1
     assert suite.generator.checkpoints == {"pipeline": str(tmp_path / "weights")}
-    assert overview(suite)[0].present
+    assert overview(suite)[0][2].path
     again = load_suite(str(write(tmp_path, MINIMAL.replace("./weights", "weights"))))
     assert again.generator.checkpoints == suite.generator.checkpoints
 
@@ -88,9 +88,9 @@ def test_what_is_no_folder_beside_the_file_stays_as_written(tmp_path: Path, ref:
 
 
 def test_what_is_missing_says_where_it_was_looked_for(tmp_path: Path) -> None:
-    part = overview(load_suite(write(tmp_path, MINIMAL)))[0]
-    assert (part.role, part.kind, part.name) == (Role.GENERATOR, "sana", "pipeline")
-    assert not part.present and part.looked == (str(tmp_path / "weights"),)
+    role, part, located = overview(load_suite(write(tmp_path, MINIMAL)))[0]
+    assert (role, part) == (Role.GENERATOR, "pipeline")
+    assert located.path is None and located.looked == (str(tmp_path / "weights"),)
 
 
 @pytest.mark.parametrize(
