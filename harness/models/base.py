@@ -7,9 +7,11 @@ or how many there are. They report what they count
 (NFE, FLOPs, tokens); the worker that runs them adds the device-seconds. FLOPs that a model does
 not count stay None and are shown as not counted, as are the sums that they belong to.
 
-A plug-in is a class with a `load` (`GeneratorFactory`, `JudgeFactory`). Its module is imported to
-list and check its settings, so torch and its like belong inside functions. What every one must
-keep is published as tests to subclass: `harness.testing`.
+A plug-in is a class with a `load` (`GeneratorFactory`, `JudgeFactory`, `MetricFactory`). Its module
+is imported to list and check its settings, so torch and its like belong inside functions. Methods
+of a factory are classmethods of the plug-in; all but `load` may be left out. Over a checkpoint that
+is missing, damaged or another model's each raises a HarnessError. What every plug-in must keep is
+published as tests to subclass: `harness.testing`.
 """
 
 from __future__ import annotations
@@ -106,13 +108,9 @@ class GeneratorFactory(Protocol):
     """A frozen dataclass: names, types and defaults of the sampler settings, known unloaded."""
 
     def settings_for(self, references: Mapping[str, str]) -> type:
-        """Return the settings of these checkpoints, as `Settings`; a plug-in may leave this out.
+        """Return the settings of these checkpoints, as `Settings`.
 
-        For one whose settings depend on what it loads; no weights are loaded for this (a
-        classmethod of the plug-in).
-
-        Raises:
-            harness.errors.HarnessError: A checkpoint is missing or damaged.
+        For a plug-in whose settings depend on what it loads; no weights are loaded for this.
         """
         ...
 
@@ -123,8 +121,8 @@ class GeneratorFactory(Protocol):
     def abilities_for(self, references: Mapping[str, str]) -> frozenset[Ability]:
         """Return which of its `abilities` it has with these checkpoints, as far as they are here.
 
-        For one whose abilities depend on what it loads, whose instances then have `abilities` of
-        their own; a plug-in may leave this out (a classmethod of the plug-in).
+        For a plug-in whose abilities depend on what it loads; its instances then have `abilities`
+        of their own.
         """
         ...
 
@@ -142,35 +140,27 @@ class GeneratorFactory(Protocol):
     False where a plug-in leaves it out."""
 
     def load(self, loading: Loading) -> Generator:
-        """Load the models onto a device (a classmethod of the plug-in).
+        """Load the models onto a device.
 
         Raises:
             harness.errors.UsageError: A setting it does not have, a device that is not there.
-            harness.errors.HarnessError: A checkpoint is missing, damaged or another model's.
         """
         ...
 
     def expected_cost(self, loading: Loading) -> CostOf | None:
-        """Return what computes a request's cost from configuration; a plug-in may leave this out.
+        """Return what computes a request's cost from configuration alone.
 
-        An audit holds logged costs against it, so it loads no weights (a classmethod of the
-        plug-in). Requests come without images. None: the cost is not known without running it.
-
-        Raises:
-            harness.errors.HarnessError: A checkpoint is missing or damaged.
+        An audit holds logged costs against it, so it loads no weights. Requests come without
+        images. None: the cost is not known without running it.
         """
         ...
 
     def truncation(self, checkpoints: Mapping[str, Path]) -> Truncation | None:
-        """Return what tells which texts of a request are cut; a plug-in may leave this out.
+        """Return what tells which texts of a request are cut.
 
         A text is cut if what stands behind some place in it makes no difference. Asked for every
         prompt before anything is loaded and for every draw, so that only what splits texts into
-        tokens is loaded for it (a classmethod of the plug-in). Requests come without images. None:
-        nobody can tell.
-
-        Raises:
-            harness.errors.HarnessError: A checkpoint is missing or damaged.
+        tokens is loaded for it. Requests come without images. None: nobody can tell.
         """
         ...
 
@@ -195,10 +185,10 @@ class JudgeFactory(Protocol):
     out."""
 
     def has_scale(self, settings: Mapping[str, Setting]) -> bool:
-        """Return whether scores compare any two images; a plug-in may leave this out.
+        """Return whether scores compare any two images.
 
         False where its verdicts have `members`, by which images of one search are ranked against
-        each other (a classmethod of the plug-in).
+        each other.
         """
         ...
 
@@ -211,9 +201,9 @@ class JudgeFactory(Protocol):
     def check(
         self, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
-        """Refuse at planning time what `load` would refuse; a plug-in may leave this out.
+        """Refuse at planning time what `load` would refuse, which need not rely on it.
 
-        Nothing is loaded for this, and `load` need not rely on it (a classmethod of the plug-in).
+        Nothing is loaded for this.
 
         Args:
             parts: The names of the checkpoints.
@@ -227,9 +217,9 @@ class JudgeFactory(Protocol):
         ...
 
     def complete(self, spec: ModelSpec, reference: str, metrics: ModelSpec) -> ModelSpec:
-        """Return a spec with what it leaves open filled in; a plug-in may leave this out.
+        """Return a spec with what it leaves open filled in.
 
-        For a judge without a checkpoint of its own (a classmethod of the plug-in).
+        For a judge without a checkpoint of its own.
 
         Args:
             spec: Of the judge.
@@ -242,9 +232,9 @@ class JudgeFactory(Protocol):
         ...
 
     def parse(self, given: Mapping[str, Setting]) -> dict[str, Setting]:
-        """Return options given as `-J name=value` with their types; a plug-in may leave this out.
+        """Return options given as `-J name=value` with their types.
 
-        It can where a dataclass `Settings` says all (a classmethod of the plug-in).
+        It is not needed where a dataclass `Settings` says all.
 
         Raises:
             harness.errors.UsageError: An unknown option, or a value that it does not take.
@@ -254,14 +244,14 @@ class JudgeFactory(Protocol):
     def grading_passes(
         self, loading: Loading, benchmark: Benchmark, height: int, width: int
     ) -> GradingPasses | None:
-        """Build what one verdict takes, for an audit of its FLOPs; a plug-in may leave this out.
+        """Build what one verdict takes, for an audit of its FLOPs.
 
         Arguments and result are those of `benchmarks.base.Benchmark.grading_passes`.
         """
         ...
 
     def load(self, loading: Loading, benchmark: Benchmark) -> Judge:
-        """Load the models onto a device (a classmethod of the plug-in).
+        """Load the models onto a device.
 
         Args:
             loading: Of the judge; an oracle gets the scorer's checkpoints and settings.
@@ -269,7 +259,6 @@ class JudgeFactory(Protocol):
 
         Raises:
             harness.errors.UsageError: A setting it does not have, or a benchmark it cannot judge.
-            harness.errors.HarnessError: A checkpoint is missing, damaged or another model's.
         """
         ...
 
@@ -301,10 +290,9 @@ class MetricFactory(Protocol):
     by the user or the suite."""
 
     def load(self, loading: Loading) -> Metric:
-        """Load the models onto a device (a classmethod of the plug-in).
+        """Load the models onto a device.
 
         Raises:
             harness.errors.UsageError: A setting it does not have, a device that is not there.
-            harness.errors.HarnessError: A checkpoint is missing, damaged or another model's.
         """
         ...
