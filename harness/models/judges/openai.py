@@ -176,16 +176,11 @@ class OpenAIJudge:
             extra["response_format"] = _FORMATS[self.settings.format]
         if self.settings.logprobs:
             extra |= {"logprobs": True, "top_logprobs": 5}
-        rows = [
-            (
-                self.settings.question.replace("{prompt}", json.dumps(prompt.text)),
-                (image,),
-                seed,
-                {"system": SYSTEM, **extra},
-            )
-            for prompt, image, seed in zip(prompts, images, seeds, strict=True)
-        ]
-        return self._ask(rows, _verdict)
+        bodies = []
+        for prompt, image, seed in zip(prompts, images, seeds, strict=True):
+            question = self.settings.question.replace("{prompt}", json.dumps(prompt.text))
+            bodies.append(self._body(question, (image,), seed, system=SYSTEM) | extra)
+        return self._ask(bodies, _verdict)
 
     def reply(self, inquiries: Sequence[Inquiry]) -> list[tuple[str, Cost]]:
         """Answer questions in words (see `harness.models.base.Replying`).
@@ -193,12 +188,12 @@ class OpenAIJudge:
         Raises:
             BadAnswer: A call got no answer, or one that is no text.
         """
-        return self._ask([(each.text, each.images, each.seed, {}) for each in inquiries], _reply)
+        bodies = [self._body(each.text, each.images, each.seed) for each in inquiries]
+        return self._ask(bodies, _reply)
 
     def _ask(
-        self, rows: Sequence[Any], read: Callable[[Mapping[str, Any]], _T]
+        self, bodies: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], _T]
     ) -> list[tuple[_T, Cost]]:
-        bodies = [self._body(*row) for row in rows]
         pool = ThreadPoolExecutor(self.settings.concurrency)
         calls = [pool.submit(self._call, body, read) for body in bodies]
         try:
@@ -222,14 +217,12 @@ class OpenAIJudge:
         return read(choice), Cost(tokens=tokens, rows=float(calls))
 
     def _body(
-        self, text: str, images: Sequence[Image], seed: int, extra: Mapping[str, Any]
+        self, text: str, images: Sequence[Image], seed: int, *, system: str = ""
     ) -> dict[str, Any]:
         content: list[dict[str, Any]] = [
             *({"type": "image_url", "image_url": {"url": _data_url(image)}} for image in images),
             {"type": "text", "text": text},
         ]
-        given = dict(extra)
-        system = given.pop("system", None)
         messages = [{"role": "system", "content": system}] if system else []
         body = {
             "model": self.settings.model,
@@ -237,7 +230,6 @@ class OpenAIJudge:
             "temperature": self.settings.temperature,
             "max_tokens": self.settings.max_tokens,
             "seed": seed % 2**31 if self.settings.temperature else None,
-            **given,
         }
         return {name: value for name, value in body.items() if value is not None}
 
