@@ -19,7 +19,6 @@ from harness.identity import Resolver
 from harness.locating import Paths, digests, locate
 from harness.models.adapter_names import adapters, is_adapter
 from harness.models.bundled import loads_miniature
-from harness.models.dtypes import resolve_dtype
 from harness.models.judges.chosen import check_judge, chosen_judge, is_remote
 from harness.models.metrics.together import chosen, metric_names
 from harness.models.remote_code import remote_code
@@ -36,6 +35,7 @@ from harness.records import (
     Draw,
     Prompt,
     Role,
+    resolve_dtype,
 )
 from harness.registry import (
     BENCHMARKS,

@@ -284,7 +284,7 @@ class Loading:
     Attributes:
         checkpoints: Local folder of each part, by the part's name in the suite. An oracle gets the
             scorer's.
-        dtype: "auto" (bfloat16 on a GPU, float32 on a CPU), "float32", "bfloat16" or "float16".
+        dtype: "float32", "bfloat16" or "float16"; "auto" becomes what `resolve_dtype` says.
         batch_size: Rows of the one batch shape it runs at.
         settings: Further settings, as the suite gives them. A generator's are sampler settings
             that a request need not repeat.
@@ -295,6 +295,16 @@ class Loading:
     dtype: str = "auto"
     batch_size: int = 1
     settings: Mapping[str, Setting] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", resolve_dtype(self.dtype, self.device))
+
+
+def resolve_dtype(dtype: str, device: str) -> str:
+    """Return the number format that "auto" stands for on a device; other names stay."""
+    if dtype != "auto":
+        return dtype
+    return "float32" if device.startswith("cpu") else "bfloat16"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from benchmarks.geneval.scorer import GenEvalScorer
 from benchmarks.geneval.self_test import SelfTest, check_known_images, compare
 from benchmarks.geneval.settings import DEFAULT_BACKEND, Options, check_parts
 from harness import options
-from harness.models.dtypes import resolve_dtype
 from harness.records import Loading, Prompt
 
 
@@ -58,7 +57,6 @@ def grading_passes(loading: Loading, height: int, width: int) -> GradingPasses |
 def _tested(loading: Loading, *, compared: bool) -> tuple[GenEvalScorer, SelfTest]:
     chosen = options.build(Options, loading.settings, flag="scorer setting")
     check_parts(loading.checkpoints)
-    loading = replace(loading, dtype=resolve_dtype(loading.dtype, loading.device))
     scorer = _assemble(loading, chosen)
     test = SelfTest(check_known_images(scorer, loading.checkpoints))
     if compared:

@@ -19,7 +19,6 @@ from benchmarks.vqa.asking import ENOUGH, Asked
 from benchmarks.vqa.base import VLM
 from benchmarks.vqa.reader import Reader
 from harness.errors import HarnessError
-from harness.models.dtypes import resolve_dtype
 from harness.models.vlm_loading import Resize, load_vlm
 from harness.records import Loading
 
@@ -43,7 +42,7 @@ def load_reader(loading: Loading, *, questions: int, resize: Resize) -> Reader:
     """
     model, processor = load_vlm(loading, part=VLM, resize=resize)
     reader = Reader(model, processor, batch_size=loading.batch_size, questions=questions)
-    check_cache(reader, TOLERANCE[resolve_dtype(loading.dtype, loading.device)])
+    check_cache(reader, TOLERANCE[loading.dtype])
     folder = loading.checkpoints[VLM]
     refusal = f"questions with known answers are answered wrongly by {folder}"
     check_known(folder, functools.partial(_wrong_answers, reader), refusal, _HINT)

@@ -19,13 +19,12 @@ from harness.log.manifest import FINISHED, Manifest
 from harness.log.measured import measurements
 from harness.log.run_folder import RunFolder
 from harness.models.bundled import loads_miniature
-from harness.models.dtypes import resolve_dtype
 from harness.models.judges.none import UNJUDGED
 from harness.models.metrics.together import chosen, metric_names
 from harness.models.suites import ModelSpec, load_suite
 from harness.plan import Plan
 from harness.prompts import read_prompts
-from harness.records import Draw, Prompt, Role
+from harness.records import Draw, Prompt, Role, resolve_dtype
 from harness.registry import import_paths
 from strategies.recorded import Recorded
 

@@ -16,12 +16,11 @@ from harness.interop.layout import PromptFolder, group, passed_over, read_layout
 from harness.interop.matching import match
 from harness.locating import digests, locate
 from harness.models.bundled import loads_miniature
-from harness.models.dtypes import resolve_dtype
 from harness.models.metrics.together import chosen
 from harness.models.suites import ModelSpec, Suite, load_suite
 from harness.options import build, resolved
 from harness.plan import Plan, scorer_spec
-from harness.records import Prompt, Role
+from harness.records import Prompt, Role, resolve_dtype
 from harness.registry import BENCHMARKS, import_paths
 from harness.seeds import digest
 from strategies.recorded import Recorded

@@ -21,7 +21,6 @@ from harness.models.diffusers_loading import (
     settings_class,
     weightless_pipeline,
 )
-from harness.models.dtypes import resolve_dtype
 from harness.models.loading import read_json
 from harness.models.pipeline_generator import PipelineGenerator, Rows
 from harness.models.trajectory import why_whole
@@ -73,11 +72,7 @@ class DiffusersGenerator(PipelineGenerator):
         folder = loading.checkpoints["pipeline"]
         kind = settings_class(folder)
         options.build(kind, loading.settings, flag="-G", title="generator diffusers")
-        pipeline = load_any_pipeline(
-            folder,
-            device=prepare(loading.device),
-            dtype=resolve_dtype(loading.dtype, loading.device),
-        )
+        pipeline = load_any_pipeline(folder, device=prepare(loading.device), dtype=loading.dtype)
         merge_adapters(pipeline, loading.checkpoints)
         generator = cls(
             pipeline,

@@ -22,7 +22,6 @@ from harness.errors import UsageError
 from harness.models.adapters import merge_adapters
 from harness.models.devices import prepare
 from harness.models.diffusers_loading import Steps, weightless_pipeline
-from harness.models.dtypes import resolve_dtype
 from harness.models.pipeline_generator import PipelineGenerator
 from harness.models.sana_loading import REPLACED, component, load_pipeline, load_tokenizer
 from harness.records import Loading, Request
@@ -81,7 +80,7 @@ class SanaGenerator(PipelineGenerator):
         pipeline = load_pipeline(
             loading.checkpoints["pipeline"],
             device=prepare(loading.device),
-            dtype=resolve_dtype(loading.dtype, loading.device),
+            dtype=loading.dtype,
             components=loading.checkpoints.get("components"),
         )
         merge_adapters(pipeline, loading.checkpoints)

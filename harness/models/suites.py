@@ -11,16 +11,15 @@ import tomllib
 from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness import options
 from harness.errors import UsageError, did_you_mean, first_line
 from harness.models.checkpoints import Located, is_pipeline, look
-from harness.models.dtypes import Dtype, resolve_dtype
 from harness.models.remote_code import remote_code
-from harness.records import LARGEST_BATCH, Loading, Role, Setting
+from harness.records import LARGEST_BATCH, Loading, Role, Setting, resolve_dtype
 from harness.registry import GENERATORS, SUITES
 from harness.seeds import digest
 from harness.text import MAX_DEPTH, expanded, read_text
@@ -49,7 +48,7 @@ class ModelSpec(BaseModel):
 
     kind: str = ""
     checkpoints: dict[str, str] = Field(default_factory=dict)
-    dtype: Dtype = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch_size: int = Field(default=1, ge=1, le=LARGEST_BATCH)
     settings: dict[str, Setting] = Field(default_factory=dict)
     compile: bool = Field(default=False, exclude_if=lambda compiled: not compiled)
@@ -57,8 +56,7 @@ class ModelSpec(BaseModel):
 
     def loading(self, checkpoints: Mapping[str, Path], device: str = "cpu") -> Loading:
         """Return what the model is loaded from, with its number format settled."""
-        dtype = resolve_dtype(self.dtype, device)
-        return Loading(checkpoints, device, dtype, self.batch_size, self.settings)
+        return Loading(checkpoints, device, self.dtype, self.batch_size, self.settings)
 
 
 class Suite(BaseModel):

@@ -10,22 +10,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import torch
+from PIL import Image as Pillow
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    Qwen2_5_VLProcessor,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+    Qwen2VLImageProcessorPil,
+    smart_resize,
+)
+from transformers.processing_utils import ProcessorMixin
 
 from harness.errors import BadAnswer, Failure
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
-from harness.models.dtypes import resolve_dtype
 from harness.models.loading import explained, load_strictly, quiet
 from harness.models.remote_code import is_trusted
 from harness.records import Image, Loading
 
-if TYPE_CHECKING:
-    import torch
-
-    Inputs = dict[str, torch.Tensor]
-else:
-    Inputs = dict
+Inputs = dict[str, torch.Tensor]
+"""What a model reads, by the names of its arguments."""
 
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 """Families whose processor is built here, by the `model_type` of their config."""
@@ -49,13 +58,10 @@ def load_vlm(
         UsageError: No such device.
         HarnessError: A file is missing or damaged, or weights do not fit the model.
     """
-    from transformers import AutoModelForImageTextToText
-
     place = prepare(loading.device)
     folder = loading.checkpoints[part]
     require(folder, ["config.json", "model.safetensors"])
-    dtype = resolve_dtype(loading.dtype, loading.device)
-    model = load_strictly(AutoModelForImageTextToText, folder, dtype=dtype).to(place)
+    model = load_strictly(AutoModelForImageTextToText, folder, dtype=loading.dtype).to(place)
     words = loading.checkpoints.get("processor", folder)
     return model, load_processor(words, model.config.model_type, resize=resize)
 
@@ -99,8 +105,6 @@ def load_processor(folder: Path, model_type: str, *, resize: Resize = "pillow") 
     Raises:
         HarnessError: A file is missing or damaged.
     """
-    from transformers import AutoProcessor
-
     with quiet(), explained(folder, "processor"):
         if model_type in QWEN:
             processor = _load_qwen(folder, resize)
@@ -114,68 +118,55 @@ def load_processor(folder: Path, model_type: str, *, resize: Resize = "pillow") 
 
 
 def _load_qwen(folder: Path, resize: Resize) -> Any:
-    from transformers import AutoTokenizer, Qwen2_5_VLProcessor
-    from transformers.processing_utils import ProcessorMixin
-
-    class StillImageProcessor(Qwen2_5_VLProcessor):  # type: ignore[misc]
-        # The arguments' names tell the base class which parts there are.
-        def __init__(
-            self, image_processor: Any, tokenizer: Any, chat_template: str | None = None
-        ) -> None:
-            for kind in ("image", "video"):
-                token = getattr(tokenizer, f"{kind}_token", f"<|{kind}_pad|>")
-                setattr(self, f"{kind}_token", token)
-                setattr(self, f"{kind}_token_id", tokenizer.convert_tokens_to_ids(token))
-            ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
-
     tokenizer = AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=is_trusted()
     )
     stored, _ = Qwen2_5_VLProcessor.get_processor_dict(folder, local_files_only=True)
+    images: Any = Qwen2VLImageProcessorPil if resize == "pillow" else TorchResizing
     return StillImageProcessor(
-        _image_processor(resize).from_pretrained(folder, local_files_only=True),
+        images.from_pretrained(folder, local_files_only=True),
         tokenizer,
         chat_template=stored.get("chat_template") or tokenizer.chat_template,
     )
 
 
-def _image_processor(resize: Resize) -> Any:
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
-        Qwen2VLImageProcessorPil,
-        smart_resize,
-    )
+class StillImageProcessor(Qwen2_5_VLProcessor):  # type: ignore[misc]
+    """Qwen-VL's processor without a part for videos."""
 
-    if resize == "pillow":
-        return Qwen2VLImageProcessorPil
+    # The arguments' names tell the base class which parts there are.
+    def __init__(
+        self, image_processor: Any, tokenizer: Any, chat_template: str | None = None
+    ) -> None:
+        for kind in ("image", "video"):
+            token = getattr(tokenizer, f"{kind}_token", f"<|{kind}_pad|>")
+            setattr(self, f"{kind}_token", token)
+            setattr(self, f"{kind}_token_id", tokenizer.convert_tokens_to_ids(token))
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
-    class TorchResizing(Qwen2VLImageProcessorPil):  # type: ignore[misc]
-        """Resizes as torchvision does: torch's own bicubic interpolation of whole grey levels."""
 
-        def resize(self, image: Any, size: Any, resample: Any, factor: int, **options: Any) -> Any:
-            import torch
+class TorchResizing(Qwen2VLImageProcessorPil):  # type: ignore[misc]
+    """Resizes as torchvision does: torch's own bicubic interpolation of whole grey levels."""
 
-            sides = smart_resize(
-                *image.shape[-2:],
-                factor=factor,
-                min_pixels=size.shortest_edge,
-                max_pixels=size.longest_edge,
-            )
-            if sides == tuple(image.shape[-2:]):
-                return image
-            if int(resample) != 3:
-                raise ValueError(f"it resamples images by way {resample}, expected 3 (bicubic)")
-            pixels = torch.from_numpy(image)[None]
-            return torch.nn.functional.interpolate(
-                pixels, sides, mode="bicubic", antialias=True, align_corners=False
-            )[0].numpy()
-
-    return TorchResizing
+    def resize(self, image: Any, size: Any, resample: Any, factor: int, **options: Any) -> Any:
+        """Resize an image, (channels, height, width), to sides that are multiples of `factor`."""
+        sides = smart_resize(
+            *image.shape[-2:],
+            factor=factor,
+            min_pixels=size.shortest_edge,
+            max_pixels=size.longest_edge,
+        )
+        if sides == tuple(image.shape[-2:]):
+            return image
+        if int(resample) != 3:
+            raise ValueError(f"it resamples images by way {resample}, expected 3 (bicubic)")
+        pixels = torch.from_numpy(image)[None]
+        return torch.nn.functional.interpolate(
+            pixels, sides, mode="bicubic", antialias=True, align_corners=False
+        )[0].numpy()
 
 
 def chat(text: str, images: Sequence[Image]) -> list[dict[str, Any]]:
     """Return a question behind its images as a chat, for a processor's template."""
-    from PIL import Image as Pillow
-
     content: list[dict[str, Any]] = [
         *({"type": "image", "image": Pillow.fromarray(image)} for image in images),
         {"type": "text", "text": text},
@@ -200,8 +191,6 @@ def pad(inputs: Mapping[str, torch.Tensor], length: int, pad_token: int) -> Inpu
 
     What has one value a token is padded (`input_ids` with a token, all else with 0); pixels stay.
     """
-    import torch
-
     own = inputs["input_ids"].shape[1]
     return {
         name: torch.nn.functional.pad(
@@ -215,8 +204,6 @@ def pad(inputs: Mapping[str, torch.Tensor], length: int, pad_token: int) -> Inpu
 
 def stack(rows: Sequence[Inputs], device: torch.device, dtype: torch.dtype) -> Inputs:
     """Join rows of equal shapes into one batch on a device; pixels get the model's dtype."""
-    import torch
-
     batch = {name: torch.cat([row[name] for row in rows]).to(device) for name in rows[0]}
     return {
         name: value.to(dtype) if value.is_floating_point() else value

@@ -7,7 +7,6 @@ import pytest
 from pydantic import ValidationError
 
 from harness.errors import UsageError
-from harness.models.dtypes import resolve_dtype
 from harness.models.suites import (
     ModelSpec,
     Suite,
@@ -16,7 +15,7 @@ from harness.models.suites import (
     overview,
     sampler_settings,
 )
-from harness.records import Role
+from harness.records import Role, resolve_dtype
 from harness.registry import SUITES
 
 MINIMAL = """

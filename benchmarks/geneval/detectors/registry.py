@@ -7,14 +7,12 @@ group `harness.detectors`, each a `benchmarks.geneval.detectors.base.DetectorFac
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.geneval.detectors.base import Detector, DetectorFactory
 from benchmarks.geneval.detectors.probe import check_answer, tolerance_of
 from benchmarks.geneval.settings import DEFAULT_BACKEND
 from harness.errors import HarnessError, UsageError
-from harness.models.dtypes import resolve_dtype
 from harness.models.loading import read_config
 from harness.records import Loading
 from harness.registry import DETECTORS
@@ -61,7 +59,6 @@ def load_detector(loading: Loading, backend: str = DEFAULT_BACKEND) -> Detector:
             otherwise on this device than when its folder was written.
     """
     folder = loading.checkpoints["detector"]
-    loading = replace(loading, dtype=resolve_dtype(loading.dtype, loading.device))
     factory = factory_of(folder, backend)
     for name in loading.settings:
         if name not in factory.options:

@@ -18,8 +18,6 @@ from benchmarks.base import Benchmark
 from harness import options
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.models.judges.vlm_settings import Asked, VLMSettings, Writer
-from harness.models.judges.vlm_transformers import TransformersWriter
-from harness.models.judges.vlm_vllm import VLLMWriter
 from harness.records import Ability, Cost, Image, Inquiry, Loading, Prompt, Setting, Verdict
 
 PARTS = ("model", "processor")
@@ -85,10 +83,15 @@ class VLMJudge:
                 not the same. The settings are `VLMSettings`.
             benchmark: What the images are made for; it does not matter here.
         """
+        from harness.models.judges import vlm_transformers, vlm_vllm
+
         cls.check(loading.checkpoints, loading.settings, benchmark)
         settings = options.build(VLMSettings, loading.settings, flag="judge setting")
-        backend: type[Writer] = VLLMWriter if settings.backend == "vllm" else TransformersWriter
-        writer = backend.load(loading, settings)
+        writers: dict[str, type[Writer]] = {
+            "transformers": vlm_transformers.TransformersWriter,
+            "vllm": vlm_vllm.VLLMWriter,
+        }
+        writer = writers[settings.backend].load(loading, settings)
         return cls(writer, batch_size=loading.batch_size, settings=settings)
 
     def judge(

@@ -59,13 +59,7 @@ class VLMSettings:
 
 
 class Sampling(NamedTuple):
-    """Sampling of a token, with the meanings and defaults of `generate`.
-
-    Attributes:
-        temperature: 0 takes the likeliest token.
-        top_p: Draw among the likeliest tokens that together have this probability.
-        top_k: Draw among so many of the likeliest tokens; 0 for all.
-    """
+    """Sampling of a token, as in `VLMSettings`; defaults are `generate`'s, top_k 0 means all."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -112,7 +106,7 @@ class Writer(ABC):
 
     Args:
         processor: Of the checkpoint.
-        config: transformers' generation config of the checkpoint.
+        config: transformers' generation config of the checkpoint, for what the options leave open.
         settings: The options.
 
     Raises:
@@ -122,7 +116,14 @@ class Writer(ABC):
     def __init__(self, processor: Any, config: Any, settings: VLMSettings) -> None:
         self.processor = processor
         self.settings = settings
-        self._sampling, self._ends = sampling_of(settings, config, processor.tokenizer)
+        values = {}
+        for name, default in Sampling()._asdict().items():
+            given = [getattr(source, name, None) for source in (settings, config)]
+            values[name] = next((value for value in given if value is not None), default)
+        self._sampling = Sampling(**values)
+        ends = config.eos_token_id
+        ends = processor.tokenizer.eos_token_id if ends is None else ends
+        self._ends: list[int] = ends if isinstance(ends, list) else [ends]
         encode = processor.tokenizer.encode
         self._stem: list[int] = encode(settings.stem, add_special_tokens=False)
         self._verdict: list[int] = encode(settings.verdict, add_special_tokens=False)
@@ -163,20 +164,3 @@ class Writer(ABC):
         led_on = len(self._stem) + len(self._verdict)
         wrote = min(answer + 1, self.settings.max_new_tokens)  # what ends an answer is a token
         return question + (question + led_on) * ranked, wrote
-
-
-def sampling_of(settings: VLMSettings, config: Any, tokenizer: Any) -> tuple[Sampling, list[int]]:
-    """Return how to draw, and what ends an answer; from the options, else from the checkpoint.
-
-    Args:
-        settings: The options.
-        config: transformers' generation config of the checkpoint.
-        tokenizer: Of the checkpoint.
-    """
-    values = {}
-    for name, default in Sampling()._asdict().items():
-        given = [getattr(source, name, None) for source in (settings, config)]
-        values[name] = next((value for value in given if value is not None), default)
-    ends = config.eos_token_id
-    ends = tokenizer.eos_token_id if ends is None else ends
-    return Sampling(**values), ends if isinstance(ends, list) else [ends]

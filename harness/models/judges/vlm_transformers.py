@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
+
+import torch
+from transformers import LogitsProcessorList
 
 from harness.models.judges.vlm_settings import Asked, Sampling, VLMSettings, Writer, Written
 from harness.models.vlm_loading import (
@@ -21,9 +24,6 @@ from harness.models.vlm_loading import (
     stack,
 )
 from harness.records import Cost, Loading
-
-if TYPE_CHECKING:
-    import torch
 
 LENGTH_STEP = 128
 """Inputs are padded to a multiple of so many tokens: one shape serves nearly all prompts."""
@@ -104,9 +104,6 @@ class TransformersWriter(Writer):
 
     def _write(self, batch: Inputs, seeds: Sequence[int]) -> list[list[int]]:
         """The tokens of each row's answer, without what ends it."""
-        import torch
-        from transformers import LogitsProcessorList
-
         with torch.no_grad():
             written = self.model.generate(
                 **batch,
@@ -120,8 +117,6 @@ class TransformersWriter(Writer):
 
     def _led_on(self, row: _Row) -> _Row:
         """The row with the stem and the verdict for the beginning of its answer."""
-        import torch
-
         own = row.inputs["input_ids"].shape[1]
         words = [*self._stem, *self._verdict]
         further = dict(row.inputs)
@@ -135,8 +130,6 @@ class TransformersWriter(Writer):
 
     def _chance(self, batch: Inputs, seeds: Sequence[int]) -> list[float]:
         """The probability of the verdict's tokens, the last ones of each row."""
-        import torch
-
         number = len(self._verdict)
         with torch.no_grad():
             logits = self.model(**batch, logits_to_keep=number + 1, use_cache=False).logits
@@ -176,15 +169,11 @@ class Sampler:
     """
 
     def __init__(self, sampling: Sampling, seeds: Sequence[int]) -> None:
-        import torch
-
         self._warpers = sampling.warpers() if sampling.temperature > 0 else None
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Draw, by the race of exponentials: argmin of e / p is distributed as p."""
-        import torch
-
         check_finite(scores)
         scores = scores.float()
         if self._warpers is not None:

@@ -13,10 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+from transformers import GenerationConfig
+
 from harness.errors import BadAnswer, Failure, HarnessError, UsageError
 from harness.models.checkpoints import PICKLED, require
 from harness.models.devices import prepare
-from harness.models.dtypes import resolve_dtype
 from harness.models.judges.vlm_settings import Asked, VLMSettings, Writer, Written
 from harness.models.loading import explained, read_config
 from harness.models.remote_code import is_trusted
@@ -39,8 +40,6 @@ class VLLMWriter(Writer):
     @classmethod
     def load(cls, loading: Loading, settings: VLMSettings) -> Self:
         """Start the engine on the first GPU (see `Writer`)."""
-        from transformers import GenerationConfig
-
         try:
             import vllm
         except ImportError as error:
@@ -66,7 +65,7 @@ class VLLMWriter(Writer):
         with explained(folder, "vLLM engine"):
             engine = vllm.LLM(
                 model=str(_joined(folder, processor_folder, Path(place.name))),
-                dtype=resolve_dtype(loading.dtype, loading.device),
+                dtype=loading.dtype,
                 load_format="safetensors",
                 trust_remote_code=is_trusted(),
                 enable_prefix_caching=True,

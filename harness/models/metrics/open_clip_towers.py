@@ -12,7 +12,6 @@ from torch.nn import functional
 from harness.errors import HarnessError, UsageError, first_line, shortened
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
-from harness.models.dtypes import resolve_dtype
 from harness.models.loading import read_weights
 from harness.models.metrics.two_towers import Towers
 from harness.records import Image, Loading
@@ -59,7 +58,7 @@ class OpenClipTowers(Towers):
                 f"{folder} does not hold open_clip's {architecture}: {shortened(misfits)}", convert
             )
         model.load_state_dict({name: value.float() for name, value in weights.items()})
-        dtype = getattr(torch, resolve_dtype(loading.dtype, loading.device))
+        dtype = getattr(torch, loading.dtype)
         width, size = int(config["embed_dim"]), loading.batch_size
         return cls(model.eval().to(place), batch_size=size, width=width, dtype=dtype)
 

@@ -19,7 +19,6 @@ from harness import flops
 from harness.errors import BadAnswer, Failure, HarnessError
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
-from harness.models.dtypes import resolve_dtype
 from harness.models.loading import explained, load_strictly, quiet, read_config
 from harness.records import Image, Loading
 
@@ -133,9 +132,8 @@ class TwoTowers(Towers):
                 "name a CLIP or SigLIP checkpoint",
             )
         require(folder, ["config.json", "model.safetensors"])
-        dtype = resolve_dtype(loading.dtype, loading.device)
         family = getattr(transformers, FAMILIES[kind])
-        model = load_strictly(family, folder, dtype=dtype).to(place)
+        model = load_strictly(family, folder, dtype=loading.dtype).to(place)
         words = loading.checkpoints.get("processor", folder)
         require(words, ["preprocessor_config.json"])
         # Without files the library makes an empty tokenizer, for which all texts are one.

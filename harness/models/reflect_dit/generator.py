@@ -22,7 +22,6 @@ from harness import options
 from harness.errors import HarnessError, UsageError
 from harness.models.checkpoints import require
 from harness.models.devices import prepare
-from harness.models.dtypes import resolve_dtype
 from harness.models.sana import SanaGenerator, SanaSettings, Tokens
 from harness.records import Ability, Image, Loading, Made, Request, Setting, add_known
 
@@ -115,21 +114,20 @@ class ReflectDiTGenerator(SanaGenerator):
         from harness.models.reflect_dit.vision import VisionEncoder
         from harness.models.sana_loading import component, load_pipeline, load_plain
 
-        place = prepare(loading.device)
-        number = resolve_dtype(loading.dtype, loading.device)
+        place, dtype = prepare(loading.device), loading.dtype
         components = checkpoints.get("components")
         own = component(checkpoints["pipeline"], components, "transformer")
         folder = checkpoints.get("transformer", own)
         require(folder, ["config.json", "diffusion_pytorch_model.safetensors"])
-        transformer = load_strictly(SanaTransformer2DModelWithContext, folder, dtype=number)
+        transformer = load_strictly(SanaTransformer2DModelWithContext, folder, dtype=dtype)
         pipeline = load_pipeline(
             checkpoints["pipeline"],
             device=place,
-            dtype=number,
+            dtype=dtype,
             transformer=transformer,
             components=components,
         )
-        vision = VisionEncoder.load(checkpoints["vision_encoder"], device=place, dtype=number)
+        vision = VisionEncoder.load(checkpoints["vision_encoder"], device=place, dtype=dtype)
         if vision.channels != transformer.config.vision_feature_dim:
             raise HarnessError(
                 f"the transformer reads vision features of {transformer.config.vision_feature_dim}"
@@ -138,7 +136,7 @@ class ReflectDiTGenerator(SanaGenerator):
             )
         plain = None
         if base := checkpoints.get("plain"):
-            parts = {**pipeline.components, "transformer": load_plain(base, number).to(place)}
+            parts = {**pipeline.components, "transformer": load_plain(base, dtype).to(place)}
             plain = type(pipeline)(**parts)
             plain.set_progress_bar_config(disable=True)
         return cls(

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from PIL import Image as Pillow
+from transformers import SiglipVisionModel
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from harness.errors import HarnessError, UsageError
 from harness.models.checkpoints import require
 from harness.models.loading import explained, load_strictly, quiet
 from harness.records import Image
-
-if TYPE_CHECKING:
-    import torch
 
 _TEXT_HALF = ("text_model.", "logit_scale", "logit_bias")
 """Parts of the names of weights of a whole SigLIP that its vision half does without."""
@@ -36,9 +38,6 @@ class VisionEncoder:
         Raises:
             HarnessError: A file is missing, damaged, or another model's.
         """
-        from transformers import SiglipVisionModel
-        from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
-
         require(folder, ["config.json", "model.safetensors", "preprocessor_config.json"])
         model = load_strictly(SiglipVisionModel, folder, dtype=dtype, ignore=_TEXT_HALF)
         with quiet(), explained(folder, "image processor"):
@@ -73,9 +72,6 @@ class VisionEncoder:
         Raises:
             UsageError: See `check`.
         """
-        import torch
-        from PIL import Image as Pillow
-
         self.check(tokens)
         pixels = self.processor(Pillow.fromarray(image), return_tensors="pt")["pixel_values"]
         with torch.no_grad():
@@ -91,8 +87,6 @@ def pooled(patches: torch.Tensor, tokens: int) -> torch.Tensor:
     Raises:
         HarnessError: The patches form no square.
     """
-    import torch
-
     grid = math.isqrt(patches.shape[1])
     if grid * grid != patches.shape[1]:
         raise HarnessError(f"the vision encoder gave {patches.shape[1]} patches, no square")
