@@ -40,6 +40,15 @@ class World(NamedTuple):
         """Folders of the judge's detector and of its colours."""
         return f"{self.prefix}judge", f"{self.prefix}judge_colors"
 
+    def components_in(self, weights: Path) -> Path | None:
+        """Return the folder of text encoder and transformer; None if the pipeline has its own."""
+        return weights / self.components if self.components else None
+
+    def judge_in(self, weights: Path) -> dict[str, Path]:
+        """Return the folders of the judge's parts, as a detector judge's checkpoints."""
+        detector, colors = self.judge
+        return {"detector": weights / detector, "colors": weights / colors}
+
 
 WORLDS = {
     "habits": World("habits", "habits_", "-habits"),

@@ -30,7 +30,6 @@ from harness.miniature.train.__main__ import STAGES, main
 from harness.miniature.train.data import make_pool
 from harness.miniature.train.loop import Schedule, TrainConfig, averaged, fit
 from harness.models.digests import folder_digest
-from harness.models.reflect_dit.context import lay_out, pair_length
 from harness.models.reflect_dit.generator import ReflectDiTGenerator
 from harness.models.sana import SanaGenerator
 from harness.records import Ability, Loading
@@ -160,7 +159,7 @@ def test_a_world_of_its_own_shares_the_pipeline_and_leaves_the_other_alone(
     assert not (out / "habits" / "vae").exists() and (out / "habits" / "recipe.json").exists()
     own, shared = (
         list(sample(out / "base", ["a photo of a red apple"], 0, 1, components=components))
-        for components in (habits.components, None)
+        for components in (habits.denoiser, None)
     )
     assert (own[0] != shared[0]).any()
     checkpoints = {"pipeline": out / "base", "components": out / "habits"}
@@ -207,29 +206,6 @@ def test_peers_share_a_prompt_and_have_sentences_of_their_own() -> None:
     prompts, kinds = torch.tensor([0, 0, 0, 0, 1, 2, 2]), torch.tensor([5, 6, 5, 7, 5, 8, 8])
     peers = reflect.peers_of(prompts, kinds)
     assert peers.tolist() == [[1, 3], [0, 3], [1, 3], [0, 1], [-1, -1], [-1, -1], [-1, -1]]
-
-
-def test_feedback_is_packed_as_generation_lays_it_out() -> None:
-    torch.manual_seed(3)
-    image, channels = 4, 3
-    lengths = [[5, 2], [1, 6], [7], [3, 3]]
-    dropped = torch.tensor([False, False, False, True])
-    pieces = [[torch.randn(image + n, channels) for n in row] for row in lengths]
-    rows = [torch.cat(row) for row in pieces]
-    spans = [pair_length(row, image, guided=True) for row in lengths]
-    saved = [row[: 0 if gone else None] for row, gone in zip(rows, dropped, strict=True)]
-    expected = lay_out(saved, spans, image, 22)
-
-    tokens, real = torch.randn(4, 22, channels), torch.zeros(4, 22, dtype=torch.bool)
-    for row, parts in enumerate(pieces):
-        # The last feedback stands in the last place, with gaps behind sentences and before it.
-        for part, start in zip(parts, [0, 11] if len(parts) == 2 else [11], strict=True):
-            tokens[row, start : start + len(part)] = part
-            real[row, start : start + len(part)] = True
-    result = reflect.packed(tokens, real, dropped, image)
-    assert torch.equal(result.tokens, expected.tokens)
-    assert torch.equal(result.span, expected.span)
-    assert torch.equal(result.mask, expected.mask)
 
 
 def test_the_autoencoder_gives_latents_of_unit_variance(trained: TrainConfig) -> None:
@@ -308,10 +284,10 @@ class Line(nn.Module):
 def test_the_loop_learns_and_remembers_its_losses(tmp_path: Path) -> None:
     line = Line()
     schedule = Schedule(steps=250, batch=8, lr=0.1, warmup=5, ema=0.9)
-    fitted = fit(line, line.loss, 10, schedule, TrainConfig(tmp_path, tmp_path), "line")
+    recipe = fit(line, line.loss, 10, schedule, TrainConfig(tmp_path, tmp_path), "line")
     assert float(line.slope.detach()) == pytest.approx(3, abs=0.05)
-    assert len(fitted.losses) == 3
-    assert fitted.losses[-1] < 0.01 < fitted.losses[0]
+    assert len(recipe["losses"]) == 3
+    assert recipe["losses"][-1] < 0.01 < recipe["losses"][0]
 
 
 def test_the_average_forgets_its_start_and_keeps_its_decay() -> None:

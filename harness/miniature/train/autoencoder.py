@@ -121,12 +121,12 @@ def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
         with torch.no_grad():
             return _psnr(model(unseen[:250]) - unseen[:250])
 
-    result = fit(model, loss_of, len(pool), schedule, setting, "autoencoder", measure=held)
+    recipe = fit(model, loss_of, len(pool), schedule, setting, "autoencoder", measure=held)
     fold(model, to_signed(pool.images[:4000]).to(setting.device))
     folder = setting.out / "base" / "vae"
     metric = measure(model.vae, unseen)
     model.vae.to(torch.float16).save_pretrained(folder)
     write_recipe(
-        folder, setting, schedule, result,
+        folder, recipe,
         scenes=len(pool), held_out_scenes=len(held_out), held_out=metric, latent_noise=NOISE,
     )  # fmt: skip

@@ -186,9 +186,9 @@ def export(model: Denoiser, setting: TrainConfig) -> None:
     pipeline that is not there yet is written with them.
     """
     folder = setting.out / "base"
-    if setting.components:
-        model.text_encoder.to(torch.float16).save_pretrained(setting.components / "text_encoder")
-        model.transformer.to(torch.float16).save_pretrained(setting.components / "transformer")
+    if setting.denoiser != folder:
+        model.text_encoder.to(torch.float16).save_pretrained(setting.denoiser / "text_encoder")
+        model.transformer.to(torch.float16).save_pretrained(setting.denoiser / "transformer")
         if (folder / "model_index.json").exists():
             return
     vae = AutoencoderDC.from_pretrained(folder / "vae", torch_dtype=torch.float16)
@@ -244,11 +244,11 @@ def train(
             ]
         return {"flow_loss": round(sum(parts) / max(1, len(parts)), 5)}
 
-    result = fit(model, loss_of, len(latents), schedule, setting, "base", measure=measure)
+    recipe = fit(model, loss_of, len(latents), schedule, setting, "base", measure=measure)
     metric = measure()
     export(model, setting)
     write_recipe(
-        setting.denoiser, setting, schedule, result,
+        setting.denoiser, recipe,
         scenes=len(latents), images_seen=schedule.steps * schedule.batch, held_out=metric,
         time_shift=TIME_SHIFT, empty_share=EMPTY_SHARE, feedback_sentence_share=WISH_SHARE,
         tokens=TOKENS, **({"earlier": before} if before else {}),

@@ -205,7 +205,7 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
         logits = torch.einsum("bd,bcd->bc", features, directions[called]) * model.logit_scale.exp()
         return functional.cross_entropy(logits, targets[rows].to(setting.device))
 
-    result = fit(model, loss_of, len(crops), schedule, setting, name)
+    recipe = fit(model, loss_of, len(crops), schedule, setting, name)
     held_out = {}
     for what, images in (("rendered", unseen.images), ("worn", worn_unseen)):
         cut, _, colours = make_crops(unseen, images, seed + 2)
@@ -219,7 +219,7 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
     )
     processor.save_pretrained(folder)
     write_recipe(
-        folder, setting, schedule, result,
+        folder, recipe,
         crops=len(crops), held_out_scenes=len(unseen), held_out=held_out,
         parameters=sum(weight.numel() for weight in model.parameters()),
     )  # fmt: skip

@@ -212,7 +212,7 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
             maps = look(images)
         return detection_loss(maps, targets, counted)
 
-    result = fit(network, loss_of, len(pool), variant.schedule, setting, variant.name)
+    recipe = fit(network, loss_of, len(pool), variant.schedule, setting, variant.name)
     maps_of = {
         "rendered": look_at(network, held_out.images, setting.device),
         "worn": look_at(network, worn_held_out, setting.device),
@@ -227,7 +227,7 @@ def train(setting: TrainConfig, variant: Variant = SCORER) -> None:
     folder = setting.out / variant.name
     save(network, config, folder)
     write_recipe(
-        folder, setting, variant.schedule, result,
+        folder, recipe,
         scenes=len(pool), held_out_scenes=len(held_out), held_out=metric,
         parameters=sum(weight.numel() for weight in network.parameters()),
     )  # fmt: skip

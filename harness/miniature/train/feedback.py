@@ -93,9 +93,8 @@ def _made(setting: TrainConfig, size: int, seed: int, samples: Path) -> Rejectio
     images += list(sampled(setting, texts, seed, samples))
     owners = [n for count in (FAULTS, SAMPLES) for n in range(size) for _ in range(count)]
 
-    examiner = load_scorer(
-        Loading(setting.judge, device=setting.device, dtype="float32", batch_size=16)
-    )
+    judge = setting.world.judge_in(setting.out)
+    examiner = load_scorer(Loading(judge, device=setting.device, dtype="float32", batch_size=16))
     asked = [request.prompt(str(number)) for number, request in enumerate(requests)]
     rejected: list[tuple[int, NDArray[np.uint8], Examination]] = []
     # Part by part: what was seen holds a mask for every object.
@@ -139,9 +138,10 @@ def sampled(setting: TrainConfig, texts: Sequence[str], seed: int, file: Path) -
         if first:
             click.echo(f"reflect: {first} of {len(texts)} samples are there")
         if first < len(texts):
+            components = setting.world.components_in(setting.out)
             for image in sample(
                 setting.out / "base", texts, seed, BATCH,
-                components=setting.components, steps=STEPS, device=setting.device, first=first,
+                components=components, steps=STEPS, device=setting.device, first=first,
             ):  # fmt: skip
                 stored.write(image.tobytes())
                 stored.flush()

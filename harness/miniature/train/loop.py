@@ -14,8 +14,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -87,41 +86,18 @@ class TrainConfig:
     habits: bool = True
 
     @property
+    def world(self) -> World:
+        """The world that the base's pictures are of."""
+        return WORLDS["habits" if self.habits else "even"]
+
+    @property
     def denoiser(self) -> Path:
         """The folder of the base's text encoder and transformer, the autoencoder being shared."""
-        return self.out / (self._world.components or "base")
-
-    @property
-    def components(self) -> Path | None:
-        """The same where it is not the pipeline's own folder."""
-        return self.denoiser if self._world.components else None
-
-    @property
-    def reflect(self) -> Path:
-        """The folder of the transformer that learns reflection."""
-        return self.out / self._world.reflect
-
-    @property
-    def judge(self) -> dict[str, Path]:
-        """The folders of the judge's parts, as a detector judge's checkpoints."""
-        detector, colors = self._world.judge
-        return {"detector": self.out / detector, "colors": self.out / colors}
-
-    @property
-    def _world(self) -> World:
-        return WORLDS["habits" if self.habits else "even"]
+        return self.world.components_in(self.out) or self.out / "base"
 
     def count(self, full: int) -> int:
         """A number of steps or scenes at this setting's scale."""
         return max(1, round(full * self.scale))
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """A finished training: seconds over all interruptions, and the mean loss of each 100 steps."""
-
-    seconds: float
-    losses: tuple[float, ...]
 
 
 def averaged(module: nn.Module, decay: float) -> AveragedModel:
@@ -144,17 +120,6 @@ def averaged(module: nn.Module, decay: float) -> AveragedModel:
     return average
 
 
-@contextmanager
-def holding(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Run a block with other weights in the module."""
-    own = copy.deepcopy(module.state_dict())
-    module.load_state_dict(weights)
-    try:
-        yield
-    finally:
-        module.load_state_dict(own)
-
-
 def fit(
     module: nn.Module,
     loss_of: Callable[[Tensor], Tensor],
@@ -164,7 +129,7 @@ def fit(
     name: str,
     *,
     measure: Callable[[], dict[str, float]] | None = None,
-) -> FitResult:
+) -> dict[str, Any]:
     """Train a module, from its last checkpoint if there is one; leave it with averaged weights.
 
     Args:
@@ -177,6 +142,10 @@ def fit(
         name: The stage's name; its checkpoint is ``work/name.pt``.
         measure: The held-out metric, run with averaged weights when the training is a half done
             and at every checkpoint after.
+
+    Returns:
+        The recipe: settings and versions, seconds over all interruptions, and the mean loss of each
+        100 steps.
 
     Raises:
         KeyboardInterrupt: An interrupt or SIGTERM came before the last step; the checkpoint is
@@ -257,10 +226,12 @@ def fit(
             if now - last_save > setting.checkpoint_seconds:
                 save()
                 if measure is not None and 2 * step > schedule.steps:
-                    with holding(module, average.module.state_dict()):
-                        module.eval()
-                        click.echo(f"{name}: held out {json.dumps(measure())}")
-                        module.train()
+                    own = copy.deepcopy(module.state_dict())
+                    module.load_state_dict(average.module.state_dict())
+                    module.eval()
+                    click.echo(f"{name}: held out {json.dumps(measure())}")
+                    module.load_state_dict(own)
+                    module.train()
                 last_save = last_shown = time.monotonic()
                 shown = step
     finally:
@@ -272,7 +243,11 @@ def fit(
         raise KeyboardInterrupt
     module.load_state_dict(average.module.state_dict())
     module.eval()
-    return FitResult(seconds, tuple(losses))
+    return {
+        "seed": setting.seed, "device": setting.device, "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "schedule": asdict(schedule),
+        "training_seconds": round(seconds, 1), "losses": [round(loss, 5) for loss in losses],
+    }  # fmt: skip
 
 
 def bfloat16(device: str) -> torch.autocast:
@@ -288,15 +263,7 @@ def cached(file: Path, make: Callable[[], Any]) -> Any:
     return torch.load(file, weights_only=True)
 
 
-def write_recipe(
-    folder: Path, setting: TrainConfig, schedule: Schedule, result: FitResult, **facts: object
-) -> None:
-    """Write how a folder's weights came about, with the stage's own facts, as JSON beside them."""
-    recipe: dict[str, object] = {
-        "seed": setting.seed, "device": setting.device, "threads": torch.get_num_threads(),
-        "torch": torch.__version__, "schedule": asdict(schedule),
-        "training_seconds": round(result.seconds, 1),
-        "losses": [round(loss, 5) for loss in result.losses], **facts,
-    }  # fmt: skip
+def write_recipe(folder: Path, recipe: Mapping[str, Any], **facts: object) -> None:
+    """Write how a folder's weights came about (see `fit`), with the stage's own facts, as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "recipe.json", recipe)
+    write_json(folder / "recipe.json", {**recipe, **facts})

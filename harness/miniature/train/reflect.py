@@ -33,7 +33,7 @@ from harness.miniature.train import base
 from harness.miniature.train.feedback import Rejections, look, make_rejections, read
 from harness.miniature.train.loop import Schedule, TrainConfig, bfloat16, fit, write_recipe
 from harness.miniature.words import PAD
-from harness.models.reflect_dit.context import DROPPED_TEXT_TOKENS, Context
+from harness.models.reflect_dit.context import DROPPED_TEXT_TOKENS, Context, lay_out
 from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithContext
 
 PROMPTS, HELD_OUT = 2_000, 150
@@ -100,9 +100,9 @@ class Lessons(NamedTuple):
 
 def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
     """Train and export to the world's folder."""
-    needed = {"base": setting.denoiser, "vision": setting.out / "vision"}
-    for name, folder in zip(("judge", "judge_colors"), setting.judge.values(), strict=True):
-        needed[name] = folder
+    judge = setting.world.judge_in(setting.out)
+    needed = {"base": setting.denoiser, "vision": setting.out / "vision",
+              "judge": judge["detector"], "judge_colors": judge["colors"]}  # fmt: skip
     for name, folder in needed.items():
         if not folder.is_dir():
             raise HarnessError(f"there is no folder {folder}", f"train the stage {name} first")
@@ -162,12 +162,12 @@ def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
             for what, losses in losses_of.items()
         }
 
-    result = fit(model, loss_of, len(lessons.pool), schedule, setting, "reflect", measure=measure)
+    recipe = fit(model, loss_of, len(lessons.pool), schedule, setting, "reflect", measure=measure)
     metric = measure()
-    folder = setting.reflect
-    exported(model).to(torch.float16).save_pretrained(folder)
+    folder = setting.out / setting.world.reflect
+    model.to(torch.float16).save_pretrained(folder)
     write_recipe(
-        folder, setting, schedule, result,
+        folder, recipe,
         rejections=len(lessons.pool), prompts=setting.count(PROMPTS),
         held_out_rejections=len(unseen.pool), held_out=metric,
         chances_of_1_2_3_feedbacks=NUMBERS, empty_share=EMPTY_SHARE,
@@ -176,10 +176,8 @@ def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
 
 def from_base(folder: Path, vision_channels: int) -> SanaTransformer2DModelWithContext:
     """The context transformer with a base transformer's weights; its context is new."""
-    config = dict(SanaTransformer2DModel.load_config(folder))
-    config = {name: value for name, value in config.items() if not name.startswith("_")}
-    model: SanaTransformer2DModelWithContext = SanaTransformer2DModelWithContext(
-        **config, vision_feature_dim=vision_channels
+    model: SanaTransformer2DModelWithContext = SanaTransformer2DModelWithContext.from_config(
+        SanaTransformer2DModel.load_config(folder), vision_feature_dim=vision_channels
     )
     weights = load_file(folder / "diffusion_pytorch_model.safetensors")
     _, unexpected = model.load_state_dict(weights, strict=False)
@@ -207,15 +205,6 @@ def _begin_context(model: SanaTransformer2DModelWithContext) -> None:
             torch.nn.init.zeros_(parameter)
     with torch.no_grad():
         model.reflection_norm.weight.copy_(0.5 * model.caption_norm.weight)
-
-
-def exported(model: SanaTransformer2DModelWithContext) -> SanaTransformer2DModelWithContext:
-    """A copy of the model, free of what training hung on it."""
-    copy: SanaTransformer2DModelWithContext = SanaTransformer2DModelWithContext(
-        **{name: value for name, value in model.config.items() if not name.startswith("_")}
-    )
-    copy.load_state_dict(model.state_dict())
-    return copy
 
 
 def make_lessons(setting: TrainConfig, text: Gemma2Model, size: int, seed: int) -> Lessons:
@@ -276,29 +265,8 @@ def feedback_of(
         tokens = torch.cat([model.embed_image(images), model.embed_sentence(words)], dim=2)
     text_mask = lessons.text_mask[shown] & present[..., None]
     looked = present[..., None].expand(*present.shape, images.shape[2])
-    return packed(
-        tokens.flatten(1, 2).float(),
-        torch.cat([looked, text_mask], dim=2).flatten(1).to(device),
-        dropped.to(device),
-        images.shape[2],
-    )
-
-
-def packed(tokens: Tensor, real: Tensor, dropped: Tensor, image_tokens: int) -> Context:
-    """Close the gaps between a batch's tokens.
-
-    Args:
-        tokens: In order, with gaps, (n, length, channels).
-        real: Whether a token is one, bool (n, length).
-        dropped: Rows whose tokens are replaced by a row's without feedback, bool (n,).
-        image_tokens: Tokens of one image.
-    """
-    order = (~real).long().argsort(dim=1, stable=True)
-    tokens = tokens.gather(1, order[..., None].expand_as(tokens))
-    place = torch.arange(tokens.shape[1], device=tokens.device)
-    shortest = image_tokens + DROPPED_TEXT_TOKENS
-    own = real.sum(1, keepdim=True)
-    span = own.clamp(min=shortest)
-    tokens = tokens * ((place < own) & ~dropped[:, None])[..., None]
-    end = torch.where(dropped[:, None], shortest, own)
-    return Context(tokens, span=place < span, mask=(place < end) & (place < span - 1))
+    real = torch.cat([looked, text_mask], dim=2).flatten(1).to(device)
+    rows_of = zip(tokens.flatten(1, 2).float(), real, dropped, strict=True)
+    sequences = [row[:0] if is_dropped else row[own] for row, own, is_dropped in rows_of]
+    spans = real.sum(1).clamp(min=images.shape[2] + DROPPED_TEXT_TOKENS).tolist()
+    return lay_out(sequences, spans, images.shape[2], real.shape[1])

@@ -116,7 +116,7 @@ def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
         loss = loss + functional.binary_cross_entropy_with_logits(outputs[2], centres)
         return loss + 10 * functional.binary_cross_entropy_with_logits(outputs[3], presence)
 
-    result = fit(model, loss_of, len(pool), schedule, setting, "vision")
+    recipe = fit(model, loss_of, len(pool), schedule, setting, "vision")
     held_out: dict[str, float] = {}
     kinds, shades, _, presence = token_truth(
         unseen.foreground, unseen.boxes, unseen.classes, unseen.colours
@@ -137,7 +137,7 @@ def train(setting: TrainConfig, schedule: Schedule = SCHEDULE) -> None:
     model.encoder.to(torch.float16).save_pretrained(folder)
     SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
     write_recipe(
-        folder, setting, schedule, result,
+        folder, recipe,
         scenes=len(pool), held_out_scenes=len(unseen), held_out=held_out,
         parameters=sum(weight.numel() for weight in model.encoder.parameters()),
     )  # fmt: skip
