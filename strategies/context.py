@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any
 
-from harness.records import Candidate, Feedback
+from harness.records import Candidate, Draw, Feedback
 from strategies.base import best
 
 
@@ -34,6 +35,28 @@ def choose(
             first.setdefault(pair.sentence, pair)
         population = list(first.values())
     return tuple(rng.sample(population, min(size, len(population))))
+
+
+def reflected(
+    chain: Sequence[Candidate], indices: Iterable[int], size: int, rng: random.Random
+) -> Generator[Sequence[Draw], Sequence[Any], list[Candidate]]:
+    """Draw one image after the other, told of the chain so far, until one is accepted.
+
+    Args:
+        chain: Candidates to begin with.
+        indices: Of the draws, at most.
+        size: The most pairs that a draw is conditioned on.
+        rng: Chooses them.
+
+    Returns:
+        The new candidates.
+    """
+    drawn: list[Candidate] = []
+    for index in indices:
+        drawn += yield [Draw(index, choose(feedback_on([*chain, *drawn]), size, rng))]
+        if drawn[-1].accepted:
+            break
+    return drawn
 
 
 def best_accepted(candidates: Sequence[Candidate]) -> Candidate | None:

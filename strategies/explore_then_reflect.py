@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.records import Ability, Candidate, Draw, Task
 from strategies.base import AtLeastOne, Rounds, Strategy, best
-from strategies.context import best_accepted, choose, feedback_on
+from strategies.context import best_accepted, reflected
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,5 @@ class ExploreThenReflect(Strategy):
             return accepted
         start = best(seen)
         chain = [start] if start is not None else []
-        for index in range(opened, task.budget):
-            feedback = choose(feedback_on(chain), self.context, rng)
-            answers: Sequence[Candidate] = yield [Draw(index, feedback)]
-            seen += answers
-            chain += answers
-            if answers[0].accepted:
-                return answers[0]
-        return best(seen)
+        drawn = yield from reflected(chain, range(opened, task.budget), self.context, rng)
+        return best_accepted(drawn) or best([*seen, *drawn])

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from harness.records import Ability, Candidate, Draw, Task
+from harness.records import Ability, Task
 from strategies.base import AtLeastOne, Rounds, Strategy, best
-from strategies.context import best_accepted, choose, feedback_on
+from strategies.context import best_accepted, reflected
 from strategies.prune import Schedule, pruned
 
 
@@ -44,14 +44,8 @@ class Funnel(Strategy):
             return accepted
         rng = random.Random(task.seed)
         start = best(finished)
-        context = [start] if start else []
-        index = len(finished) + len(previews)
-        for _ in range(task.budget - allowed // task.steps):
-            feedback = choose(feedback_on(context), self.context, rng)
-            latest: list[Candidate] = list((yield [Draw(index, feedback)]))
-            index += 1
-            finished += latest
-            if (accepted := best_accepted(latest)) is not None:
-                return accepted
-            context += latest
-        return best(finished) or best(previews)
+        chain = [start] if start else []
+        begun = len(finished) + len(previews)
+        indices = range(begun, begun + task.budget - allowed // task.steps)
+        drawn = yield from reflected(chain, indices, self.context, rng)
+        return best_accepted(drawn) or best([*finished, *drawn]) or best(previews)

@@ -9,9 +9,9 @@ the particle's line has been drawn with, so that the whole is distributed by the
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -131,11 +131,7 @@ def _single_sum(one: float, other: float) -> float:
 
 def _single(number: float) -> float:
     """Return a number in single precision, which the public code computes in."""
-    try:
-        single: float = struct.unpack("f", struct.pack("f", number))[0]
-    except OverflowError:
-        return math.copysign(math.inf, number)
-    return single
+    return ctypes.c_float(number).value
 
 
 def _clamped(weight: float) -> float:
