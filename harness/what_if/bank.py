@@ -13,7 +13,7 @@ to the draw that the log charges.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ import pyarrow as pa
 from harness.abilities import check_abilities
 from harness.config import RECORDED_IMAGES, RunConfig, read_config
 from harness.engine.deadline import deadline
-from harness.engine.rows import draw_columns
+from harness.engine.rows import draw_columns, search_row
 from harness.engine.searches import Search, SearchKey
 from harness.errors import HarnessError, UsageError
 from harness.identity import Resolver
@@ -60,8 +60,8 @@ from harness.what_if.trajectories import (
     TrajectoryAnswers,
     check_complete,
 )
-from strategies.base import Strategy
 
+_NO_REPLIES = TABLES["replies"].empty_table()
 _COST = tuple(f"generator_{unit}" for unit in UNITS)
 _PLACE = "place"
 """Added column: a row's number in the table."""
@@ -94,16 +94,14 @@ class WhatIf:
     @property
     def run(self) -> LoggedRun:
         """The log as arrays."""
-        replies = TABLES["replies"].empty_table()
-        frame = self.searches.to_pandas()
-        return assemble(self.folder, self.manifest, frame, self.candidates, replies)
+        searches = self.searches.to_pandas()
+        return assemble(self.folder, self.manifest, searches, self.candidates, _NO_REPLIES)
 
     @property
     def summary(self) -> Summary:
         """Scores with intervals, draws and costs, as of a run."""
-        replies = TABLES["replies"].empty_table()
-        frame = self.searches.to_pandas()
-        return summary_of(self.manifest, frame, self.candidates, replies, self.run)
+        searches = self.searches.to_pandas()
+        return summary_of(self.manifest, searches, self.candidates, _NO_REPLIES, self.run)
 
 
 @dataclass(frozen=True)
@@ -177,9 +175,21 @@ class Bank:
         judge_settings: Mapping[str, str] | None = None,
         is_hasty: bool = False,
     ) -> WhatIf:
-        """Replay a strategy; arguments and errors as of `what_if`.
+        """Replay a strategy against the draws of the run.
 
-        A hasty one gives up at the first search that asks for draws which the log lacks.
+        Args:
+            strategy: The strategy's name.
+            options: Its options.
+            budget: The most draws for one prompt; the run's own by default.
+            judge: "oracle", or "metric=NAME" with a metric that the run has measured, in place of
+                the run's own judge, which may be named too.
+            judge_settings: Its options.
+            is_hasty: Give up at the first search that asks for draws which the log lacks.
+
+        Raises:
+            UsageError: The strategy or an option is unknown, or does not fit the run's models, or a
+                replay of it cannot be exact.
+            HarnessError: The log lacks draws that the strategy asks for, or is damaged.
         """
         built = build(STRATEGIES.get(strategy), options or {}, flag="-S")
         budget = budget or self.config.budget
@@ -193,14 +203,17 @@ class Bank:
             )
         is_logged = spec == self.config.judge
         judging = judging_of(spec, is_logged=is_logged)
+        config = self.config.model_copy(update={"budget": budget})
         results: dict[SearchKey, Replayed] = {}
-        joined: list[tuple[SearchKey, Joined]] = []
+        rows: list[dict[str, Any]] = []
+        joined: list[Joined] = []
         with deadline(0):
             for logged in self.searches:
-                search = self._search(built, logged, budget)
+                search = Search.of(config, built, logged.prompt, logged.replicate)
                 answers = TrajectoryAnswers(logged, judging)
                 results[search.key] = replay(search, answers)
-                joined += [(search.key, answers.joined[i]) for i in sorted(answers.joined)]
+                rows.append({**search_row(self.manifest.run, search), "time": None})
+                joined += [answers.joined[index] for index in sorted(answers.joined)]
                 if is_hasty and results[search.key].missing:
                     break
         check_complete(self.folder, strategy, budget, results)
@@ -211,37 +224,25 @@ class Bank:
             "budget": budget,
         }
         if not is_logged:
-            rows = [j.parts[-1] for _, j in joined]
-            candidates = rejudged(candidates, rows, judging, spec, self.config)
+            shown = [j.parts[-1] for j in joined]
+            candidates = rejudged(candidates, shown, judging, spec, self.config)
             fields["judge"] = spec.model_dump(mode="json")
             fields["oracle"] = spec.kind == ORACLE
-        return WhatIf(
-            self.folder,
-            replace(self.manifest, config=fields, sessions=(), totals={}),
-            candidates,
-            _searches(self.manifest.run, results, joined),
-        )
+        manifest = replace(self.manifest, config=fields, sessions=(), totals={})
+        searches = pa.Table.from_pylist(rows, TABLES["searches"])
+        searches = searches.sort_by([(name, "ascending") for name in KEYS["searches"]])
+        return WhatIf(self.folder, manifest, candidates, searches)
 
-    def _search(self, strategy: Strategy, logged: LoggedTrajectories, budget: int) -> Search:
-        return Search(
-            strategy,
-            logged.prompt,
-            logged.replicate,
-            budget=budget,
-            run_seed=self.config.seed,
-            settings=self.config.generator.settings,
-        )
-
-    def _candidates(self, joined: Sequence[tuple[SearchKey, Joined]]) -> pa.Table:
+    def _candidates(self, joined: Sequence[Joined]) -> pa.Table:
         """Return the rows that a run would have logged, in order of search and draw."""
-        table = self.table.take(pa.array([j.parts[-1][_PLACE] for _, j in joined], pa.int64()))
-        drawn = [draw_columns(j.draw) for _, j in joined]
+        table = self.table.take(pa.array([j.parts[-1][_PLACE] for j in joined], pa.int64()))
+        drawn = [draw_columns(j.draw) for j in joined]
         changed: dict[str, Any] = {
             **{name: [row[name] for row in drawn] for name in DRAW},
-            **self._costs([j for _, j in joined]),
-            "draw_id": [j.request.id for _, j in joined],
-            "seed": [j.request.seed for _, j in joined],
-            "round": [j.round for _, j in joined],
+            **self._costs(joined),
+            "draw_id": [j.request.id for j in joined],
+            "seed": [j.request.seed for j in joined],
+            "round": [j.round for j in joined],
         }
         return with_columns(table, changed)
 
@@ -255,9 +256,7 @@ class Bank:
         for name, costs in self.costs.items():
             spent = costs[places]
             total = np.add.reduceat(spent, firsts) if len(spent) else spent
-            if (
-                name == "generator_rows"
-            ):  # batches are those of the run; whole ones are padded alike
+            if name == "generator_rows":  # batches are the run's; whole ones are padded alike
                 first = spent[firsts]
                 same = np.repeat(first, counts) == spent
                 total = np.where(np.logical_and.reduceat(same, firsts), first, np.nan)
@@ -279,36 +278,6 @@ class Bank:
         return unseen * self.decoding[key]
 
 
-def what_if(
-    path: str | Location,
-    strategy: str,
-    options: Mapping[str, Any] | None = None,
-    *,
-    budget: int | None = None,
-    judge: str | None = None,
-    judge_settings: Mapping[str, str] | None = None,
-) -> WhatIf:
-    """Replay a strategy against the draws of a run.
-
-    Args:
-        path: The run's folder.
-        strategy: The strategy's name.
-        options: Its options.
-        budget: The most draws for one prompt; the run's own by default.
-        judge: "oracle", or "metric=NAME" with a metric that the run has measured, in place of the
-            run's own judge, which may be named too.
-        judge_settings: Its options.
-
-    Raises:
-        UsageError: The strategy or an option is unknown, or does not fit the run's models, or a
-            replay of it cannot be exact; or no search of the run has ended.
-        HarnessError: The log lacks draws that the strategy asks for, or is damaged.
-    """
-    return Bank.open(path).replayed(
-        strategy, options, budget=budget, judge=judge, judge_settings=judge_settings
-    )
-
-
 def _cost_of(config: RunConfig) -> CostOf | None:
     build_cost = getattr(GENERATORS.get(config.generator.kind), "expected_cost", None)
     if build_cost is None:
@@ -320,27 +289,3 @@ def _cost_of(config: RunConfig) -> CostOf | None:
     except HarnessError:  # without the checkpoints' configuration FLOPs are unknown, and said to be
         return None
     return result
-
-
-def _searches(
-    run: str, results: Mapping[SearchKey, Replayed], joined: Iterable[tuple[SearchKey, Joined]]
-) -> pa.Table:
-    """Return the rows of searches that a run would have written."""
-    ids = {(key, j.draw.index): j.request.id for key, j in joined}
-
-    def rows() -> Iterator[dict[str, Any]]:
-        for key, result in results.items():
-            yield {
-                "run": run,
-                "prompt_id": key.prompt_id,
-                "replicate": key.replicate,
-                "draws": len(result.asked),
-                "rounds": result.rounds,
-                "selected_index": result.selected,
-                "selected_id": None if result.selected is None else ids[key, result.selected],
-                "error": result.error,
-            }
-
-    return pa.Table.from_pylist(list(rows()), TABLES["searches"]).sort_by(
-        [(name, "ascending") for name in KEYS["searches"]]
-    )

@@ -162,15 +162,12 @@ def rejudged(
     for name in ("error_role", "error"):
         values = zip(lost, table[name].to_pylist(), strict=True)
         changed[name] = [None if is_lost else value for is_lost, value in values]
-    table = with_columns(table, changed)
     # All metrics of a run are measured together, so what one of several takes nobody knows.
     alone = spec.kind == ORACLE or len(metric_names(config.metric)) == 1
     role = Role.SCORER if spec.kind == ORACLE else Role.METRIC
     for unit in UNITS:
-        place = table.column_names.index(f"judge_{unit}")
-        column = table[f"{role}_{unit}"] if alone else pa.nulls(len(table), table.field(place).type)
-        table = table.set_column(place, table.field(place), column)
-    return table
+        changed[f"judge_{unit}"] = table[f"{role}_{unit}"] if alone else pa.nulls(len(table))
+    return with_columns(table, changed)
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
@@ -180,7 +177,7 @@ def with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
             continue
         field = CANDIDATES.field(name)
         place = table.column_names.index(name)
-        is_array = isinstance(values, pa.Array)
+        is_array = isinstance(values, pa.Array | pa.ChunkedArray)
         column = values.cast(field.type) if is_array else pa.array(values, field.type)
         table = table.set_column(place, field, column)
     return table

@@ -11,10 +11,11 @@ from harness.errors import HarnessError, UsageError
 from harness.log.schema import content
 from harness.plan import Ask, plan
 from harness.runs.summary import summarise
-from harness.what_if.bank import WhatIf, what_if
+from harness.what_if.bank import WhatIf
 from tests.runs import contents, run, stub_plan
 from tests.stubs import REWRITER, StubGenerator
 from tests.terminal import ROOT, Terminal
+from tests.what_if.replays import what_if
 
 pytestmark = pytest.mark.usefixtures("import_stubs")
 

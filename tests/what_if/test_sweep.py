@@ -17,10 +17,11 @@ from harness.runs.replay import missing_table, replay
 from harness.statistics.correlation import correlation
 from harness.statistics.intervals import mean_interval
 from harness.statistics.pairs import difference
-from harness.what_if.bank import Bank, what_if
+from harness.what_if.bank import Bank
 from harness.what_if.sweep import Point, budgets_up_to, default_grid, grid_of, sweep
 from tests.runs import run, stub_plan
 from tests.terminal import Terminal
+from tests.what_if.replays import what_if
 
 pytestmark = pytest.mark.usefixtures("import_stubs", "steady")
 
