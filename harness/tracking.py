@@ -1,16 +1,14 @@
 """Experiment trackers as sinks for a run's progress: never needed, never in the way.
 
-A tracker is told what the progress bar is told. It works in a thread of its own behind a queue
-that drops what it cannot keep up with, so that one that fails, hangs or ends its thread costs a
-warning and nothing else: a run's log is the same with and without it.
+A tracker is told what the progress bar is told. It works in a thread of its own, which takes the
+latest numbers whenever it is ready for some, so that one that is slow, fails, hangs or ends its
+thread costs a warning at most: a run's log is the same with and without it.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -31,8 +29,6 @@ LOG_SECONDS = 1.0
 
 FINISH_SECONDS = 10.0
 """How long a tracker is waited for once the run has ended."""
-
-_QUEUE = 1000
 
 Values = Mapping[str, float]
 
@@ -189,62 +185,52 @@ def tracking(
         yield observe
 
 
-class _Feed:
-    """One tracker and its thread. Has state: the queue, and what was last queued."""
+class _Feed(threading.Thread):
+    """One tracker in its thread. Has state: the latest numbers."""
 
     def __init__(
         self, name: str, tracker: Tracker, folder: RunFolder, warn: Callable[[str], None]
     ) -> None:
-        self._name, self._tracker, self._folder, self._warn = name, tracker, folder, warn
-        self._steps: queue.Queue[tuple[int, Values] | None] = queue.Queue(_QUEUE)
-        self._last: tuple[int, Values] | None = None
-        self._logged = -1
-        self._when = 0.0
+        super().__init__(name=f"track-{name}", daemon=True)
+        self._tracker, self._folder, self._warn = tracker, folder, warn
+        self._label = f"the tracker {name}"
+        self._latest: tuple[int, Values] = (0, {})
+        self._has_news, self._is_closing = threading.Event(), threading.Event()
         self._is_left = False
-        self._thread = threading.Thread(target=self._work, name=f"track-{name}", daemon=True)
 
     def observe(self, progress: Progress) -> None:
-        self._last = progress.searches_ended, _values(progress)
-        if self._thread.ident is None:
-            self._thread.start()
-        now = time.monotonic()
-        if progress.searches_ended != self._logged and now - self._when >= LOG_SECONDS:
-            self._logged, self._when = progress.searches_ended, now
-            self._put(self._last)
+        self._latest = progress.searches_ended, _values(progress)
+        self._has_news.set()
+        if self.ident is None:
+            self.start()
 
     def close(self) -> None:
-        if self._thread.ident is None:
+        if self.ident is None:
             return
-        if self._last is not None and self._last[0] != self._logged:
-            self._put(self._last)
-        end = time.monotonic() + FINISH_SECONDS
-        while self._thread.is_alive() and time.monotonic() < end:
-            try:
-                self._steps.put(None, timeout=0.1)
-                break
-            except queue.Full:
-                continue
-        self._thread.join(max(0.0, end - time.monotonic()))
-        if self._thread.is_alive():
+        self._is_closing.set()
+        self._has_news.set()
+        self.join(FINISH_SECONDS)
+        if self.is_alive():
             self._is_left = True
-            self._warn(f"the tracker {self._name} does not end and is left behind")
+            self._warn(f"{self._label} does not end and is left behind")
 
-    def _put(self, step: tuple[int, Values]) -> None:
-        try:
-            self._steps.put_nowait(step)
-        except queue.Full:
-            self._logged = -1  # dropped: the next step says as much
-
-    def _work(self) -> None:
+    def run(self) -> None:
         try:
             self._tracker.start(Manifest.read(self._folder.manifest), self._folder)
-            while (step := self._steps.get()) is not None:
-                self._tracker.log(*step)
+            logged, is_last = -1, False
+            while not is_last:
+                self._has_news.wait()
+                self._has_news.clear()
+                is_last = self._is_closing.is_set()  # asked first: then the latest are the last
+                step, values = self._latest
+                if step != logged:
+                    self._tracker.log(step, values)
+                    logged = step
+                self._is_closing.wait(LOG_SECONDS)
             self._tracker.finish()
         except BaseException as error:  # a library's sys.exit included
             if not self._is_left:
-                reason = first_line(error)
-                self._warn(f"the tracker {self._name} failed, the run goes on: {reason}")
+                self._warn(f"{self._label} failed, the run goes on: {first_line(error)}")
 
 
 def _values(progress: Progress) -> dict[str, float]:

@@ -134,7 +134,6 @@ def test_a_missing_package_is_refused_before_anything_is_done(
 
 
 def test_what_it_cannot_keep_up_with_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "_QUEUE", 1)
     monkeypatch.setattr(tracking, "LOG_SECONDS", 0.0)
     monkeypatch.setattr(tracking, "FINISH_SECONDS", 0.2)
     monkeypatch.setitem(tracking.TRACKERS, "slow", Slow)  # type: ignore[call-overload]
