@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jinja2 import StrictUndefined, Template
 
 from harness.log.files import write_json
 from harness.miniature import WORLDS
@@ -29,7 +30,10 @@ ROWS = (
     ("judge: true scenes accepted", "true_scene", "judge", False),
     ("judge: planted errors rejected", "planted_error", "judge", True),
 )
+DRAWN = ("reflect", "base")
 STAGES = ("base/vae", "base", "detector", "judge", "colors", "judge_colors", "vision", "reflect")
+_SOURCE = Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
+_TEMPLATE = Template(_SOURCE, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def shares(tags: pd.Series, right: pd.Series) -> dict[str, float]:
@@ -50,67 +54,31 @@ def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: st
     """
     own = WORLDS[world]
     stages = (own.components, own.reflect, *own.judge) if own.components else STAGES
-    lines = [
-        f"`python -m harness.miniature.evaluate` (float32, {facts['images']} images over all 553"
-        f" prompts, {facts['num_inference_steps']} steps, guidance {facts['guidance_scale']});"
-        " per cent:",
-        "",
-    ]
     present = [row for row in ROWS if (table["what"] == row[1]).any()]
-    for number, (label, what, who, denied) in enumerate(present):
+    measured = {}
+    for label, what, who, denied in present:
         part = table[table["what"] == what]
-        by_tag = shares(part["tag"], ~part[who] if denied else part[who])
-        if number == 0:
-            lines += [f"| | {' | '.join(by_tag)} |", "|---" * (len(by_tag) + 1) + "|"]
-        cells = " | ".join(f"{100 * share:.1f}" for share in by_tag.values())
-        lines.append(f"| {label} | {cells} |")
+        measured[label] = shares(part["tag"], ~part[who] if denied else part[who])
     drawn = table[table["what"] == present[0][1]]
-    agreed = float((drawn["scorer"] == drawn["judge"]).mean())
-    over = float((drawn["judge"] & ~drawn["scorer"]).mean())
-    under = float((drawn["scorer"] & ~drawn["judge"]).mean())
-    lines += [
-        "",
-        f"Judge and scorer agree on {100 * agreed:.1f} % of the runs' plain draws; the judge"
-        f" accepts {100 * over:.1f} % that the scorer rejects and rejects {100 * under:.1f} % that"
-        " it accepts.",
-        "",
-        *_spread(table, facts["images"]),
-        "Held out, from the recipes:",
-        "",
-    ]
-    for stage in stages:
-        recipe = json.loads((weights / stage / "recipe.json").read_text(encoding="utf-8"))
-        held_out = ", ".join(f"{name} {value}" for name, value in recipe["held_out"].items())
-        before = sum(each["training_seconds"] for each in recipe.get("earlier", ()))
-        started = f" from weights that had {_duration(before)} of it" if before else ""
-        trained = _duration(recipe["training_seconds"])
-        lines.append(f"- `{stage}/`: {held_out}; trained for {trained}{started}")
-    if "touched" in facts:
-        shares_of = ", ".join(f"{tag} {100 * share:.0f}" for tag, share in facts["touched"].items())
-        lines += ["", f"Prompts of the benchmark that habits touch, per cent: {shares_of}."]
-    speeds = facts.get("images_per_second_by_batch")
-    if speeds:
-        listed = ", ".join(f"{batch}: {speed:.1f}" for batch, speed in speeds.items())
-        lines += ["", f"Plain draws, decoding included, images a second by batch size: {listed}."]
-    return "\n".join(lines)
-
-
-def _spread(table: pd.DataFrame, images: int) -> list[str]:
-    """Return how often prompts succeed, one by one: what sampling alone can mend."""
-    lines = []
-    for label, what, who, _ in ROWS[:2]:
-        part = table[table["what"] == what]
-        if part.empty:
-            continue
-        count = images // PROMPTS
-        right = part.groupby(part["number"] // count)[who].sum()
-        shares = [f"{100 * (right == n).mean():.0f}" for n in range(count + 1)]
-        lines.append(
-            f"Of {count} draws of a prompt ({label}) so many were right, per cent of prompts: "
-            + ", ".join(f"{n}: {share}" for n, share in enumerate(shares))
-            + "."
-        )
-    return [*lines, ""]
+    count = facts["images"] // PROMPTS
+    spread = {}  # how often prompts succeed, one by one: what sampling alone can mend
+    for label, what, who, _ in present:
+        if what in DRAWN:
+            part = table[table["what"] == what]
+            right = part.groupby(part["number"] // count)[who].sum()
+            spread[label] = [(right == number).mean() for number in range(count + 1)]
+    files = {stage: weights / stage / "recipe.json" for stage in stages}
+    return _TEMPLATE.render(
+        facts=facts,
+        measured=measured,
+        agreed=(drawn["scorer"] == drawn["judge"]).mean(),
+        over=(drawn["judge"] & ~drawn["scorer"]).mean(),
+        under=(drawn["scorer"] & ~drawn["judge"]).mean(),
+        count=count,
+        spread=spread,
+        recipes={stage: json.loads(file.read_text("utf-8")) for stage, file in files.items()},
+        duration=_duration,
+    ).rstrip()
 
 
 def _duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from benchmarks.dpg_bench.benchmark import GraphBenchmark
 from benchmarks.dpg_bench.questions import COLUMNS, QuestionFile, parse_questions
 from benchmarks.vqa.asking import Answerer
 from harness.miniature.geneval2 import FEWEST, MOST, draw_row
-from harness.miniature.scene_reader import PARTS, load_scene_reader, parse
+from harness.miniature.scene_reader import PARTS, QUESTIONS, load_scene_reader, parse, plural
 from harness.records import LARGEST_SEED, Loading, Prompt
 
 
@@ -92,7 +92,8 @@ def _propositions(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         if parsed.kind == "attribute":
             yield str(own), f"attribute - color ({parsed.name}, {parsed.color})", question
         elif parsed.kind == "count" and answer != "one":
-            many = question.replace("How many", f"Are there {answer}").replace(" are in", " in")
+            fields = {"are": "Are", "number": answer, "name": plural(parsed.name)}
+            many = QUESTIONS["number"].format(**fields)
             yield str(own), f"other - count ({parsed.name}, {answer})", many
         elif parsed.kind == "position":
             related = f"{parsed.name}, {parsed.other}, {parsed.relation}"

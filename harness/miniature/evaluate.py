@@ -89,19 +89,6 @@ def sample(
         yield from (made.image for made in generator.generate(requests))
 
 
-def load_scorer(detector: Path, colours: Path) -> Any:
-    """The project's GenEval scorer over two of the miniature's folders."""
-    from benchmarks.geneval.loading import load_scorer
-
-    return load_scorer(Loading({"detector": detector, "colors": colours}, batch_size=16))
-
-
-def verdicts(scorer: Any, requests: Sequence[Request], images: Sequence[Image]) -> list[bool]:
-    """Return a scorer's verdict on image ``i`` for request ``i``."""
-    prompts = [request.prompt(str(number)) for number, request in enumerate(requests)]
-    return [bool(score.correct) for score, _ in scorer.score(prompts, images)]
-
-
 def benchmark_requests() -> list[Request]:
     """Return the requests of the 553 published prompts."""
     return [from_metadata(row) for row in metadata_rows()]
@@ -114,18 +101,20 @@ def scene_verdicts(
     rng = np.random.default_rng(seed)
     true = [render(draw_scene(rng, request)).image for request in requests]
     false = [render(draw_scene(rng, with_fault(rng, request))).image for request in requests]
-    return [
-        rows("true_scene", requests, scorers, true),
-        rows("planted_error", requests, scorers, false),
-    ]
+    shown = {"true_scene": true, "planted_error": false}
+    return [rows(what, requests, scorers, images) for what, images in shown.items()]
 
 
 def rows(
     what: str, requests: Sequence[Request], scorers: Mapping[str, Any], images: Sequence[Image]
 ) -> pd.DataFrame:
     """One row an image: what it is, number, tag, and whether each scorer calls it correct."""
-    columns = {name: verdicts(scorer, requests, images) for name, scorer in scorers.items()}
-    tags = [request.tag for request in requests]
+    prompts = [request.prompt(str(number)) for number, request in enumerate(requests)]
+    columns = {
+        name: [bool(score.correct) for score, _ in scorer.score(prompts, images)]
+        for name, scorer in scorers.items()
+    }
+    tags = [prompt.tag for prompt in prompts]
     return pd.DataFrame({"what": what, "number": range(len(requests)), "tag": tags, **columns})
 
 
@@ -185,15 +174,18 @@ def main(
     """Measure the miniature over all 553 prompts; the figures, as Markdown, on standard output."""
     font_path()
     patient_threads()
+    from benchmarks.geneval.loading import load_scorer
+
     requests = [request for request in benchmark_requests() for _ in range(images)]
     own = WORLDS[world]
-    scorers = {
-        "scorer": load_scorer(weights / "detector", weights / "colors"),
-        "judge": load_scorer(*(weights / part for part in own.judge)),
+    parts = {
+        "scorer": {name: weights / name for name in ("detector", "colors")},
+        "judge": own.judge_in(weights),
     }
+    scorers = {who: load_scorer(Loading(each, batch_size=16)) for who, each in parts.items()}
     tables = scene_verdicts(scorers, requests, seed)
     texts = [request.text for request in requests]
-    components = weights / own.components if own.components else None
+    components = own.components_in(weights)
     # In the world with habits plain draws are the base's whatever has learnt reflection.
     arms = {"base": None} if components else {"base": None, "reflect": weights / own.reflect}
     for what, transformer in arms.items():
@@ -204,12 +196,9 @@ def main(
         # A palette keeps the file small; the gradients do not need more.
         Pillow.fromarray(grid(requests, drawn)).quantize(256).save(picture, optimize=True)
     facts: dict[str, Any] = {
-        "images": len(requests),
-        "seed": seed,
-        "batch": batch,
-        "num_inference_steps": STEPS,
+        "images": len(requests), "seed": seed, "batch": batch, "num_inference_steps": STEPS,
         "guidance_scale": GUIDANCE,
-    }
+    }  # fmt: skip
     if components:
         facts["touched"] = touched(benchmark_requests())
     if speed:

@@ -19,7 +19,7 @@ from benchmarks.geneval.prompts import COLORED_CLASSES, Group, Request
 from benchmarks.geneval2.benchmark import AtomBenchmark, GenEval2Options
 from benchmarks.vqa.asking import Answerer
 from harness import options as plugin_options
-from harness.miniature.scene_reader import PARTS, load_scene_reader, plural
+from harness.miniature.scene_reader import PARTS, QUESTIONS, load_scene_reader, plural
 from harness.records import LARGEST_SEED, Loading, Prompt
 
 FEWEST, MOST = 3, 7
@@ -37,12 +37,13 @@ def row(groups: Sequence[Group], relation: str = "") -> dict[str, Any]:
     atoms: list[tuple[str, str, str]] = []
     for place, (group, noun) in enumerate(zip(groups, nouns, strict=True)):
         are, plurals = "Is" if group.count == 1 else "Are", plural(group.name)
-        atoms.append((f"How many {plurals} are in the image?", NUMBERS[group.count], "count"))
+        words = {"are": are, "color": group.color, "relation": relation, "other": nouns[-1]}
+        atoms.append((QUESTIONS["count"].format(name=plurals), NUMBERS[group.count], "count"))
         if group.color:
-            atoms.append((f"{are} the {noun} {group.color}?", "Yes", "attribute"))
-        atoms.append((f"Are there any {plurals} in the image?", "Yes", "object"))
+            atoms.append((QUESTIONS["attribute"].format(name=noun, **words), "Yes", "attribute"))
+        atoms.append((QUESTIONS["object"].format(name=plurals), "Yes", "object"))
         if relation and place == 0:
-            atoms.append((f"{are} the {noun} {relation} the {nouns[1]}?", "Yes", "position"))
+            atoms.append((QUESTIONS["position"].format(name=noun, **words), "Yes", "position"))
     phrases = [f"{g.color or ''} {noun}".strip() for g, noun in zip(groups, nouns, strict=True)]
     phrases = [
         with_article(phrase) if group.count == 1 else f"{NUMBERS[group.count]} {phrase}"

@@ -11,23 +11,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 import numpy as np
 
-from benchmarks.geneval import rules
 from benchmarks.geneval.classes import CLASSES, NUMBERS
 from benchmarks.geneval2.benchmark import ONE_WORD
 from benchmarks.geneval2.scoring import spellings
 from benchmarks.vqa.asking import Asked
-from harness.errors import HarnessError
-from harness.miniature import WEIGHTS
+from harness.miniature import WEIGHTS, explained
 from harness.miniature.geneval2 import FEWEST, MOST, draw_row
 from harness.miniature.prompts import place
 from harness.miniature.scene_reader import (
+    QUESTIONS,
     Parsed,
     SceneReader,
+    holds,
     load_scene_reader,
     parse,
     plural,
@@ -95,35 +96,26 @@ def _about(rng: np.random.Generator, names: Sequence[str]) -> list[list[str]]:
         name, other = swap[parsed.name], swap.get(parsed.other, "")
         if parsed.kind == "position" and name == other:
             continue
-        text = {
-            "count": f"How many {plural(name)} are in the image?",
-            "object": f"Are there any {plural(name)} in the image?",
-            "attribute": f"Is the {name} {parsed.color}?",
-            "position": f"Is the {name} {parsed.relation} the {other}?",
-        }[parsed.kind]
-        questions.append([text, answer])
+        noun = plural(name) if parsed.kind in ("count", "object") else name
+        fields = {**asdict(parsed), "are": "Is", "name": noun, "other": other}
+        questions.append([QUESTIONS[parsed.kind].format(**fields), answer])
     return questions
 
 
 def _truth(question: Parsed, shown: Sequence[SceneObject], drawn: Rendered) -> str | None:
     """The right answer; None where the renderer does not know it, as of a natural colour."""
-    own = [index for index, each in enumerate(shown) if each.name == question.name]
+    own, others = (
+        [index for index, each in enumerate(shown) if each.name == name]
+        for name in (question.name, question.other)
+    )
     if question.kind == "count":
         return NUMBERS[len(own)]
-    if question.kind == "object":
-        holds = bool(own)
-    elif question.kind == "attribute":
-        if any(shown[index].colour is None for index in own):
-            return None
-        holds = bool(own) and all(shown[index].colour == question.color for index in own)
-    else:
-        others = [index for index, each in enumerate(shown) if each.name == question.other]
-        holds = bool(own and others) and all(
-            question.relation in rules.relative_position(drawn.boxes[one], drawn.boxes[other])
-            for one in own
-            for other in others
-        )
-    return "Yes" if holds else "No"
+    colors = {index: each.colour for index, each in enumerate(shown)}
+    if question.kind == "attribute" and any(colors[index] is None for index in own):
+        return None
+    is_object = question.kind == "object"
+    is_true = bool(own) if is_object else holds(question, own, others, colors, drawn.boxes)
+    return "Yes" if is_true else "No"
 
 
 @click.command()
@@ -134,13 +126,10 @@ def main(scenes: int, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    try:
-        tally = measure(load_reader(), scenes)
-    except HarnessError as error:
-        raise click.ClickException(f"{error.message}; {error.hint}") from error
-    for kind, (right, questions) in tally.items():
+    for kind, (right, questions) in measure(load_reader(), scenes).items():
         click.echo(f"{kind}: {right / questions:.4f} of {questions}")
 
 
 if __name__ == "__main__":
-    main()
+    with explained():
+        main()

@@ -94,30 +94,24 @@ class Parsed:
     number: str = ""
 
 
+QUESTIONS = {
+    "count": "How many {name} are in the image?",
+    "number": "{are} there {number} {name} in the image?",
+    "object": "Are there any {name} in the image?",
+    "attribute": "{are} the {name} {color}?",
+    "position": "{are} the {name} {relation} the {other}?",
+}
+"""By kind: the wording, with the fields of `Parsed`; `are` is "Is" or "Are"."""
+
 _SINGULAR = {form: name for name in CLASSES for form in (name, plural(name))}
-_NOUN = "|".join(sorted(map(re.escape, _SINGULAR), key=len, reverse=True))
-_KINDS = (
-    ("count", re.compile(rf"How many (?P<name>{_NOUN}) are in the image\?")),
-    (
-        "number",
-        re.compile(
-            rf"(?:Is|Are) there (?P<number>{'|'.join(NUMBERS[1:])}) (?P<name>{_NOUN}) "
-            r"in the image\?"
-        ),
-    ),
-    ("object", re.compile(rf"Are there any (?P<name>{_NOUN}) in the image\?")),
-    (
-        "attribute",
-        re.compile(rf"(?:Is|Are) the (?P<name>{_NOUN}) (?P<color>{'|'.join(COLORS)})\?"),
-    ),
-    (
-        "position",
-        re.compile(
-            rf"(?:Is|Are) the (?P<name>{_NOUN}) (?P<relation>{'|'.join(RELATIONS)}) "
-            rf"the (?P<other>{_NOUN})\?"
-        ),
-    ),
-)
+_NOUNS = sorted(_SINGULAR, key=len, reverse=True)
+_FORMS = {"name": _NOUNS, "other": _NOUNS, "color": COLORS, "relation": RELATIONS,
+          "number": NUMBERS[1:]}  # fmt: skip
+_FIELDS = {field: f"(?P<{field}>{'|'.join(map(re.escape, of))})" for field, of in _FORMS.items()}
+_PATTERNS = {
+    kind: re.compile(text.replace("?", r"\?").format(are="(?:Is|Are)", **_FIELDS))
+    for kind, text in QUESTIONS.items()
+}
 
 
 def parse(message: str) -> Parsed:
@@ -127,7 +121,7 @@ def parse(message: str) -> Parsed:
         HarnessError: It is of none of the kinds that can be answered.
     """
     question = re.sub(r" Answer (?:in one word|with yes or no)\.$", "", message)
-    for kind, pattern in _KINDS:
+    for kind, pattern in _PATTERNS.items():
         if match := pattern.fullmatch(question):
             parts = match.groupdict()
             nouns = {key: _SINGULAR[parts[key]] for key in ("name", "other") if key in parts}
@@ -178,19 +172,32 @@ def _chance(detections: Detections, colors: Mapping[int, str], question: Parsed)
         missing = (1 - float(s) for n, s in zip(detections.labels, detections.scores, strict=True)
                    if n == question.name)  # fmt: skip
         return 1 - math.prod(missing)
-    own = _objects(detections, question.name)
-    confidence = min((float(detections.scores[index]) for index in own), default=0.0)
+    own, others = (_objects(detections, name) for name in (question.name, question.other))
+    if not holds(question, own, others, colors, detections.boxes):
+        return 1 - SUREST
+    return min(float(detections.scores[index]) for index in (*own, *others))
+
+
+def holds(
+    question: Parsed,
+    own: Sequence[int],
+    others: Sequence[int],
+    colors: Mapping[int, str | None],
+    boxes: rules.Floats,
+) -> bool:
+    """Return whether a colour or position asked for is that of every object.
+
+    Args:
+        question: Of kind "attribute" or "position".
+        own: The objects of the class asked about.
+        others: Those of the other class, of a position.
+        colors: By object.
+        boxes: Likewise, (n, 4).
+    """
     if question.kind == "attribute":
-        return (
-            confidence
-            if own and all(colors[index] == question.color for index in own)
-            else 1 - SUREST
-        )
-    others = _objects(detections, question.other)
-    confidence = min([confidence, *(float(detections.scores[index]) for index in others)])
-    holds = bool(own and others) and all(
-        question.relation in rules.relative_position(detections.boxes[one], detections.boxes[other])
+        return bool(own) and all(colors[index] == question.color for index in own)
+    return bool(own and others) and all(
+        question.relation in rules.relative_position(boxes[one], boxes[other])
         for one in own
         for other in others
     )
-    return confidence if holds else 1 - SUREST

@@ -7,16 +7,17 @@ import pandas as pd
 import pytest
 
 from benchmarks.geneval.classes import TAGS
+from benchmarks.geneval.loading import load_scorer
 from harness.miniature import WEIGHTS, WORLDS, card
 from harness.miniature.evaluate import (
     benchmark_requests,
     grid,
-    load_scorer,
     sample,
     scene_verdicts,
 )
 from harness.miniature.known_images import PAIRS
 from harness.miniature.prompts import draw_request
+from harness.records import Loading
 
 pytestmark = pytest.mark.skipif(
     not (WEIGHTS / "base" / "model_index.json").exists(), reason="no weights are bundled"
@@ -56,7 +57,12 @@ def test_the_stock_pipeline_draws_the_same_image_from_the_same_noise() -> None:
 def test_scorer_and_judge_are_right_about_rendered_scenes() -> None:
     rng = np.random.default_rng(11)
     requests = [draw_request(rng, tag) for tag in TAGS for _ in range(8)]
-    scorers = {name: load_scorer(WEIGHTS / name, WEIGHTS / colours) for name, colours in PAIRS}
+    scorers = {
+        name: load_scorer(
+            Loading({"detector": WEIGHTS / name, "colors": WEIGHTS / colours}, batch_size=16)
+        )
+        for name, colours in PAIRS
+    }
     true, false = scene_verdicts(scorers, requests, 1)
     for name, least in (("detector", 0.93), ("judge", 0.6)):
         assert true[name].mean() >= least

@@ -50,18 +50,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
               help="World of the base's pictures: with habits, or with independent "
               "failures.")  # fmt: skip
 @click.pass_context
-def main(
-    context: click.Context,
-    device: str,
-    seed: int,
-    threads: int | None,
-    work: Path,
-    out: Path,
-    scale: float,
-    compile: bool,
-    start: Path | None,
-    habits: bool,
-) -> None:
+def main(context: click.Context, /, threads: int | None, **options: Any) -> None:
     """Train the miniature's models from rendered scenes.
 
     A stage that is interrupted goes on from its last checkpoint when it is run again.
@@ -72,7 +61,7 @@ def main(
 
     if threads:
         torch.set_num_threads(threads)
-    context.obj = TrainConfig(work, out, device, seed, scale, compile, start=start, habits=habits)
+    context.obj = TrainConfig(**options)
 
 
 for _name in STAGES:

@@ -39,40 +39,11 @@ from harness.models.reflect_dit.transformer import SanaTransformer2DModelWithCon
 PROMPTS, HELD_OUT = 2_000, 150
 SEED = 61
 SCHEDULE = Schedule(steps=1_800, batch=48, lr=8e-4, warmup=100, cooldown=0.5, ema=0.99)
-"""Schedule of the weights of the world with habits.
-
-How plain draws are kept the base's decides what is learnt. With 48 plain rows a step beside 48
-with feedback, held to the frozen base's own prediction (1,200 steps), a plain draw was right in
-0.604 for the base's 0.550, and a search with feedback was not told apart from one without it by the
-same weights. Another 450 such steps made searches worse (0.820 for 0.880 of 250 prompts). With the
-base itself for all plain draws nothing has to be held, and all rows can have feedback. Training the
-context's parameters alone (0.68 of 3.4 million) holds plain draws as well, 60 of 60 bit for bit,
-and learns less: held out 0.403 for 0.384, of 264 second draws 0.360 right for 0.417 (a fresh draw:
-0.314), 0.785 for 0.807 at a budget of 8 (1,800 steps, seed 0).
-
-In the world without habits (5,000 prompts, 2,000 steps, 16 plain rows that learnt the base's own
-scenes) more was not better either. Trained on to 7,000 steps, the held-out loss fell from 0.388 to
-0.353, and another image's feedback did more harm than before (0.615 for 0.505): the transformer had
-learnt to copy what need not change, background first. Its corrections were no better for it. Where
-the judge had rejected a prompt's first image, the second was right in 0.369 of 249 cases (a fresh
-draw: 0.398; one seed); after 2,000 steps in 0.448 of 716 (a fresh draw: 0.444; three seeds).
-
-Nor did two other ways of going on from the weights after 2,000 steps help. On 1,106 searches with a
-seed of their own the second image was right in 0.462 of 478 with these weights; in 0.424 of 458
-after 1,000 steps in which latents that had to change weighed four times as much and six rows in ten
-were pairs that stood wrongly (of such prompts in 0.269; before, 0.275); and in 0.383 of 457 after
-1,500 steps of the published recipe, whose targets are the model's own accepted samples (4,000
-prompts, six samples each).
-"""
+"""Schedule of the weights of the world with habits. `docs/miniature.md` has what else was measured:
+longer training is not better, and how plain draws are kept the base's decides what is learnt."""
 IMAGE_TOKENS = 16
-"""What an image is pooled to. At full size 64 tokens stand beside 1,024 latents. Here there are 64
-latents.
-
-With 64 tokens an image (same rejections, steps and seed) the held-out loss is 0.368 for 0.384, and
-of 264 second draws in the world with habits 0.436 are right for 0.417 (39 better, 34 worse, p =
-0.64); at a budget of 8 a search comes to 0.810 for 0.807 (seed 0), and a draw with feedback takes
-12.7 GFLOPs for 9.0. Sixteen are as good for less.
-"""
+"""What an image is pooled to, beside 64 latents; at full size 64 tokens stand beside 1,024 latents.
+Four times as many change little for 1.4 times the price (`docs/miniature.md`)."""
 EMPTY_SHARE = 0.1
 NUMBERS = (0.6, 0.2, 0.2)
 """Chances of one, two and three feedbacks in a step; one is the quickest to learn from."""
