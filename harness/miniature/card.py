@@ -68,7 +68,7 @@ def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: st
             right = part.groupby(part["number"] // count)[who].sum()
             spread[label] = [(right == number).mean() for number in range(count + 1)]
     files = {stage: weights / stage / "recipe.json" for stage in stages}
-    return _TEMPLATE.render(
+    text: str = _TEMPLATE.render(
         facts=facts,
         measured=measured,
         agreed=(drawn["scorer"] == drawn["judge"]).mean(),
@@ -78,7 +78,8 @@ def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: st
         spread=spread,
         recipes={stage: json.loads(file.read_text("utf-8")) for stage, file in files.items()},
         duration=_duration,
-    ).rstrip()
+    )
+    return text.rstrip()
 
 
 def _duration(seconds: float) -> str:

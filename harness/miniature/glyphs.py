@@ -24,17 +24,7 @@ _GLYPHS = (
 )
 
 GLYPHS: dict[str, str] = dict(zip(CLASSES, _GLYPHS, strict=True))
-"""Class name to glyph."""
-
-STAND_INS: dict[str, str] = {
-    "fire hydrant": "fire extinguisher", "parking meter": "parking sign", "bench": "log",
-    "tie": "shirt with a tie", "baseball bat": "cricket bat and ball", "baseball glove": "gloves",
-    "fork": "fork and knife", "dining table": "plate with cutlery",
-    "tv remote": "game controller", "microwave": "radio", "oven": "egg in a pan",
-    "toaster": "loaf of bread", "sink": "tap sign", "refrigerator": "ice cube",
-    "hair drier": "puff of air",
-}  # fmt: skip
-"""Classes without a glyph of their own, and what stands in for each."""
+"""Class name to glyph; `weights/CARD.md` lists those that have none of their own."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (215, 30, 35), "orange": (250, 130, 20), "yellow": (245, 215, 35),
