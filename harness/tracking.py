@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from harness.engine.progress import Progress
 from harness.errors import UsageError, first_line
@@ -32,106 +32,81 @@ FINISH_SECONDS = 10.0
 
 Values = Mapping[str, float]
 
+Log = Callable[[int, Values], None]
+"""Takes the numbers at a step: how many searches have ended."""
 
-class Tracker(Protocol):
-    """A sink of numbers. Whatever it raises ends its part, and not the run's."""
-
-    def start(self, manifest: Manifest, folder: RunFolder) -> None:
-        """Begin, or go on with, the record of the run that is in a folder."""
-
-    def log(self, step: int, values: Values) -> None:
-        """Take the numbers at a step: how many searches have ended."""
-
-    def finish(self) -> None:
-        """Let go: there will be no more."""
+Tracker = Callable[[Manifest, RunFolder], AbstractContextManager[Log]]
+"""Begins, or goes on with, the record of the run that is in a folder; leaving it ends it. Whatever
+it raises ends its part, and not the run's."""
 
 
-class TensorBoard:
-    """Event files beside the run's folder, under `tensorboard/` (package tensorboard)."""
+@contextmanager
+def tensorboard(manifest: Manifest, folder: RunFolder) -> Iterator[Log]:
+    """Write event files beside the run's folder, under `tensorboard/` (package tensorboard)."""
+    from torch.utils.tensorboard import SummaryWriter
 
-    def start(self, manifest: Manifest, folder: RunFolder) -> None:
-        """Open the event file."""
-        from torch.utils.tensorboard import SummaryWriter
+    local = folder.path if isinstance(folder.path, Path) else Path("results", manifest.run)
+    writer: Any = SummaryWriter(str(local.parent / "tensorboard" / local.name))
+    rows = "".join(f"    {name} = {value}\n" for name, value in described(manifest).items())
+    writer.add_text("run", rows)
 
-        local = folder.path if isinstance(folder.path, Path) else Path("results", manifest.run)
-        place = local.parent / "tensorboard" / local.name
-        self._writer = SummaryWriter(str(place))
-        rows = "".join(f"    {name} = {value}\n" for name, value in described(manifest).items())
-        self._writer.add_text("run", rows)
-
-    def log(self, step: int, values: Values) -> None:
-        """Write a scalar each."""
+    def log(step: int, values: Values) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        self._writer.flush()
+            writer.add_scalar(name, value, step)
+        writer.flush()
 
-    def finish(self) -> None:
-        """Close the event file."""
-        self._writer.close()
-
-
-class WeightsAndBiases:
-    """A run of the same id at Weights & Biases (package wandb; `WANDB_PROJECT` and its like)."""
-
-    def start(self, manifest: Manifest, folder: RunFolder) -> None:
-        """Begin or resume it."""
-        import wandb
-
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", PROJECT),
-            id=manifest.run,
-            name=folder.path.name,
-            resume="allow",
-            config=described(manifest),
-            notes=bundled.label(manifest.config),
-            settings=wandb.Settings(console="off"),
-        )
-
-    def log(self, step: int, values: Values) -> None:
-        """Send the values."""
-        self._run.log(dict(values), step=step)
-
-    def finish(self) -> None:
-        """Close it."""
-        self._run.finish()
+    yield log
+    writer.close()
 
 
-class MLflow:
-    """A run in MLflow, found again by its id (package mlflow; `MLFLOW_TRACKING_URI`)."""
+@contextmanager
+def weights_and_biases(manifest: Manifest, folder: RunFolder) -> Iterator[Log]:
+    """Feed a run of the same id at Weights & Biases (package wandb; `WANDB_PROJECT` and such)."""
+    import wandb
 
-    def start(self, manifest: Manifest, folder: RunFolder) -> None:
-        """Begin or resume it."""
-        from mlflow import MlflowClient
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        id=manifest.run,
+        name=folder.path.name,
+        resume="allow",
+        config=described(manifest),
+        notes=bundled.label(manifest.config),
+        settings=wandb.Settings(console="off"),
+    )
+    yield lambda step, values: run.log(dict(values), step=step)
+    run.finish()
 
-        self._client = client = MlflowClient()
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-        known = client.get_experiment_by_name(name)
-        experiment = known.experiment_id if known else client.create_experiment(name)
-        before = client.search_runs([experiment], f"tags.`harness.run` = '{manifest.run}'")
-        if before:
-            self._id = before[0].info.run_id
-            client.update_run(self._id, status="RUNNING")
-            return
+
+@contextmanager
+def mlflow(manifest: Manifest, folder: RunFolder) -> Iterator[Log]:
+    """Feed a run in MLflow, found again by its id (package mlflow; `MLFLOW_TRACKING_URI`)."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+    known = client.get_experiment_by_name(name)
+    experiment = known.experiment_id if known else client.create_experiment(name)
+    before = client.search_runs([experiment], f"tags.`harness.run` = '{manifest.run}'")
+    if before:
+        run = before[0].info.run_id
+        client.update_run(run, status="RUNNING")
+    else:
         tags = {"harness.run": manifest.run, "mlflow.note.content": bundled.label(manifest.config)}
-        self._id = client.create_run(experiment, run_name=folder.path.name, tags=tags).info.run_id
+        run = client.create_run(experiment, run_name=folder.path.name, tags=tags).info.run_id
         for key, value in described(manifest).items():
-            client.log_param(self._id, key, value[:500])
+            client.log_param(run, key, value[:500])
 
-    def log(self, step: int, values: Values) -> None:
-        """Send a metric each."""
+    def log(step: int, values: Values) -> None:
         for name, value in values.items():
-            self._client.log_metric(self._id, name, value, step=step)
+            client.log_metric(run, name, value, step=step)
 
-    def finish(self) -> None:
-        """Close it."""
-        self._client.set_terminated(self._id)
+    yield log
+    client.set_terminated(run)
 
 
-TRACKERS: Mapping[str, Callable[[], Tracker]] = {
-    "wandb": WeightsAndBiases,
-    "mlflow": MLflow,
-    "tensorboard": TensorBoard,
-}
+TRACKERS: Mapping[str, Tracker] = {
+    "wandb": weights_and_biases, "mlflow": mlflow, "tensorboard": tensorboard,
+}  # fmt: skip
 """By the name of the package that each needs."""
 
 
@@ -174,7 +149,7 @@ def tracking(
     a tracker that fails.
     """
     with ExitStack() as stack:
-        feeds = [_Feed(name, TRACKERS[name](), folder, warn) for name in names]
+        feeds = [_Feed(name, folder, warn) for name in names]
         for feed in feeds:
             stack.callback(feed.close)
 
@@ -188,11 +163,9 @@ def tracking(
 class _Feed(threading.Thread):
     """One tracker in its thread. Has state: the latest numbers."""
 
-    def __init__(
-        self, name: str, tracker: Tracker, folder: RunFolder, warn: Callable[[str], None]
-    ) -> None:
+    def __init__(self, name: str, folder: RunFolder, warn: Callable[[str], None]) -> None:
         super().__init__(name=f"track-{name}", daemon=True)
-        self._tracker, self._folder, self._warn = tracker, folder, warn
+        self._tracker, self._folder, self._warn = TRACKERS[name], folder, warn
         self._label = f"the tracker {name}"
         self._latest: tuple[int, Values] = (0, {})
         self._has_news, self._is_closing = threading.Event(), threading.Event()
@@ -216,18 +189,17 @@ class _Feed(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._tracker.start(Manifest.read(self._folder.manifest), self._folder)
             logged, is_last = -1, False
-            while not is_last:
-                self._has_news.wait()
-                self._has_news.clear()
-                is_last = self._is_closing.is_set()  # asked first: then the latest are the last
-                step, values = self._latest
-                if step != logged:
-                    self._tracker.log(step, values)
-                    logged = step
-                self._is_closing.wait(LOG_SECONDS)
-            self._tracker.finish()
+            with self._tracker(Manifest.read(self._folder.manifest), self._folder) as log:
+                while not is_last:
+                    self._has_news.wait()
+                    self._has_news.clear()
+                    is_last = self._is_closing.is_set()  # asked first: then the latest are the last
+                    step, values = self._latest
+                    if step != logged:
+                        log(step, values)
+                        logged = step
+                    self._is_closing.wait(LOG_SECONDS)
         except BaseException as error:  # a library's sys.exit included
             if not self._is_left:
                 self._warn(f"{self._label} failed, the run goes on: {first_line(error)}")

@@ -136,7 +136,7 @@ def test_a_missing_package_is_refused_before_anything_is_done(
 def test_what_it_cannot_keep_up_with_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "LOG_SECONDS", 0.0)
     monkeypatch.setattr(tracking, "FINISH_SECONDS", 0.2)
-    monkeypatch.setitem(tracking.TRACKERS, "slow", Slow)  # type: ignore[call-overload]
+    monkeypatch.setitem(tracking.TRACKERS, "slow", slow)  # type: ignore[call-overload]
     monkeypatch.setattr(tracking.Manifest, "read", lambda path: None)
     warnings: list[str] = []
     folder = tracking.RunFolder(Path("r"))
@@ -149,9 +149,8 @@ def test_what_it_cannot_keep_up_with_is_dropped(monkeypatch: pytest.MonkeyPatch)
     assert time.monotonic() - begun < 2 and len(warnings) == 1
 
 
-class Slow:
-    def start(self, manifest: object, folder: object) -> None:
-        time.sleep(5)
+def slow(manifest: object, folder: object) -> None:
+    time.sleep(5)
 
 
 @pytest.mark.slow
