@@ -24,9 +24,10 @@ from harness.analysis.judging import (
 )
 from harness.analysis.ledger import LEDGER, disagreements_table, known_axes, ledger_curves
 from harness.log.frame import load
+from harness.price import Price
 from harness.records import Answer
 from harness.runs.logged_run import LoggedRun
-from harness.runs.money import Price, by_draw
+from harness.runs.money import by_draw
 from harness.statistics.correlation import area
 from tests.analysis.conftest import MakeRun
 
