@@ -47,23 +47,16 @@ class Shot:
     """One draw as shown.
 
     Attributes:
+        row: Of the log: `_COLUMNS`.
         feedback: Indices of the earlier draws whose rejection it was given.
         is_used: Whether a later draw was given feedback on it.
         answers: What the scorer's model answered to each question, as text.
     """
 
-    index: int
-    image: str
+    row: Mapping[str, Any]
     thumbnail: Thumbnail
     boxes: list[Box]
     selected: bool
-    accepted: bool | None
-    judge_score: float | None
-    sentence: str
-    correct: bool | None
-    reason: str
-    error: str
-    text: str
     feedback: list[int]
     is_used: bool
     answers: list[str]
@@ -265,18 +258,10 @@ def _chain(
         outcome=outcome_of(run, search, column),
         shots=[
             Shot(
-                index=row["draw_index"],
-                image=row["image"] or "",
+                row=row,
                 thumbnail=picture,
                 boxes=boxes(row["detections"], picture.width, picture.height),
                 selected=row["draw_index"] == selected,
-                accepted=row["accepted"],
-                judge_score=row["judge_score"],
-                sentence=row["judge_sentence"] or "",
-                correct=row["correct"],
-                reason=row["reason"] or "",
-                error=row["error"] or "",
-                text=row["text"] or "",
                 feedback=indices,
                 is_used=row["draw_index"] in used,
                 answers=[_answer(answer) for answer in row["answers"] or []],
