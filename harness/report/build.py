@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -202,6 +202,7 @@ def draw(
     files: dict[str, bytes] = {}
     labels = style.Labels(warnings, findings.captions)
     table = findings.scaling
+    scores = "; ".join(f"{run}: {of_run}" for run, of_run in ends(table).items())
 
     def add(name: str, figure: Figure, words: str) -> None:
         style.settle(figure)
@@ -209,7 +210,7 @@ def draw(
         files[f"figures/{name}.svg"] = drawing.encode(errors=_SHOWN)
         files[f"figures/{name}.png"] = style.png(figure)
         width, height = (round(96 * inches * 1.35) for inches in figure.get_size_inches())
-        alt = f"{words} {_ends(table)}"
+        alt = f"{words} Micro scores: {scores}."
         drawings.append(Drawing(name, words, alt, drawing, width, height))
 
     with style.styled():
@@ -248,14 +249,14 @@ def draw(
     return drawings, files
 
 
-def _ends(table: pd.DataFrame) -> str:
+def ends(table: pd.DataFrame) -> dict[Hashable, str]:
+    """Return the first and the last micro score of each run that has any, in words."""
     own = table[table["own"] & (table["kind"] == "micro") & table["score"].notna()]
-    parts = [
-        f"{run}: {of['score'].iloc[0]:.3f} at budget {of['budget'].iloc[0]}, "
+    return {
+        run: f"{of['score'].iloc[0]:.3f} at budget {of['budget'].iloc[0]}, "
         f"{of['score'].iloc[-1]:.3f} at {of['budget'].iloc[-1]}"
         for run, of in own.groupby("run", sort=False)
-    ]
-    return f"Micro scores: {'; '.join(parts)}."
+    }
 
 
 def _page_parts(findings: Findings, options: Options) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def grid(table: Table, elsewhere: Collection[str] = ()) -> dict[str, Any]:
     return {
         "title": table.title,
         "columns": list(table.shown.columns),
-        "rows": [[_cell(cell) for cell in row] for row in table.shown.to_numpy()],
+        "rows": table.cells,
         "notes": [note for note in table.notes if note not in elsewhere],
     }
 
@@ -155,7 +155,3 @@ def _text(name: str) -> str:
 
 def _digest(text: str) -> Markup:
     return Markup(f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}")
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None or value != value else str(value)

@@ -52,6 +52,12 @@ class Table:
     shown: pd.DataFrame
     notes: Sequence[str] = ()
 
+    @property
+    def cells(self) -> list[list[str]]:
+        """What is printed, row by row; "" where there is nothing."""
+        rows = self.shown.to_numpy()
+        return [["" if pd.isna(cell) else str(cell) for cell in row] for row in rows]
+
 
 def csv(table: Table) -> str:
     """The full table as CSV; numbers in as many digits as bring them back exactly."""
@@ -66,7 +72,7 @@ def markdown(table: Table) -> str:
     """The printed table as Markdown, with its caption above and its notes below."""
     columns = [_markdown(name) for name in table.shown.columns]
     lines = [f"**{_markdown(table.title)}**", "", _row(columns), _row(["---"] * len(columns))]
-    lines += [_row([_markdown(cell) for cell in row]) for row in _cells(table.shown)]
+    lines += [_row([_markdown(cell) for cell in row]) for row in table.cells]
     lines += [""] + [f"- {_markdown(note)}" for note in table.notes]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -84,17 +90,13 @@ def latex(table: Table) -> str:
         r"\toprule",
         " & ".join(_latex(name) for name in columns) + r" \\",
         r"\midrule",
-        *(" & ".join(_latex(cell) for cell in row) + r" \\" for row in _cells(table.shown)),
+        *(" & ".join(_latex(cell) for cell in row) + r" \\" for row in table.cells),
         r"\bottomrule",
         r"\end{tabular}",
         *(rf"\par\footnotesize {_latex(note)}" for note in table.notes),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _cells(frame: pd.DataFrame) -> list[list[str]]:
-    return [["" if pd.isna(cell) else str(cell) for cell in row] for row in frame.to_numpy()]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from harness.analysis.findings import Findings
 from harness.audit.result import Problems
 from harness.price import UNPRICED, Price
 from harness.report import answer, chart, contents, tables
-from harness.report.build import PUBLISHED_ON_MINIATURE
+from harness.report.build import PUBLISHED_ON_MINIATURE, ends
 from harness.report.style import themed
 from harness.report.tables import Table
 
@@ -142,12 +142,7 @@ def _on_page(
     for sentence in sentences:
         if sentence not in page.notes:
             yield f"index.html does not say: {sentence}"
-    own = curves[curves["own"] & (curves["kind"] == "micro") & curves["score"].notna()]
-    ends = [own.iloc[place][["score", "budget"]].tolist() for place in (0, -1)] if len(own) else []
-    shown = ", ".join(
-        f"{score:.3f} at {'budget ' if not n else ''}{int(budget)}"
-        for n, (score, budget) in enumerate(ends)
-    )
+    shown = ends(curves.assign(run="")).get("", "")  # whatever the one run is called there
     files = {path.read_bytes() for path in (folder / "figures").glob("*.svg")}
     files |= {themed(data.decode(errors="replace")).encode() for data in files}
     for source, words in page.figures:
@@ -175,8 +170,7 @@ def _price(prices: Any) -> Price:
 
 
 def _in_table(page: _Page, table: Table, source: str) -> Iterator[str]:
-    rows = [[str(name) for name in table.shown.columns]]
-    rows += [["" if pd.isna(c) else str(c) for c in row] for row in table.shown.to_numpy()]
+    rows = [[str(name) for name in table.shown.columns], *table.cells]
     shown = page.tables.get(table.title)
     if shown is None:
         yield f"index.html has no table '{table.title}'"
