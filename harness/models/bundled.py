@@ -9,13 +9,13 @@ its manifest holds it, which may be anybody's.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.models.checkpoints import BUNDLED
+from harness.models.checkpoints import BUNDLED, references_of
 from harness.models.digests import folder_digest
 from harness.models.suites import ModelSpec, load_suite
 from harness.models.weights import HALF, overlap
@@ -93,7 +93,7 @@ def bundled_parts(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of a run's bundled checkpoints, such as "scorer.detector"."""
     digests = config.get("digests")
     digests = digests if isinstance(digests, dict) else {}
-    return tuple(name for name, ref in _checkpoints(config) if is_bundled(ref, digests.get(name)))
+    return tuple(name for name, ref in references_of(config) if is_bundled(ref, digests.get(name)))
 
 
 def is_miniature(config: Mapping[str, Any]) -> bool:
@@ -105,7 +105,7 @@ def label(config: Mapping[str, Any]) -> str:
     """Return what must be said of a run with models of the miniature; "" of any other."""
     if not is_miniature(config):
         return ""
-    names = [name for name, _ in _checkpoints(config)]
+    names = [name for name, _ in references_of(config)]
     # By its own word alone it is one as a whole.
     roles = {name.partition(".")[0] for name in bundled_parts(config) or names}
     if Role.GENERATOR in roles or not roles:
@@ -149,17 +149,7 @@ def _differences(config: Mapping[str, Any], name: str) -> list[str]:
     }
     return [
         part
-        for part, ref in _checkpoints(config)
+        for part, ref in references_of(config)
         # An oracle judge is the scorer, and says so.
         if own.get(part) != ref and not (config.get("oracle") and part.startswith(Role.JUDGE))
     ]
-
-
-def _checkpoints(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names ("role.part") and references of a config's checkpoints, as far as it holds any."""
-    for role in Role:
-        spec = config.get(role.value)
-        parts = spec.get("checkpoints") if isinstance(spec, dict) else None
-        for part, ref in parts.items() if isinstance(parts, dict) else ():
-            if isinstance(ref, str):
-                yield f"{role}.{part}", ref

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import HarnessError, UsageError, did_you_mean, first_line
+from harness.records import Role
 from harness.text import expanded
 
 BUNDLED = Path(__file__).resolve().parent.parent / "miniature" / "weights"
@@ -129,6 +131,16 @@ def resolve(ref: str) -> Path:
     if not folder.is_dir():
         raise HarnessError(f"{hub.repo} has no folder '{hub.inside}'", "check the reference's //")
     return folder
+
+
+def references_of(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield names ("role.part") and references of a run's config, as far as it holds any."""
+    for role in Role:
+        spec = config.get(role.value)
+        parts = spec.get("checkpoints") if isinstance(spec, dict) else None
+        for part, ref in parts.items() if isinstance(parts, dict) else ():
+            if isinstance(ref, str):
+                yield f"{role}.{part}", ref
 
 
 def is_pipeline(ref: str) -> bool:

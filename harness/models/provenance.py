@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.models.checkpoints import references_of
+
 _FILE = Path(__file__).with_name("provenance.toml")
 
 ROLES = ("judge", "scorer", "metric")
@@ -66,15 +68,11 @@ def card(reference: str) -> Card:
 
 def cards(config: Mapping[str, Any]) -> dict[str, Card]:
     """Return the cards of a run's verifiers by "role.part"."""
-    references: dict[str, str] = {}
-    for role in ROLES:
-        spec = config.get(role) or {}
-        parts = spec.get("checkpoints", {})
-        references |= {
-            f"{role}.{part}": reference
-            for part, reference in parts.items()
-            if not is_processor(part)
-        }
+    references = {
+        name: reference
+        for name, reference in references_of(config)
+        if name.startswith(ROLES) and not is_processor(name)
+    }
     judge = config["judge"]
     if "base_url" in judge.get("settings", {}) or judge.get("kind") == "openai":
         references["judge.model"] = f"endpoint:{judge.get('settings', {}).get('model')}"

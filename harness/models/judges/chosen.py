@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from benchmarks.base import Benchmark
 from harness.errors import UsageError
 from harness.models.suites import ModelSpec
 from harness.options import build, resolved
-from harness.records import Setting
 from harness.registry import JUDGES
 
 
@@ -43,10 +41,19 @@ def chosen_judge(
     if complete is not None:
         judge = complete(judge, reference, metrics)
     elif reference:
-        judge = judge.model_copy(update={"checkpoints": _with_reference(judge, reference)})
+        main = getattr(factory, "main_part", "")
+        if not main:
+            raise UsageError(f"the judge '{kind}' takes no checkpoint", f"say --judge {kind}")
+        # A processor is a model's own; another model brings another, in its folder.
+        parts = {part: ref for part, ref in judge.checkpoints.items() if part != "processor"}
+        judge = judge.model_copy(update={"checkpoints": {**parts, main: reference}})
     if not settings:
         return judge
-    typed = _typed(factory, kind, judge.settings)
+    if hasattr(factory, "parse"):
+        typed = dict(factory.parse(judge.settings))
+    else:
+        title = f"judge {kind}"
+        typed = resolved(build(factory.Settings, judge.settings, flag="-J", title=title))
     chosen = {name: typed[name] for name in settings}
     return judge.model_copy(update={"settings": {**judge.settings, **chosen}})
 
@@ -66,21 +73,3 @@ def is_remote(kind: str) -> bool:
     """Return whether a judge, by the name of its kind, sends images to where its settings say."""
     known = kind in JUDGES.names()  # what is named by import path is asked about anyhow
     return known and bool(getattr(JUDGES.get(kind), "is_remote", False))
-
-
-def _typed(factory: Any, kind: str, settings: Mapping[str, Setting]) -> dict[str, Setting]:
-    if hasattr(factory, "parse"):
-        return dict(factory.parse(settings))
-    return resolved(build(factory.Settings, settings, flag="-J", title=f"judge {kind}"))
-
-
-def _with_reference(judge: ModelSpec, reference: str) -> dict[str, str]:
-    """A judge's checkpoints with another one for its main part."""
-    main = getattr(JUDGES.get(judge.kind), "main_part", "")
-    if not main:
-        raise UsageError(
-            f"the judge '{judge.kind}' takes no checkpoint", f"say --judge {judge.kind}"
-        )
-    # A processor is a model's own; another model brings another, in its folder.
-    parts = {part: ref for part, ref in judge.checkpoints.items() if part != "processor"}
-    return {**parts, main: reference}

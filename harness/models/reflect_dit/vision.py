@@ -50,11 +50,13 @@ class VisionEncoder:
         """Channels of a token."""
         return int(self.model.config.hidden_size)
 
-    def check(self, tokens: int) -> None:
-        """Refuse a number of tokens that its grid cannot be pooled to.
+    def encode(self, image: Image, tokens: int) -> torch.Tensor:
+        """Look at one image: (tokens, channels).
+
+        One image a call, so that its bits do not depend on what else is looked at.
 
         Raises:
-            UsageError: It is no square number, or its root does not divide the grid's side.
+            UsageError: `tokens` is no square number, or its root does not divide the grid's side.
         """
         grid = self.model.config.image_size // self.model.config.patch_size
         side = math.isqrt(tokens)
@@ -63,16 +65,6 @@ class VisionEncoder:
                 f"a vision encoder of {grid} x {grid} patches cannot give {tokens} image tokens",
                 "image_tokens is the square of a divisor of the grid's side",
             )
-
-    def encode(self, image: Image, tokens: int) -> torch.Tensor:
-        """Look at one image: (tokens, channels).
-
-        One image a call, so that its bits do not depend on what else is looked at.
-
-        Raises:
-            UsageError: See `check`.
-        """
-        self.check(tokens)
         pixels = self.processor(Pillow.fromarray(image), return_tensors="pt")["pixel_values"]
         with torch.no_grad():
             patches = self.model(pixels.to(self.model.device, self.model.dtype)).last_hidden_state
