@@ -142,11 +142,7 @@ class SanaGenerator(PipelineGenerator):
         return texts
 
     def compile(self) -> None:
-        """Compile the blocks of transformer and decoder.
-
-        Raises:
-            HarnessError: There is no compiler here.
-        """
+        """Compile the blocks of transformer and decoder."""
         from harness.models.compiling import compile_blocks
 
         compile_blocks(self.pipeline.transformer, self.pipeline.vae.decoder)

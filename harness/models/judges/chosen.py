@@ -59,11 +59,7 @@ def chosen_judge(
 
 
 def check_judge(judge: ModelSpec, benchmark: Benchmark) -> None:
-    """Refuse at planning time what the judge itself would refuse.
-
-    Raises:
-        UsageError: As of the judge's `check`.
-    """
+    """Refuse at planning time what the judge itself would refuse."""
     check = getattr(JUDGES.get(judge.kind), "check", None)
     if check is not None:
         check(judge.checkpoints.keys(), judge.settings, benchmark)

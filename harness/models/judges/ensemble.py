@@ -72,11 +72,7 @@ class EnsembleJudge:
 
     @classmethod
     def complete(cls, spec: ModelSpec, reference: str, metrics: ModelSpec) -> ModelSpec:
-        """Take the members' checkpoints (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: Fewer than two metrics are named, one twice, or an unknown one.
-        """
+        """Take the members' checkpoints (see `harness.models.base.JudgeFactory`)."""
         given = _listed(reference or str(spec.settings.get("members", "")))
         names, checkpoints, settings = several(given, metrics)
         if len(names) < 2 or len({*names}) < len(names):
@@ -106,12 +102,7 @@ class EnsembleJudge:
     def check(
         cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
-        """Look at settings and parts (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: An unknown rule, a threshold or spread that is missing, or what the members
-                refuse.
-        """
+        """Look at settings and parts (see `harness.models.base.JudgeFactory`)."""
         built = _own(settings)
         if built.rule not in RULES:
             raise UsageError(
@@ -176,11 +167,7 @@ def _own(settings: Mapping[str, Setting]) -> EnsembleSettings:
 def _thresholds(
     settings: EnsembleSettings, names: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return what members accept, and their spreads; empty where the rule does without.
-
-    Raises:
-        UsageError: As of `_numbers`.
-    """
+    """Return what members accept, and their spreads; empty where the rule does without."""
     needed = settings.accept or settings.rule != "mean-rank"
     accept = _numbers(settings.accept, "accept", names) if needed else {}
     is_minimum = settings.rule == "minimum"

@@ -52,11 +52,7 @@ class MetricJudge:
 
     @classmethod
     def complete(cls, spec: ModelSpec, reference: str, metrics: ModelSpec) -> ModelSpec:
-        """Take the metric's checkpoints (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: No metric is named, or an unknown one.
-        """
+        """Take the metric's checkpoints (see `harness.models.base.JudgeFactory`)."""
         named = reference or str(spec.settings.get("name", ""))
         if not named:
             raise UsageError(

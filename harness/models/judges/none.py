@@ -29,11 +29,7 @@ class NoJudge:
     def check(
         cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
-        """Refuse a checkpoint or a setting (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: One is given, and it has no use for any.
-        """
+        """Refuse a checkpoint or a setting (see `harness.models.base.JudgeFactory`)."""
         surplus = [*parts, *settings]
         if surplus:
             raise UsageError(

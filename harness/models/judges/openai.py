@@ -124,12 +124,7 @@ class OpenAIJudge:
     def check(
         cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
-        """Look at settings (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: An unknown setting, a value that it does not take, a URL that is none, a
-                checkpoint, or a key that is not in the environment.
-        """
+        """Look at settings, the URL and the key (see `harness.models.base.JudgeFactory`)."""
         built = _built(settings)
         if "{prompt}" not in built.question:
             raise UsageError(
@@ -143,12 +138,7 @@ class OpenAIJudge:
 
     @classmethod
     def load(cls, loading: Loading, benchmark: Benchmark) -> OpenAIJudge:
-        """See that the server is there (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: As of `check`.
-            HarnessError: The server cannot be reached, or has no such model.
-        """
+        """See that server and model are there (see `harness.models.base.JudgeFactory`)."""
         cls.check(loading.checkpoints, loading.settings, benchmark)
         built = _built(loading.settings)
         url = parse_url(built.base_url)

@@ -30,11 +30,7 @@ class OracleJudge:
 
     @classmethod
     def load(cls, loading: Loading, benchmark: Benchmark) -> OracleJudge:
-        """Load the benchmark's scorer (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: The benchmark has no scorer.
-        """
+        """Load the benchmark's scorer (see `harness.models.base.JudgeFactory`)."""
         if not benchmark.scored:
             raise UsageError(
                 f"an oracle needs a benchmark with a scorer, and {benchmark.name} has none",

@@ -41,12 +41,7 @@ class VLMJudge:
     def check(
         cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
-        """Look at settings and parts (see `harness.models.base.JudgeFactory`).
-
-        Raises:
-            UsageError: An unknown setting, a value that it does not take, no model, or vLLM where
-                it is not installed.
-        """
+        """Look at settings and parts (see `harness.models.base.JudgeFactory`)."""
         built = options.build(VLMSettings, settings, flag="judge setting")
         if built.backend == "vllm" and find_spec("vllm") is None:
             raise UsageError(

@@ -51,11 +51,7 @@ class Aesthetic:
 
     @classmethod
     def load(cls, loading: Loading) -> Self:
-        """Load it (see `harness.models.base.MetricFactory`).
-
-        Raises:
-            HarnessError: A checkpoint is missing or damaged, or the head is none for this CLIP.
-        """
+        """Load it (see `harness.models.base.MetricFactory`)."""
         options.build(cls.Settings, loading.settings, flag="metric setting")
         from harness.models.metrics.two_towers import TwoTowers
 

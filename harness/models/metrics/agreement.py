@@ -160,11 +160,7 @@ class HPS(Agreement):
     def check(
         cls, parts: Collection[str], settings: Mapping[str, Setting], benchmark: Benchmark
     ) -> None:
-        """Refuse what cannot run here.
-
-        Raises:
-            UsageError: open_clip is not installed, or a part is named that there is no use for.
-        """
+        """Refuse to run without open_clip, and parts that there is no use for."""
         if find_spec("open_clip") is None:
             raise UsageError(
                 "the metric 'hps-v2.1' needs open_clip, which is not installed",

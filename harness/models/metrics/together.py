@@ -33,12 +33,7 @@ class Metrics:
 
     @classmethod
     def load(cls, loading: Loading, names: Sequence[str]) -> Metrics:
-        """Load metrics, one after the other.
-
-        Raises:
-            UsageError: A name or setting is unknown.
-            HarnessError: A checkpoint is missing, damaged or another model's.
-        """
+        """Load metrics, one after the other."""
         return cls({name: METRICS.get(name).load(part_of(loading, name)) for name in names})
 
     def measure(self, looks: Sequence[Look]) -> list[tuple[dict[str, float], Cost]]:

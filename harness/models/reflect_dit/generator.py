@@ -148,11 +148,7 @@ class ReflectDiTGenerator(SanaGenerator):
         )
 
     def compile(self) -> None:
-        """Compile the blocks of both transformers and the decoder.
-
-        Raises:
-            HarnessError: There is no compiler here.
-        """
+        """Compile the blocks of both transformers and the decoder."""
         super().compile()
         if self.plain is not None:
             from harness.models.compiling import compile_blocks
