@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -158,10 +157,10 @@ def print_scores(folder: RunFolder, results: Sequence[Path], price: Price = UNPR
     Console(highlight=False, soft_wrap=True).print(_table(scores, name))
     everything = scores.per_image
     left_out = everything.images - everything.scored
-    seconds = scores.device_seconds
+    cost = summary.cost["scorer"]
+    seconds, flops = cost["device_seconds"] or 0.0, cost["flops"]
     speed = f", {everything.scored / seconds:.1f} images a device-second" if seconds else ""
-    flops = scores.flops / 1e12
-    counted = "FLOPs not counted" if math.isnan(flops) else f"{flops:.3g} TFLOPs"
+    counted = "FLOPs not counted" if flops is None else f"{flops / 1e12:.3g} TFLOPs"
     own = "".join(f"{path} ({name}'s format), " for path in results)
     spec = config["scorer"]
     parts = ", ".join(f"{part} {ref}" for part, ref in spec["checkpoints"].items())

@@ -17,8 +17,7 @@ import pandas as pd
 
 from harness.errors import HarnessError
 from harness.log import integrity, store
-from harness.log.costs import WORKED, spent
-from harness.log.grades import graded
+from harness.log.grades import GRADE, graded
 from harness.log.run_folder import RunFolder
 from harness.statistics.intervals import Estimate, Floats, macro_interval, mean_interval
 
@@ -58,8 +57,6 @@ class Scores:
     micro: Estimate | None
     per_prompt: Estimate | None
     refused: tuple[str, ...]
-    flops: float
-    device_seconds: float
 
 
 def summarise_scores(folder: RunFolder) -> Scores:
@@ -69,9 +66,7 @@ def summarise_scores(folder: RunFolder) -> Scores:
         HarnessError: The log is damaged, or holds nothing yet.
     """
     integrity.check(folder)
-    columns = ["prompt_id", "tag", "error", "value", *WORKED, "scorer_flops",
-               "scorer_device_seconds"]  # fmt: skip
-    table = store.read(folder.log, "candidates", columns)
+    table = store.read(folder.log, "candidates", ["prompt_id", "tag", "error", *GRADE])
     frame: pd.DataFrame = table.to_pandas()
     if frame.empty:
         raise HarnessError(f"{folder.path} holds no image yet")
@@ -100,8 +95,6 @@ def summarise_scores(folder: RunFolder) -> Scores:
         micro=mean_interval((known["value"] / known["scored"]).tolist()) if strata else None,
         per_prompt=mean_interval(any_right.tolist()) if strata else None,
         refused=tuple(frame["error"].dropna()),
-        flops=float(spent(table, "scorer", "flops", judged=False).sum()),
-        device_seconds=float(frame["scorer_device_seconds"].sum()),
     )
 
 
