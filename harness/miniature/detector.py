@@ -33,28 +33,20 @@ class CenterNetDetector:
 
     options: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(
-        self,
-        network: CenterNet,
-        config: CenterNetConfig,
-        *,
-        device: str = "cpu",
-        dtype: str = "float32",
-        batch_size: int = 8,
-    ) -> None:
+    def __init__(self, network: CenterNet, config: CenterNetConfig, loading: Loading) -> None:
         """Put a network into evaluation mode on the device.
 
         Raises:
-            UsageError: ``dtype`` or ``batch_size`` is none that it could run at.
+            UsageError: The number format or batch size is none that it could run at.
         """
-        if dtype not in ("float32", "bfloat16", "float16"):
-            raise UsageError(f"dtype '{dtype}'", "use float32, bfloat16 or float16")
-        if batch_size < 1:
-            raise UsageError(f"batch size {batch_size}", "use 1 or more")
+        if loading.dtype not in ("float32", "bfloat16", "float16"):
+            raise UsageError(f"dtype '{loading.dtype}'", "use float32, bfloat16 or float16")
+        if loading.batch_size < 1:
+            raise UsageError(f"batch size {loading.batch_size}", "use 1 or more")
         self.config = config
-        self.device = torch.device(device)
-        self.dtype: torch.dtype = getattr(torch, dtype)
-        self.batch_size = batch_size
+        self.device = torch.device(loading.device)
+        self.dtype: torch.dtype = getattr(torch, loading.dtype)
+        self.batch_size = loading.batch_size
         self.network = network.to(self.device, self.dtype).eval()
         self._flops = functools.cache(self._count_flops)
 
@@ -77,13 +69,7 @@ class CenterNetDetector:
                 f"{file} does not hold the weights that config.json describes: {error}",
                 "restore both files from where the checkpoint came from",
             ) from None
-        return cls(
-            network,
-            config,
-            device=loading.device,
-            dtype=loading.dtype,
-            batch_size=loading.batch_size,
-        )
+        return cls(network, config, loading)
 
     @classmethod
     def forward_pass(cls, folder: Path, height: int, width: int) -> Callable[[], Any]:

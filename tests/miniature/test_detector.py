@@ -161,7 +161,7 @@ def test_wrong_folders_and_options_are_named(folder: Path, tmp_path: Path) -> No
 
 
 def test_output_that_is_not_finite_is_no_empty_image() -> None:
-    detector = CenterNetDetector(CenterNet(CONFIG), CONFIG, batch_size=2)
+    detector = CenterNetDetector(CenterNet(CONFIG), CONFIG, Loading(batch_size=2))
     with torch.no_grad():
         detector.network.centres[1].bias.fill_(float("nan"))
     with pytest.raises(BadAnswer, match="not finite") as caught:

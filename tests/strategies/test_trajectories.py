@@ -19,9 +19,8 @@ from strategies.draft_then_refine import DraftThenRefine
 from strategies.funnel import Funnel
 from strategies.noise_search import NoiseSearch
 from strategies.particle_steering import ParticleSteering
-from strategies.prune import Prune
+from strategies.prune import Prune, parse, plan
 from strategies.rewrite import LONGEST, Rewrite, question, rewritten
-from strategies.schedules import parse, plan
 from strategies.steering import Population, effective_size
 from strategies.threshold import Threshold
 from tests.shared import SHARED, needs_shared
