@@ -77,8 +77,8 @@ def reasons(findings: Findings) -> list[str]:
 
 
 def _gain(findings: Findings, name: str) -> str:
-    curve = _own(findings.scaling, "micro")
-    curve = curve[(curve["run"] == name) & curve["score"].notna()]
+    own = findings.scaling[findings.scaling["own"] & (findings.scaling["kind"] == "micro")]
+    curve = own[(own["run"] == name) & own["score"].notna()]
     if len(curve) < 2 or curve["budget"].iloc[0] != 1:
         return ""
     return f"; at a budget of one draw it has {curve['score'].iloc[0]:.3f}"
@@ -95,18 +95,14 @@ def _equal_cost(findings: Findings, axis: str) -> list[str]:
         "knows of the other",
     }
     groups: dict[str, list[str]] = {verdict: [] for verdict in beginnings}
-    for run in _others(findings):
+    names = map(str, findings.results["run"].unique())
+    for run in (name for name in names if name != against):
         row = equal_cost(findings.matched_by_pair, run, against, axis)
         verdict = _verdict(row)
-        is_told = verdict in ("above", "below")
-        groups[verdict].append(f"{run} by {_difference(row)}" if is_told else run)
+        differs = verdict in ("above", "below")
+        groups[verdict].append(f"{run} by {_difference(row)}" if differs else run)
     lines = [f"{beginnings[name]}: {', '.join(runs)}." for name, runs in groups.items() if runs]
     return lines + _disagreements(findings)
-
-
-def _others(findings: Findings) -> list[str]:
-    against = reference(findings)
-    return [name for name in map(str, findings.results["run"].unique()) if name != against]
 
 
 def _disagreements(findings: Findings) -> list[str]:
@@ -179,10 +175,6 @@ def _against(matched: Mapping[Pair, Mapping[Any, Any]], run: str, against: str, 
         return "(reference)"
     row = equal_cost(matched, run, against, axis)
     return str(row["note"]) if pd.isna(row["difference"]) else _difference(row)
-
-
-def _own(scaling: pd.DataFrame, kind: str) -> pd.DataFrame:
-    return scaling[scaling["own"] & (scaling["kind"] == kind)]
 
 
 def _interval(row: Any) -> str:
