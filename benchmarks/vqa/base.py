@@ -139,7 +139,8 @@ class QuestionBenchmark(Benchmark):
         """Load the vision-language model."""
         from benchmarks.vqa.loading import load_reader
 
-        return load_reader(loading, questions=settings["questions"], resize=settings["resize"])
+        questions, resize = settings["questions"], settings["resize"]
+        return load_reader(loading, VLM, questions=questions, resize=resize)
 
 
 class QuestionScorer:

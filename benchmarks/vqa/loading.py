@@ -16,7 +16,6 @@ import numpy as np
 
 from benchmarks.geneval.self_test import check_known, known_image
 from benchmarks.vqa.asking import ENOUGH, Asked
-from benchmarks.vqa.base import VLM
 from benchmarks.vqa.reader import Reader
 from harness.errors import HarnessError
 from harness.models.vlm_loading import Resize, load_vlm
@@ -28,11 +27,12 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.05}
 _HINT = "no score of this scorer can be trusted here: try --dtype float32, or another transformers"
 
 
-def load_reader(loading: Loading, *, questions: int, resize: Resize) -> Reader:
+def load_reader(loading: Loading, part: str, *, questions: int, resize: Resize) -> Reader:
     """Load a vision-language model with its tokenizer, chat template and image processor.
 
     Args:
-        loading: The checkpoint `VLM` is a folder with all of it.
+        loading: The checkpoint `part` is a folder with all of it.
+        part: See `loading`.
         questions: Questions that are answered together.
         resize: Whose resampling images get.
 
@@ -40,10 +40,10 @@ def load_reader(loading: Loading, *, questions: int, resize: Resize) -> Reader:
         HarnessError: A file is missing or damaged, the model is of another family, or it answers
             otherwise than it must.
     """
-    model, processor = load_vlm(loading, part=VLM, resize=resize)
+    model, processor = load_vlm(loading, part=part, resize=resize)
     reader = Reader(model, processor, batch_size=loading.batch_size, questions=questions)
     check_cache(reader, TOLERANCE[loading.dtype])
-    folder = loading.checkpoints[VLM]
+    folder = loading.checkpoints[part]
     refusal = f"questions with known answers are answered wrongly by {folder}"
     check_known(folder, functools.partial(_wrong_answers, reader), refusal, _HINT)
     return reader

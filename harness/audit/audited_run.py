@@ -76,12 +76,14 @@ class AuditedRun:
         bundled_images: "all", "selected" or "none" where a bundle left images out; else None, and
             the config says it.
         loaded: Models that were loaded; several runs may share them.
+        regenerator: Draws made again (`harness.audit.regenerator`), once needed.
     """
 
     folder: RunFolder
     options: Options = field(default_factory=Options)
     bundled_images: str | None = None
     loaded: Loaded = field(default_factory=Loaded)
+    regenerator: Any = None
 
     @cached_property
     @checkable()
@@ -219,17 +221,6 @@ class AuditedRun:
         """The index of the draw that a search selected; None if it has not ended, or failed."""
         search = self.searches.get(key)
         return None if search is None else search["selected_index"]
-
-    @cached_property
-    def regenerator(self) -> Any:
-        """The `harness.audit.regenerator.Regenerator` of all checks: no draw is made twice.
-
-        Raises:
-            CannotCheck: The generator is not here.
-        """
-        from harness.audit.regenerator import Regenerator
-
-        return Regenerator(self)
 
     @cached_property
     def replays(self) -> Mapping[SearchKey, replay.Replayed]:

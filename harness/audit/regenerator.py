@@ -100,6 +100,18 @@ def answer_batch(worker: Worker, items: Sequence[Item]) -> list[Answer | str]:
         return [answer for item in items for answer in answer_batch(worker, [item])]
 
 
+def shared_regenerator(run: AuditedRun) -> Regenerator:
+    """Return the regenerator of a run, the same for all checks, so that no draw is made twice.
+
+    Raises:
+        CannotCheck: The generator is not here.
+    """
+    if run.regenerator is None:
+        run.regenerator = Regenerator(run)
+    shared: Regenerator = run.regenerator
+    return shared
+
+
 class Regenerator:
     """Makes logged draws again.
 

@@ -76,7 +76,9 @@ def figures(table: pd.DataFrame, facts: dict[str, Any], weights: Path, world: st
         under=(drawn["scorer"] & ~drawn["judge"]).mean(),
         count=count,
         spread=spread,
-        recipes={stage: json.loads(file.read_text("utf-8")) for stage, file in files.items()},
+        recipes={
+            stage: json.loads(file.read_text(encoding="utf-8")) for stage, file in files.items()
+        },
         duration=_duration,
     )
     return text.rstrip()

@@ -10,7 +10,7 @@ to be made for it, and so are held to the log as well.
 from __future__ import annotations
 
 from harness.audit.audited_run import AuditedRun, named_draw
-from harness.audit.regenerator import Regenerator, sample
+from harness.audit.regenerator import Regenerator, sample, shared_regenerator
 from harness.audit.result import CannotCheck, Problems, Result, Status, concluded, count
 from harness.audit.tolerance import (
     LARGEST_DIFFERENCE,
@@ -34,7 +34,7 @@ def check(run: AuditedRun) -> Result:
     chosen = sample(run, run.options.regenerate, "regenerate")
     if not chosen:
         raise CannotCheck("no draw has an image")
-    regenerator = run.regenerator
+    regenerator = shared_regenerator(run)
     regenerator.regenerate(chosen)
     if not any(one.row["draw_id"] in regenerator.made for one in chosen):
         raise CannotCheck(f"the generator fails here: {next(iter(regenerator.failed.values()))}")

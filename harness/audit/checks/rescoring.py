@@ -18,7 +18,14 @@ from typing import Any
 import numpy as np
 
 from harness.audit.audited_run import AuditedRun, Row, named_draw
-from harness.audit.regenerator import Regenerator, Sampled, answer_batch, sample, setup
+from harness.audit.regenerator import (
+    Regenerator,
+    Sampled,
+    answer_batch,
+    sample,
+    setup,
+    shared_regenerator,
+)
 from harness.audit.result import CannotCheck, Problems, Result, concluded, count
 from harness.audit.tolerance import machine_differences
 from harness.engine.jobs import Answer, Item, Png, Response
@@ -98,7 +105,7 @@ def _images(run: AuditedRun) -> tuple[list[tuple[Row, bytes]], list[str]]:
     if missing:
         others = {one.row["draw_id"] for one in chosen} - {one.row["draw_id"] for one in missing}
         try:
-            made = _made(run.regenerator, missing, others, run.options.seed)
+            made = _made(shared_regenerator(run), missing, others, run.options.seed)
         except CannotCheck as error:
             chosen = sample(run, number, "rescore", lambda row: _is_stored(run, row))
             stored = _stored(run, chosen)
