@@ -158,9 +158,10 @@ def print_scores(folder: RunFolder, results: Sequence[Path], price: Price = UNPR
     everything = scores.per_image
     left_out = everything.images - everything.scored
     cost = summary.cost["scorer"]
-    seconds, flops = cost["device_seconds"] or 0.0, cost["flops"]
+    seconds, flops = cost["device_seconds"], cost["flops"]
     speed = f", {everything.scored / seconds:.1f} images a device-second" if seconds else ""
     counted = "FLOPs not counted" if flops is None else f"{flops / 1e12:.3g} TFLOPs"
+    took = "device-seconds not recorded" if seconds is None else f"{seconds:.1f} device-s"
     own = "".join(f"{path} ({name}'s format), " for path in results)
     spec = config["scorer"]
     parts = ", ".join(f"{part} {ref}" for part, ref in spec["checkpoints"].items())
@@ -173,7 +174,7 @@ def print_scores(folder: RunFolder, results: Sequence[Path], price: Price = UNPR
         *covered(folder, manifest),
         *(metric_line(*each) for each in summary.metrics.items()),
         *(f"verifier  {line}" for line in provenance.lines(summary.verifying)),
-        f"scorer    {seconds:.1f} device-s, {counted}{speed}",
+        f"scorer    {took}, {counted}{speed}",
         spent_line(summary, price),
         f"results   {own}{folder.log} (Parquet)",
         *([] if everything.scored else [f"nothing could be scored: {scores.refused[0]}"]),

@@ -57,6 +57,7 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
 def test_it_is_told(forge: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:

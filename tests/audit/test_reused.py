@@ -43,6 +43,7 @@ def test_it_passes_and_says_what_it_took(honest: Path, grown: Path) -> None:
     assert actual["regeneration"].evidence[0] == f"{draws} bitwise, 0 within tolerance"
 
 
+@pytest.mark.slow
 def test_what_it_took_is_its_claim_until_that_run_is_given(honest: Path, grown: Path) -> None:
     run = Forger(honest).folder
     result = results(grown)["origins"]

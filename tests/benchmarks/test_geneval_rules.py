@@ -133,6 +133,7 @@ wanted_ = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(detections_, tags, overlaps, st.randoms(use_true_random=False))
 def test_kept_objects_do_not_hang_on_the_detectors_order(
     detections: list[dict[str, Any]], tag: str, overlap: float, random: Any

@@ -128,6 +128,7 @@ def test_a_folder_cannot_be_read(tmp_path: Path) -> None:
 texts = st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: text.strip())
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.lists(texts, min_size=1, max_size=5), st.booleans())
 def test_any_text_survives_the_file(tmp_path: Path, written: list[str], ascii: bool) -> None:

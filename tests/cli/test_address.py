@@ -56,6 +56,7 @@ def web() -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 @pytest.mark.parametrize("kind", ["closed", "silent", "web"])

@@ -36,6 +36,7 @@ def test_run_show_resume_and_ls(harness: Terminal, suite: Path) -> None:
     assert harness("ls", "runs", "--root", ".") == 0 and "finished" in harness.out
 
 
+@pytest.mark.slow
 def test_ls_runs_is_one_line_a_run_whatever_else_lies_there(
     harness: Terminal, suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

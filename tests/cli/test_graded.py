@@ -98,6 +98,7 @@ def audited(terminal: Terminal, folder: Path, code: int) -> dict[str, Any]:
     return {check["check"]: check for check in checks}
 
 
+@pytest.mark.slow
 def test_a_grade_is_audited_by_its_evidence(terminal: Terminal, runs: list[Path]) -> None:
     checks = audited(terminal, runs[0], 0)
     for name in ("rows", "verdicts", "rescoring", "costs"):

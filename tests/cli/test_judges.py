@@ -55,6 +55,7 @@ def judge_of(run: str) -> dict[str, Any]:
     return judge
 
 
+@pytest.mark.slow
 def test_a_metric_judges_by_its_value_and_a_threshold(harness: Terminal, clip: Path) -> None:
     assert harness(*RUN, *JUDGE, "--metrics", "clip-score", "--out", "ranked") == 0, harness.err
     ranked = package.load("ranked")
@@ -115,6 +116,7 @@ def test_a_metric_keeps_its_own_options_as_a_judge(harness: Terminal, clip: Path
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True])
 def test_metrics_vote_and_none_of_them_may_be_the_scorer_s(
     harness: Terminal, clip: Path, shared: bool

@@ -168,6 +168,7 @@ def test_every_kind_of_plug_in_is_listed_with_its_options(
     assert detail in entry
 
 
+@pytest.mark.slow
 def test_runs_are_sorted_by_what_is_asked_for(harness: Terminal, suite: Path) -> None:
     for name, budget in (("dear", "6"), ("cheap", "1"), ("fair", "3")):
         out = Path("runs", name)

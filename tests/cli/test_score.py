@@ -39,6 +39,7 @@ def test_score(harness: Terminal, images: Path, tiny_suite: Path) -> None:
     assert "scorer.settings.max_overlap" in harness.err
 
 
+@pytest.mark.slow
 def test_refused_images_are_named_and_the_exit_code_says_so(
     harness: Terminal, images: Path, tiny_suite: Path
 ) -> None:
@@ -56,6 +57,7 @@ def test_refused_images_are_named_and_the_exit_code_says_so(
     assert harness(*command) == 1, "as often as it is asked"
 
 
+@pytest.mark.slow
 def test_an_unfinished_scoring_says_how_to_go_on(
     harness: Terminal, images: Path, tiny_suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,6 +151,7 @@ def test_a_run_by_questions_audits_with_its_evidence_graded_again(harness: Termi
     assert "3 verdicts" in harness.out
 
 
+@pytest.mark.slow
 def test_a_flat_folder_scores_as_the_layout_does(harness: Terminal, tmp_path: Path) -> None:
     rows = []
     for place, prompt in enumerate(GenEval().prompts()[:3]):

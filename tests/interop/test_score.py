@@ -236,6 +236,7 @@ def test_what_another_driver_did_until_the_lock_was_free_is_seen(
     assert [folder.manifest.read_bytes()] == seen
 
 
+@pytest.mark.slow
 def test_a_crash_between_the_two_tables(
     images: Path, tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +292,7 @@ def test_bad_images_are_named_and_the_others_scored(
     assert len(refused) == 2 and all(any(name in line for line in refused) for name in bad)
 
 
+@pytest.mark.slow
 def test_odd_files_are_scored_as_the_plain_ones_they_mean_or_refused_by_name(
     images: Path, tiny_suite: Path, tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_crash_in_the_middle_of_compaction_doubles_nothing(tmp_path: Path) -> 
     assert ids(tmp_path) == [f"id{i}" for i in range(20)]
 
 
+@pytest.mark.slow
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
 )

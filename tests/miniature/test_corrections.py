@@ -29,6 +29,7 @@ def sightings(scene: Scene) -> list[Sighting]:
     return [Sighting(o.name, tuple(b)) for o, b in zip(scene.objects, boxes, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("font")
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32))

@@ -49,6 +49,7 @@ def test_an_unknown_kind_is_refused() -> None:
         from_metadata({"tag": "texture", "include": []})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("font")
 @pytest.mark.parametrize("tag", TAGS)
 def test_scenes_show_what_is_asked_for_and_faults_are_faults(tag: str) -> None:

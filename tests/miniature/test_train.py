@@ -88,6 +88,7 @@ def train_vision(setting: TrainConfig) -> None:
     vision.train(setting, SHORT)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("train", "files"),
@@ -228,6 +229,7 @@ def test_a_stage_without_its_autoencoder_says_so(font: None, tmp_path: Path) -> 
         assert caught.value.hint == "train the stage autoencoder first"
 
 
+@pytest.mark.slow
 def test_the_base_goes_on_from_trained_weights(trained: TrainConfig, tmp_path: Path) -> None:
     train_base(trained)
     start = tmp_path / "start"

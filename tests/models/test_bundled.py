@@ -70,6 +70,7 @@ def test_a_disguised_copy_is_one(tmp_path: Path, disguise: Callable[[Path], None
     assert is_copy(tmp_path / "mine")
 
 
+@pytest.mark.slow
 def test_checkpoints_of_one_s_own_are_none(tiny_suite: Suite) -> None:
     for spec in (tiny_suite.generator, tiny_suite.judge, tiny_suite.scorer):
         assert not any(is_copy(Path(ref)) for ref in spec.checkpoints.values())
@@ -105,6 +106,7 @@ def full_size(tiny_suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> st
     return str(path.parent / "full.toml")
 
 
+@pytest.mark.slow
 def test_models_of_one_s_own_have_no_label(full_size: str) -> None:
     config = fields(model=full_size)
     assert not config["miniature"] and not is_miniature(config) and label(config) == ""

@@ -74,6 +74,7 @@ def differs(one: list[Image], other: list[Image]) -> bool:
     return not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_what_the_docs_say(ready: Any, name: str) -> None:
@@ -95,6 +96,7 @@ def test_a_family_is_what_the_docs_say(ready: Any, name: str) -> None:
     assert row == expected
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_row_is_what_the_stock_pipeline_makes_of_its_seed(families: Any, name: str) -> None:

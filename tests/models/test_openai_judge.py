@@ -132,7 +132,10 @@ PASSING: dict[str, Fault] = {
 }
 
 
-@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "slow")) for name in PASSING],
+)
 def test_what_passes_is_tried_again_and_what_stays_is_a_failure(
     server: Server, waits: list[float], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -179,6 +179,7 @@ def test_it_agrees_with_the_official_pipeline(number: int) -> None:
     assert (image - tensors[f"case{number}.image"]).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_in_a_batch_each_draw_agrees_with_the_official_pipeline_on_it_alone() -> None:
     generator = load(
         {"pipeline": GOLDEN / "pipeline", "vision_encoder": GOLDEN / "vision_encoder"}, 1
@@ -253,6 +254,7 @@ def test_before_rounding_too_a_row_is_bitwise_its_own(
     assert len({image.numpy().tobytes() for image in whole.float()}) == 3
 
 
+@pytest.mark.slow
 def test_what_it_is_told_and_shown_changes_the_image(
     generator: ReflectDiTGenerator, plain: list[Request], requests: list[Request]
 ) -> None:
@@ -280,6 +282,7 @@ def test_a_rows_context_length_is_its_own(
     assert lengths == [short, short, long, short]
 
 
+@pytest.mark.slow
 def test_every_network_runs_at_shapes_that_the_row_decides(
     generator: ReflectDiTGenerator, requests: list[Request]
 ) -> None:
@@ -302,6 +305,7 @@ def test_every_network_runs_at_shapes_that_the_row_decides(
     }
 
 
+@pytest.mark.slow
 def test_images_and_sentences_are_encoded_once_and_charged_once(
     generator: ReflectDiTGenerator, plain: list[Request], requests: list[Request]
 ) -> None:
@@ -321,6 +325,7 @@ def test_images_and_sentences_are_encoded_once_and_charged_once(
     assert paid[0] > 2 * vision and all(part > vision for part in paid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance_scale", [3.5, 1.0])
 def test_flops_counted_without_weights_are_those_of_the_real_modules(
     generator: ReflectDiTGenerator, requests: list[Request], guidance_scale: float
@@ -337,6 +342,7 @@ def test_flops_counted_without_weights_are_those_of_the_real_modules(
     assert flops.count(lambda: forgetful.generate(rows)) == first > later
 
 
+@pytest.mark.slow
 def test_more_feedback_costs_more(generator: ReflectDiTGenerator, plain: list[Request]) -> None:
     costs = []
     for number in range(4):
@@ -363,6 +369,7 @@ def test_a_grid_that_cannot_be_pooled_is_refused(
         generator.generate([bad])
 
 
+@pytest.mark.slow
 def test_the_transformer_may_lie_elsewhere(
     parts: dict[str, Path], requests: list[Request], tmp_path: Path
 ) -> None:
@@ -389,6 +396,7 @@ def test_another_vision_encoder_is_refused(parts: dict[str, Path]) -> None:
         load({**parts, "vision_encoder": GOLDEN / "vision_encoder"})
 
 
+@pytest.mark.slow
 def test_a_whole_siglip_will_do_for_its_vision_half(
     parts: dict[str, Path], requests: list[Request], tmp_path: Path
 ) -> None:

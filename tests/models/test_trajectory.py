@@ -138,6 +138,7 @@ def test_renoised_particles_part_under_a_deterministic_solver(
     assert one.cost.nfe == generator.generate(requests)[0].cost.nfe * 3 // 4
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 def test_noise_on_the_way_is_each_rows_own(
     generator: SanaGenerator, requests: list[Request]

@@ -112,11 +112,14 @@ def test_replies_on_ray_are_those_of_a_run_inline(
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    suite = make_tiny_suite(tmp_path_factory.mktemp("partial"))
-    options = {"previews": "2,4"}
+    """Nobody judges or scores: every further process takes seconds to import its libraries."""
+    place = tmp_path_factory.mktemp("partial")
+    (place / "prompts.txt").write_text("a dog\na cat\na bench\n")
     return plan(
-        Ask(model=str(suite), strategy="bank", strategy_options=options, budget=2, limit=3,
-            threads=1, generator_settings={"num_inference_steps": "6"})
+        Ask(model=str(make_tiny_suite(place)), benchmark="prompt-file", judge="none",
+            benchmark_options={"path": str(place / "prompts.txt")}, strategy="bank",
+            strategy_options={"previews": "2,4"}, budget=2, threads=1,
+            generator_settings={"num_inference_steps": "6"})
     )  # fmt: skip
 
 
@@ -124,3 +127,5 @@ def test_a_real_solver_goes_on_in_another_process_bit_for_bit(tiny: Plan, tmp_pa
     run(tiny, tmp_path / "inline")
     run(tiny, tmp_path / "ray", execution=RAY)
     assert contents(tmp_path / "inline") == contents(tmp_path / "ray")
+    frame = harness.load(tmp_path / "ray")
+    assert frame["generator_worker"].nunique() == 2 and len(frame) == 18

@@ -37,6 +37,7 @@ def path(suite: Path, tmp_path: Path) -> Path:
     return tmp_path / "bank"
 
 
+@pytest.mark.slow
 def test_the_default_grid_is_what_the_log_can_answer(path: Path) -> None:
     bank = Bank.open(path)
     points = default_grid([bank])
