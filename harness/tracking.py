@@ -84,11 +84,11 @@ def mlflow(manifest: Manifest, folder: RunFolder) -> Iterator[Log]:
 
     client = MlflowClient()
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-    known = client.get_experiment_by_name(name)
-    experiment = known.experiment_id if known else client.create_experiment(name)
-    before = client.search_runs([experiment], f"tags.`harness.run` = '{manifest.run}'")
-    if before:
-        run = before[0].info.run_id
+    existing = client.get_experiment_by_name(name)
+    experiment = existing.experiment_id if existing else client.create_experiment(name)
+    runs = client.search_runs([experiment], f"tags.`harness.run` = '{manifest.run}'")
+    if runs:
+        run = runs[0].info.run_id
         client.update_run(run, status="RUNNING")
     else:
         tags = {"harness.run": manifest.run, "mlflow.note.content": bundled.label(manifest.config)}

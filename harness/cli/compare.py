@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import COUNT, NATURAL, plugins_option, price_options
+from harness.cli.options import COUNT, NATURAL, plugins_option, price_options, separate_seeds_option
 from harness.cli.terminal import print_table, printable, say
 from harness.errors import UsageError
 from harness.log.location import Location, location
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Compare runs prompt by prompt.")
 @click.argument("runs", nargs=-1, required=True, type=location, metavar="A B…")
 @click.option("--force", is_flag=True, help="Compare runs of unlike protocols, with a warning.")
-@click.option("--separate-seeds", is_flag=True,
-              help="Keep runs apart that differ in nothing but their seed, instead of pooling "
-              "them.")  # fmt: skip
+@separate_seeds_option
 @click.option("--budget", type=COUNT, metavar="N",
               help="Compare at this budget, as the logs answer it, and not at each run's "
               "own.")  # fmt: skip

@@ -37,18 +37,18 @@ def stoppable(hint: str) -> Iterator[Callable[[], bool]]:
     Raises:
         Interrupted: It was stopped; with the hint.
     """
-    asked = False
+    is_stopping = False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal is_stopping
+        if is_stopping:
             raise KeyboardInterrupt
-        asked = True
+        is_stopping = True
         click.echo("\nstopping after the batch that is running; once more to stop now", err=True)
 
     handlers = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield lambda: is_stopping
     except Interrupted as error:
         raise Interrupted(error.message, hint) from error
     except KeyboardInterrupt:

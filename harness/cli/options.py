@@ -120,6 +120,12 @@ reuse_option = click.option(
 )  # fmt: skip
 
 
+separate_seeds_option = click.option(
+    "--separate-seeds", is_flag=True,
+    help="Keep runs apart that differ in nothing but their seed, instead of pooling them.",
+)  # fmt: skip
+
+
 def plugins_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --plugins, without which nothing is imported that a manifest names by import path."""
 

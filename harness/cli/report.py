@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from harness.cli.options import COUNT, NATURAL, PATH, plugins_option, price_options, words
+from harness.cli.options import (
+    COUNT,
+    NATURAL,
+    PATH,
+    plugins_option,
+    price_options,
+    separate_seeds_option,
+    words,
+)
 from harness.cli.terminal import say
 from harness.log.location import Location, location
 
@@ -27,9 +35,7 @@ from harness.log.location import Location, location
 @click.option("--gallery-searches", type=COUNT, default=4,
               help="The most searches (replicates, seeds) shown of one prompt and "
               "run.")  # fmt: skip
-@click.option("--separate-seeds", is_flag=True,
-              help="Keep runs apart that differ in nothing but their seed, instead of pooling "
-              "them.")  # fmt: skip
+@separate_seeds_option
 @click.option("--seed", type=NATURAL, default=0, help="Of bootstraps and random choices.")
 @price_options
 @plugins_option

@@ -114,8 +114,8 @@ def score(
         work(ready, where, folder, command=command, observe=observe, stop=stop)
     results = write_results(folder, images)
     scores = print_scores(folder, results, price)
-    later = [reason for reason in scores.refused if reason not in ready.refusals]
-    say(*later, prefix="not scored: ", err=True)
+    failures = [reason for reason in scores.refused if reason not in ready.refusals]
+    say(*failures, prefix="not scored: ", err=True)
     return 1 if scores.refused or ready.refusals else 0
 
 

@@ -161,7 +161,7 @@ def print_scores(folder: RunFolder, results: Sequence[Path], price: Price = UNPR
     seconds, flops = cost["device_seconds"], cost["flops"]
     speed = f", {everything.scored / seconds:.1f} images a device-second" if seconds else ""
     counted = "FLOPs not counted" if flops is None else f"{flops / 1e12:.3g} TFLOPs"
-    took = "device-seconds not recorded" if seconds is None else f"{seconds:.1f} device-s"
+    duration = "device-seconds not recorded" if seconds is None else f"{seconds:.1f} device-s"
     own = "".join(f"{path} ({name}'s format), " for path in results)
     spec = config["scorer"]
     parts = ", ".join(f"{part} {ref}" for part, ref in spec["checkpoints"].items())
@@ -174,7 +174,7 @@ def print_scores(folder: RunFolder, results: Sequence[Path], price: Price = UNPR
         *covered(folder, manifest),
         *(metric_line(*each) for each in summary.metrics.items()),
         *(f"verifier  {line}" for line in provenance.lines(summary.verifying)),
-        f"scorer    {took}, {counted}{speed}",
+        f"scorer    {duration}, {counted}{speed}",
         spent_line(summary, price),
         f"results   {own}{folder.log} (Parquet)",
         *([] if everything.scored else [f"nothing could be scored: {scores.refused[0]}"]),

@@ -72,12 +72,12 @@ def page(
     style = _text("page.css")
     # page.js comes first: it reads choices from the address before anything is drawn.
     script = "\n".join(map(_text, ("page.js", "gallery.js", "plotly-basic.min.js", "chart.js")))
-    elsewhere = (*parts["section"]["captions"], *parts["warnings"], *parts["reasons"])
+    page_notes = (*parts["section"]["captions"], *parts["warnings"], *parts["reasons"])
     template = environment("harness.report").get_template("page.html")
     body = template.render(
         **parts,
         figures=drawings,
-        tables=[grid(table, elsewhere) for table in tables],
+        tables=[grid(table, page_notes) for table in tables],
         cards=cards,
         tags=sorted({card.tag for card in cards}),
         outcomes=OUTCOMES,
@@ -94,18 +94,18 @@ def page(
 def environment(*packages: str) -> Environment:
     """Return what renders the templates of some packages: everything escaped, nothing undefined."""
     loader = ChoiceLoader([PackageLoader(package) for package in packages])
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    made.globals["letters"] = LETTERS
-    return made
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.globals["letters"] = LETTERS
+    return environment
 
 
-def grid(table: Table, elsewhere: Collection[str] = ()) -> dict[str, Any]:
+def grid(table: Table, page_notes: Collection[str] = ()) -> dict[str, Any]:
     """Return a table's cells as text, without the notes that the page has in another place."""
     return {
         "title": table.title,
         "columns": list(table.shown.columns),
         "rows": table.cells,
-        "notes": [note for note in table.notes if note not in elsewhere],
+        "notes": [note for note in table.notes if note not in page_notes],
     }
 
 
