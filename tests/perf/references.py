@@ -63,7 +63,8 @@ def drive(folder: Path, *, workers: int, prompts: int, budget: int, latency: flo
         latency: Seconds that a batch of eight takes.
     """
     plan = fake_plan(BestOfN(), prompts=prompts, budget=budget, keep="all")
-    process, memory = psutil.Process(), []
+    process = psutil.Process()
+    memory: list[int] = []
 
     def observe(progress: Any) -> None:
         if not memory and progress.draws > prompts * budget / 10:
